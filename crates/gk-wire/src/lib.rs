@@ -1,0 +1,2 @@
+//! HashiCorp go-plugin's net/rpc protocol.
+#![forbid(unsafe_code)]
