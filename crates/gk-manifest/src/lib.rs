@@ -1,0 +1,41 @@
+//! What a GoatKit plugin says about itself: the manifest file `plugin.yaml` ([`Manifest`]) and the answer to
+//! `GKRegister` ([`Registration`]), both parsed and validated here, with errors that say where and what to do.
+//!
+//! This crate is data and rules only. It starts nothing, opens one file ([`Manifest::load`]), and has no opinion on
+//! which permissions a plugin is granted.
+//!
+//! ```
+//! use gk_manifest::Manifest;
+//!
+//! let text = b"name: my-plugin\nversion: \"1.0.0\"\nruntime: grpc\nresources:\n  call_timeout: 30s\n";
+//! let (manifest, warnings) = Manifest::parse("plugins/my-plugin/plugin.yaml", text)?;
+//! assert_eq!(manifest.name.as_str(), "my-plugin");
+//! assert!(warnings.is_empty());
+//!
+//! let error = Manifest::parse("plugin.yaml", b"name: My Plugin\nruntime: grpc\n").unwrap_err();
+//! assert!(error.to_string().starts_with("plugin.yaml:1:7: error: name: "));
+//! # Ok::<(), gk_manifest::ManifestError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod diagnostic;
+mod duration;
+pub mod limits;
+mod manifest;
+mod name;
+mod registration;
+mod resources;
+mod validate;
+mod wire;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use duration::{DurationError, GoDuration};
+pub use manifest::{HealthcheckSpec, Manifest, ManifestError, PluginKind, SidecarSpec};
+pub use name::{NameError, PluginName};
+pub use registration::{
+    CascadeSpec, CustomFieldSpec, ErrorCodeSpec, GroupSpec, I18nSpec, JobSpec, JsonValue,
+    McpToolSpec, MenuItemSpec, Registration, RouteSpec, SetupTaskSpec, TemplateSpec, UiAuthSpec,
+    UiBrandingSpec, UiNavItem, UiNavSpec, UiPwaSpec, UiRouteSpec, UiSpec, UiTicketViewSpec,
+    WidgetSpec,
+};
+pub use resources::{Access, Permission, PermissionKind, ResourceRequest};

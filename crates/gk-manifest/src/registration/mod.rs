@@ -1,0 +1,263 @@
+//! `GKRegistration`, the answer to `GKRegister`: everything a plugin adds to the host.
+//!
+//! One definition for JSON and gob: the JSON keys are the contract's, and a gob field matches when case and
+//! underscores are ignored (`menu_items` = `MenuItems`). The fields are those of the newest contract; older plugins
+//! simply do not send the later ones.
+
+mod json;
+mod ui;
+
+use std::collections::BTreeMap;
+
+pub use self::json::JsonValue;
+pub use self::ui::{
+    UiAuthSpec, UiBrandingSpec, UiNavItem, UiNavSpec, UiPwaSpec, UiRouteSpec, UiSpec,
+    UiTicketViewSpec,
+};
+use crate::duration::GoDuration;
+use crate::resources::ResourceRequest;
+use crate::wire::wire_struct;
+
+wire_struct! {
+    /// What a plugin registers. Decoding accepts anything of the right types; [`Registration::validate`] checks it.
+    pub struct Registration {
+        /// Unique name; must equal the manifest's.
+        name: String,
+        /// Semantic version.
+        version: String,
+        /// What the plugin does.
+        description: String,
+        /// Who wrote it.
+        author: String,
+        /// Its licence.
+        license: String,
+        /// Its home page.
+        homepage: String,
+        /// Inline SVG, a FontAwesome class or a bundled path.
+        icon: String,
+        /// HTTP routes.
+        routes: Vec<RouteSpec>,
+        /// Navigation entries.
+        menu_items: Vec<MenuItemSpec>,
+        /// Dashboard widgets.
+        widgets: Vec<WidgetSpec>,
+        /// Scheduled jobs.
+        jobs: Vec<JobSpec>,
+        /// Template overrides.
+        templates: Vec<TemplateSpec>,
+        /// Translations.
+        i18n: Option<I18nSpec>,
+        /// API error codes.
+        error_codes: Vec<ErrorCodeSpec>,
+        /// Function asked before somebody subscribes to the plugin's events; empty for none.
+        event_authorizer: String,
+        /// Ids of host menu items to hide.
+        hide_menu_items: Vec<String>,
+        /// Where agents are sent after login; empty for the host's own page.
+        landing_page: String,
+        /// Agent groups to create.
+        groups: Vec<GroupSpec>,
+        /// Custom fields to create before Init.
+        custom_fields: Vec<CustomFieldSpec>,
+        /// Small applications under `/ui/<plugin>_<id>/`.
+        uis: Vec<UiSpec>,
+        /// Functions called when entities are deleted.
+        cascades: Vec<CascadeSpec>,
+        /// Tools offered over the Model Context Protocol.
+        mcp_tools: Vec<McpToolSpec>,
+        /// Steps of the setup assistant.
+        setup_tasks: Vec<SetupTaskSpec>,
+        /// Whether the host leaves the organisation out of arguments.
+        skip_org_injection: bool,
+        /// Oldest host version the plugin works with; empty for any.
+        min_host_version: String,
+        /// Permission list of an older form; never evaluated.
+        permissions: Vec<String>,
+        /// Requested limits and permissions; wins over the manifest's.
+        resources: Option<ResourceRequest>,
+    }
+
+    /// An HTTP route.
+    pub struct RouteSpec {
+        /// `GET`, `POST`, `PUT`, `DELETE` or `PATCH`.
+        method: String,
+        /// Path with `:name` parameters and an optional final `*rest`.
+        path: String,
+        /// Function called with the request.
+        handler: String,
+        /// Names of access rules, such as `auth` or `admin`; none means public.
+        middleware: Vec<String>,
+        /// What it does.
+        description: String,
+    }
+
+    /// A navigation entry.
+    pub struct MenuItemSpec {
+        /// Unique id.
+        id: String,
+        /// Text or translation key.
+        label: String,
+        /// Icon.
+        icon: String,
+        /// Where it leads.
+        path: String,
+        /// `agent`, `admin`, `customer` or `profile`.
+        location: String,
+        /// Id of the parent entry; empty for none.
+        parent: String,
+        /// Sorting: smaller first.
+        order: i64,
+        /// Entries below this one.
+        children: Vec<MenuItemSpec>,
+    }
+
+    /// A dashboard widget.
+    pub struct WidgetSpec {
+        /// Unique id.
+        id: String,
+        /// Heading.
+        title: String,
+        /// What it shows.
+        description: String,
+        /// Function that renders it.
+        handler: String,
+        /// The page it appears on, such as `agent_home`.
+        location: String,
+        /// `small`, `medium`, `large` or `full`.
+        size: String,
+        /// Sorting: smaller first.
+        order: i64,
+        /// Whether the page may refresh it.
+        refreshable: bool,
+        /// Seconds between refreshes; 0 for never.
+        refresh_sec: i64,
+    }
+
+    /// A scheduled job.
+    pub struct JobSpec {
+        /// Unique id.
+        id: String,
+        /// Function that is run.
+        handler: String,
+        /// Cron expression with five fields, or a descriptor such as `@hourly`.
+        schedule: String,
+        /// What it does.
+        description: String,
+        /// Whether it runs at all.
+        enabled: bool,
+        /// Time limit in Go's duration syntax; empty for the host's. See [`JobSpec::timeout`].
+        timeout: String,
+    }
+
+    /// A template override.
+    pub struct TemplateSpec {
+        /// Name of the host's template.
+        name: String,
+        /// Path of the plugin's template.
+        path: String,
+        /// Whether it replaces the host's.
+        #[serde(rename = "override")]
+        overrides: bool,
+    }
+
+    /// Translations of a plugin.
+    pub struct I18nSpec {
+        /// Prefix of the keys; empty for the plugin's name.
+        namespace: String,
+        /// Languages offered.
+        languages: Vec<String>,
+        /// Language → key → text.
+        translations: BTreeMap<String, BTreeMap<String, String>>,
+    }
+
+    /// An API error code.
+    pub struct ErrorCodeSpec {
+        /// The code, registered as `<plugin>:<code>`.
+        code: String,
+        /// What people read.
+        message: String,
+        /// HTTP status it maps to.
+        http_status: i64,
+    }
+
+    /// An agent group.
+    pub struct GroupSpec {
+        /// Its name.
+        name: String,
+        /// What it is for.
+        description: String,
+    }
+
+    /// A custom field of an entity, stored as `<plugin>_<name>`.
+    pub struct CustomFieldSpec {
+        /// Name without the plugin's prefix.
+        name: String,
+        /// What people read.
+        label: String,
+        /// The entity it belongs to.
+        entity_type: String,
+        /// Kind of value.
+        field_type: String,
+        /// Section of the form; empty for `custom`.
+        section: String,
+        /// Sorting: smaller first.
+        order: i64,
+        /// Whether a value is needed.
+        required: bool,
+        /// Help text.
+        description: String,
+        /// Placeholder of the input.
+        placeholder: String,
+        /// Options of the field type.
+        config: JsonValue,
+    }
+
+    /// A tool offered over the Model Context Protocol.
+    pub struct McpToolSpec {
+        /// Its name, prefixed with the plugin's by the host.
+        name: String,
+        /// What it does.
+        description: String,
+        /// Function called with the tool's arguments.
+        handler: String,
+        /// JSON Schema of the arguments.
+        input_schema: JsonValue,
+    }
+
+    /// A step of the setup assistant.
+    pub struct SetupTaskSpec {
+        /// Unique id.
+        id: String,
+        /// Heading.
+        title: String,
+        /// What it is about.
+        description: String,
+        /// Icon.
+        icon: String,
+        /// Function that renders and runs it.
+        handler: String,
+        /// Category it is listed under.
+        category: String,
+    }
+
+    /// What to call when an entity is deleted.
+    pub struct CascadeSpec {
+        /// The entity's type.
+        entity_type: String,
+        /// Function called when it moves to the recycle bin; empty for none.
+        on_soft_delete: String,
+        /// Function called when it is removed for good; empty for none.
+        on_hard_delete: String,
+    }
+}
+
+impl JobSpec {
+    /// The time limit; `None` when the host's applies (or the text is not valid, which validation reports).
+    pub fn timeout(&self) -> Option<std::time::Duration> {
+        self.timeout
+            .parse::<GoDuration>()
+            .ok()?
+            .to_std()
+            .filter(|duration| !duration.is_zero())
+    }
+}
