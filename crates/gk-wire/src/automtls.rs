@@ -12,7 +12,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig,
+    SignatureScheme,
+};
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -53,18 +56,27 @@ impl Identity {
     /// If the system has no randomness.
     pub fn generate() -> Result<Self, TlsError> {
         let key = rcgen::KeyPair::generate().map_err(TlsError::Generate)?;
-        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).map_err(TlsError::Generate)?;
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+            .map_err(TlsError::Generate)?;
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "localhost");
         params.key_usages = vec![
             rcgen::KeyUsagePurpose::DigitalSignature,
             rcgen::KeyUsagePurpose::KeyAgreement,
             rcgen::KeyUsagePurpose::KeyCertSign,
         ];
-        params.extended_key_usages =
-            vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth, rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![
+            rcgen::ExtendedKeyUsagePurpose::ClientAuth,
+            rcgen::ExtendedKeyUsagePurpose::ServerAuth,
+        ];
         let cert = params.self_signed(&key).map_err(TlsError::Generate)?;
-        Ok(Identity { cert: cert.der().clone(), key: key.serialize_der(), pem: cert.pem() })
+        Ok(Identity {
+            cert: cert.der().clone(),
+            key: key.serialize_der(),
+            pem: cert.pem(),
+        })
     }
 
     /// The certificate in DER, as the handshake line carries it.
@@ -128,8 +140,12 @@ fn provider() -> Arc<CryptoProvider> {
 ///
 /// If there is none.
 pub fn der_from_pem(pem: &str) -> Result<Vec<u8>, TlsError> {
-    let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----").ok_or(TlsError::Pem)?;
-    let (body, _) = rest.split_once("-----END CERTIFICATE-----").ok_or(TlsError::Pem)?;
+    let (_, rest) = pem
+        .split_once("-----BEGIN CERTIFICATE-----")
+        .ok_or(TlsError::Pem)?;
+    let (body, _) = rest
+        .split_once("-----END CERTIFICATE-----")
+        .ok_or(TlsError::Pem)?;
     let base64: String = body.split_whitespace().collect();
     STANDARD.decode(base64).map_err(|_| TlsError::Pem)
 }
@@ -143,13 +159,18 @@ struct Pinned {
 
 impl Pinned {
     fn new(cert: &[u8]) -> Self {
-        Pinned { cert: cert.to_vec(), provider: provider() }
+        Pinned {
+            cert: cert.to_vec(),
+            provider: provider(),
+        }
     }
 
     fn check(&self, cert: &CertificateDer<'_>) -> Result<(), rustls::Error> {
         match cert.as_ref() == self.cert.as_slice() {
             true => Ok(()),
-            false => Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+            false => Err(rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer,
+            )),
         }
     }
 
@@ -159,7 +180,12 @@ impl Pinned {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn tls13(
@@ -168,11 +194,18 @@ impl Pinned {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

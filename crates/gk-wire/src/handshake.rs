@@ -53,7 +53,10 @@ impl HandshakeConfig {
             (self.cookie_key.clone(), self.cookie_value.clone()),
             (env::MIN_PORT.to_owned(), "10000".to_owned()),
             (env::MAX_PORT.to_owned(), "25000".to_owned()),
-            (env::PROTOCOL_VERSIONS.to_owned(), self.protocol_version.to_string()),
+            (
+                env::PROTOCOL_VERSIONS.to_owned(),
+                self.protocol_version.to_string(),
+            ),
         ]
     }
 }
@@ -138,18 +141,26 @@ impl Handshake {
         if line.len() > MAX_LINE_BYTES + 1 {
             return Err(HandshakeError::TooLong);
         }
-        let line = std::str::from_utf8(line).map_err(|_| HandshakeError::NotText)?.trim();
+        let line = std::str::from_utf8(line)
+            .map_err(|_| HandshakeError::NotText)?
+            .trim();
         let fields: Vec<&str> = line.split('|').collect();
         let [core, app, network, address, rest @ ..] = fields.as_slice() else {
             return Err(HandshakeError::NotAHandshake(line.to_owned()));
         };
-        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let number = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| text.parse().ok())
+                .flatten()
+        };
         match number(core) {
             Some(CORE_PROTOCOL_VERSION) => {}
             Some(_) => return Err(HandshakeError::CoreVersion((*core).to_owned())),
             None => return Err(HandshakeError::NotAHandshake(line.to_owned())),
         }
-        let app_version = number(app).ok_or_else(|| HandshakeError::AppVersion((*app).to_owned()))?;
+        let app_version =
+            number(app).ok_or_else(|| HandshakeError::AppVersion((*app).to_owned()))?;
         let network = match *network {
             "unix" => Network::Unix,
             "tcp" => Network::Tcp,
@@ -162,7 +173,9 @@ impl Handshake {
         };
         let cert = match rest.get(1) {
             Some(cert) if cert.len() > MIN_CERT_CHARS => {
-                let der = STANDARD_NO_PAD.decode(cert).or_else(|_| STANDARD.decode(cert));
+                let der = STANDARD_NO_PAD
+                    .decode(cert)
+                    .or_else(|_| STANDARD.decode(cert));
                 Some(der.map_err(|_| HandshakeError::Certificate)?)
             }
             _ => None,
@@ -172,7 +185,14 @@ impl Handshake {
             Some("true") => true,
             Some(other) => return Err(HandshakeError::Multiplex(other.to_owned())),
         };
-        Ok(Handshake { app_version, network, address: (*address).to_owned(), protocol, cert, multiplex })
+        Ok(Handshake {
+            app_version,
+            network,
+            address: (*address).to_owned(),
+            protocol,
+            cert,
+            multiplex,
+        })
     }
 }
 
@@ -187,10 +207,22 @@ impl fmt::Display for Handshake {
             Protocol::NetRpc => "netrpc",
             Protocol::Grpc => "grpc",
         };
-        let cert = self.cert.as_ref().map(|der| STANDARD_NO_PAD.encode(der)).unwrap_or_default();
+        let cert = self
+            .cert
+            .as_ref()
+            .map(|der| STANDARD_NO_PAD.encode(der))
+            .unwrap_or_default();
         let (core, app) = (CORE_PROTOCOL_VERSION, self.app_version);
-        write!(f, "{core}|{app}|{network}|{}|{protocol}|{cert}", self.address)?;
-        if self.multiplex { f.write_str("|true") } else { Ok(()) }
+        write!(
+            f,
+            "{core}|{app}|{network}|{}|{protocol}|{cert}",
+            self.address
+        )?;
+        if self.multiplex {
+            f.write_str("|true")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -202,13 +234,31 @@ mod tests {
     #[test]
     fn lines_of_go() {
         let line = Handshake::parse(b"1|1|unix|/run/gk/plugin0000000001|netrpc|\n").unwrap();
-        assert_eq!((line.app_version, line.network, line.protocol), (1, Network::Unix, Protocol::NetRpc));
+        assert_eq!(
+            (line.app_version, line.network, line.protocol),
+            (1, Network::Unix, Protocol::NetRpc)
+        );
         assert_eq!(line.address, "/run/gk/plugin0000000001");
         assert_eq!(line.cert, None);
-        assert_eq!(line.to_string(), "1|1|unix|/run/gk/plugin0000000001|netrpc|");
-        assert_eq!(Handshake::parse(b"  1|7|tcp|127.0.0.1:1234").unwrap().protocol, Protocol::NetRpc);
-        assert!(Handshake::parse(b"1|1|unix|/x|grpc||true").unwrap().multiplex);
-        assert_eq!(Handshake::parse(b"1|1|unix|/x|netrpc|short").unwrap().cert, None);
+        assert_eq!(
+            line.to_string(),
+            "1|1|unix|/run/gk/plugin0000000001|netrpc|"
+        );
+        assert_eq!(
+            Handshake::parse(b"  1|7|tcp|127.0.0.1:1234")
+                .unwrap()
+                .protocol,
+            Protocol::NetRpc
+        );
+        assert!(
+            Handshake::parse(b"1|1|unix|/x|grpc||true")
+                .unwrap()
+                .multiplex
+        );
+        assert_eq!(
+            Handshake::parse(b"1|1|unix|/x|netrpc|short").unwrap().cert,
+            None
+        );
     }
 
     #[test]
@@ -217,14 +267,35 @@ mod tests {
         assert_eq!(Handshake::parse(b"Welcome!\n"), not("Welcome!"));
         assert_eq!(Handshake::parse(b"\n"), not(""));
         assert_eq!(Handshake::parse(b"a|b|c|d"), not("a|b|c|d"));
-        assert_eq!(Handshake::parse(b"2|1|unix|/x"), Err(HandshakeError::CoreVersion("2".into())));
-        assert_eq!(Handshake::parse(b"1|+1|unix|/x"), Err(HandshakeError::AppVersion("+1".into())));
-        assert_eq!(Handshake::parse(b"1|1|udp|/x"), Err(HandshakeError::Network("udp".into())));
-        assert_eq!(Handshake::parse(b"1|1|unix|/x|"), Err(HandshakeError::Protocol(String::new())));
-        assert_eq!(Handshake::parse(&[b'x'; MAX_LINE_BYTES + 2]), Err(HandshakeError::TooLong));
-        assert_eq!(Handshake::parse(b"1|1|\xff|x"), Err(HandshakeError::NotText));
+        assert_eq!(
+            Handshake::parse(b"2|1|unix|/x"),
+            Err(HandshakeError::CoreVersion("2".into()))
+        );
+        assert_eq!(
+            Handshake::parse(b"1|+1|unix|/x"),
+            Err(HandshakeError::AppVersion("+1".into()))
+        );
+        assert_eq!(
+            Handshake::parse(b"1|1|udp|/x"),
+            Err(HandshakeError::Network("udp".into()))
+        );
+        assert_eq!(
+            Handshake::parse(b"1|1|unix|/x|"),
+            Err(HandshakeError::Protocol(String::new()))
+        );
+        assert_eq!(
+            Handshake::parse(&[b'x'; MAX_LINE_BYTES + 2]),
+            Err(HandshakeError::TooLong)
+        );
+        assert_eq!(
+            Handshake::parse(b"1|1|\xff|x"),
+            Err(HandshakeError::NotText)
+        );
         let cert = format!("1|1|unix|/x|netrpc|{}", "*".repeat(60));
-        assert_eq!(Handshake::parse(cert.as_bytes()), Err(HandshakeError::Certificate));
+        assert_eq!(
+            Handshake::parse(cert.as_bytes()),
+            Err(HandshakeError::Certificate)
+        );
     }
 
     proptest! {

@@ -39,4 +39,7 @@ pub mod yamux;
 
 pub use handshake::{Handshake, HandshakeConfig, HandshakeError, Network, Protocol};
 #[cfg(feature = "tokio")]
-pub use net::{Broker, CallError, Empty, Limits, Request, Responder, RpcClient, Service, Socket, Stream, host, plugin};
+pub use net::{
+    Broker, CallError, Empty, Limits, Request, Responder, RpcClient, Service, Socket, Stream, host,
+    plugin,
+};

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use serde::de::value::{BorrowedStrDeserializer, StringDeserializer};
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 use smallvec::SmallVec;
 
 use super::wire::{self, Kind, Reader, StructType, TypeId, WireType};
@@ -21,7 +23,11 @@ pub(crate) struct Value<'a, 'de> {
 
 impl<'a, 'de> Value<'a, 'de> {
     pub(crate) fn new(reader: &'a mut Reader<'de>, id: TypeId) -> Self {
-        Value { reader, id, depth: 0 }
+        Value {
+            reader,
+            id,
+            depth: 0,
+        }
     }
 
     fn kind(&self) -> Result<Kind, Error> {
@@ -29,7 +35,10 @@ impl<'a, 'de> Value<'a, 'de> {
     }
 
     fn mismatch<T>(&self, expected: &'static str) -> Result<T, Error> {
-        Err(Error::Mismatch { expected, found: self.kind()?.describe() })
+        Err(Error::Mismatch {
+            expected,
+            found: self.kind()?.describe(),
+        })
     }
 
     /// Goes on with the concrete value if this is an interface.
@@ -42,7 +51,11 @@ impl<'a, 'de> Value<'a, 'de> {
         match self.reader.interface()? {
             None => nil(),
             Some((_, id, end)) => {
-                let value = some(Value { reader: &mut *self.reader, id, depth })?;
+                let value = some(Value {
+                    reader: &mut *self.reader,
+                    id,
+                    depth,
+                })?;
                 self.reader.at = self.reader.at.max(end);
                 Ok(value)
             }
@@ -52,16 +65,33 @@ impl<'a, 'de> Value<'a, 'de> {
     fn seq<V: Visitor<'de>>(self, elem: TypeId, visitor: V) -> Result<V::Value, Error> {
         let left = self.reader.count(1)?;
         let depth = self.reader.deeper(self.depth)?;
-        let mut elements = Elements { reader: self.reader, key: elem, elem, left, depth };
+        let mut elements = Elements {
+            reader: self.reader,
+            key: elem,
+            elem,
+            left,
+            depth,
+        };
         let value = visitor.visit_seq(&mut elements)?;
         elements.skip_rest()?;
         Ok(value)
     }
 
-    fn map<V: Visitor<'de>>(self, key: TypeId, elem: TypeId, visitor: V) -> Result<V::Value, Error> {
+    fn map<V: Visitor<'de>>(
+        self,
+        key: TypeId,
+        elem: TypeId,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         let left = self.reader.count(2)?;
         let depth = self.reader.deeper(self.depth)?;
-        visitor.visit_map(Elements { reader: self.reader, key, elem, left, depth })
+        visitor.visit_map(Elements {
+            reader: self.reader,
+            key,
+            elem,
+            left,
+            depth,
+        })
     }
 
     fn fields<V: Visitor<'de>>(
@@ -79,14 +109,23 @@ impl<'a, 'de> Value<'a, 'de> {
                     .map(|(go, _)| fields.iter().copied().find(|rust| names::same(go, rust)))
                     .collect();
                 if !plan.is_empty() && !fields.is_empty() && plan.iter().all(Option::is_none) {
-                    return Err(Error::NoSharedField { sender: user.name.clone(), receiver });
+                    return Err(Error::NoSharedField {
+                        sender: user.name.clone(),
+                        receiver,
+                    });
                 }
                 plan
             }
         };
         let depth = self.reader.deeper(self.depth)?;
-        let mut fields =
-            Fields { reader: self.reader, user, plan: target.is_some().then_some(plan), field: -1, next: 0, depth };
+        let mut fields = Fields {
+            reader: self.reader,
+            user,
+            plan: target.is_some().then_some(plan),
+            field: -1,
+            next: 0,
+            depth,
+        };
         let value = visitor.visit_map(&mut fields)?;
         // A visitor may stop early; what follows this value must still be found.
         while fields.advance()?.is_some() {
@@ -154,7 +193,10 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
             Kind::Float => {
                 let value = num::float_from_bits(self.reader.uint()?);
                 if value.is_finite() && value.abs() > f64::from(f32::MAX) {
-                    return Err(Error::Mismatch { expected: "float32", found: "a larger float" });
+                    return Err(Error::Mismatch {
+                        expected: "float32",
+                        found: "a larger float",
+                    });
                 }
                 visitor.visit_f64(value)
             }
@@ -168,7 +210,10 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
             Kind::Int => {
                 let value = self.reader.int()?;
                 let rune = u32::try_from(value).ok().and_then(char::from_u32);
-                visitor.visit_char(rune.ok_or(Error::Mismatch { expected: "rune", found: "int out of range" })?)
+                visitor.visit_char(rune.ok_or(Error::Mismatch {
+                    expected: "rune",
+                    found: "int out of range",
+                })?)
             }
             _ => self.mismatch("rune"),
         }
@@ -178,7 +223,12 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         match self.kind()? {
             Kind::String => self.text(visitor),
             Kind::Interface => self.through_interface(
-                || Err(Error::Mismatch { expected: "string", found: "nil interface" }),
+                || {
+                    Err(Error::Mismatch {
+                        expected: "string",
+                        found: "nil interface",
+                    })
+                },
                 |value| value.deserialize_str(visitor),
             ),
             _ => self.mismatch("string"),
@@ -192,9 +242,16 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.kind()? {
             Kind::Bytes => visitor.visit_borrowed_bytes(self.reader.bytes()?),
-            Kind::User(user) if *user == WireType::Opaque => visitor.visit_borrowed_bytes(self.reader.bytes()?),
+            Kind::User(user) if *user == WireType::Opaque => {
+                visitor.visit_borrowed_bytes(self.reader.bytes()?)
+            }
             Kind::Interface => self.through_interface(
-                || Err(Error::Mismatch { expected: "[]byte", found: "nil interface" }),
+                || {
+                    Err(Error::Mismatch {
+                        expected: "[]byte",
+                        found: "nil interface",
+                    })
+                },
                 |value| value.deserialize_bytes(visitor),
             ),
             _ => self.mismatch("[]byte"),
@@ -205,7 +262,11 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         self.deserialize_bytes(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         if name != payload::MAGIC {
             return visitor.visit_newtype_struct(self);
         }
@@ -215,7 +276,12 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 visitor.visit_unit()
             }
             Kind::Interface => self.through_interface(
-                || Err(Error::Mismatch { expected: "[]byte", found: "nil interface" }),
+                || {
+                    Err(Error::Mismatch {
+                        expected: "[]byte",
+                        found: "nil interface",
+                    })
+                },
                 |value| value.deserialize_newtype_struct(name, visitor),
             ),
             _ => self.mismatch("[]byte"),
@@ -228,7 +294,11 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
             return match self.reader.interface()? {
                 None => visitor.visit_none(),
                 Some((_, id, end)) => {
-                    let value = visitor.visit_some(Value { reader: &mut *self.reader, id, depth })?;
+                    let value = visitor.visit_some(Value {
+                        reader: &mut *self.reader,
+                        id,
+                        depth,
+                    })?;
                     self.reader.at = self.reader.at.max(end);
                     Ok(value)
                 }
@@ -243,7 +313,11 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.deserialize_unit(visitor)
     }
 
@@ -251,14 +325,21 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         match self.kind()? {
             Kind::Bytes => {
                 let bytes = self.reader.bytes()?;
-                visitor.visit_seq(serde::de::value::SeqDeserializer::new(bytes.iter().copied()))
+                visitor.visit_seq(serde::de::value::SeqDeserializer::new(
+                    bytes.iter().copied(),
+                ))
             }
             Kind::User(user) => match *user {
                 WireType::Slice(elem) | WireType::Array(elem, _) => self.seq(elem, visitor),
                 _ => self.mismatch("slice"),
             },
             Kind::Interface => self.through_interface(
-                || Err(Error::Mismatch { expected: "slice", found: "nil interface" }),
+                || {
+                    Err(Error::Mismatch {
+                        expected: "slice",
+                        found: "nil interface",
+                    })
+                },
                 |value| value.deserialize_seq(visitor),
             ),
             _ => self.mismatch("slice"),
@@ -286,7 +367,12 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 _ => self.mismatch("map"),
             },
             Kind::Interface => self.through_interface(
-                || Err(Error::Mismatch { expected: "map", found: "nil interface" }),
+                || {
+                    Err(Error::Mismatch {
+                        expected: "map",
+                        found: "nil interface",
+                    })
+                },
                 |value| value.deserialize_map(visitor),
             ),
             _ => self.mismatch("map"),
@@ -305,7 +391,12 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 _ => self.mismatch("struct"),
             },
             Kind::Interface => self.through_interface(
-                || Err(Error::Mismatch { expected: "struct", found: "nil interface" }),
+                || {
+                    Err(Error::Mismatch {
+                        expected: "struct",
+                        found: "nil interface",
+                    })
+                },
                 |value| value.deserialize_struct(name, fields, visitor),
             ),
             _ => self.mismatch("struct"),
@@ -323,7 +414,10 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
             type Error = Error;
             type Variant = <StringDeserializer<Error> as EnumAccess<'de>>::Variant;
 
-            fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), Error> {
+            fn variant_seed<S: DeserializeSeed<'de>>(
+                self,
+                seed: S,
+            ) -> Result<(S::Value, Self::Variant), Error> {
                 let name: StringDeserializer<Error> = self.0.into_owned().into_deserializer();
                 name.variant_seed(seed)
             }
@@ -390,12 +484,20 @@ impl Elements<'_, '_> {
 impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de> {
     type Error = Error;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
-        seed.deserialize(Value { reader: &mut *self.reader, id: self.elem, depth: self.depth }).map(Some)
+        seed.deserialize(Value {
+            reader: &mut *self.reader,
+            id: self.elem,
+            depth: self.depth,
+        })
+        .map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -406,16 +508,28 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de> {
 impl<'de> MapAccess<'de> for Elements<'_, 'de> {
     type Error = Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
-        seed.deserialize(Value { reader: &mut *self.reader, id: self.key, depth: self.depth }).map(Some)
+        seed.deserialize(Value {
+            reader: &mut *self.reader,
+            id: self.key,
+            depth: self.depth,
+        })
+        .map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(Value { reader: &mut *self.reader, id: self.elem, depth: self.depth })
+        seed.deserialize(Value {
+            reader: &mut *self.reader,
+            id: self.elem,
+            depth: self.depth,
+        })
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -452,7 +566,11 @@ impl Fields<'_, '_> {
     }
 
     fn value_type(&self) -> Result<TypeId, Error> {
-        self.user.fields.get(self.next).map(|(_, id)| *id).ok_or(Error::FieldOutOfRange)
+        self.user
+            .fields
+            .get(self.next)
+            .map(|(_, id)| *id)
+            .ok_or(Error::FieldOutOfRange)
     }
 
     fn skip_value(&mut self) -> Result<(), Error> {
@@ -464,17 +582,27 @@ impl Fields<'_, '_> {
 impl<'de> MapAccess<'de> for &mut Fields<'_, 'de> {
     type Error = Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         while let Some(number) = self.advance()? {
             match &self.plan {
                 None => {
-                    let name: StringDeserializer<Error> =
-                        self.user.fields.get(number).map(|(name, _)| name.clone()).unwrap_or_default().into_deserializer();
+                    let name: StringDeserializer<Error> = self
+                        .user
+                        .fields
+                        .get(number)
+                        .map(|(name, _)| name.clone())
+                        .unwrap_or_default()
+                        .into_deserializer();
                     return seed.deserialize(name).map(Some);
                 }
                 Some(plan) => {
                     if let Some(name) = plan.get(number).copied().flatten() {
-                        return seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some);
+                        return seed
+                            .deserialize(BorrowedStrDeserializer::new(name))
+                            .map(Some);
                     }
                     self.skip_value()?;
                 }
@@ -485,6 +613,10 @@ impl<'de> MapAccess<'de> for &mut Fields<'_, 'de> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         let id = self.value_type()?;
-        seed.deserialize(Value { reader: &mut *self.reader, id, depth: self.depth })
+        seed.deserialize(Value {
+            reader: &mut *self.reader,
+            id,
+            depth: self.depth,
+        })
     }
 }

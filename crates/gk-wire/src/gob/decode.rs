@@ -21,7 +21,10 @@ pub fn message_length(data: &[u8], limits: &Limits) -> Result<Option<(usize, usi
     }
     match usize::try_from(length) {
         Ok(bytes) if bytes <= limits.max_message_bytes => Ok(Some((bytes, start))),
-        _ => Err(Error::MessageTooLong { length, limit: limits.max_message_bytes }),
+        _ => Err(Error::MessageTooLong {
+            length,
+            limit: limits.max_message_bytes,
+        }),
     }
 }
 
@@ -36,7 +39,10 @@ impl Decoder {
     /// A decoder at the start of a stream.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Decoder { types: Registry::default(), limits }
+        Decoder {
+            types: Registry::default(),
+            limits,
+        }
     }
 
     /// Takes the content of one message, without its length. A definition is kept and gives `None`; a
@@ -55,7 +61,11 @@ impl Decoder {
             let rest = reader.remaining();
             self.types = reader.types;
             defined?;
-            return if rest == 0 { Ok(None) } else { Err(Error::BadDefinition("something follows it")) };
+            return if rest == 0 {
+                Ok(None)
+            } else {
+                Err(Error::BadDefinition("something follows it"))
+            };
         }
         reader.singleton(id)?;
         let start = reader.at;
@@ -64,7 +74,12 @@ impl Decoder {
         }
         self.types = reader.types;
         let (types, limits) = (self.types.clone(), self.limits);
-        Ok(Some(Message { content: content.slice(start..), id, types, limits }))
+        Ok(Some(Message {
+            content: content.slice(start..),
+            id,
+            types,
+            limits,
+        }))
     }
 
     /// Splits the next message off `stream` and takes it; `None` when `stream` holds no whole message.

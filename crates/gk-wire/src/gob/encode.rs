@@ -42,7 +42,11 @@ impl Encoder {
     }
 
     pub(crate) fn starting_at(next_id: TypeId) -> Self {
-        Encoder { types: HashMap::new(), defined: Vec::new(), next_id }
+        Encoder {
+            types: HashMap::new(),
+            defined: Vec::new(),
+            next_id,
+        }
     }
 
     /// Appends `value`, behind the definitions that its type still needs.
@@ -59,7 +63,10 @@ impl Encoder {
         self.encode_to(value, &mut sink)?;
         out.reserve(sink.len());
         let out = std::cell::RefCell::new(out);
-        sink.for_each(|small| out.borrow_mut().extend_from_slice(small), |large| out.borrow_mut().extend_from_slice(&large));
+        sink.for_each(
+            |small| out.borrow_mut().extend_from_slice(small),
+            |large| out.borrow_mut().extend_from_slice(&large),
+        );
         Ok(())
     }
 
@@ -80,14 +87,25 @@ impl Encoder {
         };
         let root = known.schema.root;
         let written = framed(sink, |sink| {
-            num::put_int(&mut sink.written, known.ids.get(root).copied().unwrap_or_default());
+            num::put_int(
+                &mut sink.written,
+                known.ids.get(root).copied().unwrap_or_default(),
+            );
             if !matches!(known.schema.nodes.get(root), Some(Node::Struct(_))) {
                 sink.written.push(0);
             }
             let value_starts = sink.len();
-            value.serialize(Writer { schema: &known.schema, node: root, sink: &mut *sink })?;
+            value.serialize(Writer {
+                schema: &known.schema,
+                node: root,
+                sink: &mut *sink,
+            })?;
             // A `None` at the top writes nothing; there is no message without a value.
-            if sink.len() == value_starts { Err(Error::Unsupported("a top-level nil pointer")) } else { Ok(()) }
+            if sink.len() == value_starts {
+                Err(Error::Unsupported("a top-level nil pointer"))
+            } else {
+                Ok(())
+            }
         });
         if written.is_err() {
             sink.written.truncate(before.0);
@@ -112,8 +130,16 @@ impl Encoder {
     }
 
     /// A struct has its id ahead of its fields, everything else after its elements.
-    fn assign(&mut self, schema: &Schema, node: NodeId, ids: &mut [TypeId], fresh: &mut Vec<NodeId>) {
-        let Some(kind) = schema.nodes.get(node) else { return };
+    fn assign(
+        &mut self,
+        schema: &Schema,
+        node: NodeId,
+        ids: &mut [TypeId],
+        fresh: &mut Vec<NodeId>,
+    ) {
+        let Some(kind) = schema.nodes.get(node) else {
+            return;
+        };
         if ids.get(node).is_none_or(|id| *id != 0) {
             return;
         }
@@ -142,7 +168,10 @@ impl Encoder {
         }
         fresh.push(node);
         match kind {
-            Node::Struct(user) => user.fields.iter().for_each(|field| self.assign(schema, field.node, ids, fresh)),
+            Node::Struct(user) => user
+                .fields
+                .iter()
+                .for_each(|field| self.assign(schema, field.node, ids, fresh)),
             Node::Slice(elem) | Node::Array(elem, _) => self.assign(schema, *elem, ids, fresh),
             Node::Map(key, elem) => {
                 self.assign(schema, *key, ids, fresh);
@@ -160,8 +189,17 @@ impl Encoder {
         self.next_id - 1
     }
 
-    fn define(&mut self, known: &Arc<Known>, node: NodeId, fresh: &[NodeId], sent: &mut [bool], sink: &mut Sink) {
-        let (Some(kind), Some(id)) = (known.schema.nodes.get(node), known.ids.get(node)) else { return };
+    fn define(
+        &mut self,
+        known: &Arc<Known>,
+        node: NodeId,
+        fresh: &[NodeId],
+        sent: &mut [bool],
+        sink: &mut Sink,
+    ) {
+        let (Some(kind), Some(id)) = (known.schema.nodes.get(node), known.ids.get(node)) else {
+            return;
+        };
         if !fresh.contains(&node) || std::mem::replace(&mut sent[node], true) {
             return;
         }
@@ -173,9 +211,13 @@ impl Encoder {
         debug_assert!(definition.is_ok());
         match kind {
             Node::Struct(user) => {
-                user.fields.iter().for_each(|field| self.define(known, field.node, fresh, sent, sink));
+                user.fields
+                    .iter()
+                    .for_each(|field| self.define(known, field.node, fresh, sent, sink));
             }
-            Node::Slice(elem) | Node::Array(elem, _) => self.define(known, *elem, fresh, sent, sink),
+            Node::Slice(elem) | Node::Array(elem, _) => {
+                self.define(known, *elem, fresh, sent, sink)
+            }
             Node::Map(key, elem) => {
                 self.define(known, *key, fresh, sent, sink);
                 self.define(known, *elem, fresh, sent, sink);
@@ -186,21 +228,30 @@ impl Encoder {
 }
 
 /// Writes a message: its length, then what `content` writes.
-fn framed(sink: &mut Sink, content: impl FnOnce(&mut Sink) -> Result<(), Error>) -> Result<(), Error> {
-    let (start, length_before, spliced_before) = (sink.written.len(), sink.len(), sink.spliced.len());
+fn framed(
+    sink: &mut Sink,
+    content: impl FnOnce(&mut Sink) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (start, length_before, spliced_before) =
+        (sink.written.len(), sink.len(), sink.spliced.len());
     sink.written.push(0);
     content(sink)?;
     let length = (sink.len() - length_before - 1) as u64;
     let extra = num::uint_len(length) - 1;
     let mut prefix = Vec::new();
     if extra == 0 {
-        #[expect(clippy::cast_possible_truncation, reason = "one byte long, so at most 0x7f")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "one byte long, so at most 0x7f"
+        )]
         let short = length as u8;
         sink.written[start] = short;
     } else {
         num::put_uint(&mut prefix, length);
         sink.written.splice(start..=start, prefix);
-        sink.spliced[spliced_before..].iter_mut().for_each(|(position, _)| *position += extra);
+        sink.spliced[spliced_before..]
+            .iter_mut()
+            .for_each(|(position, _)| *position += extra);
     }
     Ok(())
 }
@@ -267,7 +318,14 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 
 /// Go's spelling of a type that has no name of its own.
 fn type_name(known: &Known, kind: &Node) -> String {
-    let name = |node: &NodeId| known.schema.nodes.get(*node).map(|kind| type_name(known, kind)).unwrap_or_default();
+    let name = |node: &NodeId| {
+        known
+            .schema
+            .nodes
+            .get(*node)
+            .map(|kind| type_name(known, kind))
+            .unwrap_or_default()
+    };
     match kind {
         Node::Bool => "bool".into(),
         Node::Int => "int".into(),
@@ -285,7 +343,13 @@ fn type_name(known: &Known, kind: &Node) -> String {
 }
 
 /// Whether two nodes stand for the same type; `open` holds the pairs that are being compared.
-fn same_type(a: &Schema, x: NodeId, b: &Schema, y: NodeId, open: &mut Vec<(NodeId, NodeId)>) -> bool {
+fn same_type(
+    a: &Schema,
+    x: NodeId,
+    b: &Schema,
+    y: NodeId,
+    open: &mut Vec<(NodeId, NodeId)>,
+) -> bool {
     if open.contains(&(x, y)) {
         return true;
     }
@@ -294,15 +358,17 @@ fn same_type(a: &Schema, x: NodeId, b: &Schema, y: NodeId, open: &mut Vec<(NodeI
         (Some(Node::Struct(left)), Some(Node::Struct(right))) => {
             left.name == right.name
                 && left.fields.len() == right.fields.len()
-                && left
-                    .fields
-                    .iter()
-                    .zip(&right.fields)
-                    .all(|(left, right)| left.go == right.go && same_type(a, left.node, b, right.node, open))
+                && left.fields.iter().zip(&right.fields).all(|(left, right)| {
+                    left.go == right.go && same_type(a, left.node, b, right.node, open)
+                })
         }
         (Some(Node::Slice(left)), Some(Node::Slice(right))) => same_type(a, *left, b, *right, open),
-        (Some(Node::Array(left, m)), Some(Node::Array(right, n))) => m == n && same_type(a, *left, b, *right, open),
-        (Some(Node::Map(k, v)), Some(Node::Map(l, w))) => same_type(a, *k, b, *l, open) && same_type(a, *v, b, *w, open),
+        (Some(Node::Array(left, m)), Some(Node::Array(right, n))) => {
+            m == n && same_type(a, *left, b, *right, open)
+        }
+        (Some(Node::Map(k, v)), Some(Node::Map(l, w))) => {
+            same_type(a, *k, b, *l, open) && same_type(a, *v, b, *w, open)
+        }
         (Some(left), Some(right)) => left == right,
         _ => false,
     }

@@ -52,6 +52,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_message_bytes: 64 << 20, max_elements: 1 << 18, max_depth: 64, max_types: 1024 }
+        Limits {
+            max_message_bytes: 64 << 20,
+            max_elements: 1 << 18,
+            max_depth: 64,
+            max_types: 1024,
+        }
     }
 }

@@ -6,9 +6,10 @@
 
 /// Words that Go's naming style writes in capitals; `mb` is not in its list, but in every name that has it.
 const INITIALISMS: &[&str] = &[
-    "acl", "api", "ascii", "cpu", "css", "db", "dns", "eof", "guid", "html", "http", "https", "id", "ip", "json", "lhs",
-    "mb", "mcp", "pwa", "qps", "ram", "rhs", "rpc", "sla", "smtp", "sql", "ssh", "tcp", "tls", "ttl", "udp", "ui",
-    "uid", "uri", "url", "utf8", "uuid", "vm", "xml", "xmpp", "xsrf", "xss",
+    "acl", "api", "ascii", "cpu", "css", "db", "dns", "eof", "guid", "html", "http", "https", "id",
+    "ip", "json", "lhs", "mb", "mcp", "pwa", "qps", "ram", "rhs", "rpc", "sla", "smtp", "sql",
+    "ssh", "tcp", "tls", "ttl", "udp", "ui", "uid", "uri", "url", "utf8", "uuid", "vm", "xml",
+    "xmpp", "xsrf", "xss",
 ];
 
 /// Whether a Go field and a Rust field are the same name.
@@ -19,12 +20,19 @@ pub(crate) fn same(go: &str, rust: &str) -> bool {
     if go.is_ascii() && rust.is_ascii() {
         return fold(go).eq(fold(rust));
     }
-    let lower = |name: &str| name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect::<String>();
+    let lower = |name: &str| {
+        name.chars()
+            .filter(|c| *c != '_')
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
+    };
     lower(go) == lower(rust)
 }
 
 fn fold(name: &str) -> impl Iterator<Item = u8> + '_ {
-    name.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase())
+    name.bytes()
+        .filter(|byte| *byte != b'_')
+        .map(|byte| byte.to_ascii_lowercase())
 }
 
 /// The Go name for a Rust field: unchanged if it starts with a capital, else camel case.
@@ -36,7 +44,10 @@ pub(crate) fn to_go(rust: &str) -> String {
     for word in rust.split('_').filter(|word| !word.is_empty()) {
         if INITIALISMS.contains(&word) {
             go.push_str(&word.to_ascii_uppercase());
-        } else if let Some(stem) = word.strip_suffix('s').filter(|stem| INITIALISMS.contains(stem)) {
+        } else if let Some(stem) = word
+            .strip_suffix('s')
+            .filter(|stem| INITIALISMS.contains(stem))
+        {
             go.push_str(&stem.to_ascii_uppercase());
             go.push('s');
         } else {

@@ -49,7 +49,9 @@ pub(crate) fn take_uint(data: &[u8]) -> Result<Option<(u64, usize)>, Error> {
     let Some(bytes) = data.get(1..=count) else {
         return Ok(None);
     };
-    let value = bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
+    let value = bytes
+        .iter()
+        .fold(0, |value, &byte| value << 8 | u64::from(byte));
     Ok(Some((value, count + 1)))
 }
 
@@ -82,8 +84,15 @@ mod tests {
         assert_eq!(encoded(127), [0x7f]);
         assert_eq!(encoded(128), [0xff, 0x80]);
         assert_eq!(encoded(256), [0xfe, 0x01, 0x00]);
-        assert_eq!(encoded(u64::MAX), [0xf8, 255, 255, 255, 255, 255, 255, 255, 255]);
-        assert_eq!(take_uint(&[0xff, 0x05]).unwrap(), Some((5, 2)), "over-long is accepted");
+        assert_eq!(
+            encoded(u64::MAX),
+            [0xf8, 255, 255, 255, 255, 255, 255, 255, 255]
+        );
+        assert_eq!(
+            take_uint(&[0xff, 0x05]).unwrap(),
+            Some((5, 2)),
+            "over-long is accepted"
+        );
         assert_eq!(take_uint(&[0xf7, 0, 0]), Err(Error::BadUint(0xf7)));
         assert_eq!(take_uint(&[0x80]), Err(Error::BadUint(0x80)));
         assert_eq!(take_uint(&[0xfe, 0x01]).unwrap(), None);

@@ -78,7 +78,10 @@ impl<'de> Deserialize<'de> for Payload {
                 f.write_str("bytes")
             }
 
-            fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Payload, D::Error> {
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Payload, D::Error> {
                 deserializer.deserialize_byte_buf(self)
             }
 
@@ -94,7 +97,10 @@ impl<'de> Deserialize<'de> for Payload {
                 Ok(Payload(bytes.into()))
             }
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Payload, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> Result<Payload, A::Error> {
                 let mut bytes = Vec::new();
                 while let Some(byte) = seq.next_element::<u8>()? {
                     bytes.push(byte);

@@ -61,8 +61,17 @@ pub(crate) fn of<'de, T: Deserialize<'de>>() -> Result<Schema, Error> {
         trace.recursed = None;
         trace.restart = false;
         let mut root = 0;
-        match T::deserialize(Tracer { trace: &mut trace, node: &mut root, within: None }) {
-            Ok(_) => return Ok(Schema { nodes: trace.nodes, root }),
+        match T::deserialize(Tracer {
+            trace: &mut trace,
+            node: &mut root,
+            within: None,
+        }) {
+            Ok(_) => {
+                return Ok(Schema {
+                    nodes: trace.nodes,
+                    root,
+                });
+            }
             Err(_) if trace.restart => {}
             Err(error) => return Err(error),
         }
@@ -83,7 +92,11 @@ struct Trace {
 
 impl Trace {
     fn add(&mut self, node: Node) -> NodeId {
-        if let Some(place) = self.nodes.iter().position(|known| *known == node && !matches!(node, Node::Struct(_))) {
+        if let Some(place) = self
+            .nodes
+            .iter()
+            .position(|known| *known == node && !matches!(node, Node::Struct(_)))
+        {
             return place;
         }
         self.nodes.push(node);
@@ -142,12 +155,23 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        self.leaf(Node::Struct(StructNode { name, fields: Vec::new() }));
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.leaf(Node::Struct(StructNode {
+            name,
+            fields: Vec::new(),
+        }));
         visitor.visit_unit()
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         if name == payload::MAGIC {
             self.leaf(Node::Bytes);
             return visitor.visit_bytes(b"");
@@ -156,16 +180,31 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if let Some(target) = self.within.and_then(|within| self.trace.known_options.get(&within)) {
-            let known = self.trace.structs.iter().find(|((name, _), _)| name == target).map(|(_, (node, _))| *node);
-            *self.node = known.ok_or(Error::Unsupported("an option of a type that is not known yet"))?;
+        if let Some(target) = self
+            .within
+            .and_then(|within| self.trace.known_options.get(&within))
+        {
+            let known = self
+                .trace
+                .structs
+                .iter()
+                .find(|((name, _), _)| name == target)
+                .map(|(_, (node, _))| *node);
+            *self.node = known.ok_or(Error::Unsupported(
+                "an option of a type that is not known yet",
+            ))?;
             return visitor.visit_none();
         }
         let within = self.within;
         let trace = self.trace;
-        match visitor.visit_some(Tracer { trace: &mut *trace, node: self.node, within: None }) {
+        match visitor.visit_some(Tracer {
+            trace: &mut *trace,
+            node: self.node,
+            within: None,
+        }) {
             Err(error) => {
-                if let (Some(node), Some(within), false) = (trace.recursed.take(), within, trace.restart)
+                if let (Some(node), Some(within), false) =
+                    (trace.recursed.take(), within, trace.restart)
                     && let Some(Node::Struct(target)) = trace.nodes.get(node)
                 {
                     trace.known_options.insert(within, target.name);
@@ -179,7 +218,12 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let mut elem = 0;
-        let value = visitor.visit_seq(Samples { trace: &mut *self.trace, key: &mut 0, elem: &mut elem, left: 1 })?;
+        let value = visitor.visit_seq(Samples {
+            trace: &mut *self.trace,
+            key: &mut 0,
+            elem: &mut elem,
+            left: 1,
+        })?;
         let node = match self.trace.nodes.get(elem) {
             Some(Node::Byte) => Node::Bytes,
             _ => Node::Slice(elem),
@@ -190,7 +234,12 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
         let mut elem = 0;
-        let value = visitor.visit_seq(Samples { trace: &mut *self.trace, key: &mut 0, elem: &mut elem, left: len })?;
+        let value = visitor.visit_seq(Samples {
+            trace: &mut *self.trace,
+            key: &mut 0,
+            elem: &mut elem,
+            left: len,
+        })?;
         *self.node = self.trace.add(Node::Array(elem, len));
         Ok(value)
     }
@@ -206,7 +255,12 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let (mut key, mut elem) = (0, 0);
-        let samples = Samples { trace: &mut *self.trace, key: &mut key, elem: &mut elem, left: 1 };
+        let samples = Samples {
+            trace: &mut *self.trace,
+            key: &mut key,
+            elem: &mut elem,
+            left: 1,
+        };
         let value = visitor.visit_map(samples)?;
         *self.node = self.trace.add(Node::Map(key, elem));
         Ok(value)
@@ -223,13 +277,18 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             *self.node = node;
             if !finished {
                 self.trace.recursed = Some(node);
-                return Err(Error::Unsupported("a type that contains itself other than by a slice, a map or an option"));
+                return Err(Error::Unsupported(
+                    "a type that contains itself other than by a slice, a map or an option",
+                ));
             }
         }
         let node = match self.trace.structs.get(&key) {
             Some((node, _)) => *node,
             None => {
-                self.trace.nodes.push(Node::Struct(StructNode { name, fields: Vec::new() }));
+                self.trace.nodes.push(Node::Struct(StructNode {
+                    name,
+                    fields: Vec::new(),
+                }));
                 let node = self.trace.nodes.len() - 1;
                 self.trace.structs.insert(key, (node, false));
                 node
@@ -237,7 +296,13 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         };
         *self.node = node;
         let mut traced = Vec::with_capacity(fields.len());
-        let walk = FieldSamples { trace: &mut *self.trace, traced: &mut traced, name, fields: fields.iter(), current: "" };
+        let walk = FieldSamples {
+            trace: &mut *self.trace,
+            traced: &mut traced,
+            name,
+            fields: fields.iter(),
+            current: "",
+        };
         let value = visitor.visit_map(walk)?;
         if let Some(Node::Struct(known)) = self.trace.nodes.get_mut(node) {
             known.fields = traced;
@@ -256,7 +321,9 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
-        Err(Error::Unsupported("a type that takes its shape from the data"))
+        Err(Error::Unsupported(
+            "a type that takes its shape from the data",
+        ))
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -279,7 +346,11 @@ struct Samples<'a> {
 impl Samples<'_> {
     /// A sample, or none if the element's type is the one being traced.
     fn sample<'de, S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        match seed.deserialize(Tracer { trace: &mut *self.trace, node: &mut *self.elem, within: None }) {
+        match seed.deserialize(Tracer {
+            trace: &mut *self.trace,
+            node: &mut *self.elem,
+            within: None,
+        }) {
             Ok(value) => Ok(Some(value)),
             Err(error) if self.trace.restart => Err(error),
             Err(error) => match self.trace.recursed.take() {
@@ -297,7 +368,10 @@ impl Samples<'_> {
 impl<'de> SeqAccess<'de> for Samples<'_> {
     type Error = Error;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -309,16 +383,26 @@ impl<'de> SeqAccess<'de> for Samples<'_> {
 impl<'de> MapAccess<'de> for Samples<'_> {
     type Error = Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
-        seed.deserialize(Tracer { trace: &mut *self.trace, node: &mut *self.key, within: None }).map(Some)
+        seed.deserialize(Tracer {
+            trace: &mut *self.trace,
+            node: &mut *self.key,
+            within: None,
+        })
+        .map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        self.sample(seed)?.ok_or(Error::Unsupported("a map whose values contain the map's own struct"))
+        self.sample(seed)?.ok_or(Error::Unsupported(
+            "a map whose values contain the map's own struct",
+        ))
     }
 }
 
@@ -333,19 +417,31 @@ struct FieldSamples<'a> {
 impl<'de> MapAccess<'de> for FieldSamples<'_> {
     type Error = Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         let Some(field) = self.fields.next() else {
             return Ok(None);
         };
         self.current = field;
-        seed.deserialize(serde::de::value::BorrowedStrDeserializer::new(field)).map(Some)
+        seed.deserialize(serde::de::value::BorrowedStrDeserializer::new(field))
+            .map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         let mut node = 0;
         let within = Some((self.name, self.current));
-        let value = seed.deserialize(Tracer { trace: &mut *self.trace, node: &mut node, within })?;
-        self.traced.push(FieldNode { rust: self.current, go: names::to_go(self.current), node });
+        let value = seed.deserialize(Tracer {
+            trace: &mut *self.trace,
+            node: &mut node,
+            within,
+        })?;
+        self.traced.push(FieldNode {
+            rust: self.current,
+            go: names::to_go(self.current),
+            node,
+        });
         Ok(value)
     }
 }

@@ -25,7 +25,12 @@ impl Sink {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.written.len() + self.spliced.iter().map(|(_, piece)| piece.len()).sum::<usize>()
+        self.written.len()
+            + self
+                .spliced
+                .iter()
+                .map(|(_, piece)| piece.len())
+                .sum::<usize>()
     }
 
     /// The pieces in the order in which they are sent.
@@ -58,7 +63,10 @@ impl<'a> Writer<'a> {
     fn expect(&self, fits: impl Fn(&Node) -> bool, found: &'static str) -> Result<(), Error> {
         match self.node() {
             Some(node) if fits(node) => Ok(()),
-            _ => Err(Error::Mismatch { expected: "the shape that Deserialize asked for", found }),
+            _ => Err(Error::Mismatch {
+                expected: "the shape that Deserialize asked for",
+                found,
+            }),
         }
     }
 
@@ -181,7 +189,12 @@ impl<'a> Serializer for Writer<'a> {
         Ok(IsZero(false))
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<IsZero, Error> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+    ) -> Result<IsZero, Error> {
         Err(Error::Unsupported("an enum"))
     }
 
@@ -218,19 +231,43 @@ impl<'a> Serializer for Writer<'a> {
         let elem = match self.node() {
             Some(Node::Slice(elem)) => Some(*elem),
             Some(Node::Bytes) => None,
-            _ => return Err(Error::Mismatch { expected: "the shape that Deserialize asked for", found: "slice" }),
+            _ => {
+                return Err(Error::Mismatch {
+                    expected: "the shape that Deserialize asked for",
+                    found: "slice",
+                });
+            }
         };
         let left = self.count(len)?;
-        Ok(Compound { schema: self.schema, sink: self.sink, key: 0, elem, left, zero: left == 0 })
+        Ok(Compound {
+            schema: self.schema,
+            sink: self.sink,
+            key: 0,
+            elem,
+            left,
+            zero: left == 0,
+        })
     }
 
     fn serialize_tuple(mut self, len: usize) -> Result<Compound<'a>, Error> {
         let elem = match self.node() {
             Some(Node::Array(elem, length)) if *length == len => Some(*elem),
-            _ => return Err(Error::Mismatch { expected: "the shape that Deserialize asked for", found: "array" }),
+            _ => {
+                return Err(Error::Mismatch {
+                    expected: "the shape that Deserialize asked for",
+                    found: "array",
+                });
+            }
         };
         let left = self.count(Some(len))?;
-        Ok(Compound { schema: self.schema, sink: self.sink, key: 0, elem, left, zero: false })
+        Ok(Compound {
+            schema: self.schema,
+            sink: self.sink,
+            key: 0,
+            elem,
+            left,
+            zero: false,
+        })
     }
 
     fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Compound<'a>, Error> {
@@ -249,19 +286,36 @@ impl<'a> Serializer for Writer<'a> {
 
     fn serialize_map(mut self, len: Option<usize>) -> Result<Compound<'a>, Error> {
         let Some(Node::Map(key, elem)) = self.node() else {
-            return Err(Error::Mismatch { expected: "the shape that Deserialize asked for", found: "map" });
+            return Err(Error::Mismatch {
+                expected: "the shape that Deserialize asked for",
+                found: "map",
+            });
         };
         let left = self.count(len)?;
         // A map that is there is sent, also when it is empty.
-        Ok(Compound { schema: self.schema, sink: self.sink, key: *key, elem: Some(*elem), left, zero: false })
+        Ok(Compound {
+            schema: self.schema,
+            sink: self.sink,
+            key: *key,
+            elem: Some(*elem),
+            left,
+            zero: false,
+        })
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'a>, Error> {
         match self.node() {
-            Some(Node::Struct(node)) => {
-                Ok(Fields { schema: self.schema, sink: self.sink, node, sent: -1, next: 0 })
-            }
-            _ => Err(Error::Mismatch { expected: "the shape that Deserialize asked for", found: "struct" }),
+            Some(Node::Struct(node)) => Ok(Fields {
+                schema: self.schema,
+                sink: self.sink,
+                node,
+                sent: -1,
+                next: 0,
+            }),
+            _ => Err(Error::Mismatch {
+                expected: "the shape that Deserialize asked for",
+                found: "struct",
+            }),
         }
     }
 
@@ -293,7 +347,10 @@ pub(crate) struct Compound<'a> {
 
 impl Compound<'_> {
     fn element<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<(), Error> {
-        self.left = self.left.checked_sub(1).ok_or(Error::Unsupported("more elements than were announced"))?;
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or(Error::Unsupported("more elements than were announced"))?;
         match self.elem {
             Some(node) => self.write(node, value),
             None => {
@@ -306,7 +363,11 @@ impl Compound<'_> {
 
     fn write<T: ?Sized + Serialize>(&mut self, node: NodeId, value: &T) -> Result<(), Error> {
         let before = self.sink.len();
-        value.serialize(Writer { schema: self.schema, node, sink: &mut *self.sink })?;
+        value.serialize(Writer {
+            schema: self.schema,
+            node,
+            sink: &mut *self.sink,
+        })?;
         if self.sink.len() == before {
             return Err(Error::Unsupported("a nil element of a slice or map"));
         }
@@ -390,16 +451,30 @@ impl ser::SerializeStruct for Fields<'_> {
     type Ok = IsZero;
     type Error = Error;
 
-    fn serialize_field<T: ?Sized + Serialize>(&mut self, rust: &'static str, value: &T) -> Result<(), Error> {
-        let place = self.node.fields.get(self.next..).and_then(|rest| rest.iter().position(|field| field.rust == rust));
+    fn serialize_field<T: ?Sized + Serialize>(
+        &mut self,
+        rust: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        let place = self
+            .node
+            .fields
+            .get(self.next..)
+            .and_then(|rest| rest.iter().position(|field| field.rust == rust));
         let place = self.next
-            + place.ok_or(Error::Unsupported("a field that Deserialize does not know, or knows in another order"))?;
+            + place.ok_or(Error::Unsupported(
+                "a field that Deserialize does not know, or knows in another order",
+            ))?;
         let field = self.node.fields.get(place).ok_or(Error::FieldOutOfRange)?;
         self.next = place + 1;
         let (written, spliced) = (self.sink.written.len(), self.sink.spliced.len());
         let number = i64::try_from(place).map_err(|_| Error::FieldOutOfRange)?;
         num::put_uint(&mut self.sink.written, (number - self.sent).unsigned_abs());
-        let zero = value.serialize(Writer { schema: self.schema, node: field.node, sink: &mut *self.sink })?;
+        let zero = value.serialize(Writer {
+            schema: self.schema,
+            node: field.node,
+            sink: &mut *self.sink,
+        })?;
         if zero.0 {
             self.sink.written.truncate(written);
             self.sink.spliced.truncate(spliced);
@@ -456,7 +531,11 @@ impl Serializer for OneByte {
         value.serialize(self)
     }
 
-    fn serialize_newtype_struct<T: ?Sized + Serialize>(self, _: &'static str, value: &T) -> Result<u8, Error> {
+    fn serialize_newtype_struct<T: ?Sized + Serialize>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<u8, Error> {
         value.serialize(self)
     }
 
@@ -478,7 +557,11 @@ impl Serializer for OneByte {
         Err(Error::Unsupported("a nested byte"))
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Error> {
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleStruct, Error> {
         Err(Error::Unsupported("a nested byte"))
     }
 

@@ -73,7 +73,10 @@ pub(crate) fn read(reader: &mut Reader<'_>, id: TypeId, depth: usize) -> Result<
                     let (name, id) = user.fields.get(number).ok_or(Error::FieldOutOfRange)?;
                     fields.push((name.clone(), read(reader, *id, depth)?));
                 }
-                Value::Struct { name: user.name.clone(), fields }
+                Value::Struct {
+                    name: user.name.clone(),
+                    fields,
+                }
             }
             WireType::Slice(elem) | WireType::Array(elem, _) => {
                 let count = reader.count(1)?;

@@ -162,7 +162,14 @@ pub(crate) struct Reader<'de> {
 
 impl<'de> Reader<'de> {
     pub(crate) fn new(source: &'de Bytes, types: Registry, limits: Limits) -> Self {
-        Reader { source, at: 0, end: source.len(), types, limits, elements_left: limits.max_elements }
+        Reader {
+            source,
+            at: 0,
+            end: source.len(),
+            types,
+            limits,
+            elements_left: limits.max_elements,
+        }
     }
 
     pub(crate) fn remaining(&self) -> usize {
@@ -207,10 +214,16 @@ impl<'de> Reader<'de> {
         let count = self.uint()?;
         let count = usize::try_from(count)
             .ok()
-            .filter(|count| count.checked_mul(bytes_per_element).is_some_and(|bytes| bytes <= self.remaining()))
+            .filter(|count| {
+                count
+                    .checked_mul(bytes_per_element)
+                    .is_some_and(|bytes| bytes <= self.remaining())
+            })
             .ok_or(Error::LengthOutOfRange(count))?;
-        self.elements_left =
-            self.elements_left.checked_sub(count).ok_or(Error::TooManyElements(self.limits.max_elements))?;
+        self.elements_left = self
+            .elements_left
+            .checked_sub(count)
+            .ok_or(Error::TooManyElements(self.limits.max_elements))?;
         Ok(count)
     }
 
@@ -229,7 +242,9 @@ impl<'de> Reader<'de> {
             .and_then(|delta| field.checked_add(delta))
             .ok_or(Error::FieldOutOfRange)?;
         *field = next;
-        usize::try_from(next).map(Some).map_err(|_| Error::FieldOutOfRange)
+        usize::try_from(next)
+            .map(Some)
+            .map_err(|_| Error::FieldOutOfRange)
     }
 
     /// The head of an interface value: `None` for nil, else the registered name of its concrete type,
@@ -258,21 +273,29 @@ impl<'de> Reader<'de> {
 
     /// Takes the zero byte that stands before a top-level value which is not a struct.
     pub(crate) fn singleton(&mut self, id: TypeId) -> Result<(), Error> {
-        if matches!(self.types.kind(id)?, Kind::User(user) if matches!(*user, WireType::Struct(_))) {
+        if matches!(self.types.kind(id)?, Kind::User(user) if matches!(*user, WireType::Struct(_)))
+        {
             return Ok(());
         }
         match self.uint()? {
             0 => Ok(()),
-            _ => Err(Error::Mismatch { expected: "a top-level value", found: "a field number" }),
+            _ => Err(Error::Mismatch {
+                expected: "a top-level value",
+                found: "a field number",
+            }),
         }
     }
 
     /// Reads the definition that follows a negative id.
     pub(crate) fn definition(&mut self, negative_id: TypeId) -> Result<(), Error> {
-        let id = negative_id.checked_neg().ok_or(Error::BadDefinition("type id out of range"))?;
+        let id = negative_id
+            .checked_neg()
+            .ok_or(Error::BadDefinition("type id out of range"))?;
         let limits = self.limits;
         let wire = self.wire_type().map_err(|error| match error {
-            Error::UnexpectedEnd | Error::LengthOutOfRange(_) => Error::BadDefinition("it is cut short"),
+            Error::UnexpectedEnd | Error::LengthOutOfRange(_) => {
+                Error::BadDefinition("it is cut short")
+            }
             other => other,
         })?;
         self.types.define(id, wire, &limits)
@@ -293,9 +316,15 @@ impl<'de> Reader<'de> {
                 }
             }
             let next = match number {
-                0 => WireType::Array(ids[0], u64::try_from(ids[1]).map_err(|_| Error::BadDefinition("array length"))?),
+                0 => WireType::Array(
+                    ids[0],
+                    u64::try_from(ids[1]).map_err(|_| Error::BadDefinition("array length"))?,
+                ),
                 1 => WireType::Slice(ids[0]),
-                2 => WireType::Struct(StructType { name: common.unwrap_or_default(), fields }),
+                2 => WireType::Struct(StructType {
+                    name: common.unwrap_or_default(),
+                    fields,
+                }),
                 3 => WireType::Map(ids[0], ids[1]),
                 4..=6 => WireType::Opaque,
                 _ => return Err(Error::BadDefinition("unknown kind of type")),
@@ -377,6 +406,10 @@ impl<'de> Reader<'de> {
     }
 
     pub(crate) fn deeper(&self, depth: usize) -> Result<usize, Error> {
-        if depth >= self.limits.max_depth { Err(Error::TooDeep(self.limits.max_depth)) } else { Ok(depth + 1) }
+        if depth >= self.limits.max_depth {
+            Err(Error::TooDeep(self.limits.max_depth))
+        } else {
+            Ok(depth + 1)
+        }
     }
 }

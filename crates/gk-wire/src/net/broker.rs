@@ -69,26 +69,45 @@ impl Broker {
     ///
     /// If the peer refuses (Go does so after five seconds without an acceptor) or the connection ends.
     pub async fn dial(&self, id: u32) -> Result<Stream, CallError> {
-        let (waiter, stream) = oneshot::channel();
-        let mut state = self.shared.lock();
-        if let Some(reason) = &state.closed {
-            return Err(CallError::Closed(Arc::clone(reason)));
-        }
-        let opened = state.session.open(Instant::now()).map_err(|error| CallError::Closed(error.to_string().into()))?;
-        let bytes = id.to_le_bytes();
-        state.dials.insert(opened, waiter);
-        state.switched.push((opened, Receiver::Echo(bytes, [0; 4], 0), Default::default()));
-        state.session.send_bytes(opened, Bytes::copy_from_slice(&bytes));
-        self.shared.flush_soon(state);
-        let _guard = Dialling { shared: &self.shared, stream: opened };
+        let (opened, stream) = self.start_dial(id)?;
+        let _guard = Dialling {
+            shared: &self.shared,
+            stream: opened,
+        };
         stream.await.map_err(|_| match self.shared.closed_reason() {
             Some(reason) => CallError::Closed(reason),
             None => CallError::Remote(format!("the peer does not accept broker id {id}")),
         })
     }
 
+    fn start_dial(&self, id: u32) -> Result<(u32, oneshot::Receiver<Stream>), CallError> {
+        let (waiter, stream) = oneshot::channel();
+        let mut state = self.shared.lock();
+        if let Some(reason) = &state.closed {
+            return Err(CallError::Closed(Arc::clone(reason)));
+        }
+        let opened = state
+            .session
+            .open(Instant::now())
+            .map_err(|error| CallError::Closed(error.to_string().into()))?;
+        let bytes = id.to_le_bytes();
+        state.dials.insert(opened, waiter);
+        state
+            .switched
+            .push((opened, Receiver::Echo(bytes, [0; 4], 0), Default::default()));
+        state
+            .session
+            .send_bytes(opened, Bytes::copy_from_slice(&bytes));
+        self.shared.flush_soon(state);
+        Ok((opened, stream))
+    }
+
     fn closed(&self) -> CallError {
-        CallError::Closed(self.shared.closed_reason().unwrap_or_else(|| "the broker id was accepted elsewhere".into()))
+        CallError::Closed(
+            self.shared
+                .closed_reason()
+                .unwrap_or_else(|| "the broker id was accepted elsewhere".into()),
+        )
     }
 }
 

@@ -27,7 +27,13 @@ impl Driver {
     pub(super) fn new(shared: &Arc<Shared>, reader: Reader, opening: Opening) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(Instant::now()));
         let recv = Recv::new(Arc::clone(shared), opening);
-        Driver { shared: Arc::clone(shared), reader, recv, timer, effects: Vec::new() }
+        Driver {
+            shared: Arc::clone(shared),
+            reader,
+            recv,
+            timer,
+            effects: Vec::new(),
+        }
     }
 
     /// Sends what is queued. `false` when the connection is over.
@@ -38,7 +44,11 @@ impl Driver {
             // Say goodbye as far as the socket takes it.
             return false;
         }
-        if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !state
+            .driver
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             state.driver = Some(cx.waker().clone());
         }
         loop {
@@ -67,7 +77,9 @@ impl Driver {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 return Poll::Ready(Err("the peer closed the connection".to_owned()));
             }
-            Err(error) => return Poll::Ready(Err(format!("reading from the peer failed: {error}"))),
+            Err(error) => {
+                return Poll::Ready(Err(format!("reading from the peer failed: {error}")));
+            }
         };
         let mut state = self.shared.lock();
         let received = self.recv.received(count, &mut state, &mut self.effects);
@@ -95,7 +107,9 @@ impl Driver {
                 return Ok(());
             }
             let mut state = self.shared.lock();
-            self.recv.expire(&mut state).map_err(|error| error.to_string())?;
+            self.recv
+                .expire(&mut state)
+                .map_err(|error| error.to_string())?;
             self.shared.flush(state);
         }
     }

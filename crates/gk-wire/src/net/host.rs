@@ -63,7 +63,11 @@ impl Client {
         let mut state = shared.lock();
         let now = Instant::now();
         // The plugin knows these three by their order alone.
-        let [control, stdout, stderr] = [state.session.open(now)?, state.session.open(now)?, state.session.open(now)?];
+        let [control, stdout, stderr] = [
+            state.session.open(now)?,
+            state.session.open(now)?,
+            state.session.open(now)?,
+        ];
         state.into_client(&shared, control);
         for raw in [stdout, stderr] {
             state.raws.insert(raw, RawState::default());
@@ -85,7 +89,10 @@ impl Client {
     ///
     /// See [`CallError`].
     pub async fn ping(&self) -> Result<(), CallError> {
-        self.control.call::<_, Empty>("Control.Ping", &true).await.map(|Empty {}| ())
+        self.control
+            .call::<_, Empty>("Control.Ping", &true)
+            .await
+            .map(|Empty {}| ())
     }
 
     /// Asks for one of the plugin's set by its name, and connects to it.
@@ -94,7 +101,10 @@ impl Client {
     ///
     /// If there is none of that name; see [`CallError`].
     pub async fn dispense(&self, name: &str) -> Result<RpcClient, CallError> {
-        let id: u32 = self.control.call("Dispenser.Dispense", &name.to_owned()).await?;
+        let id: u32 = self
+            .control
+            .call("Dispenser.Dispense", &name.to_owned())
+            .await?;
         Ok(self.broker().dial(id).await?.into_rpc_client())
     }
 
@@ -113,7 +123,9 @@ impl Client {
     /// The connection's broker.
     #[must_use]
     pub fn broker(&self) -> Broker {
-        Broker { shared: Arc::clone(&self.shared) }
+        Broker {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// What the plugin prints to its `os.Stdout` after the handshake; `None` the second time. It must be
@@ -152,5 +164,8 @@ pub(super) async fn closed(shared: &Shared) -> String {
     };
     // An error can only mean that the connection is gone, too.
     let _ = waiter.await;
-    shared.closed_reason().map_or_else(|| "the connection was dropped".to_owned(), |reason| reason.to_string())
+    shared.closed_reason().map_or_else(
+        || "the connection was dropped".to_owned(),
+        |reason| reason.to_string(),
+    )
 }

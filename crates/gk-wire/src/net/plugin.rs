@@ -30,7 +30,9 @@ pub type Factory = Arc<dyn Fn(&Broker) -> Arc<dyn Service> + Send + Sync>;
 #[non_exhaustive]
 pub enum ServeError {
     /// The cookie is missing: somebody started the binary by hand.
-    #[error("this program is a plugin: it is started by its host, not by hand ({0} is not set as expected)")]
+    #[error(
+        "this program is a plugin: it is started by its host, not by hand ({0} is not set as expected)"
+    )]
     NotAPlugin(String),
     /// The host speaks other versions only.
     #[error("the host speaks protocol versions {host}, this plugin {plugin}")]
@@ -67,7 +69,10 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("config", &self.config).field("plugins", &self.plugins.keys()).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("config", &self.config)
+            .field("plugins", &self.plugins.keys())
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +80,11 @@ impl Server {
     /// An empty set.
     #[must_use]
     pub fn new(config: HandshakeConfig) -> Self {
-        Server { config, plugins: HashMap::new(), limits: Limits::default() }
+        Server {
+            config,
+            plugins: HashMap::new(),
+            limits: Limits::default(),
+        }
     }
 
     /// Offers a service under a name. Its methods are called `Plugin.…`.
@@ -111,12 +120,18 @@ impl Server {
         let version = self.config.protocol_version;
         // A host that says nothing is an old one, and speaks the version it checks afterwards.
         if let Some(versions) = variable(env::PROTOCOL_VERSIONS)
-            && !versions.split(',').any(|offered| offered.trim().parse() == Ok(version))
+            && !versions
+                .split(',')
+                .any(|offered| offered.trim().parse() == Ok(version))
         {
-            return Err(ServeError::Version { host: versions, plugin: version });
+            return Err(ServeError::Version {
+                host: versions,
+                plugin: version,
+            });
         }
         let tls = Tls::from_environment(variable(env::CLIENT_CERT))?;
-        let directory = variable(env::UNIX_SOCKET_DIR).map_or_else(std::env::temp_dir, PathBuf::from);
+        let directory =
+            variable(env::UNIX_SOCKET_DIR).map_or_else(std::env::temp_dir, PathBuf::from);
         let (listener, path) = listen(&directory, variable(env::UNIX_SOCKET_GROUP).as_deref())?;
         let _unlink = Unlink(&path);
         let handshake = Handshake {
@@ -128,7 +143,9 @@ impl Server {
             multiplex: false,
         };
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{handshake}").and_then(|()| stdout.flush()).map_err(ServeError::Handshake)?;
+        writeln!(stdout, "{handshake}")
+            .and_then(|()| stdout.flush())
+            .map_err(ServeError::Handshake)?;
         drop(stdout);
         self.accept(listener, &tls).await;
         Ok(())
@@ -150,7 +167,9 @@ impl Server {
                     let connection = self.start(reader, writer, Some(Arc::clone(&quit)));
                     connections.spawn(async move { _ = connection.closed().await });
                 }
-                Ok(Err(error)) => tracing::error!(%error, "a connection of the host cannot be served"),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "a connection of the host cannot be served")
+                }
                 Err(error) => {
                     tracing::error!(%error, "the socket takes no connections any more");
                     break;
@@ -171,13 +190,25 @@ impl Server {
 
     fn start(&self, reader: Reader, writer: Writer, quit: Option<Arc<Notify>>) -> Connection {
         let shared = Shared::new(Role::Server, self.limits, writer);
-        let broker = Broker { shared: Arc::clone(&shared) };
-        let control = Arc::new(Control { plugins: self.plugins.clone(), broker, quit });
+        let broker = Broker {
+            shared: Arc::clone(&shared),
+        };
+        let control = Arc::new(Control {
+            plugins: self.plugins.clone(),
+            broker,
+            quit,
+        });
         let (stdout_waiter, stdout) = oneshot::channel();
         let (stderr_waiter, stderr) = oneshot::channel();
-        let opening = Opening::Plugin { control, stdio: [stdout_waiter, stderr_waiter].into() };
+        let opening = Opening::Plugin {
+            control,
+            stdio: [stdout_waiter, stderr_waiter].into(),
+        };
         tokio::spawn(Driver::new(&shared, reader, opening));
-        Connection { shared, stdio: Some((stdout, stderr)) }
+        Connection {
+            shared,
+            stdio: Some((stdout, stderr)),
+        }
     }
 }
 
@@ -237,7 +268,9 @@ impl Service for Control {
                 },
                 Err(error) => responder.error(&error.to_string()),
             },
-            method if method.starts_with("Control.") || method.starts_with("Dispenser.") => responder.unknown_method(),
+            method if method.starts_with("Control.") || method.starts_with("Dispenser.") => {
+                responder.unknown_method()
+            }
             _ => responder.unknown_service(),
         }
     }
@@ -254,8 +287,15 @@ impl Drop for Unlink<'_> {
 
 fn listen(directory: &Path, group: Option<&str>) -> Result<(UnixListener, PathBuf), ServeError> {
     for attempt in 0_u32.. {
-        let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let path = directory.join(format!("plugin{:x}{:08x}{attempt:x}", std::process::id(), unique & 0xffff_ffff));
+        let unique = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
+        let path = directory.join(format!(
+            "plugin{:x}{:08x}{attempt:x}",
+            std::process::id(),
+            unique & 0xffff_ffff
+        ));
         match UnixListener::bind(&path) {
             Ok(listener) => {
                 let shared = group.map_or(Ok(()), |group| share(&path, group));
@@ -276,11 +316,14 @@ fn share(path: &Path, group: &str) -> io::Result<()> {
     use std::os::unix::fs::{PermissionsExt, chown};
     let by_name = || {
         let groups = std::fs::read_to_string("/etc/group").ok()?;
-        let line = groups.lines().find(|line| line.split(':').next() == Some(group))?;
+        let line = groups
+            .lines()
+            .find(|line| line.split(':').next() == Some(group))?;
         line.split(':').nth(2)?.parse().ok()
     };
     let id = group.parse().ok().or_else(by_name);
-    let id = id.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {group:?}")))?;
+    let id =
+        id.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {group:?}")))?;
     chown(path, None, Some(id))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
 }
@@ -291,14 +334,21 @@ struct Tls(Option<(crate::automtls::Identity, Vec<u8>)>);
 #[cfg(feature = "automtls")]
 impl Tls {
     fn from_environment(host_cert: Option<String>) -> Result<Self, ServeError> {
-        let Some(pem) = host_cert else { return Ok(Tls(None)) };
+        let Some(pem) = host_cert else {
+            return Ok(Tls(None));
+        };
         let tls = |error: crate::automtls::TlsError| ServeError::Tls(error.to_string());
         let host = crate::automtls::der_from_pem(&pem).map_err(tls)?;
-        Ok(Tls(Some((crate::automtls::Identity::generate().map_err(tls)?, host))))
+        Ok(Tls(Some((
+            crate::automtls::Identity::generate().map_err(tls)?,
+            host,
+        ))))
     }
 
     fn cert(&self) -> Option<Vec<u8>> {
-        self.0.as_ref().map(|(identity, _)| identity.cert_der().to_vec())
+        self.0
+            .as_ref()
+            .map(|(identity, _)| identity.cert_der().to_vec())
     }
 
     fn accept(&self, socket: Socket) -> Result<(Reader, Writer), crate::automtls::TlsError> {
@@ -317,7 +367,9 @@ impl Tls {
     fn from_environment(host_cert: Option<String>) -> Result<Self, ServeError> {
         match host_cert {
             None => Ok(Tls),
-            Some(_) => Err(ServeError::Tls("this plugin was built without it".to_owned())),
+            Some(_) => Err(ServeError::Tls(
+                "this plugin was built without it".to_owned(),
+            )),
         }
     }
 

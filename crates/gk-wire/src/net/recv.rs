@@ -8,7 +8,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use super::rpc_server::{Request, Responder, Service};
-use super::state::{Acceptor, ClientState, Effect, Limits, Parked, RawState, RpcOut, Shared, State};
+use super::state::{
+    Acceptor, ClientState, Effect, Limits, Parked, RawState, RpcOut, Shared, State,
+};
 use super::stream::Stream;
 use crate::gob::{self, Decoder, Message};
 use crate::rpc::{Assembler, RequestHeader, ResponseHeader};
@@ -63,7 +65,11 @@ pub(super) struct RpcIn<H> {
 
 impl<H> RpcIn<H> {
     fn new(limits: &Limits) -> Self {
-        RpcIn { assembler: Assembler::new(limits.gob), decoder: Decoder::new(limits.gob), header: None }
+        RpcIn {
+            assembler: Assembler::new(limits.gob),
+            decoder: Decoder::new(limits.gob),
+            header: None,
+        }
     }
 
     fn message(
@@ -71,7 +77,9 @@ impl<H> RpcIn<H> {
         content: Bytes,
         read_header: impl Fn(&Message) -> Result<H, gob::Error>,
     ) -> Result<Option<(H, Message)>, gob::Error> {
-        let Some(message) = self.decoder.message(content)? else { return Ok(None) };
+        let Some(message) = self.decoder.message(content)? else {
+            return Ok(None);
+        };
         match self.header.take() {
             Some(header) => Ok(Some((header, message))),
             None => {
@@ -136,13 +144,19 @@ impl Recv {
     pub(super) fn target(&mut self) -> (&mut BytesMut, usize) {
         let direct = match &self.current {
             Some(current) if current.left > 0 => match self.receivers.get_mut(&current.stream) {
-                Some(Receiver::Replies(rpc)) => rpc.assembler.direct().is_some().then_some(current.left),
-                Some(Receiver::Requests(rpc, _)) => rpc.assembler.direct().is_some().then_some(current.left),
+                Some(Receiver::Replies(rpc)) => {
+                    rpc.assembler.direct().is_some().then_some(current.left)
+                }
+                Some(Receiver::Requests(rpc, _)) => {
+                    rpc.assembler.direct().is_some().then_some(current.left)
+                }
                 _ => None,
             },
             _ => None,
         };
-        if let (Some(left), Some(stream)) = (direct, self.current.as_ref().map(|current| current.stream)) {
+        if let (Some(left), Some(stream)) =
+            (direct, self.current.as_ref().map(|current| current.stream))
+        {
             let assembler = match self.receivers.get_mut(&stream) {
                 Some(Receiver::Replies(rpc)) => Some(&mut rpc.assembler),
                 Some(Receiver::Requests(rpc, _)) => Some(&mut rpc.assembler),
@@ -157,7 +171,12 @@ impl Recv {
     }
 
     /// Takes the `count` bytes that were read into the target.
-    pub(super) fn received(&mut self, count: usize, state: &mut State, effects: &mut Vec<Effect>) -> Result<(), ReceiveError> {
+    pub(super) fn received(
+        &mut self,
+        count: usize,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReceiveError> {
         if self.buffer.is_empty() {
             self.direct(count, state, effects)?;
         } else {
@@ -168,7 +187,9 @@ impl Recv {
             self.install_switched(state, effects)?;
             match &mut self.current {
                 None => {
-                    let Some(header) = self.next_header()? else { return Ok(()) };
+                    let Some(header) = self.next_header()? else {
+                        return Ok(());
+                    };
                     let event = state.session.received(header, now)?;
                     self.event(event, now, state, effects);
                 }
@@ -185,7 +206,9 @@ impl Recv {
                 }
                 Some(_) => {
                     let current = self.current.take();
-                    if let Some(Current { stream, fin, reset, .. }) = current
+                    if let Some(Current {
+                        stream, fin, reset, ..
+                    }) = current
                         && (fin || reset)
                     {
                         self.ended(stream, reset, state, effects);
@@ -196,8 +219,15 @@ impl Recv {
     }
 
     /// Bytes went straight into a message.
-    fn direct(&mut self, count: usize, state: &mut State, effects: &mut Vec<Effect>) -> Result<(), ReceiveError> {
-        let Some(current) = &mut self.current else { return Ok(()) };
+    fn direct(
+        &mut self,
+        count: usize,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReceiveError> {
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
         let stream = current.stream;
         current.left -= count.min(current.left);
         let done = match self.receivers.get_mut(&stream) {
@@ -208,7 +238,9 @@ impl Recv {
         if let Some(content) = done {
             self.rpc_message(stream, content, state, effects)?;
         }
-        state.session.consumed(stream, u32::try_from(count).unwrap_or(u32::MAX));
+        state
+            .session
+            .consumed(stream, u32::try_from(count).unwrap_or(u32::MAX));
         Ok(())
     }
 
@@ -220,7 +252,9 @@ impl Recv {
             bytes::Buf::advance(&mut self.chunk, Header::LEN);
             return Ok(Some(header));
         }
-        let part = self.chunk.split_to(self.chunk.len().min(Header::LEN - self.header_len));
+        let part = self
+            .chunk
+            .split_to(self.chunk.len().min(Header::LEN - self.header_len));
         self.header[self.header_len..self.header_len + part.len()].copy_from_slice(&part);
         self.header_len += part.len();
         if self.header_len < Header::LEN {
@@ -233,17 +267,41 @@ impl Recv {
     fn event(&mut self, event: Event, now: Instant, state: &mut State, effects: &mut Vec<Effect>) {
         match event {
             Event::None => {}
-            Event::Data { stream, length, known, opened, fin, reset } => {
+            Event::Data {
+                stream,
+                length,
+                known,
+                opened,
+                fin,
+                reset,
+            } => {
                 if opened {
                     self.opened(stream, now, state, effects);
                 }
-                self.current = Some(Current { stream, left: length as usize, known, fin, reset });
+                self.current = Some(Current {
+                    stream,
+                    left: length as usize,
+                    known,
+                    fin,
+                    reset,
+                });
             }
-            Event::Stream { stream, opened, fin, reset, writable } => {
+            Event::Stream {
+                stream,
+                opened,
+                fin,
+                reset,
+                writable,
+            } => {
                 if opened {
                     self.opened(stream, now, state, effects);
                 }
-                if writable && let Some(writer) = state.raws.get_mut(&stream).and_then(|raw| raw.writer.take()) {
+                if writable
+                    && let Some(writer) = state
+                        .raws
+                        .get_mut(&stream)
+                        .and_then(|raw| raw.writer.take())
+                {
                     effects.push(Effect::Wake(writer));
                 }
                 if fin || reset {
@@ -263,7 +321,10 @@ impl Recv {
         {
             if self.arrived == 1 {
                 state.servers.insert(stream, RpcOut::new());
-                self.receivers.insert(stream, Receiver::requests(&self.shared.limits, Arc::clone(control)));
+                self.receivers.insert(
+                    stream,
+                    Receiver::requests(&self.shared.limits, Arc::clone(control)),
+                );
             } else if let Some(waiter) = stdio.pop_front() {
                 state.raws.insert(stream, RawState::default());
                 self.receivers.insert(stream, Receiver::Raw);
@@ -272,11 +333,17 @@ impl Recv {
             return;
         }
         self.receivers.insert(stream, Receiver::BrokerId([0; 4], 0));
-        state.deadlines.insert(stream, now + self.shared.limits.broker_timeout);
+        state
+            .deadlines
+            .insert(stream, now + self.shared.limits.broker_timeout);
     }
 
     /// Puts receivers into place that others asked for.
-    fn install_switched(&mut self, state: &mut State, effects: &mut Vec<Effect>) -> Result<(), ReceiveError> {
+    fn install_switched(
+        &mut self,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReceiveError> {
         while !state.switched.is_empty() {
             for (stream, receiver, before) in std::mem::take(&mut state.switched) {
                 self.receivers.insert(stream, receiver);
@@ -364,15 +431,24 @@ impl Recv {
                 }
             }
             Some(Receiver::Requests(rpc, service)) => {
-                if let Some((header, body)) = rpc.message(content, RequestHeader::from_message).map_err(gob)? {
+                if let Some((header, body)) = rpc
+                    .message(content, RequestHeader::from_message)
+                    .map_err(gob)?
+                {
                     let service = Arc::clone(service);
                     state.requests += 1;
                     let responder = Responder::new(&self.shared, stream, header);
                     if state.requests > self.shared.limits.max_requests {
                         let limit = self.shared.limits.max_requests;
-                        responder.error_locked(state, &format!("rpc: too many calls at once (at most {limit})"));
+                        responder.error_locked(
+                            state,
+                            &format!("rpc: too many calls at once (at most {limit})"),
+                        );
                     } else {
-                        let request = Request { method: responder.method().clone(), body };
+                        let request = Request {
+                            method: responder.method().clone(),
+                            body,
+                        };
                         effects.push(Effect::Request(service, request, responder));
                     }
                 }
@@ -394,12 +470,20 @@ impl Recv {
         } else {
             self.receivers.insert(stream, Receiver::Parked);
             state.parked.push(Parked { id, stream });
-            state.deadlines.insert(stream, Instant::now() + self.shared.limits.broker_timeout);
+            state
+                .deadlines
+                .insert(stream, Instant::now() + self.shared.limits.broker_timeout);
         }
     }
 
     /// The peer answered a stream that we dialled.
-    fn answered(&mut self, stream: u32, accepted: bool, state: &mut State, effects: &mut Vec<Effect>) {
+    fn answered(
+        &mut self,
+        stream: u32,
+        accepted: bool,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) {
         let waiter = state.dials.remove(&stream);
         match waiter {
             Some(waiter) if accepted => {
@@ -423,14 +507,22 @@ impl Recv {
             Some(Receiver::Raw) => {
                 if let Some(raw) = state.raws.get_mut(&stream) {
                     raw.eof = true;
-                    effects.extend(raw.reader.take().into_iter().chain(raw.writer.take()).map(Effect::Wake));
+                    effects.extend(
+                        raw.reader
+                            .take()
+                            .into_iter()
+                            .chain(raw.writer.take())
+                            .map(Effect::Wake),
+                    );
                 }
             }
             Some(Receiver::Replies(_)) => {
                 if let Some(client) = state.clients.get_mut(&stream) {
                     let reason: Arc<str> = "the peer closed the stream".into();
                     let callers = std::mem::take(&mut client.pending).into_values();
-                    effects.extend(callers.map(|caller| Effect::Reply(caller, Err(Arc::clone(&reason)))));
+                    effects.extend(
+                        callers.map(|caller| Effect::Reply(caller, Err(Arc::clone(&reason)))),
+                    );
                 }
                 state.session.close(stream, Instant::now());
             }
@@ -453,15 +545,24 @@ impl Recv {
 
     /// When [`expire`](Self::expire) wants to be called next.
     pub(super) fn next_deadline(state: &State) -> Instant {
-        state.deadlines.values().copied().fold(state.session.next_timeout(), Instant::min)
+        state
+            .deadlines
+            .values()
+            .copied()
+            .fold(state.session.next_timeout(), Instant::min)
     }
 
     /// Drops streams whose time is over, and looks after the session.
     pub(super) fn expire(&mut self, state: &mut State) -> Result<(), ReceiveError> {
         let now = Instant::now();
-        let late: Vec<u32> =
-            state.deadlines.iter().filter(|(_, deadline)| now >= **deadline).map(|(stream, _)| *stream).collect();
-        late.into_iter().for_each(|stream| self.drop_stream(stream, state));
+        let late: Vec<u32> = state
+            .deadlines
+            .iter()
+            .filter(|(_, deadline)| now >= **deadline)
+            .map(|(stream, _)| *stream)
+            .collect();
+        late.into_iter()
+            .for_each(|stream| self.drop_stream(stream, state));
         for stream in state.session.on_timeout(now)? {
             self.receivers.remove(&stream);
             state.forget_stream(stream);
@@ -479,7 +580,12 @@ fn take(piece: &mut Bytes, place: &mut [u8; 4], have: usize) -> usize {
 
 impl State {
     /// Hands a dialled stream to the acceptor of its id, which must exist, and echoes the id.
-    pub(super) fn take_dialled(&mut self, shared: &Arc<Shared>, id: u32, stream: u32) -> Option<Effect> {
+    pub(super) fn take_dialled(
+        &mut self,
+        shared: &Arc<Shared>,
+        id: u32,
+        stream: u32,
+    ) -> Option<Effect> {
         self.deadlines.remove(&stream);
         let effect = match self.acceptors.get(&id) {
             Some(Acceptor::Service(service)) => {
@@ -492,22 +598,34 @@ impl State {
                 self.raws.insert(stream, RawState::default());
                 self.switched.push((stream, Receiver::Raw, BytesMut::new()));
                 match self.acceptors.remove(&id) {
-                    Some(Acceptor::Once(waiter)) => Some(Effect::Stream(waiter, Stream::new(shared, stream))),
+                    Some(Acceptor::Once(waiter)) => {
+                        Some(Effect::Stream(waiter, Stream::new(shared, stream)))
+                    }
                     _ => None,
                 }
             }
             None => return None,
         };
-        self.session.send_bytes(stream, Bytes::copy_from_slice(&id.to_le_bytes()));
+        self.session
+            .send_bytes(stream, Bytes::copy_from_slice(&id.to_le_bytes()));
         effect
     }
 
     /// Makes an RPC client of a raw stream.
     pub(super) fn into_client(&mut self, shared: &Shared, stream: u32) {
-        let before = self.raws.remove(&stream).map(|raw| raw.buffer).unwrap_or_default();
-        let client = ClientState { out: RpcOut::new(), next_seq: 0, pending: Default::default() };
+        let before = self
+            .raws
+            .remove(&stream)
+            .map(|raw| raw.buffer)
+            .unwrap_or_default();
+        let client = ClientState {
+            out: RpcOut::new(),
+            next_seq: 0,
+            pending: Default::default(),
+        };
         self.clients.insert(stream, client);
-        self.switched.push((stream, Receiver::replies(&shared.limits), before));
+        self.switched
+            .push((stream, Receiver::replies(&shared.limits), before));
     }
 
     pub(super) fn forget_stream(&mut self, stream: u32) {

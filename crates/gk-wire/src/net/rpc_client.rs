@@ -63,7 +63,13 @@ impl Future for Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.done
-            && let Some(client) = self.client.inner.shared.lock().clients.get_mut(&self.client.inner.stream)
+            && let Some(client) = self
+                .client
+                .inner
+                .shared
+                .lock()
+                .clients
+                .get_mut(&self.client.inner.stream)
         {
             client.pending.remove(&self.pending.seq);
         }
@@ -95,7 +101,12 @@ impl Drop for Inner {
 impl RpcClient {
     /// The stream must be a client's already.
     pub(super) fn new(shared: &Arc<Shared>, stream: u32) -> Self {
-        RpcClient { inner: Arc::new(Inner { shared: Arc::clone(shared), stream }) }
+        RpcClient {
+            inner: Arc::new(Inner {
+                shared: Arc::clone(shared),
+                stream,
+            }),
+        }
     }
 
     /// Calls `Service.Method` and waits for the reply, for as long as it takes: put a timeout around it.
@@ -109,7 +120,10 @@ impl RpcClient {
         Q: Serialize + DeserializeOwned + 'static,
         R: DeserializeOwned,
     {
-        self.call_message(method, request).await?.decode().map_err(CallError::Decode)
+        self.call_message(method, request)
+            .await?
+            .decode()
+            .map_err(CallError::Decode)
     }
 
     /// Like [`call`](Self::call), with the reply as it came.
@@ -121,14 +135,28 @@ impl RpcClient {
     where
         Q: Serialize + DeserializeOwned + 'static,
     {
-        let shared = &self.inner.shared;
-        let mut state = shared.lock();
-        let pending = state.send_request(self.inner.stream, method, request)?;
-        shared.flush_soon(state);
-        match (Waiting { client: self, pending, done: false }).await {
+        let pending = self.send(method, request)?;
+        match (Waiting {
+            client: self,
+            pending,
+            done: false,
+        })
+        .await
+        {
             Ok((header, body)) if header.error.is_empty() => Ok(body),
             Ok((header, _)) => Err(CallError::Remote(header.error)),
             Err(reason) => Err(CallError::Closed(reason)),
         }
+    }
+
+    fn send<Q>(&self, method: &str, request: &Q) -> Result<Pending, CallError>
+    where
+        Q: Serialize + DeserializeOwned + 'static,
+    {
+        let shared = &self.inner.shared;
+        let mut state = shared.lock();
+        let pending = state.send_request(self.inner.stream, method, request)?;
+        shared.flush_soon(state);
+        Ok(pending)
     }
 }

@@ -41,13 +41,19 @@ pub struct Responder {
 
 impl fmt::Debug for Responder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Responder").field("header", &self.header).finish_non_exhaustive()
+        f.debug_struct("Responder")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
     }
 }
 
 impl Responder {
     pub(super) fn new(shared: &Arc<Shared>, stream: u32, header: RequestHeader) -> Self {
-        Responder { shared: Some(Arc::clone(shared)), stream, header }
+        Responder {
+            shared: Some(Arc::clone(shared)),
+            stream,
+            header,
+        }
     }
 
     /// What was called.
@@ -63,7 +69,14 @@ impl Responder {
 
     /// Replies with an error of the RPC layer.
     pub fn error(mut self, text: &str) {
-        self.send(if text.is_empty() { "unknown error" } else { text }, &Empty {});
+        self.send(
+            if text.is_empty() {
+                "unknown error"
+            } else {
+                text
+            },
+            &Empty {},
+        );
     }
 
     /// Replies that there is no such method, in Go's words.
@@ -82,7 +95,9 @@ impl Responder {
     }
 
     fn send<T: Serialize + DeserializeOwned + 'static>(&mut self, error: &str, value: &T) {
-        let Some(shared) = self.shared.take() else { return };
+        let Some(shared) = self.shared.take() else {
+            return;
+        };
         let mut state = shared.lock();
         state.requests = state.requests.saturating_sub(1);
         if state.closed.is_some() {
@@ -90,7 +105,10 @@ impl Responder {
         }
         if !state.session.has_room() {
             let queued = state.session.queued_bytes();
-            return shared.close_locked(state, &format!("{queued} bytes of replies wait; the peer does not read"));
+            return shared.close_locked(
+                state,
+                &format!("{queued} bytes of replies wait; the peer does not read"),
+            );
         }
         let (method, seq) = (&self.header.service_method, self.header.seq);
         if let Err(encoding) = state.send_reply(self.stream, method, seq, error, value) {
@@ -106,7 +124,13 @@ impl Responder {
     pub(super) fn error_locked(mut self, state: &mut State, text: &str) {
         self.shared = None;
         state.requests = state.requests.saturating_sub(1);
-        let sent = state.send_reply(self.stream, &self.header.service_method, self.header.seq, text, &Empty {});
+        let sent = state.send_reply(
+            self.stream,
+            &self.header.service_method,
+            self.header.seq,
+            text,
+            &Empty {},
+        );
         debug_assert!(sent.is_ok());
     }
 }

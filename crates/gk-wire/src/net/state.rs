@@ -58,11 +58,15 @@ impl Hasher for SeqHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+        bytes
+            .iter()
+            .for_each(|byte| self.write_u64(u64::from(*byte)));
     }
 
     fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20);
+        self.0 = (self.0 ^ value)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(20);
     }
 }
 
@@ -75,7 +79,10 @@ pub(super) struct RpcOut {
 
 impl RpcOut {
     pub(super) fn new() -> Self {
-        RpcOut { headers: HeaderEncoder::default(), bodies: Encoder::starting_at(crate::rpc::FIRST_BODY_ID) }
+        RpcOut {
+            headers: HeaderEncoder::default(),
+            bodies: Encoder::starting_at(crate::rpc::FIRST_BODY_ID),
+        }
     }
 }
 
@@ -178,7 +185,11 @@ impl Shared {
             closed_wakers: Vec::new(),
             sink: Sink::default(),
         };
-        Arc::new(Shared { state: Mutex::new(state), writer, limits })
+        Arc::new(Shared {
+            state: Mutex::new(state),
+            writer,
+            limits,
+        })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -196,14 +207,17 @@ impl Shared {
             if state.stalled || state.closed.is_some() {
                 return;
             }
-            let Some(mut batch) = state.blocked.take().or_else(|| state.session.out().begin()) else {
+            let Some(mut batch) = state.blocked.take().or_else(|| state.session.out().begin())
+            else {
                 if self.writer.has_backlog() && !state.stalled {
                     drop(state);
                     let flushed = self.writer.try_flush();
                     state = self.lock();
                     match flushed {
                         Ok(()) => continue,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stall(&mut state),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            self.stall(&mut state)
+                        }
                         Err(error) => self.write_failed(state, &error),
                     }
                 }
@@ -233,7 +247,9 @@ impl Shared {
 
     fn write_failed(&self, state: MutexGuard<'_, State>, error: &io::Error) {
         // The peer's last words may still be unread: the driver finds the end of the stream by itself.
-        if error.kind() == io::ErrorKind::BrokenPipe || error.kind() == io::ErrorKind::ConnectionReset {
+        if error.kind() == io::ErrorKind::BrokenPipe
+            || error.kind() == io::ErrorKind::ConnectionReset
+        {
             let mut state = state;
             state.stalled = true;
         } else {
@@ -245,7 +261,9 @@ impl Shared {
         while !batch.is_done() {
             let mut slices = [IoSlice::new(&[]); 16];
             let count = batch.slices(&mut slices);
-            let written = self.writer.try_write_vectored(slices.get(..count).unwrap_or_default())?;
+            let written = self
+                .writer
+                .try_write_vectored(slices.get(..count).unwrap_or_default())?;
             batch.advance(written);
         }
         Ok(())
@@ -293,7 +311,13 @@ impl State {
         }
         for raw in self.raws.values_mut() {
             raw.eof = true;
-            effects.extend(raw.reader.take().into_iter().chain(raw.writer.take()).map(Effect::Wake));
+            effects.extend(
+                raw.reader
+                    .take()
+                    .into_iter()
+                    .chain(raw.writer.take())
+                    .map(Effect::Wake),
+            );
         }
         // Dropping the senders tells those who dial, accept, or wait for the end.
         self.dials.clear();
@@ -319,10 +343,17 @@ impl State {
         }
         let client = match self.clients.get_mut(&stream) {
             Some(client) if self.session.can_send(stream) => client,
-            _ => return Err(super::CallError::Closed("the peer closed the stream".into())),
+            _ => {
+                return Err(super::CallError::Closed(
+                    "the peer closed the stream".into(),
+                ));
+            }
         };
         self.sink.clear();
-        client.out.headers.request(method, client.next_seq, &mut self.sink);
+        client
+            .out
+            .headers
+            .request(method, client.next_seq, &mut self.sink);
         if let Err(error) = client.out.bodies.encode_to(body, &mut self.sink) {
             client.out.headers.forget_unsent();
             return Err(super::CallError::Encode(error));
@@ -345,9 +376,12 @@ impl State {
         error: &str,
         body: &T,
     ) -> Result<(), gob::Error> {
-        let Some(out) = self.servers.get_mut(&stream) else { return Ok(()) };
+        let Some(out) = self.servers.get_mut(&stream) else {
+            return Ok(());
+        };
         self.sink.clear();
-        out.headers.response(method.as_bytes(), seq, error, &mut self.sink);
+        out.headers
+            .response(method.as_bytes(), seq, error, &mut self.sink);
         if let Err(error) = out.bodies.encode_to(body, &mut self.sink) {
             out.headers.forget_unsent();
             return Err(error);
@@ -361,7 +395,10 @@ impl State {
 fn send_sink(session: &mut Session, stream: u32, sink: &mut Sink) {
     session.send(stream, sink.len(), |writer| {
         let writer = std::cell::RefCell::new(writer);
-        sink.for_each(|small| writer.borrow_mut().small(small), |large| writer.borrow_mut().large(large));
+        sink.for_each(
+            |small| writer.borrow_mut().small(small),
+            |large| writer.borrow_mut().large(large),
+        );
     });
 }
 

@@ -9,10 +9,10 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::recv::Receiver;
 use super::rpc_client::RpcClient;
 use super::rpc_server::Service;
 use super::state::{RpcOut, Shared};
-use super::recv::Receiver;
 
 /// Most bytes that one write queues.
 const WRITE_MAX_BYTES: usize = 64 * 1024;
@@ -29,7 +29,11 @@ pub struct Stream {
 
 impl Stream {
     pub(super) fn new(shared: &Arc<Shared>, id: u32) -> Self {
-        Stream { shared: Arc::clone(shared), id, owned: true }
+        Stream {
+            shared: Arc::clone(shared),
+            id,
+            owned: true,
+        }
     }
 
     /// Calls the net/rpc server at the other end of this stream.
@@ -44,7 +48,11 @@ impl Stream {
     pub fn serve(mut self, service: Arc<dyn Service>) {
         self.owned = false;
         let mut state = self.shared.lock();
-        let before = state.raws.remove(&self.id).map(|raw| raw.buffer).unwrap_or_default();
+        let before = state
+            .raws
+            .remove(&self.id)
+            .map(|raw| raw.buffer)
+            .unwrap_or_default();
         state.servers.insert(self.id, RpcOut::new());
         let receiver = Receiver::requests(&self.shared.limits, service);
         state.switched.push((self.id, receiver, before));
@@ -60,17 +68,25 @@ impl Drop for Stream {
         let ended = state.raws.remove(&self.id).is_none_or(|raw| raw.eof);
         state.session.close(self.id, Instant::now());
         if !ended {
-            state.switched.push((self.id, Receiver::Discard, Default::default()));
+            state
+                .switched
+                .push((self.id, Receiver::Discard, Default::default()));
         }
         self.shared.flush_soon(state);
     }
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut state = self.shared.lock();
         let closed = state.closed.is_some();
-        let Some(raw) = state.raws.get_mut(&self.id) else { return Poll::Ready(Ok(())) };
+        let Some(raw) = state.raws.get_mut(&self.id) else {
+            return Poll::Ready(Ok(()));
+        };
         if raw.buffer.is_empty() {
             if raw.eof || closed {
                 return Poll::Ready(Ok(()));
@@ -85,26 +101,37 @@ impl AsyncRead for Stream {
             // Give the memory of a burst back.
             raw.buffer = Default::default();
         }
-        state.session.consumed(self.id, u32::try_from(count).unwrap_or(u32::MAX));
+        state
+            .session
+            .consumed(self.id, u32::try_from(count).unwrap_or(u32::MAX));
         self.shared.flush_soon(state);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut state = self.shared.lock();
         if state.closed.is_some() || !state.session.can_send(self.id) {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let count = buf.len().min(state.session.send_window(self.id)).min(WRITE_MAX_BYTES);
+        let count = buf
+            .len()
+            .min(state.session.send_window(self.id))
+            .min(WRITE_MAX_BYTES);
         if count == 0 && !buf.is_empty() {
             if let Some(raw) = state.raws.get_mut(&self.id) {
                 raw.writer = Some(cx.waker().clone());
             }
             return Poll::Pending;
         }
-        state.session.send_bytes(self.id, Bytes::copy_from_slice(&buf[..count]));
+        state
+            .session
+            .send_bytes(self.id, Bytes::copy_from_slice(&buf[..count]));
         self.shared.flush_soon(state);
         Poll::Ready(Ok(count))
     }

@@ -60,7 +60,16 @@ impl Socket {
     /// The two ends of a plain connection.
     pub(super) fn plain(self) -> (Reader, Writer) {
         let (read, write) = self.split();
-        (Reader { half: read, tls: None }, Writer { half: write, tls: None })
+        (
+            Reader {
+                half: read,
+                tls: None,
+            },
+            Writer {
+                half: write,
+                tls: None,
+            },
+        )
     }
 
     /// The two ends of a connection under TLS; the handshake is part of the traffic.
@@ -68,14 +77,32 @@ impl Socket {
     pub(super) fn encrypted(self, connection: rustls::Connection) -> (Reader, Writer) {
         let (read, write) = self.split();
         let tls = std::sync::Arc::new(tls::Tls::new(connection));
-        let reader = Reader { half: read, tls: Some((std::sync::Arc::clone(&tls), BytesMut::new())) };
-        (reader, Writer { half: write, tls: Some(tls) })
+        let reader = Reader {
+            half: read,
+            tls: Some((std::sync::Arc::clone(&tls), BytesMut::new())),
+        };
+        (
+            reader,
+            Writer {
+                half: write,
+                tls: Some(tls),
+            },
+        )
     }
 }
 
 impl ReadHalf {
-    fn poll_read(&mut self, cx: &mut Context<'_>, target: &mut BytesMut, room: usize) -> Poll<io::Result<usize>> {
-        async fn read(half: &mut (impl AsyncRead + Unpin), target: &mut BytesMut, room: usize) -> io::Result<usize> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        target: &mut BytesMut,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        async fn read(
+            half: &mut (impl AsyncRead + Unpin),
+            target: &mut BytesMut,
+            room: usize,
+        ) -> io::Result<usize> {
             half.read_buf(&mut target.limit(room)).await
         }
         match self {
@@ -195,8 +222,12 @@ impl Writer {
     pub(super) fn shut_down(&self) {
         // A peer that is gone already is what we want.
         let _ = match &self.half {
-            WriteHalf::Unix(half) => rustix::net::shutdown(half.as_ref(), rustix::net::Shutdown::Both),
-            WriteHalf::Tcp(half) => rustix::net::shutdown(half.as_ref(), rustix::net::Shutdown::Both),
+            WriteHalf::Unix(half) => {
+                rustix::net::shutdown(half.as_ref(), rustix::net::Shutdown::Both)
+            }
+            WriteHalf::Tcp(half) => {
+                rustix::net::shutdown(half.as_ref(), rustix::net::Shutdown::Both)
+            }
         };
     }
 }
@@ -254,7 +285,11 @@ mod tls {
             Ok(())
         }
 
-        pub(super) fn write_plain(&self, slices: &[IoSlice<'_>], half: &WriteHalf) -> io::Result<usize> {
+        pub(super) fn write_plain(
+            &self,
+            slices: &[IoSlice<'_>],
+            half: &WriteHalf,
+        ) -> io::Result<usize> {
             let mut connection = self.0.lock();
             let written = connection.writer().write_vectored(slices)?;
             while connection.wants_write() {
@@ -264,11 +299,19 @@ mod tls {
                     Err(error) => return Err(error),
                 }
             }
-            if written == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(written) }
+            if written == 0 {
+                Err(io::ErrorKind::WouldBlock.into())
+            } else {
+                Ok(written)
+            }
         }
 
         /// Plaintext that is there already; `None` if the socket must be read first.
-        pub(super) fn read_plain(&self, target: &mut BytesMut, room: usize) -> io::Result<Option<usize>> {
+        pub(super) fn read_plain(
+            &self,
+            target: &mut BytesMut,
+            room: usize,
+        ) -> io::Result<Option<usize>> {
             let mut connection = self.0.lock();
             let mut plain = [0; 4096];
             let part = plain.len().min(room);
@@ -288,7 +331,9 @@ mod tls {
             while !rest.is_empty() {
                 connection.read_tls(&mut rest)?;
                 let done = connection.process_new_packets();
-                done.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}")))?;
+                done.map_err(|error| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}"))
+                })?;
             }
             Ok(())
         }

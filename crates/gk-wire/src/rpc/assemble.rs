@@ -26,7 +26,12 @@ impl Assembler {
     /// At the start of a stream.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Assembler { limits, prefix: [0; 9], prefix_len: 0, partial: None }
+        Assembler {
+            limits,
+            prefix: [0; 9],
+            prefix_len: 0,
+            partial: None,
+        }
     }
 
     /// Takes bytes off `piece` and gives the content of the next message; `None` when `piece` is used up.
@@ -47,7 +52,10 @@ impl Assembler {
                 *place = piece.get_u8();
             }
             self.prefix_len += 1;
-            if let Some((length, _)) = message_length(self.prefix.get(..self.prefix_len).unwrap_or_default(), &self.limits)? {
+            if let Some((length, _)) = message_length(
+                self.prefix.get(..self.prefix_len).unwrap_or_default(),
+                &self.limits,
+            )? {
                 self.prefix_len = 0;
                 return self.start(piece, length);
             }
@@ -100,7 +108,9 @@ impl Assembler {
 
     fn take_complete(&mut self) -> Option<Bytes> {
         match &self.partial {
-            Some((partial, length)) if partial.len() == *length => self.partial.take().map(|(done, _)| done.freeze()),
+            Some((partial, length)) if partial.len() == *length => {
+                self.partial.take().map(|(done, _)| done.freeze())
+            }
             _ => None,
         }
     }
@@ -139,13 +149,19 @@ mod tests {
         for size in 1..stream.len() {
             let messages = pieces(&stream, size);
             assert_eq!(messages.len(), 3, "cut at {size}");
-            assert_eq!((messages[0].len(), messages[1].len(), &messages[2][..]), (3, 200, &[9][..]));
+            assert_eq!(
+                (messages[0].len(), messages[1].len(), &messages[2][..]),
+                (3, 200, &[9][..])
+            );
         }
     }
 
     #[test]
     fn a_huge_length_reserves_little_and_an_over_long_one_is_refused() {
-        let limits = Limits { max_message_bytes: 32 << 20, ..Limits::default() };
+        let limits = Limits {
+            max_message_bytes: 32 << 20,
+            ..Limits::default()
+        };
         let mut assembler = Assembler::new(limits);
         let mut piece = Bytes::from_static(&[0xfc, 0x02, 0, 0, 0, 1]);
         assert_eq!(assembler.next(&mut piece), Ok(None));
@@ -154,6 +170,12 @@ mod tests {
         // 1 GiB.
         let mut piece = Bytes::from_static(&[0xfc, 0x40, 0, 0, 0, 1]);
         let refused = Assembler::new(limits).next(&mut piece);
-        assert_eq!(refused, Err(gob::Error::MessageTooLong { length: 1 << 30, limit: 32 << 20 }));
+        assert_eq!(
+            refused,
+            Err(gob::Error::MessageTooLong {
+                length: 1 << 30,
+                limit: 32 << 20
+            })
+        );
     }
 }

@@ -79,24 +79,45 @@ fn fields(message: &Message) -> Result<Fields, gob::Error> {
     let mut reader = message.reader();
     let kind = reader.types.kind(message.id)?;
     let Kind::User(user) = &kind else {
-        return Err(gob::Error::Mismatch { expected: "an RPC header", found: kind.describe() });
+        return Err(gob::Error::Mismatch {
+            expected: "an RPC header",
+            found: kind.describe(),
+        });
     };
     let WireType::Struct(user) = &**user else {
-        return Err(gob::Error::Mismatch { expected: "an RPC header", found: kind.describe() });
+        return Err(gob::Error::Mismatch {
+            expected: "an RPC header",
+            found: kind.describe(),
+        });
     };
-    let (mut fields, mut shared) = (Fields { service_method: Bytes::new(), seq: 0, error: Bytes::new() }, false);
+    let (mut fields, mut shared) = (
+        Fields {
+            service_method: Bytes::new(),
+            seq: 0,
+            error: Bytes::new(),
+        },
+        false,
+    );
     for (name, id) in &user.fields {
-        shared |= matches!((name.as_str(), *id), ("ServiceMethod" | "Error", gob::wire::STRING) | ("Seq", gob::wire::UINT));
+        shared |= matches!(
+            (name.as_str(), *id),
+            ("ServiceMethod" | "Error", gob::wire::STRING) | ("Seq", gob::wire::UINT)
+        );
     }
     if !shared {
-        return Err(gob::Error::NoSharedField { sender: user.name.clone(), receiver: "RPC header" });
+        return Err(gob::Error::NoSharedField {
+            sender: user.name.clone(),
+            receiver: "RPC header",
+        });
     }
     let mut at = -1;
     while let Some(number) = reader.next_field(&mut at)? {
         let (name, id) = user.fields.get(number).ok_or(gob::Error::FieldOutOfRange)?;
         match (name.as_str(), *id) {
             ("Seq", gob::wire::UINT) => fields.seq = reader.uint()?,
-            ("ServiceMethod", gob::wire::STRING) => fields.service_method = reader.source.slice(reader.range()?),
+            ("ServiceMethod", gob::wire::STRING) => {
+                fields.service_method = reader.source.slice(reader.range()?)
+            }
             ("Error", gob::wire::STRING) => fields.error = reader.source.slice(reader.range()?),
             _ => reader.skip(*id, 0)?,
         }
@@ -113,9 +134,14 @@ impl RequestHeader {
     pub fn from_message(message: &Message) -> Result<Self, gob::Error> {
         let fields = fields(message)?;
         if fields.service_method.len() > MAX_METHOD_BYTES {
-            return Err(gob::Error::LengthOutOfRange(fields.service_method.len() as u64));
+            return Err(gob::Error::LengthOutOfRange(
+                fields.service_method.len() as u64
+            ));
         }
-        Ok(RequestHeader { service_method: ServiceMethod(fields.service_method), seq: fields.seq })
+        Ok(RequestHeader {
+            service_method: ServiceMethod(fields.service_method),
+            seq: fields.seq,
+        })
     }
 }
 
@@ -127,7 +153,10 @@ impl ResponseHeader {
     /// If it is none; the stream is lost then.
     pub fn from_message(message: &Message) -> Result<Self, gob::Error> {
         let fields = fields(message)?;
-        Ok(ResponseHeader { seq: fields.seq, error: String::from_utf8_lossy(&fields.error).into_owned() })
+        Ok(ResponseHeader {
+            seq: fields.seq,
+            error: String::from_utf8_lossy(&fields.error).into_owned(),
+        })
     }
 }
 
@@ -164,14 +193,26 @@ impl HeaderEncoder {
         value(service_method.as_bytes(), seq, "", &mut sink.written);
     }
 
-    pub(crate) fn response(&mut self, service_method: &[u8], seq: u64, error: &str, sink: &mut Sink) {
+    pub(crate) fn response(
+        &mut self,
+        service_method: &[u8],
+        seq: u64,
+        error: &str,
+        sink: &mut Sink,
+    ) {
         self.define(RESPONSE_DEFINITION, &mut sink.written);
         value(service_method, seq, error, &mut sink.written);
     }
 }
 
 fn value(service_method: &[u8], seq: u64, error: &str, out: &mut Vec<u8>) {
-    let text = |text: &[u8]| if text.is_empty() { 0 } else { 1 + num::uint_len(text.len() as u64) + text.len() };
+    let text = |text: &[u8]| {
+        if text.is_empty() {
+            0
+        } else {
+            1 + num::uint_len(text.len() as u64) + text.len()
+        }
+    };
     let number = if seq == 0 { 0 } else { 1 + num::uint_len(seq) };
     // Type id, fields, terminator.
     let length = 2 + text(service_method) + number + text(error.as_bytes()) + 1;

@@ -109,7 +109,11 @@ impl OutQueue {
         }
         self.writing = true;
         self.open = None;
-        Some(Batch { chunks: std::mem::take(&mut self.chunks), offset: 0, written: 0 })
+        Some(Batch {
+            chunks: std::mem::take(&mut self.chunks),
+            offset: 0,
+            written: 0,
+        })
     }
 
     /// Takes a finished batch back.
@@ -133,7 +137,8 @@ impl OutQueue {
 
     fn small(&mut self) -> &mut Vec<u8> {
         if !matches!(self.chunks.back(), Some(Chunk::Small(_))) {
-            self.chunks.push_back(Chunk::Small(std::mem::take(&mut self.spare)));
+            self.chunks
+                .push_back(Chunk::Small(std::mem::take(&mut self.spare)));
         }
         match self.chunks.back_mut() {
             Some(Chunk::Small(buffer)) => buffer,
@@ -160,16 +165,32 @@ impl OutQueue {
             && let Ok(length) = u32::try_from(open.length + more)
         {
             place.copy_from_slice(&length.to_be_bytes());
-            self.open = Some(OpenFrame { length: open.length + more, ..open });
+            self.open = Some(OpenFrame {
+                length: open.length + more,
+                ..open
+            });
             return;
         }
         let header_at = {
             let buffer = self.small();
-            buffer.extend_from_slice(&Header { kind: Kind::Data, flags: Flags::NONE, stream, length }.encode());
+            buffer.extend_from_slice(
+                &Header {
+                    kind: Kind::Data,
+                    flags: Flags::NONE,
+                    stream,
+                    length,
+                }
+                .encode(),
+            );
             buffer.len() - Header::LEN
         };
         self.bytes += Header::LEN;
-        self.open = Some(OpenFrame { stream, chunk: self.chunks.len() - 1, header_at, length: more });
+        self.open = Some(OpenFrame {
+            stream,
+            chunk: self.chunks.len() - 1,
+            header_at,
+            length: more,
+        });
     }
 
     pub(crate) fn small_data(&mut self, data: &[u8]) {

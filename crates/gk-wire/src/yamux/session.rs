@@ -193,17 +193,26 @@ impl Session {
     /// Whether a stream exists and takes data from us.
     #[must_use]
     pub fn can_send(&self, stream: u32) -> bool {
-        self.streams.get(&stream).is_some_and(|state| state.sent_fin.is_none() && !state.fin_after_pending)
+        self.streams
+            .get(&stream)
+            .is_some_and(|state| state.sent_fin.is_none() && !state.fin_after_pending)
     }
 
     /// Bytes of a stream that wait for the peer's window.
     #[must_use]
     pub fn stream_pending(&self, stream: u32) -> usize {
-        self.streams.get(&stream).map_or(0, |state| state.pending.iter().map(Bytes::len).sum())
+        self.streams
+            .get(&stream)
+            .map_or(0, |state| state.pending.iter().map(Bytes::len).sum())
     }
 
     fn frame(&mut self, kind: Kind, flags: Flags, stream: u32, length: u32) {
-        self.out.header(Header { kind, flags, stream, length });
+        self.out.header(Header {
+            kind,
+            flags,
+            stream,
+            length,
+        });
     }
 
     /// Opens a stream.
@@ -255,7 +264,12 @@ impl Session {
     }
 
     fn stream_frame(&mut self, header: Header, now: Instant) -> Result<Event, SessionError> {
-        let Header { kind, flags, stream, length } = header;
+        let Header {
+            kind,
+            flags,
+            stream,
+            length,
+        } = header;
         let mut opened = false;
         if flags.has(Flags::SYN) {
             if self.streams.contains_key(&stream) {
@@ -273,7 +287,14 @@ impl Session {
         let data = kind == Kind::Data;
         let Some(state) = self.streams.get_mut(&stream) else {
             return Ok(match data {
-                true => Event::Data { stream, length, known: false, opened: false, fin: false, reset: false },
+                true => Event::Data {
+                    stream,
+                    length,
+                    known: false,
+                    opened: false,
+                    fin: false,
+                    reset: false,
+                },
                 false => Event::None,
             });
         };
@@ -281,9 +302,15 @@ impl Session {
             state.unacknowledged = None;
         }
         if data {
-            state.recv_window = state.recv_window.checked_sub(length).ok_or(SessionError::WindowOverrun(stream))?;
+            state.recv_window = state
+                .recv_window
+                .checked_sub(length)
+                .ok_or(SessionError::WindowOverrun(stream))?;
         } else {
-            state.send_window = state.send_window.checked_add(length).ok_or(SessionError::WindowOverflow(stream))?;
+            state.send_window = state
+                .send_window
+                .checked_add(length)
+                .ok_or(SessionError::WindowOverflow(stream))?;
         }
         let fin = flags.has(Flags::FIN);
         if fin && std::mem::replace(&mut state.got_fin, true) {
@@ -300,8 +327,21 @@ impl Session {
             self.forget_if_closed(stream);
         }
         Ok(match data {
-            true => Event::Data { stream, length, known: true, opened, fin, reset },
-            false => Event::Stream { stream, opened, fin, reset, writable },
+            true => Event::Data {
+                stream,
+                length,
+                known: true,
+                opened,
+                fin,
+                reset,
+            },
+            false => Event::Stream {
+                stream,
+                opened,
+                fin,
+                reset,
+                writable,
+            },
         })
     }
 
@@ -313,7 +353,11 @@ impl Session {
     }
 
     fn forget_if_closed(&mut self, stream: u32) {
-        if self.streams.get(&stream).is_some_and(|state| state.got_fin && state.sent_fin.is_some()) {
+        if self
+            .streams
+            .get(&stream)
+            .is_some_and(|state| state.got_fin && state.sent_fin.is_some())
+        {
             self.forget(stream);
         }
     }
@@ -325,7 +369,9 @@ impl Session {
 
     /// Notes that `count` payload bytes of a stream were dealt with; grants them again once it is worth a frame.
     pub fn consumed(&mut self, stream: u32, count: u32) {
-        let Some(state) = self.streams.get_mut(&stream) else { return };
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
         state.taken = state.taken.saturating_add(count);
         if state.taken >= INITIAL_WINDOW / 2 && !state.got_fin {
             let grant = std::mem::take(&mut state.taken);
@@ -345,9 +391,13 @@ impl Session {
         if !self.can_send(stream) {
             return;
         }
-        let Some(state) = self.streams.get_mut(&stream) else { return };
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
         let now = match state.pending.is_empty() {
-            true => state.send_window.min(u32::try_from(total).unwrap_or(u32::MAX)),
+            true => state
+                .send_window
+                .min(u32::try_from(total).unwrap_or(u32::MAX)),
             false => 0,
         };
         state.send_window -= now;
@@ -378,20 +428,32 @@ impl Session {
     /// Bytes that can be sent on a stream right now.
     #[must_use]
     pub fn send_window(&self, stream: u32) -> usize {
-        self.streams.get(&stream).map_or(0, |state| if state.pending.is_empty() { state.send_window as usize } else { 0 })
+        self.streams.get(&stream).map_or(0, |state| {
+            if state.pending.is_empty() {
+                state.send_window as usize
+            } else {
+                0
+            }
+        })
     }
 
     /// Moves pending data into frames, as far as the window allows.
     fn pump(&mut self, stream: u32, now: Instant) {
-        let Some(state) = self.streams.get_mut(&stream) else { return };
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
         let pending: usize = state.pending.iter().map(Bytes::len).sum();
-        let mut room = state.send_window.min(u32::try_from(pending).unwrap_or(u32::MAX));
+        let mut room = state
+            .send_window
+            .min(u32::try_from(pending).unwrap_or(u32::MAX));
         if room > 0 {
             state.send_window -= room;
             self.pending_bytes -= room as usize;
             self.out.data_frame(stream, room);
             while room > 0 {
-                let Some(mut piece) = state.pending.pop_front() else { break };
+                let Some(mut piece) = state.pending.pop_front() else {
+                    break;
+                };
                 let part = piece.split_to(piece.len().min(room as usize));
                 room -= u32::try_from(part.len()).unwrap_or(room);
                 self.out.large_data(part);
@@ -409,7 +471,9 @@ impl Session {
 
     /// Says that nothing more is sent on a stream, behind what is pending.
     pub fn close(&mut self, stream: u32, now: Instant) {
-        let Some(state) = self.streams.get_mut(&stream) else { return };
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
         if state.sent_fin.is_some() || state.fin_after_pending {
             return;
         }
@@ -447,8 +511,12 @@ impl Session {
     pub fn next_timeout(&self) -> Instant {
         let ping = self.ping.map_or(self.next_ping, |(_, deadline)| deadline);
         let streams = self.streams.values().filter_map(|state| {
-            let open = state.unacknowledged.map(|since| since + self.limits.open_timeout);
-            let close = state.sent_fin.map(|since| since + self.limits.close_timeout);
+            let open = state
+                .unacknowledged
+                .map(|since| since + self.limits.open_timeout);
+            let close = state
+                .sent_fin
+                .map(|since| since + self.limits.close_timeout);
             open.into_iter().chain(close).min()
         });
         streams.fold(ping, Instant::min)
@@ -462,7 +530,9 @@ impl Session {
     pub fn on_timeout(&mut self, now: Instant) -> Result<Vec<u32>, SessionError> {
         match self.ping {
             Some((_, deadline)) if now >= deadline => {
-                return Err(SessionError::KeepaliveTimeout(self.limits.keepalive_timeout));
+                return Err(SessionError::KeepaliveTimeout(
+                    self.limits.keepalive_timeout,
+                ));
             }
             None if now >= self.next_ping => {
                 self.ping_value = self.ping_value.wrapping_add(1);
@@ -473,10 +543,16 @@ impl Session {
         }
         let mut lingering = Vec::new();
         for (stream, state) in &self.streams {
-            if state.unacknowledged.is_some_and(|since| now >= since + self.limits.open_timeout) {
+            if state
+                .unacknowledged
+                .is_some_and(|since| now >= since + self.limits.open_timeout)
+            {
                 return Err(SessionError::OpenTimeout(*stream, self.limits.open_timeout));
             }
-            if state.sent_fin.is_some_and(|since| now >= since + self.limits.close_timeout) {
+            if state
+                .sent_fin
+                .is_some_and(|since| now >= since + self.limits.close_timeout)
+            {
                 lingering.push(*stream);
             }
         }
