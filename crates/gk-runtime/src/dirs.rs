@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -126,7 +127,8 @@ const ROOT_PREFIX: &str = "goatkit-";
 /// what a killed host left behind is removed by the next one that starts.
 #[derive(Debug)]
 pub(crate) struct SocketRoot {
-    dir: tempfile::TempDir,
+    path: PathBuf,
+    processes: AtomicU64,
     _lock: OwnedFd,
 }
 
@@ -138,18 +140,37 @@ impl SocketRoot {
             path: root.into(),
             source,
         };
-        let dir = random(root, ROOT_PREFIX)?;
-        let lock = open_lock(dir.path(), OFlags::CREATE).map_err(|errno| failed(errno.into()))?;
+        // It gets its name only when it is locked: from then on another host may look at it.
+        let made = random(root, &format!(".{ROOT_PREFIX}"))?;
+        let lock = open_lock(made.path(), OFlags::CREATE).map_err(|errno| failed(errno.into()))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|errno| failed(errno.into()))?;
-        Ok(Self { dir, _lock: lock })
+        let name = made
+            .path()
+            .file_name()
+            .map(|name| name.to_string_lossy().replacen('.', "", 1));
+        let path = root.join(name.unwrap_or_default());
+        std::fs::rename(made.path(), &path).map_err(failed)?;
+        let _ = made.keep();
+        Ok(Self {
+            path,
+            processes: AtomicU64::new(0),
+            _lock: lock,
+        })
     }
 
     /// Creates the directory of one process.
-    pub(crate) fn instance(&self, generation: u64) -> Result<SocketDir, DirError> {
-        let path = self.dir.path().join(generation.to_string());
+    pub(crate) fn process(&self) -> Result<SocketDir, DirError> {
+        let number = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
+        let path = self.path.join(number.to_string());
         private(&path)?;
         Ok(SocketDir { path })
+    }
+}
+
+impl Drop for SocketRoot {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
@@ -254,22 +275,23 @@ mod tests {
     fn sockets_are_removed_also_those_of_a_killed_host() {
         let root = tempfile::tempdir().unwrap();
         let sockets = SocketRoot::create(root.path()).unwrap();
-        let one = sockets.instance(1).unwrap();
-        assert_eq!((mode(sockets.dir.path()), mode(one.path())), (0o700, 0o700));
+        let one = sockets.process().unwrap();
+        assert_eq!((mode(&sockets.path), mode(one.path())), (0o700, 0o700));
         std::fs::write(one.path().join("s"), "").unwrap();
         let path = one.path().to_owned();
         drop(one);
         assert!(!path.exists());
-        let two = sockets.instance(2).unwrap();
-        // A second host leaves the first one's alone …
-        let other = SocketRoot::create(root.path()).unwrap();
-        assert!(two.path().exists());
-        // … and a third removes what one that was killed left behind.
-        let SocketRoot { dir, _lock } = other;
-        let left = dir.keep();
-        drop(_lock);
+        let two = sockets.process().unwrap();
+        assert_ne!(two.path(), path);
+        // What a killed host left: a directory whose lock is free.
+        let left = root.path().join("goatkit-left");
+        std::fs::create_dir_all(left.join("1")).unwrap();
+        std::fs::write(left.join(LOCK_NAME), "").unwrap();
+        std::fs::write(left.join("1/socket"), "").unwrap();
+        // Another host removes that and leaves the living one's alone.
         let third = SocketRoot::create(root.path()).unwrap();
         assert!(!left.exists());
+        assert!(two.path().exists());
         drop((two, sockets, third));
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }

@@ -27,7 +27,7 @@ use crate::environment;
 pub struct LaunchRequest {
     /// The plugin.
     pub plugin: PluginName,
-    /// Its process's number.
+    /// The number of its process, from 1.
     pub generation: u64,
     /// The executable, absolute.
     pub program: PathBuf,
@@ -159,7 +159,7 @@ impl ProcessLauncher {
 impl Launcher for ProcessLauncher {
     async fn launch(&self, request: LaunchRequest) -> Result<Launched, LaunchError> {
         let temp_dir = dirs::plugin_temp(&self.temp_root, request.plugin.as_str())?;
-        let socket_dir = self.sockets.instance(request.generation)?;
+        let socket_dir = self.sockets.process()?;
         let mut spec = SandboxSpec::new(request.program, request.work_dir);
         spec.env = environment::process(
             &temp_dir,

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -106,7 +105,6 @@ pub(crate) struct Hub {
     changed: watch::Sender<u64>,
     /// Held while a snapshot is replaced, so that none is lost.
     writing: Mutex<()>,
-    generations: AtomicU64,
 }
 
 impl Hub {
@@ -202,7 +200,6 @@ impl Runtime {
             changed: watch::Sender::new(snapshot.version),
             snapshot: ArcSwap::from_pointee(snapshot),
             writing: Mutex::new(()),
-            generations: AtomicU64::new(0),
         });
         let runtime = Self {
             inner: Arc::new(Inner {
@@ -224,8 +221,7 @@ impl Runtime {
     fn launch(&self, plugin: Plugin) {
         let hub = &self.inner.hub;
         let name = plugin.found.name.clone();
-        // Unique across plugins: the number also names the socket's directory.
-        let generation = hub.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        let generation = 1;
         let log = LogSink::new(name.clone());
         log.host(
             generation,

@@ -453,3 +453,150 @@ fn left(dir: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+/// The example plugin, which `cargo test` builds beside this test.
+fn goat() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let goat = test
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("examples/goat");
+    assert!(
+        goat.exists(),
+        "{} is missing; run: cargo build -p gk-runtime --example goat",
+        goat.display()
+    );
+    goat
+}
+
+impl Host {
+    fn with_goat(self) -> Self {
+        let dir = self.path("plugins").join("goat");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::copy(goat(), dir.join("goat")).unwrap();
+        std::fs::write(
+            dir.join("plugin.yaml"),
+            "name: goat\nversion: 1.0.0\nruntime: grpc\n",
+        )
+        .unwrap();
+        self
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_plugin_runs_beside_bad_ones_and_exits_by_itself() {
+    let host = Host::new()
+        .with_goat()
+        .plugin("bad", "echo nonsense; exec sleep 1000");
+    let runtime = host.settled().await;
+    assert_eq!(
+        runtime.snapshot().get("goat").unwrap().state,
+        PluginState::Running
+    );
+    let pid = within(runtime.call("goat", "pid", "".into(), CallContext::new()))
+        .await
+        .unwrap();
+    assert_eq!(
+        runtime
+            .snapshot()
+            .get("goat")
+            .unwrap()
+            .pid
+            .unwrap()
+            .to_string()
+            .as_bytes(),
+        pid
+    );
+    let calls: Vec<_> = (0..64)
+        .map(|number: u32| {
+            let runtime = runtime.clone();
+            tokio::spawn(async move {
+                for round in 0..50 {
+                    let args = format!("{number} {round}");
+                    assert_eq!(
+                        runtime
+                            .call("goat", "echo", args.clone().into(), CallContext::new())
+                            .await
+                            .unwrap(),
+                        args
+                    );
+                }
+            })
+        })
+        .collect();
+    for call in calls {
+        within(call).await.unwrap();
+    }
+    within(runtime.ping("goat")).await.unwrap();
+    within(runtime.shutdown()).await;
+    let logs = runtime
+        .logs(
+            "goat",
+            &LogQuery::all().min_level(gk_runtime::LogLevel::Warn),
+        )
+        .unwrap();
+    assert_eq!(logs, [], "stopping was not clean");
+    drop(runtime);
+    assert_eq!(
+        left(&host.path("tmp")),
+        ["goatflow-plugin-bad", "goatflow-plugin-goat"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_fails_its_calls_with_the_signal() {
+    let host = Host::new().with_goat();
+    let runtime = host.settled().await;
+    let calls: Vec<_> = (0..16)
+        .map(|_| {
+            let runtime = runtime.clone();
+            tokio::spawn(async move {
+                runtime
+                    .call("goat", "hang", "".into(), CallContext::new())
+                    .await
+            })
+        })
+        .collect();
+    within(runtime.call("goat", "echo", "".into(), CallContext::new()))
+        .await
+        .unwrap();
+    let pid = i32::try_from(runtime.snapshot().get("goat").unwrap().pid.unwrap()).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    for call in calls {
+        let error = within(call).await.unwrap().unwrap_err();
+        // A call that had not been admitted yet finds the plugin gone.
+        assert!(
+            matches!(
+                error,
+                CallError::Crashed { .. } | CallError::NotRunning { .. }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains("SIGKILL"), "{error}");
+    }
+    assert!(error(&runtime, "goat").contains("SIGKILL"));
+}
+
+#[tokio::test]
+async fn a_plugin_cannot_lend_its_name_to_another() {
+    let host = Host::new().with_goat();
+    let dir = host.path("plugins");
+    std::fs::rename(dir.join("goat"), dir.join("sheep")).unwrap();
+    std::fs::write(
+        dir.join("sheep/plugin.yaml"),
+        "name: sheep\nversion: 1.0.0\nruntime: grpc\nbinary: goat\n",
+    )
+    .unwrap();
+    let runtime = host.settled().await;
+    assert!(
+        error(&runtime, "sheep").contains("registers as \"goat\""),
+        "{}",
+        error(&runtime, "sheep")
+    );
+}
