@@ -1,10 +1,13 @@
 //! From messages to values.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
 use super::wire::{Reader, Registry, TypeId};
 use super::{Error, Limits, Value, de, num, value, wire};
+
+/// Most messages that one value may be spread over; each is walked again from the start.
+const MAX_JOINS: usize = 16;
 
 /// The length of the message that starts `data`, and where its content begins; `None` if `data` ends
 /// inside the length.
@@ -33,6 +36,8 @@ pub fn message_length(data: &[u8], limits: &Limits) -> Result<Option<(usize, usi
 pub struct Decoder {
     types: Registry,
     limits: Limits,
+    /// A value that goes on in the next message: what is there of it, and where its messages join.
+    unfinished: Option<(BytesMut, Vec<usize>)>,
 }
 
 impl Decoder {
@@ -42,6 +47,7 @@ impl Decoder {
         Decoder {
             types: Registry::default(),
             limits,
+            unfinished: None,
         }
     }
 
@@ -52,7 +58,22 @@ impl Decoder {
     ///
     /// If the message is malformed; see [`Error::poisons_stream`].
     pub fn message(&mut self, content: Bytes) -> Result<Option<Message>, Error> {
-        let mut reader = Reader::new(&content, self.types.clone(), self.limits);
+        let (content, joins) = match self.unfinished.take() {
+            None => (content, Vec::new()),
+            Some((mut start, mut joins)) => {
+                let length = start.len() + content.len();
+                if length > self.limits.max_message_bytes || joins.len() >= MAX_JOINS {
+                    return Err(Error::MessageTooLong {
+                        length: length as u64,
+                        limit: self.limits.max_message_bytes,
+                    });
+                }
+                joins.push(start.len());
+                start.extend_from_slice(&content);
+                (start.freeze(), joins)
+            }
+        };
+        let mut reader = Reader::absorbing(&content, &joins, self.types.clone(), self.limits);
         let id = reader.int()?;
         if id < 0 {
             // The reader's copy of the registry must be the only one while it changes.
@@ -70,12 +91,19 @@ impl Decoder {
         reader.singleton(id)?;
         let start = reader.at;
         if reader.types.may_define(id) {
-            reader.skip(id, 0)?;
+            let walked = reader.skip(id, 0);
+            if reader.wants_more {
+                self.unfinished = Some((BytesMut::from(&content[..]), joins));
+                return Ok(None);
+            }
+            walked?;
         }
         self.types = reader.types;
+        let joins = joins.into_iter().map(|join| join - start).collect();
         let (types, limits) = (self.types.clone(), self.limits);
         Ok(Some(Message {
             content: content.slice(start..),
+            joins,
             id,
             types,
             limits,
@@ -106,6 +134,7 @@ impl Decoder {
 #[derive(Debug, Clone)]
 pub struct Message {
     pub(crate) content: Bytes,
+    joins: Vec<usize>,
     pub(crate) id: TypeId,
     pub(crate) types: Registry,
     limits: Limits,
@@ -144,6 +173,6 @@ impl Message {
     }
 
     pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader::new(&self.content, self.types.clone(), self.limits)
+        Reader::new(&self.content, &self.joins, self.types.clone(), self.limits)
     }
 }

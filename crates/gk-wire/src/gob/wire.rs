@@ -158,10 +158,22 @@ pub(crate) struct Reader<'de> {
     pub(crate) types: Registry,
     pub(crate) limits: Limits,
     elements_left: usize,
+    /// Where in `source` a further message of the same value begins.
+    joins: &'de [usize],
+    /// Whether definitions inside the value are new; else they are known and passed over.
+    absorbing: bool,
+    /// Set when the value goes on in a message that is not here yet.
+    pub(crate) wants_more: bool,
 }
 
 impl<'de> Reader<'de> {
-    pub(crate) fn new(source: &'de Bytes, types: Registry, limits: Limits) -> Self {
+    /// Reads a value whose definitions are known.
+    pub(crate) fn new(
+        source: &'de Bytes,
+        joins: &'de [usize],
+        types: Registry,
+        limits: Limits,
+    ) -> Self {
         Reader {
             source,
             at: 0,
@@ -169,6 +181,22 @@ impl<'de> Reader<'de> {
             types,
             limits,
             elements_left: limits.max_elements,
+            joins,
+            absorbing: false,
+            wants_more: false,
+        }
+    }
+
+    /// Reads a value for the first time.
+    pub(crate) fn absorbing(
+        source: &'de Bytes,
+        joins: &'de [usize],
+        types: Registry,
+        limits: Limits,
+    ) -> Self {
+        Reader {
+            absorbing: true,
+            ..Reader::new(source, joins, types, limits)
         }
     }
 
@@ -260,8 +288,13 @@ impl<'de> Reader<'de> {
                 break id;
             }
             self.definition(id)?;
-            if self.remaining() > 0 {
-                // A further length stands between a definition and what follows it.
+            // Go flushes a definition together with what stands before it, so the value goes on in the
+            // next message; inside of another interface, a further length stands in between.
+            if self.remaining() == 0 {
+                self.wants_more = true;
+                return Err(Error::UnexpectedEnd);
+            }
+            if !self.joins.contains(&self.at) {
                 self.uint()?;
             }
         };
@@ -298,6 +331,9 @@ impl<'de> Reader<'de> {
             }
             other => other,
         })?;
+        if !self.absorbing && self.types.user(id).is_some() {
+            return Ok(());
+        }
         self.types.define(id, wire, &limits)
     }
 
