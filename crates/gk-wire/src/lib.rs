@@ -1,2 +1,45 @@
-//! HashiCorp go-plugin's net/rpc protocol.
+//! HashiCorp go-plugin's net/rpc protocol: handshake, yamux, gob, net/rpc, broker, AutoMTLS.
+//!
+//! Both ends: [`host::Client`] calls any go-plugin program, [`plugin::Server`] is one. The codecs
+//! ([`gob`], [`yamux`], [`rpc`], [`handshake`]) are state machines without sockets or clocks; the feature
+//! `tokio` (on by default) puts a thin adapter around them, and `automtls` (on by default) TLS.
+//!
+//! This crate knows nothing of GoatKit, starts no processes and has no timeouts for calls: whoever
+//! calls puts one around it.
+//!
+//! # Hosting
+//!
+//! ```no_run
+//! # async fn example(line: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+//! use gk_wire::{Handshake, Limits, host::Client};
+//!
+//! // `line` is the first line that the plugin printed to its stdout.
+//! let handshake = Handshake::parse(line)?;
+//! let socket = tokio::net::UnixStream::connect(&handshake.address).await?;
+//! let client = Client::connect(socket, Limits::default())?;
+//! let greeter = client.dispense("greeter").await?;
+//! let greeting: String = greeter.call("Plugin.Greet", &()).await?;
+//! client.quit().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/host.rs` is that with a process around it, `examples/greeter.rs` the other end.
+
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "automtls")]
+pub mod automtls;
+pub mod gob;
+pub mod handshake;
+#[cfg(feature = "tokio")]
+mod net;
+pub mod rpc;
+pub mod yamux;
+
+pub use handshake::{Handshake, HandshakeConfig, HandshakeError, Network, Protocol};
+#[cfg(feature = "tokio")]
+pub use net::{
+    Broker, CallError, Empty, Limits, Request, Responder, RpcClient, Service, Socket, Stream, host,
+    plugin,
+};

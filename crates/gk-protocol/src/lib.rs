@@ -1,0 +1,33 @@
+//! The GoatKit plugin contract on HashiCorp go-plugin's net/rpc: what host and plugin say to each other.
+//!
+//! [`host`] is the host's end, [`plugin`] the plugin's. Both speak all three generations of SDKs that
+//! plugins are built with (see [`SdkGeneration`]); which one a plugin has shows in what it sends.
+//!
+//! This crate starts no processes, has no timeouts and grants nothing: those are the runtime's.
+
+#![forbid(unsafe_code)]
+
+pub mod host;
+mod messages;
+pub mod plugin;
+
+pub use gk_wire::{CallError as RpcError, Handshake, HandshakeConfig, Limits};
+pub use messages::{
+    CallRequest, CallResponse, HostApiRequest, HostApiResponse, InitRequest, SdkGeneration,
+};
+
+/// The one name in the plugin set.
+pub const PLUGIN_NAME: &str = "gkplugin";
+
+/// Version of the application's protocol, the same in all SDK generations.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The handshake of GoatKit plugins: cookie `GOATKIT_PLUGIN=goatkit-v1`, version 1.
+#[must_use]
+pub fn handshake_config() -> HandshakeConfig {
+    HandshakeConfig {
+        protocol_version: PROTOCOL_VERSION,
+        cookie_key: "GOATKIT_PLUGIN".to_owned(),
+        cookie_value: "goatkit-v1".to_owned(),
+    }
+}

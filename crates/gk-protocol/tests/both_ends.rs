@@ -1,0 +1,203 @@
+//! Host and plugin end against each other, over a socket pair.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gk_manifest::Registration;
+use gk_protocol::host::{
+    self, CallError, ConnectOptions, HostApiHandler, HostRequest, PluginConnection,
+};
+use gk_protocol::plugin::{self, Call, HostApi, PluginHandler};
+use gk_protocol::{Handshake, RpcError, SdkGeneration};
+use tokio::sync::{Mutex, Notify};
+
+#[derive(Default)]
+struct Plugin {
+    host: Mutex<Option<HostApi>>,
+    release: Notify,
+    entered: Notify,
+}
+
+#[async_trait]
+impl PluginHandler for Plugin {
+    async fn register(&self) -> Result<Registration, String> {
+        Ok(Registration {
+            name: "test".into(),
+            version: "1.0.0".into(),
+            ..Registration::default()
+        })
+    }
+
+    async fn init(
+        &self,
+        config: BTreeMap<String, String>,
+        host: Option<HostApi>,
+    ) -> Result<(), String> {
+        assert_eq!(config.get("host_version").map(String::as_str), Some("1"));
+        *self.host.lock().await = host;
+        Ok(())
+    }
+
+    async fn call(&self, call: Call) -> Result<Bytes, String> {
+        match call.function.as_str() {
+            "echo" => Ok(call.args),
+            "fail" => Err("it failed".into()),
+            "hang" => {
+                self.entered.notify_one();
+                self.release.notified().await;
+                Ok(Bytes::from_static(b"late"))
+            }
+            "ask" => {
+                let host = self.host.lock().await.clone().ok_or("no host")?;
+                host.call("who", call.args, &call.call_token)
+                    .await
+                    .map_err(|error| error.to_string())
+            }
+            other => Err(format!("unknown function: {other}")),
+        }
+    }
+
+    async fn shutdown(&self) -> Result<(), String> {
+        Err("cannot tidy up".into())
+    }
+}
+
+struct Host;
+
+#[async_trait]
+impl HostApiHandler for Host {
+    async fn call(&self, request: HostRequest) -> Result<Bytes, String> {
+        assert_eq!(request.generation, SdkGeneration::G3);
+        match request.method.as_str() {
+            "who" => Ok(format!("{:?}", request.call_token).into()),
+            other => Err(format!("unknown host API method: {other}")),
+        }
+    }
+}
+
+async fn pair() -> (
+    PluginConnection,
+    gk_wire::plugin::Connection,
+    Arc<Plugin>,
+    host::PluginOutput,
+) {
+    let (near, far) = tokio::net::UnixStream::pair().unwrap();
+    let handler = Arc::new(Plugin::default());
+    let serving = plugin::server(handler.clone()).serve_connection(far);
+    let handshake = Handshake::parse(b"1|1|unix|/nowhere|netrpc|").unwrap();
+    let (connection, output) =
+        host::connect(near, &handshake, Arc::new(Host), ConnectOptions::default())
+            .await
+            .unwrap();
+    (connection, serving, handler, output)
+}
+
+fn config() -> BTreeMap<String, String> {
+    BTreeMap::from([("host_version".to_owned(), "1".to_owned())])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_session() {
+    let (connection, serving, _, _output) = pair().await;
+    connection.ping().await.unwrap();
+    assert_eq!(connection.register().await.unwrap().name, "test");
+    connection.init(&config()).await.unwrap();
+    assert_eq!(
+        connection.call("echo", "[1]".into(), "").await.unwrap(),
+        "[1]"
+    );
+    assert_eq!(connection.call("echo", Bytes::new(), "").await.unwrap(), "");
+    assert!(
+        matches!(connection.call("fail", Bytes::new(), "").await, Err(CallError::Application(text)) if text == "it failed")
+    );
+    assert_eq!(
+        connection.call("ask", Bytes::new(), "token").await.unwrap(),
+        "Some(\"token\")"
+    );
+    assert_eq!(
+        connection.call("ask", Bytes::new(), "").await.unwrap(),
+        "None"
+    );
+    assert!(
+        matches!(connection.shutdown().await, Err(RpcError::Remote(text)) if text == "cannot tidy up")
+    );
+    connection.quit().await.unwrap();
+    serving.closed().await;
+    assert!(matches!(
+        connection.call("echo", Bytes::new(), "").await,
+        Err(CallError::Rpc(RpcError::Closed(_)))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payloads_of_every_size_and_many_callers() {
+    let (connection, _serving, _, _output) = pair().await;
+    connection.init(&config()).await.unwrap();
+    let mut calls = tokio::task::JoinSet::new();
+    for caller in 0..64_usize {
+        let connection = connection.clone();
+        calls.spawn(async move {
+            for round in 0..20_usize {
+                let size = [
+                    0,
+                    1,
+                    127,
+                    128,
+                    4095,
+                    8192,
+                    65_536,
+                    262_144,
+                    1 << 20,
+                    3_000_000,
+                ][(caller + round) % 10];
+                let args: Bytes = (0..size)
+                    .map(|at| u8::try_from((at + caller) % 251).unwrap())
+                    .collect::<Vec<_>>()
+                    .into();
+                assert_eq!(
+                    connection.call("echo", args.clone(), "t").await.unwrap(),
+                    args
+                );
+            }
+        });
+    }
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_reply_is_thrown_away_and_others_are_not_disturbed() {
+    let (connection, _serving, handler, _output) = pair().await;
+    connection.init(&config()).await.unwrap();
+    let hanging = connection.call("hang", Bytes::new(), "");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), hanging)
+            .await
+            .is_err()
+    );
+    handler.entered.notified().await;
+    assert_eq!(connection.call("echo", "1".into(), "").await.unwrap(), "1");
+    handler.release.notify_one();
+    assert_eq!(connection.call("echo", "2".into(), "").await.unwrap(), "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_fails_every_call_under_way() {
+    let (connection, serving, handler, _output) = pair().await;
+    connection.init(&config()).await.unwrap();
+    let hanging = tokio::spawn({
+        let connection = connection.clone();
+        async move { connection.call("hang", Bytes::new(), "").await }
+    });
+    handler.entered.notified().await;
+    serving.close();
+    assert!(matches!(
+        hanging.await.unwrap(),
+        Err(CallError::Rpc(RpcError::Closed(_)))
+    ));
+    assert_eq!(connection.closed().await, "the peer closed the connection");
+}

@@ -1,0 +1,622 @@
+//! The serde `Deserializer` over one gob value.
+
+use bytes::Bytes;
+use serde::de::value::{BorrowedStrDeserializer, StringDeserializer};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
+use smallvec::SmallVec;
+
+use super::wire::{self, Kind, Reader, StructType, TypeId, WireType};
+use super::{Error, names, num, payload};
+
+/// Payloads from this size on share the buffer they came in.
+const SHARE_MIN_BYTES: usize = 2 * 1024;
+
+/// A value of type `id` at the reader's cursor.
+#[derive(Debug)]
+pub(crate) struct Value<'a, 'de> {
+    reader: &'a mut Reader<'de>,
+    id: TypeId,
+    depth: usize,
+}
+
+impl<'a, 'de> Value<'a, 'de> {
+    pub(crate) fn new(reader: &'a mut Reader<'de>, id: TypeId) -> Self {
+        Value {
+            reader,
+            id,
+            depth: 0,
+        }
+    }
+
+    fn kind(&self) -> Result<Kind, Error> {
+        self.reader.types.kind(self.id)
+    }
+
+    fn mismatch<T>(&self, expected: &'static str) -> Result<T, Error> {
+        Err(Error::Mismatch {
+            expected,
+            found: self.kind()?.describe(),
+        })
+    }
+
+    /// Goes on with the concrete value if this is an interface.
+    fn through_interface<R>(
+        self,
+        nil: impl FnOnce() -> Result<R, Error>,
+        some: impl FnOnce(Value<'_, 'de>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let depth = self.reader.deeper(self.depth)?;
+        match self.reader.interface()? {
+            None => nil(),
+            Some((_, id, end)) => {
+                let value = some(Value {
+                    reader: &mut *self.reader,
+                    id,
+                    depth,
+                })?;
+                self.reader.at = self.reader.at.max(end);
+                Ok(value)
+            }
+        }
+    }
+
+    fn seq<V: Visitor<'de>>(self, elem: TypeId, visitor: V) -> Result<V::Value, Error> {
+        let left = self.reader.count(1)?;
+        let depth = self.reader.deeper(self.depth)?;
+        let mut elements = Elements {
+            reader: self.reader,
+            key: elem,
+            elem,
+            left,
+            depth,
+        };
+        let value = visitor.visit_seq(&mut elements)?;
+        elements.skip_rest()?;
+        Ok(value)
+    }
+
+    fn map<V: Visitor<'de>>(
+        self,
+        key: TypeId,
+        elem: TypeId,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let left = self.reader.count(2)?;
+        let depth = self.reader.deeper(self.depth)?;
+        visitor.visit_map(Elements {
+            reader: self.reader,
+            key,
+            elem,
+            left,
+            depth,
+        })
+    }
+
+    fn fields<V: Visitor<'de>>(
+        self,
+        user: &StructType,
+        target: Option<(&'static str, &'static [&'static str])>,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let plan: SmallVec<[Option<&'static str>; 16]> = match target {
+            None => SmallVec::new(),
+            Some((receiver, fields)) => {
+                let plan: SmallVec<_> = user
+                    .fields
+                    .iter()
+                    .map(|(go, _)| fields.iter().copied().find(|rust| names::same(go, rust)))
+                    .collect();
+                if !plan.is_empty() && !fields.is_empty() && plan.iter().all(Option::is_none) {
+                    return Err(Error::NoSharedField {
+                        sender: user.name.clone(),
+                        receiver,
+                    });
+                }
+                plan
+            }
+        };
+        let depth = self.reader.deeper(self.depth)?;
+        let mut fields = Fields {
+            reader: self.reader,
+            user,
+            plan: target.is_some().then_some(plan),
+            field: -1,
+            next: 0,
+            depth,
+        };
+        let value = visitor.visit_map(&mut fields)?;
+        // A visitor may stop early; what follows this value must still be found.
+        while fields.advance()?.is_some() {
+            fields.skip_value()?;
+        }
+        Ok(value)
+    }
+
+    fn text<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let bytes = self.reader.bytes()?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => visitor.visit_borrowed_str(text),
+            // A Go string need not be UTF-8.
+            Err(_) => visitor.visit_string(String::from_utf8_lossy(bytes).into_owned()),
+        }
+    }
+
+    fn shared(self) -> Result<Bytes, Error> {
+        let range = self.reader.range()?;
+        match self.reader.source.get(range.clone()) {
+            // A small piece would keep the whole read buffer alive.
+            Some(small) if small.len() < SHARE_MIN_BYTES => Ok(Bytes::copy_from_slice(small)),
+            _ => Ok(self.reader.source.slice(range)),
+        }
+    }
+}
+
+macro_rules! number {
+    ($($method:ident $kind:ident $visit:ident $expected:literal),* $(,)?) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            match self.kind()? {
+                Kind::$kind => visitor.$visit(number!(@read $kind self)),
+                Kind::Interface => self.through_interface(
+                    || Err(Error::Mismatch { expected: $expected, found: "nil interface" }),
+                    |value| value.$method(visitor),
+                ),
+                _ => self.mismatch($expected),
+            }
+        }
+    )*};
+    (@read Int $self:ident) => { $self.reader.int()? };
+    (@read Uint $self:ident) => { $self.reader.uint()? };
+    (@read Float $self:ident) => { num::float_from_bits($self.reader.uint()?) };
+    (@read Bool $self:ident) => { $self.reader.uint()? != 0 };
+}
+
+impl<'de> Deserializer<'de> for Value<'_, 'de> {
+    type Error = Error;
+
+    number! {
+        deserialize_bool Bool visit_bool "bool",
+        deserialize_i8 Int visit_i64 "int",
+        deserialize_i16 Int visit_i64 "int",
+        deserialize_i32 Int visit_i64 "int",
+        deserialize_i64 Int visit_i64 "int",
+        deserialize_u8 Uint visit_u64 "uint",
+        deserialize_u16 Uint visit_u64 "uint",
+        deserialize_u32 Uint visit_u64 "uint",
+        deserialize_u64 Uint visit_u64 "uint",
+        deserialize_f64 Float visit_f64 "float",
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.kind()? {
+            Kind::Float => {
+                let value = num::float_from_bits(self.reader.uint()?);
+                if value.is_finite() && value.abs() > f64::from(f32::MAX) {
+                    return Err(Error::Mismatch {
+                        expected: "float32",
+                        found: "a larger float",
+                    });
+                }
+                visitor.visit_f64(value)
+            }
+            _ => self.mismatch("float"),
+        }
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.kind()? {
+            // A Go rune is an int32.
+            Kind::Int => {
+                let value = self.reader.int()?;
+                let rune = u32::try_from(value).ok().and_then(char::from_u32);
+                visitor.visit_char(rune.ok_or(Error::Mismatch {
+                    expected: "rune",
+                    found: "int out of range",
+                })?)
+            }
+            _ => self.mismatch("rune"),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.kind()? {
+            Kind::String => self.text(visitor),
+            Kind::Interface => self.through_interface(
+                || {
+                    Err(Error::Mismatch {
+                        expected: "string",
+                        found: "nil interface",
+                    })
+                },
+                |value| value.deserialize_str(visitor),
+            ),
+            _ => self.mismatch("string"),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.kind()? {
+            Kind::Bytes => visitor.visit_borrowed_bytes(self.reader.bytes()?),
+            Kind::User(user) if *user == WireType::Opaque => {
+                visitor.visit_borrowed_bytes(self.reader.bytes()?)
+            }
+            Kind::Interface => self.through_interface(
+                || {
+                    Err(Error::Mismatch {
+                        expected: "[]byte",
+                        found: "nil interface",
+                    })
+                },
+                |value| value.deserialize_bytes(visitor),
+            ),
+            _ => self.mismatch("[]byte"),
+        }
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        if name != payload::MAGIC {
+            return visitor.visit_newtype_struct(self);
+        }
+        match self.kind()? {
+            Kind::Bytes => {
+                payload::leave(self.shared()?);
+                visitor.visit_unit()
+            }
+            Kind::Interface => self.through_interface(
+                || {
+                    Err(Error::Mismatch {
+                        expected: "[]byte",
+                        found: "nil interface",
+                    })
+                },
+                |value| value.deserialize_newtype_struct(name, visitor),
+            ),
+            _ => self.mismatch("[]byte"),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.id == wire::INTERFACE {
+            let depth = self.reader.deeper(self.depth)?;
+            return match self.reader.interface()? {
+                None => visitor.visit_none(),
+                Some((_, id, end)) => {
+                    let value = visitor.visit_some(Value {
+                        reader: &mut *self.reader,
+                        id,
+                        depth,
+                    })?;
+                    self.reader.at = self.reader.at.max(end);
+                    Ok(value)
+                }
+            };
+        }
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let (id, depth) = (self.id, self.depth);
+        self.reader.skip(id, depth)?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.kind()? {
+            Kind::Bytes => {
+                let bytes = self.reader.bytes()?;
+                visitor.visit_seq(serde::de::value::SeqDeserializer::new(
+                    bytes.iter().copied(),
+                ))
+            }
+            Kind::User(user) => match *user {
+                WireType::Slice(elem) | WireType::Array(elem, _) => self.seq(elem, visitor),
+                _ => self.mismatch("slice"),
+            },
+            Kind::Interface => self.through_interface(
+                || {
+                    Err(Error::Mismatch {
+                        expected: "slice",
+                        found: "nil interface",
+                    })
+                },
+                |value| value.deserialize_seq(visitor),
+            ),
+            _ => self.mismatch("slice"),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.kind()? {
+            Kind::User(user) => match &*user {
+                WireType::Map(key, elem) => self.map(*key, *elem, visitor),
+                WireType::Struct(user) => self.fields(user, None, visitor),
+                _ => self.mismatch("map"),
+            },
+            Kind::Interface => self.through_interface(
+                || {
+                    Err(Error::Mismatch {
+                        expected: "map",
+                        found: "nil interface",
+                    })
+                },
+                |value| value.deserialize_map(visitor),
+            ),
+            _ => self.mismatch("map"),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.kind()? {
+            Kind::User(user) => match &*user {
+                WireType::Struct(user) => self.fields(user, Some((name, fields)), visitor),
+                _ => self.mismatch("struct"),
+            },
+            Kind::Interface => self.through_interface(
+                || {
+                    Err(Error::Mismatch {
+                        expected: "struct",
+                        found: "nil interface",
+                    })
+                },
+                |value| value.deserialize_struct(name, fields, visitor),
+            ),
+            _ => self.mismatch("struct"),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        struct Name<'de>(std::borrow::Cow<'de, str>);
+        impl<'de> EnumAccess<'de> for Name<'de> {
+            type Error = Error;
+            type Variant = <StringDeserializer<Error> as EnumAccess<'de>>::Variant;
+
+            fn variant_seed<S: DeserializeSeed<'de>>(
+                self,
+                seed: S,
+            ) -> Result<(S::Value, Self::Variant), Error> {
+                let name: StringDeserializer<Error> = self.0.into_owned().into_deserializer();
+                name.variant_seed(seed)
+            }
+        }
+        match self.kind()? {
+            Kind::String => visitor.visit_enum(Name(String::from_utf8_lossy(self.reader.bytes()?))),
+            _ => self.mismatch("string (of an enum)"),
+        }
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.kind()? {
+            Kind::Bool => self.deserialize_bool(visitor),
+            Kind::Int => self.deserialize_i64(visitor),
+            Kind::Uint => self.deserialize_u64(visitor),
+            Kind::Float => self.deserialize_f64(visitor),
+            Kind::Bytes => self.deserialize_bytes(visitor),
+            Kind::String => self.deserialize_str(visitor),
+            Kind::Complex => {
+                let parts = [self.reader.uint()?, self.reader.uint()?].map(num::float_from_bits);
+                visitor.visit_seq(serde::de::value::SeqDeserializer::new(parts.into_iter()))
+            }
+            Kind::Interface => self.deserialize_option(visitor),
+            Kind::User(user) => match &*user {
+                WireType::Struct(user) => self.fields(user, None, visitor),
+                WireType::Slice(elem) | WireType::Array(elem, _) => self.seq(*elem, visitor),
+                WireType::Map(key, elem) => self.map(*key, *elem, visitor),
+                WireType::Opaque => self.deserialize_bytes(visitor),
+            },
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+}
+
+/// The elements of a slice, an array or a map.
+struct Elements<'a, 'de> {
+    reader: &'a mut Reader<'de>,
+    key: TypeId,
+    elem: TypeId,
+    left: usize,
+    depth: usize,
+}
+
+impl Elements<'_, '_> {
+    fn skip_rest(&mut self) -> Result<(), Error> {
+        for _ in 0..std::mem::take(&mut self.left) {
+            self.reader.skip(self.elem, self.depth)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        seed.deserialize(Value {
+            reader: &mut *self.reader,
+            id: self.elem,
+            depth: self.depth,
+        })
+        .map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+impl<'de> MapAccess<'de> for Elements<'_, 'de> {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        seed.deserialize(Value {
+            reader: &mut *self.reader,
+            id: self.key,
+            depth: self.depth,
+        })
+        .map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        seed.deserialize(Value {
+            reader: &mut *self.reader,
+            id: self.elem,
+            depth: self.depth,
+        })
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+/// The fields of a struct: by the receiver's names where it has declared them, else by the sender's.
+struct Fields<'a, 'de> {
+    reader: &'a mut Reader<'de>,
+    user: &'a StructType,
+    plan: Option<SmallVec<[Option<&'static str>; 16]>>,
+    field: i64,
+    next: usize,
+    depth: usize,
+}
+
+impl Fields<'_, '_> {
+    fn advance(&mut self) -> Result<Option<usize>, Error> {
+        if self.next == usize::MAX {
+            return Ok(None);
+        }
+        match self.reader.next_field(&mut self.field)? {
+            None => {
+                self.next = usize::MAX;
+                Ok(None)
+            }
+            Some(number) if number < self.user.fields.len() => {
+                self.next = number;
+                Ok(Some(number))
+            }
+            Some(_) => Err(Error::FieldOutOfRange),
+        }
+    }
+
+    fn value_type(&self) -> Result<TypeId, Error> {
+        self.user
+            .fields
+            .get(self.next)
+            .map(|(_, id)| *id)
+            .ok_or(Error::FieldOutOfRange)
+    }
+
+    fn skip_value(&mut self) -> Result<(), Error> {
+        let id = self.value_type()?;
+        self.reader.skip(id, self.depth)
+    }
+}
+
+impl<'de> MapAccess<'de> for &mut Fields<'_, 'de> {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        while let Some(number) = self.advance()? {
+            match &self.plan {
+                None => {
+                    let name: StringDeserializer<Error> = self
+                        .user
+                        .fields
+                        .get(number)
+                        .map(|(name, _)| name.clone())
+                        .unwrap_or_default()
+                        .into_deserializer();
+                    return seed.deserialize(name).map(Some);
+                }
+                Some(plan) => {
+                    if let Some(name) = plan.get(number).copied().flatten() {
+                        return seed
+                            .deserialize(BorrowedStrDeserializer::new(name))
+                            .map(Some);
+                    }
+                    self.skip_value()?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        let id = self.value_type()?;
+        seed.deserialize(Value {
+            reader: &mut *self.reader,
+            id,
+            depth: self.depth,
+        })
+    }
+}

@@ -1,0 +1,159 @@
+//! The task that reads a connection.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep};
+
+use super::recv::{Opening, Recv};
+use super::state::{Effect, Shared};
+use super::transport::Reader;
+
+/// Reads per turn, before other tasks have theirs.
+const READS_PER_TURN: usize = 16;
+
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    reader: Reader,
+    recv: Recv,
+    timer: Pin<Box<Sleep>>,
+    effects: Vec<Effect>,
+}
+
+impl Driver {
+    pub(super) fn new(shared: &Arc<Shared>, reader: Reader, opening: Opening) -> Self {
+        let timer = Box::pin(tokio::time::sleep_until(Instant::now()));
+        let recv = Recv::new(Arc::clone(shared), opening);
+        Driver {
+            shared: Arc::clone(shared),
+            reader,
+            recv,
+            timer,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Sends what is queued. `false` when the connection is over.
+    fn poll_write(&self, cx: &mut Context<'_>) -> bool {
+        let mut state = self.shared.lock();
+        state.corked = false;
+        if state.closed.is_some() {
+            // Say goodbye as far as the socket takes it.
+            return false;
+        }
+        if !state
+            .driver
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            state.driver = Some(cx.waker().clone());
+        }
+        loop {
+            if state.stalled {
+                drop(state);
+                if self.shared.writer().poll_write_ready(cx).is_pending() {
+                    return true;
+                }
+                state = self.shared.lock();
+                state.stalled = false;
+            }
+            self.shared.flush(state);
+            state = self.shared.lock();
+            if !state.stalled {
+                return state.closed.is_none();
+            }
+        }
+    }
+
+    /// Reads once and takes apart what came. `Some(true)` when tasks were woken that are likely to send.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, String>> {
+        let (target, room) = self.recv.target();
+        let count = match std::task::ready!(self.reader.poll_read(cx, target, room)) {
+            Ok(0) => return Poll::Ready(Err("the peer closed the connection".to_owned())),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Poll::Ready(Err("the peer closed the connection".to_owned()));
+            }
+            Err(error) => {
+                return Poll::Ready(Err(format!("reading from the peer failed: {error}")));
+            }
+        };
+        let mut state = self.shared.lock();
+        let received = self.recv.received(count, &mut state, &mut self.effects);
+        let busy = self.effects.len() > 1;
+        state.corked = busy;
+        if !busy {
+            self.shared.flush(state);
+        } else {
+            drop(state);
+        }
+        self.effects.drain(..).for_each(Effect::run);
+        Poll::Ready(received.map(|()| busy).map_err(|error| error.to_string()))
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        loop {
+            let next = {
+                let state = self.shared.lock();
+                Recv::next_deadline(&state)
+            };
+            if self.timer.deadline() != next.into() {
+                self.timer.as_mut().reset(next.into());
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            let mut state = self.shared.lock();
+            self.recv
+                .expire(&mut state)
+                .map_err(|error| error.to_string())?;
+            self.shared.flush(state);
+        }
+    }
+}
+
+impl Driver {
+    /// One turn; an error ends the connection.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        if !self.poll_write(cx) {
+            return Poll::Ready(Ok(()));
+        }
+        let mut idle = false;
+        for _ in 0..READS_PER_TURN {
+            match self.poll_read(cx) {
+                Poll::Pending => {
+                    idle = true;
+                    break;
+                }
+                // The tasks that were woken run before this one does again, and what they send goes out
+                // together.
+                Poll::Ready(Ok(true)) => break,
+                Poll::Ready(Ok(false)) => {}
+                Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
+            }
+        }
+        if let Err(reason) = self.poll_timer(cx) {
+            return Poll::Ready(Err(reason));
+        }
+        if !idle {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let over = std::task::ready!(self.turn(cx));
+        if let Err(reason) = over {
+            self.shared.close(&reason);
+        }
+        self.shared.writer().shut_down();
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,171 @@
+//! The host's end: what go-plugin calls a client.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use tokio::sync::oneshot;
+
+use super::driver::Driver;
+use super::recv::{Opening, Receiver};
+use super::rpc_server::Empty;
+use super::state::{Limits, RawState, Shared};
+use super::transport::{Reader, Socket, Writer};
+use super::{Broker, CallError, RpcClient, Stream};
+use crate::yamux::{Role, SessionError};
+
+/// The connection of a host to one plugin process. Dropping it ends the connection.
+#[derive(Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    control: RpcClient,
+    stdout: Option<Stream>,
+    stderr: Option<Stream>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Client {
+    /// Starts a session on a socket that is connected to the plugin's address. Must be called within a
+    /// tokio runtime, where the connection's driver then runs.
+    ///
+    /// # Errors
+    ///
+    /// None that a peer can cause; a broken one shows with the first call.
+    pub fn connect(socket: impl Into<Socket>, limits: Limits) -> Result<Self, SessionError> {
+        let (reader, writer) = socket.into().plain();
+        Self::start(reader, writer, limits)
+    }
+
+    /// Like [`connect`](Self::connect), under the TLS of AutoMTLS.
+    ///
+    /// # Errors
+    ///
+    /// If the plugin's certificate or our own is unusable.
+    #[cfg(feature = "automtls")]
+    pub fn connect_tls(
+        socket: impl Into<Socket>,
+        limits: Limits,
+        identity: &crate::automtls::Identity,
+        plugin_cert: &[u8],
+    ) -> Result<Self, crate::automtls::TlsError> {
+        let connection = identity.client(plugin_cert)?;
+        let (reader, writer) = socket.into().encrypted(connection.into());
+        Ok(Self::start(reader, writer, limits)?)
+    }
+
+    fn start(reader: Reader, writer: Writer, limits: Limits) -> Result<Self, SessionError> {
+        let shared = Shared::new(Role::Client, limits, writer);
+        let mut state = shared.lock();
+        let now = Instant::now();
+        // The plugin knows these three by their order alone.
+        let [control, stdout, stderr] = [
+            state.session.open(now)?,
+            state.session.open(now)?,
+            state.session.open(now)?,
+        ];
+        state.into_client(&shared, control);
+        for raw in [stdout, stderr] {
+            state.raws.insert(raw, RawState::default());
+            state.switched.push((raw, Receiver::Raw, BytesMut::new()));
+        }
+        shared.flush(state);
+        tokio::spawn(Driver::new(&shared, reader, Opening::Host));
+        Ok(Client {
+            control: RpcClient::new(&shared, control),
+            stdout: Some(Stream::new(&shared, stdout)),
+            stderr: Some(Stream::new(&shared, stderr)),
+            shared,
+        })
+    }
+
+    /// Asks whether the plugin still answers. Put a timeout around it, as around every call.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn ping(&self) -> Result<(), CallError> {
+        self.control
+            .call::<_, Empty>("Control.Ping", &true)
+            .await
+            .map(|Empty {}| ())
+    }
+
+    /// Asks for one of the plugin's set by its name, and connects to it.
+    ///
+    /// # Errors
+    ///
+    /// If there is none of that name; see [`CallError`].
+    pub async fn dispense(&self, name: &str) -> Result<RpcClient, CallError> {
+        let id: u32 = self
+            .control
+            .call("Dispenser.Dispense", &name.to_owned())
+            .await?;
+        Ok(self.broker().dial(id).await?.into_rpc_client())
+    }
+
+    /// Tells the plugin to exit. That the connection ends before the reply comes is success.
+    ///
+    /// # Errors
+    ///
+    /// If the plugin refuses.
+    pub async fn quit(&self) -> Result<(), CallError> {
+        match self.control.call::<_, Empty>("Control.Quit", &true).await {
+            Ok(Empty {}) | Err(CallError::Closed(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The connection's broker.
+    #[must_use]
+    pub fn broker(&self) -> Broker {
+        Broker {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// What the plugin prints to its `os.Stdout` after the handshake; `None` the second time. It must be
+    /// read for ever: a plugin stalls when 256 KiB are unread.
+    pub fn take_stdout(&mut self) -> Option<Stream> {
+        self.stdout.take()
+    }
+
+    /// What the plugin prints to its `os.Stderr`; as [`take_stdout`](Self::take_stdout).
+    pub fn take_stderr(&mut self) -> Option<Stream> {
+        self.stderr.take()
+    }
+
+    /// Ends the connection; calls under way fail at once.
+    pub fn close(&self) {
+        self.shared.close("this side closed the connection");
+    }
+
+    /// Waits until the connection has ended, and says why it did.
+    pub async fn closed(&self) -> String {
+        closed(&self.shared).await
+    }
+}
+
+/// Waits for the end of a connection.
+pub(super) async fn closed(shared: &Shared) -> String {
+    let waiter = {
+        let mut state = shared.lock();
+        if let Some(reason) = &state.closed {
+            return reason.to_string();
+        }
+        let (waker, waiter) = oneshot::channel();
+        state.closed_wakers.retain(|waker| !waker.is_closed());
+        state.closed_wakers.push(waker);
+        waiter
+    };
+    // An error can only mean that the connection is gone, too.
+    let _ = waiter.await;
+    shared.closed_reason().map_or_else(
+        || "the connection was dropped".to_owned(),
+        |reason| reason.to_string(),
+    )
+}

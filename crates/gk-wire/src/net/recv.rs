@@ -1,0 +1,639 @@
+//! The receiving side of a connection: takes bytes apart and says what is to be done.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::oneshot;
+
+use super::rpc_server::{Request, Responder, Service};
+use super::state::{
+    Acceptor, ClientState, Effect, Limits, Parked, RawState, RpcOut, Shared, State,
+};
+use super::stream::Stream;
+use crate::gob::{self, Decoder, Message};
+use crate::rpc::{Assembler, RequestHeader, ResponseHeader};
+use crate::yamux::{Event, Header, SessionError};
+
+/// Bytes asked of the socket at once. Larger payloads are read straight into their message.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Why a connection ends from the receiving side.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReceiveError {
+    #[error("yamux: {0}")]
+    Session(#[from] SessionError),
+    #[error("gob on stream {stream}: {source}")]
+    Gob { stream: u32, source: gob::Error },
+}
+
+/// What becomes of a stream's bytes.
+pub(super) enum Receiver {
+    /// They are read through a [`Stream`].
+    Raw,
+    /// The first four are a broker id.
+    BrokerId([u8; 4], usize),
+    /// The id is there, somebody to accept it is not.
+    Parked,
+    /// The first four must repeat the id we dialled.
+    Echo([u8; 4], [u8; 4], usize),
+    /// Replies to our calls.
+    Replies(Box<RpcIn<ResponseHeader>>),
+    /// Calls of the peer.
+    Requests(Box<RpcIn<RequestHeader>>, Arc<dyn Service>),
+    /// They are thrown away.
+    Discard,
+}
+
+impl Receiver {
+    pub(super) fn replies(limits: &Limits) -> Self {
+        Receiver::Replies(Box::new(RpcIn::new(limits)))
+    }
+
+    pub(super) fn requests(limits: &Limits, service: Arc<dyn Service>) -> Self {
+        Receiver::Requests(Box::new(RpcIn::new(limits)), service)
+    }
+}
+
+/// One direction of net/rpc: headers and bodies in turn.
+pub(super) struct RpcIn<H> {
+    assembler: Assembler,
+    decoder: Decoder,
+    header: Option<H>,
+}
+
+impl<H> RpcIn<H> {
+    fn new(limits: &Limits) -> Self {
+        RpcIn {
+            assembler: Assembler::new(limits.gob),
+            decoder: Decoder::new(limits.gob),
+            header: None,
+        }
+    }
+
+    fn message(
+        &mut self,
+        content: Bytes,
+        read_header: impl Fn(&Message) -> Result<H, gob::Error>,
+    ) -> Result<Option<(H, Message)>, gob::Error> {
+        let Some(message) = self.decoder.message(content)? else {
+            return Ok(None);
+        };
+        match self.header.take() {
+            Some(header) => Ok(Some((header, message))),
+            None => {
+                self.header = Some(read_header(&message)?);
+                Ok(None)
+            }
+        }
+    }
+}
+
+struct Current {
+    stream: u32,
+    left: usize,
+    known: bool,
+    fin: bool,
+    reset: bool,
+}
+
+/// How a connection starts.
+pub(super) enum Opening {
+    /// We open control, stdout and stderr.
+    Host,
+    /// They are the first three streams to arrive.
+    Plugin {
+        /// Answers the control stream.
+        control: Arc<dyn Service>,
+        /// Wait for stdout and stderr.
+        stdio: VecDeque<oneshot::Sender<Stream>>,
+    },
+}
+
+pub(super) struct Recv {
+    shared: Arc<Shared>,
+    opening: Opening,
+    /// Where the socket is read into, and what of it is not yet taken apart.
+    buffer: BytesMut,
+    chunk: Bytes,
+    header: [u8; Header::LEN],
+    header_len: usize,
+    current: Option<Current>,
+    receivers: HashMap<u32, Receiver>,
+    arrived: usize,
+}
+
+impl Recv {
+    pub(super) fn new(shared: Arc<Shared>, opening: Opening) -> Self {
+        Recv {
+            shared,
+            opening,
+            buffer: BytesMut::new(),
+            chunk: Bytes::new(),
+            header: [0; Header::LEN],
+            header_len: 0,
+            current: None,
+            receivers: HashMap::new(),
+            arrived: 0,
+        }
+    }
+
+    /// Where the next bytes of the socket belong, and how many at most: the middle of a large message
+    /// if one is under way, else a buffer.
+    pub(super) fn target(&mut self) -> (&mut BytesMut, usize) {
+        let direct = match &self.current {
+            Some(current) if current.left > 0 => match self.receivers.get_mut(&current.stream) {
+                Some(Receiver::Replies(rpc)) => {
+                    rpc.assembler.direct().is_some().then_some(current.left)
+                }
+                Some(Receiver::Requests(rpc, _)) => {
+                    rpc.assembler.direct().is_some().then_some(current.left)
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        if let (Some(left), Some(stream)) =
+            (direct, self.current.as_ref().map(|current| current.stream))
+        {
+            let assembler = match self.receivers.get_mut(&stream) {
+                Some(Receiver::Replies(rpc)) => Some(&mut rpc.assembler),
+                Some(Receiver::Requests(rpc, _)) => Some(&mut rpc.assembler),
+                _ => None,
+            };
+            if let Some((partial, missing)) = assembler.and_then(Assembler::direct) {
+                return (partial, missing.min(left));
+            }
+        }
+        self.buffer.reserve(READ_BYTES);
+        (&mut self.buffer, READ_BYTES)
+    }
+
+    /// Takes the `count` bytes that were read into the target.
+    pub(super) fn received(
+        &mut self,
+        count: usize,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReceiveError> {
+        if self.buffer.is_empty() {
+            self.direct(count, state, effects)?;
+        } else {
+            self.chunk = self.buffer.split().freeze();
+        }
+        let now = Instant::now();
+        loop {
+            self.install_switched(state, effects)?;
+            match &mut self.current {
+                None => {
+                    let Some(header) = self.next_header()? else {
+                        return Ok(());
+                    };
+                    let event = state.session.received(header, now)?;
+                    self.event(event, now, state, effects);
+                }
+                Some(current) if current.left > 0 => {
+                    if self.chunk.is_empty() {
+                        return Ok(());
+                    }
+                    let piece = self.chunk.split_to(self.chunk.len().min(current.left));
+                    current.left -= piece.len();
+                    let (stream, known) = (current.stream, current.known);
+                    if known {
+                        self.payload(stream, piece, state, effects)?;
+                    }
+                }
+                Some(_) => {
+                    let current = self.current.take();
+                    if let Some(Current {
+                        stream, fin, reset, ..
+                    }) = current
+                        && (fin || reset)
+                    {
+                        self.ended(stream, reset, state, effects);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes went straight into a message.
+    fn direct(
+        &mut self,
+        count: usize,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReceiveError> {
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
+        let stream = current.stream;
+        current.left -= count.min(current.left);
+        let done = match self.receivers.get_mut(&stream) {
+            Some(Receiver::Replies(rpc)) => rpc.assembler.direct_done(),
+            Some(Receiver::Requests(rpc, _)) => rpc.assembler.direct_done(),
+            _ => None,
+        };
+        if let Some(content) = done {
+            self.rpc_message(stream, content, state, effects)?;
+        }
+        state
+            .session
+            .consumed(stream, u32::try_from(count).unwrap_or(u32::MAX));
+        Ok(())
+    }
+
+    fn next_header(&mut self) -> Result<Option<Header>, SessionError> {
+        if self.header_len == 0
+            && let Some(bytes) = self.chunk.first_chunk::<{ Header::LEN }>()
+        {
+            let header = Header::decode(bytes)?;
+            bytes::Buf::advance(&mut self.chunk, Header::LEN);
+            return Ok(Some(header));
+        }
+        let part = self
+            .chunk
+            .split_to(self.chunk.len().min(Header::LEN - self.header_len));
+        self.header[self.header_len..self.header_len + part.len()].copy_from_slice(&part);
+        self.header_len += part.len();
+        if self.header_len < Header::LEN {
+            return Ok(None);
+        }
+        self.header_len = 0;
+        Header::decode(&self.header).map(Some)
+    }
+
+    fn event(&mut self, event: Event, now: Instant, state: &mut State, effects: &mut Vec<Effect>) {
+        match event {
+            Event::None => {}
+            Event::Data {
+                stream,
+                length,
+                known,
+                opened,
+                fin,
+                reset,
+            } => {
+                if opened {
+                    self.opened(stream, now, state, effects);
+                }
+                self.current = Some(Current {
+                    stream,
+                    left: length as usize,
+                    known,
+                    fin,
+                    reset,
+                });
+            }
+            Event::Stream {
+                stream,
+                opened,
+                fin,
+                reset,
+                writable,
+            } => {
+                if opened {
+                    self.opened(stream, now, state, effects);
+                }
+                if writable
+                    && let Some(writer) = state
+                        .raws
+                        .get_mut(&stream)
+                        .and_then(|raw| raw.writer.take())
+                {
+                    effects.push(Effect::Wake(writer));
+                }
+                if fin || reset {
+                    self.ended(stream, reset, state, effects);
+                }
+            }
+        }
+    }
+
+    /// The peer opened a stream: at a plugin the first three are control, stdout and stderr, every
+    /// other one goes to the broker.
+    fn opened(&mut self, stream: u32, now: Instant, state: &mut State, effects: &mut Vec<Effect>) {
+        state.session.accept(stream);
+        self.arrived = self.arrived.saturating_add(1);
+        if let Opening::Plugin { control, stdio } = &mut self.opening
+            && self.arrived <= 3
+        {
+            if self.arrived == 1 {
+                state.servers.insert(stream, RpcOut::new());
+                self.receivers.insert(
+                    stream,
+                    Receiver::requests(&self.shared.limits, Arc::clone(control)),
+                );
+            } else if let Some(waiter) = stdio.pop_front() {
+                state.raws.insert(stream, RawState::default());
+                self.receivers.insert(stream, Receiver::Raw);
+                effects.push(Effect::Stream(waiter, Stream::new(&self.shared, stream)));
+            }
+            return;
+        }
+        self.receivers.insert(stream, Receiver::BrokerId([0; 4], 0));
+        state
+            .deadlines
+            .insert(stream, now + self.shared.limits.broker_timeout);
+    }
+
+    /// Puts receivers into place that others asked for.
+    fn install_switched(
+        &mut self,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReceiveError> {
+        while !state.switched.is_empty() {
+            for (stream, receiver, before) in std::mem::take(&mut state.switched) {
+                self.receivers.insert(stream, receiver);
+                if !before.is_empty() {
+                    self.payload(stream, before.freeze(), state, effects)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn payload(
+        &mut self,
+        stream: u32,
+        mut piece: Bytes,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReceiveError> {
+        let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+        loop {
+            let gob = |source| ReceiveError::Gob { stream, source };
+            let content = match self.receivers.get_mut(&stream) {
+                None | Some(Receiver::Discard) => break,
+                Some(Receiver::Raw) => {
+                    if let Some(raw) = state.raws.get_mut(&stream) {
+                        raw.buffer.extend_from_slice(&piece);
+                        effects.extend(raw.reader.take().map(Effect::Wake));
+                    }
+                    // Granted again when it is read.
+                    return Ok(());
+                }
+                Some(Receiver::Replies(rpc)) => rpc.assembler.next(&mut piece).map_err(gob)?,
+                Some(Receiver::Requests(rpc, _)) => rpc.assembler.next(&mut piece).map_err(gob)?,
+                Some(Receiver::BrokerId(bytes, have)) => {
+                    *have += take(&mut piece, bytes, *have);
+                    if *have == bytes.len() {
+                        let id = u32::from_le_bytes(*bytes);
+                        self.dialled(id, stream, state, effects);
+                        if !piece.is_empty() {
+                            self.install_switched(state, effects)?;
+                        }
+                    }
+                    None
+                }
+                Some(Receiver::Parked) => {
+                    // Nothing may follow before the id is echoed.
+                    self.drop_stream(stream, state);
+                    break;
+                }
+                Some(Receiver::Echo(want, bytes, have)) => {
+                    *have += take(&mut piece, bytes, *have);
+                    if *have == bytes.len() {
+                        let accepted = want == bytes;
+                        self.answered(stream, accepted, state, effects);
+                    }
+                    None
+                }
+            };
+            match content {
+                Some(content) => self.rpc_message(stream, content, state, effects)?,
+                None if piece.is_empty() => break,
+                None => {}
+            }
+        }
+        state.session.consumed(stream, length);
+        Ok(())
+    }
+
+    fn rpc_message(
+        &mut self,
+        stream: u32,
+        content: Bytes,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReceiveError> {
+        let gob = |source| ReceiveError::Gob { stream, source };
+        match self.receivers.get_mut(&stream) {
+            Some(Receiver::Replies(rpc)) => {
+                if let Some((header, body)) = rpc.message(content, ResponseHeader::from_message).map_err(gob)?
+                    && let Some(client) = state.clients.get_mut(&stream)
+                    // Nobody waits for a late or an invented reply.
+                    && let Some(caller) = client.pending.remove(&header.seq)
+                {
+                    effects.push(Effect::Reply(caller, Ok((header, body))));
+                }
+            }
+            Some(Receiver::Requests(rpc, service)) => {
+                if let Some((header, body)) = rpc
+                    .message(content, RequestHeader::from_message)
+                    .map_err(gob)?
+                {
+                    let service = Arc::clone(service);
+                    state.requests += 1;
+                    let responder = Responder::new(&self.shared, stream, header);
+                    if state.requests > self.shared.limits.max_requests {
+                        let limit = self.shared.limits.max_requests;
+                        responder.error_locked(
+                            state,
+                            &format!("rpc: too many calls at once (at most {limit})"),
+                        );
+                    } else {
+                        let request = Request {
+                            method: responder.method().clone(),
+                            body,
+                        };
+                        effects.push(Effect::Request(service, request, responder));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A stream of the peer's broker named its id.
+    fn dialled(&mut self, id: u32, stream: u32, state: &mut State, effects: &mut Vec<Effect>) {
+        state.deadlines.remove(&stream);
+        if state.acceptors.contains_key(&id) {
+            let accepted = state.take_dialled(&self.shared, id, stream);
+            effects.extend(accepted);
+        } else if state.parked.iter().any(|parked| parked.id == id) {
+            // A second dial to an id nobody has accepted: Go's broker would never answer either of them.
+            self.drop_stream(stream, state);
+        } else {
+            self.receivers.insert(stream, Receiver::Parked);
+            state.parked.push(Parked { id, stream });
+            state
+                .deadlines
+                .insert(stream, Instant::now() + self.shared.limits.broker_timeout);
+        }
+    }
+
+    /// The peer answered a stream that we dialled.
+    fn answered(
+        &mut self,
+        stream: u32,
+        accepted: bool,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) {
+        let waiter = state.dials.remove(&stream);
+        match waiter {
+            Some(waiter) if accepted => {
+                state.raws.insert(stream, RawState::default());
+                self.receivers.insert(stream, Receiver::Raw);
+                effects.push(Effect::Stream(waiter, Stream::new(&self.shared, stream)));
+            }
+            _ => self.drop_stream(stream, state),
+        }
+    }
+
+    fn drop_stream(&mut self, stream: u32, state: &mut State) {
+        self.receivers.remove(&stream);
+        state.session.reset(stream);
+        state.forget_stream(stream);
+    }
+
+    /// The peer closed or reset a stream.
+    fn ended(&mut self, stream: u32, reset: bool, state: &mut State, effects: &mut Vec<Effect>) {
+        match self.receivers.get(&stream) {
+            Some(Receiver::Raw) => {
+                if let Some(raw) = state.raws.get_mut(&stream) {
+                    raw.eof = true;
+                    effects.extend(
+                        raw.reader
+                            .take()
+                            .into_iter()
+                            .chain(raw.writer.take())
+                            .map(Effect::Wake),
+                    );
+                }
+            }
+            Some(Receiver::Replies(_)) => {
+                if let Some(client) = state.clients.get_mut(&stream) {
+                    let reason: Arc<str> = "the peer closed the stream".into();
+                    let callers = std::mem::take(&mut client.pending).into_values();
+                    effects.extend(
+                        callers.map(|caller| Effect::Reply(caller, Err(Arc::clone(&reason)))),
+                    );
+                }
+                state.session.close(stream, Instant::now());
+            }
+            Some(Receiver::Requests(..)) => {
+                state.servers.remove(&stream);
+                state.session.close(stream, Instant::now());
+            }
+            Some(Receiver::BrokerId(..) | Receiver::Parked | Receiver::Echo(..)) => {
+                state.session.reset(stream);
+                state.forget_stream(stream);
+            }
+            Some(Receiver::Discard) | None => {}
+        }
+        if reset {
+            state.clients.remove(&stream);
+        }
+        // What the peer has ended sends nothing any more; a raw stream's rest stands in its buffer.
+        self.receivers.remove(&stream);
+    }
+
+    /// When [`expire`](Self::expire) wants to be called next.
+    pub(super) fn next_deadline(state: &State) -> Instant {
+        state
+            .deadlines
+            .values()
+            .copied()
+            .fold(state.session.next_timeout(), Instant::min)
+    }
+
+    /// Drops streams whose time is over, and looks after the session.
+    pub(super) fn expire(&mut self, state: &mut State) -> Result<(), ReceiveError> {
+        let now = Instant::now();
+        let late: Vec<u32> = state
+            .deadlines
+            .iter()
+            .filter(|(_, deadline)| now >= **deadline)
+            .map(|(stream, _)| *stream)
+            .collect();
+        late.into_iter()
+            .for_each(|stream| self.drop_stream(stream, state));
+        for stream in state.session.on_timeout(now)? {
+            self.receivers.remove(&stream);
+            state.forget_stream(stream);
+        }
+        Ok(())
+    }
+}
+
+/// Moves bytes into `place`, of which `have` are there.
+fn take(piece: &mut Bytes, place: &mut [u8; 4], have: usize) -> usize {
+    let part = piece.split_to(piece.len().min(place.len() - have));
+    place[have..have + part.len()].copy_from_slice(&part);
+    part.len()
+}
+
+impl State {
+    /// Hands a dialled stream to the acceptor of its id, which must exist, and echoes the id.
+    pub(super) fn take_dialled(
+        &mut self,
+        shared: &Arc<Shared>,
+        id: u32,
+        stream: u32,
+    ) -> Option<Effect> {
+        self.deadlines.remove(&stream);
+        let effect = match self.acceptors.get(&id) {
+            Some(Acceptor::Service(service)) => {
+                let receiver = Receiver::requests(&shared.limits, Arc::clone(service));
+                self.servers.insert(stream, RpcOut::new());
+                self.switched.push((stream, receiver, BytesMut::new()));
+                None
+            }
+            Some(Acceptor::Once(_)) => {
+                self.raws.insert(stream, RawState::default());
+                self.switched.push((stream, Receiver::Raw, BytesMut::new()));
+                match self.acceptors.remove(&id) {
+                    Some(Acceptor::Once(waiter)) => {
+                        Some(Effect::Stream(waiter, Stream::new(shared, stream)))
+                    }
+                    _ => None,
+                }
+            }
+            None => return None,
+        };
+        self.session
+            .send_bytes(stream, Bytes::copy_from_slice(&id.to_le_bytes()));
+        effect
+    }
+
+    /// Makes an RPC client of a raw stream.
+    pub(super) fn into_client(&mut self, shared: &Shared, stream: u32) {
+        let before = self
+            .raws
+            .remove(&stream)
+            .map(|raw| raw.buffer)
+            .unwrap_or_default();
+        let client = ClientState {
+            out: RpcOut::new(),
+            next_seq: 0,
+            pending: Default::default(),
+        };
+        self.clients.insert(stream, client);
+        self.switched
+            .push((stream, Receiver::replies(&shared.limits), before));
+    }
+
+    pub(super) fn forget_stream(&mut self, stream: u32) {
+        self.deadlines.remove(&stream);
+        self.parked.retain(|parked| parked.stream != stream);
+        self.dials.remove(&stream);
+        self.raws.remove(&stream);
+        self.clients.remove(&stream);
+        self.servers.remove(&stream);
+    }
+}

@@ -1,0 +1,162 @@
+//! Calling the peer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use super::state::Shared;
+use crate::gob::{self, Message};
+use crate::rpc::ResponseHeader;
+
+/// What a caller gets: the reply, or why there will be none.
+pub(super) type Reply = Result<(ResponseHeader, Message), Arc<str>>;
+
+/// Why a call failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The peer's RPC layer refused the call or its method failed: the text of `Response.Error`.
+    #[error("{0}")]
+    Remote(String),
+    /// The connection, or the stream of this client, is closed.
+    #[error("the connection is closed: {0}")]
+    Closed(Arc<str>),
+    /// This many bytes wait to be sent: the peer does not read. Nothing of the call was sent.
+    #[error("{0} bytes wait to be sent; the peer does not read")]
+    QueueFull(usize),
+    /// The argument has no form in gob. Nothing of the call was sent.
+    #[error("the argument cannot be encoded")]
+    Encode(#[source] gob::Error),
+    /// The reply is not what was asked for. The connection goes on.
+    #[error("the reply cannot be decoded")]
+    Decode(#[source] gob::Error),
+}
+
+/// A call under way; dropped before its reply has come, it gives up its place.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) seq: u64,
+    pub(super) reply: oneshot::Receiver<Reply>,
+}
+
+struct Waiting<'a> {
+    client: &'a RpcClient,
+    pending: Pending,
+    done: bool,
+}
+
+impl Future for Waiting<'_> {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        let reply = std::task::ready!(Pin::new(&mut self.pending.reply).poll(cx));
+        self.done = true;
+        Poll::Ready(reply.unwrap_or_else(|_| Err("the connection was dropped".into())))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.done
+            && let Some(client) = self
+                .client
+                .inner
+                .shared
+                .lock()
+                .clients
+                .get_mut(&self.client.inner.stream)
+        {
+            client.pending.remove(&self.pending.seq);
+        }
+    }
+}
+
+/// A net/rpc client on one stream. Cheap to clone; calls run concurrently. The stream is closed with
+/// the last clone.
+#[derive(Debug, Clone)]
+pub struct RpcClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    stream: u32,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.clients.remove(&self.stream);
+        state.session.close(self.stream, std::time::Instant::now());
+        self.shared.flush_soon(state);
+    }
+}
+
+impl RpcClient {
+    /// The stream must be a client's already.
+    pub(super) fn new(shared: &Arc<Shared>, stream: u32) -> Self {
+        RpcClient {
+            inner: Arc::new(Inner {
+                shared: Arc::clone(shared),
+                stream,
+            }),
+        }
+    }
+
+    /// Calls `Service.Method` and waits for the reply, for as long as it takes: put a timeout around it.
+    /// A call whose future is dropped is forgotten, and its late reply thrown away.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn call<Q, R>(&self, method: &str, request: &Q) -> Result<R, CallError>
+    where
+        Q: Serialize + DeserializeOwned + 'static,
+        R: DeserializeOwned,
+    {
+        self.call_message(method, request)
+            .await?
+            .decode()
+            .map_err(CallError::Decode)
+    }
+
+    /// Like [`call`](Self::call), with the reply as it came.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn call_message<Q>(&self, method: &str, request: &Q) -> Result<Message, CallError>
+    where
+        Q: Serialize + DeserializeOwned + 'static,
+    {
+        let pending = self.send(method, request)?;
+        match (Waiting {
+            client: self,
+            pending,
+            done: false,
+        })
+        .await
+        {
+            Ok((header, body)) if header.error.is_empty() => Ok(body),
+            Ok((header, _)) => Err(CallError::Remote(header.error)),
+            Err(reason) => Err(CallError::Closed(reason)),
+        }
+    }
+
+    fn send<Q>(&self, method: &str, request: &Q) -> Result<Pending, CallError>
+    where
+        Q: Serialize + DeserializeOwned + 'static,
+    {
+        let shared = &self.inner.shared;
+        let mut state = shared.lock();
+        let pending = state.send_request(self.inner.stream, method, request)?;
+        shared.flush_soon(state);
+        Ok(pending)
+    }
+}

@@ -1,0 +1,12 @@
+//! Go's `net/rpc` on gob: a header and a body each way, without sockets.
+//!
+//! Requests carry a sequence number, replies come in any order. One [`Assembler`] per direction finds
+//! the messages in the byte stream; the headers are read and written by hand, since they are on the
+//! path of every call.
+
+mod assemble;
+mod header;
+
+pub use assemble::Assembler;
+pub(crate) use header::FIRST_BODY_ID;
+pub use header::{HeaderEncoder, MAX_METHOD_BYTES, RequestHeader, ResponseHeader, ServiceMethod};

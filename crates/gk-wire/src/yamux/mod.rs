@@ -1,0 +1,13 @@
+//! yamux as go-plugin needs it: several streams over one connection, each with its own window.
+//!
+//! [`Session`] is a state machine over frame *headers*. Payload never passes through it: whoever reads
+//! the socket asks it what a header means, and then moves as many payload bytes as it said. It has no
+//! socket and no clock, and what it wants to send stands in its [`OutQueue`].
+
+mod frame;
+mod out;
+mod session;
+
+pub use frame::{Flags, Header, Kind};
+pub use out::{Batch, OutQueue};
+pub use session::{Event, Limits, Role, Session, SessionError};

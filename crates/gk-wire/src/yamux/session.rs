@@ -1,0 +1,612 @@
+//! The session: streams, windows, keep-alive.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Flags, Header, Kind, OutQueue};
+
+/// Which end of the connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Opens streams with odd ids: go-plugin's host.
+    Client,
+    /// Opens streams with even ids: go-plugin's plugin.
+    Server,
+}
+
+/// What a session takes and how long it waits. The defaults are Go's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Streams of the peer that are open at once; 1024 by default. More are reset.
+    pub max_streams: usize,
+    /// Bytes queued for sending, all streams together, before the session gives up on a peer that does
+    /// not read; 256 MiB by default.
+    pub max_queued_bytes: usize,
+    /// A ping is sent this often; 30 s by default.
+    pub keepalive_interval: Duration,
+    /// The session ends when a ping is not answered within this; 10 s by default.
+    pub keepalive_timeout: Duration,
+    /// The session ends when an opened stream is not acknowledged within this; 75 s by default.
+    pub open_timeout: Duration,
+    /// A stream that we closed and the peer did not is reset after this; 5 min by default.
+    pub close_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_streams: 1024,
+            max_queued_bytes: 256 << 20,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+            open_timeout: Duration::from_secs(75),
+            close_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Why a session cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// Not yamux, or not this version of it.
+    #[error("yamux version {0} (0 is known)")]
+    Version(u8),
+    /// An unknown frame type.
+    #[error("unknown yamux frame type {0}")]
+    Type(u8),
+    /// The peer opened a stream twice.
+    #[error("stream {0} was opened twice")]
+    DuplicateStream(u32),
+    /// The peer sent more than it was allowed.
+    #[error("the peer overran the window of stream {0}")]
+    WindowOverrun(u32),
+    /// The peer granted more than 2³² bytes.
+    #[error("the peer's grants for stream {0} overflow its window")]
+    WindowOverflow(u32),
+    /// The peer closed a stream twice.
+    #[error("stream {0} was closed twice")]
+    DuplicateFin(u32),
+    /// The peer gave up: 1 is a protocol error, 2 an internal one.
+    #[error("the peer ended the session with code {0}")]
+    GoAway(u32),
+    /// No answer to a ping.
+    #[error("the peer did not answer a ping within {0:?}")]
+    KeepaliveTimeout(Duration),
+    /// A stream was not acknowledged.
+    #[error("the peer did not accept stream {0} within {1:?}")]
+    OpenTimeout(u32, Duration),
+    /// The peer does not read what it is sent.
+    #[error("{0} bytes wait to be sent and the peer does not read")]
+    QueueFull(usize),
+    /// All stream ids of this session are used.
+    #[error("no stream ids are left")]
+    Exhausted,
+}
+
+/// What a header means for whoever reads the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Nothing to do.
+    None,
+    /// `length` payload bytes follow, for `stream` if it is known here, else to be thrown away. With
+    /// `opened` the stream is new; after the payload, `fin` and `reset` take effect.
+    Data {
+        /// The stream.
+        stream: u32,
+        /// Bytes of payload behind the header.
+        length: u32,
+        /// Whether the stream exists here.
+        known: bool,
+        /// Whether this frame opened it.
+        opened: bool,
+        /// Whether the peer sends nothing more on it.
+        fin: bool,
+        /// Whether it is gone.
+        reset: bool,
+    },
+    /// A stream changed without payload.
+    Stream {
+        /// The stream.
+        stream: u32,
+        /// Whether this frame opened it.
+        opened: bool,
+        /// Whether the peer sends nothing more on it.
+        fin: bool,
+        /// Whether it is gone.
+        reset: bool,
+        /// Whether more can be sent on it than before.
+        writable: bool,
+    },
+}
+
+/// A stream's window at its start.
+const INITIAL_WINDOW: u32 = 256 * 1024;
+
+#[derive(Debug)]
+struct StreamState {
+    /// Opened by the peer.
+    remote: bool,
+    /// Bytes that we may still send.
+    send_window: u32,
+    /// Bytes that the peer may still send.
+    recv_window: u32,
+    /// Bytes taken from the peer and not granted again.
+    taken: u32,
+    /// Since when an ACK is missing.
+    unacknowledged: Option<Instant>,
+    sent_fin: Option<Instant>,
+    got_fin: bool,
+    /// Data beyond the send window.
+    pending: VecDeque<Bytes>,
+    fin_after_pending: bool,
+}
+
+/// One end of a yamux connection.
+#[derive(Debug)]
+pub struct Session {
+    limits: Limits,
+    streams: HashMap<u32, StreamState>,
+    next_id: u32,
+    out: OutQueue,
+    pending_bytes: usize,
+    remote_streams: usize,
+    next_ping: Instant,
+    /// Value and deadline of the ping that is under way.
+    ping: Option<(u32, Instant)>,
+    ping_value: u32,
+    going_away: bool,
+}
+
+impl Session {
+    /// A session at its start.
+    #[must_use]
+    pub fn new(role: Role, limits: Limits, now: Instant) -> Self {
+        Session {
+            limits,
+            streams: HashMap::new(),
+            next_id: if role == Role::Client { 1 } else { 2 },
+            out: OutQueue::default(),
+            pending_bytes: 0,
+            remote_streams: 0,
+            next_ping: now + limits.keepalive_interval,
+            ping: None,
+            ping_value: 0,
+            going_away: false,
+        }
+    }
+
+    /// What waits to be written.
+    pub fn out(&mut self) -> &mut OutQueue {
+        &mut self.out
+    }
+
+    /// Bytes that wait to be written, or for the peer's window.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.out.bytes() + self.pending_bytes
+    }
+
+    /// Whether a stream exists and takes data from us.
+    #[must_use]
+    pub fn can_send(&self, stream: u32) -> bool {
+        self.streams
+            .get(&stream)
+            .is_some_and(|state| state.sent_fin.is_none() && !state.fin_after_pending)
+    }
+
+    /// Bytes of a stream that wait for the peer's window.
+    #[must_use]
+    pub fn stream_pending(&self, stream: u32) -> usize {
+        self.streams
+            .get(&stream)
+            .map_or(0, |state| state.pending.iter().map(Bytes::len).sum())
+    }
+
+    fn frame(&mut self, kind: Kind, flags: Flags, stream: u32, length: u32) {
+        self.out.header(Header {
+            kind,
+            flags,
+            stream,
+            length,
+        });
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    ///
+    /// If the peer takes no more streams, or all ids are used.
+    pub fn open(&mut self, now: Instant) -> Result<u32, SessionError> {
+        if self.going_away {
+            return Err(SessionError::GoAway(0));
+        }
+        // A peer may have taken an id of our parity.
+        let id = loop {
+            let id = self.next_id;
+            self.next_id = id.checked_add(2).ok_or(SessionError::Exhausted)?;
+            if !self.streams.contains_key(&id) {
+                break id;
+            }
+        };
+        self.streams.insert(id, StreamState::new(false, Some(now)));
+        self.frame(Kind::WindowUpdate, Flags::SYN, id, 0);
+        Ok(id)
+    }
+
+    /// Takes a header that was read.
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the session.
+    pub fn received(&mut self, header: Header, now: Instant) -> Result<Event, SessionError> {
+        match header.kind {
+            Kind::Ping => {
+                if header.flags.has(Flags::SYN) {
+                    self.frame(Kind::Ping, Flags::ACK, 0, header.length);
+                } else if self.ping.is_some_and(|(value, _)| value == header.length) {
+                    self.ping = None;
+                    self.next_ping = now + self.limits.keepalive_interval;
+                }
+                self.check_queue()?;
+                Ok(Event::None)
+            }
+            Kind::GoAway if header.length == 0 => {
+                self.going_away = true;
+                Ok(Event::None)
+            }
+            Kind::GoAway => Err(SessionError::GoAway(header.length)),
+            Kind::Data | Kind::WindowUpdate => self.stream_frame(header, now),
+        }
+    }
+
+    fn stream_frame(&mut self, header: Header, now: Instant) -> Result<Event, SessionError> {
+        let Header {
+            kind,
+            flags,
+            stream,
+            length,
+        } = header;
+        let mut opened = false;
+        if flags.has(Flags::SYN) {
+            if self.streams.contains_key(&stream) {
+                return Err(SessionError::DuplicateStream(stream));
+            }
+            if self.remote_streams >= self.limits.max_streams || self.going_away {
+                self.frame(Kind::WindowUpdate, Flags::RST, stream, 0);
+                self.check_queue()?;
+            } else {
+                self.streams.insert(stream, StreamState::new(true, None));
+                self.remote_streams += 1;
+                opened = true;
+            }
+        }
+        let data = kind == Kind::Data;
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return Ok(match data {
+                true => Event::Data {
+                    stream,
+                    length,
+                    known: false,
+                    opened: false,
+                    fin: false,
+                    reset: false,
+                },
+                false => Event::None,
+            });
+        };
+        if flags.has(Flags::ACK) {
+            state.unacknowledged = None;
+        }
+        if data {
+            state.recv_window = state
+                .recv_window
+                .checked_sub(length)
+                .ok_or(SessionError::WindowOverrun(stream))?;
+        } else {
+            state.send_window = state
+                .send_window
+                .checked_add(length)
+                .ok_or(SessionError::WindowOverflow(stream))?;
+        }
+        let fin = flags.has(Flags::FIN);
+        if fin && std::mem::replace(&mut state.got_fin, true) {
+            return Err(SessionError::DuplicateFin(stream));
+        }
+        let reset = flags.has(Flags::RST);
+        let writable = !data && length > 0;
+        if writable {
+            self.pump(stream, now);
+        }
+        if reset {
+            self.forget(stream);
+        } else if fin {
+            self.forget_if_closed(stream);
+        }
+        Ok(match data {
+            true => Event::Data {
+                stream,
+                length,
+                known: true,
+                opened,
+                fin,
+                reset,
+            },
+            false => Event::Stream {
+                stream,
+                opened,
+                fin,
+                reset,
+                writable,
+            },
+        })
+    }
+
+    fn forget(&mut self, stream: u32) {
+        if let Some(state) = self.streams.remove(&stream) {
+            self.pending_bytes -= state.pending.iter().map(Bytes::len).sum::<usize>();
+            self.remote_streams -= usize::from(state.remote);
+        }
+    }
+
+    fn forget_if_closed(&mut self, stream: u32) {
+        if self
+            .streams
+            .get(&stream)
+            .is_some_and(|state| state.got_fin && state.sent_fin.is_some())
+        {
+            self.forget(stream);
+        }
+    }
+
+    /// Acknowledges a stream that the peer opened.
+    pub fn accept(&mut self, stream: u32) {
+        self.frame(Kind::WindowUpdate, Flags::ACK, stream, 0);
+    }
+
+    /// Notes that `count` payload bytes of a stream were dealt with; grants them again once it is worth a frame.
+    pub fn consumed(&mut self, stream: u32, count: u32) {
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        state.taken = state.taken.saturating_add(count);
+        if state.taken >= INITIAL_WINDOW / 2 && !state.got_fin {
+            let grant = std::mem::take(&mut state.taken);
+            state.recv_window = state.recv_window.saturating_add(grant);
+            self.frame(Kind::WindowUpdate, Flags::NONE, stream, grant);
+        }
+    }
+
+    /// Sends data that stands in pieces: `total` bytes, which `pieces` hands over in order.
+    /// Data for a stream that is closed is dropped. Ask [`has_room`](Self::has_room) first.
+    pub(crate) fn send(
+        &mut self,
+        stream: u32,
+        total: usize,
+        pieces: impl FnOnce(&mut StreamWriter<'_>),
+    ) {
+        if !self.can_send(stream) {
+            return;
+        }
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        let now = match state.pending.is_empty() {
+            true => state
+                .send_window
+                .min(u32::try_from(total).unwrap_or(u32::MAX)),
+            false => 0,
+        };
+        state.send_window -= now;
+        if now > 0 {
+            self.out.data_frame(stream, now);
+        }
+        let mut writer = StreamWriter {
+            out: &mut self.out,
+            pending: &mut state.pending,
+            pending_bytes: &mut self.pending_bytes,
+            room: now as usize,
+        };
+        pieces(&mut writer);
+        debug_assert_eq!(writer.room, 0);
+    }
+
+    /// Sends one piece of data; dropped if the stream is closed. Ask [`has_room`](Self::has_room) first.
+    pub fn send_bytes(&mut self, stream: u32, data: Bytes) {
+        self.send(stream, data.len(), |writer| writer.large(data));
+    }
+
+    /// Whether less is queued than [`Limits::max_queued_bytes`].
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.queued_bytes() < self.limits.max_queued_bytes
+    }
+
+    /// Bytes that can be sent on a stream right now.
+    #[must_use]
+    pub fn send_window(&self, stream: u32) -> usize {
+        self.streams.get(&stream).map_or(0, |state| {
+            if state.pending.is_empty() {
+                state.send_window as usize
+            } else {
+                0
+            }
+        })
+    }
+
+    /// Moves pending data into frames, as far as the window allows.
+    fn pump(&mut self, stream: u32, now: Instant) {
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        let pending: usize = state.pending.iter().map(Bytes::len).sum();
+        let mut room = state
+            .send_window
+            .min(u32::try_from(pending).unwrap_or(u32::MAX));
+        if room > 0 {
+            state.send_window -= room;
+            self.pending_bytes -= room as usize;
+            self.out.data_frame(stream, room);
+            while room > 0 {
+                let Some(mut piece) = state.pending.pop_front() else {
+                    break;
+                };
+                let part = piece.split_to(piece.len().min(room as usize));
+                room -= u32::try_from(part.len()).unwrap_or(room);
+                self.out.large_data(part);
+                if !piece.is_empty() {
+                    state.pending.push_front(piece);
+                }
+            }
+        }
+        if state.pending.is_empty() && std::mem::take(&mut state.fin_after_pending) {
+            state.sent_fin = Some(now);
+            self.frame(Kind::WindowUpdate, Flags::FIN, stream, 0);
+            self.forget_if_closed(stream);
+        }
+    }
+
+    /// Says that nothing more is sent on a stream, behind what is pending.
+    pub fn close(&mut self, stream: u32, now: Instant) {
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        if state.sent_fin.is_some() || state.fin_after_pending {
+            return;
+        }
+        if !state.pending.is_empty() {
+            state.fin_after_pending = true;
+            return;
+        }
+        state.sent_fin = Some(now);
+        self.frame(Kind::WindowUpdate, Flags::FIN, stream, 0);
+        self.forget_if_closed(stream);
+    }
+
+    /// Drops a stream at once.
+    pub fn reset(&mut self, stream: u32) {
+        if self.streams.contains_key(&stream) {
+            self.forget(stream);
+            self.frame(Kind::WindowUpdate, Flags::RST, stream, 0);
+        }
+    }
+
+    /// Tells the peer that the session ends normally.
+    pub fn go_away(&mut self) {
+        self.frame(Kind::GoAway, Flags::NONE, 0, 0);
+    }
+
+    fn check_queue(&self) -> Result<(), SessionError> {
+        match self.queued_bytes() > self.limits.max_queued_bytes {
+            true => Err(SessionError::QueueFull(self.queued_bytes())),
+            false => Ok(()),
+        }
+    }
+
+    /// When [`on_timeout`](Self::on_timeout) wants to be called next.
+    #[must_use]
+    pub fn next_timeout(&self) -> Instant {
+        let ping = self.ping.map_or(self.next_ping, |(_, deadline)| deadline);
+        let streams = self.streams.values().filter_map(|state| {
+            let open = state
+                .unacknowledged
+                .map(|since| since + self.limits.open_timeout);
+            let close = state
+                .sent_fin
+                .map(|since| since + self.limits.close_timeout);
+            open.into_iter().chain(close).min()
+        });
+        streams.fold(ping, Instant::min)
+    }
+
+    /// Sends pings, and finds peers and streams that do not answer; gives the streams that it reset.
+    ///
+    /// # Errors
+    ///
+    /// If the session is dead.
+    pub fn on_timeout(&mut self, now: Instant) -> Result<Vec<u32>, SessionError> {
+        match self.ping {
+            Some((_, deadline)) if now >= deadline => {
+                return Err(SessionError::KeepaliveTimeout(
+                    self.limits.keepalive_timeout,
+                ));
+            }
+            None if now >= self.next_ping => {
+                self.ping_value = self.ping_value.wrapping_add(1);
+                self.ping = Some((self.ping_value, now + self.limits.keepalive_timeout));
+                self.frame(Kind::Ping, Flags::SYN, 0, self.ping_value);
+            }
+            _ => {}
+        }
+        let mut lingering = Vec::new();
+        for (stream, state) in &self.streams {
+            if state
+                .unacknowledged
+                .is_some_and(|since| now >= since + self.limits.open_timeout)
+            {
+                return Err(SessionError::OpenTimeout(*stream, self.limits.open_timeout));
+            }
+            if state
+                .sent_fin
+                .is_some_and(|since| now >= since + self.limits.close_timeout)
+            {
+                lingering.push(*stream);
+            }
+        }
+        lingering.iter().for_each(|stream| self.reset(*stream));
+        Ok(lingering)
+    }
+}
+
+impl StreamState {
+    fn new(remote: bool, unacknowledged: Option<Instant>) -> Self {
+        StreamState {
+            remote,
+            send_window: INITIAL_WINDOW,
+            recv_window: INITIAL_WINDOW,
+            taken: 0,
+            unacknowledged,
+            sent_fin: None,
+            got_fin: false,
+            pending: VecDeque::new(),
+            fin_after_pending: false,
+        }
+    }
+}
+
+/// Takes the pieces of one [`Session::send`].
+#[derive(Debug)]
+pub(crate) struct StreamWriter<'a> {
+    out: &'a mut OutQueue,
+    pending: &'a mut VecDeque<Bytes>,
+    pending_bytes: &'a mut usize,
+    room: usize,
+}
+
+impl StreamWriter<'_> {
+    pub(crate) fn small(&mut self, data: &[u8]) {
+        let (now, later) = data.split_at(data.len().min(self.room));
+        self.room -= now.len();
+        self.out.small_data(now);
+        if !later.is_empty() {
+            self.later(Bytes::copy_from_slice(later));
+        }
+    }
+
+    pub(crate) fn large(&mut self, mut data: Bytes) {
+        let now = data.split_to(data.len().min(self.room));
+        self.room -= now.len();
+        self.out.large_data(now);
+        if !data.is_empty() {
+            self.later(data);
+        }
+    }
+
+    fn later(&mut self, data: Bytes) {
+        *self.pending_bytes += data.len();
+        self.pending.push_back(data);
+    }
+}
