@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/rpc"
 
 	goplugin "github.com/hashicorp/go-plugin"
@@ -20,21 +21,18 @@ type GKPluginRPCClient struct {
 // Broker is where a host serves its API for InitWithHostAPI.
 func (c *GKPluginRPCClient) Broker() *goplugin.MuxBroker { return c.broker }
 
-// GKRegister asks the plugin what it is. Plugins of every generation are understood.
+// GKRegister asks the plugin what it is. Plugins of the first generation, which answer a gob struct, are not
+// understood: net/rpc ends the connection of a client that meets another type than it expects.
 func (c *GKPluginRPCClient) GKRegister() (*plugin.GKRegistration, error) {
 	var raw []byte
-	err := c.client.Call("Plugin.GKRegister", new(interface{}), &raw)
-	registration := &plugin.GKRegistration{}
-	if err != nil {
-		var remote rpc.ServerError
-		if errors.As(err, &remote) || errors.Is(err, rpc.ErrShutdown) {
-			return nil, err
-		}
-		// The reply did not decode as bytes: a plugin of the first generation answers the struct itself.
-		err = c.client.Call("Plugin.GKRegister", new(interface{}), registration)
-		return registration, err
+	if err := c.client.Call("Plugin.GKRegister", new(interface{}), &raw); err != nil {
+		return nil, err
 	}
-	return registration, json.Unmarshal(raw, registration)
+	registration := &plugin.GKRegistration{}
+	if err := json.Unmarshal(raw, registration); err != nil {
+		return nil, fmt.Errorf("GKRegister: unexpected result: %w", err)
+	}
+	return registration, nil
 }
 
 // Init prepares the plugin without a host API.

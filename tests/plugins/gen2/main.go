@@ -1,0 +1,129 @@
+// gen2 is a plugin of generation 2: GKRegister answers JSON bytes, and Init dials the host API.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/rpc"
+
+	plugin "github.com/hashicorp/go-plugin"
+
+	"example.org/goatkit/testplugins/internal/behave"
+	"example.org/goatkit/testplugins/internal/contract"
+)
+
+type (
+	InitRequest struct {
+		Config    map[string]string
+		HostAPIID uint32
+	}
+	CallRequest struct {
+		Function string
+		Args     json.RawMessage
+	}
+	CallResponse struct {
+		Result json.RawMessage
+		Error  string
+	}
+	HostAPIRPCRequest struct {
+		Method       string
+		Args         json.RawMessage
+		CallerPlugin string
+	}
+	HostAPIRPCResponse struct {
+		Result json.RawMessage
+		Error  string
+	}
+)
+
+type server struct {
+	broker *plugin.MuxBroker
+	host   *rpc.Client
+	config map[string]string
+}
+
+func (s *server) GKRegister(_ interface{}, reply *[]byte) error {
+	name := contract.Name()
+	registration, err := json.Marshal(map[string]any{
+		"name":        name,
+		"version":     "1.0.0",
+		"description": "Reference plugin of generation 2",
+		"author":      "",
+		"license":     "",
+		"homepage":    "",
+		"routes": []map[string]any{{
+			"method": "GET", "path": "/api/plugins/" + name + "/status", "handler": "get_status",
+			"middleware": []string{"auth"}, "description": "Get plugin status",
+		}},
+		"widgets": []map[string]any{{
+			"id": "my-widget", "title": "My Widget", "handler": "render_widget", "location": "agent_home", "size": "medium",
+		}},
+	})
+	*reply = registration
+	return err
+}
+
+func (s *server) Init(request InitRequest, _ *interface{}) error {
+	s.config = request.Config
+	conn, err := s.broker.Dial(request.HostAPIID)
+	if err != nil {
+		return fmt.Errorf("host API %d: %w", request.HostAPIID, err)
+	}
+	s.host = rpc.NewClient(conn)
+	return nil
+}
+
+func (s *server) Call(request CallRequest, reply *CallResponse) error {
+	result, err := s.run(request)
+	if err != nil {
+		reply.Error = err.Error()
+		return nil
+	}
+	reply.Result = result
+	return nil
+}
+
+func (s *server) run(request CallRequest) ([]byte, error) {
+	if request.Function != "ask_host" {
+		return behave.Call(request.Function, request.Args, s.config)
+	}
+	// {"method": "…", "args": …}; by default the time.
+	question := struct {
+		Method string          `json:"method"`
+		Args   json.RawMessage `json:"args"`
+	}{Method: "time_now", Args: json.RawMessage("{}")}
+	if len(request.Args) > 0 {
+		if err := json.Unmarshal(request.Args, &question); err != nil {
+			return nil, err
+		}
+	}
+	if s.host == nil {
+		return nil, errors.New("Init has not dialled the host API")
+	}
+	var answer HostAPIRPCResponse
+	ask := HostAPIRPCRequest{Method: question.Method, Args: question.Args, CallerPlugin: contract.Name()}
+	if err := s.host.Call("Plugin.Call", ask, &answer); err != nil {
+		return nil, fmt.Errorf("host rpc: %w", err)
+	}
+	if answer.Error != "" {
+		return nil, fmt.Errorf("host: %s", answer.Error)
+	}
+	return answer.Result, nil
+}
+
+func (s *server) Shutdown(_ interface{}, _ *interface{}) error { return nil }
+
+type served struct{}
+
+func (served) Server(broker *plugin.MuxBroker) (interface{}, error) {
+	return &server{broker: broker}, nil
+}
+func (served) Client(*plugin.MuxBroker, *rpc.Client) (interface{}, error) { return nil, nil }
+
+func main() {
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig: contract.Handshake,
+		Plugins:         plugin.PluginSet{contract.Key: served{}},
+	})
+}

@@ -1,0 +1,53 @@
+// Package behave holds the functions that all reference plugins have.
+package behave
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	hclog "github.com/hashicorp/go-hclog"
+)
+
+// logger is made before go-plugin replaces os.Stderr: its lines reach the host on the process's own stderr.
+var logger = hclog.New(&hclog.LoggerOptions{Name: "reference", Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
+
+// Call runs one of the functions.
+func Call(fn string, args []byte, config map[string]string) ([]byte, error) {
+	switch fn {
+	case "get_status":
+		return []byte(`{"status":"running","version":"1.0.0"}`), nil
+	case "render_widget":
+		return []byte(`{"html":"<p>reference</p>"}`), nil
+	case "echo":
+		return args, nil
+	case "fail":
+		return nil, errors.New("this function always fails")
+	case "sleep":
+		var request struct {
+			MS int `json:"ms"`
+		}
+		if err := json.Unmarshal(args, &request); err != nil {
+			return nil, err
+		}
+		time.Sleep(time.Duration(request.MS) * time.Millisecond)
+		return args, nil
+	case "crash":
+		fmt.Fprintln(os.Stderr, "about to crash")
+		os.Exit(3)
+	case "panic":
+		panic("a handler panicked")
+	case "print":
+		fmt.Println("a line on stdout")
+		fmt.Fprintln(os.Stderr, "a line on stderr")
+		log.Print("[WARN] a line of the log package")
+		logger.Info("a structured line", "answer", 42)
+		return []byte("null"), nil
+	case "config":
+		return json.Marshal(config)
+	}
+	return nil, fmt.Errorf("unknown function: %s", fn)
+}
