@@ -16,6 +16,11 @@ pub use messages::{
     CallRequest, CallResponse, HostApiRequest, HostApiResponse, InitRequest, SdkGeneration,
 };
 
+/// What a plugin says it offers.
+pub mod registration {
+    pub use gk_manifest::*;
+}
+
 /// The one name in the plugin set.
 pub const PLUGIN_NAME: &str = "gkplugin";
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gk_manifest::Registration;
 use gk_wire::gob::Payload;
-use gk_wire::plugin::Server;
+pub use gk_wire::plugin::{ServeError, Server};
 use gk_wire::{Broker, Request, Responder, RpcClient, Service};
 
 use crate::host::non_empty;
@@ -25,6 +25,18 @@ pub struct Call {
     pub args: Bytes,
     /// Stands for this call in host requests; empty if the host gives none.
     pub call_token: String,
+}
+
+impl Call {
+    /// A call, for tests without a host.
+    #[must_use]
+    pub fn new(function: &str, args: Bytes, call_token: &str) -> Self {
+        Call {
+            function: function.to_owned(),
+            args,
+            call_token: call_token.to_owned(),
+        }
+    }
 }
 
 /// What a plugin does. Calls run concurrently.

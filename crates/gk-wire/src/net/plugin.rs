@@ -142,11 +142,7 @@ impl Server {
             cert: tls.cert(),
             multiplex: false,
         };
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{handshake}")
-            .and_then(|()| stdout.flush())
-            .map_err(ServeError::Handshake)?;
-        drop(stdout);
+        print(&handshake).map_err(ServeError::Handshake)?;
         self.accept(listener, &tls).await;
         Ok(())
     }
@@ -274,6 +270,12 @@ impl Service for Control {
             _ => responder.unknown_service(),
         }
     }
+}
+
+fn print(handshake: &Handshake) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{handshake}")?;
+    stdout.flush()
 }
 
 struct Unlink<'a>(&'a Path);

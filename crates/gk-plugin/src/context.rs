@@ -1,0 +1,86 @@
+//! What a handler knows besides its arguments.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gk_protocol::plugin::HostApi;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Error;
+
+/// One call, and the plugin around it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub(crate) plugin: Arc<Initialised>,
+    pub(crate) function: Arc<str>,
+    pub(crate) call_token: Arc<str>,
+}
+
+/// What `Init` brought.
+#[derive(Debug, Default)]
+pub(crate) struct Initialised {
+    pub(crate) config: BTreeMap<String, String>,
+    pub(crate) host: Option<HostApi>,
+}
+
+impl Context {
+    /// The function that was called.
+    #[must_use]
+    pub fn function(&self) -> &str {
+        &self.function
+    }
+
+    /// A value of the configuration that the host gave to `Init`.
+    #[must_use]
+    pub fn config(&self, key: &str) -> Option<&str> {
+        self.plugin.config.get(key).map(String::as_str)
+    }
+
+    /// Where the plugin's own files are; absolute.
+    #[must_use]
+    pub fn plugin_dir(&self) -> Option<&Path> {
+        self.config("plugin_dir").map(Path::new)
+    }
+
+    /// Where the plugin may write; absolute.
+    #[must_use]
+    pub fn work_dir(&self) -> Option<&Path> {
+        self.config("work_dir").map(Path::new)
+    }
+
+    /// Calls a method of the host API by its wire name, on behalf of this call.
+    ///
+    /// # Errors
+    ///
+    /// If there is no host API, the host refuses, or its reply is not a `T`.
+    pub async fn host_call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: &impl Serialize,
+    ) -> Result<T, Error> {
+        let args = Bytes::from(serde_json::to_vec(args)?);
+        let reply = self.host_call_raw(method, args).await?;
+        Ok(serde_json::from_slice(if reply.is_empty() {
+            b"null"
+        } else {
+            &reply
+        })?)
+    }
+
+    /// Like [`host_call`](Self::host_call), with JSON as it is.
+    ///
+    /// # Errors
+    ///
+    /// If there is no host API, or the host refuses.
+    pub async fn host_call_raw(&self, method: &str, args: Bytes) -> Result<Bytes, Error> {
+        let host = self
+            .plugin
+            .host
+            .as_ref()
+            .ok_or_else(|| Error::new("the host offers no host API"))?;
+        Ok(host.call(method, args, &self.call_token).await?)
+    }
+}

@@ -1,0 +1,57 @@
+//! GoatKit plugins in Rust.
+//!
+//! A plugin says what it offers, gives a function for each, and runs:
+//!
+//! ```no_run
+//! use gk_plugin::{Context, Error, Html, Plugin, Route, Widget};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize)]
+//! struct Status {
+//!     status: &'static str,
+//! }
+//!
+//! #[derive(Deserialize)]
+//! struct Greet {
+//!     name: String,
+//! }
+//!
+//! async fn status(_: Context, _: ()) -> Result<Status, Error> {
+//!     Ok(Status { status: "running" })
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     Plugin::new("my-plugin", "1.0.0")
+//!         .description("My first plugin")
+//!         .route(Route::get("/api/plugins/my-plugin/status").auth(), "get_status", status)
+//!         .widget(Widget::new("my-widget", "My widget"), "render", async |_: Context, (): ()| {
+//!             Ok::<_, Error>(Html("<p>Hello</p>".to_owned()))
+//!         })
+//!         .function("greet", async |_: Context, greet: Greet| {
+//!             Ok::<_, Error>(format!("Hello, {}!", greet.name))
+//!         })
+//!         .run()
+//! }
+//! ```
+//!
+//! Calls run concurrently, each in its own task. A handler that panics fails its own call and nothing
+//! else. `tracing` events become structured records in the host's log. Handlers that block belong into
+//! [`Plugin::blocking_function`].
+
+#![forbid(unsafe_code)]
+
+mod context;
+mod error;
+mod handler;
+mod logging;
+mod plugin;
+mod spec;
+
+pub use context::Context;
+pub use error::Error;
+pub use plugin::Plugin;
+pub use spec::{Html, Route, Widget};
+
+pub use gk_protocol::plugin::HostApiError;
+/// The contract's own types, for what the builders do not cover.
+pub use gk_protocol::registration;

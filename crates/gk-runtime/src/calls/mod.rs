@@ -1,0 +1,212 @@
+//! The call path: admission, call tokens, the limits and errors of one call.
+//!
+//! What a call costs here: one lookup, two atomic counters, one entry in a sharded map (so that
+//! callbacks of the plugin can be told which call they belong to), one timer.
+
+mod gate;
+mod tokens;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gk_manifest::PluginName;
+use gk_protocol::RpcError;
+use gk_protocol::host::PluginConnection;
+use tokio::sync::watch;
+
+pub(crate) use self::gate::Gate;
+use self::gate::Refusal;
+pub(crate) use self::tokens::Calls;
+pub use self::tokens::{FunctionName, RunningCall};
+use crate::error::{CallError, chain};
+use crate::limits::{
+    ARGS_BYTES_MAX, CALLS_IN_FLIGHT_MAX, CONTROL_TIMEOUT, CRASH_REPORT_WAIT, ERROR_TEXT_BYTES_MAX,
+    FUNCTION_BYTES_MAX, RESULT_BYTES_MAX,
+};
+use crate::log::cut;
+use crate::metrics::CallMetrics;
+use crate::timeouts::Timeouts;
+
+/// What a caller says about a call. The plugin's callbacks during the call are served in it.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CallContext {
+    /// The longest the caller waits; only ever shortens the plugin's `call_timeout`.
+    pub timeout: Option<Duration>,
+    /// The user on whose behalf it is, as the host knows them.
+    pub user: Option<Arc<str>>,
+    /// The user's language.
+    pub language: Option<Arc<str>>,
+    /// How many calls from plugin to plugin led here.
+    pub depth: u32,
+}
+
+impl CallContext {
+    /// A call of the host's own.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With the longest the caller waits.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// With the user on whose behalf it is.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<Arc<str>>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// With the user's language.
+    #[must_use]
+    pub fn with_language(mut self, language: impl Into<Arc<str>>) -> Self {
+        self.language = Some(language.into());
+        self
+    }
+}
+
+/// A plugin process that is up: what calls need of it.
+pub(crate) struct Instance {
+    pub(crate) plugin: PluginName,
+    pub(crate) connection: PluginConnection,
+    pub(crate) calls: Arc<Calls>,
+    pub(crate) gate: Gate,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) metrics: CallMetrics,
+    /// The report on its end, once there is one.
+    pub(crate) ended: watch::Receiver<Option<Arc<str>>>,
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("plugin", &self.plugin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    pub(crate) async fn call(
+        &self,
+        function: &str,
+        args: Bytes,
+        context: CallContext,
+    ) -> Result<Bytes, CallError> {
+        if function.is_empty() || function.len() > FUNCTION_BYTES_MAX {
+            return Err(CallError::FunctionName {
+                len: function.len(),
+                limit: FUNCTION_BYTES_MAX,
+            });
+        }
+        if args.len() > ARGS_BYTES_MAX {
+            return Err(CallError::ArgsTooLarge {
+                plugin: self.plugin.clone(),
+                len: args.len(),
+                limit: ARGS_BYTES_MAX,
+            });
+        }
+        let _inside = match self.gate.enter(CALLS_IN_FLIGHT_MAX) {
+            Ok(inside) => inside,
+            Err(Refusal::Full) => {
+                return Err(CallError::Busy {
+                    plugin: self.plugin.clone(),
+                    limit: CALLS_IN_FLIGHT_MAX,
+                });
+            }
+            Err(Refusal::Closed) => {
+                let reason = self
+                    .ended
+                    .borrow()
+                    .as_deref()
+                    .unwrap_or("it is being stopped")
+                    .to_owned();
+                return Err(CallError::NotRunning {
+                    plugin: self.plugin.clone(),
+                    reason,
+                });
+            }
+        };
+        let after = context.timeout.map_or(self.timeouts.call, |timeout| {
+            timeout.min(self.timeouts.call)
+        });
+        let started = Instant::now();
+        let outcome = {
+            let ticket = self.calls.begin(RunningCall {
+                function: FunctionName::new(function),
+                deadline: started + after,
+                context,
+            });
+            let _in_flight = self.metrics.begin();
+            tokio::time::timeout(after, self.connection.call(function, args, ticket.token())).await
+        };
+        let outcome = match outcome {
+            Ok(Ok(result)) if result.len() > RESULT_BYTES_MAX => Err(CallError::ResultTooLarge {
+                plugin: self.plugin.clone(),
+                function: function.to_owned(),
+                len: result.len(),
+                limit: RESULT_BYTES_MAX,
+            }),
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(error)) => Err(self.explain(error).await),
+            Err(_) => Err(CallError::Timeout {
+                plugin: self.plugin.clone(),
+                function: function.to_owned(),
+                after,
+            }),
+        };
+        self.metrics.end(&outcome, started.elapsed());
+        outcome
+    }
+
+    /// Asks for a sign of life; says how long it took.
+    pub(crate) async fn ping(&self) -> Result<Duration, CallError> {
+        let started = Instant::now();
+        match tokio::time::timeout(CONTROL_TIMEOUT, self.connection.ping()).await {
+            Ok(Ok(())) => Ok(started.elapsed()),
+            Ok(Err(error)) => Err(self.explain(error.into()).await),
+            Err(_) => Err(CallError::Timeout {
+                plugin: self.plugin.clone(),
+                function: "Control.Ping".to_owned(),
+                after: CONTROL_TIMEOUT,
+            }),
+        }
+    }
+
+    /// Turns the connection's error into the caller's: where the process is ending, with the
+    /// report on that, which takes a moment.
+    async fn explain(&self, error: gk_protocol::host::CallError) -> CallError {
+        let plugin = self.plugin.clone();
+        if let gk_protocol::host::CallError::Application(mut message) = error {
+            message.truncate(cut(&message, ERROR_TEXT_BYTES_MAX).len());
+            return CallError::Application { plugin, message };
+        }
+        let reason = chain(&error);
+        if !is_disconnect(&error) {
+            return CallError::Protocol { plugin, reason };
+        }
+        let mut ended = self.ended.clone();
+        let report = tokio::time::timeout(CRASH_REPORT_WAIT, ended.wait_for(Option::is_some)).await;
+        let report = report
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|report| report.clone());
+        CallError::Crashed {
+            plugin,
+            reason: report.map_or(reason, |report| report.to_string()),
+        }
+    }
+}
+
+/// Whether the error means that the connection is gone, as opposed to a reply that says no.
+fn is_disconnect(error: &gk_protocol::host::CallError) -> bool {
+    matches!(
+        error,
+        gk_protocol::host::CallError::Rpc(RpcError::Closed(_))
+    )
+}

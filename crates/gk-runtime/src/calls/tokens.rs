@@ -1,0 +1,182 @@
+//! Call tokens: each running call has one, and a callback that names it is served in the call's
+//! context.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use super::CallContext;
+
+/// A call that is running, as a callback sees it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RunningCall {
+    /// The function that was called.
+    pub function: FunctionName,
+    /// When the caller gives up.
+    pub deadline: Instant,
+    /// What the caller said.
+    pub context: CallContext,
+}
+
+/// A function's name, at most [`FUNCTION_BYTES_MAX`](crate::limits::FUNCTION_BYTES_MAX) bytes;
+/// kept in place when it is short.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FunctionName(SmallVec<[u8; 64]>);
+
+impl FunctionName {
+    pub(super) fn new(name: &str) -> Self {
+        Self(SmallVec::from_slice(name.as_bytes()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        // Only ever made of a str.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for FunctionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// How many parts the map of running calls has, each with its lock.
+const SHARDS: usize = 16;
+/// Hex characters of a token: a random half that belongs to the process, and a counter.
+const TOKEN_LEN: usize = 32;
+
+/// The running calls of one plugin process, by token.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    prefix: [u8; TOKEN_LEN / 2],
+    next: AtomicU64,
+    shards: [Mutex<HashMap<u64, RunningCall>>; SHARDS],
+}
+
+impl Calls {
+    pub(crate) fn new() -> Self {
+        let random = getrandom::u64().unwrap_or_else(|_| {
+            // Tokens are looked up among one process's own calls only, so a guessable one gives
+            // it nothing it does not have.
+            u64::from(std::process::id()) << 32 | u64::from(Instant::now().elapsed().subsec_nanos())
+        });
+        Self {
+            prefix: hex(random),
+            next: AtomicU64::new(1),
+            shards: Default::default(),
+        }
+    }
+
+    /// Registers a call.
+    pub(super) fn begin(&self, call: RunningCall) -> Ticket<'_> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.shard(number).lock().insert(number, call);
+        let mut token = [0; TOKEN_LEN];
+        token[..TOKEN_LEN / 2].copy_from_slice(&self.prefix);
+        token[TOKEN_LEN / 2..].copy_from_slice(&hex(number));
+        Ticket {
+            calls: self,
+            number,
+            token,
+        }
+    }
+
+    /// The running call that a token belongs to.
+    pub(crate) fn resolve(&self, token: &str) -> Option<RunningCall> {
+        let number = token.as_bytes().strip_prefix(&self.prefix)?;
+        if number.len() != TOKEN_LEN / 2
+            || !number
+                .iter()
+                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            return None;
+        }
+        let number = u64::from_str_radix(std::str::from_utf8(number).ok()?, 16).ok()?;
+        self.shard(number).lock().get(&number).cloned()
+    }
+
+    fn shard(&self, number: u64) -> &Mutex<HashMap<u64, RunningCall>> {
+        // The remainder is below SHARDS.
+        &self.shards[usize::try_from(number % SHARDS as u64).unwrap_or_default()]
+    }
+
+    #[cfg(test)]
+    fn running(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+}
+
+/// A registered call; its token is valid until it is dropped.
+pub(super) struct Ticket<'a> {
+    calls: &'a Calls,
+    number: u64,
+    token: [u8; TOKEN_LEN],
+}
+
+impl Ticket<'_> {
+    pub(super) fn token(&self) -> &str {
+        std::str::from_utf8(&self.token).unwrap_or_default()
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.calls.shard(self.number).lock().remove(&self.number);
+    }
+}
+
+fn hex(value: u64) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 16];
+    for (place, byte) in text.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        place[0] = DIGITS[usize::from(byte >> 4)];
+        place[1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(function: &str) -> RunningCall {
+        RunningCall {
+            function: FunctionName::new(function),
+            deadline: Instant::now(),
+            context: CallContext::new(),
+        }
+    }
+
+    #[test]
+    fn a_token_is_valid_while_its_call_runs() {
+        let calls = Calls::new();
+        let ticket = calls.begin(call("one"));
+        let token = ticket.token().to_owned();
+        assert_eq!(token.len(), 32);
+        assert!(token.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(calls.resolve(&token).unwrap().function.as_str(), "one");
+        let other = calls.begin(call("two"));
+        assert_ne!(other.token(), token);
+        drop(ticket);
+        assert!(calls.resolve(&token).is_none());
+        assert_eq!(calls.running(), 1);
+        // Another process's token, and things that are none.
+        assert!(Calls::new().resolve(other.token()).is_none());
+        for bad in [
+            "",
+            "x",
+            &token[..31],
+            &format!("{token}0"),
+            &other.token().to_uppercase(),
+            &other.token().replace('0', "+"),
+        ] {
+            assert!(calls.resolve(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What a plugin process gets: its environment, and the configuration of its Init.
+//!
+//! Nothing of the host's environment passes but what is named here (contract §8.2, §3.4).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::Path;
+
+use gk_manifest::PluginName;
+use gk_wire::handshake::env::UNIX_SOCKET_DIR;
+
+/// How the names of variables meant for plugins begin.
+const VARIABLE_PREFIX: &str = "GOATFLOW_PLUGIN_";
+/// The keys of Init's configuration that only the host sets.
+const PROTECTED_KEYS: [&str; 4] = ["host_version", "plugin_dir", "plugin_name", "work_dir"];
+/// Where plugins find programs.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The complete environment of a plugin process.
+pub(crate) fn process(
+    temp_dir: &Path,
+    socket_dir: &Path,
+    network: bool,
+    timezone: Option<OsString>,
+) -> BTreeMap<OsString, OsString> {
+    let mut env: BTreeMap<OsString, OsString> = gk_protocol::handshake_config()
+        .environment()
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    env.insert("PATH".into(), PATH.into());
+    env.insert("HOME".into(), temp_dir.into());
+    env.insert("TMPDIR".into(), temp_dir.into());
+    env.insert(UNIX_SOCKET_DIR.into(), socket_dir.into());
+    if let Some(timezone) = timezone {
+        env.insert("TZ".into(), timezone);
+    }
+    if !network {
+        env.insert("GOATFLOW_NO_NETWORK".into(), "1".into());
+    }
+    env
+}
+
+/// The configuration that Init passes to `plugin`: what the host says, and the variables that are
+/// this plugin's own.
+pub(crate) fn init_config(
+    plugin: &PluginName,
+    host_version: &str,
+    plugin_dir: &Path,
+    work_dir: &Path,
+    variables: &PluginVariables,
+) -> BTreeMap<String, String> {
+    let mut config = variables.of(plugin).cloned().unwrap_or_default();
+    config.insert("host_version".into(), host_version.into());
+    config.insert("plugin_name".into(), plugin.to_string());
+    config.insert(
+        "plugin_dir".into(),
+        plugin_dir.to_string_lossy().into_owned(),
+    );
+    config.insert("work_dir".into(), work_dir.to_string_lossy().into_owned());
+    config
+}
+
+/// The `GOATFLOW_PLUGIN_<NAME>_<KEY>` variables of the host's environment, each assigned to the
+/// one plugin it is meant for.
+///
+/// `<NAME>` is the plugin's name in upper case with `_` for `-`. Where several plugins' names fit
+/// (`foo` and `foo-bar` both fit `…_FOO_BAR_KEY`), the longest has it; where two names read the
+/// same (`foo-bar` and `foo_bar`), neither has it, because it may be a secret.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct PluginVariables {
+    by_plugin: BTreeMap<PluginName, BTreeMap<String, String>>,
+}
+
+impl PluginVariables {
+    /// Assigns `variables` to `plugins`, all that were discovered: a plugin's variables must not
+    /// fall to another because it failed to start.
+    pub(crate) fn assign(
+        plugins: &BTreeSet<PluginName>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Self {
+        let mut names: BTreeMap<String, Vec<&PluginName>> = BTreeMap::new();
+        for plugin in plugins {
+            names.entry(env_form(plugin)).or_default().push(plugin);
+        }
+        let mut assigned = Self::default();
+        for (variable, value) in variables {
+            let Some(variable) = variable.to_str() else {
+                continue;
+            };
+            let Some(rest) = variable.strip_prefix(VARIABLE_PREFIX) else {
+                continue;
+            };
+            let fitting = names.iter().filter_map(|(name, owners)| {
+                Some((owners, rest.strip_prefix(name.as_str())?.strip_prefix('_')?))
+            });
+            // The longest name leaves the shortest key.
+            let Some((owners, key)) = fitting.min_by_key(|(_, key)| key.len()) else {
+                continue;
+            };
+            let key = key.to_ascii_lowercase();
+            let [owner] = owners.as_slice() else {
+                tracing::warn!(
+                    variable,
+                    "no plugin gets this variable, because the names of several read the same in it; rename one of them"
+                );
+                continue;
+            };
+            if key.is_empty() || PROTECTED_KEYS.contains(&key.as_str()) {
+                tracing::warn!(plugin = %owner, variable, "ignored: only the host sets this key");
+                continue;
+            }
+            let Ok(value) = value.into_string() else {
+                tracing::warn!(plugin = %owner, variable, "ignored: its value is not UTF-8");
+                continue;
+            };
+            assigned
+                .by_plugin
+                .entry((*owner).clone())
+                .or_default()
+                .insert(key, value);
+        }
+        assigned
+    }
+
+    fn of(&self, plugin: &PluginName) -> Option<&BTreeMap<String, String>> {
+        self.by_plugin.get(plugin)
+    }
+}
+
+fn env_form(plugin: &PluginName) -> String {
+    plugin.as_str().to_ascii_uppercase().replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> BTreeSet<PluginName> {
+        names
+            .iter()
+            .map(|name| PluginName::new(*name).unwrap())
+            .collect()
+    }
+
+    fn assign(plugins: &[&str], variables: &[(&str, &str)]) -> PluginVariables {
+        PluginVariables::assign(
+            &names(plugins),
+            variables
+                .iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        )
+    }
+
+    fn config(plugin: &str, variables: &PluginVariables) -> BTreeMap<String, String> {
+        init_config(
+            &PluginName::new(plugin).unwrap(),
+            "1.2.3",
+            Path::new("/p"),
+            Path::new("/w"),
+            variables,
+        )
+    }
+
+    #[test]
+    fn the_environment_is_the_contracts() {
+        let env = process(
+            Path::new("/tmp/t"),
+            Path::new("/tmp/s"),
+            false,
+            Some("UTC".into()),
+        );
+        let shown: Vec<String> = env
+            .iter()
+            .map(|(name, value)| format!("{}={}", name.display(), value.display()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "GOATFLOW_NO_NETWORK=1",
+                "GOATKIT_PLUGIN=goatkit-v1",
+                "HOME=/tmp/t",
+                "PATH=/usr/local/bin:/usr/bin:/bin",
+                "PLUGIN_MAX_PORT=25000",
+                "PLUGIN_MIN_PORT=10000",
+                "PLUGIN_PROTOCOL_VERSIONS=1",
+                "PLUGIN_UNIX_SOCKET_DIR=/tmp/s",
+                "TMPDIR=/tmp/t",
+                "TZ=UTC",
+            ]
+        );
+        let env = process(Path::new("/tmp/t"), Path::new("/tmp/s"), true, None);
+        assert!(!env.contains_key(&OsString::from("GOATFLOW_NO_NETWORK")));
+        assert!(!env.contains_key(&OsString::from("TZ")));
+    }
+
+    #[test]
+    fn a_variable_reaches_the_plugin_with_the_longest_fitting_name() {
+        let variables = assign(
+            &["foo", "foo-bar"],
+            &[
+                ("GOATFLOW_PLUGIN_FOO_KEY", "1"),
+                ("GOATFLOW_PLUGIN_FOO_BAR_KEY", "2"),
+                ("GOATFLOW_PLUGIN_FOOD_KEY", "3"),
+                ("OTHER", "4"),
+                ("GOATFLOW_PLUGIN_FOO", "5"),
+            ],
+        );
+        let foo = config("foo", &variables);
+        assert_eq!(foo["key"], "1");
+        assert_eq!(foo.len(), 5);
+        let foo_bar = config("foo-bar", &variables);
+        assert_eq!(foo_bar["key"], "2");
+        assert_eq!(foo_bar.len(), 5);
+    }
+
+    #[test]
+    fn names_that_read_the_same_get_nothing() {
+        let variables = assign(
+            &["foo-bar", "foo_bar", "foo"],
+            &[("GOATFLOW_PLUGIN_FOO_BAR_KEY", "secret")],
+        );
+        for plugin in ["foo-bar", "foo_bar", "foo"] {
+            assert_eq!(config(plugin, &variables).len(), 4, "{plugin}");
+        }
+    }
+
+    #[test]
+    fn the_hosts_own_keys_cannot_be_set() {
+        let variables = assign(
+            &["p"],
+            &[
+                ("GOATFLOW_PLUGIN_P_WORK_DIR", "/etc"),
+                ("GOATFLOW_PLUGIN_P_PLUGIN_NAME", "q"),
+                ("GOATFLOW_PLUGIN_P_HOST_VERSION", "9"),
+                ("GOATFLOW_PLUGIN_P_PLUGIN_DIR", "/"),
+                ("GOATFLOW_PLUGIN_P_", "x"),
+            ],
+        );
+        let config = config("p", &variables);
+        let shown: Vec<(&str, &str)> = config
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("host_version", "1.2.3"),
+                ("plugin_dir", "/p"),
+                ("plugin_name", "p"),
+                ("work_dir", "/w")
+            ]
+        );
+    }
+}

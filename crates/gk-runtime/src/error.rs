@@ -1,0 +1,297 @@
+//! Why a plugin does not run, and why a call failed.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gk_manifest::{Diagnostic, PluginName};
+
+use crate::launch::LaunchError;
+
+/// An error and its sources in one line, which is what people read.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        // Some errors repeat their source.
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = error.source();
+    }
+    text
+}
+
+/// A step of a plugin's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Starting the process.
+    Launch,
+    /// Printing the handshake line.
+    Handshake,
+    /// Connecting to its socket and opening its streams.
+    Connect,
+    /// Answering GKRegister.
+    Register,
+    /// Answering Init.
+    Init,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Launch => "starting the process",
+            Step::Handshake => "waiting for the handshake line",
+            Step::Connect => "connecting to its socket",
+            Step::Register => "GKRegister",
+            Step::Init => "Init",
+        })
+    }
+}
+
+/// Why a plugin failed. The report on a failure adds the plugin's name, how its process ended
+/// and what it printed last.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PluginError {
+    /// The process was not started, or its socket is not one to connect to.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// What it printed first is no handshake.
+    #[error(
+        "{why}; the first line on stdout must be the handshake, like 1|1|unix|<socket>|netrpc| (anything else has to go to stderr), {printed}"
+    )]
+    Handshake {
+        /// What is wrong with it.
+        why: String,
+        /// What it printed.
+        printed: Printed,
+    },
+    /// The protocol could not be started on its socket.
+    #[error("the connection failed")]
+    Connect(#[source] Box<dyn Error + Send + Sync>),
+    /// A step took too long.
+    #[error("{step} took longer than {after:?}; {remedy}", remedy = timeout_remedy(*.step))]
+    TimedOut {
+        /// The step.
+        step: Step,
+        /// The limit.
+        after: Duration,
+    },
+    /// GKRegister or Init answered with an error.
+    #[error("{step} failed")]
+    Rpc {
+        /// The step.
+        step: Step,
+        /// The answer.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The registration's name is not the manifest's.
+    #[error(
+        "it registers as {registered:?}, but its plugin.yaml says \"{manifest}\"; make the two names equal"
+    )]
+    NameMismatch {
+        /// The manifest's.
+        manifest: PluginName,
+        /// The registration's.
+        registered: String,
+    },
+    /// The registration is not valid.
+    #[error("its registration is not valid: {}", list(.diagnostics))]
+    Registration {
+        /// The findings, errors only.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// It needs a newer host.
+    #[error(
+        "version {version} of it requires a host of version {required} or newer, and this is {host}; update the host or install an older version of the plugin"
+    )]
+    HostTooOld {
+        /// The plugin's version.
+        version: String,
+        /// What it requires.
+        required: String,
+        /// The host's version.
+        host: String,
+    },
+    /// Its process ended, or its connection broke, by itself.
+    #[error("it crashed{}: {reason}", step.map(|step| format!(" during {step}")).unwrap_or_default())]
+    Crashed {
+        /// The step it was at; `None` while running.
+        step: Option<Step>,
+        /// What was noticed.
+        reason: String,
+    },
+    /// The host stopped it while it started.
+    #[error("it was stopped while it started")]
+    Stopped,
+}
+
+fn timeout_remedy(step: Step) -> &'static str {
+    match step {
+        Step::Handshake => {
+            "is it a GoatKit plugin? It must call the SDK's serve function at once and do slow work later"
+        }
+        Step::Register => "raise resources.init_timeout in plugin.yaml, or move slow work to Init",
+        Step::Init => {
+            "raise resources.init_timeout in plugin.yaml, or do slow work in the background"
+        }
+        Step::Launch | Step::Connect => {
+            "restart the plugin; if it stays so, the machine is overloaded or the plugin does not accept connections"
+        }
+    }
+}
+
+fn list(diagnostics: &[Diagnostic]) -> String {
+    diagnostics
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// What a plugin printed on stdout instead of a handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Printed(pub Vec<u8>);
+
+impl fmt::Display for Printed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use crate::limits::SHOWN_OUTPUT_BYTES_MAX;
+        if self.0.is_empty() {
+            return f.write_str("but it printed nothing");
+        }
+        let shown = &self.0[..self.0.len().min(SHOWN_OUTPUT_BYTES_MAX)];
+        write!(f, "but it printed \"{}\"", shown.escape_ascii())?;
+        if shown.len() < self.0.len() {
+            write!(f, " and more")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A call into a plugin failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// There is no plugin of that name.
+    #[error("plugin {plugin:?} not found; GET /api/v1/plugins lists those that are there")]
+    UnknownPlugin {
+        /// The name asked for.
+        plugin: String,
+    },
+    /// The plugin does not run.
+    #[error("plugin \"{plugin}\" is not running: {reason}")]
+    NotRunning {
+        /// The plugin.
+        plugin: PluginName,
+        /// Why not.
+        reason: String,
+    },
+    /// The plugin runs as many calls as it may.
+    #[error("plugin \"{plugin}\" is busy with {limit} calls; try again later")]
+    Busy {
+        /// The plugin.
+        plugin: PluginName,
+        /// How many calls may run at the same time.
+        limit: usize,
+    },
+    /// The call took too long. The plugin may still be working on it; its late reply is discarded.
+    #[error(
+        "plugin \"{plugin}\" did not answer the call of {function:?} within {after:?}; if it needs longer, raise resources.call_timeout"
+    )]
+    Timeout {
+        /// The plugin.
+        plugin: PluginName,
+        /// The function.
+        function: String,
+        /// The limit.
+        after: Duration,
+    },
+    /// The plugin's process ended, or its connection broke, before it answered.
+    #[error("plugin \"{plugin}\" ended before it answered: {reason}")]
+    Crashed {
+        /// The plugin.
+        plugin: PluginName,
+        /// How, and what it said last.
+        reason: String,
+    },
+    /// The plugin answered with an error of its own.
+    #[error("{message}")]
+    Application {
+        /// The plugin.
+        plugin: PluginName,
+        /// Its text.
+        message: String,
+    },
+    /// The plugin does not know how to be called so: an error of the protocol, not of the function.
+    #[error("plugin \"{plugin}\" did not understand the call: {reason}")]
+    Protocol {
+        /// The plugin.
+        plugin: PluginName,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The function's name is empty or too long.
+    #[error("a function's name has 1 to {limit} bytes, not {len}")]
+    FunctionName {
+        /// Its length in bytes.
+        len: usize,
+        /// The longest allowed.
+        limit: usize,
+    },
+    /// The arguments are too large.
+    #[error(
+        "the arguments for plugin \"{plugin}\" have {len} bytes; at most {limit} are passed on"
+    )]
+    ArgsTooLarge {
+        /// The plugin.
+        plugin: PluginName,
+        /// Their size in bytes.
+        len: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The result is too large.
+    #[error(
+        "plugin \"{plugin}\" answered the call of {function:?} with {len} bytes; at most {limit} are passed on; return less, in pages"
+    )]
+    ResultTooLarge {
+        /// The plugin.
+        plugin: PluginName,
+        /// The function.
+        function: String,
+        /// Its size in bytes.
+        len: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+/// The runtime could not be started at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A directory of the host cannot be used.
+    #[error("the {what} {path} cannot be used; create it or correct its permissions", path = .path.display())]
+    Directory {
+        /// What it is for.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A private directory cannot be had.
+    #[error("no directory for the plugins' sockets")]
+    Private(#[from] crate::DirError),
+    /// The system refuses a thread.
+    #[error("the spawner thread cannot be started")]
+    Spawner(#[source] std::io::Error),
+}

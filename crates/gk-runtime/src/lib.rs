@@ -1,0 +1,45 @@
+//! The plugin supervisor: discovers plugins, starts each as a process, registers and initialises
+//! it, passes calls, captures what it prints, notices when it ends, and stops it in order.
+//!
+//! It knows nothing of HTTP and serves no host API of its own beyond the basic one; both are built
+//! on [`Runtime`] and [`HostApi`]. Nothing here restarts a plugin.
+//!
+//! The rules it keeps:
+//!
+//! - One bad plugin never keeps another, or the host, from starting. Every failure is one text
+//!   that names the plugin, what it printed, and what to do.
+//! - Every wait for a plugin is bounded (see [`limits`]), every queue and log too.
+//! - No lock is held while a plugin is being waited for. A call reads one immutable snapshot.
+//! - A process is a *generation*: connection, routes, call tokens and log lines belong to it.
+#![forbid(unsafe_code)]
+
+mod calls;
+mod dirs;
+mod discover;
+mod environment;
+mod error;
+mod host_api;
+mod launch;
+mod life;
+pub mod limits;
+mod log;
+mod metrics;
+mod runtime;
+mod snapshot;
+mod supervisor;
+mod timeouts;
+mod version;
+
+pub use calls::{CallContext, FunctionName, RunningCall};
+pub use dirs::DirError;
+pub use discover::Problem;
+pub use error::{CallError, PluginError, Printed, StartError, Step};
+pub use gk_sandbox::ExitStatus;
+pub use host_api::{BasicHostApi, HostApi, HostCaller};
+pub use launch::{
+    LaunchError, LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher,
+};
+pub use log::{LogEntry, LogLevel, LogQuery, LogSource};
+pub use runtime::{Runtime, RuntimeConfig};
+pub use snapshot::{PluginState, PluginStatus, Snapshot};
+pub use timeouts::Timeouts;

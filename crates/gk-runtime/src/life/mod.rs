@@ -1,0 +1,461 @@
+//! The life of one plugin process: carries out what the [state machine](crate::supervisor) says.
+//!
+//! At most one operation is under way at a time, and each is bounded. An operation owns what it
+//! needs and can be dropped at any point; what it achieved comes back as a `Product`.
+
+mod operations;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use gk_manifest::{Diagnostic, Registration};
+use gk_protocol::host::PluginConnection;
+use gk_sandbox::ExitStatus;
+use gk_wire::Handshake;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
+use tokio::task::JoinHandle;
+
+use self::operations::{FirstOutput, Product, Work};
+use crate::calls::{Calls, Gate, Instance};
+use crate::error::{PluginError, Printed, Step, chain};
+use crate::launch::{Launched, Output, Process};
+use crate::limits::{SHOWN_STDERR_LINES, SLOW_START};
+use crate::log::{Capture, LogLevel, LogSink, LogSource};
+use crate::metrics::{self, CallMetrics};
+use crate::runtime::{Hub, Plugin};
+use crate::snapshot::{PluginState, PluginStatus};
+use crate::supervisor::{Action, Ending, Event, Machine, Phase};
+use crate::timeouts::Timeouts;
+use crate::version;
+
+/// One process from start to end.
+pub(crate) struct Life {
+    hub: Arc<Hub>,
+    plugin: Arc<Plugin>,
+    generation: u64,
+    log: LogSink,
+    status: PluginStatus,
+
+    process: Option<Arc<dyn Process>>,
+    /// How the process ended.
+    exit: Option<ExitStatus>,
+    /// Whether that was before anybody killed it.
+    exited_by_itself: bool,
+    first_output: Arc<Mutex<FirstOutput>>,
+    captures: Arc<Mutex<Vec<Capture>>>,
+    handshake: Option<Handshake>,
+    connection: Option<PluginConnection>,
+    calls: Arc<Calls>,
+    ended: watch::Sender<Option<Arc<str>>>,
+}
+
+impl Life {
+    pub(crate) fn new(hub: Arc<Hub>, plugin: Arc<Plugin>, generation: u64, log: LogSink) -> Self {
+        let found = &plugin.found;
+        let status = PluginStatus {
+            name: found.name.clone(),
+            dir: found.dir.clone(),
+            generation,
+            state: PluginState::Starting,
+            registration: None,
+            manifest: Some(Arc::clone(&found.manifest)),
+            warnings: found.warnings.clone().into(),
+            pid: None,
+            started_at: Some(SystemTime::now()),
+            running_since: None,
+            timeouts: Timeouts::from_resources(&found.manifest.resources),
+            instance: None,
+        };
+        Self {
+            hub,
+            plugin,
+            generation,
+            log,
+            status,
+            process: None,
+            exit: None,
+            exited_by_itself: false,
+            first_output: Arc::default(),
+            captures: Arc::default(),
+            handshake: None,
+            connection: None,
+            calls: Arc::new(Calls::new()),
+            ended: watch::Sender::new(None),
+        }
+    }
+
+    /// Runs in a task of its own until the process is gone.
+    pub(crate) fn spawn(self, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+        let hub = Arc::clone(&self.hub);
+        let mut status = self.status.clone();
+        let life = tokio::spawn(self.run(stop));
+        tokio::spawn(async move {
+            // A panic here is a bug of the host's; it must not leave the plugin "starting" for
+            // ever. Dropping the process ended it.
+            if let Err(error) = life.await {
+                let error = format!(
+                    "plugin \"{}\": the host's supervisor of it failed ({error}); please report this",
+                    status.name
+                );
+                tracing::error!(plugin = %status.name, "{error}");
+                status.state = PluginState::Failed { error };
+                hub.publish(status);
+            }
+        })
+    }
+
+    /// Runs until the process is gone. `stop` asks for that, also by its sender being dropped.
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut permit = tokio::select! {
+            permit = Arc::clone(&self.hub.starts).acquire_owned() => permit.ok(),
+            () = stop_requested(&mut stop) => None,
+        };
+        for warning in self.plugin.found.warnings.clone() {
+            self.log
+                .host(self.generation, LogLevel::Warn, warning.to_string());
+        }
+        let slow = tokio::time::sleep(SLOW_START);
+        tokio::pin!(slow);
+        let (mut machine, actions) = Machine::start();
+        let mut work: Option<Work> = self.perform(actions, &machine);
+        let (mut stopping, mut disconnected) = (false, false);
+        while machine.phase() != Phase::Ended {
+            let event = tokio::select! {
+                biased;
+                () = stop_requested(&mut stop), if !stopping => {
+                    stopping = true;
+                    Event::StopRequested
+                }
+                status = exited(self.process.as_deref()), if self.exit.is_none() => {
+                    self.exit = Some(status);
+                    self.exited_by_itself = machine.phase() != Phase::Collecting;
+                    Event::Exited
+                }
+                reason = closed(self.connection.as_ref()), if !disconnected => {
+                    disconnected = true;
+                    Event::Disconnected(reason)
+                }
+                outcome = next(&mut work) => {
+                    work = None;
+                    match outcome.and_then(|product| self.absorb(product)) {
+                        Ok(()) => Event::Done,
+                        Err(error) => {
+                            self.note(machine.phase(), &error);
+                            Event::Failed(error)
+                        }
+                    }
+                }
+                () = &mut slow, if permit.is_some() => {
+                    permit = None;
+                    continue;
+                }
+            };
+            let actions = machine.on(event);
+            if actions
+                .iter()
+                .any(|action| matches!(action, Action::Begin(_) | Action::Open))
+            {
+                work = None;
+            }
+            if let Some(begun) = self.perform(actions, &machine) {
+                work = Some(begun);
+            }
+            permit = permit.filter(|_: &OwnedSemaphorePermit| machine.phase() < Phase::Running);
+        }
+        drop(work);
+        self.finish(machine.into_ending()).await;
+    }
+
+    /// Carries out actions; an operation that one of them begins is returned.
+    fn perform(&mut self, actions: Vec<Action>, machine: &Machine) -> Option<Work> {
+        let mut begun = None;
+        for action in actions {
+            match action {
+                Action::Begin(operation) => begun = Some(self.begin(operation)),
+                Action::Open => self.open(),
+                Action::CloseGate => self.close_gate(machine.has_failed()),
+                Action::Disconnect => {
+                    if let Some(connection) = &self.connection {
+                        connection.close();
+                    }
+                }
+                Action::KillGroup => {
+                    if let Some(process) = &self.process {
+                        process.kill();
+                    }
+                }
+                // When the machine has ended, `run` finishes.
+                Action::Finish => {}
+            }
+        }
+        begun
+    }
+
+    /// Takes in what an operation achieved. An error is one of the plugin's.
+    fn absorb(&mut self, product: Product) -> Result<(), PluginError> {
+        match product {
+            Product::Nothing => {}
+            Product::Launched(Launched {
+                process,
+                stdout,
+                stderr,
+            }) => {
+                self.status.pid = process.pid();
+                self.process = Some(process.into());
+                self.first_output = Arc::new(Mutex::new(FirstOutput {
+                    stream: Some(stdout),
+                    printed: Vec::new(),
+                }));
+                self.capture(stderr, Vec::new(), LogSource::Stderr);
+                self.publish();
+            }
+            Product::Handshake(handshake) => {
+                self.handshake = Some(handshake);
+                // The operation is over, so the lock is free.
+                if let Ok(mut first) = self.first_output.try_lock()
+                    && let Some(stream) = first.stream.take()
+                {
+                    let printed = std::mem::take(&mut first.printed);
+                    let line_end = printed
+                        .iter()
+                        .position(|&byte| byte == b'\n')
+                        .map_or(printed.len(), |at| at + 1);
+                    drop(first);
+                    self.capture(stream, printed[line_end..].to_vec(), LogSource::Stdout);
+                }
+            }
+            Product::Connected(connection, output) => {
+                self.capture(Box::new(output.stdout), Vec::new(), LogSource::Stdout);
+                self.capture(Box::new(output.stderr), Vec::new(), LogSource::Stderr);
+                self.connection = Some(connection);
+            }
+            Product::Registered(registration) => self.take_registration(*registration)?,
+        }
+        Ok(())
+    }
+
+    fn take_registration(&mut self, registration: Registration) -> Result<(), PluginError> {
+        let manifest = &self.plugin.found.manifest;
+        if registration.name != manifest.name.as_str() {
+            return Err(PluginError::NameMismatch {
+                manifest: manifest.name.clone(),
+                registered: crate::log::cut(&registration.name, 128).to_owned(),
+            });
+        }
+        let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = registration
+            .validate()
+            .into_iter()
+            .partition(Diagnostic::is_error);
+        if !errors.is_empty() {
+            return Err(PluginError::Registration {
+                diagnostics: errors,
+            });
+        }
+        let host = &self.hub.config.host_version;
+        if !version::satisfies(host, &registration.min_host_version) {
+            return Err(PluginError::HostTooOld {
+                version: registration.version,
+                required: registration.min_host_version,
+                host: host.clone(),
+            });
+        }
+        for warning in &warnings {
+            self.log.host(
+                self.generation,
+                LogLevel::Warn,
+                format!("registration: {warning}"),
+            );
+        }
+        let resources = registration
+            .resources
+            .as_ref()
+            .map(|own| own.or(&manifest.resources));
+        self.status.timeouts =
+            Timeouts::from_resources(resources.as_ref().unwrap_or(&manifest.resources));
+        self.status.warnings = self
+            .status
+            .warnings
+            .iter()
+            .cloned()
+            .chain(warnings)
+            .collect();
+        self.status.registration = Some(Arc::new(registration));
+        Ok(())
+    }
+
+    fn capture(&self, stream: Output, first: Vec<u8>, source: LogSource) {
+        let capture = Capture::start(stream, first, source, self.generation, self.log.clone());
+        // Locked elsewhere only while the last output is collected, when nothing is added.
+        if let Ok(mut captures) = self.captures.try_lock() {
+            captures.push(capture);
+        }
+    }
+
+    fn open(&mut self) {
+        let Some(connection) = self.connection.clone() else {
+            return;
+        };
+        let plugin = self.plugin.found.name.clone();
+        self.status.instance = Some(Arc::new(Instance {
+            connection,
+            calls: Arc::clone(&self.calls),
+            gate: Gate::new(),
+            timeouts: self.status.timeouts,
+            metrics: CallMetrics::new(plugin.as_str()),
+            ended: self.ended.subscribe(),
+            plugin,
+        }));
+        self.status.state = PluginState::Running;
+        self.status.running_since = Some(SystemTime::now());
+        metrics::started(self.plugin.found.name.as_str(), true);
+        self.publish();
+        let version = self
+            .status
+            .registration
+            .as_ref()
+            .map(|registration| registration.version.clone())
+            .unwrap_or_default();
+        self.log.host(
+            self.generation,
+            LogLevel::Info,
+            format!("running, version {version:?}"),
+        );
+    }
+
+    fn close_gate(&mut self, failed: bool) {
+        if let Some(instance) = &self.status.instance {
+            instance.gate.close();
+        }
+        // Where it failed, the report follows within a moment; one change of the routes is enough.
+        if !failed && self.status.state == PluginState::Running {
+            self.status.state = PluginState::Stopping;
+            self.publish();
+            self.log.host(self.generation, LogLevel::Info, "stopping");
+        }
+    }
+
+    /// Says in the log what went wrong on the way down, where it has no other consequence.
+    fn note(&self, phase: Phase, error: &PluginError) {
+        if matches!(phase, Phase::ShuttingDown | Phase::Quitting) {
+            self.log.host(self.generation, LogLevel::Warn, chain(error));
+        }
+    }
+
+    async fn finish(mut self, ending: Ending) {
+        let was_running = self.status.running_since.is_some();
+        let name = self.plugin.found.name.clone();
+        let (state, level, text) = match ending {
+            Ending::Stopped => (
+                PluginState::Stopped,
+                LogLevel::Info,
+                "it was stopped".to_owned(),
+            ),
+            Ending::Failed(PluginError::Stopped) => (
+                PluginState::Stopped,
+                LogLevel::Info,
+                PluginError::Stopped.to_string(),
+            ),
+            Ending::Failed(error) => {
+                let report = self.report(error).await;
+                if was_running {
+                    metrics::crashed(name.as_str());
+                } else {
+                    metrics::started(name.as_str(), false);
+                }
+                (
+                    PluginState::Failed {
+                        error: format!("plugin \"{name}\": {report}"),
+                    },
+                    LogLevel::Error,
+                    report,
+                )
+            }
+        };
+        self.status.state = state;
+        self.status.pid = None;
+        self.status.instance = None;
+        self.publish();
+        self.ended.send_replace(Some(text.clone().into()));
+        let host_line = if level == LogLevel::Error {
+            format!("failed: {text}")
+        } else {
+            text
+        };
+        self.log.host(self.generation, level, host_line);
+        // Dropping the process reaps it and removes its socket.
+    }
+
+    /// The whole story of a failure: the error, how the process ended, what it said last.
+    async fn report(&self, error: PluginError) -> String {
+        let printed = || async { Printed(self.first_output.lock().await.printed.clone()) };
+        let error = match error {
+            PluginError::Crashed {
+                step: Some(Step::Handshake),
+                ..
+            } => PluginError::Handshake {
+                why: "it ended before its handshake".into(),
+                printed: printed().await,
+            },
+            other => other,
+        };
+        let mut report = chain(&error);
+        if matches!(
+            error,
+            PluginError::TimedOut {
+                step: Step::Handshake,
+                ..
+            }
+        ) {
+            report.push_str("; the first line on stdout must be the handshake, ");
+            report.push_str(&printed().await.to_string());
+        }
+        if let Some(exit) = self.exit.filter(|_| self.exited_by_itself) {
+            report.push_str(&format!("; its process {exit}"));
+        }
+        let stderr = self.log.stderr_tail(self.generation, SHOWN_STDERR_LINES);
+        if !stderr.is_empty() {
+            let lines: Vec<&str> = stderr
+                .iter()
+                .map(|line| crate::log::cut(line, 256))
+                .collect();
+            report.push_str(&format!("; its stderr ended with: {}", lines.join(" | ")));
+            if stderr
+                .iter()
+                .any(|line| line.contains("This binary is a plugin"))
+            {
+                report.push_str("; it does not know this host's cookie: its handshake must use GOATKIT_PLUGIN=goatkit-v1, as the SDK does");
+            }
+        }
+        report
+    }
+
+    pub(crate) fn publish(&self) {
+        self.hub.publish(self.status.clone());
+    }
+}
+
+/// Resolves when a stop is requested, also by the sender's end.
+async fn stop_requested(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn exited(process: Option<&dyn Process>) -> ExitStatus {
+    match process {
+        Some(process) => process.exited().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn closed(connection: Option<&PluginConnection>) -> String {
+    match connection {
+        Some(connection) => connection.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next(work: &mut Option<Work>) -> Result<Product, PluginError> {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,80 @@
+//! Every limit of this crate, in one place.
+
+use std::time::Duration;
+
+/// How long a plugin may take from its start to its handshake line.
+pub const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long connecting and registering may take together with nothing else to bound them.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one call may take unless the plugin asks for more or less.
+pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// The longest `call_timeout` a plugin can ask for.
+pub const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
+/// How long GKRegister and Init may take (each) unless the plugin asks for more or less.
+pub const INIT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// The longest `init_timeout` a plugin can ask for.
+pub const INIT_TIMEOUT_MAX: Duration = Duration::from_secs(5 * 60);
+/// How long Shutdown may take unless the plugin asks for more or less.
+pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// The longest `shutdown_timeout` a plugin can ask for.
+pub const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// The shortest timeout of any kind: less would fail by scheduling alone.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+/// How long running calls may go on after a stop was requested.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long Ping and Quit may take.
+pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a plugin may take to exit by itself after Quit; then it is killed.
+pub const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a plugin whose connection broke may take to exit by itself, so that its own exit code
+/// and not our SIGKILL is reported.
+pub const CRASH_EXIT_GRACE: Duration = Duration::from_millis(40);
+/// How long the last output of an ended plugin is waited for.
+pub const LAST_OUTPUT_GRACE: Duration = Duration::from_millis(30);
+/// How long a failed call waits for the report on the crash that failed it.
+pub const CRASH_REPORT_WAIT: Duration = Duration::from_millis(90);
+
+/// How many plugins start at the same time.
+pub const PARALLEL_STARTS: usize = 8;
+/// After this long a start no longer counts among [`PARALLEL_STARTS`]: a plugin that hangs delays
+/// the others by no more.
+pub const SLOW_START: Duration = Duration::from_secs(2);
+
+/// How many directories a plugins directory may hold.
+pub const PLUGIN_DIRS_MAX: usize = 1024;
+/// The longest handshake line.
+pub const HANDSHAKE_BYTES_MAX: usize = gk_wire::handshake::MAX_LINE_BYTES;
+/// How much of a plugin's output an error shows.
+pub const SHOWN_OUTPUT_BYTES_MAX: usize = 1024;
+/// How many lines of a plugin's stderr an error shows.
+pub const SHOWN_STDERR_LINES: usize = 8;
+
+/// The longest function name of a call.
+pub const FUNCTION_BYTES_MAX: usize = 256;
+/// The largest arguments of a call.
+pub const ARGS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The largest result of a call.
+pub const RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The largest error text a plugin may answer with; longer ones are cut.
+pub const ERROR_TEXT_BYTES_MAX: usize = 16 * 1024;
+/// How many calls may run in one plugin at the same time.
+pub const CALLS_IN_FLIGHT_MAX: usize = 1024;
+
+/// The longest log line; a longer one becomes several entries.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// How many log entries are kept per plugin.
+pub const LOG_RING_ENTRIES: usize = 1000;
+/// How many bytes of log entries are kept per plugin.
+pub const LOG_RING_BYTES: usize = 512 * 1024;
+/// How many fields of one log record are kept.
+pub const LOG_FIELDS_MAX: usize = 32;
+/// The longest name of a log record's field; longer ones are dropped.
+pub const LOG_FIELD_NAME_BYTES_MAX: usize = 64;
+/// The longest value of a log record's field; longer ones are cut.
+pub const LOG_FIELD_VALUE_BYTES_MAX: usize = 1024;
+/// How many log lines of one plugin reach the host's own log at once before the rate counts.
+pub const LOG_BURST: u32 = 1000;
+/// How many log lines of one plugin reach the host's own log per second.
+pub const LOG_LINES_PER_SECOND: u32 = 200;
+/// The largest arguments of the host API's `log`.
+pub const HOST_LOG_BYTES_MAX: usize = 64 * 1024;

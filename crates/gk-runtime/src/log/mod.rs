@@ -1,0 +1,22 @@
+//! What plugins say: lines from their pipes and streams, records through the host API, kept in a
+//! bounded ring per plugin and passed on to tracing.
+
+mod capture;
+mod classify;
+mod lines;
+mod rate;
+mod ring;
+mod sink;
+
+pub(crate) use capture::{Capture, NoLine, read_first_line};
+pub(crate) use classify::printable;
+pub use ring::{LogEntry, LogLevel, LogQuery, LogSource};
+pub(crate) use sink::{LogSink, Record};
+
+/// `text` cut to at most `limit` bytes, at a character's boundary.
+pub(crate) fn cut(text: &str, limit: usize) -> &str {
+    let end = (0..=limit.min(text.len()))
+        .rev()
+        .find(|&at| text.is_char_boundary(at));
+    &text[..end.unwrap_or_default()]
+}

@@ -1,0 +1,85 @@
+//! A token bucket: how many lines of a plugin reach the host's own log. No clock of its own.
+
+use std::time::Instant;
+
+/// Allows a burst and then a rate; counts what it refused.
+#[derive(Debug)]
+pub(crate) struct RateLimit {
+    burst: f64,
+    per_second: f64,
+    tokens: f64,
+    updated: Option<Instant>,
+    suppressed: u64,
+}
+
+/// Whether an event may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It may; so many were refused since the last one that passed.
+    Pass {
+        /// How many were refused.
+        suppressed: u64,
+    },
+    /// It may not.
+    Refuse,
+}
+
+impl RateLimit {
+    pub(crate) fn new(burst: u32, per_second: u32) -> Self {
+        Self {
+            burst: burst.into(),
+            per_second: per_second.into(),
+            tokens: burst.into(),
+            updated: None,
+            suppressed: 0,
+        }
+    }
+
+    pub(crate) fn check(&mut self, now: Instant) -> Verdict {
+        if let Some(updated) = self.updated {
+            let elapsed = now.saturating_duration_since(updated).as_secs_f64();
+            self.tokens = (self.tokens + elapsed * self.per_second).min(self.burst);
+        }
+        self.updated = Some(now);
+        if self.tokens < 1.0 {
+            self.suppressed += 1;
+            return Verdict::Refuse;
+        }
+        self.tokens -= 1.0;
+        Verdict::Pass {
+            suppressed: std::mem::take(&mut self.suppressed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RateLimit, Verdict};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_burst_then_a_rate_and_a_count() {
+        let start = Instant::now();
+        let mut limit = RateLimit::new(2, 10);
+        assert_eq!(limit.check(start), Verdict::Pass { suppressed: 0 });
+        assert_eq!(limit.check(start), Verdict::Pass { suppressed: 0 });
+        assert_eq!(limit.check(start), Verdict::Refuse);
+        assert_eq!(
+            limit.check(start + Duration::from_millis(50)),
+            Verdict::Refuse
+        );
+        assert_eq!(
+            limit.check(start + Duration::from_millis(150)),
+            Verdict::Pass { suppressed: 2 }
+        );
+        assert_eq!(
+            limit.check(start + Duration::from_millis(150)),
+            Verdict::Refuse
+        );
+        // However long it is silent, it gets no more than the burst.
+        let later = start + Duration::from_secs(3600);
+        assert_eq!(limit.check(later), Verdict::Pass { suppressed: 1 });
+        assert_eq!(limit.check(later), Verdict::Pass { suppressed: 0 });
+        assert_eq!(limit.check(later), Verdict::Refuse);
+    }
+}

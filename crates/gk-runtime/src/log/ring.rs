@@ -1,0 +1,312 @@
+//! The last log entries of one plugin, bounded by number and by bytes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+/// How serious a log entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// Finest detail.
+    Trace,
+    /// For who develops the plugin.
+    Debug,
+    /// For who runs it.
+    Info,
+    /// Something to look at.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl LogLevel {
+    /// Reads a level's name, in any case; `warning`, `fatal` and `critical` are understood.
+    pub fn parse(name: &str) -> Option<Self> {
+        const NAMES: &[(&str, LogLevel)] = &[
+            ("trace", LogLevel::Trace),
+            ("debug", LogLevel::Debug),
+            ("info", LogLevel::Info),
+            ("warn", LogLevel::Warn),
+            ("warning", LogLevel::Warn),
+            ("error", LogLevel::Error),
+            ("fatal", LogLevel::Error),
+            ("critical", LogLevel::Error),
+        ];
+        NAMES
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, level)| *level)
+    }
+
+    /// The level's name in lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Trace => "trace",
+            LogLevel::Debug => "debug",
+            LogLevel::Info => "info",
+            LogLevel::Warn => "warn",
+            LogLevel::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a log entry came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LogSource {
+    /// A line the plugin wrote to stdout.
+    Stdout,
+    /// A line the plugin wrote to stderr.
+    Stderr,
+    /// A record sent through the host API's `log`.
+    HostApi,
+    /// The host, about the plugin.
+    Host,
+}
+
+impl LogSource {
+    /// The source's name: `stdout`, `stderr`, `host_api` or `host`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogSource::Stdout => "stdout",
+            LogSource::Stderr => "stderr",
+            LogSource::HostApi => "host_api",
+            LogSource::Host => "host",
+        }
+    }
+}
+
+/// One log entry of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogEntry {
+    /// Counts the plugin's entries from 1, across its generations: to read on from there.
+    pub sequence: u64,
+    /// When the host received it.
+    pub time: SystemTime,
+    /// The generation of the plugin's process that said it; 0 for the time before the first.
+    pub generation: u64,
+    /// How serious it is.
+    pub level: LogLevel,
+    /// Where it came from.
+    pub source: LogSource,
+    /// The text, control characters escaped.
+    pub message: String,
+    /// Names and values of a structured record.
+    pub fields: Vec<(String, String)>,
+}
+
+impl LogEntry {
+    /// What the entry counts for against the ring's bytes: its texts and its own size.
+    fn cost_bytes(&self) -> usize {
+        let fields: usize = self
+            .fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>())
+            .sum();
+        size_of::<Self>() + self.message.len() + fields
+    }
+}
+
+/// Which entries to read.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LogQuery {
+    /// Only entries with a higher sequence number.
+    pub after: u64,
+    /// Only entries at least this serious.
+    pub min_level: Option<LogLevel>,
+    /// At most this many, the newest ones.
+    pub limit: Option<usize>,
+}
+
+impl LogQuery {
+    /// All entries.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only entries with a higher sequence number.
+    #[must_use]
+    pub fn after(mut self, sequence: u64) -> Self {
+        self.after = sequence;
+        self
+    }
+
+    /// Only entries at least this serious.
+    #[must_use]
+    pub fn min_level(mut self, level: LogLevel) -> Self {
+        self.min_level = Some(level);
+        self
+    }
+
+    /// At most this many, the newest ones.
+    #[must_use]
+    pub fn limit(mut self, entries: usize) -> Self {
+        self.limit = Some(entries);
+        self
+    }
+}
+
+/// The ring. Its lock is held for the time of a push or a copy only.
+#[derive(Debug)]
+pub(crate) struct LogRing {
+    inner: Mutex<Inner>,
+    max_entries: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: VecDeque<LogEntry>,
+    bytes: usize,
+    last_sequence: u64,
+}
+
+impl LogRing {
+    pub(crate) fn new(max_entries: usize, max_bytes: usize) -> Self {
+        Self {
+            inner: Mutex::default(),
+            max_entries,
+            max_bytes,
+        }
+    }
+
+    /// Adds an entry, giving it its number, and drops the oldest ones beyond the limits.
+    pub(crate) fn push(&self, mut entry: LogEntry) {
+        let mut inner = self.inner.lock();
+        inner.last_sequence += 1;
+        entry.sequence = inner.last_sequence;
+        inner.bytes += entry.cost_bytes();
+        inner.entries.push_back(entry);
+        while inner.entries.len() > self.max_entries
+            || (inner.bytes > self.max_bytes && inner.entries.len() > 1)
+        {
+            let Some(oldest) = inner.entries.pop_front() else {
+                break;
+            };
+            inner.bytes -= oldest.cost_bytes();
+        }
+    }
+
+    /// The entries the query asks for, oldest first.
+    pub(crate) fn read(&self, query: &LogQuery) -> Vec<LogEntry> {
+        let inner = self.inner.lock();
+        let wanted = inner
+            .entries
+            .iter()
+            .rev()
+            .take_while(|entry| entry.sequence > query.after)
+            .filter(|entry| query.min_level.is_none_or(|level| entry.level >= level));
+        let mut found: Vec<LogEntry> = wanted
+            .take(query.limit.unwrap_or(usize::MAX))
+            .cloned()
+            .collect();
+        found.reverse();
+        found
+    }
+
+    /// The last `count` lines a generation wrote to stderr, oldest first.
+    pub(crate) fn stderr_tail(&self, generation: u64, count: usize) -> Vec<String> {
+        let inner = self.inner.lock();
+        let lines =
+            inner.entries.iter().rev().filter(|entry| {
+                entry.generation == generation && entry.source == LogSource::Stderr
+            });
+        let mut found: Vec<String> = lines
+            .take(count)
+            .map(|entry| entry.message.clone())
+            .collect();
+        found.reverse();
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(message: &str, level: LogLevel) -> LogEntry {
+        LogEntry {
+            sequence: 0,
+            time: SystemTime::UNIX_EPOCH,
+            generation: 1,
+            level,
+            source: LogSource::Stderr,
+            message: message.into(),
+            fields: vec![],
+        }
+    }
+
+    fn messages(ring: &LogRing, query: &LogQuery) -> Vec<String> {
+        ring.read(query)
+            .into_iter()
+            .map(|entry| entry.message)
+            .collect()
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        let ring = LogRing::new(3, usize::MAX);
+        for message in ["a", "b", "c", "d"] {
+            ring.push(entry(message, LogLevel::Info));
+        }
+        assert_eq!(messages(&ring, &LogQuery::all()), ["b", "c", "d"]);
+        assert_eq!(ring.read(&LogQuery::all())[0].sequence, 2);
+    }
+
+    #[test]
+    fn bytes_are_bounded_too_and_the_newest_always_stays() {
+        let ring = LogRing::new(1000, 4096);
+        for _ in 0..100 {
+            ring.push(entry(&"x".repeat(500), LogLevel::Info));
+            assert!(ring.inner.lock().bytes <= 4096);
+        }
+        assert!(messages(&ring, &LogQuery::all()).len() >= 5);
+        ring.push(entry(&"y".repeat(9000), LogLevel::Info));
+        assert_eq!(messages(&ring, &LogQuery::all()).len(), 1);
+        ring.push(entry("z", LogLevel::Info));
+        assert_eq!(messages(&ring, &LogQuery::all()), ["z"]);
+        let inner = ring.inner.lock();
+        assert_eq!(inner.bytes, inner.entries[0].cost_bytes());
+    }
+
+    #[test]
+    fn queries_select() {
+        let ring = LogRing::new(10, usize::MAX);
+        for (message, level) in [
+            ("a", LogLevel::Debug),
+            ("b", LogLevel::Error),
+            ("c", LogLevel::Info),
+            ("d", LogLevel::Warn),
+        ] {
+            ring.push(entry(message, level));
+        }
+        assert_eq!(messages(&ring, &LogQuery::all().after(2)), ["c", "d"]);
+        assert_eq!(
+            messages(&ring, &LogQuery::all().min_level(LogLevel::Warn)),
+            ["b", "d"]
+        );
+        assert_eq!(
+            messages(&ring, &LogQuery::all().min_level(LogLevel::Info).limit(2)),
+            ["c", "d"]
+        );
+        assert_eq!(ring.stderr_tail(1, 2), ["c", "d"]);
+        assert_eq!(ring.stderr_tail(2, 2), [""; 0]);
+    }
+
+    #[test]
+    fn level_names() {
+        assert_eq!(LogLevel::parse("WARNING"), Some(LogLevel::Warn));
+        assert_eq!(LogLevel::parse("loud"), None);
+        assert!(LogLevel::Error > LogLevel::Warn);
+    }
+}

@@ -1,0 +1,147 @@
+//! Where a plugin's log records go: into its ring, all of them, and into tracing, at a bounded
+//! rate.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use gk_manifest::PluginName;
+use parking_lot::Mutex;
+
+use super::cut;
+use super::rate::{RateLimit, Verdict};
+use super::ring::{LogEntry, LogLevel, LogQuery, LogRing, LogSource};
+use crate::limits::{
+    LOG_BURST, LOG_LINE_BYTES_MAX, LOG_LINES_PER_SECOND, LOG_RING_BYTES, LOG_RING_ENTRIES,
+};
+
+/// A log record before it has a place in the ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) level: LogLevel,
+    pub(crate) message: String,
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+impl Record {
+    pub(crate) fn text(level: LogLevel, message: impl Into<String>) -> Self {
+        Self {
+            level,
+            message: message.into(),
+            fields: Vec::new(),
+        }
+    }
+}
+
+/// The log of one plugin, across its generations. A cheap clone.
+#[derive(Debug, Clone)]
+pub(crate) struct LogSink {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    plugin: PluginName,
+    ring: LogRing,
+    to_tracing: Mutex<RateLimit>,
+}
+
+impl LogSink {
+    pub(crate) fn new(plugin: PluginName) -> Self {
+        let ring = LogRing::new(LOG_RING_ENTRIES, LOG_RING_BYTES);
+        Self {
+            shared: Arc::new(Shared {
+                plugin,
+                ring,
+                to_tracing: Mutex::new(RateLimit::new(LOG_BURST, LOG_LINES_PER_SECOND)),
+            }),
+        }
+    }
+
+    pub(crate) fn read(&self, query: &LogQuery) -> Vec<LogEntry> {
+        self.shared.ring.read(query)
+    }
+
+    pub(crate) fn stderr_tail(&self, generation: u64, count: usize) -> Vec<String> {
+        self.shared.ring.stderr_tail(generation, count)
+    }
+
+    /// Something the host has to say about the plugin.
+    pub(crate) fn host(&self, generation: u64, level: LogLevel, message: impl Into<String>) {
+        let message = message.into();
+        let plugin = self.shared.plugin.as_str();
+        match level {
+            LogLevel::Error => tracing::error!(plugin, generation, "{message}"),
+            LogLevel::Warn => tracing::warn!(plugin, generation, "{message}"),
+            LogLevel::Info => tracing::info!(plugin, generation, "{message}"),
+            LogLevel::Debug | LogLevel::Trace => tracing::debug!(plugin, generation, "{message}"),
+        }
+        self.keep(generation, LogSource::Host, Record::text(level, message));
+    }
+
+    /// Something the plugin said.
+    pub(crate) fn plugin(&self, generation: u64, source: LogSource, mut record: Record) {
+        if record.message.len() > LOG_LINE_BYTES_MAX {
+            record
+                .message
+                .truncate(cut(&record.message, LOG_LINE_BYTES_MAX).len());
+        }
+        let verdict = self.shared.to_tracing.lock().check(Instant::now());
+        if let Verdict::Pass { suppressed } = verdict {
+            if suppressed > 0 {
+                self.host(generation, LogLevel::Warn, format!("{suppressed} log lines were kept out of the host's log: the plugin writes more than {LOG_LINES_PER_SECOND} a second"));
+            }
+            self.emit(generation, source, &record);
+        }
+        self.keep(generation, source, record);
+    }
+
+    fn emit(&self, generation: u64, source: LogSource, record: &Record) {
+        let plugin = self.shared.plugin.as_str();
+        let source = source.as_str();
+        let message = record.message.as_str();
+        // tracing's field names are fixed at compile time, so a record's own go into one field.
+        let fields = (!record.fields.is_empty()).then(|| {
+            record
+                .fields
+                .iter()
+                .map(|(name, value)| format!("{name}={value:?}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        });
+        let fields = fields.as_deref();
+        match record.level {
+            LogLevel::Error => {
+                tracing::error!(target: "plugin", plugin, generation, source, fields, "{message}")
+            }
+            LogLevel::Warn => {
+                tracing::warn!(target: "plugin", plugin, generation, source, fields, "{message}")
+            }
+            LogLevel::Info => {
+                tracing::info!(target: "plugin", plugin, generation, source, fields, "{message}")
+            }
+            LogLevel::Debug => {
+                tracing::debug!(target: "plugin", plugin, generation, source, fields, "{message}")
+            }
+            LogLevel::Trace => {
+                tracing::trace!(target: "plugin", plugin, generation, source, fields, "{message}")
+            }
+        }
+    }
+
+    fn keep(&self, generation: u64, source: LogSource, record: Record) {
+        let Record {
+            level,
+            message,
+            fields,
+        } = record;
+        self.shared.ring.push(LogEntry {
+            sequence: 0,
+            time: SystemTime::now(),
+            generation,
+            level,
+            source,
+            message,
+            fields,
+        });
+    }
+}

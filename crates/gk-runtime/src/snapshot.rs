@@ -1,0 +1,131 @@
+//! What the runtime knows about its plugins at one moment: immutable, swapped as a whole.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use gk_manifest::{Diagnostic, Manifest, PluginName, Registration};
+
+use crate::Problem;
+use crate::calls::Instance;
+use crate::timeouts::Timeouts;
+
+/// All plugins at one moment, ordered by name.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The plugins, by name.
+    pub plugins: Vec<Arc<PluginStatus>>,
+    /// Directories whose plugin has no entry above: duplicates, and bad manifests in directories
+    /// whose name is no plugin name.
+    pub problems: Vec<Problem>,
+    /// Counts the swaps.
+    pub version: u64,
+}
+
+impl Snapshot {
+    /// The plugin of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<PluginStatus>> {
+        let at = self
+            .plugins
+            .binary_search_by(|status| status.name.as_str().cmp(name))
+            .ok()?;
+        self.plugins.get(at)
+    }
+
+    /// A copy in which `status` replaces the entry of its name, or is added.
+    pub(crate) fn with(&self, status: PluginStatus) -> Self {
+        let mut plugins = self.plugins.clone();
+        let status = Arc::new(status);
+        match plugins.binary_search_by(|known| known.name.cmp(&status.name)) {
+            Ok(at) => plugins[at] = status,
+            Err(at) => plugins.insert(at, status),
+        }
+        Self {
+            plugins,
+            problems: self.problems.clone(),
+            version: self.version + 1,
+        }
+    }
+}
+
+/// One plugin at one moment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PluginStatus {
+    /// Its name.
+    pub name: PluginName,
+    /// Its directory, absolute.
+    pub dir: PathBuf,
+    /// Counts its processes, from 1; 0 before the first.
+    pub generation: u64,
+    /// What it is doing.
+    pub state: PluginState,
+    /// What it registered; `None` before that.
+    pub registration: Option<Arc<Registration>>,
+    /// Its manifest; `None` when that is not valid.
+    pub manifest: Option<Arc<Manifest>>,
+    /// Warnings about manifest and registration.
+    pub warnings: Arc<[Diagnostic]>,
+    /// The process's id while it runs.
+    pub pid: Option<u32>,
+    /// When this generation was started.
+    pub started_at: Option<SystemTime>,
+    /// When it came up.
+    pub running_since: Option<SystemTime>,
+    /// The timeouts in force.
+    pub timeouts: Timeouts,
+    /// What the call path needs while it runs.
+    pub(crate) instance: Option<Arc<Instance>>,
+}
+
+impl PluginStatus {
+    /// Whether calls are possible and its routes are to be served.
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, PluginState::Running)
+    }
+}
+
+/// What a plugin is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PluginState {
+    /// On its way up.
+    Starting,
+    /// Up: its routes are served.
+    Running,
+    /// On its way down: no new calls, running ones are finished.
+    Stopping,
+    /// Stopped by the host.
+    Stopped,
+    /// Not running because something failed.
+    Failed {
+        /// What, and what to do; names the plugin.
+        error: String,
+    },
+}
+
+impl PluginState {
+    /// `starting`, `running`, `stopping`, `stopped` or `failed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            PluginState::Starting => "starting",
+            PluginState::Running => "running",
+            PluginState::Stopping => "stopping",
+            PluginState::Stopped => "stopped",
+            PluginState::Failed { .. } => "failed",
+        }
+    }
+
+    /// Whether it stays so without anybody doing anything.
+    pub(crate) fn is_settled(&self) -> bool {
+        !matches!(self, PluginState::Starting | PluginState::Stopping)
+    }
+}
+
+impl fmt::Display for PluginState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,782 @@
+//! The whole protocol without a process: plugins are tasks at the other end of a socket pair, so
+//! that each can misbehave at a chosen moment.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gk_manifest::Registration;
+use gk_protocol::plugin::{Call, HostApi, PluginHandler, server};
+use gk_runtime::{
+    BasicHostApi, CallContext, CallError, ExitStatus, LaunchError, LaunchRequest, Launched,
+    Launcher, LogLevel, LogQuery, LogSource, PluginState, Process, Runtime, RuntimeConfig,
+    StartError,
+};
+use parking_lot::Mutex;
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, watch};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What a plugin does at a step that matters here.
+#[derive(Debug, Clone, Default)]
+enum Does {
+    #[default]
+    Well,
+    Fails(&'static str),
+    Hangs,
+    Crashes,
+}
+
+/// A plugin and the strings that pull it.
+#[derive(Default)]
+struct Fake {
+    register: Does,
+    init: Does,
+    shutdown: Does,
+    registration: Mutex<Registration>,
+    exit: watch::Sender<Option<ExitStatus>>,
+    connection: Mutex<Option<gk_wire::plugin::Connection>>,
+    stderr: Mutex<Option<DuplexStream>>,
+    host: Mutex<Option<HostApi>>,
+    config: Mutex<BTreeMap<String, String>>,
+    /// What happened, in order.
+    events: Mutex<Vec<String>>,
+    entered: Notify,
+    release: Notify,
+    late: Notify,
+}
+
+impl std::fmt::Debug for Fake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fake")
+    }
+}
+
+impl Fake {
+    fn event(&self, event: &str) {
+        self.events.lock().push(event.to_owned());
+    }
+
+    /// Ends as a process does that exits: its last words, its connection, its status.
+    async fn crash(&self) {
+        let stderr = self.stderr.lock().take();
+        if let Some(mut stderr) = stderr {
+            stderr.write_all(b"panic: out of goats\n").await.unwrap();
+        }
+        self.disconnect();
+        self.exit.send_replace(Some(ExitStatus::Exited { code: 2 }));
+    }
+
+    fn disconnect(&self) {
+        if let Some(connection) = self.connection.lock().as_ref() {
+            connection.close();
+        }
+    }
+
+    async fn step(&self, does: &Does) -> Result<(), String> {
+        match does {
+            Does::Well => Ok(()),
+            Does::Fails(text) => Err((*text).to_owned()),
+            Does::Hangs => std::future::pending().await,
+            Does::Crashes => {
+                self.crash().await;
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+struct Handler(Arc<Fake>);
+
+#[async_trait]
+impl PluginHandler for Handler {
+    async fn register(&self) -> Result<Registration, String> {
+        self.0.step(&self.0.register).await?;
+        Ok(self.0.registration.lock().clone())
+    }
+
+    async fn init(
+        &self,
+        config: BTreeMap<String, String>,
+        host: Option<HostApi>,
+    ) -> Result<(), String> {
+        *self.0.config.lock() = config;
+        *self.0.host.lock() = host;
+        self.0.step(&self.0.init).await
+    }
+
+    async fn call(&self, call: Call) -> Result<Bytes, String> {
+        let fake = &self.0;
+        fake.event(&format!("call {}", call.function));
+        match call.function.as_str() {
+            "echo" => Ok(call.args),
+            "fail" => Err("no such goat".into()),
+            "hang" => {
+                fake.entered.notify_one();
+                std::future::pending().await
+            }
+            "wait" => {
+                fake.entered.notify_one();
+                fake.release.notified().await;
+                fake.event("answered");
+                fake.late.notify_one();
+                Ok("late".into())
+            }
+            "crash" => {
+                fake.crash().await;
+                std::future::pending().await
+            }
+            "disconnect" => {
+                fake.disconnect();
+                std::future::pending().await
+            }
+            "big" => Ok(vec![b'x'; gk_runtime::limits::RESULT_BYTES_MAX + 1].into()),
+            "token" => Ok(call.call_token.into()),
+            // A host call on behalf of this one, or of the one whose token is given.
+            "host" => {
+                let host = fake.host.lock().clone().ok_or("no host API")?;
+                let args: serde_json::Value =
+                    serde_json::from_slice(&call.args).map_err(|error| error.to_string())?;
+                let token = args["token"].as_str().unwrap_or(&call.call_token);
+                let method = args["method"].as_str().unwrap_or_default();
+                host.call(method, args["args"].to_string().into(), token)
+                    .await
+                    .map_err(|error| error.to_string())
+            }
+            other => Err(format!("unknown function: {other}")),
+        }
+    }
+
+    async fn shutdown(&self) -> Result<(), String> {
+        self.0.event("shutdown");
+        self.0.step(&self.0.shutdown).await
+    }
+}
+
+/// Launches fakes.
+#[derive(Debug, Default)]
+struct InMemory {
+    fakes: BTreeMap<String, Arc<Fake>>,
+}
+
+#[derive(Debug)]
+struct FakeProcess {
+    fake: Arc<Fake>,
+    exit: watch::Receiver<Option<ExitStatus>>,
+    socket: Mutex<Option<UnixStream>>,
+    _stdout: DuplexStream,
+}
+
+#[async_trait]
+impl Launcher for InMemory {
+    async fn launch(&self, request: LaunchRequest) -> Result<Launched, LaunchError> {
+        let fake = Arc::clone(&self.fakes[request.plugin.as_str()]);
+        let (host_end, plugin_end) = UnixStream::pair().unwrap();
+        let connection = server(Arc::new(Handler(Arc::clone(&fake)))).serve_connection(plugin_end);
+        *fake.connection.lock() = Some(connection);
+        let (mut stdout, host_stdout) = tokio::io::duplex(1024);
+        stdout
+            .write_all(b"1|1|unix|/in/memory|netrpc|\nafter the handshake\n")
+            .await
+            .unwrap();
+        let (stderr, host_stderr) = tokio::io::duplex(1024);
+        *fake.stderr.lock() = Some(stderr);
+        let exit = fake.exit.subscribe();
+        let process = FakeProcess {
+            fake,
+            exit,
+            socket: Mutex::new(Some(host_end)),
+            _stdout: stdout,
+        };
+        Ok(Launched::new(
+            Box::new(process),
+            Box::new(host_stdout),
+            Box::new(host_stderr),
+        ))
+    }
+}
+
+#[async_trait]
+impl Process for FakeProcess {
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+
+    async fn exited(&self) -> ExitStatus {
+        self.exit
+            .clone()
+            .wait_for(Option::is_some)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    fn kill(&self) {
+        self.fake.event("kill");
+        self.fake.exit.send_if_modified(|exit| {
+            exit.is_none()
+                && exit.insert(ExitStatus::Signaled {
+                    signal: 9,
+                    core_dumped: false,
+                }) == &ExitStatus::Signaled {
+                    signal: 9,
+                    core_dumped: false,
+                }
+        });
+    }
+
+    async fn connect(&self, _: &gk_wire::Handshake) -> Result<UnixStream, LaunchError> {
+        Ok(self.socket.lock().take().expect("connected to once"))
+    }
+}
+
+struct Host {
+    root: tempfile::TempDir,
+    launcher: InMemory,
+}
+
+impl Host {
+    fn new() -> Self {
+        Self {
+            root: tempfile::tempdir().unwrap(),
+            launcher: InMemory::default(),
+        }
+    }
+
+    /// Adds a plugin with these lines in its manifest's `resources`.
+    fn with(mut self, name: &str, resources: &str, fake: Fake) -> (Self, Arc<Fake>) {
+        let dir = self.path("plugins").join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(
+            dir.join("plugin.yaml"),
+            format!("name: {name}\nversion: 1.0.0\nruntime: grpc\nresources: {{{resources}}}\n"),
+        )
+        .unwrap();
+        {
+            let mut registration = fake.registration.lock();
+            registration.version = "1.0.0".into();
+            if registration.name.is_empty() {
+                registration.name = name.into();
+            }
+        }
+        let fake = Arc::new(fake);
+        self.launcher.fakes.insert(name.into(), Arc::clone(&fake));
+        (self, fake)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn start(self) -> Result<(Runtime, tempfile::TempDir), StartError> {
+        let mut config = RuntimeConfig::new(self.path("plugins"), self.path("data"), "2.0.0");
+        config.variables = vec![("GOATFLOW_PLUGIN_GOAT_COLOUR".into(), "brown".into())];
+        Ok((
+            Runtime::start_with(
+                config,
+                Arc::new(self.launcher),
+                Arc::new(BasicHostApi::new()),
+            )?,
+            self.root,
+        ))
+    }
+
+    async fn settled(self) -> (Runtime, tempfile::TempDir) {
+        let (runtime, root) = self.start().unwrap();
+        within(runtime.settled()).await;
+        (runtime, root)
+    }
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future)
+        .await
+        .expect("nothing may hang")
+}
+
+async fn call(runtime: &Runtime, function: &str, args: &str) -> Result<String, CallError> {
+    let result =
+        within(runtime.call("goat", function, args.to_owned().into(), CallContext::new())).await?;
+    Ok(String::from_utf8(result.to_vec()).unwrap())
+}
+
+fn failure(runtime: &Runtime, plugin: &str) -> String {
+    match &runtime.snapshot().get(plugin).unwrap().state {
+        PluginState::Failed { error } => error.clone(),
+        other => panic!("{plugin} is {other}"),
+    }
+}
+
+async fn until(runtime: &Runtime, mut holds: impl FnMut(&PluginState) -> bool) {
+    let mut changed = runtime.changed();
+    within(async {
+        while !holds(&runtime.snapshot().get("goat").unwrap().state) {
+            changed.changed().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plugin_comes_up_and_is_called() {
+    let (host, fake) = Host::new().with("goat", "call_timeout: 7s", Fake::default());
+    let (runtime, root) = host.settled().await;
+    let snapshot = runtime.snapshot();
+    let status = snapshot.get("goat").unwrap();
+    assert_eq!(status.state, PluginState::Running);
+    assert_eq!(status.timeouts.call, Duration::from_secs(7));
+    assert_eq!(status.registration.as_ref().unwrap().name, "goat");
+
+    let root = root.path().canonicalize().unwrap();
+    let config = fake.config.lock().clone();
+    let shown: Vec<(&str, &str)> = config
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    let (plugin_dir, work_dir) = (root.join("plugins/goat"), root.join("data/plugins/goat"));
+    assert_eq!(
+        shown,
+        [
+            ("colour", "brown"),
+            ("host_version", "2.0.0"),
+            ("plugin_dir", plugin_dir.to_str().unwrap()),
+            ("plugin_name", "goat"),
+            ("work_dir", work_dir.to_str().unwrap())
+        ]
+    );
+    assert!(work_dir.is_dir());
+
+    assert_eq!(
+        call(&runtime, "echo", r#"{"a":1}"#).await.unwrap(),
+        r#"{"a":1}"#
+    );
+    assert_eq!(call(&runtime, "echo", "").await.unwrap(), "");
+    let refused = call(&runtime, "fail", "").await.unwrap_err();
+    assert!(
+        matches!(&refused, CallError::Application { message, .. } if message == "no such goat"),
+        "{refused}"
+    );
+    within(runtime.ping("goat")).await.unwrap();
+    within(runtime.shutdown()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_run_concurrently_and_get_their_own_answers() {
+    let (host, fake) = Host::new().with("goat", "", Fake::default());
+    let (runtime, _root) = host.settled().await;
+    let waiting = tokio::spawn({
+        let runtime = runtime.clone();
+        async move { call(&runtime, "wait", "").await }
+    });
+    within(fake.entered.notified()).await;
+    let calls: Vec<_> = (0..200)
+        .map(|number| {
+            let runtime = runtime.clone();
+            tokio::spawn(async move {
+                assert_eq!(
+                    call(&runtime, "echo", &number.to_string()).await.unwrap(),
+                    number.to_string()
+                )
+            })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    fake.release.notify_one();
+    assert_eq!(waiting.await.unwrap().unwrap(), "late");
+}
+
+#[tokio::test]
+async fn a_timeout_is_enforced_and_the_late_reply_discarded() {
+    let (host, fake) = Host::new().with("goat", "call_timeout: 60ms", Fake::default());
+    let (runtime, _root) = host.settled().await;
+    let error = call(&runtime, "wait", "").await.unwrap_err();
+    assert_eq!(
+        error,
+        CallError::Timeout {
+            plugin: "goat".parse().unwrap(),
+            function: "wait".into(),
+            after: Duration::from_millis(60)
+        }
+    );
+    assert!(error.to_string().contains("call_timeout"), "{error}");
+    fake.release.notify_one();
+    within(fake.late.notified()).await;
+    for number in 0..20 {
+        assert_eq!(
+            call(&runtime, "echo", &number.to_string()).await.unwrap(),
+            number.to_string()
+        );
+    }
+    // A caller can only shorten it.
+    let long = CallContext::new().with_timeout(Duration::from_secs(3600));
+    assert!(
+        matches!(within(runtime.call("goat", "hang", Bytes::new(), long)).await, Err(CallError::Timeout { after, .. }) if after == Duration::from_millis(60))
+    );
+    let short = CallContext::new().with_timeout(Duration::from_millis(20));
+    assert!(
+        matches!(within(runtime.call("goat", "hang", Bytes::new(), short)).await, Err(CallError::Timeout { after, .. }) if after == Duration::from_millis(20))
+    );
+}
+
+#[tokio::test]
+async fn a_crash_fails_every_pending_call_with_the_story() {
+    let (host, fake) = Host::new().with("goat", "", Fake::default());
+    let (host, _other) = host.with("other", "", Fake::default());
+    let (runtime, _root) = host.settled().await;
+    let pending: Vec<_> = (0..3)
+        .map(|_| {
+            let runtime = runtime.clone();
+            tokio::spawn(async move { call(&runtime, "hang", "").await })
+        })
+        .collect();
+    for _ in 0..3 {
+        while fake
+            .events
+            .lock()
+            .iter()
+            .filter(|event| *event == "call hang")
+            .count()
+            < 3
+        {
+            within(fake.entered.notified()).await;
+        }
+    }
+    let own = call(&runtime, "crash", "").await.unwrap_err();
+    let mut errors = vec![own];
+    for call in pending {
+        errors.push(call.await.unwrap().unwrap_err());
+    }
+    for error in errors {
+        assert!(matches!(error, CallError::Crashed { .. }), "{error}");
+        let error = error.to_string();
+        assert!(
+            error.contains("\"goat\"")
+                && error.contains("exited with code 2")
+                && error.contains("panic: out of goats"),
+            "{error}"
+        );
+    }
+    until(&runtime, |state| {
+        matches!(state, PluginState::Failed { .. })
+    })
+    .await;
+    assert!(failure(&runtime, "goat").contains("exited with code 2"));
+    let later = call(&runtime, "echo", "").await.unwrap_err();
+    assert!(
+        matches!(&later, CallError::NotRunning { reason, .. } if reason.contains("crashed")),
+        "{later}"
+    );
+    // The other one does not care.
+    within(runtime.call("other", "echo", "1".into(), CallContext::new()))
+        .await
+        .unwrap();
+    let logs = runtime
+        .logs("goat", &LogQuery::all().min_level(LogLevel::Error))
+        .unwrap();
+    assert!(
+        logs.iter().any(
+            |entry| entry.source == LogSource::Stderr && entry.message == "panic: out of goats"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_broken_connection_counts_as_a_crash() {
+    let (host, fake) = Host::new().with("goat", "", Fake::default());
+    let (runtime, _root) = host.settled().await;
+    let error = call(&runtime, "disconnect", "").await.unwrap_err();
+    assert!(matches!(error, CallError::Crashed { .. }), "{error}");
+    until(&runtime, |state| {
+        matches!(state, PluginState::Failed { .. })
+    })
+    .await;
+    // It was still alive.
+    assert!(fake.events.lock().contains(&"kill".to_owned()));
+    assert!(
+        !failure(&runtime, "goat").contains("SIGKILL"),
+        "{}",
+        failure(&runtime, "goat")
+    );
+}
+
+#[tokio::test]
+async fn a_bad_start_is_one_clear_error_and_others_run() {
+    let registration = |change: fn(&mut Registration)| {
+        let mut registration = Registration::default();
+        change(&mut registration);
+        Mutex::new(registration)
+    };
+    let cases: Vec<(&str, Fake, &[&str])> = vec![
+        (
+            "mismatch",
+            Fake {
+                registration: registration(|r| r.name = "sheep".into()),
+                ..Fake::default()
+            },
+            &["registers as \"sheep\"", "make the two names equal"],
+        ),
+        (
+            "too-new",
+            Fake {
+                registration: registration(|r| r.min_host_version = "3.0.0".into()),
+                ..Fake::default()
+            },
+            &["3.0.0", "2.0.0", "update the host"],
+        ),
+        (
+            "reg-fails",
+            Fake {
+                register: Does::Fails("no licence"),
+                ..Fake::default()
+            },
+            &["GKRegister failed", "no licence"],
+        ),
+        (
+            "reg-hangs",
+            Fake {
+                register: Does::Hangs,
+                ..Fake::default()
+            },
+            &["GKRegister took longer than 80ms"],
+        ),
+        (
+            "reg-crashes",
+            Fake {
+                register: Does::Crashes,
+                ..Fake::default()
+            },
+            &[
+                "crashed during GKRegister",
+                "exited with code 2",
+                "out of goats",
+            ],
+        ),
+        (
+            "init-fails",
+            Fake {
+                init: Does::Fails("no pasture"),
+                ..Fake::default()
+            },
+            &["Init failed", "no pasture"],
+        ),
+        (
+            "init-hangs",
+            Fake {
+                init: Does::Hangs,
+                ..Fake::default()
+            },
+            &["Init took longer than 80ms", "init_timeout"],
+        ),
+        (
+            "init-crashes",
+            Fake {
+                init: Does::Crashes,
+                ..Fake::default()
+            },
+            &["crashed during Init", "exited with code 2", "out of goats"],
+        ),
+        (
+            "bad-routes",
+            Fake {
+                registration: registration(|r| r.routes.push(gk_manifest::RouteSpec::default())),
+                ..Fake::default()
+            },
+            &["registration is not valid", "routes[0]"],
+        ),
+    ];
+    let (mut host, _good) = Host::new().with("goat", "", Fake::default());
+    let mut expected = Vec::new();
+    for (name, fake, texts) in cases {
+        let (next, fake) = host.with(name, "init_timeout: 80ms", fake);
+        host = next;
+        expected.push((name, fake, texts));
+    }
+    let (runtime, _root) = host.settled().await;
+    for (name, fake, texts) in expected {
+        let error = failure(&runtime, name);
+        assert!(
+            error.starts_with(&format!("plugin \"{name}\": ")),
+            "{error}"
+        );
+        for text in texts {
+            assert!(error.contains(text), "{name}: {text:?} is not in: {error}");
+        }
+        assert!(
+            fake.events.lock().contains(&"kill".to_owned()),
+            "{name} was not killed"
+        );
+    }
+    assert_eq!(call(&runtime, "echo", "1").await.unwrap(), "1");
+    within(runtime.shutdown()).await;
+}
+
+#[tokio::test]
+async fn stopping_finishes_running_calls_and_then_goes_in_order() {
+    let (host, fake) = Host::new().with("goat", "", Fake::default());
+    let (runtime, _root) = host.settled().await;
+    let running = tokio::spawn({
+        let runtime = runtime.clone();
+        async move { call(&runtime, "wait", "").await }
+    });
+    within(fake.entered.notified()).await;
+    let stopping = tokio::spawn({
+        let runtime = runtime.clone();
+        async move { runtime.shutdown().await }
+    });
+    until(&runtime, |state| *state == PluginState::Stopping).await;
+    let refused = call(&runtime, "echo", "").await.unwrap_err();
+    assert!(matches!(refused, CallError::NotRunning { .. }), "{refused}");
+    assert!(!fake.events.lock().contains(&"shutdown".to_owned()));
+    fake.release.notify_one();
+    assert_eq!(running.await.unwrap().unwrap(), "late");
+    within(stopping).await.unwrap();
+    assert_eq!(
+        *fake.events.lock(),
+        ["call wait", "answered", "shutdown", "kill"]
+    );
+    assert_eq!(
+        runtime.snapshot().get("goat").unwrap().state,
+        PluginState::Stopped
+    );
+}
+
+#[tokio::test]
+async fn a_shutdown_that_hangs_is_cut_short() {
+    let (host, fake) = Host::new().with(
+        "goat",
+        "shutdown_timeout: 50ms",
+        Fake {
+            shutdown: Does::Hangs,
+            ..Fake::default()
+        },
+    );
+    let (runtime, _root) = host.settled().await;
+    within(runtime.shutdown()).await;
+    assert!(
+        fake.events
+            .lock()
+            .ends_with(&["shutdown".to_owned(), "kill".to_owned()])
+    );
+    let logs = runtime
+        .logs("goat", &LogQuery::all().min_level(LogLevel::Warn))
+        .unwrap();
+    assert!(
+        logs.iter()
+            .any(|entry| entry.message.contains("Shutdown took longer than 50ms")),
+        "{logs:?}"
+    );
+}
+
+#[tokio::test]
+async fn limits_of_a_call() {
+    let (host, _fake) = Host::new().with("goat", "", Fake::default());
+    let (runtime, _root) = host.settled().await;
+    let args = vec![0; gk_runtime::limits::ARGS_BYTES_MAX + 1];
+    let error = within(runtime.call("goat", "echo", args.into(), CallContext::new()))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CallError::ArgsTooLarge { .. }), "{error}");
+    for name in ["", &"f".repeat(257)] {
+        assert!(matches!(
+            call(&runtime, name, "").await,
+            Err(CallError::FunctionName { .. })
+        ));
+    }
+    let error = call(&runtime, "big", "").await.unwrap_err();
+    assert!(matches!(error, CallError::ResultTooLarge { .. }), "{error}");
+    assert_eq!(
+        call(&runtime, "echo", "still there").await.unwrap(),
+        "still there"
+    );
+}
+
+#[tokio::test]
+async fn host_calls_belong_to_the_call_they_name() {
+    let (host, fake) = Host::new().with("goat", "", Fake::default());
+    let (runtime, _root) = host.settled().await;
+    let logged = call(
+        &runtime,
+        "host",
+        r#"{"method":"log","args":{"level":"info","message":"bleat","fields":{"n":1}}}"#,
+    )
+    .await
+    .unwrap();
+    assert_eq!(logged, r#"{"ok":true}"#);
+    let logs = runtime.logs("goat", &LogQuery::all()).unwrap();
+    assert!(
+        logs.iter()
+            .any(|entry| entry.source == LogSource::HostApi && entry.message == "bleat"),
+        "{logs:?}"
+    );
+    assert!(
+        call(&runtime, "host", r#"{"method":"time_now","args":{}}"#)
+            .await
+            .unwrap()
+            .starts_with(r#"{"now":""#)
+    );
+
+    let finished = call(&runtime, "token", "").await.unwrap();
+    assert_eq!(finished.len(), 32);
+    let stale = call(
+        &runtime,
+        "host",
+        &format!(r#"{{"method":"time_now","args":{{}},"token":"{finished}"}}"#),
+    )
+    .await
+    .unwrap_err();
+    assert!(
+        stale
+            .to_string()
+            .contains("unknown or finished call context"),
+        "{stale}"
+    );
+    // Outside of any call it is allowed too.
+    let api = fake.host.lock().clone().unwrap();
+    assert!(within(api.call("time_now", "{}".into(), "")).await.is_ok());
+}
+
+#[tokio::test]
+async fn all_four_outputs_reach_the_log() {
+    let (host, fake) = Host::new().with("goat", "", Fake::default());
+    let (runtime, _root) = host.settled().await;
+    let mut connection = fake.connection.lock().take().unwrap();
+    let (mut stdout, mut stderr) = within(connection.take_stdio()).await.unwrap();
+    stdout.write_all(b"through stream 2\n").await.unwrap();
+    stderr
+        .write_all(b"[WARN] through stream 3\n")
+        .await
+        .unwrap();
+    let mut pipe = fake.stderr.lock().take().unwrap();
+    pipe.write_all(b"{\"@level\":\"info\",\"@message\":\"hclog\",\"k\":true}\n")
+        .await
+        .unwrap();
+    let expected = [
+        (LogSource::Stdout, LogLevel::Info, "after the handshake"),
+        (LogSource::Stdout, LogLevel::Info, "through stream 2"),
+        (LogSource::Stderr, LogLevel::Warn, "through stream 3"),
+        (LogSource::Stderr, LogLevel::Info, "hclog"),
+    ];
+    let seen = |runtime: &Runtime| {
+        let logs = runtime.logs("goat", &LogQuery::all()).unwrap();
+        expected.iter().all(|(source, level, message)| {
+            logs.iter().any(|entry| {
+                entry.source == *source && entry.level == *level && entry.message == *message
+            })
+        })
+    };
+    within(async {
+        while !seen(&runtime) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,281 @@
+//! A started process: waiting for its end, killing its group, reaping it.
+//!
+//! A process id belongs to a process only until it is reaped. So everything that names the
+//! process by its id ([`Child::kill_group`]) is possible only before [`Child::reap`], which the
+//! borrow rules and a remembered status enforce; everything else goes through the pidfd.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::process::{Pid, Signal, WaitIdOptions};
+
+use crate::sys;
+
+/// A running (or ended, but not yet reaped) process.
+///
+/// Dropping a child that was not reaped kills its group and reaps it.
+#[derive(Debug)]
+pub struct Child {
+    /// The read end of the process's stdout.
+    pub stdout: OwnedFd,
+    /// The read end of the process's stderr.
+    pub stderr: OwnedFd,
+    process: Process,
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: Pid,
+    pidfd: OwnedFd,
+    reaped: Option<ExitStatus>,
+}
+
+impl Child {
+    pub(crate) fn new(started: sys::Started) -> Self {
+        let sys::Started {
+            pid,
+            pidfd,
+            stdout,
+            stderr,
+        } = started;
+        Self {
+            stdout,
+            stderr,
+            process: Process {
+                pid,
+                pidfd,
+                reaped: None,
+            },
+        }
+    }
+
+    /// The process's id, which is also its process group's. Meaningful until [`Child::reap`].
+    pub fn pid(&self) -> u32 {
+        self.process.pid.as_raw_pid().unsigned_abs()
+    }
+
+    /// A descriptor that becomes readable when the process has ended. On Linux it is a pidfd;
+    /// elsewhere a pipe that plays its part.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd.as_fd()
+    }
+
+    /// How the process ended, or `None` while it runs. The process stays reapable, so its id
+    /// stays its own.
+    ///
+    /// # Errors
+    /// When the kernel refuses the question, which would be a bug.
+    pub fn status(&self) -> io::Result<Option<ExitStatus>> {
+        self.process
+            .wait(WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
+    }
+
+    /// Waits until the process has ended, without reaping it. Blocks.
+    ///
+    /// # Errors
+    /// As [`Child::status`].
+    pub fn wait(&self) -> io::Result<ExitStatus> {
+        self.process.wait_to_end(WaitIdOptions::NOWAIT)
+    }
+
+    /// Sends SIGKILL to the process and to every process of its group: its children, unless they
+    /// left the group. Does nothing after [`Child::reap`], when the id may be another's.
+    ///
+    /// # Errors
+    /// When the kernel refuses; that a group is already gone is no error.
+    pub fn kill_group(&self) -> io::Result<()> {
+        self.process.kill_group()
+    }
+
+    /// Waits until the process has ended and reaps it. Blocks; idempotent.
+    ///
+    /// # Errors
+    /// As [`Child::status`].
+    pub fn reap(&mut self) -> io::Result<ExitStatus> {
+        self.process.reap()
+    }
+
+    /// Splits off the pipes, so that they can be drained elsewhere while the process is waited
+    /// for here.
+    ///
+    /// # Errors
+    /// When the descriptors cannot be duplicated (the host's descriptor limit).
+    pub fn clone_pipes(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        Ok((self.stdout.try_clone()?, self.stderr.try_clone()?))
+    }
+}
+
+impl Process {
+    fn wait(&self, options: WaitIdOptions) -> io::Result<Option<ExitStatus>> {
+        if let Some(status) = self.reaped {
+            return Ok(Some(status));
+        }
+        let status = rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(
+                sys::wait_id(self.pid, &self.pidfd),
+                options | WaitIdOptions::EXITED,
+            )
+        })?;
+        Ok(status.map(|status| {
+            if let Some(code) = status.exit_status() {
+                ExitStatus::Exited { code }
+            } else {
+                ExitStatus::Signaled {
+                    signal: status.terminating_signal().unwrap_or_default(),
+                    core_dumped: status.dumped(),
+                }
+            }
+        }))
+    }
+
+    fn wait_to_end(&self, options: WaitIdOptions) -> io::Result<ExitStatus> {
+        self.wait(options)?
+            .ok_or_else(|| io::Error::other("waitid returned without a status"))
+    }
+
+    fn kill_group(&self) -> io::Result<()> {
+        if self.reaped.is_some() {
+            return Ok(());
+        }
+        match rustix::process::kill_process_group(self.pid, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let status = self.wait_to_end(WaitIdOptions::empty())?;
+        self.reaped = Some(status);
+        Ok(status)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.reaped.is_some() {
+            return;
+        }
+        let _ = self.kill_group();
+        if let Ok(Some(_)) = self.wait(WaitIdOptions::NOHANG) {
+            return;
+        }
+        // SIGKILL takes effect soon, but not at once, and never on a process stuck in the kernel:
+        // wait for it where nobody else has to.
+        let Ok(pidfd) = self.pidfd.try_clone() else {
+            return;
+        };
+        let pid = self.pid;
+        let _ = std::thread::Builder::new()
+            .name("gk-reaper".into())
+            .stack_size(64 * 1024)
+            .spawn(move || {
+                let _ = rustix::io::retry_on_intr(|| {
+                    rustix::process::waitid(sys::wait_id(pid, &pidfd), WaitIdOptions::EXITED)
+                });
+            });
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExitStatus {
+    /// It exited by itself.
+    Exited {
+        /// Its exit code, 0 to 255.
+        code: i32,
+    },
+    /// A signal ended it.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+        /// Whether a core dump was written.
+        core_dumped: bool,
+    },
+}
+
+impl ExitStatus {
+    /// Whether the process exited with code 0.
+    pub fn success(self) -> bool {
+        self == ExitStatus::Exited { code: 0 }
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ExitStatus::Exited { code } => write!(f, "exited with code {code}"),
+            ExitStatus::Signaled {
+                signal,
+                core_dumped,
+            } => {
+                match signal_name(signal) {
+                    Some(name) => write!(f, "ended by signal {signal} ({name})")?,
+                    None => write!(f, "ended by signal {signal}")?,
+                }
+                if core_dumped {
+                    f.write_str(", core dumped")
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    const NAMES: &[(i32, &str)] = &[
+        (libc::SIGHUP, "SIGHUP"),
+        (libc::SIGINT, "SIGINT"),
+        (libc::SIGQUIT, "SIGQUIT"),
+        (libc::SIGILL, "SIGILL"),
+        (libc::SIGTRAP, "SIGTRAP"),
+        (libc::SIGABRT, "SIGABRT"),
+        (libc::SIGBUS, "SIGBUS"),
+        (libc::SIGFPE, "SIGFPE"),
+        (libc::SIGKILL, "SIGKILL"),
+        (libc::SIGUSR1, "SIGUSR1"),
+        (libc::SIGSEGV, "SIGSEGV"),
+        (libc::SIGUSR2, "SIGUSR2"),
+        (libc::SIGPIPE, "SIGPIPE"),
+        (libc::SIGALRM, "SIGALRM"),
+        (libc::SIGTERM, "SIGTERM"),
+        (libc::SIGXCPU, "SIGXCPU"),
+        (libc::SIGXFSZ, "SIGXFSZ"),
+        (libc::SIGSYS, "SIGSYS"),
+    ];
+    NAMES
+        .iter()
+        .find(|(number, _)| *number == signal)
+        .map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ExitStatus;
+
+    #[test]
+    fn statuses_read_well() {
+        assert_eq!(
+            ExitStatus::Exited { code: 3 }.to_string(),
+            "exited with code 3"
+        );
+        assert_eq!(
+            ExitStatus::Signaled {
+                signal: 9,
+                core_dumped: false
+            }
+            .to_string(),
+            "ended by signal 9 (SIGKILL)"
+        );
+        assert_eq!(
+            ExitStatus::Signaled {
+                signal: 60,
+                core_dumped: true
+            }
+            .to_string(),
+            "ended by signal 60, core dumped"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! Why a process could not be started, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A process could not be started. Nothing is left behind: no process, no descriptor.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// A string for the new process holds a NUL byte, which no system call can pass on.
+    #[error("{what} contains a NUL byte; remove it")]
+    NulByte {
+        /// Which string: the program, an argument, an environment variable, the directory.
+        what: &'static str,
+    },
+    /// An environment variable's name is empty or contains `=`.
+    #[error(
+        "{name:?} is not usable as the name of an environment variable; it must be non-empty and without '='"
+    )]
+    EnvName {
+        /// The name as given.
+        name: std::ffi::OsString,
+    },
+    /// There is no file at the program's path.
+    #[error("the binary {path} does not exist; build it, or correct `binary` in plugin.yaml", path = .path.display())]
+    Missing {
+        /// The program.
+        path: PathBuf,
+    },
+    /// The program is a directory, a socket or another thing that is no file.
+    #[error("{path} is not a regular file; point `binary` at the executable itself", path = .path.display())]
+    NotAFile {
+        /// The program.
+        path: PathBuf,
+    },
+    /// The program has no execute permission for this user.
+    #[error("the binary {path} is not executable; run: chmod +x {path}", path = .path.display())]
+    NotExecutable {
+        /// The program.
+        path: PathBuf,
+    },
+    /// The program may be executed but the system refused to (mount option `noexec`, a security
+    /// module, a directory without search permission).
+    #[error("the system refused to execute {path}; look for a noexec mount, a directory that may not be entered, or a security module", path = .path.display())]
+    Denied {
+        /// The program.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The interpreter named in the first line of a script, or the loader of a dynamic binary,
+    /// does not exist.
+    #[error("{path} needs {interpreter} to run, which does not exist on this machine; install it, or build the plugin as a static binary", path = .path.display())]
+    BadInterpreter {
+        /// The program.
+        path: PathBuf,
+        /// What it asks for, as far as it could be read.
+        interpreter: String,
+    },
+    /// The program is neither a binary for this machine nor a script with a `#!` line.
+    #[error("{path} is not an executable for this machine ({arch}); rebuild it for this platform, or add a #! line if it is a script", path = .path.display(), arch = std::env::consts::ARCH)]
+    ExecFormat {
+        /// The program.
+        path: PathBuf,
+    },
+    /// Somebody still has the program open for writing.
+    #[error("{path} is still being written; install binaries by writing a new file and renaming it over the old one", path = .path.display())]
+    TextBusy {
+        /// The program.
+        path: PathBuf,
+    },
+    /// The directory to start in cannot be entered.
+    #[error("the working directory {path} cannot be entered; create it or correct its permissions", path = .path.display())]
+    WorkingDir {
+        /// The directory.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Another step failed.
+    #[error("could not {step} for {path}", path = .path.display())]
+    Step {
+        /// What was being done, as a verb phrase.
+        step: &'static str,
+        /// The program.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The spawner's thread has ended.
+    #[error("the spawner has stopped; restart the host")]
+    SpawnerGone,
+}

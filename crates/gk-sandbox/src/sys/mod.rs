@@ -1,0 +1,15 @@
+//! The system calls behind a start: one file per system, one face to the rest of the crate.
+
+mod prepared;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{enter_spawner_thread, start, wait_id};
+
+#[cfg(not(target_os = "linux"))]
+mod fallback;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use fallback::{enter_spawner_thread, start, wait_id};
+
+pub(crate) use prepared::{Failure, Prepared, Started, Step};

@@ -1,0 +1,198 @@
+//! A start in the form the system calls want it, prepared before any process exists, and the
+//! outcome's two forms. Nothing here is unsafe.
+
+use std::ffi::{CString, OsStr};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Pid;
+
+use crate::{SandboxSpec, SpawnError};
+
+/// The strings of a start.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(super) program: CString,
+    /// The program as argv[0], then the arguments.
+    pub(super) argv: Vec<CString>,
+    /// `NAME=value` each.
+    pub(super) envp: Vec<CString>,
+    pub(super) working_dir: CString,
+}
+
+impl Prepared {
+    pub(crate) fn new(spec: &SandboxSpec) -> Result<Self, SpawnError> {
+        let path = std::path::absolute(&spec.program).map_err(|source| SpawnError::Step {
+            step: "make the binary's path absolute",
+            path: spec.program.clone(),
+            source,
+        })?;
+        check_program(&path)?;
+        let program = c_string(path.as_os_str(), "the binary's path")?;
+        let mut argv = vec![program.clone()];
+        for arg in &spec.args {
+            argv.push(c_string(arg, "an argument")?);
+        }
+        let mut envp = Vec::with_capacity(spec.env.len());
+        for (name, value) in &spec.env {
+            if name.is_empty() || name.as_bytes().contains(&b'=') {
+                return Err(SpawnError::EnvName { name: name.clone() });
+            }
+            let mut entry = name.clone();
+            entry.push("=");
+            entry.push(value);
+            envp.push(c_string(&entry, "an environment variable")?);
+        }
+        let working_dir = c_string(spec.working_dir.as_os_str(), "the working directory")?;
+        Ok(Self {
+            program,
+            argv,
+            envp,
+            working_dir,
+        })
+    }
+}
+
+fn c_string(string: &OsStr, what: &'static str) -> Result<CString, SpawnError> {
+    CString::new(string.as_bytes()).map_err(|_| SpawnError::NulByte { what })
+}
+
+/// Finds the common mistakes before a process exists. The kernel decides again at the exec; this
+/// is for the message.
+fn check_program(path: &Path) -> Result<(), SpawnError> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Err(SpawnError::Missing { path: path.into() });
+        }
+        Err(source) => {
+            return Err(SpawnError::Denied {
+                path: path.into(),
+                source,
+            });
+        }
+    };
+    if !metadata.is_file() {
+        return Err(SpawnError::NotAFile { path: path.into() });
+    }
+    Ok(())
+}
+
+/// A process that executes its program.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// The step at which a start failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "the fall-back takes fewer steps")
+)]
+pub(crate) enum Step {
+    Pipes,
+    Clone,
+    Session,
+    ParentDeathSignal,
+    ParentGone,
+    Descriptors,
+    Signals,
+    WorkingDir,
+    Exec,
+}
+
+impl Step {
+    fn verb(self) -> &'static str {
+        match self {
+            Step::Pipes => "open the pipes",
+            Step::Clone => "create a process",
+            Step::Session => "start a session",
+            Step::ParentDeathSignal => "set the parent-death signal",
+            Step::ParentGone => "find the host alive",
+            Step::Descriptors => "arrange the descriptors",
+            Step::Signals => "reset the signals",
+            Step::WorkingDir => "enter the working directory",
+            Step::Exec => "execute the binary",
+        }
+    }
+}
+
+/// A step and the system's answer.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(super) step: Step,
+    pub(super) source: io::Error,
+}
+
+impl Failure {
+    pub(super) fn new(step: Step, source: impl Into<io::Error>) -> Self {
+        Self {
+            step,
+            source: source.into(),
+        }
+    }
+
+    pub(crate) fn is_text_busy(&self) -> bool {
+        self.step == Step::Exec && self.source.raw_os_error() == Some(libc::ETXTBSY)
+    }
+
+    /// The error a person can act on.
+    pub(crate) fn explain(self, spec: &SandboxSpec) -> SpawnError {
+        let Failure { step, source } = self;
+        let path = std::path::absolute(&spec.program).unwrap_or_else(|_| spec.program.clone());
+        match (step, source.raw_os_error()) {
+            (Step::WorkingDir, _) => SpawnError::WorkingDir {
+                path: spec.working_dir.clone(),
+                source,
+            },
+            (Step::Exec, Some(libc::ENOENT)) if path.exists() => SpawnError::BadInterpreter {
+                interpreter: interpreter(&path),
+                path,
+            },
+            (Step::Exec, Some(libc::ENOENT)) => SpawnError::Missing { path },
+            (Step::Exec, Some(libc::EACCES)) => {
+                match rustix::fs::access(&path, rustix::fs::Access::EXEC_OK) {
+                    Err(rustix::io::Errno::ACCESS) => SpawnError::NotExecutable { path },
+                    _ => SpawnError::Denied { path, source },
+                }
+            }
+            (Step::Exec, Some(libc::EPERM)) => SpawnError::Denied { path, source },
+            (Step::Exec, Some(libc::ENOEXEC)) => SpawnError::ExecFormat { path },
+            (Step::Exec, Some(libc::ETXTBSY)) => SpawnError::TextBusy { path },
+            _ => SpawnError::Step {
+                step: step.verb(),
+                path,
+                source,
+            },
+        }
+    }
+}
+
+/// What the program names as its interpreter: the `#!` line's, or "its dynamic loader".
+fn interpreter(path: &PathBuf) -> String {
+    const LONGEST_LINE: u64 = 256;
+    let mut start = Vec::new();
+    let read =
+        std::fs::File::open(path).and_then(|file| file.take(LONGEST_LINE).read_to_end(&mut start));
+    match (read, start.strip_prefix(b"#!")) {
+        (Ok(_), Some(line)) => {
+            let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
+            String::from_utf8_lossy(line)
+                .trim()
+                .escape_default()
+                .to_string()
+        }
+        _ => "its dynamic loader".to_owned(),
+    }
+}
