@@ -19,29 +19,33 @@ enum May {
     ImportAll,
 }
 
-/// The floors. A crate that is not listed is an error: a new room needs a floor.
-const FLOORS: &[(&str, May)] = &[
-    ("gk-manifest", May::Import(&[])),
-    ("gk-wire", May::Import(&[])),
-    ("gk-sandbox", May::Import(&[])),
-    ("gk-sign", May::Import(&[])),
-    ("gk-protocol", May::Import(&["gk-manifest", "gk-wire"])),
-    ("gk-hostapi", May::Import(&["gk-manifest"])),
+/// The floors: number, crate, what it imports. A crate that is not listed is an error: a new room needs a floor.
+///
+/// Tests (dev-dependencies) may import every lower floor: a plugin's test plays the host, and the other way round.
+const FLOORS: &[(u8, &str, May)] = &[
+    (0, "gk-manifest", May::Import(&[])),
+    (0, "gk-wire", May::Import(&[])),
+    (0, "gk-sandbox", May::Import(&[])),
+    (0, "gk-sign", May::Import(&[])),
+    (1, "gk-protocol", May::Import(&["gk-manifest", "gk-wire"])),
+    (2, "gk-hostapi", May::Import(&["gk-manifest"])),
     (
+        2,
         "gk-plugin",
         May::Import(&["gk-protocol", "gk-manifest", "gk-wire"]),
     ),
-    ("gk-runtime", May::ImportBelowRuntime),
+    (3, "gk-runtime", May::ImportBelowRuntime),
     (
+        4,
         "gk-gateway",
         May::Import(&["gk-runtime", "gk-hostapi", "gk-manifest"]),
     ),
-    ("gk-cli", May::Import(&["gk-manifest", "gk-sign"])),
-    ("gk-host", May::ImportAll),
-    ("gk-e2e", May::ImportAll),
-    ("xtask", May::ImportAll),
+    (4, "gk-cli", May::Import(&["gk-manifest", "gk-sign"])),
+    (5, "gk-host", May::ImportAll),
+    (6, "gk-e2e", May::ImportAll),
+    (6, "xtask", May::ImportAll),
     // A plugin sees the SDK and nothing else.
-    ("hello-rust", May::Import(&["gk-plugin"])),
+    (3, "hello-rust", May::Import(&["gk-plugin"])),
 ];
 
 /// Floors 0 to 2 without the SDK: what the runtime may import.
@@ -84,8 +88,10 @@ const IMPURE: &[&str] = &[
 /// The imports of the workspace.
 #[derive(Default)]
 struct Graph {
-    /// Crate of the workspace → what it imports directly, in whatever role (normal, build, test).
+    /// Crate of the workspace → what it imports directly, for itself or its build script.
     direct: BTreeMap<String, BTreeSet<String>>,
+    /// Crate of the workspace → what its tests import besides.
+    tests: BTreeMap<String, BTreeSet<String>>,
     /// Crate of the workspace → everything in its normal build, however indirect.
     reachable: BTreeMap<String, BTreeSet<String>>,
     /// Crates of the workspace whose build script starts a program.
@@ -126,12 +132,13 @@ fn read(metadata: &Metadata) -> Result<Graph> {
     let mut graph = Graph::default();
     for package in metadata.workspace_packages() {
         let name = package.name.to_string();
-        let direct = package
-            .dependencies
-            .iter()
-            .map(|dependency| dependency.name.clone())
-            .collect();
-        graph.direct.insert(name.clone(), direct);
+        let imports = |tests: bool| {
+            let imports = package.dependencies.iter();
+            let imports = imports.filter(|d| (d.kind == DependencyKind::Development) == tests);
+            imports.map(|dependency| dependency.name.clone()).collect()
+        };
+        graph.tests.insert(name.clone(), imports(true));
+        graph.direct.insert(name.clone(), imports(false));
         let mut seen = BTreeSet::new();
         let mut queue = vec![&package.id];
         while let Some(id) = queue.pop() {
@@ -172,7 +179,7 @@ fn read(metadata: &Metadata) -> Result<Graph> {
 fn check(graph: &Graph) -> Vec<String> {
     let mut violations = Vec::new();
     for (name, imports) in &graph.direct {
-        let Some((_, may)) = FLOORS.iter().find(|(known, _)| known == name) else {
+        let Some((floor, _, may)) = FLOORS.iter().find(|(_, known, _)| known == name) else {
             violations.push(format!(
                 "{name} has no floor: give it one in xtask/src/layers.rs and docs/architecture.md"
             ));
@@ -195,6 +202,17 @@ fn check(graph: &Graph) -> Vec<String> {
             if HTTP.contains(&import.as_str()) && !HTTP_ALLOWED.contains(&name.as_str()) {
                 violations.push(format!(
                     "{name} imports {import}: HTTP types stay at the gateway and above"
+                ));
+            }
+        }
+        for import in graph.tests.get(name).into_iter().flatten() {
+            let inside = graph.direct.contains_key(import);
+            let lower = FLOORS
+                .iter()
+                .any(|(below, known, _)| known == import && below < floor);
+            if inside && (!lower || ROOFS.contains(&import.as_str())) {
+                violations.push(format!(
+                    "{name}'s tests import {import}, which is not on a lower floor"
                 ));
             }
         }
@@ -360,6 +378,23 @@ mod tests {
                 "{expected}: {found:?}"
             );
         }
+        let mut upward = graph(&[
+            ("gk-wire", &[]),
+            ("gk-runtime", &[]),
+            ("hello-rust", &["gk-plugin"]),
+            ("gk-plugin", &[]),
+        ]);
+        let tests = |of: &str, import: &str| (of.to_owned(), BTreeSet::from([import.to_owned()]));
+        upward.tests = BTreeMap::from([
+            tests("gk-runtime", "gk-plugin"),
+            tests("hello-rust", "gk-wire"),
+        ]);
+        assert_eq!(check(&upward), Vec::<String>::new());
+        upward.tests = BTreeMap::from([tests("gk-wire", "gk-runtime")]);
+        assert_eq!(
+            check(&upward),
+            ["gk-wire's tests import gk-runtime, which is not on a lower floor"]
+        );
         let mut graph = graph(&[("gk-host", &[])]);
         graph.commanding_build_scripts.insert("gk-host".to_owned());
         assert_eq!(check(&graph).len(), 1);
