@@ -27,6 +27,8 @@ mod metrics;
 mod runtime;
 mod snapshot;
 mod supervisor;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod timeouts;
 mod version;
 

@@ -8,6 +8,7 @@ mod tokens;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -77,6 +78,8 @@ pub(crate) struct Instance {
     pub(crate) connection: PluginConnection,
     pub(crate) calls: Arc<Calls>,
     pub(crate) gate: Gate,
+    /// Whether the gate was closed because of a failure.
+    pub(crate) failing: AtomicBool,
     pub(crate) timeouts: Timeouts,
     pub(crate) metrics: CallMetrics,
     /// The report on its end, once there is one.
@@ -120,9 +123,11 @@ impl Instance {
                 });
             }
             Err(Refusal::Closed) => {
-                let reason = self
-                    .ended
-                    .borrow()
+                let reason = match self.failing.load(Ordering::Acquire) {
+                    true => self.report().await,
+                    false => None,
+                };
+                let reason = reason
                     .as_deref()
                     .unwrap_or("it is being stopped")
                     .to_owned();
@@ -190,16 +195,27 @@ impl Instance {
         if !is_disconnect(&error) {
             return CallError::Protocol { plugin, reason };
         }
-        let mut ended = self.ended.clone();
-        let report = tokio::time::timeout(CRASH_REPORT_WAIT, ended.wait_for(Option::is_some)).await;
-        let report = report
-            .ok()
-            .and_then(Result::ok)
-            .and_then(|report| report.clone());
+        let report = self.report().await;
         CallError::Crashed {
             plugin,
             reason: report.map_or(reason, |report| report.to_string()),
         }
+    }
+
+    /// The report on a failure that is being found out about, which takes a moment.
+    async fn report(&self) -> Option<Arc<str>> {
+        let mut ended = self.ended.clone();
+        let report = tokio::time::timeout(CRASH_REPORT_WAIT, ended.wait_for(Option::is_some)).await;
+        report
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|report| report.clone())
+    }
+
+    /// Lets no more calls in, because it stops or because it has failed.
+    pub(crate) fn close(&self, failed: bool) {
+        self.failing.fetch_or(failed, Ordering::AcqRel);
+        self.gate.close();
     }
 }
 

@@ -6,6 +6,7 @@
 mod operations;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use gk_manifest::{Diagnostic, Registration};
@@ -300,6 +301,7 @@ impl Life {
             connection,
             calls: Arc::clone(&self.calls),
             gate: Gate::new(),
+            failing: AtomicBool::new(false),
             timeouts: self.status.timeouts,
             metrics: CallMetrics::new(plugin.as_str()),
             ended: self.ended.subscribe(),
@@ -324,7 +326,7 @@ impl Life {
 
     fn close_gate(&mut self, failed: bool) {
         if let Some(instance) = &self.status.instance {
-            instance.gate.close();
+            instance.close(failed);
         }
         // Where it failed, the report follows within a moment; one change of the routes is enough.
         if !failed && self.status.state == PluginState::Running {
