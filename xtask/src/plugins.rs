@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::command::{command, root, run, say};
+use crate::command::{cargo, root, run, say};
 use crate::go::Go;
 
 /// Builds every sample into `<out>/<name>/{plugin.yaml,<name>}`.
@@ -40,18 +40,17 @@ pub(crate) fn test_go() -> Result<()> {
 }
 
 fn build_rust(package: &str, binary: &Path) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = root().join("target");
-    let mut build = command(cargo);
-    build.current_dir(root()).args([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        package,
-        "--target-dir",
-    ]);
-    run(build.arg(&target))?;
+    run(cargo()
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            package,
+            "--target-dir",
+        ])
+        .arg(&target))?;
     let built = target.join("release").join(package);
     fs::copy(&built, binary).with_context(|| format!("cannot copy {}", built.display()))?;
     Ok(())
