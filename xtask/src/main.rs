@@ -1,2 +1,87 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask <command>`. One module per command.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod chart;
+mod command;
+mod go;
+mod golden;
+mod layers;
+mod plugins;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "xtask",
+    about = "The project's own commands",
+    disable_version_flag = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the sample plugins and the host, start it with them, and print a line to try.
+    Run {
+        /// Address to listen on.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: std::net::SocketAddr,
+        /// Where the host keeps its data, from the repository's root.
+        #[arg(long, default_value = "target/data")]
+        data_dir: PathBuf,
+    },
+    /// Measure calls side by side: a Go host, our host, the crate goplugin, a bare socket.
+    Bench {
+        /// Shorter and fewer rounds; done within two minutes after the builds.
+        #[arg(long)]
+        quick: bool,
+        /// Fail if a ratio that the project promises is not met.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check who may import whom: the floors and nevers of docs/architecture.md.
+    Layers,
+    /// Build the sample plugins, each into a directory of its own with its plugin.yaml.
+    BuildPlugins {
+        /// Where the plugin directories go.
+        #[arg(long, default_value = "target/plugins")]
+        out: PathBuf,
+    },
+    /// Vet and test the Go modules: the SDK, its sample and the reference programs.
+    TestGo,
+    /// Compare the golden gob vectors with what the Go at hand encodes.
+    Golden {
+        /// Compare only; vectors are never rewritten by this command.
+        #[arg(long, required = true)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match dispatch(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            command::say(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Run { listen, data_dir } => run::run(listen, &data_dir),
+        Command::Bench { quick, check } => bench::run(quick, check),
+        Command::Layers => layers::run(),
+        Command::BuildPlugins { out } => plugins::build(&command::root().join(out)),
+        Command::TestGo => plugins::test_go(),
+        Command::Golden { check: _ } => golden::check(),
+    }
+}

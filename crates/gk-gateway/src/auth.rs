@@ -1,0 +1,90 @@
+//! Who asks, and whether they may.
+
+use axum::http::{HeaderMap, header};
+
+use crate::problem::Problem;
+use crate::tokens::{Identity, Role, Tokens};
+
+/// A middleware of a plugin route, by the contract's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Middleware {
+    /// Anybody with a valid token.
+    Auth,
+    /// Administrators.
+    Admin,
+    /// Agents and administrators.
+    Agent,
+    /// Customers.
+    Customer,
+}
+
+impl Middleware {
+    /// The middleware of that name; a name that is not known here must refuse its route.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "auth" => Middleware::Auth,
+            "admin" => Middleware::Admin,
+            "agent" => Middleware::Agent,
+            "customer" => Middleware::Customer,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn allows(self, role: Role) -> bool {
+        match self {
+            Middleware::Auth => true,
+            Middleware::Admin => role == Role::Admin,
+            Middleware::Agent => role != Role::Customer,
+            Middleware::Customer => role == Role::Customer,
+        }
+    }
+
+    fn refusal(self) -> &'static str {
+        match self {
+            Middleware::Auth => "authentication required",
+            Middleware::Admin => "admin access required",
+            Middleware::Agent => "agent access required",
+            Middleware::Customer => "customer access required",
+        }
+    }
+}
+
+/// The identity behind a request: `None` without a token, an error with an invalid one.
+pub(crate) fn identify(headers: &HeaderMap, tokens: &Tokens) -> Result<Option<Identity>, Problem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Problem::unauthorized("more than one Authorization header"));
+    }
+    let token = value.to_str().ok().and_then(|value| value.split_once(' '));
+    let Some((scheme, token)) = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+    else {
+        return Err(Problem::unauthorized(
+            "the Authorization header must be \"Bearer <token>\"",
+        ));
+    };
+    debug_assert!(scheme.eq_ignore_ascii_case("bearer"));
+    match tokens.identify(token.trim()) {
+        Some(identity) => Ok(Some(identity)),
+        None => Err(Problem::unauthorized("invalid token")),
+    }
+}
+
+/// Whether the caller passes all of a route's middleware.
+pub(crate) fn require(caller: Option<&Identity>, middleware: &[Middleware]) -> Result<(), Problem> {
+    for middleware in middleware {
+        match caller {
+            None => return Err(Problem::unauthorized("authentication required")),
+            Some(caller) if middleware.allows(caller.role) => {}
+            Some(_) => {
+                return Err(Problem::new(
+                    axum::http::StatusCode::FORBIDDEN,
+                    middleware.refusal(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! The HTTP side of the host: the routes and widgets of plugins, the plugin API, tokens, health.
+//!
+//! This is the only crate that knows HTTP. What a plugin may be asked, and for how long, is the
+//! runtime's; who may ask is decided here, and decided closed: a route that names a middleware this
+//! host does not know is not served at all.
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | [`tokens`] | bearer tokens and the identities behind them |
+//! | `routes` | which plugin function answers which method and path |
+//! | `envelope` | what a plugin is told about a request |
+//! | `answer` | what a plugin's result means in HTTP |
+//! | `api` | the host's own endpoints |
+//! | [`server`] | connections and their limits |
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod api;
+mod auth;
+mod envelope;
+mod gateway;
+mod openapi;
+mod problem;
+mod routes;
+pub mod server;
+pub mod tokens;
+
+pub use envelope::BODY_BYTES_MAX;
+pub use gateway::{Gateway, GatewayConfig, RenderMetrics};
+pub use routes::{RefusedRoute, RouteTable};

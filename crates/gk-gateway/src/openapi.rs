@@ -1,0 +1,195 @@
+//! `/openapi.json`: the host's endpoints and the plugins' routes, as they are at this moment.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+
+use crate::auth::Middleware;
+use crate::gateway::Gateway;
+
+/// An endpoint of the host: method, path, what it does, who may, what it answers.
+struct Endpoint(
+    &'static str,
+    &'static str,
+    &'static str,
+    Option<Middleware>,
+    &'static str,
+);
+
+const ENDPOINTS: &[Endpoint] = &[
+    Endpoint(
+        "get",
+        "/livez",
+        "Whether the process lives",
+        None,
+        "text/plain",
+    ),
+    Endpoint(
+        "get",
+        "/readyz",
+        "Whether requests are taken; 503 while starting and stopping",
+        None,
+        "text/plain",
+    ),
+    Endpoint("get", "/healthz", "The same as /readyz", None, "text/plain"),
+    Endpoint(
+        "get",
+        "/metrics",
+        "Metrics in Prometheus' text format",
+        None,
+        "text/plain",
+    ),
+    Endpoint(
+        "get",
+        "/openapi.json",
+        "This document",
+        None,
+        "application/json",
+    ),
+    Endpoint(
+        "get",
+        "/api/v1/plugins",
+        "All plugins",
+        Some(Middleware::Agent),
+        "application/json",
+    ),
+    Endpoint(
+        "get",
+        "/api/v1/plugins/{plugin}",
+        "One plugin",
+        Some(Middleware::Agent),
+        "application/json",
+    ),
+    Endpoint(
+        "post",
+        "/api/v1/plugins/{plugin}/call/{function}",
+        "Calls a function with a JSON object; answers what it returns",
+        Some(Middleware::Admin),
+        "application/json",
+    ),
+    Endpoint(
+        "get",
+        "/api/v1/plugins/{plugin}/widgets/{id}",
+        "The HTML of a widget; ?wrap=true adds its title",
+        Some(Middleware::Agent),
+        "text/html",
+    ),
+    Endpoint(
+        "get",
+        "/api/v1/plugins/{plugin}/logs",
+        "What a plugin logged and printed; ?level= and ?limit=",
+        Some(Middleware::Admin),
+        "application/json",
+    ),
+    Endpoint(
+        "get",
+        "/api/v1/tokens",
+        "All tokens, without their text",
+        Some(Middleware::Admin),
+        "application/json",
+    ),
+    Endpoint(
+        "post",
+        "/api/v1/tokens",
+        "Makes a token from {login, role}; its text is in this answer only",
+        Some(Middleware::Admin),
+        "application/json",
+    ),
+    Endpoint(
+        "delete",
+        "/api/v1/tokens/{id}",
+        "Deletes a token",
+        Some(Middleware::Admin),
+        "application/json",
+    ),
+];
+
+pub(crate) async fn document(State(gateway): State<Gateway>) -> Json<Value> {
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    for Endpoint(method, path, summary, access, content_type) in ENDPOINTS {
+        let operation = operation(path, summary, "host", *access, content_type);
+        paths
+            .entry((*path).to_owned())
+            .or_default()
+            .insert((*method).to_owned(), operation);
+    }
+    for route in gateway.inner.table.load().routes() {
+        let path: Vec<_> = route
+            .path
+            .split('/')
+            .map(|part| match part.strip_prefix([':', '*']) {
+                Some(name) => format!("{{{name}}}"),
+                None => part.to_owned(),
+            })
+            .collect();
+        let path = path.join("/");
+        let summary = if route.description.is_empty() {
+            &route.function
+        } else {
+            &route.description
+        };
+        let access = route.middleware.first().copied();
+        let operation = operation(
+            &path,
+            summary,
+            route.plugin.as_str(),
+            access,
+            "application/json",
+        );
+        paths
+            .entry(path)
+            .or_default()
+            .insert(route.method.as_str().to_ascii_lowercase(), operation);
+    }
+    Json(json!({
+        "openapi": "3.1.0",
+        "info": { "title": "GoatKit plugin host", "version": gateway.inner.version },
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "schemas": {
+                "Error": {
+                    "type": "object",
+                    "required": ["error"],
+                    "properties": { "error": { "type": "string" } },
+                },
+            },
+        },
+    }))
+}
+
+fn operation(
+    path: &str,
+    summary: &str,
+    tag: &str,
+    access: Option<Middleware>,
+    content_type: &str,
+) -> Value {
+    let parameters: Vec<_> = path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .collect();
+    let error = |description: &str| {
+        json!({
+            "description": description,
+            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } },
+        })
+    };
+    let mut responses = json!({
+        "200": { "description": "Success", "content": { content_type: {} } },
+        "default": error("Failure"),
+    });
+    let mut operation = json!({ "summary": summary, "tags": [tag], "parameters": parameters });
+    if access.is_some() {
+        operation["security"] = json!([{ "token": [] }]);
+        responses["401"] = error("No valid token");
+    }
+    if access.is_some_and(|access| access != Middleware::Auth) {
+        responses["403"] = error("Not for this role");
+    }
+    operation["responses"] = responses;
+    operation
+}

@@ -1,0 +1,447 @@
+//! Which function of which plugin answers which method and path.
+//!
+//! A table is built from one snapshot of the runtime and never changes; a new snapshot makes a new one.
+//! Plugins come in the order of their names, and what a plugin asks for and does not get is kept with
+//! the reason.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::Method;
+use gk_manifest::{PluginName, RouteSpec};
+use gk_runtime::Snapshot;
+use serde::Serialize;
+
+use crate::auth::Middleware;
+
+/// Where plugins have their own paths: below it, a plugin's name.
+const PLUGINS_PREFIX: &str = "/api/plugins/";
+
+/// The host's own paths; everything below the ones that end in `/`, too.
+const RESERVED: &[&str] = &[
+    "/",
+    "/livez",
+    "/readyz",
+    "/healthz",
+    "/metrics",
+    "/openapi.json",
+    "/api/v1/",
+    "/admin/",
+    "/ui/",
+    "/docs/",
+    "/static/",
+    "/.well-known/",
+];
+
+/// A route that is served.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) plugin: PluginName,
+    pub(crate) method: Method,
+    /// As the plugin wrote it.
+    pub(crate) path: String,
+    pub(crate) function: String,
+    pub(crate) middleware: Vec<Middleware>,
+    pub(crate) description: String,
+    /// Whether the client's own `org_id` is left alone.
+    pub(crate) skip_org: bool,
+}
+
+/// A route that a plugin asked for and that is not served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RefusedRoute {
+    /// The method.
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// The routes of all running plugins.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    routes: Vec<Arc<Route>>,
+    by_method: BTreeMap<String, matchit::Router<usize>>,
+    refused: BTreeMap<PluginName, Vec<RefusedRoute>>,
+}
+
+/// What a look-up gives.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Route {
+        route: Arc<Route>,
+        params: Vec<(String, String)>,
+    },
+    /// The path exists for other methods.
+    OtherMethods(Vec<String>),
+    Nothing,
+}
+
+impl RouteTable {
+    /// The table of a snapshot.
+    #[must_use]
+    pub fn build(snapshot: &Snapshot) -> Self {
+        let mut table = RouteTable::default();
+        for status in snapshot.plugins.iter().filter(|status| status.is_running()) {
+            let Some(registration) = &status.registration else {
+                continue;
+            };
+            for spec in &registration.routes {
+                if let Err(reason) = table.add(&status.name, spec, registration.skip_org_injection)
+                {
+                    table
+                        .refused
+                        .entry(status.name.clone())
+                        .or_default()
+                        .push(RefusedRoute {
+                            method: spec.method.clone(),
+                            path: spec.path.clone(),
+                            reason,
+                        });
+                }
+            }
+        }
+        table
+    }
+
+    fn add(&mut self, plugin: &PluginName, spec: &RouteSpec, skip_org: bool) -> Result<(), String> {
+        let method = match &*spec.method.to_ascii_uppercase() {
+            "GET" => Method::GET,
+            "POST" => Method::POST,
+            "PUT" => Method::PUT,
+            "DELETE" => Method::DELETE,
+            "PATCH" => Method::PATCH,
+            other => {
+                return Err(format!(
+                    "method {other:?}; GET, POST, PUT, DELETE and PATCH are served"
+                ));
+            }
+        };
+        check_path(plugin, &spec.path)?;
+        let middleware = spec.middleware.iter().map(|name| {
+            Middleware::from_name(name).ok_or_else(|| {
+                format!(
+                    "unknown middleware {name:?}; auth, admin, agent and customer are known here"
+                )
+            })
+        });
+        let middleware = middleware.collect::<Result<Vec<_>, _>>()?;
+        if spec.handler.is_empty() {
+            return Err("it names no handler".to_owned());
+        }
+        let pattern = pattern(&spec.path)?;
+        let router = self.by_method.entry(method.to_string()).or_default();
+        if let Err(error) = router.insert(&pattern, self.routes.len()) {
+            return Err(self.collision(&method, &spec.path, &error));
+        }
+        self.routes.push(Arc::new(Route {
+            plugin: plugin.clone(),
+            method,
+            path: spec.path.clone(),
+            function: spec.handler.clone(),
+            middleware,
+            description: spec.description.clone(),
+            skip_org,
+        }));
+        Ok(())
+    }
+
+    fn collision(&self, method: &Method, path: &str, error: &matchit::InsertError) -> String {
+        let with = match error {
+            matchit::InsertError::Conflict { with } => with,
+            other => return format!("the path cannot be used: {other}"),
+        };
+        let owner = self.routes.iter().find(|route| {
+            route.method == *method
+                && pattern(&route.path)
+                    .is_ok_and(|known| known == *with || same_shape(&known, with))
+        });
+        match owner {
+            Some(route) => format!(
+                "{method} {path} collides with {} of plugin \"{}\"; change one of the two paths",
+                route.path, route.plugin
+            ),
+            None => format!("{method} {path} collides with {with}; change the path"),
+        }
+    }
+
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Found {
+        // HEAD is GET without the body.
+        let wanted = if method == Method::HEAD {
+            "GET"
+        } else {
+            method.as_str()
+        };
+        if let Some(found) = self
+            .by_method
+            .get(wanted)
+            .and_then(|router| router.at(path).ok())
+            && let Some(route) = self.routes.get(*found.value)
+        {
+            let params = found
+                .params
+                .iter()
+                .map(|(name, value)| (name.to_owned(), decode(value)))
+                .collect();
+            return Found::Route {
+                route: Arc::clone(route),
+                params,
+            };
+        }
+        let others: Vec<_> = self
+            .by_method
+            .iter()
+            .filter(|(_, router)| router.at(path).is_ok())
+            .map(|(method, _)| method.clone())
+            .collect();
+        if others.is_empty() {
+            Found::Nothing
+        } else {
+            Found::OtherMethods(others)
+        }
+    }
+
+    /// What a plugin asked for and did not get.
+    #[must_use]
+    pub fn refused(&self, plugin: &str) -> &[RefusedRoute] {
+        let found = self
+            .refused
+            .iter()
+            .find(|(name, _)| name.as_str() == plugin);
+        found
+            .map(|(_, refused)| refused.as_slice())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn all_refused(&self) -> impl Iterator<Item = (&PluginName, &RefusedRoute)> {
+        self.refused
+            .iter()
+            .flat_map(|(plugin, refused)| refused.iter().map(move |route| (plugin, route)))
+    }
+
+    pub(crate) fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+}
+
+fn same_shape(left: &str, right: &str) -> bool {
+    let shape = |path: &str| {
+        path.split('/')
+            .map(|part| part.starts_with('{'))
+            .collect::<Vec<_>>()
+    };
+    shape(left) == shape(right)
+}
+
+/// The host's paths are its own, and a plugin's name in a path is that plugin's.
+fn check_path(plugin: &PluginName, path: &str) -> Result<(), String> {
+    if !path.starts_with('/')
+        || path
+            .bytes()
+            .any(|byte| byte <= b' ' || byte == 0x7f || byte == b'?' || byte == b'#')
+    {
+        return Err("a path starts with / and has no blanks, ? or #".to_owned());
+    }
+    if path.split('/').any(|part| part == "." || part == "..") {
+        return Err("a path has no . or .. in it".to_owned());
+    }
+    let first = path.split('/').nth(1).unwrap_or_default();
+    if first.starts_with([':', '*']) {
+        return Err(format!(
+            "{path:?} would catch the host's own paths; start it with {PLUGINS_PREFIX}{plugin}/"
+        ));
+    }
+    let below = |reserved: &str| match reserved.strip_suffix('/') {
+        Some("") => path == "/",
+        Some(root) => path == root || path.starts_with(reserved),
+        None => path == reserved,
+    };
+    if RESERVED.iter().any(|reserved| below(reserved)) || path == "/api" || wildcard_into_host(path)
+    {
+        return Err(format!(
+            "{path:?} belongs to the host; use a path below {PLUGINS_PREFIX}{plugin}/"
+        ));
+    }
+    if let Some(rest) = path.strip_prefix(PLUGINS_PREFIX) {
+        let owner = rest.split('/').next().unwrap_or_default();
+        if owner != plugin.as_str() {
+            return Err(format!(
+                "{path:?} is in the place of plugin {owner:?}; use {PLUGINS_PREFIX}{plugin}/"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a parameter stands where `v1` or a plugin's name belongs.
+fn wildcard_into_host(path: &str) -> bool {
+    let parts: Vec<_> = path.split('/').skip(1).take(3).collect();
+    let open = |part: &&str| part.starts_with([':', '*']);
+    match parts.as_slice() {
+        ["api", second, ..] if open(second) => true,
+        ["api", "plugins"] => true,
+        ["api", "plugins", third, ..] => open(third),
+        _ => false,
+    }
+}
+
+/// gin's `:id` and `*rest` in matchit's words.
+fn pattern(path: &str) -> Result<String, String> {
+    let mut parts = Vec::new();
+    let mut names = Vec::new();
+    for part in path.split('/') {
+        if parts
+            .last()
+            .is_some_and(|last: &String| last.starts_with("{*"))
+        {
+            return Err("*rest must be the last part of a path".to_owned());
+        }
+        let named = part
+            .strip_prefix(':')
+            .map(|name| (name, ""))
+            .or(part.strip_prefix('*').map(|name| (name, "*")));
+        match named {
+            Some((name, star)) => {
+                let plain = !name.is_empty()
+                    && name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                if !plain || name.starts_with('_') {
+                    return Err(format!(
+                        "{part:?}: a parameter has a name of letters, digits and _, not in front"
+                    ));
+                }
+                if names.contains(&name) {
+                    return Err(format!("the parameter {name:?} stands there twice"));
+                }
+                names.push(name);
+                parts.push(format!("{{{star}{name}}}"));
+            }
+            None => parts.push(part.replace('{', "{{").replace('}', "}}")),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+/// A parameter without its percent encoding.
+fn decode(value: &str) -> String {
+    percent_encoding::percent_decode_str(value)
+        .decode_utf8_lossy()
+        .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(
+        table: &mut RouteTable,
+        plugin: &str,
+        method: &str,
+        path: &str,
+        middleware: &[&str],
+    ) -> Result<(), String> {
+        let spec = RouteSpec {
+            method: method.into(),
+            path: path.into(),
+            handler: "f".into(),
+            middleware: middleware.iter().map(|name| (*name).to_owned()).collect(),
+            ..RouteSpec::default()
+        };
+        table.add(&PluginName::new(plugin).unwrap(), &spec, false)
+    }
+
+    #[test]
+    fn parameters_and_methods() {
+        let mut table = RouteTable::default();
+        add(
+            &mut table,
+            "a",
+            "GET",
+            "/api/plugins/a/items/:id",
+            &["auth"],
+        )
+        .unwrap();
+        add(&mut table, "a", "get", "/api/plugins/a/files/*rest", &[]).unwrap();
+        add(&mut table, "a", "POST", "/api/plugins/a/items/:id", &[]).unwrap();
+        let params = |path| match table.find(&Method::GET, path) {
+            Found::Route { params, .. } => params,
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(
+            params("/api/plugins/a/items/a%20b%2Fc+d&e=f"),
+            [("id".into(), "a b/c+d&e=f".into())]
+        );
+        assert_eq!(
+            params("/api/plugins/a/files/x/y"),
+            [("rest".into(), "x/y".into())]
+        );
+        assert!(matches!(
+            table.find(&Method::HEAD, "/api/plugins/a/items/1"),
+            Found::Route { .. }
+        ));
+        assert!(
+            matches!(table.find(&Method::PUT, "/api/plugins/a/items/1"), Found::OtherMethods(methods) if methods == ["GET", "POST"])
+        );
+        assert!(matches!(
+            table.find(&Method::GET, "/api/plugins/a/none"),
+            Found::Nothing
+        ));
+    }
+
+    #[test]
+    fn what_is_not_the_plugins_is_refused_with_a_reason() {
+        let mut table = RouteTable::default();
+        for (path, why) in [
+            ("/api/v1/plugins", "belongs to the host"),
+            ("/api/v1", "belongs to the host"),
+            ("/livez", "belongs to the host"),
+            ("/metrics", "belongs to the host"),
+            ("/", "belongs to the host"),
+            ("/admin", "belongs to the host"),
+            ("/admin/x", "belongs to the host"),
+            ("/:all", "would catch"),
+            ("/*all", "would catch"),
+            ("/api/:version/x", "belongs to the host"),
+            ("/api/*rest", "belongs to the host"),
+            ("/api/plugins/:name/x", "belongs to the host"),
+            ("/api/plugins/b/x", "place of plugin \"b\""),
+            ("/api/plugins/a/../b", "no . or .."),
+            ("api/plugins/a", "starts with /"),
+            ("/x?y", "no blanks"),
+            ("/x/*rest/y", "last part"),
+            ("/x/:", "name of letters"),
+            ("/x/:_user_id", "name of letters"),
+            ("/x/:a/:a", "twice"),
+        ] {
+            let reason = add(&mut table, "a", "GET", path, &[]).unwrap_err();
+            assert!(reason.contains(why), "{path}: {reason}");
+        }
+        assert!(
+            add(&mut table, "a", "TRACE", "/x", &[])
+                .unwrap_err()
+                .contains("TRACE")
+        );
+    }
+
+    #[test]
+    fn an_unknown_middleware_closes_the_route() {
+        let mut table = RouteTable::default();
+        for name in ["api", "group:staff", "plugin:a:b", "webhook", "Auth", ""] {
+            let reason = add(&mut table, "a", "GET", "/x", &["auth", name]).unwrap_err();
+            assert!(reason.contains("unknown middleware"), "{reason}");
+        }
+        assert!(matches!(table.find(&Method::GET, "/x"), Found::Nothing));
+    }
+
+    #[test]
+    fn the_first_plugin_keeps_a_path() {
+        let mut table = RouteTable::default();
+        add(&mut table, "a", "GET", "/shared/:id", &[]).unwrap();
+        let reason = add(&mut table, "b", "GET", "/shared/:name", &[]).unwrap_err();
+        assert!(reason.contains("of plugin \"a\""), "{reason}");
+        add(&mut table, "b", "POST", "/shared/:name", &[]).unwrap();
+    }
+}

@@ -1,0 +1,42 @@
+//! The GoatKit plugin host: `gk-host serve`.
+//!
+//! This binary puts the libraries together: configuration, telemetry, signals. What it does is theirs.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod serve;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs native GoatKit plugins as separate processes and serves their routes.
+#[derive(Debug, Parser)]
+#[command(name = "gk-host", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts all plugins of a directory and serves them over HTTP
+    Serve(config::ServeArgs),
+}
+
+fn main() -> ExitCode {
+    let Cli {
+        command: Command::Serve(args),
+    } = Cli::parse();
+    match config::Config::load(&args).and_then(serve::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = format!("gk-host: {error:#}\n");
+            // There is nobody left to tell if this fails.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
