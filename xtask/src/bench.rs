@@ -300,7 +300,10 @@ type Memory = BTreeMap<&'static str, BTreeMap<usize, u64>>;
 /// Resident memory of the hosts with one and with many plugins; of ours, the real `gk-host serve`.
 fn memory(programs: &Programs) -> Result<Memory> {
     // The host's memory does not depend on the plugin; ours wants one name each, which gen3 takes from its file.
-    let (hello_go, gen3) = (programs.directory.join("hello-go"), programs.directory.join("gen3"));
+    let (hello_go, gen3) = (
+        programs.directory.join("hello-go"),
+        programs.directory.join("gen3"),
+    );
     let mut memory = Memory::new();
     for count in [1, MANY] {
         say(format!("memory with {count} plugins"));
