@@ -15,6 +15,9 @@ use super::transport::Reader;
 /// Reads per turn, before other tasks have theirs.
 const READS_PER_TURN: usize = 16;
 
+/// How often the driver looks for the rest of a frame before it sleeps.
+const LOOKS_FOR_PAYLOAD: usize = 16;
+
 pub(super) struct Driver {
     shared: Arc<Shared>,
     reader: Reader,
@@ -76,7 +79,23 @@ impl Driver {
     /// Reads once and takes apart what came. `Some(true)` when tasks were woken that are likely to send.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, String>> {
         let direct = !self.reader.is_encrypted();
-        let count = match std::task::ready!(self.reader.poll_read(cx, self.recv.target(direct))) {
+        let mut read = self.reader.poll_read(cx, self.recv.target(direct));
+        if read.is_pending() && self.recv.inside_frame() {
+            // Go writes a frame's header and its payload one after the other: the rest is most likely on
+            // its way, and sleeping until it is here costs more than looking again.
+            for _ in 0..LOOKS_FOR_PAYLOAD {
+                match self.reader.read_now(self.recv.target(direct)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        std::hint::spin_loop()
+                    }
+                    other => {
+                        read = Poll::Ready(other);
+                        break;
+                    }
+                }
+            }
+        }
+        let count = match std::task::ready!(read) {
             Ok(0) => return Poll::Ready(Err("the peer closed the connection".to_owned())),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {

@@ -305,6 +305,17 @@ impl Reader {
         self.tls.is_some()
     }
 
+    /// Reads what is there, whatever the reactor knows of it.
+    pub(super) fn read_now(&mut self, target: Target<'_>) -> io::Result<usize> {
+        let raw = self.socket.registered()?.get_ref();
+        let read = match (&self.tls, target) {
+            (None, Target::Buffer(buffer)) => read_buffer(raw, buffer),
+            (None, Target::Message(message, room)) => read_message(raw, message, room),
+            (Some(_), _) => return Err(io::ErrorKind::WouldBlock.into()),
+        };
+        read.map(|(count, _)| count)
+    }
+
     /// Reads once; 0 is the end.
     pub(super) fn poll_read(
         &mut self,
