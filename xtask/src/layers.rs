@@ -42,6 +42,7 @@ const FLOORS: &[(u8, &str, May)] = &[
     ),
     (4, "gk-cli", May::Import(&["gk-manifest", "gk-sign"])),
     (5, "gk-host", May::ImportAll),
+    (6, "gk-bench", May::ImportAll),
     (6, "gk-e2e", May::ImportAll),
     (6, "xtask", May::ImportAll),
     // A plugin sees the SDK and nothing else.
@@ -59,7 +60,7 @@ const BELOW_RUNTIME: &[&str] = &[
 ];
 
 /// Crates nobody imports.
-const ROOFS: &[&str] = &["gk-host", "gk-cli", "gk-e2e", "xtask"];
+const ROOFS: &[&str] = &["gk-host", "gk-cli", "gk-bench", "gk-e2e", "xtask"];
 
 /// HTTP types stay at the gateway and above it.
 const HTTP: &[&str] = &[

@@ -20,6 +20,16 @@ struct Deny {
 #[derive(Deserialize)]
 struct Licenses {
     allow: BTreeSet<String>,
+    #[serde(default)]
+    exceptions: Vec<Exception>,
+}
+
+/// A crate that may be under other licences, besides.
+#[derive(Deserialize)]
+struct Exception {
+    #[serde(rename = "crate")]
+    name: String,
+    allow: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -48,9 +58,15 @@ pub(crate) fn run() -> Result<()> {
     let mut violations = Vec::new();
     for package in &metadata.packages {
         let name = &package.name;
+        let mut allowed = deny.licenses.allow.clone();
+        for exception in &deny.licenses.exceptions {
+            if exception.name == name.as_str() {
+                allowed.extend(exception.allow.iter().cloned());
+            }
+        }
         match &package.license {
             None => violations.push(format!("{name} names no licence")),
-            Some(licence) => match satisfied(licence, &deny.licenses.allow) {
+            Some(licence) => match satisfied(licence, &allowed) {
                 Some(true) => {}
                 Some(false) => violations.push(format!(
                     "{name} is under {licence:?}, which deny.toml does not allow"

@@ -1,6 +1,8 @@
 //! The project's own commands: `cargo xtask <command>`. One module per command.
 #![forbid(unsafe_code)]
 
+mod bench;
+mod chart;
 mod check;
 mod command;
 mod e2e;
@@ -9,6 +11,7 @@ mod golden;
 mod layers;
 mod licences;
 mod plugins;
+mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +32,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build the sample plugins and the host, start it with them, and print a line to try.
+    Run {
+        /// Address to listen on.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: std::net::SocketAddr,
+        /// Where the host keeps its data, from the repository's root.
+        #[arg(long, default_value = "target/data")]
+        data_dir: PathBuf,
+    },
+    /// Measure calls side by side: a Go host, our host, the crate goplugin, a bare socket.
+    Bench {
+        /// Shorter and fewer rounds; done within two minutes after the builds.
+        #[arg(long)]
+        quick: bool,
+        /// Fail if a ratio that the project promises is not met.
+        #[arg(long)]
+        check: bool,
+    },
     /// Run everything: formatting, lints, all tests, documentation, layers, licences, golden vectors.
     Test,
     /// Check who may import whom: the floors and nevers of docs/architecture.md.
@@ -58,7 +79,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    match dispatch(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<check::Failed>() => ExitCode::FAILURE,
         Err(error) => {
@@ -68,8 +89,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Run { listen, data_dir } => run::run(listen, &data_dir),
+        Command::Bench { quick, check } => bench::run(quick, check),
         Command::Test => check::run(),
         Command::Licences => licences::run(),
         Command::Layers => layers::run(),

@@ -48,16 +48,16 @@ pub(crate) fn go_tests() -> Result<Vec<Command>> {
 
 fn build_rust(package: &str, binary: &Path) -> Result<()> {
     let target = root().join("target");
-    let mut build = cargo();
-    build.args([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        package,
-        "--target-dir",
-    ]);
-    run(build.arg(&target))?;
+    run(cargo()
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            package,
+            "--target-dir",
+        ])
+        .arg(&target))?;
     let built = target.join("release").join(package);
     fs::copy(&built, binary).with_context(|| format!("cannot copy {}", built.display()))?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -19,6 +19,9 @@ use crate::problem::Problem;
 use crate::routes::{Found, RouteTable};
 use crate::tokens::{Identity, Tokens};
 use crate::{answer, api, auth};
+
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Renders the metrics in Prometheus' text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -232,8 +235,17 @@ pub(crate) fn call_context(
     }
 }
 
+/// A request's body, within its limit and its time.
 pub(crate) async fn read_body(body: Body) -> Result<Bytes, Problem> {
-    to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await;
+    let read = read.map_err(|_| {
+        let text = format!(
+            "the body did not arrive within {} s",
+            BODY_TIMEOUT.as_secs()
+        );
+        Problem::new(StatusCode::REQUEST_TIMEOUT, text)
+    })?;
+    read.map_err(|error| {
         let error = error.into_inner();
         if error.is::<http_body_util::LengthLimitError>() {
             Problem::new(

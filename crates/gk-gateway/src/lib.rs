@@ -11,6 +11,7 @@
 //! | `envelope` | what a plugin is told about a request |
 //! | `answer` | what a plugin's result means in HTTP |
 //! | `api` | the host's own endpoints |
+//! | [`server`] | connections and their limits |
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ mod gateway;
 mod openapi;
 mod problem;
 mod routes;
+pub mod server;
 pub mod tokens;
 
 pub use envelope::BODY_BYTES_MAX;

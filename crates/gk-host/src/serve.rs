@@ -1,7 +1,6 @@
 //! `gk-host serve`: start in order, serve, stop in order.
 
 use std::fs::{self, OpenOptions};
-use std::future::IntoFuture;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gk_gateway::tokens::{Role, Tokens};
-use gk_gateway::{Gateway, GatewayConfig};
+use gk_gateway::{Gateway, GatewayConfig, server};
 use gk_runtime::{Runtime, RuntimeConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -79,11 +78,7 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
         async move { gateway.follow().await }
     });
     let (closing, closed) = watch::channel(false);
-    let server = tokio::spawn(
-        axum::serve(listener, gateway.router())
-            .with_graceful_shutdown(flag(closed))
-            .into_future(),
-    );
+    let server = tokio::spawn(server::serve(listener, gateway.router(), flag(closed)));
     say(&format!("listening on http://{address}"));
 
     let settled = tokio::select! {

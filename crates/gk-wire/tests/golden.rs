@@ -1,5 +1,7 @@
 //! Go's own encoder and decoder as the judge: `tests/data/gob.jsonl`.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::collections::BTreeMap;
 
 use base64::Engine;

@@ -200,6 +200,15 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 }
                 visitor.visit_f64(value)
             }
+            Kind::Interface => self.through_interface(
+                || {
+                    Err(Error::Mismatch {
+                        expected: "float",
+                        found: "nil interface",
+                    })
+                },
+                |value| value.deserialize_f32(visitor),
+            ),
             _ => self.mismatch("float"),
         }
     }
@@ -215,6 +224,15 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                     found: "int out of range",
                 })?)
             }
+            Kind::Interface => self.through_interface(
+                || {
+                    Err(Error::Mismatch {
+                        expected: "rune",
+                        found: "nil interface",
+                    })
+                },
+                |value| value.deserialize_char(visitor),
+            ),
             _ => self.mismatch("rune"),
         }
     }

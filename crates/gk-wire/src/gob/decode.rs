@@ -2,12 +2,16 @@
 
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
+use smallvec::SmallVec;
 
 use super::wire::{Reader, Registry, TypeId};
 use super::{Error, Limits, Value, de, num, value, wire};
 
 /// Most messages that one value may be spread over; each is walked again from the start.
 const MAX_JOINS: usize = 16;
+
+/// Types that are remembered to be plain; a stream of calls has a handful.
+const PLAIN_MAX: usize = 64;
 
 /// The length of the message that starts `data`, and where its content begins; `None` if `data` ends
 /// inside the length.
@@ -38,6 +42,8 @@ pub struct Decoder {
     limits: Limits,
     /// A value that goes on in the next message: what is there of it, and where its messages join.
     unfinished: Option<(BytesMut, Vec<usize>)>,
+    /// Types whose values cannot hold an interface, as far as somebody asked; until the next definition.
+    plain: SmallVec<[TypeId; 8]>,
 }
 
 impl Decoder {
@@ -48,7 +54,20 @@ impl Decoder {
             types: Registry::default(),
             limits,
             unfinished: None,
+            plain: SmallVec::new(),
         }
+    }
+
+    /// Whether a value of this type can bring further definitions along.
+    fn may_define(&mut self, types: &Registry, id: TypeId) -> bool {
+        if self.plain.contains(&id) {
+            return false;
+        }
+        let may = types.may_define(id);
+        if !may && self.plain.len() < PLAIN_MAX {
+            self.plain.push(id);
+        }
+        may
     }
 
     /// Takes the content of one message, without its length. A definition is kept and gives `None`; a
@@ -78,6 +97,7 @@ impl Decoder {
         if id < 0 {
             // The reader's copy of the registry must be the only one while it changes.
             self.types = Registry::default();
+            self.plain.clear();
             let defined = reader.definition(id);
             let rest = reader.remaining();
             self.types = reader.types;
@@ -90,7 +110,8 @@ impl Decoder {
         }
         reader.singleton(id)?;
         let start = reader.at;
-        if reader.types.may_define(id) {
+        if self.may_define(&reader.types, id) {
+            self.plain.clear();
             let walked = reader.skip(id, 0);
             if reader.wants_more {
                 self.unfinished = Some((BytesMut::from(&content[..]), joins));

@@ -36,6 +36,7 @@ pub use error::Error;
 pub use payload::Payload;
 pub(crate) use ser::Sink;
 pub use value::Value;
+pub use wire::{MAX_DEFINITION_BYTES, MAX_FIELDS};
 
 /// What a peer's gob stream may take. All limits hold before anything is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -60,6 +60,7 @@ pub(crate) fn of<'de, T: Deserialize<'de>>() -> Result<Schema, Error> {
         trace.structs.clear();
         trace.recursed = None;
         trace.restart = false;
+        trace.depth = 0;
         let mut root = 0;
         match T::deserialize(Tracer {
             trace: &mut trace,
@@ -78,8 +79,13 @@ pub(crate) fn of<'de, T: Deserialize<'de>>() -> Result<Schema, Error> {
     }
 }
 
+/// Types nest no deeper than this, or never end: a newtype around a list of itself.
+const MAX_NESTING: usize = 256;
+
 #[derive(Debug, Default)]
 struct Trace {
+    /// Levels between the root and the value that is being asked for.
+    depth: usize,
     nodes: Vec<Node>,
     /// The structs that are known by now, finished or not.
     structs: HashMap<(&'static str, usize), (NodeId, bool)>,
@@ -115,6 +121,17 @@ struct Tracer<'a> {
 impl Tracer<'_> {
     fn leaf(self, node: Node) {
         *self.node = self.trace.add(node);
+    }
+
+    /// Goes one level down; whoever returns without an error takes it back.
+    fn deeper(&mut self) -> Result<(), Error> {
+        self.trace.depth += 1;
+        match self.trace.depth > MAX_NESTING {
+            true => Err(Error::Unsupported(
+                "a type that contains itself without a struct in between",
+            )),
+            false => Ok(()),
+        }
     }
 }
 
@@ -168,7 +185,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
+        mut self,
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
@@ -176,7 +193,19 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             self.leaf(Node::Bytes);
             return visitor.visit_bytes(b"");
         }
-        visitor.visit_newtype_struct(self)
+        self.deeper()?;
+        let Tracer {
+            trace,
+            node,
+            within,
+        } = self;
+        let value = visitor.visit_newtype_struct(Tracer {
+            trace: &mut *trace,
+            node,
+            within,
+        })?;
+        trace.depth -= 1;
+        Ok(value)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -216,7 +245,8 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         }
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
+        self.deeper()?;
         let mut elem = 0;
         let value = visitor.visit_seq(Samples {
             trace: &mut *self.trace,
@@ -224,6 +254,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             elem: &mut elem,
             left: 1,
         })?;
+        self.trace.depth -= 1;
         let node = match self.trace.nodes.get(elem) {
             Some(Node::Byte) => Node::Bytes,
             _ => Node::Slice(elem),
@@ -232,7 +263,15 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         Ok(value)
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_tuple<V: Visitor<'de>>(
+        mut self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        if len == 0 {
+            return Err(Error::Unsupported("an array without elements"));
+        }
+        self.deeper()?;
         let mut elem = 0;
         let value = visitor.visit_seq(Samples {
             trace: &mut *self.trace,
@@ -240,6 +279,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             elem: &mut elem,
             left: len,
         })?;
+        self.trace.depth -= 1;
         *self.node = self.trace.add(Node::Array(elem, len));
         Ok(value)
     }
@@ -253,7 +293,8 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         self.deserialize_tuple(len, visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
+        self.deeper()?;
         let (mut key, mut elem) = (0, 0);
         let samples = Samples {
             trace: &mut *self.trace,
@@ -262,6 +303,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             left: 1,
         };
         let value = visitor.visit_map(samples)?;
+        self.trace.depth -= 1;
         *self.node = self.trace.add(Node::Map(key, elem));
         Ok(value)
     }
@@ -346,6 +388,7 @@ struct Samples<'a> {
 impl Samples<'_> {
     /// A sample, or none if the element's type is the one being traced.
     fn sample<'de, S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let depth = self.trace.depth;
         match seed.deserialize(Tracer {
             trace: &mut *self.trace,
             node: &mut *self.elem,
@@ -355,6 +398,7 @@ impl Samples<'_> {
             Err(error) if self.trace.restart => Err(error),
             Err(error) => match self.trace.recursed.take() {
                 Some(node) => {
+                    self.trace.depth = depth;
                     *self.elem = node;
                     self.left = 0;
                     Ok(None)

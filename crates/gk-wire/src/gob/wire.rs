@@ -19,6 +19,12 @@ pub(crate) const BYTES: TypeId = 5;
 pub(crate) const STRING: TypeId = 6;
 pub(crate) const COMPLEX: TypeId = 7;
 pub(crate) const INTERFACE: TypeId = 8;
+/// Longest type definition that is taken, in bytes. Definitions are kept for the life of a stream.
+pub const MAX_DEFINITION_BYTES: usize = 64 * 1024;
+
+/// Most fields of one struct definition.
+pub const MAX_FIELDS: usize = 1024;
+
 /// Ids below this belong to gob itself.
 pub(crate) const FIRST_USER: TypeId = 64;
 
@@ -38,6 +44,9 @@ pub(crate) struct StructType {
     pub(crate) name: String,
     pub(crate) fields: Vec<(String, TypeId)>,
 }
+
+/// What stands before an interface's value: registered name, type, and where the value ends.
+pub(crate) type InterfaceHead<'de> = (&'de [u8], TypeId, usize);
 
 /// The types that one sender has defined so far. Cheap to clone; definitions are rare.
 #[derive(Debug, Clone, Default)]
@@ -277,7 +286,7 @@ impl<'de> Reader<'de> {
 
     /// The head of an interface value: `None` for nil, else the registered name of its concrete type,
     /// its id, and where its value ends. The cursor is then at the concrete value.
-    pub(crate) fn interface(&mut self) -> Result<Option<(&'de [u8], TypeId, usize)>, Error> {
+    pub(crate) fn interface(&mut self) -> Result<Option<InterfaceHead<'de>>, Error> {
         let name = self.bytes()?;
         if name.is_empty() {
             return Ok(None);
@@ -324,13 +333,16 @@ impl<'de> Reader<'de> {
         let id = negative_id
             .checked_neg()
             .ok_or(Error::BadDefinition("type id out of range"))?;
-        let limits = self.limits;
+        let (limits, start) = (self.limits, self.at);
         let wire = self.wire_type().map_err(|error| match error {
             Error::UnexpectedEnd | Error::LengthOutOfRange(_) => {
                 Error::BadDefinition("it is cut short")
             }
             other => other,
         })?;
+        if self.at - start > MAX_DEFINITION_BYTES {
+            return Err(Error::BadDefinition("it is longer than 64 KiB"));
+        }
         if !self.absorbing && self.types.user(id).is_some() {
             return Ok(());
         }
@@ -385,6 +397,9 @@ impl<'de> Reader<'de> {
 
     fn field_types(&mut self) -> Result<Vec<(String, TypeId)>, Error> {
         let count = self.count(1)?;
+        if count > MAX_FIELDS {
+            return Err(Error::BadDefinition("it has more than 1024 fields"));
+        }
         let mut fields = Vec::with_capacity(count.min(64));
         for _ in 0..count {
             let (mut field, mut name, mut id) = (-1, String::new(), 0);

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::recv::Receiver;
 use super::rpc_client::CallError;
 use super::rpc_server::Service;
-use super::state::{Acceptor, Effect, Shared};
+use super::state::{Acceptor, Effect, Shared, Switch};
 use super::stream::Stream;
 
 /// Dials and accepts further streams of a connection.
@@ -44,7 +44,12 @@ impl Broker {
     pub async fn accept(&self, id: u32) -> Result<Stream, CallError> {
         let (waiter, stream) = oneshot::channel();
         self.accept_with(id, Acceptor::Once(waiter));
-        stream.await.map_err(|_| self.closed())
+        let mut accepting = Accepting {
+            shared: &self.shared,
+            id,
+            stream,
+        };
+        (&mut accepting.stream).await.map_err(|_| self.closed())
     }
 
     fn accept_with(&self, id: u32, acceptor: Acceptor) {
@@ -52,14 +57,16 @@ impl Broker {
         if state.closed.is_some() {
             return;
         }
-        state.acceptors.insert(id, acceptor);
-        let mut effect: Option<Effect> = None;
+        let mut effects = Vec::new();
+        if let Some(Acceptor::Service(service)) = state.acceptors.insert(id, acceptor) {
+            effects.push(Effect::Release(service));
+        }
         if let Some(place) = state.parked.iter().position(|parked| parked.id == id) {
             let parked = state.parked.swap_remove(place);
-            effect = state.take_dialled(&self.shared, id, parked.stream);
+            effects.extend(state.take_dialled(&self.shared, id, parked.stream));
         }
         self.shared.flush_soon(state);
-        effect.into_iter().for_each(Effect::run);
+        effects.into_iter().for_each(Effect::run);
     }
 
     /// Opens a stream to whoever accepts `id` at the peer. Never dial an id twice unless the peer is
@@ -94,7 +101,9 @@ impl Broker {
         state.dials.insert(opened, waiter);
         state
             .switched
-            .push((opened, Receiver::Echo(bytes, [0; 4], 0), Default::default()));
+            .push(Switch::new(opened, Receiver::Echo(bytes, [0; 4], 0)));
+        // The time that the peer has to acknowledge the stream begins now.
+        state.wake_driver();
         state
             .session
             .send_bytes(opened, Bytes::copy_from_slice(&bytes));
@@ -123,7 +132,31 @@ impl Drop for Dialling<'_> {
         if state.dials.remove(&self.stream).is_some() {
             // What the peer still sends is unknown to the session, and thrown away with that.
             state.session.reset(self.stream);
+            // Takes its receiver away, since the session does not know it any more.
+            state
+                .switched
+                .push(Switch::new(self.stream, Receiver::Discard));
             self.shared.flush_soon(state);
+        }
+    }
+}
+
+/// Gives an id up that nobody waits for any more.
+struct Accepting<'a> {
+    shared: &'a Arc<Shared>,
+    id: u32,
+    stream: oneshot::Receiver<Stream>,
+}
+
+impl Drop for Accepting<'_> {
+    fn drop(&mut self) {
+        // From now on nothing can be sent to this waiter, and what was sent is dropped with it.
+        self.stream.close();
+        let mut state = self.shared.lock();
+        if let Some(Acceptor::Once(waiter)) = state.acceptors.get(&self.id)
+            && waiter.is_closed()
+        {
+            state.acceptors.remove(&self.id);
         }
     }
 }

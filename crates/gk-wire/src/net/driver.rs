@@ -41,7 +41,8 @@ impl Driver {
         let mut state = self.shared.lock();
         state.corked = false;
         if state.closed.is_some() {
-            // Say goodbye as far as the socket takes it.
+            drop(state);
+            self.shared.last_words();
             return false;
         }
         if !state
@@ -54,6 +55,10 @@ impl Driver {
         loop {
             if state.stalled {
                 drop(state);
+                // Reading must go on first, and leads back here.
+                if self.shared.writer().waits_for_peer() {
+                    return true;
+                }
                 if self.shared.writer().poll_write_ready(cx).is_pending() {
                     return true;
                 }
@@ -94,10 +99,18 @@ impl Driver {
         Poll::Ready(received.map(|()| busy).map_err(|error| error.to_string()))
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+    /// Installs the receivers that others have switched, and looks after deadlines.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
         loop {
             let next = {
-                let state = self.shared.lock();
+                let mut state = self.shared.lock();
+                if !state.switched.is_empty() {
+                    let installed = self.recv.install_switched(&mut state, &mut self.effects);
+                    self.shared.flush(state);
+                    self.effects.drain(..).for_each(Effect::run);
+                    installed.map_err(|error| error.to_string())?;
+                    state = self.shared.lock();
+                }
                 Recv::next_deadline(&state)
             };
             if self.timer.deadline() != next.into() {
@@ -107,10 +120,10 @@ impl Driver {
                 return Ok(());
             }
             let mut state = self.shared.lock();
-            self.recv
-                .expire(&mut state)
-                .map_err(|error| error.to_string())?;
+            let expired = self.recv.expire(&mut state, &mut self.effects);
             self.shared.flush(state);
+            self.effects.drain(..).for_each(Effect::run);
+            expired.map_err(|error| error.to_string())?;
         }
     }
 }
@@ -135,8 +148,12 @@ impl Driver {
                 Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
             }
         }
-        if let Err(reason) = self.poll_timer(cx) {
+        if let Err(reason) = self.poll_rest(cx) {
             return Poll::Ready(Err(reason));
+        }
+        // What was read under TLS may have to be answered, or have opened the way for what waits.
+        if self.reader.is_encrypted() && !self.poll_write(cx) {
+            return Poll::Ready(Ok(()));
         }
         if !idle {
             cx.waker().wake_by_ref();
@@ -152,8 +169,17 @@ impl Future for Driver {
         let over = std::task::ready!(self.turn(cx));
         if let Err(reason) = over {
             self.shared.close(&reason);
+            self.shared.last_words();
         }
         self.shared.writer().shut_down();
         Poll::Ready(())
+    }
+}
+
+impl Drop for Driver {
+    /// Whatever ends the task, a runtime that shuts down too: nobody waits for a connection without one.
+    fn drop(&mut self) {
+        self.shared.close("the connection's task has ended");
+        self.shared.writer().shut_down();
     }
 }

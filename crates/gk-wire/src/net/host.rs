@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use super::driver::Driver;
 use super::recv::{Opening, Receiver};
 use super::rpc_server::Empty;
-use super::state::{Limits, RawState, Shared};
+use super::state::{Limits, RawState, Shared, Switch};
 use super::transport::{Reader, Socket, Writer};
 use super::{Broker, CallError, RpcClient, Stream};
 use crate::yamux::{Role, SessionError};
@@ -68,10 +67,10 @@ impl Client {
             state.session.open(now)?,
             state.session.open(now)?,
         ];
-        state.into_client(&shared, control);
+        state.make_client(&shared, control);
         for raw in [stdout, stderr] {
             state.raws.insert(raw, RawState::default());
-            state.switched.push((raw, Receiver::Raw, BytesMut::new()));
+            state.switched.push(Switch::new(raw, Receiver::Raw));
         }
         shared.flush(state);
         tokio::spawn(Driver::new(&shared, reader, Opening::Host));

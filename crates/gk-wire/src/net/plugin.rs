@@ -153,15 +153,24 @@ impl Server {
         loop {
             let socket = tokio::select! {
                 () = quit.notified() => break,
-                _ = connections.join_next(), if !connections.is_empty() => {
-                    if connections.is_empty() { return } else { continue }
+                Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                    // Somebody who only looked in, or could not prove who he is, was not the host.
+                    let was_host = ended.unwrap_or(true);
+                    if was_host && connections.is_empty() { return } else { continue }
                 }
                 accepted = listener.accept() => accepted,
             };
             match socket.map(|(socket, _)| tls.accept(socket.into())) {
                 Ok(Ok((reader, writer))) => {
                     let connection = self.start(reader, writer, Some(Arc::clone(&quit)));
-                    connections.spawn(async move { _ = connection.closed().await });
+                    connections.spawn(async move {
+                        let reason = connection.closed().await;
+                        let greeted = connection.shared.lock().greeted;
+                        if !greeted {
+                            tracing::warn!(%reason, "a connection ended before it began");
+                        }
+                        greeted
+                    });
                 }
                 Ok(Err(error)) => {
                     tracing::error!(%error, "a connection of the host cannot be served")
@@ -182,6 +191,23 @@ impl Server {
     pub fn serve_connection(&self, socket: impl Into<Socket>) -> Connection {
         let (reader, writer) = socket.into().plain();
         self.start(reader, writer, None)
+    }
+
+    /// Like [`serve_connection`](Self::serve_connection), under the TLS of AutoMTLS.
+    ///
+    /// # Errors
+    ///
+    /// If the host's certificate or our own is unusable.
+    #[cfg(feature = "automtls")]
+    pub fn serve_connection_tls(
+        &self,
+        socket: impl Into<Socket>,
+        identity: &crate::automtls::Identity,
+        host_cert: &[u8],
+    ) -> Result<Connection, crate::automtls::TlsError> {
+        let connection = identity.server(host_cert)?;
+        let (reader, writer) = socket.into().encrypted(connection.into());
+        Ok(self.start(reader, writer, None))
     }
 
     fn start(&self, reader: Reader, writer: Writer, quit: Option<Arc<Notify>>) -> Connection {

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::rpc_server::{Request, Responder, Service};
 use super::state::{
-    Acceptor, ClientState, Effect, Limits, Parked, RawState, RpcOut, Shared, State,
+    Acceptor, ClientState, Effect, Limits, Parked, RawState, RpcOut, Shared, State, Switch,
 };
 use super::stream::Stream;
 use crate::gob::{self, Decoder, Message};
@@ -53,6 +53,13 @@ impl Receiver {
 
     pub(super) fn requests(limits: &Limits, service: Arc<dyn Service>) -> Self {
         Receiver::Requests(Box::new(RpcIn::new(limits)), service)
+    }
+
+    pub(super) fn into_service(self) -> Option<Arc<dyn Service>> {
+        match self {
+            Receiver::Requests(_, service) => Some(service),
+            _ => None,
+        }
     }
 }
 
@@ -315,44 +322,66 @@ impl Recv {
     /// other one goes to the broker.
     fn opened(&mut self, stream: u32, now: Instant, state: &mut State, effects: &mut Vec<Effect>) {
         state.session.accept(stream);
+        state.greeted = true;
         self.arrived = self.arrived.saturating_add(1);
         if let Opening::Plugin { control, stdio } = &mut self.opening
             && self.arrived <= 3
         {
             if self.arrived == 1 {
                 state.servers.insert(stream, RpcOut::new());
-                self.receivers.insert(
-                    stream,
-                    Receiver::requests(&self.shared.limits, Arc::clone(control)),
-                );
+                let control = Receiver::requests(&self.shared.limits, Arc::clone(control));
+                self.install(stream, control, effects);
             } else if let Some(waiter) = stdio.pop_front() {
                 state.raws.insert(stream, RawState::default());
-                self.receivers.insert(stream, Receiver::Raw);
+                self.install(stream, Receiver::Raw, effects);
                 effects.push(Effect::Stream(waiter, Stream::new(&self.shared, stream)));
             }
             return;
         }
-        self.receivers.insert(stream, Receiver::BrokerId([0; 4], 0));
+        self.install(stream, Receiver::BrokerId([0; 4], 0), effects);
         state
             .deadlines
             .insert(stream, now + self.shared.limits.broker_timeout);
     }
 
     /// Puts receivers into place that others asked for.
-    fn install_switched(
+    pub(super) fn install_switched(
         &mut self,
         state: &mut State,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReceiveError> {
         while !state.switched.is_empty() {
-            for (stream, receiver, before) in std::mem::take(&mut state.switched) {
-                self.receivers.insert(stream, receiver);
-                if !before.is_empty() {
-                    self.payload(stream, before.freeze(), state, effects)?;
+            for switch in std::mem::take(&mut state.switched) {
+                let stream = switch.stream;
+                if !state.session.contains(stream) {
+                    // It has ended on both sides; nothing comes any more.
+                    state.servers.remove(&stream);
+                    self.uninstall(stream, effects);
+                    effects.extend(switch.receiver.into_service().map(Effect::Release));
+                    continue;
+                }
+                self.install(stream, switch.receiver, effects);
+                if !switch.before.is_empty() {
+                    self.payload(stream, switch.before.freeze(), state, effects)?;
+                }
+                if switch.ended {
+                    self.ended(stream, false, state, effects);
                 }
             }
         }
         Ok(())
+    }
+
+    fn install(&mut self, stream: u32, receiver: Receiver, effects: &mut Vec<Effect>) {
+        let before = self.receivers.insert(stream, receiver);
+        let service = before.and_then(Receiver::into_service);
+        effects.extend(service.map(Effect::Release));
+    }
+
+    fn uninstall(&mut self, stream: u32, effects: &mut Vec<Effect>) {
+        let receiver = self.receivers.remove(&stream);
+        let service = receiver.and_then(Receiver::into_service);
+        effects.extend(service.map(Effect::Release));
     }
 
     fn payload(
@@ -390,7 +419,7 @@ impl Recv {
                 }
                 Some(Receiver::Parked) => {
                     // Nothing may follow before the id is echoed.
-                    self.drop_stream(stream, state);
+                    self.drop_stream(stream, state, effects);
                     break;
                 }
                 Some(Receiver::Echo(want, bytes, have)) => {
@@ -444,6 +473,10 @@ impl Recv {
                             state,
                             &format!("rpc: too many calls at once (at most {limit})"),
                         );
+                        if !state.session.has_room() {
+                            let queued = state.session.queued_bytes();
+                            return Err(SessionError::QueueFull(queued).into());
+                        }
                     } else {
                         let request = Request {
                             method: responder.method().clone(),
@@ -466,7 +499,7 @@ impl Recv {
             effects.extend(accepted);
         } else if state.parked.iter().any(|parked| parked.id == id) {
             // A second dial to an id nobody has accepted: Go's broker would never answer either of them.
-            self.drop_stream(stream, state);
+            self.drop_stream(stream, state, effects);
         } else {
             self.receivers.insert(stream, Receiver::Parked);
             state.parked.push(Parked { id, stream });
@@ -491,14 +524,14 @@ impl Recv {
                 self.receivers.insert(stream, Receiver::Raw);
                 effects.push(Effect::Stream(waiter, Stream::new(&self.shared, stream)));
             }
-            _ => self.drop_stream(stream, state),
+            _ => self.drop_stream(stream, state, effects),
         }
     }
 
-    fn drop_stream(&mut self, stream: u32, state: &mut State) {
-        self.receivers.remove(&stream);
+    fn drop_stream(&mut self, stream: u32, state: &mut State, effects: &mut Vec<Effect>) {
+        self.uninstall(stream, effects);
         state.session.reset(stream);
-        state.forget_stream(stream);
+        state.forget_stream(stream, effects);
     }
 
     /// The peer closed or reset a stream.
@@ -532,7 +565,7 @@ impl Recv {
             }
             Some(Receiver::BrokerId(..) | Receiver::Parked | Receiver::Echo(..)) => {
                 state.session.reset(stream);
-                state.forget_stream(stream);
+                state.forget_stream(stream, effects);
             }
             Some(Receiver::Discard) | None => {}
         }
@@ -540,7 +573,7 @@ impl Recv {
             state.clients.remove(&stream);
         }
         // What the peer has ended sends nothing any more; a raw stream's rest stands in its buffer.
-        self.receivers.remove(&stream);
+        self.uninstall(stream, effects);
     }
 
     /// When [`expire`](Self::expire) wants to be called next.
@@ -553,7 +586,11 @@ impl Recv {
     }
 
     /// Drops streams whose time is over, and looks after the session.
-    pub(super) fn expire(&mut self, state: &mut State) -> Result<(), ReceiveError> {
+    pub(super) fn expire(
+        &mut self,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReceiveError> {
         let now = Instant::now();
         let late: Vec<u32> = state
             .deadlines
@@ -562,10 +599,10 @@ impl Recv {
             .map(|(stream, _)| *stream)
             .collect();
         late.into_iter()
-            .for_each(|stream| self.drop_stream(stream, state));
+            .for_each(|stream| self.drop_stream(stream, state, effects));
         for stream in state.session.on_timeout(now)? {
-            self.receivers.remove(&stream);
-            state.forget_stream(stream);
+            self.uninstall(stream, effects);
+            state.forget_stream(stream, effects);
         }
         Ok(())
     }
@@ -591,12 +628,12 @@ impl State {
             Some(Acceptor::Service(service)) => {
                 let receiver = Receiver::requests(&shared.limits, Arc::clone(service));
                 self.servers.insert(stream, RpcOut::new());
-                self.switched.push((stream, receiver, BytesMut::new()));
+                self.switched.push(Switch::new(stream, receiver));
                 None
             }
             Some(Acceptor::Once(_)) => {
                 self.raws.insert(stream, RawState::default());
-                self.switched.push((stream, Receiver::Raw, BytesMut::new()));
+                self.switched.push(Switch::new(stream, Receiver::Raw));
                 match self.acceptors.remove(&id) {
                     Some(Acceptor::Once(waiter)) => {
                         Some(Effect::Stream(waiter, Stream::new(shared, stream)))
@@ -612,27 +649,52 @@ impl State {
     }
 
     /// Makes an RPC client of a raw stream.
-    pub(super) fn into_client(&mut self, shared: &Shared, stream: u32) {
-        let before = self
-            .raws
-            .remove(&stream)
-            .map(|raw| raw.buffer)
-            .unwrap_or_default();
+    pub(super) fn make_client(&mut self, shared: &Shared, stream: u32) {
+        let raw = self.raws.remove(&stream).unwrap_or_default();
+        if raw.eof {
+            // Calls find no client, and say that the peer closed the stream.
+            self.session.close(stream, Instant::now());
+            return;
+        }
         let client = ClientState {
             out: RpcOut::new(),
             next_seq: 0,
             pending: Default::default(),
         };
         self.clients.insert(stream, client);
-        self.switched
-            .push((stream, Receiver::replies(&shared.limits), before));
+        self.switch_raw(stream, Receiver::replies(&shared.limits), raw);
     }
 
-    pub(super) fn forget_stream(&mut self, stream: u32) {
+    /// Makes an RPC server of a raw stream.
+    pub(super) fn make_server(&mut self, shared: &Shared, stream: u32, service: Arc<dyn Service>) {
+        let raw = self.raws.remove(&stream).unwrap_or_default();
+        self.servers.insert(stream, RpcOut::new());
+        self.switch_raw(stream, Receiver::requests(&shared.limits, service), raw);
+    }
+
+    fn switch_raw(&mut self, stream: u32, receiver: Receiver, raw: RawState) {
+        let switch = Switch {
+            stream,
+            receiver,
+            before: raw.buffer,
+            ended: raw.eof,
+        };
+        let urgent = switch.ended || !switch.before.is_empty();
+        self.switched.push(switch);
+        if urgent {
+            // What is there already must not wait for the next frame.
+            self.wake_driver();
+        }
+    }
+
+    pub(super) fn forget_stream(&mut self, stream: u32, effects: &mut Vec<Effect>) {
         self.deadlines.remove(&stream);
         self.parked.retain(|parked| parked.stream != stream);
         self.dials.remove(&stream);
-        self.raws.remove(&stream);
+        if let Some(raw) = self.raws.remove(&stream) {
+            // Who reads finds the end now.
+            effects.extend(raw.reader.into_iter().chain(raw.writer).map(Effect::Wake));
+        }
         self.clients.remove(&stream);
         self.servers.remove(&stream);
     }

@@ -94,6 +94,8 @@ impl Drop for Inner {
         let mut state = self.shared.lock();
         state.clients.remove(&self.stream);
         state.session.close(self.stream, std::time::Instant::now());
+        // The time that the peer has to close the stream too begins now.
+        state.wake_driver();
         self.shared.flush_soon(state);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -117,6 +118,28 @@ pub(super) struct Parked {
     pub(super) stream: u32,
 }
 
+/// A stream's next receiver.
+pub(super) struct Switch {
+    pub(super) stream: u32,
+    pub(super) receiver: Receiver,
+    /// Bytes that came before it.
+    pub(super) before: BytesMut,
+    /// Whether the peer has ended the stream already.
+    pub(super) ended: bool,
+}
+
+impl Switch {
+    /// A receiver for what is yet to come.
+    pub(super) fn new(stream: u32, receiver: Receiver) -> Self {
+        Switch {
+            stream,
+            receiver,
+            before: BytesMut::new(),
+            ended: false,
+        }
+    }
+}
+
 pub(super) struct State {
     pub(super) session: Session,
     pub(super) clients: HashMap<u32, ClientState>,
@@ -127,8 +150,8 @@ pub(super) struct State {
     pub(super) dials: HashMap<u32, oneshot::Sender<Stream>>,
     /// Streams of the peer's broker that must get on by a deadline.
     pub(super) deadlines: HashMap<u32, Instant>,
-    /// Receivers that the driver has to install, with bytes that came before.
-    pub(super) switched: Vec<(u32, Receiver, BytesMut)>,
+    /// Receivers that the driver has to install.
+    pub(super) switched: Vec<Switch>,
     pub(super) requests: usize,
     pub(super) next_broker_id: u32,
     /// Set while the driver lets the tasks it woke run, to send what they produce in one write.
@@ -136,6 +159,10 @@ pub(super) struct State {
     /// Set while the socket takes nothing more; the driver waits for it.
     blocked: Option<yamux::Batch>,
     pub(super) stalled: bool,
+    /// Set when the peer takes nothing any more, for good.
+    deaf: bool,
+    /// Whether the peer has opened a stream: it speaks yamux, and is who it must be.
+    pub(super) greeted: bool,
     pub(super) driver: Option<Waker>,
     pub(super) closed: Option<Arc<str>>,
     pub(super) closed_wakers: Vec<oneshot::Sender<()>>,
@@ -149,6 +176,8 @@ pub(super) enum Effect {
     Stream(oneshot::Sender<Stream>, Stream),
     Wake(Waker),
     Closed(oneshot::Sender<()>),
+    /// Lets go of what may itself hold handles of the connection: their drop takes the lock.
+    Release(Arc<dyn Service>),
 }
 
 pub(super) struct Shared {
@@ -180,6 +209,8 @@ impl Shared {
             corked: false,
             blocked: None,
             stalled: false,
+            deaf: false,
+            greeted: false,
             driver: None,
             closed: None,
             closed_wakers: Vec::new(),
@@ -204,7 +235,7 @@ impl Shared {
     /// while writing.
     pub(super) fn flush<'a>(&'a self, mut state: MutexGuard<'a, State>) {
         loop {
-            if state.stalled || state.closed.is_some() {
+            if state.stalled || state.deaf || state.closed.is_some() {
                 return;
             }
             let Some(mut batch) = state.blocked.take().or_else(|| state.session.out().begin())
@@ -218,7 +249,7 @@ impl Shared {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                             self.stall(&mut state)
                         }
-                        Err(error) => self.write_failed(state, &error),
+                        Err(error) => return self.write_failed(state, &error),
                     }
                 }
                 return;
@@ -240,9 +271,7 @@ impl Shared {
 
     fn stall(&self, state: &mut State) {
         state.stalled = true;
-        if let Some(driver) = &state.driver {
-            driver.wake_by_ref();
-        }
+        state.wake_driver();
     }
 
     fn write_failed(&self, state: MutexGuard<'_, State>, error: &io::Error) {
@@ -251,9 +280,23 @@ impl Shared {
             || error.kind() == io::ErrorKind::ConnectionReset
         {
             let mut state = state;
-            state.stalled = true;
+            state.deaf = true;
         } else {
             self.close_locked(state, &format!("writing to the peer failed: {error}"));
+        }
+    }
+
+    /// Writes what the socket takes of what is queued; for a connection that is closed.
+    pub(super) fn last_words(&self) {
+        let mut state = self.lock();
+        if state.deaf {
+            return;
+        }
+        let batch = state.blocked.take().or_else(|| state.session.out().begin());
+        drop(state);
+        let written = batch.map_or(Ok(()), |mut batch| self.write(&mut batch));
+        if written.is_ok() {
+            self.writer.finish();
         }
     }
 
@@ -301,6 +344,13 @@ impl Shared {
 }
 
 impl State {
+    /// Has the driver look at deadlines and receivers that others have set.
+    pub(super) fn wake_driver(&self) {
+        if let Some(driver) = &self.driver {
+            driver.wake_by_ref();
+        }
+    }
+
     fn fail(&mut self, reason: &str) -> Vec<Effect> {
         let reason: Arc<str> = reason.into();
         self.closed = Some(Arc::clone(&reason));
@@ -321,9 +371,17 @@ impl State {
         }
         // Dropping the senders tells those who dial, accept, or wait for the end.
         self.dials.clear();
-        self.acceptors.clear();
         self.servers.clear();
-        self.switched.clear();
+        let acceptors = self
+            .acceptors
+            .drain()
+            .filter_map(|(_, acceptor)| match acceptor {
+                Acceptor::Service(service) => Some(service),
+                Acceptor::Once(_) => None,
+            });
+        let receivers = self.switched.drain(..).map(|switch| switch.receiver);
+        let services = acceptors.chain(receivers.filter_map(Receiver::into_service));
+        effects.extend(services.map(Effect::Release));
         effects.extend(self.closed_wakers.drain(..).map(Effect::Closed));
         effects
     }
@@ -409,7 +467,14 @@ impl Effect {
             Effect::Reply(caller, reply) => _ = caller.send(reply),
             Effect::Stream(waiter, stream) => _ = waiter.send(stream),
             Effect::Closed(waiter) => _ = waiter.send(()),
-            Effect::Request(service, request, responder) => service.call(request, responder),
+            Effect::Request(service, request, responder) => {
+                // A panic must not take the connection along: the responder, dropped on the way, replies.
+                let call = AssertUnwindSafe(|| service.call(request, responder));
+                if catch_unwind(call).is_err() {
+                    tracing::error!("a service panicked in a call of the peer");
+                }
+            }
+            Effect::Release(service) => drop(service),
             Effect::Wake(waker) => waker.wake(),
         }
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::recv::Receiver;
 use super::rpc_client::RpcClient;
 use super::rpc_server::Service;
-use super::state::{RpcOut, Shared};
+use super::state::{Shared, Switch};
 
 /// Most bytes that one write queues.
 const WRITE_MAX_BYTES: usize = 64 * 1024;
@@ -40,7 +40,11 @@ impl Stream {
     #[must_use]
     pub fn into_rpc_client(mut self) -> RpcClient {
         self.owned = false;
-        self.shared.lock().into_client(&self.shared, self.id);
+        {
+            let mut state = self.shared.lock();
+            state.make_client(&self.shared, self.id);
+            self.shared.flush_soon(state);
+        }
         RpcClient::new(&self.shared, self.id)
     }
 
@@ -48,14 +52,9 @@ impl Stream {
     pub fn serve(mut self, service: Arc<dyn Service>) {
         self.owned = false;
         let mut state = self.shared.lock();
-        let before = state
-            .raws
-            .remove(&self.id)
-            .map(|raw| raw.buffer)
-            .unwrap_or_default();
-        state.servers.insert(self.id, RpcOut::new());
-        let receiver = Receiver::requests(&self.shared.limits, service);
-        state.switched.push((self.id, receiver, before));
+        if state.closed.is_none() {
+            state.make_server(&self.shared, self.id, service);
+        }
     }
 }
 
@@ -68,10 +67,9 @@ impl Drop for Stream {
         let ended = state.raws.remove(&self.id).is_none_or(|raw| raw.eof);
         state.session.close(self.id, Instant::now());
         if !ended {
-            state
-                .switched
-                .push((self.id, Receiver::Discard, Default::default()));
+            state.switched.push(Switch::new(self.id, Receiver::Discard));
         }
+        state.wake_driver();
         self.shared.flush_soon(state);
     }
 }
@@ -143,6 +141,8 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.lock();
         state.session.close(self.id, Instant::now());
+        // The time that the peer has to close the stream too begins now.
+        state.wake_driver();
         self.shared.flush_soon(state);
         Poll::Ready(Ok(()))
     }

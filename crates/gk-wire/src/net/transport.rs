@@ -154,6 +154,10 @@ pub(super) struct Writer {
 }
 
 impl Reader {
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Reads up to `room` bytes behind what `target` holds; 0 is the end.
     pub(super) fn poll_read(
         &mut self,
@@ -169,11 +173,15 @@ impl Reader {
                 if let Some(count) = count {
                     return Poll::Ready(Ok(count));
                 }
-                ciphertext.clear();
+                // One step at a time: rustls takes nothing more while its plaintext is not read.
+                if !ciphertext.is_empty() {
+                    tls.receive(ciphertext)?;
+                    continue;
+                }
                 ciphertext.reserve(tls::RECORD_BYTES);
                 match std::task::ready!(self.half.poll_read(cx, ciphertext, tls::RECORD_BYTES))? {
                     0 => return Poll::Ready(Ok(0)),
-                    _ => tls.receive(ciphertext)?,
+                    _ => continue,
                 }
             },
             #[cfg(not(feature = "automtls"))]
@@ -214,8 +222,30 @@ impl Writer {
         }
     }
 
+    /// Whether nothing can be written before something is read, whatever the socket says.
+    pub(super) fn waits_for_peer(&self) -> bool {
+        match &self.tls {
+            None => false,
+            #[cfg(feature = "automtls")]
+            Some(tls) => tls.waits_for_peer(),
+            #[cfg(not(feature = "automtls"))]
+            Some(never) => match *never {},
+        }
+    }
+
     pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.half.poll_write_ready(cx)
+    }
+
+    /// Says goodbye, where the transport has a word for it.
+    pub(super) fn finish(&self) {
+        match &self.tls {
+            None => {}
+            #[cfg(feature = "automtls")]
+            Some(tls) => tls.finish(&self.half),
+            #[cfg(not(feature = "automtls"))]
+            Some(never) => match *never {},
+        }
     }
 
     /// Ends the connection in both directions, whoever still holds a handle of it.
@@ -238,7 +268,7 @@ mod tls {
 
     use std::io::{self, IoSlice, Read, Write};
 
-    use bytes::{BufMut, BytesMut};
+    use bytes::{Buf, BufMut, BytesMut};
     use parking_lot::Mutex;
 
     use super::WriteHalf;
@@ -291,18 +321,25 @@ mod tls {
             half: &WriteHalf,
         ) -> io::Result<usize> {
             let mut connection = self.0.lock();
-            let written = connection.writer().write_vectored(slices)?;
-            while connection.wants_write() {
-                match connection.write_tls(&mut Sock(half)) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock && written > 0 => break,
-                    Err(error) => return Err(error),
+            loop {
+                let written = connection.writer().write_vectored(slices)?;
+                let full = !connection.wants_write();
+                while connection.wants_write() {
+                    match connection.write_tls(&mut Sock(half)) {
+                        Ok(_) => {}
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock && written > 0 => {
+                            break;
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
-            }
-            if written == 0 {
-                Err(io::ErrorKind::WouldBlock.into())
-            } else {
-                Ok(written)
+                if written > 0 {
+                    return Ok(written);
+                }
+                // Nothing was in the way but the handshake; else there is room now.
+                if full {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
             }
         }
 
@@ -325,17 +362,39 @@ mod tls {
             }
         }
 
-        pub(super) fn receive(&self, ciphertext: &[u8]) -> io::Result<()> {
+        /// Takes bytes off the ciphertext.
+        pub(super) fn receive(&self, ciphertext: &mut BytesMut) -> io::Result<()> {
             let mut connection = self.0.lock();
-            let mut rest = ciphertext;
-            while !rest.is_empty() {
-                connection.read_tls(&mut rest)?;
-                let done = connection.process_new_packets();
-                done.map_err(|error| {
-                    io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}"))
-                })?;
+            let mut rest: &[u8] = ciphertext;
+            let taken = connection.read_tls(&mut rest)?;
+            if taken == 0 {
+                return Err(io::Error::other("TLS takes nothing more"));
             }
-            Ok(())
+            ciphertext.advance(taken);
+            match connection.process_new_packets() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("TLS: {error}"),
+                )),
+            }
+        }
+
+        /// Whether nothing can be sent before the peer has done its part of the handshake.
+        pub(super) fn waits_for_peer(&self) -> bool {
+            let connection = self.0.lock();
+            connection.is_handshaking() && !connection.wants_write()
+        }
+
+        /// Says that nothing more comes, as far as the socket takes it.
+        pub(super) fn finish(&self, half: &WriteHalf) {
+            let mut connection = self.0.lock();
+            connection.send_close_notify();
+            while connection.wants_write() {
+                if connection.write_tls(&mut Sock(half)).is_err() {
+                    return;
+                }
+            }
         }
     }
 }

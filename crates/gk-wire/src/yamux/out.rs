@@ -43,6 +43,8 @@ struct OpenFrame {
 pub struct OutQueue {
     chunks: VecDeque<Chunk>,
     bytes: usize,
+    /// Those of frames without payload.
+    control: usize,
     open: Option<OpenFrame>,
     spare: Vec<u8>,
     writing: bool,
@@ -55,6 +57,7 @@ pub struct Batch {
     /// Bytes of the first chunk that are written already.
     offset: usize,
     written: usize,
+    control: usize,
 }
 
 impl Batch {
@@ -102,6 +105,12 @@ impl OutQueue {
         self.bytes
     }
 
+    /// Bytes of frames without payload among them.
+    #[must_use]
+    pub fn control_bytes(&self) -> usize {
+        self.control
+    }
+
     /// Everything queued, unless nothing is, or another batch is under way.
     pub fn begin(&mut self) -> Option<Batch> {
         if self.writing || self.chunks.is_empty() {
@@ -113,6 +122,7 @@ impl OutQueue {
             chunks: std::mem::take(&mut self.chunks),
             offset: 0,
             written: 0,
+            control: self.control,
         })
     }
 
@@ -121,6 +131,7 @@ impl OutQueue {
         debug_assert!(batch.is_done());
         self.writing = false;
         self.bytes = self.bytes.saturating_sub(batch.written);
+        self.control = self.control.saturating_sub(batch.control);
         if let Some(Chunk::Small(mut buffer)) = batch.chunks.pop_front()
             && buffer.capacity() <= SPARE_MAX_BYTES
             && buffer.capacity() > self.spare.capacity()
@@ -151,6 +162,7 @@ impl OutQueue {
         self.open = None;
         self.small().extend_from_slice(&header.encode());
         self.bytes += Header::LEN;
+        self.control += Header::LEN;
     }
 
     /// Starts, or lengthens, a data frame; exactly `length` bytes of [`small_data`](Self::small_data)

@@ -21,9 +21,12 @@ pub enum Role {
 pub struct Limits {
     /// Streams of the peer that are open at once; 1024 by default. More are reset.
     pub max_streams: usize,
-    /// Bytes queued for sending, all streams together, before the session gives up on a peer that does
-    /// not read; 256 MiB by default.
+    /// Bytes queued for sending, all streams together; 256 MiB by default. Nothing further is taken for
+    /// sending while so much waits.
     pub max_queued_bytes: usize,
+    /// Bytes of frames without payload (pongs, grants, refusals) that are queued at once; 1 MiB by default.
+    /// A peer that makes us write more without reading ends the session.
+    pub max_queued_control_bytes: usize,
     /// A ping is sent this often; 30 s by default.
     pub keepalive_interval: Duration,
     /// The session ends when a ping is not answered within this; 10 s by default.
@@ -39,6 +42,7 @@ impl Default for Limits {
         Limits {
             max_streams: 1024,
             max_queued_bytes: 256 << 20,
+            max_queued_control_bytes: 1 << 20,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
             open_timeout: Duration::from_secs(75),
@@ -142,7 +146,8 @@ struct StreamState {
     got_fin: bool,
     /// Data beyond the send window.
     pending: VecDeque<Bytes>,
-    fin_after_pending: bool,
+    /// Closed by us, but the FIN has to wait for the pending data: since when.
+    fin_after_pending: Option<Instant>,
 }
 
 /// One end of a yamux connection.
@@ -158,7 +163,10 @@ pub struct Session {
     /// Value and deadline of the ping that is under way.
     ping: Option<(u32, Instant)>,
     ping_value: u32,
+    /// We said that we take no more streams.
     going_away: bool,
+    /// The peer said so.
+    peer_going_away: bool,
 }
 
 impl Session {
@@ -176,6 +184,7 @@ impl Session {
             ping: None,
             ping_value: 0,
             going_away: false,
+            peer_going_away: false,
         }
     }
 
@@ -195,7 +204,13 @@ impl Session {
     pub fn can_send(&self, stream: u32) -> bool {
         self.streams
             .get(&stream)
-            .is_some_and(|state| state.sent_fin.is_none() && !state.fin_after_pending)
+            .is_some_and(|state| state.sent_fin.is_none() && state.fin_after_pending.is_none())
+    }
+
+    /// Whether a stream exists.
+    #[must_use]
+    pub fn contains(&self, stream: u32) -> bool {
+        self.streams.contains_key(&stream)
     }
 
     /// Bytes of a stream that wait for the peer's window.
@@ -221,7 +236,7 @@ impl Session {
     ///
     /// If the peer takes no more streams, or all ids are used.
     pub fn open(&mut self, now: Instant) -> Result<u32, SessionError> {
-        if self.going_away {
+        if self.going_away || self.peer_going_away {
             return Err(SessionError::GoAway(0));
         }
         // A peer may have taken an id of our parity.
@@ -243,6 +258,15 @@ impl Session {
     ///
     /// Any error ends the session.
     pub fn received(&mut self, header: Header, now: Instant) -> Result<Event, SessionError> {
+        let event = self.frame_received(header, now)?;
+        let control = self.out.control_bytes();
+        if control > self.limits.max_queued_control_bytes {
+            return Err(SessionError::QueueFull(control));
+        }
+        Ok(event)
+    }
+
+    fn frame_received(&mut self, header: Header, now: Instant) -> Result<Event, SessionError> {
         match header.kind {
             Kind::Ping => {
                 if header.flags.has(Flags::SYN) {
@@ -251,11 +275,10 @@ impl Session {
                     self.ping = None;
                     self.next_ping = now + self.limits.keepalive_interval;
                 }
-                self.check_queue()?;
                 Ok(Event::None)
             }
             Kind::GoAway if header.length == 0 => {
-                self.going_away = true;
+                self.peer_going_away = true;
                 Ok(Event::None)
             }
             Kind::GoAway => Err(SessionError::GoAway(header.length)),
@@ -277,7 +300,6 @@ impl Session {
             }
             if self.remote_streams >= self.limits.max_streams || self.going_away {
                 self.frame(Kind::WindowUpdate, Flags::RST, stream, 0);
-                self.check_queue()?;
             } else {
                 self.streams.insert(stream, StreamState::new(true, None));
                 self.remote_streams += 1;
@@ -462,7 +484,7 @@ impl Session {
                 }
             }
         }
-        if state.pending.is_empty() && std::mem::take(&mut state.fin_after_pending) {
+        if state.pending.is_empty() && state.fin_after_pending.take().is_some() {
             state.sent_fin = Some(now);
             self.frame(Kind::WindowUpdate, Flags::FIN, stream, 0);
             self.forget_if_closed(stream);
@@ -474,11 +496,11 @@ impl Session {
         let Some(state) = self.streams.get_mut(&stream) else {
             return;
         };
-        if state.sent_fin.is_some() || state.fin_after_pending {
+        if state.sent_fin.is_some() || state.fin_after_pending.is_some() {
             return;
         }
         if !state.pending.is_empty() {
-            state.fin_after_pending = true;
+            state.fin_after_pending = Some(now);
             return;
         }
         state.sent_fin = Some(now);
@@ -494,16 +516,10 @@ impl Session {
         }
     }
 
-    /// Tells the peer that the session ends normally.
+    /// Tells the peer that the session ends normally: its further streams are refused.
     pub fn go_away(&mut self) {
+        self.going_away = true;
         self.frame(Kind::GoAway, Flags::NONE, 0, 0);
-    }
-
-    fn check_queue(&self) -> Result<(), SessionError> {
-        match self.queued_bytes() > self.limits.max_queued_bytes {
-            true => Err(SessionError::QueueFull(self.queued_bytes())),
-            false => Ok(()),
-        }
     }
 
     /// When [`on_timeout`](Self::on_timeout) wants to be called next.
@@ -515,7 +531,7 @@ impl Session {
                 .unacknowledged
                 .map(|since| since + self.limits.open_timeout);
             let close = state
-                .sent_fin
+                .closed_since()
                 .map(|since| since + self.limits.close_timeout);
             open.into_iter().chain(close).min()
         });
@@ -550,7 +566,7 @@ impl Session {
                 return Err(SessionError::OpenTimeout(*stream, self.limits.open_timeout));
             }
             if state
-                .sent_fin
+                .closed_since()
                 .is_some_and(|since| now >= since + self.limits.close_timeout)
             {
                 lingering.push(*stream);
@@ -572,8 +588,13 @@ impl StreamState {
             sent_fin: None,
             got_fin: false,
             pending: VecDeque::new(),
-            fin_after_pending: false,
+            fin_after_pending: None,
         }
+    }
+
+    /// Since when our side is closed, be its FIN on the way or behind data that the peer does not take.
+    fn closed_since(&self) -> Option<Instant> {
+        self.sent_fin.or(self.fin_after_pending)
     }
 }
 

@@ -1,0 +1,58 @@
+//! One measured system per process: `gk-bench host|goplugin|raw`, driven by `cargo xtask bench`.
+//!
+//! Each reads lines `PAYLOAD CALLERS SECONDS` and answers each with a JSON line, so that the driver can
+//! interleave the systems within one run. The Go side has the same in `tests/plugins/gobench`.
+
+#![forbid(unsafe_code)]
+
+mod goplugin_host;
+mod host;
+mod measure;
+mod raw;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    system: System,
+}
+
+#[derive(Subcommand)]
+enum System {
+    /// Our runtime, with the one plugin of a directory.
+    Host {
+        /// The plugins directory.
+        plugins_dir: PathBuf,
+    },
+    /// The crate `goplugin` as host.
+    Goplugin {
+        /// The plugin's executable.
+        plugin: PathBuf,
+        /// Only start so many processes and report the memory.
+        #[arg(long)]
+        instances: Option<usize>,
+    },
+    /// Two processes and a Unix socket, without any protocol.
+    Raw,
+    /// The other end of `raw`.
+    #[command(hide = true)]
+    RawPeer {
+        /// The socket to connect to.
+        socket: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().system {
+        System::Host { plugins_dir } => measure::runtime()?.block_on(host::run(plugins_dir)),
+        System::Goplugin { plugin, instances } => {
+            measure::runtime()?.block_on(goplugin_host::run(plugin, instances))
+        }
+        System::Raw => raw::run(),
+        System::RawPeer { socket } => raw::peer(&socket),
+    }
+}

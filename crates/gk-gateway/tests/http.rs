@@ -1,0 +1,550 @@
+//! The whole gateway over plugins without processes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use bytes::Bytes;
+use gk_gateway::tokens::{Role, Tokens};
+use gk_gateway::{BODY_BYTES_MAX, Gateway, GatewayConfig};
+use gk_manifest::{Registration, RouteSpec, WidgetSpec};
+use gk_protocol::plugin::{Call, HostApi, PluginHandler};
+use gk_runtime::Runtime;
+use gk_runtime::testing::InMemory;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+struct Plugin(Registration);
+
+#[async_trait]
+impl PluginHandler for Plugin {
+    async fn register(&self) -> Result<Registration, String> {
+        Ok(self.0.clone())
+    }
+
+    async fn init(&self, _: BTreeMap<String, String>, _: Option<HostApi>) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn call(&self, call: Call) -> Result<Bytes, String> {
+        match call.function.as_str() {
+            "echo" => Ok(call.args),
+            "created" => Ok(Bytes::from_static(
+                br#"{"_status":201,"_headers":{"X-Id":"5"},"id":5}"#,
+            )),
+            "widget" => Ok(Bytes::from_static(br#"{"html":"<p>w</p>"}"#)),
+            "no_widget" => Ok(Bytes::from_static(b"[]")),
+            other => Err(format!("unknown function: {other}")),
+        }
+    }
+
+    async fn shutdown(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+fn route(method: &str, path: &str, handler: &str, middleware: &[&str]) -> RouteSpec {
+    RouteSpec {
+        method: method.into(),
+        path: path.into(),
+        handler: handler.into(),
+        middleware: middleware.iter().map(|name| (*name).to_owned()).collect(),
+        ..RouteSpec::default()
+    }
+}
+
+fn widget(id: &str, handler: &str) -> WidgetSpec {
+    WidgetSpec {
+        id: id.into(),
+        title: "A <title>".into(),
+        handler: handler.into(),
+        ..WidgetSpec::default()
+    }
+}
+
+struct Setup {
+    router: Router,
+    gateway: Gateway,
+    runtime: Runtime,
+    plugins: InMemory,
+    tokens: BTreeMap<&'static str, String>,
+    _dir: tempfile::TempDir,
+}
+
+async fn setup() -> Setup {
+    let first = Registration {
+        name: "first".into(),
+        version: "1.0.0".into(),
+        routes: vec![
+            route("GET", "/api/plugins/first/public", "echo", &[]),
+            route("GET", "/api/plugins/first/auth", "echo", &["auth"]),
+            route("POST", "/api/plugins/first/items/:id", "echo", &["auth"]),
+            route(
+                "GET",
+                "/api/plugins/first/agents",
+                "echo",
+                &["auth", "agent"],
+            ),
+            route("GET", "/api/plugins/first/customers", "echo", &["customer"]),
+            route("GET", "/api/plugins/first/admins", "echo", &["admin"]),
+            route("POST", "/api/plugins/first/created", "created", &[]),
+            route("GET", "/api/plugins/first/fails", "fails", &[]),
+            route("GET", "/shared", "echo", &[]),
+            route("GET", "/api/plugins/first/closed", "echo", &["group:staff"]),
+            route("GET", "/api/v1/plugins", "echo", &[]),
+        ],
+        widgets: vec![widget("w", "widget"), widget("bad", "no_widget")],
+        ..Registration::default()
+    };
+    let second = Registration {
+        name: "second".into(),
+        version: "2.0.0".into(),
+        routes: vec![
+            route("GET", "/shared", "echo", &[]),
+            route("GET", "/api/plugins/first/x", "echo", &[]),
+        ],
+        ..Registration::default()
+    };
+    let plugins = InMemory::new()
+        .with("first", Arc::new(Plugin(first)))
+        .with("second", Arc::new(Plugin(second)));
+    let runtime = plugins.start().unwrap();
+    runtime.settled().await;
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = Arc::new(Tokens::open(&dir.path().join("host.db")).unwrap());
+    let made = [
+        ("admin", Role::Admin),
+        ("agent", Role::Agent),
+        ("customer", Role::Customer),
+    ]
+    .map(|(login, role)| (login, tokens.create(login, role).unwrap().0));
+    let config = GatewayConfig::new(
+        runtime.clone(),
+        tokens,
+        "1.2.3",
+        Arc::new(|| "metric 1\n".to_owned()),
+    );
+    let gateway = Gateway::new(config);
+    Setup {
+        router: gateway.router(),
+        gateway,
+        runtime,
+        plugins,
+        tokens: made.into(),
+        _dir: dir,
+    }
+}
+
+impl Setup {
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        who: &str,
+        body: Option<&str>,
+    ) -> (StatusCode, HeaderMap, String) {
+        let mut request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .uri(path);
+        if let Some(token) = self.tokens.get(who) {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let request = request
+            .body(Body::from(body.unwrap_or_default().to_owned()))
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        (
+            parts.status,
+            parts.headers,
+            String::from_utf8(body.to_vec()).unwrap(),
+        )
+    }
+
+    async fn status(&self, method: &str, path: &str, who: &str) -> u16 {
+        self.send(method, path, who, None).await.0.as_u16()
+    }
+
+    async fn json(&self, method: &str, path: &str, who: &str, body: Option<&str>) -> Value {
+        let (status, _, text) = self.send(method, path, who, body).await;
+        assert!(status.is_success(), "{method} {path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+}
+
+#[tokio::test]
+async fn who_may_what() {
+    let setup = setup().await;
+    for (path, nobody, admin, agent, customer) in [
+        ("/api/plugins/first/public", 200, 200, 200, 200),
+        ("/api/plugins/first/auth", 401, 200, 200, 200),
+        ("/api/plugins/first/agents", 401, 200, 200, 403),
+        ("/api/plugins/first/customers", 401, 403, 403, 200),
+        ("/api/plugins/first/admins", 401, 200, 403, 403),
+        ("/api/v1/plugins", 401, 200, 200, 403),
+        ("/api/v1/plugins/first", 401, 200, 200, 403),
+        ("/api/v1/plugins/first/widgets/w", 401, 200, 200, 403),
+        ("/api/v1/plugins/first/logs", 401, 200, 403, 403),
+        ("/api/v1/tokens", 401, 200, 403, 403),
+        ("/livez", 200, 200, 200, 200),
+        ("/metrics", 200, 200, 200, 200),
+        ("/openapi.json", 200, 200, 200, 200),
+    ] {
+        for (who, expected) in [
+            ("nobody", nobody),
+            ("admin", admin),
+            ("agent", agent),
+            ("customer", customer),
+        ] {
+            assert_eq!(
+                setup.status("GET", path, who).await,
+                expected,
+                "{who} on {path}"
+            );
+        }
+    }
+    for (who, expected) in [
+        ("nobody", 401),
+        ("admin", 200),
+        ("agent", 403),
+        ("customer", 403),
+    ] {
+        assert_eq!(
+            setup
+                .status("POST", "/api/v1/plugins/first/call/echo", who)
+                .await,
+            expected,
+            "{who}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_refused_even_where_none_is_needed() {
+    let setup = setup().await;
+    for header in ["Bearer nonsense", "Basic YTpi", "Bearer", ""] {
+        let request = Request::get("/api/plugins/first/public").header("authorization", header);
+        let response = setup
+            .router
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{header:?}");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+    }
+}
+
+#[tokio::test]
+async fn the_envelope_cannot_be_forged() {
+    let setup = setup().await;
+    let body = r#"{"_is_admin":true,"_user_id":99,"_user_role":"Admin","id":"x","org_id":3,"a":1}"#;
+    let path = "/api/plugins/first/items/5?_is_admin=true&q=1";
+    let seen = setup.json("POST", path, "customer", Some(body)).await;
+    assert_eq!(
+        seen,
+        json!({
+            "_method": "POST", "_path": "/api/plugins/first/items/5", "_lang": "en", "_is_admin": false,
+            "_user_id": 3, "_user_login": "customer", "_user_role": "Customer", "_customer_login": "customer",
+            "id": "5", "a": 1, "q": "1",
+        })
+    );
+    let called = setup
+        .json(
+            "POST",
+            "/api/v1/plugins/first/call/echo",
+            "admin",
+            Some(body),
+        )
+        .await;
+    assert_eq!(
+        (&called["_user_id"], &called["_is_admin"], &called["org_id"]),
+        (&json!(1), &json!(true), &json!(3))
+    );
+}
+
+#[tokio::test]
+async fn results_become_answers() {
+    let setup = setup().await;
+    let (status, headers, body) = setup
+        .send("POST", "/api/plugins/first/created", "nobody", None)
+        .await;
+    assert_eq!(
+        (status.as_u16(), &headers["x-id"].to_str().unwrap(), &*body),
+        (201, &"5", r#"{"id":5}"#)
+    );
+    let (status, _, body) = setup
+        .send("GET", "/api/plugins/first/fails", "nobody", None)
+        .await;
+    assert_eq!(
+        (status.as_u16(), &*body),
+        (500, r#"{"error":"unknown function: fails"}"#)
+    );
+    let (status, headers, body) = setup
+        .send(
+            "GET",
+            "/api/v1/plugins/first/widgets/w?wrap=true",
+            "agent",
+            None,
+        )
+        .await;
+    assert!(
+        status.is_success()
+            && headers["content-type"]
+                .to_str()
+                .unwrap()
+                .starts_with("text/html")
+    );
+    assert!(
+        body.contains("A &lt;title&gt;") && body.contains("<p>w</p>"),
+        "{body}"
+    );
+    assert_eq!(
+        setup
+            .status("GET", "/api/v1/plugins/first/widgets/bad", "agent")
+            .await,
+        502
+    );
+    assert_eq!(
+        setup
+            .status("GET", "/api/v1/plugins/first/widgets/none", "agent")
+            .await,
+        404
+    );
+    assert_eq!(
+        setup
+            .status("GET", "/api/v1/plugins/none/widgets/w", "agent")
+            .await,
+        404
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said() {
+    let setup = setup().await;
+    assert_eq!(setup.status("GET", "/nowhere", "admin").await, 404);
+    assert_eq!(
+        setup.status("GET", "/api/v1/plugins/none", "admin").await,
+        404
+    );
+    assert_eq!(
+        setup
+            .status("POST", "/api/v1/plugins/none/call/x", "admin")
+            .await,
+        404
+    );
+    assert_eq!(setup.status("POST", "/livez", "admin").await, 405);
+    let (status, headers, _) = setup
+        .send("DELETE", "/api/plugins/first/auth", "admin", None)
+        .await;
+    assert_eq!(
+        (status.as_u16(), headers["allow"].to_str().unwrap()),
+        (405, "GET")
+    );
+    assert_eq!(
+        setup
+            .status("HEAD", "/api/plugins/first/public", "nobody")
+            .await,
+        200
+    );
+    let large = "x".repeat(BODY_BYTES_MAX + 1);
+    assert_eq!(
+        setup
+            .send("POST", "/api/plugins/first/items/1", "admin", Some(&large))
+            .await
+            .0
+            .as_u16(),
+        413
+    );
+    assert_eq!(
+        setup
+            .send("POST", "/api/plugins/first/items/1", "admin", Some("{"))
+            .await
+            .0
+            .as_u16(),
+        400
+    );
+    assert_eq!(
+        setup
+            .send(
+                "POST",
+                "/api/v1/plugins/first/call/echo",
+                "admin",
+                Some("[1]")
+            )
+            .await
+            .0
+            .as_u16(),
+        400
+    );
+}
+
+#[tokio::test]
+async fn the_list_is_an_array_with_both_names_and_the_refusals() {
+    let setup = setup().await;
+    let list = setup.json("GET", "/api/v1/plugins", "admin", None).await;
+    let list = list.as_array().unwrap();
+    let names: Vec<_> = list
+        .iter()
+        .map(|item| {
+            (
+                item["name"].as_str().unwrap(),
+                item["Name"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(names, [("first", "first"), ("second", "second")]);
+    let reasons = |item: &Value| -> Vec<String> {
+        let refused = item["refused_routes"].as_array().unwrap();
+        refused
+            .iter()
+            .map(|route| route["reason"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let first = reasons(&list[0]);
+    assert!(
+        first[0].contains("unknown middleware \"group:staff\"")
+            && first[1].contains("belongs to the host"),
+        "{first:?}"
+    );
+    let second = reasons(&list[1]);
+    assert!(
+        second[0].contains("of plugin \"first\"")
+            && second[1].contains("in the place of plugin \"first\""),
+        "{second:?}"
+    );
+    assert_eq!(
+        setup
+            .status("GET", "/api/plugins/first/closed", "admin")
+            .await,
+        404
+    );
+    assert!(list[0].get("directory").is_some());
+    let seen_by_agent = setup.json("GET", "/api/v1/plugins", "agent", None).await;
+    assert!(seen_by_agent[0].get("directory").is_none() && seen_by_agent[0].get("pid").is_none());
+}
+
+#[tokio::test]
+async fn a_plugin_that_ends_takes_its_routes_along() {
+    let setup = setup().await;
+    let following = tokio::spawn({
+        let gateway = setup.gateway.clone();
+        async move { gateway.follow().await }
+    });
+    setup
+        .plugins
+        .crash(
+            "first",
+            gk_runtime::ExitStatus::Exited { code: 2 },
+            "panic: secret\n",
+        )
+        .await;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let mut changed = setup.runtime.changed();
+    // The second plugin had lost its /shared route to the first: it is its own now.
+    while setup
+        .status("GET", "/api/plugins/first/public", "nobody")
+        .await
+        != 404
+    {
+        let next = tokio::time::timeout_at(deadline, async {
+            tokio::select! { _ = changed.changed() => {}, () = tokio::task::yield_now() => {} }
+        });
+        next.await
+            .expect("the routes of a plugin that ended are still served");
+    }
+    assert_eq!(setup.status("GET", "/shared", "nobody").await, 200);
+    let (status, _, text) = setup
+        .send("POST", "/api/v1/plugins/first/call/echo", "admin", None)
+        .await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.contains("code 2"), "{text}");
+    following.abort();
+}
+
+#[tokio::test]
+async fn tokens_are_made_and_ended() {
+    let setup = setup().await;
+    let made = setup
+        .json(
+            "POST",
+            "/api/v1/tokens",
+            "admin",
+            Some(r#"{"login":"ann","role":"agent"}"#),
+        )
+        .await;
+    let token = made["token"].as_str().unwrap();
+    let list = || {
+        Request::get("/api/v1/plugins")
+            .header("authorization", format!("bearer {token}"))
+            .body(Body::empty())
+            .unwrap()
+    };
+    assert_eq!(
+        setup.router.clone().oneshot(list()).await.unwrap().status(),
+        StatusCode::OK
+    );
+    let all = setup.json("GET", "/api/v1/tokens", "admin", None).await;
+    assert_eq!(all.as_array().unwrap().len(), 4);
+    assert!(!all.to_string().contains(token));
+    let path = format!("/api/v1/tokens/{}", made["id"]);
+    assert_eq!(setup.status("DELETE", &path, "admin").await, 204);
+    assert_eq!(setup.status("DELETE", &path, "admin").await, 404);
+    assert_eq!(
+        setup.router.clone().oneshot(list()).await.unwrap().status(),
+        StatusCode::UNAUTHORIZED
+    );
+    for body in [
+        r#"{"login":"","role":"agent"}"#,
+        r#"{"login":"x","role":"root"}"#,
+        "{}",
+        "x",
+    ] {
+        assert_eq!(
+            setup
+                .send("POST", "/api/v1/tokens", "admin", Some(body))
+                .await
+                .0
+                .as_u16(),
+            400,
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_endpoint_of_the_document_exists() {
+    let setup = setup().await;
+    assert_eq!(setup.status("GET", "/readyz", "nobody").await, 503);
+    setup.gateway.set_ready(true);
+    assert_eq!(setup.status("GET", "/readyz", "nobody").await, 200);
+    let document = setup.json("GET", "/openapi.json", "nobody", None).await;
+    assert_eq!(document["info"]["version"], "1.2.3");
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.contains_key("/api/plugins/first/items/{id}"));
+    for (path, operations) in paths {
+        let real = path
+            .replace("{plugin}", "first")
+            .replace("{id}", "w")
+            .replace("{function}", "echo");
+        let real = if path.starts_with("/api/v1/tokens/") {
+            path.replace("{id}", "1")
+        } else {
+            real
+        };
+        for method in operations.as_object().unwrap().keys() {
+            let status = setup.status(&method.to_uppercase(), &real, "nobody").await;
+            assert!(
+                ![404, 405].contains(&status),
+                "{method} {path} gives {status}"
+            );
+        }
+    }
+}
