@@ -3,10 +3,13 @@
 
 mod bench;
 mod chart;
+mod check;
 mod command;
+mod e2e;
 mod go;
 mod golden;
 mod layers;
+mod licences;
 mod plugins;
 mod run;
 
@@ -47,6 +50,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Run everything: formatting, lints, all tests, documentation, layers, licences, golden vectors.
+    Test,
     /// Check who may import whom: the floors and nevers of docs/architecture.md.
     Layers,
     /// Build the sample plugins, each into a directory of its own with its plugin.yaml.
@@ -55,6 +60,14 @@ enum Command {
         #[arg(long, default_value = "target/plugins")]
         out: PathBuf,
     },
+    /// Build the host and real plugins, and run the whole-system tests.
+    TestE2e {
+        /// For the test program: a filter, `--nocapture`, …
+        #[arg(last = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// Check licences, sources and bans of all dependencies against deny.toml.
+    Licences,
     /// Vet and test the Go modules: the SDK, its sample and the reference programs.
     TestGo,
     /// Compare the golden gob vectors with what the Go at hand encodes.
@@ -68,6 +81,7 @@ enum Command {
 fn main() -> ExitCode {
     match dispatch(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<check::Failed>() => ExitCode::FAILURE,
         Err(error) => {
             command::say(format!("error: {error:#}"));
             ExitCode::FAILURE
@@ -79,8 +93,11 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run { listen, data_dir } => run::run(listen, &data_dir),
         Command::Bench { quick, check } => bench::run(quick, check),
+        Command::Test => check::run(),
+        Command::Licences => licences::run(),
         Command::Layers => layers::run(),
         Command::BuildPlugins { out } => plugins::build(&command::root().join(out)),
+        Command::TestE2e { arguments } => command::run(&mut e2e::prepare(&arguments)?),
         Command::TestGo => plugins::test_go(),
         Command::Golden { check: _ } => golden::check(),
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -27,16 +28,22 @@ pub(crate) fn build(out: &Path) -> Result<()> {
 
 /// Vets and tests every Go module of the repository.
 pub(crate) fn test_go() -> Result<()> {
+    go_tests()?.iter_mut().try_for_each(run)
+}
+
+/// Vets every Go module, and returns the commands that test them.
+pub(crate) fn go_tests() -> Result<Vec<Command>> {
     let go = Go::find()?;
+    let mut tests = Vec::new();
     for module in ["plugins/sdk-go", "plugins/hello-go", "tests/plugins"] {
         let directory = root().join(module);
-        say(format!("go vet and go test in {module}"));
+        say(format!("go vet in {module}"));
         run(go.command(&directory).args(["vet", "./..."]))?;
-        run(go
-            .command(&directory)
-            .args(["test", "-timeout", "300s", "./..."]))?;
+        let mut test = go.command(&directory);
+        test.args(["test", "-v", "-timeout", "300s", "./..."]);
+        tests.push(test);
     }
-    Ok(())
+    Ok(tests)
 }
 
 fn build_rust(package: &str, binary: &Path) -> Result<()> {

@@ -122,7 +122,12 @@ impl Config {
                     file.display()
                 );
             }
-            figment = figment.merge(Toml::file_exact(file));
+            let values = Toml::file_exact(file);
+            // A syntax error does not say by itself which file it is in.
+            figment::Provider::data(&values).with_context(|| {
+                format!("the configuration file {} is not valid", file.display())
+            })?;
+            figment = figment.merge(values);
         }
         let environment = Env::prefixed("GK_").only(VARIABLES);
         let merged = figment.merge(environment).merge(Serialized::globals(args));

@@ -30,7 +30,12 @@ pub(crate) fn install(level: LevelFilter) {
                 .map(ToString::to_string)
                 .unwrap_or_default();
             let backtrace = std::backtrace::Backtrace::force_capture();
-            tracing::error!(%location, %backtrace, "panic: {}", panic.payload_as_str().unwrap_or("(no text)"));
+            let payload = panic.payload();
+            let text = payload
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(%location, %backtrace, "panic: {}", text.unwrap_or("(no text)"));
         }));
     }
 }

@@ -1,5 +1,7 @@
 //! Host and plugin end against each other, over a socket pair.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,128 @@
+//! Processes that die: the calls they were serving fail at once, and nobody else notices.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::eventually;
+use crate::host::{Host, Setup};
+use crate::processes::{self, Watched};
+
+/// How many calls are under way when the process dies.
+const PENDING: usize = 16;
+
+/// How long a pending call would take if nobody noticed.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What "at once" may take on a machine that does other things, too: the host means 100 ms.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+fn host() -> Host {
+    Setup::new()
+        .plugin_with("doomed", "gen3", "call_timeout: 60s")
+        .plugin("hello-go", "hello-go")
+        .plugin("hello-rust", "hello-rust")
+        .settled()
+}
+
+/// Makes calls, ends the process when all are under way, and expects that they fail, with these words.
+fn dies_with_calls(host: &Host, end: impl FnOnce(), words: &[&str]) {
+    thread::scope(|scope| {
+        let calls: Vec<_> = (0..PENDING)
+            .map(|_| {
+                let millis = CALL_TIMEOUT.as_millis().to_string().parse::<u64>().unwrap();
+                scope.spawn(move || host.function("doomed", "sleep", &json!({ "ms": millis })))
+            })
+            .collect();
+        eventually("all calls are under way", || {
+            let running = host.metric("gk_plugin_calls_in_flight", "doomed")?;
+            (running >= 16.0).then_some(())
+        });
+        let started = Instant::now();
+        end();
+        for call in calls {
+            let error = call.join().unwrap().expect(502).error();
+            assert!(error.contains("\"doomed\""), "{error}");
+        }
+        assert!(
+            started.elapsed() < AT_ONCE,
+            "pending calls failed after {:?}",
+            started.elapsed()
+        );
+    });
+    let error = eventually("the plugin counts as failed", || {
+        let plugin = host.plugin("doomed");
+        (plugin["state"] == "failed").then(|| plugin["error"].as_str().unwrap().to_owned())
+    });
+    for word in words.iter().chain(&["\"doomed\""]) {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
+    let later = host.function("doomed", "echo", &json!({})).expect(503);
+    assert!(later.error().contains("not running"), "{}", later.error());
+    // Its routes are gone with it.
+    assert!(matches!(
+        host.get("/api/plugins/doomed/status").status,
+        404 | 503
+    ));
+    host.expect_serving("hello-go");
+    host.expect_serving("hello-rust");
+    assert_eq!(
+        host.metric("gk_plugin_calls_in_flight", "doomed"),
+        Some(0.0)
+    );
+    assert_eq!(host.metric("gk_plugin_crashes_total", "doomed"), Some(1.0));
+}
+
+#[test]
+fn an_exit_fails_the_pending_calls_with_the_exit_code() {
+    let host = host();
+    let crash = || {
+        let error = host
+            .function("doomed", "crash", &json!({}))
+            .expect(502)
+            .error();
+        assert!(error.contains("code 3"), "{error}");
+    };
+    dies_with_calls(&host, crash, &["exited with code 3"]);
+}
+
+#[test]
+fn a_panic_is_shown_by_its_first_line() {
+    let host = host();
+    let panic = || {
+        host.function("doomed", "panic", &json!({})).expect(502);
+    };
+    let words = ["exited with code 2", "panic: a handler panicked"];
+    dies_with_calls(&host, panic, &words);
+    let error = host.plugin("doomed")["error"].to_string();
+    assert!(!error.contains("goroutine"), "{error}");
+}
+
+#[test]
+fn a_kill_fails_the_pending_calls_with_the_signal() {
+    let host = host();
+    let pid = host.plugin_pid("doomed");
+    dies_with_calls(
+        &host,
+        || processes::send(pid, Signal::KILL),
+        &["signal 9", "SIGKILL"],
+    );
+}
+
+#[test]
+fn a_killed_host_leaves_no_plugin_alive() {
+    let names = ["hello-go", "hello-rust", "gen1", "hang-shutdown"];
+    let mut host = Setup::new()
+        .plugin("hello-go", "hello-go")
+        .plugin("hello-rust", "hello-rust")
+        .plugin("gen1", "gen1")
+        .plugin("hang-shutdown", "misbehave")
+        .settled();
+    let plugins = Watched::these(names.map(|name| host.plugin_pid(name)));
+    assert_eq!(plugins.len(), names.len());
+    host.signal(Signal::KILL);
+    assert_eq!(host.wait().code(), None, "a signal has no exit code");
+    plugins.expect_end();
+}

@@ -1,0 +1,83 @@
+//! Watching processes that are not children of the test.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+use crate::DEADLINE;
+
+/// Some processes, held by file descriptors, so that a number that is given away again misleads nobody.
+pub(crate) struct Watched(BTreeMap<u32, OwnedFd>);
+
+impl Watched {
+    /// These processes; one that is gone already is left out.
+    pub(crate) fn these(pids: impl IntoIterator<Item = u32>) -> Self {
+        let open = |pid| Some((pid, pidfd_open(native(pid), PidfdFlags::empty()).ok()?));
+        Self(pids.into_iter().filter_map(open).collect())
+    }
+
+    /// Every process that was started, however indirectly, with a socket directory below `root`.
+    pub(crate) fn family(root: &Path) -> Self {
+        let needle = format!("PLUGIN_UNIX_SOCKET_DIR={}/", root.display());
+        let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+            let mut variables = environment.split(|&byte| byte == 0);
+            variables
+                .any(|variable| variable.starts_with(needle.as_bytes()))
+                .then_some(pid)
+        });
+        Self::these(pids)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn contains(&self, pid: u32) -> bool {
+        self.0.contains_key(&pid)
+    }
+
+    /// Waits until all of them have ended.
+    #[track_caller]
+    pub(crate) fn expect_end(self) {
+        for (pid, process) in self.0 {
+            assert!(ended(&process), "process {pid} is still there");
+        }
+    }
+}
+
+/// Waits for the end of one process; `false` when the deadline passes first.
+pub(crate) fn ended(process: &OwnedFd) -> bool {
+    let deadline = Timespec::try_from(DEADLINE).unwrap();
+    let mut waiting = [PollFd::new(process, PollFlags::IN)];
+    loop {
+        match poll(&mut waiting, Some(&deadline)) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.unwrap() == 1,
+        }
+    }
+}
+
+pub(crate) fn send(pid: u32, signal: Signal) {
+    rustix::process::kill_process(native(pid), signal).unwrap();
+}
+
+/// The directory that holds the socket directories of the host that started this process.
+pub(crate) fn socket_root(pid: u32) -> PathBuf {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    let socket_dir = environment
+        .split('\0')
+        .find_map(|variable| variable.strip_prefix("PLUGIN_UNIX_SOCKET_DIR="));
+    let socket_dir = socket_dir.expect("a plugin has a socket directory");
+    Path::new(socket_dir).parent().unwrap().to_owned()
+}
+
+pub(crate) fn native(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}

@@ -1,0 +1,68 @@
+//! `cargo xtask test-e2e`: builds the host, the plugins and the reference programs, and runs the whole-system tests.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command::{cargo, root, run};
+use crate::go::Go;
+
+/// The reference programs that the tests start.
+const REFERENCE: &[&str] = &["gen1", "gen2", "gen3", "misbehave", "gohost"];
+
+/// The packages of the workspace whose programs the tests start.
+const RUST: &[&str] = &["gk-host", "hello-rust"];
+
+/// Builds all that is needed into `target/e2e` and returns the command that runs the tests.
+pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
+    let bin = root().join("target/e2e");
+    fs::create_dir_all(&bin).with_context(|| format!("cannot create {}", bin.display()))?;
+    // What a run that was killed left behind.
+    match fs::remove_dir_all(bin.join("runs")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context("cannot remove target/e2e/runs");
+        }
+        _ => {}
+    }
+    let go = Go::find()?;
+    let reference = root().join("tests/plugins");
+    for program in REFERENCE {
+        go.build(&reference, &format!("./{program}"), &bin.join(program))?;
+    }
+    go.build(&root().join("plugins/hello-go"), ".", &bin.join("hello-go"))?;
+
+    let target = root().join("target");
+    run(&mut build())?;
+    for package in RUST {
+        place(&target.join("debug").join(package), &bin.join(package))?;
+    }
+    let mut tests = cargo();
+    tests
+        .args(["test", "--workspace", "--test", "e2e", "--target-dir"])
+        .arg(&target)
+        .env("GK_E2E_BIN", &bin);
+    if !arguments.is_empty() {
+        tests.arg("--").args(arguments);
+    }
+    Ok(tests)
+}
+
+/// Builds everything once. A narrower selection would have other features, and with them most dependencies would be
+/// built another time.
+pub(crate) fn build() -> Command {
+    let mut build = cargo();
+    build
+        .args(["build", "--workspace", "--all-targets", "--target-dir"])
+        .arg(root().join("target"));
+    build
+}
+
+/// Copies a program into place, by rename: the one that is there may be running.
+fn place(built: &Path, to: &Path) -> Result<()> {
+    let staging = to.with_extension(format!("staging-{}", std::process::id()));
+    fs::copy(built, &staging).with_context(|| format!("cannot copy {}", built.display()))?;
+    fs::rename(&staging, to).with_context(|| format!("cannot put {} in place", to.display()))
+}
