@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 #[path = "../fuzz/src/targets.rs"]
+#[allow(unreachable_pub, reason = "the fuzzer builds it as a library")]
 mod targets;
 
 /// Mutations of each seed.
@@ -74,7 +75,7 @@ fn run(name: &str, target: fn(&[u8])) {
         .collect();
     assert!(seeds.len() >= 15, "{} seeds of {name}", seeds.len());
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut check = |input: &[u8]| {
+    let check = |input: &[u8]| {
         if catch_unwind(AssertUnwindSafe(|| target(input))).is_err() {
             let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
             panic!("{name} fails with {hex}");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gk_wire::Handshake;
 use gk_wire::gob::{self, Decoder, Encoder, Message, Payload, Value};
 use gk_wire::handshake::MAX_LINE_BYTES;
-use gk_wire::rpc::{Assembler, MAX_METHOD_BYTES, RequestHeader, ResponseHeader};
+use gk_wire::rpc::{Assembler, HeaderEncoder, MAX_METHOD_BYTES, RequestHeader, ResponseHeader};
 use gk_wire::yamux::{Event, Header, Kind, Limits, Role, Session};
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +144,21 @@ pub fn rpc(data: &[u8]) {
             assert_eq!(
                 ResponseHeader::from_message(&message).map(|reply| reply.seq),
                 Ok(header.seq)
+            );
+        }
+        if let Ok(header) = RequestHeader::from_message(&message) {
+            // What we write of it reads the same.
+            let (mut encoder, mut bytes) = (HeaderEncoder::default(), Vec::new());
+            encoder.request(header.service_method.as_str(), header.seq, &mut bytes);
+            let again = Decoder::new(GOB_LIMITS).next(&mut Bytes::from(bytes));
+            let again = again.map(|message| message.as_ref().map(RequestHeader::from_message));
+            let name = header.service_method.as_str();
+            let Ok(Some(Ok(again))) = again else {
+                panic!("{again:?}");
+            };
+            assert_eq!(
+                (again.service_method.as_str(), again.seq),
+                (name, header.seq)
             );
         }
         judge(&message);
