@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use gk_manifest::GoDuration;
 use serde::{Deserialize, Serialize};
 
 /// The flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
@@ -37,6 +39,11 @@ pub(crate) struct ServeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<String>,
 
+    /// How long a plugin may take to print its handshake, as `90s` or `1m30s` [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) start_timeout: Option<GoDuration>,
+
     /// TOML file with the same names as the flags, with _ for -; GK_CONFIG names it, too
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -62,10 +69,21 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) log_format: LogFormat,
     pub(crate) log: String,
+    start_timeout: GoDuration,
 }
 
 /// The variables that are configuration; other `GK_…` ones are not.
-const VARIABLES: &[&str] = &["plugins_dir", "data_dir", "listen", "log_format", "log"];
+const VARIABLES: &[&str] = &[
+    "plugins_dir",
+    "data_dir",
+    "listen",
+    "log_format",
+    "log",
+    "start_timeout",
+];
+
+/// What a plugin has until its handshake, unless the configuration says otherwise.
+const START_TIMEOUT_DEFAULT: &str = "60s";
 
 impl Default for Config {
     fn default() -> Self {
@@ -75,11 +93,17 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             log_format: LogFormat::Text,
             log: "info".into(),
+            start_timeout: START_TIMEOUT_DEFAULT.parse().unwrap_or_default(),
         }
     }
 }
 
 impl Config {
+    /// How long a plugin may take to its handshake; [`Config::load`] lets only sensible ones through.
+    pub(crate) fn start_timeout(&self) -> Duration {
+        self.start_timeout.to_std().unwrap_or_default()
+    }
+
     /// Puts all sources together. An error says which source it is in.
     pub(crate) fn load(args: &ServeArgs) -> Result<Self> {
         let file = args
@@ -102,7 +126,14 @@ impl Config {
         }
         let environment = Env::prefixed("GK_").only(VARIABLES);
         let merged = figment.merge(environment).merge(Serialized::globals(args));
-        merged.extract().context("the configuration is not valid")
+        let config: Config = merged.extract().context("the configuration is not valid")?;
+        if config.start_timeout().is_zero() {
+            bail!(
+                "the configuration is not valid: start_timeout is {}; it must be more than 0s",
+                config.start_timeout
+            );
+        }
+        Ok(config)
     }
 }
 
@@ -117,6 +148,7 @@ mod tests {
             listen: None,
             log_format: None,
             log: None,
+            start_timeout: None,
             config: None,
         }
     }
@@ -130,8 +162,12 @@ mod tests {
     #[test]
     fn a_flag_beats_the_file_and_the_file_the_default() {
         assert_eq!(Config::merge(&none(), None).unwrap(), Config::default());
-        let file = file("listen = \"127.0.0.1:1\"\ndata_dir = \"/d\"\nlog_format = \"json\"\n");
+        let file = file(
+            "listen = \"127.0.0.1:1\"\ndata_dir = \"/d\"\nlog_format = \"json\"\nstart_timeout = \"1m30s\"\n",
+        );
         let config = Config::merge(&none(), Some(file.path())).unwrap();
+        assert_eq!(Config::default().start_timeout(), Duration::from_secs(60));
+        assert_eq!(config.start_timeout(), Duration::from_secs(90));
         assert_eq!(
             (config.listen.port(), &*config.data_dir, config.log_format),
             (1, Path::new("/d"), LogFormat::Json)
@@ -153,6 +189,8 @@ mod tests {
             ("lissten = 1\n", "lissten"),
             ("listen = \"nowhere\"\n", "listen"),
             ("listen = \n", "TOML"),
+            ("start_timeout = \"soon\"\n", "start_timeout"),
+            ("start_timeout = \"-1s\"\n", "more than 0s"),
         ] {
             let file = file(text);
             let error = format!(

@@ -63,8 +63,9 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
     let address = listener.local_addr()?;
 
     let version = env!("CARGO_PKG_VERSION");
-    let plugins =
+    let mut plugins =
         RuntimeConfig::new(&config.plugins_dir, &config.data_dir, version).with_environment();
+    plugins.start_timeout = config.start_timeout();
     let runtime = Runtime::start(plugins)?;
     let gateway = Gateway::new(GatewayConfig::new(
         runtime.clone(),

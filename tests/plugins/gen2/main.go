@@ -3,9 +3,10 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/rpc"
+	"sync"
+	"time"
 
 	plugin "github.com/hashicorp/go-plugin"
 
@@ -39,8 +40,10 @@ type (
 
 type server struct {
 	broker *plugin.MuxBroker
-	host   *rpc.Client
 	config map[string]string
+	hostID uint32
+	mu     sync.Mutex
+	host   *rpc.Client
 }
 
 func (s *server) GKRegister(_ interface{}, reply *[]byte) error {
@@ -65,10 +68,25 @@ func (s *server) GKRegister(_ interface{}, reply *[]byte) error {
 }
 
 func (s *server) Init(request InitRequest, _ *interface{}) error {
-	s.config = request.Config
-	conn, err := s.broker.Dial(request.HostAPIID)
+	s.config, s.hostID = request.Config, request.HostAPIID
+	if text := s.config["init_delay"]; text != "" {
+		delay, err := time.ParseDuration(text)
+		if err != nil {
+			return err
+		}
+		time.Sleep(delay)
+	}
+	if s.config["dial"] == "late" {
+		return nil
+	}
+	return s.dial()
+}
+
+// dial connects to the host API: in Init, or with the configuration dial=late when it is first needed.
+func (s *server) dial() error {
+	conn, err := s.broker.Dial(s.hostID)
 	if err != nil {
-		return fmt.Errorf("host API %d: %w", request.HostAPIID, err)
+		return fmt.Errorf("host API %d: %w", s.hostID, err)
 	}
 	s.host = rpc.NewClient(conn)
 	return nil
@@ -98,9 +116,14 @@ func (s *server) run(request CallRequest) ([]byte, error) {
 			return nil, err
 		}
 	}
+	s.mu.Lock()
 	if s.host == nil {
-		return nil, errors.New("Init has not dialled the host API")
+		if err := s.dial(); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
 	}
+	s.mu.Unlock()
 	var answer HostAPIRPCResponse
 	ask := HostAPIRPCRequest{Method: question.Method, Args: question.Args, CallerPlugin: contract.Name()}
 	if err := s.host.Call("Plugin.Call", ask, &answer); err != nil {

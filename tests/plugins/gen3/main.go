@@ -3,9 +3,10 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/rpc"
+	"sync"
+	"time"
 
 	plugin "github.com/hashicorp/go-plugin"
 
@@ -41,8 +42,10 @@ type (
 
 type server struct {
 	broker *plugin.MuxBroker
-	host   *rpc.Client
 	config map[string]string
+	hostID uint32
+	mu     sync.Mutex
+	host   *rpc.Client
 }
 
 func (s *server) GKRegister(_ interface{}, reply *[]byte) error {
@@ -57,6 +60,12 @@ func (s *server) GKRegister(_ interface{}, reply *[]byte) error {
 		"routes": []map[string]any{{
 			"method": "GET", "path": "/api/plugins/" + name + "/status", "handler": "get_status",
 			"middleware": []string{"auth"}, "description": "Get plugin status",
+		}, {
+			"method": "POST", "path": "/api/plugins/" + name + "/echo/:id", "handler": "echo",
+			"middleware": []string{"auth"}, "description": "Answers what the host made of the request",
+		}, {
+			"method": "GET", "path": "/api/plugins/" + name + "/public", "handler": "echo",
+			"description": "The same, for everybody",
 		}},
 		"widgets": []map[string]any{{
 			"id": "my-widget", "title": "My Widget", "handler": "render_widget", "location": "agent_home", "size": "medium",
@@ -67,10 +76,25 @@ func (s *server) GKRegister(_ interface{}, reply *[]byte) error {
 }
 
 func (s *server) Init(request InitRequest, _ *interface{}) error {
-	s.config = request.Config
-	conn, err := s.broker.Dial(request.HostAPIID)
+	s.config, s.hostID = request.Config, request.HostAPIID
+	if text := s.config["init_delay"]; text != "" {
+		delay, err := time.ParseDuration(text)
+		if err != nil {
+			return err
+		}
+		time.Sleep(delay)
+	}
+	if s.config["dial"] == "late" {
+		return nil
+	}
+	return s.dial()
+}
+
+// dial connects to the host API: in Init, or with the configuration dial=late when it is first needed.
+func (s *server) dial() error {
+	conn, err := s.broker.Dial(s.hostID)
 	if err != nil {
-		return fmt.Errorf("host API %d: %w", request.HostAPIID, err)
+		return fmt.Errorf("host API %d: %w", s.hostID, err)
 	}
 	s.host = rpc.NewClient(conn)
 	return nil
@@ -90,21 +114,27 @@ func (s *server) run(request CallRequest) ([]byte, error) {
 	if request.Function != "ask_host" {
 		return behave.Call(request.Function, request.Args, s.config)
 	}
-	// {"method": "…", "args": …}; by default the time.
+	// {"method": "…", "args": …, "call_token": "…"}; by default the time, with the call's own token.
 	question := struct {
-		Method string          `json:"method"`
-		Args   json.RawMessage `json:"args"`
-	}{Method: "time_now", Args: json.RawMessage("{}")}
+		Method    string          `json:"method"`
+		Args      json.RawMessage `json:"args"`
+		CallToken string          `json:"call_token"`
+	}{Method: "time_now", Args: json.RawMessage("{}"), CallToken: request.CallToken}
 	if len(request.Args) > 0 {
 		if err := json.Unmarshal(request.Args, &question); err != nil {
 			return nil, err
 		}
 	}
+	s.mu.Lock()
 	if s.host == nil {
-		return nil, errors.New("Init has not dialled the host API")
+		if err := s.dial(); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
 	}
+	s.mu.Unlock()
 	var answer HostAPIRPCResponse
-	ask := HostAPIRPCRequest{Method: question.Method, Args: question.Args, CallerPlugin: contract.Name(), CallToken: request.CallToken}
+	ask := HostAPIRPCRequest{Method: question.Method, Args: question.Args, CallerPlugin: contract.Name(), CallToken: question.CallToken}
 	if err := s.host.Call("Plugin.Call", ask, &answer); err != nil {
 		return nil, fmt.Errorf("host rpc: %w", err)
 	}

@@ -58,6 +58,7 @@ func init() {
 		"invalid-route":      {"registers a route without a slash", func() { serve(withRoute("status", "auth")) }},
 		"unknown-middleware": {"registers a route with a middleware that does not exist", func() { serve(withRoute("/api/plugins/unknown-middleware/x", "frobnicate")) }},
 		"reserved-route":     {"registers a route of the host's own", func() { serve(withRoute("/api/v1/plugins", "auth")) }},
+		"shared-route":       {"registers a route outside every namespace, as another plugin may, too", func() { serve(withRoute("/shared/status", "auth")) }},
 		"foreign-route":      {"registers the status route of hello-go", func() { serve(withRoute("/api/plugins/hello-go/status", "auth")) }},
 
 		// On the wire.

@@ -428,6 +428,16 @@ impl Life {
                 report.push_str("; it does not know this host's cookie: its handshake must use GOATKIT_PLUGIN=goatkit-v1, as the SDK does");
             }
         }
+        // For these the cause, and so the remedy, is in the plugin's own code.
+        if matches!(
+            error,
+            PluginError::Crashed { .. } | PluginError::Connect(_) | PluginError::Rpc { .. }
+        ) {
+            report.push_str(&format!(
+                "; mend the plugin: GET /api/v1/plugins/{}/logs shows all that it printed",
+                self.plugin.found.name
+            ));
+        }
         report
     }
 

@@ -172,6 +172,6 @@ mod tests {
             ]
         );
         assert_eq!(entries.last().unwrap().level, LogLevel::Error);
-        assert_eq!(log.stderr_tail(3, 1), ["\ttrace"]);
+        assert_eq!(log.stderr_tail(3, 1), ["panic: boom"]);
     }
 }

@@ -214,20 +214,49 @@ impl LogRing {
         found
     }
 
-    /// The last `count` lines a generation wrote to stderr, oldest first.
+    /// What a generation last said on stderr that may tell why it ended, at most `count` lines, oldest
+    /// first: a panic from its first line to where its stack begins, else the last lines. Structured
+    /// debug records are left out; plain lines, of which nobody knows the level, are not.
     pub(crate) fn stderr_tail(&self, generation: u64, count: usize) -> Vec<String> {
         let inner = self.inner.lock();
-        let lines =
+        let lines = || {
             inner.entries.iter().rev().filter(|entry| {
-                entry.generation == generation && entry.source == LogSource::Stderr
-            });
-        let mut found: Vec<String> = lines
-            .take(count)
-            .map(|entry| entry.message.clone())
-            .collect();
-        found.reverse();
+                entry.generation == generation
+                    && entry.source == LogSource::Stderr
+                    && (entry.level > LogLevel::Debug || entry.fields.is_empty())
+            })
+        };
+        let mut found: Vec<String> = Vec::new();
+        if let Some(after) = lines().position(|entry| is_last_words(&entry.message)) {
+            let mut panic: Vec<&LogEntry> = lines().take(after + 1).collect();
+            panic.reverse();
+            let text = panic
+                .iter()
+                .map(|entry| &entry.message)
+                .take_while(|line| !begins_stack(line))
+                .take(count);
+            found.extend(text.cloned());
+        } else {
+            found.extend(lines().take(count).map(|entry| entry.message.clone()));
+            found.reverse();
+        }
         found
     }
+}
+
+/// Whether a line is the first of what a program says as it dies of itself: Go's and Rust's forms.
+fn is_last_words(line: &str) -> bool {
+    line.starts_with("panic: ")
+        || line.starts_with("fatal error: ")
+        || (line.starts_with("thread '") && line.contains(" panicked at "))
+}
+
+/// Whether the stack follows here, or an empty line before it, or advice on how to see one.
+fn begins_stack(line: &str) -> bool {
+    line.is_empty()
+        || line.starts_with("goroutine ")
+        || line.starts_with("stack backtrace:")
+        || line.starts_with("note: run with")
 }
 
 #[cfg(test)]
@@ -301,6 +330,48 @@ mod tests {
         );
         assert_eq!(ring.stderr_tail(1, 2), ["c", "d"]);
         assert_eq!(ring.stderr_tail(2, 2), [""; 0]);
+    }
+
+    #[test]
+    fn a_panic_is_told_without_its_stack_and_debug_output() {
+        let ring = LogRing::new(100, usize::MAX);
+        let say = |text: &str, level| ring.push(entry(text, level));
+        say("starting", LogLevel::Info);
+        let mut address = entry("plugin address", LogLevel::Debug);
+        address.fields.push(("network".into(), "unix".into()));
+        ring.push(address.clone());
+        for line in [
+            "panic: boom [recovered]",
+            "\tpanic: boom again",
+            "goroutine 9 [running]:",
+        ] {
+            say(line, LogLevel::Error);
+        }
+        for frame in 0..20 {
+            say(&format!("main.frame{frame}()"), LogLevel::Error);
+        }
+        assert_eq!(
+            ring.stderr_tail(1, 8),
+            ["panic: boom [recovered]", "\tpanic: boom again"]
+        );
+        let plain = LogRing::new(100, usize::MAX);
+        plain.push(entry("about to crash", LogLevel::Debug));
+        plain.push(address);
+        assert_eq!(plain.stderr_tail(1, 8), ["about to crash"]);
+        let rust = LogRing::new(100, usize::MAX);
+        for line in [
+            "a line",
+            "thread 'main' panicked at src/main.rs:1:2:",
+            "boom",
+            "note: run with `RUST_BACKTRACE=1`",
+        ] {
+            rust.push(entry(line, LogLevel::Error));
+        }
+        assert_eq!(
+            rust.stderr_tail(1, 8),
+            ["thread 'main' panicked at src/main.rs:1:2:", "boom"]
+        );
+        assert_eq!(rust.stderr_tail(1, 1).len(), 1);
     }
 
     #[test]

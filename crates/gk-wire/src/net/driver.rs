@@ -75,8 +75,8 @@ impl Driver {
 
     /// Reads once and takes apart what came. `Some(true)` when tasks were woken that are likely to send.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, String>> {
-        let (target, room) = self.recv.target();
-        let count = match std::task::ready!(self.reader.poll_read(cx, target, room)) {
+        let direct = !self.reader.is_encrypted();
+        let count = match std::task::ready!(self.reader.poll_read(cx, self.recv.target(direct))) {
             Ok(0) => return Poll::Ready(Err("the peer closed the connection".to_owned())),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {

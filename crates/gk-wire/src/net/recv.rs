@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::rpc_server::{Request, Responder, Service};
@@ -105,6 +105,14 @@ struct Current {
     reset: bool,
 }
 
+/// Where bytes of the socket go.
+pub(super) enum Target<'a> {
+    /// Into this buffer.
+    Buffer(&'a mut [u8]),
+    /// To the end of a message, at most so many.
+    Message(&'a mut Vec<u8>, usize),
+}
+
 /// How a connection starts.
 pub(super) enum Opening {
     /// We open control, stdout and stderr.
@@ -121,8 +129,11 @@ pub(super) enum Opening {
 pub(super) struct Recv {
     shared: Arc<Shared>,
     opening: Opening,
-    /// Where the socket is read into, and what of it is not yet taken apart.
-    buffer: BytesMut,
+    /// Where the socket is read into.
+    buffer: Box<[u8]>,
+    /// Whether the last read went into a message.
+    into_message: bool,
+    /// What was read and is not yet taken apart.
     chunk: Bytes,
     header: [u8; Header::LEN],
     header_len: usize,
@@ -136,7 +147,8 @@ impl Recv {
         Recv {
             shared,
             opening,
-            buffer: BytesMut::new(),
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            into_message: false,
             chunk: Bytes::new(),
             header: [0; Header::LEN],
             header_len: 0,
@@ -146,35 +158,31 @@ impl Recv {
         }
     }
 
-    /// Where the next bytes of the socket belong, and how many at most: the middle of a large message
-    /// if one is under way, else a buffer.
-    pub(super) fn target(&mut self) -> (&mut BytesMut, usize) {
-        let direct = match &self.current {
-            Some(current) if current.left > 0 => match self.receivers.get_mut(&current.stream) {
-                Some(Receiver::Replies(rpc)) => {
-                    rpc.assembler.direct().is_some().then_some(current.left)
-                }
-                Some(Receiver::Requests(rpc, _)) => {
-                    rpc.assembler.direct().is_some().then_some(current.left)
-                }
+    /// Where the next bytes of the socket belong: the middle of a large message if one is under way and
+    /// the socket can, else a buffer.
+    pub(super) fn target(&mut self, direct: bool) -> Target<'_> {
+        self.into_message = false;
+        if direct
+            && let Some(current) = self.current.as_ref().filter(|current| current.left > 0)
+            && let Some((message, missing)) = match self.receivers.get_mut(&current.stream) {
+                Some(Receiver::Replies(rpc)) => rpc.assembler.direct(),
+                Some(Receiver::Requests(rpc, _)) => rpc.assembler.direct(),
                 _ => None,
-            },
-            _ => None,
-        };
-        if let (Some(left), Some(stream)) =
-            (direct, self.current.as_ref().map(|current| current.stream))
-        {
-            let assembler = match self.receivers.get_mut(&stream) {
-                Some(Receiver::Replies(rpc)) => Some(&mut rpc.assembler),
-                Some(Receiver::Requests(rpc, _)) => Some(&mut rpc.assembler),
-                _ => None,
-            };
-            if let Some((partial, missing)) = assembler.and_then(Assembler::direct) {
-                return (partial, missing.min(left));
             }
+        {
+            self.into_message = true;
+            return Target::Message(message, missing.min(current.left));
         }
-        self.buffer.reserve(READ_BYTES);
-        (&mut self.buffer, READ_BYTES)
+        Target::Buffer(&mut self.buffer)
+    }
+
+    /// Whether more of a frame, or of its header, is still to come: it is most likely on its way.
+    pub(super) fn inside_frame(&self) -> bool {
+        self.header_len > 0
+            || self
+                .current
+                .as_ref()
+                .is_some_and(|current| current.left > 0)
     }
 
     /// Takes the `count` bytes that were read into the target.
@@ -184,10 +192,10 @@ impl Recv {
         state: &mut State,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReceiveError> {
-        if self.buffer.is_empty() {
+        if self.into_message {
             self.direct(count, state, effects)?;
         } else {
-            self.chunk = self.buffer.split().freeze();
+            self.chunk = Bytes::copy_from_slice(self.buffer.get(..count).unwrap_or_default());
         }
         let now = Instant::now();
         loop {

@@ -1,13 +1,18 @@
 //! Sockets, plain or under TLS.
 
-use std::future::Future;
-use std::io::{self, IoSlice};
-use std::pin::pin;
+use std::io::{self, IoSlice, Read, Write};
+use std::net;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::{TcpStream, UnixStream, tcp, unix};
+use parking_lot::Mutex;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::recv::Target;
 
 /// A connected socket to a plugin or host.
 #[derive(Debug)]
@@ -31,30 +36,68 @@ impl From<TcpStream> for Socket {
     }
 }
 
-pub(super) enum ReadHalf {
-    Unix(unix::OwnedReadHalf),
-    Tcp(tcp::OwnedReadHalf),
+/// The socket itself, nonblocking.
+///
+/// tokio's own streams ask for readiness to read and to write. A Unix socket becomes "writable" anew each
+/// time the peer takes something out of it, so every call would wake the driver once for nothing. Here the
+/// driver is told of reading alone, and of writing only while something waits to be written.
+#[derive(Debug)]
+enum Raw {
+    Unix(unix::net::UnixStream),
+    Tcp(net::TcpStream),
 }
 
-pub(super) enum WriteHalf {
-    Unix(unix::OwnedWriteHalf),
-    Tcp(tcp::OwnedWriteHalf),
+impl AsFd for Raw {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Raw::Unix(socket) => socket.as_fd(),
+            Raw::Tcp(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Raw {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Read for &Raw {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Raw::Unix(socket) => (&*socket).read(buffer),
+            Raw::Tcp(socket) => (&*socket).read(buffer),
+        }
+    }
+}
+
+/// A descriptor in the reactor, for one kind of readiness.
+fn registered<T: AsRawFd>(descriptor: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe, for descriptors that are closed early; these are owned"
+    )]
+    AsyncFd::with_interest(descriptor, interest)
 }
 
 impl Socket {
-    fn split(self) -> (ReadHalf, WriteHalf) {
-        match self {
-            Socket::Unix(socket) => {
-                let (read, write) = socket.into_split();
-                (ReadHalf::Unix(read), WriteHalf::Unix(write))
-            }
+    fn split(self) -> (Unread, WriteHalf) {
+        // Taking a socket out of tokio's reactor fails only if it never was in there.
+        let raw = Arc::new(match self {
+            Socket::Unix(socket) => Raw::Unix(socket.into_std().expect("a registered socket")),
             Socket::Tcp(socket) => {
                 // Small frames must not wait for each other; a socket that refuses still works.
                 let _ = socket.set_nodelay(true);
-                let (read, write) = socket.into_split();
-                (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+                Raw::Tcp(socket.into_std().expect("a registered socket"))
             }
-        }
+        });
+        (
+            Unread::New(Arc::clone(&raw)),
+            WriteHalf {
+                raw,
+                writable: Mutex::new(None),
+            },
+        )
     }
 
     /// The two ends of a plain connection.
@@ -62,7 +105,7 @@ impl Socket {
         let (read, write) = self.split();
         (
             Reader {
-                half: read,
+                socket: read,
                 tls: None,
             },
             Writer {
@@ -76,10 +119,10 @@ impl Socket {
     #[cfg(feature = "automtls")]
     pub(super) fn encrypted(self, connection: rustls::Connection) -> (Reader, Writer) {
         let (read, write) = self.split();
-        let tls = std::sync::Arc::new(tls::Tls::new(connection));
+        let tls = Arc::new(tls::Tls::new(connection));
         let reader = Reader {
-            half: read,
-            tls: Some((std::sync::Arc::clone(&tls), BytesMut::new())),
+            socket: read,
+            tls: Some(TlsReader::new(Arc::clone(&tls))),
         };
         (
             reader,
@@ -91,51 +134,112 @@ impl Socket {
     }
 }
 
-impl ReadHalf {
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        target: &mut BytesMut,
-        room: usize,
-    ) -> Poll<io::Result<usize>> {
-        async fn read(
-            half: &mut (impl AsyncRead + Unpin),
-            target: &mut BytesMut,
-            room: usize,
-        ) -> io::Result<usize> {
-            half.read_buf(&mut target.limit(room)).await
+/// The socket's reading side; it joins the reactor with the first read, whose task can tell of a failure.
+enum Unread {
+    New(Arc<Raw>),
+    Registered(AsyncFd<Arc<Raw>>),
+}
+
+impl Unread {
+    fn registered(&mut self) -> io::Result<&AsyncFd<Arc<Raw>>> {
+        if let Unread::New(raw) = self {
+            *self = Unread::Registered(registered(Arc::clone(raw), Interest::READABLE)?);
         }
         match self {
-            ReadHalf::Unix(half) => pin!(read(half, target, room)).poll(cx),
-            ReadHalf::Tcp(half) => pin!(read(half, target, room)).poll(cx),
+            Unread::Registered(socket) => Ok(socket),
+            Unread::New(_) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
+}
+
+/// One read of what is there; a read that was not filled has emptied the socket.
+fn poll_read(
+    socket: &AsyncFd<Arc<Raw>>,
+    cx: &mut Context<'_>,
+    mut read: impl FnMut(&Raw) -> io::Result<(usize, bool)>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        let mut ready = std::task::ready!(socket.poll_read_ready(cx))?;
+        match read(socket.get_ref()) {
+            Ok((count, emptied)) => {
+                if emptied {
+                    ready.clear_ready();
+                }
+                return Poll::Ready(Ok(count));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
+
+fn read_buffer(raw: &Raw, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+    let mut raw = raw;
+    let count = raw.read(buffer)?;
+    // At its end a socket stays readable.
+    Ok((count, 0 < count && count < buffer.len()))
+}
+
+/// Appends up to `room` bytes without filling them with zeros first.
+fn read_message(raw: &Raw, message: &mut Vec<u8>, room: usize) -> io::Result<(usize, bool)> {
+    let before = message.len();
+    let limit = u64::try_from(room).unwrap_or(u64::MAX);
+    let outcome = match raw {
+        Raw::Unix(socket) => socket.take(limit).read_to_end(message),
+        Raw::Tcp(socket) => socket.take(limit).read_to_end(message),
+    };
+    let count = message.len() - before;
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && count > 0 => Ok((count, true)),
+        Err(error) => Err(error),
+        Ok(_) => Ok((count, false)),
+    }
+}
+
+pub(super) struct WriteHalf {
+    raw: Arc<Raw>,
+    /// A second descriptor of the socket, registered while something waits to be written.
+    writable: Mutex<Option<AsyncFd<OwnedFd>>>,
 }
 
 impl WriteHalf {
     fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let written = match self {
-            WriteHalf::Unix(half) => half.try_write_vectored(slices)?,
-            WriteHalf::Tcp(half) => half.try_write_vectored(slices)?,
-        };
-        if written == 0 && slices.iter().any(|slice| !slice.is_empty()) {
-            return Err(io::ErrorKind::WriteZero.into());
+        loop {
+            let written = match &*self.raw {
+                Raw::Unix(socket) => (&mut &*socket).write_vectored(slices),
+                Raw::Tcp(socket) => (&mut &*socket).write_vectored(slices),
+            };
+            match written {
+                Ok(0) if slices.iter().any(|slice| !slice.is_empty()) => {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
         }
-        Ok(written)
     }
 
+    /// Waits until a write that did not go through may be tried again.
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            WriteHalf::Unix(half) => half.as_ref().poll_write_ready(cx),
-            WriteHalf::Tcp(half) => half.as_ref().poll_write_ready(cx),
-        }
+        let mut place = self.writable.lock();
+        let writable = match &mut *place {
+            Some(writable) => writable,
+            empty => empty.insert(registered(
+                self.raw.as_fd().try_clone_to_owned()?,
+                Interest::WRITABLE,
+            )?),
+        };
+        let ready = std::task::ready!(writable.poll_write_ready(cx)).map(drop);
+        *place = None;
+        Poll::Ready(ready)
     }
 }
 
 #[cfg(feature = "automtls")]
-type ReaderTls = Option<(std::sync::Arc<tls::Tls>, BytesMut)>;
+type ReaderTls = Option<TlsReader>;
 #[cfg(feature = "automtls")]
-type WriterTls = Option<std::sync::Arc<tls::Tls>>;
+type WriterTls = Option<Arc<tls::Tls>>;
 #[cfg(not(feature = "automtls"))]
 type ReaderTls = Option<std::convert::Infallible>;
 #[cfg(not(feature = "automtls"))]
@@ -143,8 +247,50 @@ type WriterTls = Option<std::convert::Infallible>;
 
 /// The reading end, for the driver.
 pub(super) struct Reader {
-    half: ReadHalf,
+    socket: Unread,
     tls: ReaderTls,
+}
+
+/// Ciphertext on its way into TLS.
+#[cfg(feature = "automtls")]
+struct TlsReader {
+    tls: Arc<tls::Tls>,
+    buffer: Box<[u8]>,
+    /// What of the buffer TLS has not taken yet.
+    rest: std::ops::Range<usize>,
+}
+
+#[cfg(feature = "automtls")]
+impl TlsReader {
+    fn new(tls: Arc<tls::Tls>) -> Self {
+        TlsReader {
+            tls,
+            buffer: vec![0; tls::RECORD_BYTES].into_boxed_slice(),
+            rest: 0..0,
+        }
+    }
+
+    fn poll_read(
+        &mut self,
+        socket: &AsyncFd<Arc<Raw>>,
+        cx: &mut Context<'_>,
+        target: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if let Some(count) = self.tls.read_plain(target)? {
+                return Poll::Ready(Ok(count));
+            }
+            if self.rest.is_empty() {
+                let buffer = &mut self.buffer;
+                match std::task::ready!(poll_read(socket, cx, |raw| read_buffer(raw, buffer)))? {
+                    0 => return Poll::Ready(Ok(0)),
+                    count => self.rest = 0..count,
+                }
+            }
+            let ciphertext = self.buffer.get(self.rest.clone()).unwrap_or_default();
+            self.rest.start += self.tls.receive(ciphertext)?;
+        }
+    }
 }
 
 /// The writing end, for everybody; one at a time.
@@ -154,38 +300,29 @@ pub(super) struct Writer {
 }
 
 impl Reader {
+    /// Whether the connection is under TLS.
     pub(super) fn is_encrypted(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// Reads up to `room` bytes behind what `target` holds; 0 is the end.
+    /// Reads once; 0 is the end.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        target: &mut BytesMut,
-        room: usize,
+        target: Target<'_>,
     ) -> Poll<io::Result<usize>> {
-        match &mut self.tls {
-            None => self.half.poll_read(cx, target, room),
+        let socket = self.socket.registered()?;
+        match (&mut self.tls, target) {
+            (None, Target::Buffer(buffer)) => poll_read(socket, cx, |raw| read_buffer(raw, buffer)),
+            (None, Target::Message(message, room)) => {
+                poll_read(socket, cx, |raw| read_message(raw, message, room))
+            }
             #[cfg(feature = "automtls")]
-            Some((tls, ciphertext)) => loop {
-                let count = tls.read_plain(target, room)?;
-                if let Some(count) = count {
-                    return Poll::Ready(Ok(count));
-                }
-                // One step at a time: rustls takes nothing more while its plaintext is not read.
-                if !ciphertext.is_empty() {
-                    tls.receive(ciphertext)?;
-                    continue;
-                }
-                ciphertext.reserve(tls::RECORD_BYTES);
-                match std::task::ready!(self.half.poll_read(cx, ciphertext, tls::RECORD_BYTES))? {
-                    0 => return Poll::Ready(Ok(0)),
-                    _ => continue,
-                }
-            },
+            (Some(tls), Target::Buffer(buffer)) => tls.poll_read(socket, cx, buffer),
+            #[cfg(feature = "automtls")]
+            (Some(_), Target::Message(..)) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
             #[cfg(not(feature = "automtls"))]
-            Some(never) => match *never {},
+            (Some(never), _) => match *never {},
         }
     }
 }
@@ -251,14 +388,7 @@ impl Writer {
     /// Ends the connection in both directions, whoever still holds a handle of it.
     pub(super) fn shut_down(&self) {
         // A peer that is gone already is what we want.
-        let _ = match &self.half {
-            WriteHalf::Unix(half) => {
-                rustix::net::shutdown(half.as_ref(), rustix::net::Shutdown::Both)
-            }
-            WriteHalf::Tcp(half) => {
-                rustix::net::shutdown(half.as_ref(), rustix::net::Shutdown::Both)
-            }
-        };
+        let _ = rustix::net::shutdown(&self.half.raw, rustix::net::Shutdown::Both);
     }
 }
 
@@ -268,7 +398,6 @@ mod tls {
 
     use std::io::{self, IoSlice, Read, Write};
 
-    use bytes::{Buf, BufMut, BytesMut};
     use parking_lot::Mutex;
 
     use super::WriteHalf;
@@ -344,35 +473,25 @@ mod tls {
         }
 
         /// Plaintext that is there already; `None` if the socket must be read first.
-        pub(super) fn read_plain(
-            &self,
-            target: &mut BytesMut,
-            room: usize,
-        ) -> io::Result<Option<usize>> {
+        pub(super) fn read_plain(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
             let mut connection = self.0.lock();
-            let mut plain = [0; 4096];
-            let part = plain.len().min(room);
-            match connection.reader().read(&mut plain[..part]) {
-                Ok(count) => {
-                    target.put_slice(&plain[..count]);
-                    Ok(Some(count))
-                }
+            match connection.reader().read(buffer) {
+                Ok(count) => Ok(Some(count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
                 Err(error) => Err(error),
             }
         }
 
-        /// Takes bytes off the ciphertext.
-        pub(super) fn receive(&self, ciphertext: &mut BytesMut) -> io::Result<()> {
+        /// Takes bytes off the ciphertext, and says how many.
+        pub(super) fn receive(&self, ciphertext: &[u8]) -> io::Result<usize> {
             let mut connection = self.0.lock();
-            let mut rest: &[u8] = ciphertext;
+            let mut rest = ciphertext;
             let taken = connection.read_tls(&mut rest)?;
             if taken == 0 {
                 return Err(io::Error::other("TLS takes nothing more"));
             }
-            ciphertext.advance(taken);
             match connection.process_new_packets() {
-                Ok(_) => Ok(()),
+                Ok(_) => Ok(taken),
                 Err(error) => Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     format!("TLS: {error}"),

@@ -1,6 +1,6 @@
 //! From a byte stream in pieces to whole gob messages.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use crate::gob::{self, Limits, message_length};
 
@@ -19,7 +19,7 @@ pub struct Assembler {
     prefix: [u8; 9],
     prefix_len: usize,
     /// A message that began in an earlier piece, and its whole length.
-    partial: Option<(BytesMut, usize)>,
+    partial: Option<(Vec<u8>, usize)>,
 }
 
 impl Assembler {
@@ -80,7 +80,7 @@ impl Assembler {
         if piece.len() >= length {
             return Ok(Some(piece.split_to(length)));
         }
-        let mut partial = BytesMut::new();
+        let mut partial = Vec::new();
         grow(&mut partial, length, piece.len());
         partial.extend_from_slice(piece);
         piece.clear();
@@ -90,7 +90,7 @@ impl Assembler {
 
     /// Where the next bytes of the stream belong, and how many of them at most, if so many are missing
     /// that reading them straight into place is worth it. Call [`direct_done`](Self::direct_done) after.
-    pub fn direct(&mut self) -> Option<(&mut BytesMut, usize)> {
+    pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
         let (partial, length) = self.partial.as_mut()?;
         let missing = *length - partial.len();
         if missing < DIRECT_MIN_BYTES {
@@ -109,7 +109,7 @@ impl Assembler {
     fn take_complete(&mut self) -> Option<Bytes> {
         match &self.partial {
             Some((partial, length)) if partial.len() == *length => {
-                self.partial.take().map(|(done, _)| done.freeze())
+                self.partial.take().map(|(done, _)| Bytes::from(done))
             }
             _ => None,
         }
@@ -117,10 +117,10 @@ impl Assembler {
 }
 
 /// Makes room for `more` bytes, ahead but never beyond the message.
-fn grow(partial: &mut BytesMut, length: usize, more: usize) {
+fn grow(partial: &mut Vec<u8>, length: usize, more: usize) {
     if partial.capacity() - partial.len() < more {
         let step = partial.len().max(GROWTH_BYTES).max(more);
-        partial.reserve(step.min(length - partial.len()));
+        partial.reserve_exact(step.min(length - partial.len()));
     }
 }
 
