@@ -1,5 +1,7 @@
 //! The serde `Deserializer` over one gob value.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use serde::de::value::{BorrowedStrDeserializer, StringDeserializer};
 use serde::de::{
@@ -12,6 +14,33 @@ use super::{Error, names, num, payload};
 
 /// Payloads from this size on share the buffer they came in.
 const SHARE_MIN_BYTES: usize = 2 * 1024;
+
+/// The receiver's field for each of the sender's.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one, on the stack, is what every call takes"
+)]
+enum Plan {
+    Own(SmallVec<[Option<&'static str>; 16]>),
+    Shared(Rc<[Option<&'static str>]>),
+}
+
+impl Plan {
+    fn fields(&self) -> &[Option<&'static str>] {
+        match self {
+            Plan::Own(fields) => fields,
+            Plan::Shared(fields) => fields,
+        }
+    }
+}
+
+/// A plan that was made before in the same message: names are matched once, however many values there are.
+#[derive(Debug)]
+pub(crate) struct KnownPlan {
+    sender: TypeId,
+    receiver: *const [&'static str],
+    fields: Rc<[Option<&'static str>]>,
+}
 
 /// A value of type `id` at the reader's cursor.
 #[derive(Debug)]
@@ -100,10 +129,19 @@ impl<'a, 'de> Value<'a, 'de> {
         target: Option<(&'static str, &'static [&'static str])>,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let plan: SmallVec<[Option<&'static str>; 16]> = match target {
-            None => SmallVec::new(),
-            Some((receiver, fields)) => {
-                let plan: SmallVec<_> = user
+        let known = |(_, fields): &(&str, &'static [&'static str])| {
+            let mut plans = self.reader.plans.iter();
+            let same =
+                |plan: &&KnownPlan| plan.sender == self.id && std::ptr::eq(plan.receiver, *fields);
+            plans
+                .find(same)
+                .map(|plan| Plan::Shared(Rc::clone(&plan.fields)))
+        };
+        let plan = match (target, target.as_ref().and_then(known)) {
+            (None, _) => None,
+            (Some(_), Some(plan)) => Some(plan),
+            (Some((receiver, fields)), None) => {
+                let plan: SmallVec<[_; 16]> = user
                     .fields
                     .iter()
                     .map(|(go, _)| fields.iter().copied().find(|rust| names::same(go, rust)))
@@ -114,14 +152,26 @@ impl<'a, 'de> Value<'a, 'de> {
                         receiver,
                     });
                 }
-                plan
+                Some(match self.depth {
+                    // There is one value at the top, but a list may hold many.
+                    0 => Plan::Own(plan),
+                    _ => {
+                        let shared: Rc<[_]> = plan.as_slice().into();
+                        self.reader.plans.push(KnownPlan {
+                            sender: self.id,
+                            receiver: fields,
+                            fields: Rc::clone(&shared),
+                        });
+                        Plan::Shared(shared)
+                    }
+                })
             }
         };
         let depth = self.reader.deeper(self.depth)?;
         let mut fields = Fields {
             reader: self.reader,
             user,
-            plan: target.is_some().then_some(plan),
+            plan,
             field: -1,
             next: 0,
             depth,
@@ -559,7 +609,7 @@ impl<'de> MapAccess<'de> for Elements<'_, 'de> {
 struct Fields<'a, 'de> {
     reader: &'a mut Reader<'de>,
     user: &'a StructType,
-    plan: Option<SmallVec<[Option<&'static str>; 16]>>,
+    plan: Option<Plan>,
     field: i64,
     next: usize,
     depth: usize,
@@ -617,7 +667,7 @@ impl<'de> MapAccess<'de> for &mut Fields<'_, 'de> {
                     return seed.deserialize(name).map(Some);
                 }
                 Some(plan) => {
-                    if let Some(name) = plan.get(number).copied().flatten() {
+                    if let Some(name) = plan.fields().get(number).copied().flatten() {
                         return seed
                             .deserialize(BorrowedStrDeserializer::new(name))
                             .map(Some);

@@ -41,11 +41,13 @@ impl Encoder {
         Self::default()
     }
 
-    pub(crate) fn starting_at(next_id: TypeId) -> Self {
+    /// An encoder whose first type gets this id, at least 64, where lower ones are taken by others.
+    #[must_use]
+    pub fn starting_at(first_id: i64) -> Self {
         Encoder {
             types: HashMap::new(),
             defined: Vec::new(),
-            next_id,
+            next_id: first_id.max(wire::FIRST_USER),
         }
     }
 

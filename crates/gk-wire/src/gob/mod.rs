@@ -34,6 +34,7 @@ pub use decode::{Decoder, Message, message_length};
 pub use encode::Encoder;
 pub use error::Error;
 pub use payload::Payload;
+#[cfg(feature = "tokio")]
 pub(crate) use ser::Sink;
 pub use value::Value;
 pub use wire::{MAX_DEFINITION_BYTES, MAX_FIELDS};

@@ -19,6 +19,7 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
+    #[cfg(feature = "tokio")]
     pub(crate) fn clear(&mut self) {
         self.written.clear();
         self.spliced.clear();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::de::KnownPlan;
 use super::num;
 use super::{Error, Limits};
 
@@ -171,6 +172,8 @@ pub(crate) struct Reader<'de> {
     joins: &'de [usize],
     /// Whether definitions inside the value are new; else they are known and passed over.
     absorbing: bool,
+    /// How structs of this message are matched with Rust's.
+    pub(crate) plans: Vec<KnownPlan>,
     /// Set when the value goes on in a message that is not here yet.
     pub(crate) wants_more: bool,
 }
@@ -192,6 +195,7 @@ impl<'de> Reader<'de> {
             elements_left: limits.max_elements,
             joins,
             absorbing: false,
+            plans: Vec::new(),
             wants_more: false,
         }
     }

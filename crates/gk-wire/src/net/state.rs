@@ -411,7 +411,7 @@ impl State {
         client
             .out
             .headers
-            .request(method, client.next_seq, &mut self.sink);
+            .request(method, client.next_seq, &mut self.sink.written);
         if let Err(error) = client.out.bodies.encode_to(body, &mut self.sink) {
             client.out.headers.forget_unsent();
             return Err(super::CallError::Encode(error));
@@ -439,7 +439,7 @@ impl State {
         };
         self.sink.clear();
         out.headers
-            .response(method.as_bytes(), seq, error, &mut self.sink);
+            .response(method, seq, error, &mut self.sink.written);
         if let Err(error) = out.bodies.encode_to(body, &mut self.sink) {
             out.headers.forget_unsent();
             return Err(error);

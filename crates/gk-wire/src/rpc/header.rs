@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::gob::wire::{Kind, WireType};
-use crate::gob::{self, Message, Sink, num};
+use crate::gob::{self, Message, num};
 
 /// Longest `Service.Method` that is taken, in bytes.
 pub const MAX_METHOD_BYTES: usize = 256;
@@ -13,8 +13,8 @@ pub const MAX_METHOD_BYTES: usize = 256;
 /// The type id under which headers are sent: the first of each stream, as Go's would be.
 const HEADER_ID: i64 = 64;
 
-/// The first type id that is left for bodies.
-pub(crate) const FIRST_BODY_ID: i64 = HEADER_ID + 1;
+/// The first type id that is left for bodies, whose encoder starts there.
+pub const FIRST_BODY_ID: i64 = HEADER_ID + 1;
 
 /// `Service.Method`, shared with the buffer it came in.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,10 +25,6 @@ impl ServiceMethod {
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
     }
 }
 
@@ -179,29 +175,31 @@ impl HeaderEncoder {
     }
 
     /// What was encoded is on its way.
-    pub(crate) fn sent(&mut self) {
+    pub fn sent(&mut self) {
         self.sent = true;
     }
 
-    /// What was encoded last is thrown away: a definition among it must be written again.
-    pub(crate) fn forget_unsent(&mut self) {
+    /// What was encoded last is thrown away: a definition among it is written again with the next.
+    pub fn forget_unsent(&mut self) {
         self.defined = self.sent;
     }
 
-    pub(crate) fn request(&mut self, service_method: &str, seq: u64, sink: &mut Sink) {
-        self.define(REQUEST_DEFINITION, &mut sink.written);
-        value(service_method.as_bytes(), seq, "", &mut sink.written);
+    /// Appends a request's header. Say afterwards whether it was sent.
+    pub fn request(&mut self, service_method: &str, seq: u64, out: &mut Vec<u8>) {
+        self.define(REQUEST_DEFINITION, out);
+        value(service_method.as_bytes(), seq, "", out);
     }
 
-    pub(crate) fn response(
+    /// Appends a reply's header. Say afterwards whether it was sent.
+    pub fn response(
         &mut self,
-        service_method: &[u8],
+        service_method: &ServiceMethod,
         seq: u64,
         error: &str,
-        sink: &mut Sink,
+        out: &mut Vec<u8>,
     ) {
-        self.define(RESPONSE_DEFINITION, &mut sink.written);
-        value(service_method, seq, error, &mut sink.written);
+        self.define(RESPONSE_DEFINITION, out);
+        value(&service_method.0, seq, error, out);
     }
 }
 

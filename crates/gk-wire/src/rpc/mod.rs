@@ -8,5 +8,6 @@ mod assemble;
 mod header;
 
 pub use assemble::Assembler;
-pub(crate) use header::FIRST_BODY_ID;
-pub use header::{HeaderEncoder, MAX_METHOD_BYTES, RequestHeader, ResponseHeader, ServiceMethod};
+pub use header::{
+    FIRST_BODY_ID, HeaderEncoder, MAX_METHOD_BYTES, RequestHeader, ResponseHeader, ServiceMethod,
+};

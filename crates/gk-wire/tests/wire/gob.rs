@@ -528,3 +528,49 @@ fn an_interface_holding_a_value_is_looked_through() {
     assert_eq!(nil.value().unwrap(), Value::Nil);
     assert!(nil.decode::<f64>().is_err());
 }
+
+/// Structs of one message are matched once for each pair of types, whatever stands around them.
+#[test]
+fn lists_of_structs_are_matched_for_each_receiver() {
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Row {
+        a: u8,
+        b: String,
+    }
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct OnlyB {
+        b: String,
+    }
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Table {
+        first: Vec<Row>,
+        second: Vec<Row>,
+    }
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Mixed {
+        first: Vec<OnlyB>,
+        second: Vec<Row>,
+    }
+    let rows = || {
+        (0..5)
+            .map(|a| Row {
+                a,
+                b: format!("row {a}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let table = Table {
+        first: rows(),
+        second: rows(),
+    };
+    let message = message(&encode(&table).unwrap()).unwrap();
+    assert_eq!(message.decode::<Table>().unwrap(), table);
+    let mixed: Mixed = message.decode().unwrap();
+    assert_eq!(mixed.second, rows());
+    let texts: Vec<String> = mixed.first.into_iter().map(|row| row.b).collect();
+    assert_eq!(texts[4], "row 4");
+}
