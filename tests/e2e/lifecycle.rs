@@ -217,7 +217,7 @@ fn what_keeps_the_host_from_starting_is_said_in_one_line() {
             usual()
                 .variable("GK_LISTEN", "nowhere")
                 .arguments(["serve"]),
-            &["listen", "GK_LISTEN"],
+            &["key \"LISTEN\"", "GK_"],
         ),
         (
             usual().argument("--start-timeout").argument("0s"),

@@ -15,7 +15,7 @@ use crate::{SandboxSpec, SpawnError};
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(super) program: CString,
-    /// The program as argv[0], then the arguments.
+    /// The program as `argv[0]`, then the arguments.
     pub(super) argv: Vec<CString>,
     /// `NAME=value` each.
     pub(super) envp: Vec<CString>,
