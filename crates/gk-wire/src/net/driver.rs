@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep};
 
+use super::linger::Linger;
 use super::recv::{Opening, Recv};
 use super::state::{Effect, Shared};
 use super::transport::Reader;
@@ -24,6 +25,7 @@ pub(super) struct Driver {
     recv: Recv,
     timer: Pin<Box<Sleep>>,
     effects: Vec<Effect>,
+    linger: Linger,
 }
 
 impl Driver {
@@ -36,6 +38,7 @@ impl Driver {
             recv,
             timer,
             effects: Vec::new(),
+            linger: Linger::default(),
         }
     }
 
@@ -153,7 +156,7 @@ impl Driver {
         if !self.poll_write(cx) {
             return Poll::Ready(Ok(()));
         }
-        let mut idle = false;
+        let (mut idle, mut came, mut busy) = (false, false, false);
         for _ in 0..READS_PER_TURN {
             match self.poll_read(cx) {
                 Poll::Pending => {
@@ -162,8 +165,11 @@ impl Driver {
                 }
                 // The tasks that were woken run before this one does again, and what they send goes out
                 // together.
-                Poll::Ready(Ok(true)) => break,
-                Poll::Ready(Ok(false)) => {}
+                Poll::Ready(Ok(true)) => {
+                    busy = true;
+                    break;
+                }
+                Poll::Ready(Ok(false)) => came = true,
                 Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
             }
         }
@@ -174,8 +180,24 @@ impl Driver {
         if self.reader.is_encrypted() && !self.poll_write(cx) {
             return Poll::Ready(Ok(()));
         }
-        if !idle {
-            cx.waker().wake_by_ref();
+        let now = std::time::Instant::now();
+        if busy {
+            // With so much under way the processors have better things to do.
+            self.linger.stop();
+        } else if came {
+            self.linger.came(now);
+        }
+        let (was_awake, awake) = (self.reader.is_awake(), self.linger.stays(now));
+        if was_awake != awake {
+            self.reader.set_awake(awake);
+        }
+        // After the last look out of the reactor there must be one more from within.
+        if !idle || awake || was_awake {
+            // Behind every task that is ready, and behind a look at the reactor; waking oneself would rouse
+            // another thread to take the work over.
+            let again = std::pin::pin!(tokio::task::yield_now());
+            let yielded = again.poll(cx);
+            debug_assert!(yielded.is_pending());
         }
         Poll::Pending
     }

@@ -6,6 +6,7 @@
 
 mod broker;
 mod driver;
+mod linger;
 mod recv;
 mod rpc_client;
 mod rpc_server;

@@ -92,7 +92,7 @@ impl Socket {
             }
         });
         (
-            Unread::New(Arc::clone(&raw)),
+            Unread::new(Arc::clone(&raw)),
             WriteHalf {
                 raw,
                 writable: Mutex::new(None),
@@ -134,42 +134,53 @@ impl Socket {
     }
 }
 
-/// The socket's reading side; it joins the reactor with the first read, whose task can tell of a failure.
-enum Unread {
-    New(Arc<Raw>),
-    Registered(AsyncFd<Arc<Raw>>),
+/// The socket's reading side, in the reactor or out of it.
+struct Unread {
+    raw: Arc<Raw>,
+    registered: Option<AsyncFd<Arc<Raw>>>,
+    awake: bool,
 }
 
 impl Unread {
-    fn registered(&mut self) -> io::Result<&AsyncFd<Arc<Raw>>> {
-        if let Unread::New(raw) = self {
-            *self = Unread::Registered(registered(Arc::clone(raw), Interest::READABLE)?);
-        }
-        match self {
-            Unread::Registered(socket) => Ok(socket),
-            Unread::New(_) => Err(io::ErrorKind::NotConnected.into()),
+    fn new(raw: Arc<Raw>) -> Self {
+        Unread {
+            raw,
+            registered: None,
+            awake: false,
         }
     }
-}
 
-/// One read of what is there; a read that was not filled has emptied the socket.
-fn poll_read(
-    socket: &AsyncFd<Arc<Raw>>,
-    cx: &mut Context<'_>,
-    mut read: impl FnMut(&Raw) -> io::Result<(usize, bool)>,
-) -> Poll<io::Result<usize>> {
-    loop {
-        let mut ready = std::task::ready!(socket.poll_read_ready(cx))?;
-        match read(socket.get_ref()) {
-            Ok((count, emptied)) => {
-                if emptied {
-                    ready.clear_ready();
+    /// One read of what is there. Out of the reactor nobody is woken when there is nothing.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(&Raw) -> io::Result<(usize, bool)>,
+    ) -> Poll<io::Result<usize>> {
+        if self.awake {
+            return match read(&self.raw) {
+                Ok((count, _)) => Poll::Ready(Ok(count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            };
+        }
+        let socket = match &mut self.registered {
+            Some(socket) => socket,
+            none => none.insert(registered(Arc::clone(&self.raw), Interest::READABLE)?),
+        };
+        loop {
+            let mut ready = std::task::ready!(socket.poll_read_ready(cx))?;
+            match read(socket.get_ref()) {
+                Ok((count, emptied)) => {
+                    // A read that was not filled has emptied the socket.
+                    if emptied {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(count));
                 }
-                return Poll::Ready(Ok(count));
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Poll::Ready(Err(error)),
         }
     }
 }
@@ -272,7 +283,7 @@ impl TlsReader {
 
     fn poll_read(
         &mut self,
-        socket: &AsyncFd<Arc<Raw>>,
+        socket: &mut Unread,
         cx: &mut Context<'_>,
         target: &mut [u8],
     ) -> Poll<io::Result<usize>> {
@@ -282,7 +293,7 @@ impl TlsReader {
             }
             if self.rest.is_empty() {
                 let buffer = &mut self.buffer;
-                match std::task::ready!(poll_read(socket, cx, |raw| read_buffer(raw, buffer)))? {
+                match std::task::ready!(socket.poll_read(cx, |raw| read_buffer(raw, buffer)))? {
                     0 => return Poll::Ready(Ok(0)),
                     count => self.rest = 0..count,
                 }
@@ -305,9 +316,22 @@ impl Reader {
         self.tls.is_some()
     }
 
+    /// Takes the socket out of the reactor, or lets it in again with the next read: while somebody looks
+    /// for data all the time, the peer need not wake anybody with every write.
+    pub(super) fn set_awake(&mut self, awake: bool) {
+        if awake {
+            self.socket.registered = None;
+        }
+        self.socket.awake = awake;
+    }
+
+    pub(super) fn is_awake(&self) -> bool {
+        self.socket.awake
+    }
+
     /// Reads what is there, whatever the reactor knows of it.
     pub(super) fn read_now(&mut self, target: Target<'_>) -> io::Result<usize> {
-        let raw = self.socket.registered()?.get_ref();
+        let raw = &*self.socket.raw;
         let read = match (&self.tls, target) {
             (None, Target::Buffer(buffer)) => read_buffer(raw, buffer),
             (None, Target::Message(message, room)) => read_message(raw, message, room),
@@ -322,11 +346,11 @@ impl Reader {
         cx: &mut Context<'_>,
         target: Target<'_>,
     ) -> Poll<io::Result<usize>> {
-        let socket = self.socket.registered()?;
+        let socket = &mut self.socket;
         match (&mut self.tls, target) {
-            (None, Target::Buffer(buffer)) => poll_read(socket, cx, |raw| read_buffer(raw, buffer)),
+            (None, Target::Buffer(buffer)) => socket.poll_read(cx, |raw| read_buffer(raw, buffer)),
             (None, Target::Message(message, room)) => {
-                poll_read(socket, cx, |raw| read_message(raw, message, room))
+                socket.poll_read(cx, |raw| read_message(raw, message, room))
             }
             #[cfg(feature = "automtls")]
             (Some(tls), Target::Buffer(buffer)) => tls.poll_read(socket, cx, buffer),
