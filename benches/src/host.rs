@@ -9,6 +9,11 @@ use gk_runtime::{CallContext, Runtime, RuntimeConfig};
 
 use crate::measure::{measure, next_wanted, payload, report};
 
+/// As `gk-host serve` has them: half of the processors.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
+
 pub(crate) async fn run(plugins_dir: PathBuf) -> Result<()> {
     let data = tempfile::tempdir()?;
     let start = Instant::now();

@@ -48,9 +48,11 @@ enum System {
 
 fn main() -> Result<()> {
     match Cli::parse().system {
-        System::Host { plugins_dir } => measure::runtime()?.block_on(host::run(plugins_dir)),
+        System::Host { plugins_dir } => {
+            measure::runtime(Some(host::threads()))?.block_on(host::run(plugins_dir))
+        }
         System::Goplugin { plugin, instances } => {
-            measure::runtime()?.block_on(goplugin_host::run(plugin, instances))
+            measure::runtime(None)?.block_on(goplugin_host::run(plugin, instances))
         }
         System::Raw => raw::run(),
         System::RawPeer { socket } => raw::peer(&socket),

@@ -33,6 +33,7 @@ pub(crate) fn run(config: Config) -> Result<()> {
     let render = telemetry::metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(worker_threads())
         .thread_name("gk-host")
         .build()
         .context("the asynchronous runtime cannot start")?;
@@ -41,6 +42,16 @@ pub(crate) fn run(config: Config) -> Result<()> {
             .await
             .context("the host panicked")?
     })
+}
+
+/// Half of the processors: the plugins need some, too, and a host that spreads its short tasks over all of
+/// them spends more on waking threads than on the tasks. `TOKIO_WORKER_THREADS` sets another number.
+fn worker_threads() -> usize {
+    let set = std::env::var("TOKIO_WORKER_THREADS")
+        .ok()
+        .and_then(|number| number.parse().ok());
+    let half = || std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    set.filter(|number| *number > 0).unwrap_or_else(half)
 }
 
 async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Result<()> {

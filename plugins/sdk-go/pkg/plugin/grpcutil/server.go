@@ -59,7 +59,7 @@ type GKPluginRPCServer struct {
 
 // GKRegister answers with the registration as JSON, the form of all hosts but the first generation.
 func (s *GKPluginRPCServer) GKRegister(_ interface{}, reply *[]byte) (err error) {
-	defer contain("GKRegister", &err)
+	defer contain("GKRegister", "", &err)
 	registration, err := s.Impl.GKRegister()
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (s *GKPluginRPCServer) GKRegister(_ interface{}, reply *[]byte) (err error)
 
 // Init prepares the plugin, with the host API if the plugin wants it and the host serves it.
 func (s *GKPluginRPCServer) Init(request InitRequest, _ *interface{}) (err error) {
-	defer contain("Init", &err)
+	defer contain("Init", "", &err)
 	withHost, wanted := s.Impl.(GKPluginWithHost)
 	if !wanted || s.broker == nil || request.HostAPIID == 0 {
 		return s.Impl.Init(request.Config)
@@ -128,7 +128,7 @@ func (s *GKPluginRPCServer) Call(request CallRequest, reply *CallResponse) error
 }
 
 func (s *GKPluginRPCServer) run(request CallRequest) (result json.RawMessage, err error) {
-	defer contain(fmt.Sprintf("function %q", request.Function), &err)
+	defer contain("function", request.Function, &err)
 	if withContext, ok := s.Impl.(GKPluginWithContext); ok {
 		ctx := s.running
 		if ctx == nil {
@@ -141,16 +141,20 @@ func (s *GKPluginRPCServer) run(request CallRequest) (result json.RawMessage, er
 
 // Shutdown cancels the contexts of running calls and lets the plugin clean up.
 func (s *GKPluginRPCServer) Shutdown(_ interface{}, _ *interface{}) (err error) {
-	defer contain("Shutdown", &err)
+	defer contain("Shutdown", "", &err)
 	if s.stop != nil {
 		s.stop()
 	}
 	return s.Impl.Shutdown()
 }
 
-// contain turns a panic of a handler into its error. net/rpc itself would let the process die.
-func contain(what string, err *error) {
+// contain turns a panic of a handler into its error. net/rpc itself would let the process die. It formats nothing
+// unless there is one: fmt's deep stack costs every goroutine that runs a call a copy of its own.
+func contain(what, function string, err *error) {
 	if cause := recover(); cause != nil {
+		if function != "" {
+			what += fmt.Sprintf(" %q", function)
+		}
 		logger.Error("panic in "+what, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 		*err = fmt.Errorf("panic in %s: %v", what, cause)
 	}
