@@ -79,8 +79,8 @@ impl Driver {
         }
     }
 
-    /// Reads once and takes apart what came. `Some(true)` when tasks were woken that are likely to send.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, String>> {
+    /// Reads once and takes apart what came; gives how many tasks that woke, which are likely to send.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, String>> {
         let direct = !self.reader.is_encrypted();
         let mut read = self.reader.poll_read(cx, self.recv.target(direct));
         if read.is_pending() && self.recv.inside_frame() {
@@ -110,15 +110,15 @@ impl Driver {
         };
         let mut state = self.shared.lock();
         let received = self.recv.received(count, &mut state, &mut self.effects);
-        let busy = self.effects.len() > 1;
-        state.corked = busy;
-        if !busy {
+        let woken = self.effects.len();
+        state.corked = woken > 1;
+        if !state.corked {
             self.shared.flush(state);
         } else {
             drop(state);
         }
         self.effects.drain(..).for_each(Effect::run);
-        Poll::Ready(received.map(|()| busy).map_err(|error| error.to_string()))
+        Poll::Ready(received.map(|()| woken).map_err(|error| error.to_string()))
     }
 
     /// Installs the receivers that others have switched, and looks after deadlines.
@@ -163,13 +163,14 @@ impl Driver {
                     idle = true;
                     break;
                 }
+                Poll::Ready(Ok(0)) => {}
+                Poll::Ready(Ok(1)) => came = true,
                 // The tasks that were woken run before this one does again, and what they send goes out
                 // together.
-                Poll::Ready(Ok(true)) => {
+                Poll::Ready(Ok(_)) => {
                     busy = true;
                     break;
                 }
-                Poll::Ready(Ok(false)) => came = true,
                 Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
             }
         }
