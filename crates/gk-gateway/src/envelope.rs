@@ -58,10 +58,17 @@ pub(crate) fn arguments(request: &Incoming<'_>) -> Result<Bytes, Problem> {
             other_body = Some(content_type);
         }
     }
+    // Go's decoder takes a key for a field when both are the same but for case: such a twin would win.
+    let params: Vec<_> = request.params.iter().map(|(name, _)| fold(name)).collect();
+    args.retain(|name, _| {
+        let folded = fold(name);
+        !name.starts_with('_')
+            && (request.skip_org || folded != "org_id")
+            && !params.contains(&folded)
+    });
     for (name, value) in request.params {
         args.insert(name.clone(), raw(value)?);
     }
-    args.retain(|name, _| !name.starts_with('_') && (request.skip_org || name != "org_id"));
     write_envelope(&mut args, request)?;
     if let Some(content_type) = other_body {
         args.insert("_body".into(), raw(&String::from_utf8_lossy(request.body))?);
@@ -82,6 +89,11 @@ pub(crate) fn direct_arguments(request: &Incoming<'_>) -> Result<Bytes, Problem>
     args.retain(|name, _| !name.starts_with('_'));
     write_envelope(&mut args, request)?;
     Ok(serde_json::to_vec(&args).map_err(unencodable)?.into())
+}
+
+/// A key without regard to case, as Go folds it: `ſ` is an s, and the Kelvin sign a k.
+fn fold(name: &str) -> String {
+    name.to_uppercase().to_lowercase()
 }
 
 fn write_envelope(args: &mut Args, request: &Incoming<'_>) -> Result<(), Problem> {
@@ -259,6 +271,21 @@ mod tests {
             (&json!("POST"), &json!("/p"), &json!("en"))
         );
         assert!(seen.get("_extra").is_none() && seen.get("org_id").is_none());
+    }
+
+    #[test]
+    fn a_key_in_another_case_is_the_same_key() {
+        let body = r#"{"ORG_ID":9,"Id":"x","ID":"y","\u017flug":"z","\u212aind":"k","other":1}"#;
+        let params = [("id", "5"), ("slug", "s"), ("kind", "t")];
+        let seen = args("iD=q", "application/json", body, &params, None);
+        let keys: Vec<_> = seen
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| !key.starts_with('_'))
+            .cloned()
+            .collect();
+        assert_eq!(keys, ["id", "kind", "other", "slug"]);
     }
 
     #[test]

@@ -132,6 +132,14 @@ impl RouteTable {
             return Err("it names no handler".to_owned());
         }
         let pattern = pattern(&spec.path)?;
+        if let Some(other) = self.routes.iter().find(|route| {
+            route.plugin != *plugin && route.method == method && overlap(&route.path, &spec.path)
+        }) {
+            return Err(format!(
+                "{method} {} collides with {} of plugin \"{}\"; change one of the two paths",
+                spec.path, other.path, other.plugin
+            ));
+        }
         let router = self.by_method.entry(method.to_string()).or_default();
         if let Err(error) = router.insert(&pattern, self.routes.len()) {
             return Err(self.collision(&method, &spec.path, &error));
@@ -180,11 +188,17 @@ impl RouteTable {
             .and_then(|router| router.at(path).ok())
             && let Some(route) = self.routes.get(*found.value)
         {
-            let params = found
+            let params: Vec<_> = found
                 .params
                 .iter()
                 .map(|(name, value)| (name.to_owned(), decode(value)))
                 .collect();
+            if !params
+                .iter()
+                .all(|(name, value)| is_plain(&route.path, name, value))
+            {
+                return Found::Nothing;
+            }
             return Found::Route {
                 route: Arc::clone(route),
                 params,
@@ -233,6 +247,27 @@ fn same_shape(left: &str, right: &str) -> bool {
             .collect::<Vec<_>>()
     };
     shape(left) == shape(right)
+}
+
+/// Whether some path would be both routes'.
+fn overlap(left: &str, right: &str) -> bool {
+    let (mut left, mut right) = (left.split('/'), right.split('/'));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return true,
+            (Some(part), _) | (_, Some(part)) if part.starts_with('*') => return true,
+            (Some(left), Some(right)) => {
+                let open = left.starts_with(':') || right.starts_with([':', '*']);
+                if right.starts_with('*') {
+                    return true;
+                }
+                if !open && left != right {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
 }
 
 /// The host's paths are its own, and a plugin's name in a path is that plugin's.
@@ -325,6 +360,21 @@ fn pattern(path: &str) -> Result<String, String> {
     Ok(parts.join("/"))
 }
 
+/// Whether a parameter holds no more than its place in the path says: one part, or for `*rest` several, and
+/// nothing that means another place to a file system.
+fn is_plain(path: &str, name: &str, value: &str) -> bool {
+    let rest = path
+        .rsplit('/')
+        .next()
+        .and_then(|last| last.strip_prefix('*'))
+        == Some(name);
+    let part = |part: &str| part != "." && part != ".." && !part.contains(['\\', '\0']);
+    match rest {
+        true => value.split('/').all(part),
+        false => !value.contains('/') && part(value),
+    }
+}
+
 /// A parameter without its percent encoding.
 fn decode(value: &str) -> String {
     percent_encoding::percent_decode_str(value)
@@ -371,8 +421,8 @@ mod tests {
             other => panic!("{path}: {other:?}"),
         };
         assert_eq!(
-            params("/api/plugins/a/items/a%20b%2Fc+d&e=f"),
-            [("id".into(), "a b/c+d&e=f".into())]
+            params("/api/plugins/a/items/a%20b+d&e=f"),
+            [("id".into(), "a b+d&e=f".into())]
         );
         assert_eq!(
             params("/api/plugins/a/files/x/y"),
@@ -443,5 +493,34 @@ mod tests {
         let reason = add(&mut table, "b", "GET", "/shared/:name", &[]).unwrap_err();
         assert!(reason.contains("of plugin \"a\""), "{reason}");
         add(&mut table, "b", "POST", "/shared/:name", &[]).unwrap();
+        for path in ["/shared/list", "/shared/*rest"] {
+            let reason = add(&mut table, "b", "GET", path, &[]).unwrap_err();
+            assert!(reason.contains("of plugin \"a\""), "{path}: {reason}");
+        }
+        add(&mut table, "b", "GET", "/shared/list/all", &[]).unwrap();
+    }
+
+    #[test]
+    fn a_parameter_cannot_smuggle_a_path() {
+        let mut table = RouteTable::default();
+        add(&mut table, "a", "GET", "/api/plugins/a/items/:id", &[]).unwrap();
+        add(&mut table, "a", "GET", "/api/plugins/a/files/*rest", &[]).unwrap();
+        for path in [
+            "/api/plugins/a/items/..%2F..%2Fadmin.token",
+            "/api/plugins/a/items/%2Fetc%2Fpasswd",
+            "/api/plugins/a/items/%2e%2e",
+            "/api/plugins/a/items/a%5Cb",
+            "/api/plugins/a/items/a%00b",
+            "/api/plugins/a/files/x/%2e%2e/y",
+        ] {
+            assert!(
+                matches!(table.find(&Method::GET, path), Found::Nothing),
+                "{path}"
+            );
+        }
+        assert!(matches!(
+            table.find(&Method::GET, "/api/plugins/a/items/a.b..c"),
+            Found::Route { .. }
+        ));
     }
 }

@@ -11,12 +11,17 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
 /// Connections at a time; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;
 
 /// How long a client may take to send a request's head, also between two requests.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client may take nothing of its answer.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Headers of a request.
 pub const HEADERS_MAX: usize = 100;
@@ -25,10 +30,11 @@ pub const HEADERS_MAX: usize = 100;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` resolves; then takes no more connections and returns when those that are open have
-/// finished their requests. Bound that wait from outside.
+/// finished their requests. Bound that wait from outside: dropping the future cuts them.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepting = async {
@@ -37,6 +43,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         };
         let (permit, accepted) = tokio::select! {
             () = &mut stop => break,
+            Some(_) = connections.join_next() => continue,
             accepted = accepting => accepted,
         };
         let socket = match accepted {
@@ -49,16 +56,18 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         };
         // Answers are written whole; a socket that refuses the option still works.
         let _ = socket.set_nodelay(true);
+        let mut socket = TimeoutStream::new(socket);
+        socket.set_write_timeout(Some(WRITE_TIMEOUT));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_headers(HEADERS_MAX)
             .serve_connection(
-                TokioIo::new(socket),
+                TokioIo::new(Box::pin(socket)),
                 TowerToHyperService::new(router.clone()),
             );
         let connection = graceful.watch(connection);
-        tokio::spawn(async move {
+        connections.spawn(async move {
             // That a client goes away is not news.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,6 +102,15 @@ pub enum TokenError {
     /// The database.
     #[error("the host's database")]
     Database(#[from] rusqlite::Error),
+    /// The database's file.
+    #[error("the file {} cannot be made", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// No randomness.
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
@@ -146,6 +157,16 @@ impl Tokens {
     ///
     /// If the file cannot be used.
     pub fn open(path: &Path) -> Result<Self, TokenError> {
+        // SQLite would make the file as the umask has it, and its companions like the file.
+        let private = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path);
+        private.map_err(|source| TokenError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         let database = Connection::open(path)?;
         database.busy_timeout(Duration::from_secs(5))?;
         database.pragma_update(None, "journal_mode", "WAL")?;

@@ -89,7 +89,7 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
         async move { gateway.follow().await }
     });
     let (closing, closed) = watch::channel(false);
-    let server = tokio::spawn(server::serve(listener, gateway.router(), flag(closed)));
+    let mut server = tokio::spawn(server::serve(listener, gateway.router(), flag(closed)));
     say(&format!("listening on http://{address}"));
 
     let settled = tokio::select! {
@@ -106,8 +106,9 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
     gateway.set_ready(false);
     closing.send_replace(true);
     let orderly = async {
-        let drained = tokio::time::timeout(DRAIN_TIMEOUT, server).await;
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await;
         if drained.is_err() {
+            server.abort();
             tracing::warn!(
                 "requests were still under way after {DRAIN_TIMEOUT:?}; their connections are cut"
             );

@@ -116,8 +116,7 @@ pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::new(format!(
-        "the function panicked: {}",
-        text.unwrap_or("(no text)")
-    ))
+    // The text may hold what is nobody's business; it is for the log.
+    tracing::error!(panic = text.unwrap_or("(no text)"), "a function panicked");
+    Error::new("the function panicked; the plugin's log says why")
 }

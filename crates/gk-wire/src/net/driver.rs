@@ -65,8 +65,15 @@ impl Driver {
                 if self.shared.writer().waits_for_peer() {
                     return true;
                 }
-                if self.shared.writer().poll_write_ready(cx).is_pending() {
-                    return true;
+                match self.shared.writer().poll_write_ready(cx) {
+                    Poll::Pending => return true,
+                    Poll::Ready(Ok(())) => {}
+                    // No descriptor is left, most likely: without one there is nothing to wait with.
+                    Poll::Ready(Err(error)) => {
+                        self.shared
+                            .close(&format!("waiting for the socket failed: {error}"));
+                        return false;
+                    }
                 }
                 state = self.shared.lock();
                 state.stalled = false;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::rpc_server::CloseOnPanic;
 use super::state::Shared;
 use crate::gob::{self, Message};
 use crate::rpc::ResponseHeader;
@@ -156,6 +157,7 @@ impl RpcClient {
         Q: Serialize + DeserializeOwned + 'static,
     {
         let shared = &self.inner.shared;
+        let _whole = CloseOnPanic(shared);
         let mut state = shared.lock();
         let pending = state.send_request(self.inner.stream, method, request)?;
         shared.flush_soon(state);

@@ -98,6 +98,7 @@ impl Responder {
         let Some(shared) = self.shared.take() else {
             return;
         };
+        let _whole = CloseOnPanic(&shared);
         let mut state = shared.lock();
         state.requests = state.requests.saturating_sub(1);
         if state.closed.is_some() {
@@ -132,6 +133,18 @@ impl Responder {
             &Empty {},
         );
         debug_assert!(sent.is_ok());
+    }
+}
+
+/// Ends the connection if a `Serialize` panics: what it had begun to say cannot be taken back. Goes into
+/// place before the lock is taken, so that it runs after the lock is released.
+pub(super) struct CloseOnPanic<'a>(pub(super) &'a Shared);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close("encoding a message panicked");
+        }
     }
 }
 

@@ -156,6 +156,7 @@ func contain(what, function string, err *error) {
 			what += fmt.Sprintf(" %q", function)
 		}
 		logger.Error("panic in "+what, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
-		*err = fmt.Errorf("panic in %s: %v", what, cause)
+		// The cause may hold what is nobody's business; it is for the log.
+		*err = fmt.Errorf("%s panicked; the plugin's log says why", what)
 	}
 }
