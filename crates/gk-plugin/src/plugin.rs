@@ -175,12 +175,16 @@ impl Plugin {
         self
     }
 
-    /// Serves the host that started this process, on a tokio runtime of its own, until the host ends it.
-    /// Started by hand it says so and fails.
+    /// Serves the host that started this process, on a tokio runtime of its own with half of the
+    /// processors, until the host ends it. Started by hand it says so and fails.
     #[must_use]
     pub fn run(self) -> ExitCode {
         logging::install(self.log_level);
+        // The host and other plugins need processors, too, and short calls cost more to spread than to run.
+        let threads =
+            std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         let runtime = match tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
             .enable_all()
             .build()
         {

@@ -157,7 +157,7 @@ impl RpcClient {
         Q: Serialize + DeserializeOwned + 'static,
     {
         let shared = &self.inner.shared;
-        let _whole = CloseOnPanic(shared);
+        let _whole = CloseOnPanic::new(shared);
         let mut state = shared.lock();
         let pending = state.send_request(self.inner.stream, method, request)?;
         shared.flush_soon(state);

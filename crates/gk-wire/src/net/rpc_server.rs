@@ -98,7 +98,7 @@ impl Responder {
         let Some(shared) = self.shared.take() else {
             return;
         };
-        let _whole = CloseOnPanic(&shared);
+        let _whole = CloseOnPanic::new(&shared);
         let mut state = shared.lock();
         state.requests = state.requests.saturating_sub(1);
         if state.closed.is_some() {
@@ -138,12 +138,25 @@ impl Responder {
 
 /// Ends the connection if a `Serialize` panics: what it had begun to say cannot be taken back. Goes into
 /// place before the lock is taken, so that it runs after the lock is released.
-pub(super) struct CloseOnPanic<'a>(pub(super) &'a Shared);
+pub(super) struct CloseOnPanic<'a> {
+    shared: &'a Shared,
+    /// A panic that was there before is somebody else's.
+    before: bool,
+}
+
+impl<'a> CloseOnPanic<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        CloseOnPanic {
+            shared,
+            before: std::thread::panicking(),
+        }
+    }
+}
 
 impl Drop for CloseOnPanic<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.close("encoding a message panicked");
+        if std::thread::panicking() && !self.before {
+            self.shared.close("encoding a message panicked");
         }
     }
 }
