@@ -10,6 +10,7 @@ mod bad_plugins;
 mod crashes;
 mod endpoints;
 mod generations;
+mod greeter;
 mod host;
 mod http;
 mod lifecycle;

@@ -11,10 +11,21 @@ use crate::command::{cargo, root, run};
 use crate::go::Go;
 
 /// The reference programs that the tests start.
-const REFERENCE: &[&str] = &["gen1", "gen2", "gen3", "misbehave", "gohost"];
+const REFERENCE: &[&str] = &[
+    "gen1",
+    "gen2",
+    "gen3",
+    "misbehave",
+    "gohost",
+    "greeter",
+    "greeterhost",
+];
 
 /// The packages of the workspace whose programs the tests start.
 const RUST: &[&str] = &["gk-host", "hello-rust"];
+
+/// The examples of gk-wire, and the names the tests know them by.
+const EXAMPLES: &[(&str, &str)] = &[("host", "rust-greeterhost"), ("greeter", "rust-greeter")];
 
 /// Builds all that is needed into `target/e2e` and returns the command that runs the tests.
 pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
@@ -38,6 +49,12 @@ pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
     run(&mut build())?;
     for package in RUST {
         place(&target.join("debug").join(package), &bin.join(package))?;
+    }
+    for (example, name) in EXAMPLES {
+        place(
+            &target.join("debug/examples").join(example),
+            &bin.join(name),
+        )?;
     }
     let mut tests = cargo();
     tests
