@@ -166,28 +166,28 @@ fn check_peer(
         path: path.into(),
         why,
     };
-    let peer = rustix::net::sockopt::socket_peercred(socket)
-        .map_err(|errno| foreign(format!("the kernel does not say who it is ({errno})")))?;
-    if peer.uid.as_raw() != expected.uid {
+    let peer = crate::sys::peer(socket)
+        .map_err(|error| foreign(format!("the kernel does not say who it is ({error})")))?;
+    if peer.uid != expected.uid {
         return Err(foreign(format!(
             "it runs as user {} instead of {}",
-            peer.uid.as_raw(),
-            expected.uid
+            peer.uid, expected.uid
         )));
     }
     let Some(session) = expected.session else {
         return Ok(());
     };
-    match rustix::process::getsid(Some(peer.pid)) {
-        Ok(found) if found.as_raw_pid().unsigned_abs() == session => Ok(()),
+    // Process 0 is one of another pid namespace; asked about, it would stand for the host.
+    if peer.pid <= 0 {
+        return Err(foreign("it cannot be seen from here".into()));
+    }
+    match crate::sys::session(peer.pid) {
+        Ok(found) if found == session => Ok(()),
         Ok(_) => Err(foreign(format!(
             "process {} does not belong to the plugin",
-            peer.pid.as_raw_pid()
+            peer.pid
         ))),
-        Err(_) => Err(foreign(format!(
-            "process {} has ended",
-            peer.pid.as_raw_pid()
-        ))),
+        Err(_) => Err(foreign(format!("process {} has ended", peer.pid))),
     }
 }
 
@@ -262,10 +262,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let _listener = UnixListener::bind(&path).unwrap();
-        let own_session = rustix::process::getsid(None)
-            .unwrap()
-            .as_raw_pid()
-            .unsigned_abs();
+        // 0 where the session's leader is outside this pid namespace, as under `unshare --pid`.
+        let own_session = crate::sys::session(0).unwrap();
         connect(
             &path,
             ExpectedPeer {

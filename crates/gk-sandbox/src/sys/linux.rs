@@ -45,6 +45,48 @@ pub(crate) fn wait_id(_pid: Pid, pidfd: &OwnedFd) -> WaitId<'_> {
     WaitId::PidFd(pidfd.as_fd())
 }
 
+/// The process that listens at the other end of a connection, as this process's pid namespace
+/// numbers it: 0 stands for one that cannot be seen from here. rustix's type has no room for it.
+pub(crate) struct Peer {
+    pub(crate) pid: libc::pid_t,
+    pub(crate) uid: libc::uid_t,
+}
+
+/// Asks the kernel who listened when `socket` connected.
+pub(crate) fn peer(socket: &OwnedFd) -> io::Result<Peer> {
+    let mut found = libc::ucred {
+        pid: 0,
+        uid: libc::uid_t::MAX,
+        gid: libc::gid_t::MAX,
+    };
+    let mut bytes = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: both pointers are valid for the lengths given, for the duration of the call.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast::<c_void>(),
+            &raw mut bytes,
+        )
+    };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Peer {
+        pid: found.pid,
+        uid: found.uid,
+    })
+}
+
+/// The session a process belongs to; 0 where its leader is outside this pid namespace, which
+/// rustix takes for impossible.
+pub(crate) fn session(pid: libc::pid_t) -> io::Result<u32> {
+    // SAFETY: getsid takes a number and touches no memory.
+    let found = unsafe { libc::getsid(pid) };
+    u32::try_from(found).map_err(|_| io::Error::last_os_error())
+}
+
 /// What the child reads, and the two words it writes.
 struct Shared {
     program: *const c_char,

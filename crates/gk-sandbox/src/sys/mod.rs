@@ -5,7 +5,7 @@ mod prepared;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{enter_spawner_thread, start, wait_id};
+pub(crate) use linux::{enter_spawner_thread, peer, session, start, wait_id};
 
 #[cfg(not(target_os = "linux"))]
 mod fallback;

@@ -1,0 +1,1 @@
+//! The cache: in memory or in Redis, a namespace for each plugin.

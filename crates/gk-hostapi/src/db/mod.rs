@@ -1,0 +1,1 @@
+//! Databases: SQLite, PostgreSQL, MySQL and MariaDB, behind a parser and each engine's own wall.

@@ -1,0 +1,1 @@
+//! Events that plugins publish and browsers subscribe to.

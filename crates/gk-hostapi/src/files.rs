@@ -1,0 +1,1 @@
+//! Files of a plugin, below a quota.

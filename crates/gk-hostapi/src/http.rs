@@ -1,0 +1,1 @@
+//! Outgoing HTTP requests, checked hop by hop and address by address.

@@ -1,0 +1,1 @@
+//! Translations that plugins register.

@@ -1,0 +1,1 @@
+//! Configuration that is encrypted at rest.
