@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::auth::{self, Middleware};
 use crate::envelope::{self, Incoming};
-use crate::gateway::{Gateway, call_context, read_body};
+use crate::gateway::{Gateway, call_context};
 use crate::problem::Problem;
 use crate::routes::RouteTable;
 use crate::tokens::{Identity, Role, TokenError};
@@ -192,7 +192,7 @@ async fn call(
 ) -> Answer {
     let caller = require(&gateway, &request, Middleware::Admin)?;
     let (parts, body) = request.into_parts();
-    let body = read_body(body).await?;
+    let body = gateway.inner.bodies.read(body).await?;
     let args = envelope::direct_arguments(&Incoming {
         method: &parts.method,
         path: parts.uri.path(),
@@ -350,7 +350,7 @@ struct NewToken {
 
 async fn create_token(State(gateway): State<Gateway>, request: Request) -> Answer {
     require(&gateway, &request, Middleware::Admin)?;
-    let body = read_body(request.into_body()).await?;
+    let body = gateway.inner.bodies.read(request.into_body()).await?;
     let wanted: NewToken = serde_json::from_slice(&body).map_err(|error| {
         Problem::bad_request(format!("expected {{\"login\": …, \"role\": …}}: {error}"))
     })?;

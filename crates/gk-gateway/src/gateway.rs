@@ -2,26 +2,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use gk_runtime::{CallContext, Runtime};
 
-use crate::envelope::{self, BODY_BYTES_MAX, Incoming};
+use crate::bodies::{BODIES_BYTES_MAX, Bodies};
+use crate::envelope::{self, Incoming};
 use crate::problem::Problem;
 use crate::routes::{Found, RouteTable};
 use crate::tokens::{Identity, Tokens};
 use crate::{answer, api, auth};
-
-/// How long a client may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Renders the metrics in Prometheus' text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -76,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) version: String,
     pub(crate) metrics: RenderMetrics,
     pub(crate) table: ArcSwap<RouteTable>,
+    pub(crate) bodies: Bodies,
     ready: AtomicBool,
 }
 
@@ -99,6 +97,7 @@ impl Gateway {
             version: config.version,
             metrics: config.metrics,
             table: ArcSwap::from_pointee(table),
+            bodies: Bodies::new(BODIES_BYTES_MAX),
             ready: AtomicBool::new(false),
         };
         Gateway {
@@ -202,7 +201,7 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
     let caller = gateway.caller(&request)?;
     auth::require(caller.as_ref(), &route.middleware)?;
     let (parts, body) = request.into_parts();
-    let body = read_body(body).await?;
+    let body = gateway.inner.bodies.read(body).await?;
     let args = envelope::arguments(&Incoming {
         method: &parts.method,
         path: parts.uri.path(),
@@ -233,27 +232,4 @@ pub(crate) fn call_context(
         Some(caller) => context.with_user(Arc::clone(&caller.login)),
         None => context,
     }
-}
-
-/// A request's body, within its limit and its time.
-pub(crate) async fn read_body(body: Body) -> Result<Bytes, Problem> {
-    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await;
-    let read = read.map_err(|_| {
-        let text = format!(
-            "the body did not arrive within {} s",
-            BODY_TIMEOUT.as_secs()
-        );
-        Problem::new(StatusCode::REQUEST_TIMEOUT, text)
-    })?;
-    read.map_err(|error| {
-        let error = error.into_inner();
-        if error.is::<http_body_util::LengthLimitError>() {
-            Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "plugin request body too large (at most 4 MiB)",
-            )
-        } else {
-            Problem::bad_request(format!("the body cannot be read: {error}"))
-        }
-    })
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`tokens`] | bearer tokens and the identities behind them |
 //! | `routes` | which plugin function answers which method and path |
+//! | `bodies` | requests' bodies, within their limits |
 //! | `envelope` | what a plugin is told about a request |
 //! | `answer` | what a plugin's result means in HTTP |
 //! | `api` | the host's own endpoints |
@@ -18,6 +19,7 @@
 mod answer;
 mod api;
 mod auth;
+mod bodies;
 mod envelope;
 mod gateway;
 mod openapi;

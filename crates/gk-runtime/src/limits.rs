@@ -57,7 +57,8 @@ pub const ARGS_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The largest error text a plugin may answer with; longer ones are cut.
 pub const ERROR_TEXT_BYTES_MAX: usize = 16 * 1024;
-/// How many calls may run in one plugin at the same time.
+/// How many calls may run in one plugin at the same time. One that timed out runs until the plugin
+/// answers it.
 pub const CALLS_IN_FLIGHT_MAX: usize = 1024;
 
 /// The longest log line; a longer one becomes several entries.

@@ -489,6 +489,59 @@ async fn a_crash_fails_every_pending_call_with_the_story() {
     );
 }
 
+/// On a clock that goes on only when nothing else does: what counts is what the code waits for.
+#[tokio::test(start_paused = true)]
+async fn a_crash_fails_every_pending_call_within_100_ms() {
+    for ending in ["crash", "disconnect"] {
+        let (host, fake) = Host::new().with("goat", "", Fake::default());
+        let (runtime, _root) = host.settled().await;
+        let before = fake.events.lock().len();
+        let mut pending = tokio::task::JoinSet::new();
+        for _ in 0..64 {
+            let runtime = runtime.clone();
+            pending.spawn(async move { call(&runtime, "hang", "").await });
+        }
+        while fake.events.lock().len() < before + 64 {
+            fake.entered.notified().await;
+        }
+        let start = tokio::time::Instant::now();
+        call(&runtime, ending, "").await.unwrap_err();
+        while let Some(failed) = pending.join_next().await {
+            assert!(matches!(failed.unwrap(), Err(CallError::Crashed { .. })));
+        }
+        let took = start.elapsed();
+        assert!(took <= Duration::from_millis(100), "{ending}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_timed_out_count_until_they_are_answered() {
+    let (host, fake) = Host::new().with("goat", "call_timeout: 10ms", Fake::default());
+    let (runtime, _root) = host.settled().await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..gk_runtime::limits::CALLS_IN_FLIGHT_MAX {
+        let runtime = runtime.clone();
+        calls.spawn(async move { call(&runtime, "wait", "").await });
+    }
+    while let Some(call) = calls.join_next().await {
+        assert!(matches!(call.unwrap(), Err(CallError::Timeout { .. })));
+    }
+    let refused = call(&runtime, "echo", "").await;
+    assert!(
+        matches!(refused, Err(CallError::Busy { .. })),
+        "{refused:?}"
+    );
+    // One answer, however late, makes room.
+    fake.release.notify_one();
+    within(fake.late.notified()).await;
+    within(async {
+        while !matches!(call(&runtime, "echo", "1").await.as_deref(), Ok("1")) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_broken_connection_counts_as_a_crash() {
     let (host, fake) = Host::new().with("goat", "", Fake::default());

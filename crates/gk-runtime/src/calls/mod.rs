@@ -191,6 +191,9 @@ impl Instance {
             message.truncate(cut(&message, ERROR_TEXT_BYTES_MAX).len());
             return CallError::Application { plugin, message };
         }
+        if let gk_protocol::host::CallError::Rpc(RpcError::TooManyCalls(limit)) = error {
+            return CallError::Busy { plugin, limit };
+        }
         let reason = chain(&error);
         if !is_disconnect(&error) {
             return CallError::Protocol { plugin, reason };

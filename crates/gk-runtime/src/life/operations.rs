@@ -20,7 +20,8 @@ use crate::error::{PluginError, Printed, Step, chain};
 use crate::host_api::ConnectionHostApi;
 use crate::launch::{LaunchError, LaunchRequest, Launched, Output, Process};
 use crate::limits::{
-    CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, HANDSHAKE_BYTES_MAX, LAST_OUTPUT_GRACE,
+    CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, HANDSHAKE_BYTES_MAX,
+    LAST_OUTPUT_GRACE,
 };
 use crate::log::{Capture, LogLevel, NoLine, read_first_line};
 use crate::runtime::{Hub, Plugin};
@@ -233,7 +234,7 @@ async fn connect(
     let socket = process.connect(&handshake).await?;
     drop(process);
     let (connection, output) =
-        gk_protocol::host::connect(socket, &handshake, Arc::new(api), ConnectOptions::default())
+        gk_protocol::host::connect(socket, &handshake, Arc::new(api), connect_options())
             .await
             .map_err(|error| match error {
                 ConnectError::Dispense(RpcError::Closed(reason)) => {
@@ -242,6 +243,14 @@ async fn connect(
                 other => PluginError::Connect(other.into()),
             })?;
     Ok(Product::Connected(connection, output))
+}
+
+/// What is taken from a plugin, and how much it may owe.
+fn connect_options() -> ConnectOptions {
+    let mut options = ConnectOptions::default();
+    // Calls whose caller has given up count until the plugin answers: it still works on them.
+    options.limits.max_calls = CALLS_IN_FLIGHT_MAX;
+    options
 }
 
 async fn register(connection: PluginConnection) -> Result<Product, PluginError> {

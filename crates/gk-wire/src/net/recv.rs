@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::rpc_server::{Request, Responder, Service};
+use super::rpc_server::{Request, Responder, Service, Share};
 use super::state::{
     Acceptor, ClientState, Effect, Limits, Parked, RawState, RpcOut, Shared, State, Switch,
 };
@@ -26,6 +26,8 @@ pub(super) enum ReceiveError {
     Session(#[from] SessionError),
     #[error("gob on stream {stream}: {source}")]
     Gob { stream: u32, source: gob::Error },
+    #[error("the peer has begun more messages than {0} bytes can hold")]
+    Held(usize),
 }
 
 /// What becomes of a stream's bytes.
@@ -55,6 +57,31 @@ impl Receiver {
         Receiver::Requests(Box::new(RpcIn::new(limits)), service)
     }
 
+    /// Calls that are answered however many run: those that ask whether we live.
+    pub(super) fn control(limits: &Limits, service: Arc<dyn Service>) -> Self {
+        let mut rpc = RpcIn::new(limits);
+        rpc.counted = false;
+        Receiver::Requests(Box::new(rpc), service)
+    }
+
+    /// Takes its share out of the bytes that the connection holds.
+    fn release(&self, held_bytes: &mut usize) {
+        let share = match self {
+            Receiver::Replies(rpc) => rpc.held_bytes,
+            Receiver::Requests(rpc, _) => rpc.held_bytes,
+            _ => 0,
+        };
+        *held_bytes = held_bytes.saturating_sub(share);
+    }
+
+    fn count_held(&mut self, held_bytes: &mut usize) {
+        match self {
+            Receiver::Replies(rpc) => rpc.count_held(held_bytes),
+            Receiver::Requests(rpc, _) => rpc.count_held(held_bytes),
+            _ => {}
+        }
+    }
+
     pub(super) fn into_service(self) -> Option<Arc<dyn Service>> {
         match self {
             Receiver::Requests(_, service) => Some(service),
@@ -68,6 +95,10 @@ pub(super) struct RpcIn<H> {
     assembler: Assembler,
     decoder: Decoder,
     header: Option<H>,
+    /// The bytes of an incomplete message that the connection counts for this stream.
+    held_bytes: usize,
+    /// Whether calls on it count among those that may run at once.
+    counted: bool,
 }
 
 impl<H> RpcIn<H> {
@@ -76,7 +107,16 @@ impl<H> RpcIn<H> {
             assembler: Assembler::new(limits.gob),
             decoder: Decoder::new(limits.gob),
             header: None,
+            held_bytes: 0,
+            counted: true,
         }
+    }
+
+    /// Brings the connection's count up to date.
+    fn count_held(&mut self, held_bytes: &mut usize) {
+        let now = self.assembler.held_bytes();
+        *held_bytes = held_bytes.saturating_sub(self.held_bytes) + now;
+        self.held_bytes = now;
     }
 
     fn message(
@@ -250,6 +290,7 @@ impl Recv {
             Some(Receiver::Requests(rpc, _)) => rpc.assembler.direct_done(),
             _ => None,
         };
+        self.count_held(stream, state)?;
         if let Some(content) = done {
             self.rpc_message(stream, content, state, effects)?;
         }
@@ -337,16 +378,16 @@ impl Recv {
         {
             if self.arrived == 1 {
                 state.servers.insert(stream, RpcOut::new());
-                let control = Receiver::requests(&self.shared.limits, Arc::clone(control));
-                self.install(stream, control, effects);
+                let control = Receiver::control(&self.shared.limits, Arc::clone(control));
+                self.install(stream, control, state, effects);
             } else if let Some(waiter) = stdio.pop_front() {
                 state.raws.insert(stream, RawState::default());
-                self.install(stream, Receiver::Raw, effects);
+                self.install(stream, Receiver::Raw, state, effects);
                 effects.push(Effect::Stream(waiter, Stream::new(&self.shared, stream)));
             }
             return;
         }
-        self.install(stream, Receiver::BrokerId([0; 4], 0), effects);
+        self.install(stream, Receiver::BrokerId([0; 4], 0), state, effects);
         state
             .deadlines
             .insert(stream, now + self.shared.limits.broker_timeout);
@@ -364,11 +405,11 @@ impl Recv {
                 if !state.session.contains(stream) {
                     // It has ended on both sides; nothing comes any more.
                     state.servers.remove(&stream);
-                    self.uninstall(stream, effects);
+                    self.uninstall(stream, state, effects);
                     effects.extend(switch.receiver.into_service().map(Effect::Release));
                     continue;
                 }
-                self.install(stream, switch.receiver, effects);
+                self.install(stream, switch.receiver, state, effects);
                 if !switch.before.is_empty() {
                     self.payload(stream, switch.before.freeze(), state, effects)?;
                 }
@@ -380,16 +421,42 @@ impl Recv {
         Ok(())
     }
 
-    fn install(&mut self, stream: u32, receiver: Receiver, effects: &mut Vec<Effect>) {
+    fn install(
+        &mut self,
+        stream: u32,
+        receiver: Receiver,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) {
         let before = self.receivers.insert(stream, receiver);
-        let service = before.and_then(Receiver::into_service);
-        effects.extend(service.map(Effect::Release));
+        Self::let_go(before, state, effects);
     }
 
-    fn uninstall(&mut self, stream: u32, effects: &mut Vec<Effect>) {
+    fn uninstall(&mut self, stream: u32, state: &mut State, effects: &mut Vec<Effect>) {
         let receiver = self.receivers.remove(&stream);
-        let service = receiver.and_then(Receiver::into_service);
-        effects.extend(service.map(Effect::Release));
+        Self::let_go(receiver, state, effects);
+    }
+
+    fn let_go(receiver: Option<Receiver>, state: &mut State, effects: &mut Vec<Effect>) {
+        if let Some(receiver) = receiver {
+            receiver.release(&mut state.held_bytes);
+            effects.extend(receiver.into_service().map(Effect::Release));
+        }
+    }
+
+    /// Counts what a stream's incomplete message holds.
+    ///
+    /// # Errors
+    /// When all of them together hold too much.
+    fn count_held(&mut self, stream: u32, state: &mut State) -> Result<(), ReceiveError> {
+        if let Some(receiver) = self.receivers.get_mut(&stream) {
+            receiver.count_held(&mut state.held_bytes);
+        }
+        let limit = self.shared.limits.max_held_bytes;
+        if state.held_bytes > limit {
+            return Err(ReceiveError::Held(limit));
+        }
+        Ok(())
     }
 
     fn payload(
@@ -445,6 +512,7 @@ impl Recv {
                 None => {}
             }
         }
+        self.count_held(stream, state)?;
         state.session.consumed(stream, length);
         Ok(())
     }
@@ -457,6 +525,7 @@ impl Recv {
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReceiveError> {
         let gob = |source| ReceiveError::Gob { stream, source };
+        let bytes = content.len();
         match self.receivers.get_mut(&stream) {
             Some(Receiver::Replies(rpc)) => {
                 if let Some((header, body)) = rpc.message(content, ResponseHeader::from_message).map_err(gob)?
@@ -473,14 +542,20 @@ impl Recv {
                     .map_err(gob)?
                 {
                     let service = Arc::clone(service);
-                    state.requests += 1;
-                    let responder = Responder::new(&self.shared, stream, header);
-                    if state.requests > self.shared.limits.max_requests {
-                        let limit = self.shared.limits.max_requests;
-                        responder.error_locked(
-                            state,
-                            &format!("rpc: too many calls at once (at most {limit})"),
+                    let share = Share {
+                        requests: usize::from(rpc.counted),
+                        bytes: if rpc.counted { bytes } else { 0 },
+                    };
+                    state.requests += share.requests;
+                    state.held_bytes += share.bytes;
+                    let responder = Responder::new(&self.shared, stream, header, share);
+                    let limits = &self.shared.limits;
+                    if !share.fits(state, limits) {
+                        let refusal = format!(
+                            "rpc: too many calls at once (at most {}, with {} bytes)",
+                            limits.max_requests, limits.max_held_bytes
                         );
+                        responder.error_locked(state, &refusal);
                         if !state.session.has_room() {
                             let queued = state.session.queued_bytes();
                             return Err(SessionError::QueueFull(queued).into());
@@ -537,7 +612,7 @@ impl Recv {
     }
 
     fn drop_stream(&mut self, stream: u32, state: &mut State, effects: &mut Vec<Effect>) {
-        self.uninstall(stream, effects);
+        self.uninstall(stream, state, effects);
         state.session.reset(stream);
         state.forget_stream(stream, effects);
     }
@@ -581,7 +656,7 @@ impl Recv {
             state.clients.remove(&stream);
         }
         // What the peer has ended sends nothing any more; a raw stream's rest stands in its buffer.
-        self.uninstall(stream, effects);
+        self.uninstall(stream, state, effects);
     }
 
     /// When [`expire`](Self::expire) wants to be called next.
@@ -609,7 +684,7 @@ impl Recv {
         late.into_iter()
             .for_each(|stream| self.drop_stream(stream, state, effects));
         for stream in state.session.on_timeout(now)? {
-            self.uninstall(stream, effects);
+            self.uninstall(stream, state, effects);
             state.forget_stream(stream, effects);
         }
         Ok(())

@@ -1,9 +1,6 @@
 //! Calling the peer.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,51 +27,15 @@ pub enum CallError {
     /// This many bytes wait to be sent: the peer does not read. Nothing of the call was sent.
     #[error("{0} bytes wait to be sent; the peer does not read")]
     QueueFull(usize),
+    /// So many calls on this stream have no reply yet. Nothing of the call was sent.
+    #[error("{0} calls wait for the peer's reply")]
+    TooManyCalls(usize),
     /// The argument has no form in gob. Nothing of the call was sent.
     #[error("the argument cannot be encoded")]
     Encode(#[source] gob::Error),
     /// The reply is not what was asked for. The connection goes on.
     #[error("the reply cannot be decoded")]
     Decode(#[source] gob::Error),
-}
-
-/// A call under way; dropped before its reply has come, it gives up its place.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) seq: u64,
-    pub(super) reply: oneshot::Receiver<Reply>,
-}
-
-struct Waiting<'a> {
-    client: &'a RpcClient,
-    pending: Pending,
-    done: bool,
-}
-
-impl Future for Waiting<'_> {
-    type Output = Reply;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        let reply = std::task::ready!(Pin::new(&mut self.pending.reply).poll(cx));
-        self.done = true;
-        Poll::Ready(reply.unwrap_or_else(|_| Err("the connection was dropped".into())))
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if !self.done
-            && let Some(client) = self
-                .client
-                .inner
-                .shared
-                .lock()
-                .clients
-                .get_mut(&self.client.inner.stream)
-        {
-            client.pending.remove(&self.pending.seq);
-        }
-    }
 }
 
 /// A net/rpc client on one stream. Cheap to clone; calls run concurrently. The stream is closed with
@@ -113,7 +74,8 @@ impl RpcClient {
     }
 
     /// Calls `Service.Method` and waits for the reply, for as long as it takes: put a timeout around it.
-    /// A call whose future is dropped is forgotten, and its late reply thrown away.
+    /// A call whose future is dropped is not taken back: its late reply is thrown away, and until then it
+    /// counts among [`Limits::max_calls`](super::Limits::max_calls).
     ///
     /// # Errors
     ///
@@ -138,13 +100,10 @@ impl RpcClient {
     where
         Q: Serialize + DeserializeOwned + 'static,
     {
-        let pending = self.send(method, request)?;
-        match (Waiting {
-            client: self,
-            pending,
-            done: false,
-        })
-        .await
+        let reply = self.send(method, request)?;
+        match reply
+            .await
+            .unwrap_or_else(|_| Err("the connection was dropped".into()))
         {
             Ok((header, body)) if header.error.is_empty() => Ok(body),
             Ok((header, _)) => Err(CallError::Remote(header.error)),
@@ -152,15 +111,16 @@ impl RpcClient {
         }
     }
 
-    fn send<Q>(&self, method: &str, request: &Q) -> Result<Pending, CallError>
+    fn send<Q>(&self, method: &str, request: &Q) -> Result<oneshot::Receiver<Reply>, CallError>
     where
         Q: Serialize + DeserializeOwned + 'static,
     {
         let shared = &self.inner.shared;
         let _whole = CloseOnPanic::new(shared);
         let mut state = shared.lock();
-        let pending = state.send_request(self.inner.stream, method, request)?;
+        let max_calls = shared.limits.max_calls;
+        let reply = state.send_request(self.inner.stream, method, request, max_calls)?;
         shared.flush_soon(state);
-        Ok(pending)
+        Ok(reply)
     }
 }

@@ -37,6 +37,28 @@ pub struct Responder {
     shared: Option<Arc<Shared>>,
     stream: u32,
     header: RequestHeader,
+    /// What the call takes of the connection's limits.
+    share: Share,
+}
+
+/// What a running call takes of the connection's limits, until it is answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub(super) requests: usize,
+    pub(super) bytes: usize,
+}
+
+impl Share {
+    /// Whether the connection, with this share in it, keeps its limits.
+    pub(super) fn fits(self, state: &State, limits: &super::Limits) -> bool {
+        self.requests == 0
+            || (state.requests <= limits.max_requests && state.held_bytes <= limits.max_held_bytes)
+    }
+
+    fn release(self, state: &mut State) {
+        state.requests = state.requests.saturating_sub(self.requests);
+        state.held_bytes = state.held_bytes.saturating_sub(self.bytes);
+    }
 }
 
 impl fmt::Debug for Responder {
@@ -48,11 +70,17 @@ impl fmt::Debug for Responder {
 }
 
 impl Responder {
-    pub(super) fn new(shared: &Arc<Shared>, stream: u32, header: RequestHeader) -> Self {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        stream: u32,
+        header: RequestHeader,
+        share: Share,
+    ) -> Self {
         Responder {
             shared: Some(Arc::clone(shared)),
             stream,
             header,
+            share,
         }
     }
 
@@ -100,7 +128,7 @@ impl Responder {
         };
         let _whole = CloseOnPanic::new(&shared);
         let mut state = shared.lock();
-        state.requests = state.requests.saturating_sub(1);
+        self.share.release(&mut state);
         if state.closed.is_some() {
             return;
         }
@@ -124,7 +152,7 @@ impl Responder {
     /// Replies with an error while the state is locked; it is sent with the next flush.
     pub(super) fn error_locked(mut self, state: &mut State, text: &str) {
         self.shared = None;
-        state.requests = state.requests.saturating_sub(1);
+        self.share.release(state);
         let sent = state.send_reply(
             self.stream,
             &self.header.service_method,

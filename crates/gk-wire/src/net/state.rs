@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::recv::Receiver;
-use super::rpc_client::{Pending, Reply};
+use super::rpc_client::Reply;
 use super::rpc_server::{Request, Responder, Service};
 use super::stream::Stream;
 use super::transport::Writer;
@@ -31,8 +31,15 @@ pub struct Limits {
     /// Streams, queues and keep-alive.
     pub yamux: yamux::Limits,
     /// Calls of the peer that run at once, all streams together; 4096 by default. More are answered
-    /// with an error.
+    /// with an error. Calls on the control stream are answered all the same.
     pub max_requests: usize,
+    /// Bytes of the peer that are held at once, all streams together; 256 MiB by default. It counts
+    /// messages that are not complete and the arguments of calls that run. A call beyond it is answered
+    /// with an error; unfinished messages beyond it end the connection.
+    pub max_held_bytes: usize,
+    /// Calls of ours on one stream that the peer has not answered, those included whose caller has
+    /// given up; 65,536 by default.
+    pub max_calls: usize,
     /// How long a stream of the peer's broker may wait until its id has been sent, and for somebody who
     /// accepts the id; 5 s by default, as in Go.
     pub broker_timeout: Duration,
@@ -44,6 +51,8 @@ impl Default for Limits {
             gob: gob::Limits::default(),
             yamux: yamux::Limits::default(),
             max_requests: 4096,
+            max_held_bytes: 256 << 20,
+            max_calls: 65_536,
             broker_timeout: Duration::from_secs(5),
         }
     }
@@ -91,6 +100,7 @@ impl RpcOut {
 pub(super) struct ClientState {
     pub(super) out: RpcOut,
     pub(super) next_seq: u64,
+    /// Calls without a reply. One whose caller has given up stays: the peer still works on it.
     pub(super) pending: HashMap<u64, oneshot::Sender<Reply>, BuildHasherDefault<SeqHasher>>,
 }
 
@@ -153,6 +163,8 @@ pub(super) struct State {
     /// Receivers that the driver has to install.
     pub(super) switched: Vec<Switch>,
     pub(super) requests: usize,
+    /// Bytes of the peer that are held; see [`Limits::max_held_bytes`].
+    pub(super) held_bytes: usize,
     pub(super) next_broker_id: u32,
     /// Set while the driver lets the tasks it woke run, to send what they produce in one write.
     pub(super) corked: bool,
@@ -205,6 +217,7 @@ impl Shared {
             deadlines: HashMap::new(),
             switched: Vec::new(),
             requests: 0,
+            held_bytes: 0,
             next_broker_id: 0,
             corked: false,
             blocked: None,
@@ -392,7 +405,8 @@ impl State {
         stream: u32,
         method: &str,
         body: &T,
-    ) -> Result<Pending, super::CallError> {
+        max_calls: usize,
+    ) -> Result<oneshot::Receiver<Reply>, super::CallError> {
         if let Some(reason) = &self.closed {
             return Err(super::CallError::Closed(Arc::clone(reason)));
         }
@@ -400,6 +414,9 @@ impl State {
             return Err(super::CallError::QueueFull(self.session.queued_bytes()));
         }
         let client = match self.clients.get_mut(&stream) {
+            Some(client) if client.pending.len() >= max_calls => {
+                return Err(super::CallError::TooManyCalls(max_calls));
+            }
             Some(client) if self.session.can_send(stream) => client,
             _ => {
                 return Err(super::CallError::Closed(
@@ -422,7 +439,7 @@ impl State {
         let (caller, reply) = oneshot::channel();
         client.pending.insert(seq, caller);
         send_sink(&mut self.session, stream, &mut self.sink);
-        Ok(Pending { seq, reply })
+        Ok(reply)
     }
 
     /// Encodes and queues one reply: `body`, or an error with the empty body that goes with it.

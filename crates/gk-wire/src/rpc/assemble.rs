@@ -101,6 +101,14 @@ impl Assembler {
         Some((partial, missing.min(room)))
     }
 
+    /// How many bytes of an incomplete message it holds.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.partial
+            .as_ref()
+            .map_or(0, |(partial, _)| partial.len())
+    }
+
     /// The message that a direct read completed, if it did.
     pub fn direct_done(&mut self) -> Option<Bytes> {
         self.take_complete()

@@ -148,12 +148,105 @@ async fn calls_beyond_the_limit_are_answered_with_an_error() {
     for expected in [4, 5] {
         let (header, _) = rpc.response(&mut peer).await;
         assert_eq!(header.seq, expected);
-        assert_eq!(header.error, "rpc: too many calls at once (at most 4)");
+        assert_eq!(
+            header.error,
+            "rpc: too many calls at once (at most 4, with 268435456 bytes)"
+        );
     }
     service.hanging.lock().pop().unwrap().reply(&());
     assert_eq!(rpc.response(&mut peer).await.0.seq, 3);
     rpc.call(&mut peer, "Plugin.Nil", 6, &()).await;
     assert_eq!(rpc.response(&mut peer).await.0.seq, 6);
+}
+
+#[tokio::test]
+async fn a_call_given_up_counts_until_its_late_reply() {
+    let limits = Limits {
+        max_calls: 2,
+        ..Limits::default()
+    };
+    let (_client, rpc, mut peer, mut script) = dispensed(limits).await;
+    let argument = Payload(Bytes::from_static(b"1"));
+    for _ in 0..2 {
+        let call = rpc.call::<_, Payload>("Plugin.Call", &argument);
+        let given_up = tokio::time::timeout(std::time::Duration::ZERO, call).await;
+        assert!(given_up.is_err());
+    }
+    let refused = rpc.call::<_, Payload>("Plugin.Call", &argument).await;
+    assert!(matches!(refused, Err(CallError::TooManyCalls(2))));
+    let (header, _) = script.request(&mut peer).await;
+    script
+        .reply(&mut peer, header.seq, "", &Payload::default())
+        .await;
+    soon(async {
+        loop {
+            let call = rpc.call::<_, Payload>("Plugin.Call", &argument);
+            match tokio::time::timeout(std::time::Duration::ZERO, call).await {
+                Ok(Err(CallError::TooManyCalls(2))) => tokio::task::yield_now().await,
+                Ok(other) => panic!("{other:?}"),
+                Err(_sent) => break,
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn arguments_beyond_the_budget_are_answered_with_an_error() {
+    let limits = Limits {
+        max_held_bytes: 100 * KIB,
+        ..Limits::default()
+    };
+    let (_connection, service, mut peer, mut rpc) = plugin(limits).await;
+    let argument = Payload(Bytes::from(vec![7; 60 * KIB]));
+    rpc.call(&mut peer, "Plugin.Hang", 0, &argument).await;
+    rpc.call(&mut peer, "Plugin.Hang", 1, &argument).await;
+    let (header, _) = rpc.response(&mut peer).await;
+    assert_eq!(header.seq, 1);
+    assert!(header.error.contains("102400 bytes"), "{}", header.error);
+    service.hanging.lock().pop().unwrap().reply(&());
+    assert_eq!(rpc.response(&mut peer).await.0.seq, 0);
+    rpc.call(&mut peer, "Plugin.Nil", 2, &argument).await;
+    let (header, _) = rpc.response(&mut peer).await;
+    assert_eq!((header.seq, header.error.as_str()), (2, ""));
+}
+
+#[tokio::test]
+async fn unfinished_messages_beyond_the_budget_end_the_connection() {
+    let limits = Limits {
+        max_held_bytes: 100 * KIB,
+        ..Limits::default()
+    };
+    let (connection, _service, mut peer, rpc) = plugin(limits).await;
+    let other = peer.dialled(9, 1).await;
+    // A message of 90 KiB announced on each of two streams, 60 KiB of it sent.
+    let mut begun = vec![0xfd, 0x01, 0x68, 0x00];
+    begun.resize(60 * KIB, 0);
+    peer.data(rpc.stream, &begun).await;
+    let sent = async {
+        let frame = crate::peer::data_frame(other.stream, &begun);
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut peer.socket, &frame).await;
+    };
+    let (reason, ()) = soon(async { tokio::join!(connection.closed(), sent) }).await;
+    assert!(reason.contains("102400 bytes can hold"), "{reason}");
+}
+
+#[tokio::test]
+async fn control_is_answered_however_many_calls_run() {
+    let limits = Limits {
+        max_requests: 0,
+        max_held_bytes: 0,
+        ..Limits::default()
+    };
+    let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+    let service = std::sync::Arc::default();
+    let _connection = crate::peer::server(limits, &service).serve_connection(ours);
+    let mut peer = crate::peer::Peer::new(theirs);
+    peer.update(Flags::SYN, 1).await;
+    let mut control = crate::peer::Rpc::new(1);
+    control.call(&mut peer, "Control.Ping", 0, &true).await;
+    let (header, _) = control.response(&mut peer).await;
+    assert_eq!(header.error, "");
 }
 
 /// Refusals are replies too: a peer that only asks cannot pile them up.
