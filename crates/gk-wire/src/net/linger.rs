@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long to stay awake after something has come.
-const LINGER: Duration = Duration::from_micros(100);
+const LINGER: Duration = Duration::from_micros(250);
 
 /// Points of a connection that has always been right; each failure costs one.
 const CONFIDENCE_MAX: u8 = 8;
