@@ -50,6 +50,10 @@ impl Problem {
                 StatusCode::SERVICE_UNAVAILABLE,
                 Some(format!("plugin \"{plugin}\" is not running")),
             ),
+            CallError::Refused { plugin, .. } => (
+                StatusCode::FORBIDDEN,
+                Some(format!("plugin \"{plugin}\" is not called")),
+            ),
             CallError::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, None),
             CallError::Timeout { plugin, .. } => (
                 StatusCode::GATEWAY_TIMEOUT,

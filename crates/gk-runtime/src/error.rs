@@ -119,6 +119,12 @@ pub enum PluginError {
         /// The host's version.
         host: String,
     },
+    /// The host API does not let it start: its policy, or what it registers.
+    #[error("it must not start: {reason}")]
+    Refused {
+        /// Why not.
+        reason: String,
+    },
     /// Its process ended, or its connection broke, by itself.
     #[error("it crashed{}: {reason}", step.map(|step| format!(" during {step}")).unwrap_or_default())]
     Crashed {
@@ -188,6 +194,14 @@ pub enum CallError {
     /// The plugin does not run.
     #[error("plugin \"{plugin}\" is not running: {reason}")]
     NotRunning {
+        /// The plugin.
+        plugin: PluginName,
+        /// Why not.
+        reason: String,
+    },
+    /// The host's policy lets nobody call it.
+    #[error("plugin \"{plugin}\" is not called: {reason}")]
+    Refused {
         /// The plugin.
         plugin: PluginName,
         /// Why not.

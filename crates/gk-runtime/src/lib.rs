@@ -2,7 +2,7 @@
 //! it, passes calls, captures what it prints, notices when it ends, and stops it in order.
 //!
 //! It knows nothing of HTTP and serves no host API of its own beyond the basic one; both are built
-//! on [`Runtime`] and [`HostApi`]. Nothing here restarts a plugin.
+//! on [`Runtime`] and [`gk_hostapi::HostApi`]. Nothing here restarts a plugin.
 //!
 //! The rules it keeps:
 //!
@@ -37,11 +37,10 @@ pub use dirs::DirError;
 pub use discover::Problem;
 pub use error::{CallError, PluginError, Printed, StartError, Step};
 pub use gk_sandbox::ExitStatus;
-pub use host_api::{BasicHostApi, HostApi, HostCaller};
 pub use launch::{
     LaunchError, LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher,
 };
 pub use log::{LogEntry, LogLevel, LogQuery, LogSource};
-pub use runtime::{Runtime, RuntimeConfig};
+pub use runtime::{Runtime, RuntimeConfig, WeakRuntime};
 pub use snapshot::{PluginState, PluginStatus, Snapshot};
 pub use timeouts::Timeouts;

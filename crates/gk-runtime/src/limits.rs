@@ -77,5 +77,3 @@ pub const LOG_FIELD_VALUE_BYTES_MAX: usize = 1024;
 pub const LOG_BURST: u32 = 1000;
 /// How many log lines of one plugin reach the host's own log per second.
 pub const LOG_LINES_PER_SECOND: u32 = 200;
-/// The largest arguments of the host API's `log`.
-pub const HOST_LOG_BYTES_MAX: usize = 64 * 1024;

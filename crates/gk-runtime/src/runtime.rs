@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use bytes::Bytes;
+use gk_hostapi::{BasicHostApi, CallPlugins, HostApi, HostError, OutgoingCall};
 use gk_manifest::PluginName;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
@@ -17,7 +19,6 @@ use crate::calls::{CallContext, Instance};
 use crate::discover::{Discovered, discover};
 use crate::environment::{self, PluginVariables};
 use crate::error::{CallError, StartError};
-use crate::host_api::{BasicHostApi, HostApi};
 use crate::launch::{Launcher, ProcessLauncher};
 use crate::life::Life;
 use crate::limits::{PARALLEL_STARTS, START_TIMEOUT};
@@ -137,6 +138,38 @@ pub struct Runtime {
     inner: Arc<Inner>,
 }
 
+/// A [`Runtime`] that may be gone.
+#[derive(Debug, Clone)]
+pub struct WeakRuntime(Weak<Inner>);
+
+#[async_trait]
+impl CallPlugins for WeakRuntime {
+    async fn call_plugin(
+        &self,
+        target: &PluginName,
+        function: &str,
+        args: Bytes,
+        call: OutgoingCall,
+    ) -> Result<Bytes, HostError> {
+        let Some(inner) = self.0.upgrade() else {
+            return Err(HostError::unavailable("the host is stopping"));
+        };
+        let mut context = CallContext::new().with_chain(call.chain);
+        context.timeout = Some(call.deadline.saturating_duration_since(Instant::now()));
+        (context.user, context.language) = (call.user, call.language);
+        let result = Runtime { inner }
+            .call(target.as_str(), function, args, context)
+            .await;
+        result.map_err(|error| match error {
+            CallError::UnknownPlugin { .. } => HostError::not_found(error.to_string()),
+            CallError::Timeout { .. } => HostError::timeout(error.to_string()),
+            CallError::Refused { .. } => HostError::denied(error.to_string()),
+            CallError::Busy { .. } => HostError::limit(error.to_string()),
+            other => HostError::failed(other.to_string()),
+        })
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     hub: Arc<Hub>,
@@ -192,6 +225,7 @@ impl Runtime {
                 _ => snapshot.problems.push(problem),
             }
         }
+        host_api.installed(&names);
         let hub = Arc::new(Hub {
             config,
             launcher,
@@ -279,7 +313,21 @@ impl Runtime {
         args: Bytes,
         context: CallContext,
     ) -> Result<Bytes, CallError> {
-        self.instance(plugin)?.call(function, args, context).await
+        let instance = self.instance(plugin)?;
+        self.inner
+            .hub
+            .host_api
+            .admit(&instance.plugin)
+            .map_err(|error| CallError::Refused {
+                plugin: instance.plugin.clone(),
+                reason: error.to_string(),
+            })?;
+        instance.call(function, args, context).await
+    }
+
+    /// A handle that does not keep the runtime alive, for a host API that calls plugins.
+    pub fn downgrade(&self) -> WeakRuntime {
+        WeakRuntime(Arc::downgrade(&self.inner))
     }
 
     /// Asks a running plugin for a sign of life and says how long that took.

@@ -55,6 +55,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use gk_hostapi::BasicHostApi;
 use gk_protocol::plugin::{PluginHandler, server};
 use gk_wire::Handshake;
 use gk_wire::plugin::Connection;
@@ -64,8 +65,8 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use crate::{
-    BasicHostApi, ExitStatus, LaunchError, LaunchRequest, Launched, Launcher, Process, Runtime,
-    RuntimeConfig, StartError,
+    ExitStatus, LaunchError, LaunchRequest, Launched, Launcher, Process, Runtime, RuntimeConfig,
+    StartError,
 };
 
 /// How much of a plugin's output waits to be read.

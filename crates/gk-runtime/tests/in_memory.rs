@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gk_hostapi::BasicHostApi;
 use gk_manifest::Registration;
 use gk_protocol::plugin::{Call, HostApi, PluginHandler, server};
 use gk_runtime::{
-    BasicHostApi, CallContext, CallError, ExitStatus, LaunchError, LaunchRequest, Launched,
-    Launcher, LogLevel, LogQuery, LogSource, PluginState, Process, Runtime, RuntimeConfig,
-    StartError,
+    CallContext, CallError, ExitStatus, LaunchError, LaunchRequest, Launched, Launcher, LogLevel,
+    LogQuery, LogSource, PluginState, Process, Runtime, RuntimeConfig, StartError,
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, DuplexStream};

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gk_hostapi::Chain;
 use gk_manifest::PluginName;
 use gk_protocol::RpcError;
 use gk_protocol::host::PluginConnection;
@@ -40,8 +41,8 @@ pub struct CallContext {
     pub user: Option<Arc<str>>,
     /// The user's language.
     pub language: Option<Arc<str>>,
-    /// How many calls from plugin to plugin led here.
-    pub depth: u32,
+    /// The calls from plugin to plugin that led here.
+    pub chain: Chain,
 }
 
 impl CallContext {
@@ -61,6 +62,13 @@ impl CallContext {
     #[must_use]
     pub fn with_user(mut self, user: impl Into<Arc<str>>) -> Self {
         self.user = Some(user.into());
+        self
+    }
+
+    /// With the calls that led here.
+    #[must_use]
+    pub fn with_chain(mut self, chain: Chain) -> Self {
+        self.chain = chain;
         self
     }
 

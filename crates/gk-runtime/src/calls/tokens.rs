@@ -106,9 +106,12 @@ impl Calls {
         &self.shards[usize::try_from(number % SHARDS as u64).unwrap_or_default()]
     }
 
-    #[cfg(test)]
-    fn running(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    /// All calls that run at this moment.
+    pub(crate) fn running(&self) -> Vec<RunningCall> {
+        let shards = self.shards.iter();
+        shards
+            .flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
+            .collect()
     }
 }
 
@@ -165,7 +168,7 @@ mod tests {
         assert_ne!(other.token(), token);
         drop(ticket);
         assert!(calls.resolve(&token).is_none());
-        assert_eq!(calls.running(), 1);
+        assert_eq!(calls.running().len(), 1);
         // Another process's token, and things that are none.
         assert!(Calls::new().resolve(other.token()).is_none());
         for bad in [

@@ -377,6 +377,7 @@ impl Life {
         self.status.pid = None;
         self.status.instance = None;
         self.publish();
+        self.hub.host_api.ended(&name, self.generation);
         self.ended.send_replace(Some(text.clone().into()));
         let host_line = if level == LogLevel::Error {
             format!("failed: {text}")

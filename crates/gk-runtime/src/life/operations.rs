@@ -66,13 +66,13 @@ impl Life {
                 read_handshake(Arc::clone(&self.first_output)),
             ),
             Operation::Connect => {
-                let api = ConnectionHostApi {
-                    plugin: self.plugin.found.name.clone(),
-                    generation: self.generation,
-                    calls: Arc::clone(&self.calls),
-                    log: self.log.clone(),
-                    api: Arc::clone(&self.hub.host_api),
-                };
+                let api = ConnectionHostApi::new(
+                    self.plugin.found.name.clone(),
+                    self.generation,
+                    Arc::clone(&self.calls),
+                    self.log.clone(),
+                    Arc::clone(&self.hub.host_api),
+                );
                 bounded(
                     Step::Connect,
                     CONNECT_TIMEOUT,
@@ -84,8 +84,12 @@ impl Life {
             }),
             Operation::Init => {
                 let config = self.plugin.init_config(&self.hub.config);
+                let announce = self.announce();
                 with(self.connection.clone(), move |connection| {
-                    bounded(Step::Init, timeouts.init, init(connection, config))
+                    bounded(Step::Init, timeouts.init, async move {
+                        announce.await?;
+                        init(connection, config).await
+                    })
                 })
             }
             Operation::Drain => {
@@ -123,6 +127,27 @@ impl Life {
                 Arc::clone(&self.captures),
                 self.process.clone(),
             )),
+        }
+    }
+}
+
+impl Life {
+    /// Tells the host API of the process, ahead of its first request.
+    fn announce(&self) -> impl Future<Output = Result<(), PluginError>> + Send + 'static {
+        let api = Arc::clone(&self.hub.host_api);
+        let (plugin, generation) = (self.plugin.found.name.clone(), self.generation);
+        let registration = self.status.registration.clone().unwrap_or_default();
+        let manifest = &self.plugin.found.manifest.resources;
+        let request = match &registration.resources {
+            Some(own) => own.or(manifest),
+            None => manifest.clone(),
+        };
+        async move {
+            api.registered(&plugin, generation, &registration, &request)
+                .await
+                .map_err(|error| PluginError::Refused {
+                    reason: error.to_string(),
+                })
         }
     }
 }

@@ -1,0 +1,101 @@
+//! The host API as a supervisor sees it: something that answers plugins' requests, decides who may be
+//! called, and is told which plugins come and go.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gk_manifest::{PluginName, Registration, ResourceRequest};
+
+use crate::caller::Caller;
+use crate::chain::Chain;
+use crate::error::HostError;
+
+/// A host API. Identity and context of a request come from the supervisor, never from the message.
+#[async_trait]
+pub trait HostApi: Send + Sync + fmt::Debug + 'static {
+    /// Serves one request with JSON arguments; the result is JSON.
+    ///
+    /// # Errors
+    /// Its text is what the plugin's SDK gets.
+    async fn call(&self, caller: &Caller, method: &str, args: Bytes) -> Result<Bytes, HostError>;
+
+    /// These plugins are installed. Comes before any of them starts, and again when that changes.
+    fn installed(&self, _plugins: &BTreeSet<PluginName>) {}
+
+    /// Whether a plugin may be called now. On the path of every call.
+    ///
+    /// # Errors
+    /// When the operator has blocked the plugin.
+    fn admit(&self, _plugin: &PluginName) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// A process of a plugin has registered and is about to be initialised: its requests come from now
+    /// on. `request` is what plugin.yaml and registration ask for together.
+    ///
+    /// # Errors
+    /// When it must not start.
+    async fn registered(
+        &self,
+        _plugin: &PluginName,
+        _generation: u64,
+        _registration: &Registration,
+        _request: &ResourceRequest,
+    ) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// A process of a plugin has ended, whether it had registered or not.
+    fn ended(&self, _plugin: &PluginName, _generation: u64) {}
+}
+
+/// Calls other plugins: the supervisor's part of `plugin_call`.
+#[async_trait]
+pub trait CallPlugins: Send + Sync + std::fmt::Debug + 'static {
+    /// Calls a function of a plugin and waits for its result.
+    ///
+    /// # Errors
+    /// The text is what the calling plugin gets.
+    async fn call_plugin(
+        &self,
+        target: &PluginName,
+        function: &str,
+        args: Bytes,
+        call: OutgoingCall,
+    ) -> Result<Bytes, HostError>;
+}
+
+/// The context of a call from plugin to plugin.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct OutgoingCall {
+    /// The calls that led to it.
+    pub chain: Chain,
+    /// When the caller gives up.
+    pub deadline: Instant,
+    /// On whose behalf it is.
+    pub user: Option<Arc<str>>,
+    /// That user's language.
+    pub language: Option<Arc<str>>,
+}
+
+impl OutgoingCall {
+    /// A call that `chain` led to, of use until `deadline`.
+    pub fn new(
+        chain: Chain,
+        deadline: Instant,
+        user: Option<Arc<str>>,
+        language: Option<Arc<str>>,
+    ) -> Self {
+        OutgoingCall {
+            chain,
+            deadline,
+            user,
+            language,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Who asks: identity and context of a request, as the host knows them. Nothing here comes from the
+//! message of a plugin.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gk_manifest::PluginName;
+use serde_json::{Map, Value};
+
+use crate::chain::Chain;
+
+/// The plugin process that asks, perhaps during a call into it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Caller {
+    /// The plugin on whose connection the request came.
+    pub plugin: PluginName,
+    /// The number of its process.
+    pub generation: u64,
+    /// The shape of results that differs by the age of the plugin's SDK.
+    pub shape: Shape,
+    /// The call it is serving, where it says which.
+    pub call: Option<CallInfo>,
+    process: Arc<dyn PluginProcess>,
+}
+
+/// How `config_get` and `translate` answer: the first SDK that had them decodes a bare string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shape {
+    /// `{"value": …}`.
+    #[default]
+    Object,
+    /// `"…"`.
+    BareString,
+}
+
+/// A call into a plugin, as a request made during it sees it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CallInfo {
+    /// When whoever called gives up.
+    pub deadline: Instant,
+    /// On whose behalf it is.
+    pub user: Option<Arc<str>>,
+    /// That user's language.
+    pub language: Option<Arc<str>>,
+    /// The calls from plugin to plugin that led to it, itself last.
+    pub chain: Chain,
+}
+
+impl CallInfo {
+    /// A call that ends at `deadline` and was reached by `chain`.
+    pub fn new(deadline: Instant, chain: Chain) -> Self {
+        CallInfo {
+            deadline,
+            user: None,
+            language: None,
+            chain,
+        }
+    }
+}
+
+/// How severe a log record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// For whoever looks for a mistake.
+    Debug,
+    /// For the record.
+    Info,
+    /// Something is odd.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl Level {
+    /// The level of that name, in any case; [`Level::Info`] for an unknown one, which is no reason to
+    /// lose what was said.
+    pub fn of(name: &str) -> Self {
+        match () {
+            () if name.eq_ignore_ascii_case("debug") || name.eq_ignore_ascii_case("trace") => {
+                Level::Debug
+            }
+            () if name.eq_ignore_ascii_case("warn") || name.eq_ignore_ascii_case("warning") => {
+                Level::Warn
+            }
+            () if name.eq_ignore_ascii_case("error") || name.eq_ignore_ascii_case("fatal") => {
+                Level::Error
+            }
+            () => Level::Info,
+        }
+    }
+}
+
+/// What the host's supervisor knows of the process.
+pub trait PluginProcess: Send + Sync + fmt::Debug {
+    /// Adds a record to the plugin's own log. The log bounds its size and rate by itself.
+    fn log(&self, level: Level, message: &str, fields: &Map<String, Value>);
+
+    /// The calls that run in the process at this moment, for a request that does not say to which of
+    /// them it belongs.
+    fn running_calls(&self) -> Vec<CallInfo>;
+}
+
+impl Caller {
+    /// A request of `plugin`'s process number `generation`.
+    pub fn new(plugin: PluginName, generation: u64, process: Arc<dyn PluginProcess>) -> Self {
+        Caller {
+            plugin,
+            generation,
+            shape: Shape::default(),
+            call: None,
+            process,
+        }
+    }
+
+    /// With the call that it serves.
+    #[must_use]
+    pub fn with_call(mut self, call: Option<CallInfo>) -> Self {
+        self.call = call;
+        self
+    }
+
+    /// With the shape its SDK decodes.
+    #[must_use]
+    pub fn with_shape(mut self, shape: Shape) -> Self {
+        self.shape = shape;
+        self
+    }
+
+    /// Adds a record to the plugin's log.
+    pub fn log(&self, level: Level, message: &str, fields: &Map<String, Value>) {
+        self.process.log(level, message, fields);
+    }
+
+    /// The calls that the request may belong to: the one it names, else all that run.
+    pub fn candidates(&self) -> Vec<CallInfo> {
+        match &self.call {
+            Some(call) => vec![call.clone()],
+            None => self.process.running_calls(),
+        }
+    }
+
+    /// When whoever waits for the request gives up: the end of its call, or of the longest of those it
+    /// may belong to.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.call {
+            Some(call) => Some(call.deadline),
+            None => self
+                .process
+                .running_calls()
+                .into_iter()
+                .map(|call| call.deadline)
+                .max(),
+        }
+    }
+}

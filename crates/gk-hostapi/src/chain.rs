@@ -1,0 +1,200 @@
+//! Chains of calls from plugin to plugin: how deep they are, and whether they go in circles.
+//!
+//! A chain belongs to a call, and the host keeps it: a plugin that names its call (G3, by the call's
+//! token) continues that call's chain. One that does not (G2) continues one of the calls that run in it,
+//! nobody knows which. Then the deepest counts for the depth, so that recursion always ends, and a
+//! circle is refused only if it is one whichever it is, so that nobody is refused for another's chain.
+
+use std::fmt;
+use std::sync::Arc;
+
+use gk_manifest::PluginName;
+
+use crate::caller::CallInfo;
+use crate::error::HostError;
+
+/// How many calls from plugin to plugin may follow one another.
+pub const DEPTH_MAX: usize = 10;
+
+/// The calls that led to one, the first of them made by the host. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Chain(Option<Arc<Link>>);
+
+struct Link {
+    plugin: PluginName,
+    function: Box<str>,
+    before: Chain,
+    length: usize,
+}
+
+impl Chain {
+    /// No call at all.
+    pub const fn new() -> Self {
+        Chain(None)
+    }
+
+    /// This chain, and a call of `function` of `plugin` at its end.
+    #[must_use]
+    pub fn then(&self, plugin: PluginName, function: &str) -> Self {
+        Chain(Some(Arc::new(Link {
+            plugin,
+            function: function.into(),
+            before: self.clone(),
+            length: self.len() + 1,
+        })))
+    }
+
+    /// How many calls it has.
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |link| link.length)
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn links(&self) -> impl Iterator<Item = &Link> {
+        std::iter::successors(self.0.as_deref(), |link| link.before.0.as_deref())
+    }
+
+    fn contains(&self, plugin: &PluginName, function: &str) -> bool {
+        self.links()
+            .any(|link| link.plugin == *plugin && *link.function == *function)
+    }
+}
+
+impl Chain {
+    /// The chain that a call of `function` of `target` continues, made by `caller` while it serves one of
+    /// `candidates` (none: something it does by itself).
+    ///
+    /// # Errors
+    /// Limit: it would be deeper than [`DEPTH_MAX`], or a circle.
+    pub fn extend(
+        caller: &PluginName,
+        candidates: &[CallInfo],
+        target: &PluginName,
+        function: &str,
+    ) -> Result<Self, HostError> {
+        let deepest = candidates
+            .iter()
+            .map(|call| &call.chain)
+            .max_by_key(|chain| chain.len());
+        let chain = match deepest {
+            Some(chain) => chain.clone(),
+            None => Chain::new().then(caller.clone(), "(background)"),
+        };
+        // The first call of a chain is the host's and no call from plugin to plugin.
+        if chain.len() > DEPTH_MAX {
+            return Err(HostError::limit(format!(
+                "plugin call depth exceeded (max {DEPTH_MAX}): {chain} -> {target}.{function}"
+            )));
+        }
+        let circle = !candidates.is_empty()
+            && candidates
+                .iter()
+                .all(|call| call.chain.contains(target, function));
+        if circle {
+            return Err(HostError::limit(format!(
+                "plugin calls go in a circle: {chain} -> {target}.{function}"
+            )));
+        }
+        Ok(chain)
+    }
+}
+
+impl Drop for Link {
+    /// One link after the other: a long chain must not take a stack frame for each.
+    fn drop(&mut self) {
+        let mut next = self.before.0.take();
+        while let Some(link) = next {
+            next = match Arc::try_unwrap(link) {
+                Ok(mut link) => link.before.0.take(),
+                Err(_) => None,
+            };
+        }
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut links: Vec<&Link> = self.links().collect();
+        links.reverse();
+        for (place, link) in links.iter().enumerate() {
+            let arrow = if place == 0 { "" } else { " -> " };
+            write!(f, "{arrow}{}.{}", link.plugin, link.function)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chain({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn name(name: &str) -> PluginName {
+        PluginName::new(name).unwrap()
+    }
+
+    fn call(calls: &[(&str, &str)]) -> CallInfo {
+        let chain = calls
+            .iter()
+            .fold(Chain::new(), |chain, (plugin, function)| {
+                chain.then(name(plugin), function)
+            });
+        CallInfo::new(Instant::now(), chain)
+    }
+
+    fn extended(candidates: &[CallInfo], target: &str, function: &str) -> Result<String, String> {
+        Chain::extend(&name("a"), candidates, &name(target), function)
+            .map(|chain| chain.to_string())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_circle_is_the_same_function_again() {
+        let there = call(&[("a", "f"), ("b", "g")]);
+        assert_eq!(extended(std::slice::from_ref(&there), "a", "other").unwrap(), "a.f -> b.g");
+        assert_eq!(
+            extended(&[there], "a", "f").unwrap_err(),
+            "plugin calls go in a circle: a.f -> b.g -> a.f"
+        );
+    }
+
+    #[test]
+    fn ten_calls_deep_and_no_more() {
+        let functions: Vec<String> = (0..=DEPTH_MAX).map(|number| format!("f{number}")).collect();
+        let calls: Vec<(&str, &str)> = functions.iter().map(|name| ("a", &**name)).collect();
+        // The host's call and nine more: a tenth is possible.
+        extended(&[call(&calls[..DEPTH_MAX])], "b", "g").unwrap();
+        let error = extended(&[call(&calls)], "b", "g").unwrap_err();
+        assert!(error.starts_with("plugin call depth exceeded (max 10): a.f0 -> "), "{error}");
+        assert!(error.ends_with("a.f10 -> b.g"), "{error}");
+    }
+
+    #[test]
+    fn without_a_token_depth_is_the_deepest_and_a_circle_is_one_for_all() {
+        let (shallow, deep) = (call(&[("a", "f")]), call(&[("c", "h"), ("b", "g"), ("a", "f")]));
+        let both = [shallow.clone(), deep.clone()];
+        // It may belong to the call that b is not part of.
+        assert_eq!(extended(&both, "b", "g").unwrap(), "c.h -> b.g -> a.f");
+        extended(&[deep], "b", "g").unwrap_err();
+        // Whichever it is, a.f is under way.
+        extended(&both, "a", "f").unwrap_err();
+        // Something that a does by itself.
+        assert_eq!(extended(&[], "b", "g").unwrap(), "a.(background)");
+    }
+
+    #[test]
+    fn a_long_chain_is_let_go_of_without_recursion() {
+        let chain = (0..1_000_000).fold(Chain::new(), |chain, _| chain.then(name("a"), "f"));
+        drop(chain);
+    }
+}

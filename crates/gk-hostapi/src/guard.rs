@@ -1,0 +1,147 @@
+//! The guard: every request passes it, and what it hands out is the only way to a service.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gk_manifest::PluginName;
+
+use crate::caller::{CallInfo, Caller};
+use crate::error::{ErrorKind, HostError};
+use crate::method::MethodSpec;
+use crate::policy::{Grants, PluginPolicy, Policies, Policy, PolicyStatus, Rate};
+
+/// How long a request may take that belongs to no call.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An admitted request: who asks, and what they are granted. There is no other way to get one than the
+/// guard's decision.
+pub struct Granted<'a> {
+    caller: &'a Caller,
+    plugin: Arc<PluginPolicy>,
+    effective: arc_swap::Guard<Arc<crate::policy::Effective>>,
+    deadline: Instant,
+}
+
+impl std::fmt::Debug for Granted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Granted")
+            .field("plugin", &self.caller.plugin)
+            .field("policy", &self.effective.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Granted<'_> {
+    /// Who asks.
+    pub fn caller(&self) -> &Caller {
+        self.caller
+    }
+
+    /// The plugin that asks.
+    pub fn plugin(&self) -> &PluginName {
+        &self.caller.plugin
+    }
+
+    /// What it is granted.
+    pub fn grants(&self) -> &Grants {
+        &self.effective.grants
+    }
+
+    /// Its policy.
+    pub fn policy(&self) -> &Policy {
+        &self.effective.policy
+    }
+
+    /// When the answer is of no more use.
+    pub fn deadline(&self) -> tokio::time::Instant {
+        self.deadline.into()
+    }
+
+    /// The call it belongs to, where it says so.
+    pub fn call(&self) -> Option<&CallInfo> {
+        self.caller.call.as_ref()
+    }
+
+    /// Counts one more against a rate.
+    ///
+    /// # Errors
+    /// When it is used up.
+    pub fn charge(&self, rate: Rate) -> Result<(), HostError> {
+        self.plugin.charge(rate, self.policy())
+    }
+}
+
+/// Decides on a request.
+///
+/// # Errors
+/// Denied: the plugin is blocked, or has no permission. Limit: a rate is used up. The text names the
+/// plugin.
+pub(crate) fn admit<'a>(
+    policies: &Policies,
+    caller: &'a Caller,
+    spec: &MethodSpec,
+) -> Result<Granted<'a>, HostError> {
+    let plugin = policies.of(&caller.plugin);
+    plugin.count(spec.name);
+    let effective = plugin.effective();
+    let decision = decide(&plugin, &effective, spec);
+    if let Err(error) = decision {
+        return Err(refused(&plugin, caller, spec.name, &error));
+    }
+    let deadline = caller
+        .deadline()
+        .unwrap_or_else(|| Instant::now() + REQUEST_TIMEOUT);
+    Ok(Granted {
+        caller,
+        effective,
+        plugin,
+        deadline,
+    })
+}
+
+fn decide(
+    plugin: &PluginPolicy,
+    effective: &crate::policy::Effective,
+    spec: &MethodSpec,
+) -> Result<(), HostError> {
+    if effective.policy.status == PolicyStatus::Blocked {
+        return Err(HostError::denied("it is blocked by its policy"));
+    }
+    if let Some(permission) = spec.permission
+        && !effective.grants.has(permission.kind, permission.access)
+    {
+        return Err(HostError::denied(spec.denied));
+    }
+    match spec.rate {
+        Some(rate) => plugin.charge(rate, &effective.policy),
+        None => Ok(()),
+    }
+}
+
+/// Says whose request it was, logs it and counts it; for denials and rates, by whomever decided.
+pub(crate) fn refused(
+    plugin: &PluginPolicy,
+    caller: &Caller,
+    method: &str,
+    error: &HostError,
+) -> HostError {
+    plugin.count_refusal();
+    metrics::counter!("gk_hostapi_refused_total", "plugin" => caller.plugin.to_string(), "method" => method.to_owned())
+        .increment(1);
+    tracing::debug!(plugin = %caller.plugin, method, %error, "refused");
+    let text = format!("plugin \"{}\": {error}", caller.plugin);
+    match error.kind() {
+        ErrorKind::Limit => HostError::limit(text),
+        _ => HostError::denied(text),
+    }
+}
+
+impl Granted<'_> {
+    /// A service's refusal, as [`admit`] would have put it.
+    pub(crate) fn explain(&self, method: &str, error: HostError) -> HostError {
+        match error.kind() {
+            ErrorKind::Denied => refused(&self.plugin, self.caller, method, &error),
+            _ => error,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What a plugin may do: the operator's stored policy, or the safe default for what nobody reviewed.
+//!
+//! What a plugin declares (plugin.yaml, registration) is a request and grants nothing by itself. For a
+//! plugin without a stored policy the request is cut down to the [safe default](safe::safe_default).
+
+mod grants;
+mod meter;
+mod policies;
+mod safe;
+
+use gk_manifest::{GoDuration, Permission, ResourceRequest};
+use serde::{Deserialize, Serialize};
+
+pub use grants::{Grants, ReadWrite};
+pub use meter::Rate;
+pub use policies::{Origin, Policies, PolicyView, Usage};
+pub(crate) use policies::PluginPolicy;
+
+use crate::error::HostError;
+
+/// The longest stored policy, in bytes of JSON.
+pub const POLICY_BYTES_MAX: usize = 64 * 1024;
+/// Permissions of one policy.
+pub const PERMISSIONS_MAX: usize = 256;
+/// Patterns of one permission.
+pub const SCOPE_ENTRIES_MAX: usize = 256;
+/// The longest pattern, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 512;
+/// Mails of one plugin in a minute.
+pub const MAILS_PER_MINUTE: u32 = 10;
+/// The largest rate that can be set.
+pub const RATE_MAX: u32 = 1_000_000;
+
+/// What the operator thinks of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyStatus {
+    /// Nobody has looked at it.
+    #[default]
+    PendingReview,
+    /// It has what its policy says.
+    Approved,
+    /// It has what its policy says; a note to the operator that this is less than it asked for.
+    Restricted,
+    /// It may do nothing, and nothing calls it.
+    Blocked,
+}
+
+/// A policy, as it is stored and as the API shows it (contract §7.3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// What the operator thinks of it.
+    pub status: PolicyStatus,
+    /// What it is granted.
+    #[serde(default)]
+    pub permissions: Vec<Permission>,
+    /// Calls to other plugins in a second; 0 is unlimited.
+    #[serde(default = "default_calls")]
+    pub max_calls_per_second: u32,
+    /// Statements in a minute, queries and others together; 0 is unlimited.
+    #[serde(default = "default_db")]
+    pub max_db_queries_per_min: u32,
+    /// Outgoing HTTP requests in a minute; 0 is unlimited.
+    #[serde(default = "default_http")]
+    pub max_http_req_per_min: u32,
+    /// Bytes of stored files; 0 is the default of 500 MiB.
+    #[serde(default)]
+    pub max_file_storage_bytes: u64,
+    /// Memory of its process in MiB; 0 leaves it to the request.
+    #[serde(default)]
+    pub memory_mb: u32,
+    /// How long a call may take; none leaves it to the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_timeout: Option<GoDuration>,
+    /// How long GKRegister and Init may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_timeout: Option<GoDuration>,
+    /// How long Shutdown may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown_timeout: Option<GoDuration>,
+}
+
+const fn default_calls() -> u32 {
+    100
+}
+
+const fn default_db() -> u32 {
+    600
+}
+
+const fn default_http() -> u32 {
+    60
+}
+
+impl Default for Policy {
+    /// A policy that grants nothing, with the default rates.
+    fn default() -> Self {
+        Policy {
+            status: PolicyStatus::PendingReview,
+            permissions: Vec::new(),
+            max_calls_per_second: default_calls(),
+            max_db_queries_per_min: default_db(),
+            max_http_req_per_min: default_http(),
+            max_file_storage_bytes: 0,
+            memory_mb: 0,
+            call_timeout: None,
+            init_timeout: None,
+            shutdown_timeout: None,
+        }
+    }
+}
+
+impl Policy {
+    /// Reads a policy from JSON and checks it. Unlike in a plugin's request, nothing unknown is let
+    /// through: an operator who mistypes a permission must learn so.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn from_json(json: &[u8]) -> Result<Self, HostError> {
+        if json.len() > POLICY_BYTES_MAX {
+            return Err(HostError::invalid(format!(
+                "a policy has at most {POLICY_BYTES_MAX} bytes of JSON, not {}",
+                json.len()
+            )));
+        }
+        let policy: Policy = serde_json::from_slice(json)
+            .map_err(|error| HostError::invalid(format!("the policy cannot be read: {error}")))?;
+        policy.check()?;
+        Ok(policy)
+    }
+
+    /// Everything a plugin asks for, as a policy.
+    pub fn of_request(request: &ResourceRequest) -> Self {
+        Policy {
+            permissions: request.permissions.clone(),
+            max_file_storage_bytes: request.file_storage_bytes().unwrap_or(0),
+            ..Policy::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), HostError> {
+        let invalid = |text: String| Err(HostError::invalid(text));
+        if self.permissions.len() > PERMISSIONS_MAX {
+            return invalid(format!("a policy has at most {PERMISSIONS_MAX} permissions"));
+        }
+        for rate in [
+            self.max_calls_per_second,
+            self.max_db_queries_per_min,
+            self.max_http_req_per_min,
+        ] {
+            if rate > RATE_MAX {
+                return invalid(format!("a rate is at most {RATE_MAX}; 0 is unlimited"));
+            }
+        }
+        for (number, permission) in self.permissions.iter().enumerate() {
+            let Some(kind) = permission.kind() else {
+                return invalid(format!(
+                    "permissions[{number}]: there is no permission type {:?}",
+                    permission.kind_name
+                ));
+            };
+            let accesses = kind.accesses();
+            if !accesses.is_empty()
+                && !permission
+                    .access()
+                    .is_some_and(|access| accesses.contains(&access))
+            {
+                let known: Vec<_> = accesses.iter().map(|access| access.as_str()).collect();
+                return invalid(format!(
+                    "permissions[{number}]: the access of {} is one of {}, not {:?}",
+                    kind.as_str(),
+                    known.join(", "),
+                    permission.access
+                ));
+            }
+            if permission.scope.len() > SCOPE_ENTRIES_MAX
+                || permission
+                    .scope
+                    .iter()
+                    .any(|pattern| pattern.is_empty() || pattern.len() > PATTERN_BYTES_MAX)
+            {
+                return invalid(format!(
+                    "permissions[{number}]: a scope has at most {SCOPE_ENTRIES_MAX} patterns of 1 to {PATTERN_BYTES_MAX} bytes"
+                ));
+            }
+        }
+        // What cannot be read as a scope would grant less than the operator believes.
+        Grants::of(self)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_strictly() {
+        let policy = Policy::from_json(
+            br#"{"status":"approved","permissions":[{"type":"db","access":"read","scope":["t_*"]}],"call_timeout":"5s"}"#,
+        )
+        .unwrap();
+        assert_eq!((policy.max_db_queries_per_min, policy.max_http_req_per_min), (600, 60));
+        let again = Policy::from_json(&serde_json::to_vec(&policy).unwrap()).unwrap();
+        assert_eq!(policy, again);
+        for (json, says) in [
+            (r#"{}"#, "status"),
+            (r#"{"status":"fine"}"#, "fine"),
+            (r#"{"status":"approved","permisions":[]}"#, "permisions"),
+            (r#"{"status":"approved","permissions":[{"type":"dbx"}]}"#, "dbx"),
+            (r#"{"status":"approved","permissions":[{"type":"db","access":"reed"}]}"#, "reed"),
+            (r#"{"status":"approved","permissions":[{"type":"db","access":""}]}"#, "readwrite"),
+            (r#"{"status":"approved","permissions":[{"type":"db","access":"read","scope":[""]}]}"#, "1 to 512"),
+            (r#"{"status":"approved","max_calls_per_second":1000001}"#, "1000000"),
+        ] {
+            let error = Policy::from_json(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(says), "{json}: {error}");
+        }
+        let long = vec![b' '; POLICY_BYTES_MAX + 1];
+        assert!(Policy::from_json(&long).unwrap_err().to_string().contains("65537"));
+    }
+}

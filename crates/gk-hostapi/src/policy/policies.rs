@@ -1,0 +1,401 @@
+//! The policies in force: stored ones, defaults, and what was used of them. They belong to plugins, not
+//! to processes, so they outlive a reload, and a change holds from the next request on.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use gk_manifest::{PluginName, ResourceRequest};
+use parking_lot::RwLock;
+use rusqlite::OptionalExtension;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::meter::Meter;
+use super::safe::safe_default;
+use super::{Grants, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate};
+use crate::error::HostError;
+use crate::store::Store;
+
+/// Where a policy in force comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The operator stored it.
+    Stored,
+    /// Nobody reviewed the plugin: its request, cut down to what is safe.
+    Default,
+    /// Nobody reviewed the plugin, and the host trusts what plugins declare.
+    Declared,
+    /// The plugin has not registered yet: nothing.
+    Unregistered,
+    /// The stored policy cannot be read: nothing.
+    Unreadable,
+}
+
+/// A policy in force.
+#[derive(Debug)]
+pub(crate) struct Effective {
+    pub(crate) policy: Policy,
+    pub(crate) origin: Origin,
+    pub(crate) grants: Grants,
+}
+
+impl Effective {
+    fn new(policy: Policy, origin: Origin) -> Result<Self, HostError> {
+        Ok(Effective {
+            grants: Grants::of(&policy)?,
+            policy,
+            origin,
+        })
+    }
+
+    fn nothing(origin: Origin) -> Self {
+        Effective {
+            policy: Policy::default(),
+            origin,
+            grants: Grants::default(),
+        }
+    }
+}
+
+/// What a plugin has used, since the host started.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    requests: AtomicU64,
+    db_queries: AtomicU64,
+    db_execs: AtomicU64,
+    cache_ops: AtomicU64,
+    http_requests: AtomicU64,
+    calls: AtomicU64,
+    refused: AtomicU64,
+    last_unix_ms: AtomicI64,
+}
+
+/// What a plugin has used, since the host started (contract §7.6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Requests to the host API.
+    pub requests: u64,
+    /// Statements that read.
+    pub db_queries: u64,
+    /// Other statements.
+    pub db_execs: u64,
+    /// Cache requests.
+    pub cache_ops: u64,
+    /// Outgoing HTTP requests.
+    pub http_requests: u64,
+    /// Calls to other plugins.
+    pub calls: u64,
+    /// Requests refused by the policy or a rate.
+    pub errors: u64,
+    /// The last request, in milliseconds since 1970; 0 for none.
+    pub last_call_at: i64,
+}
+
+/// What is kept of one plugin.
+#[derive(Debug)]
+pub(crate) struct PluginPolicy {
+    effective: ArcSwap<Effective>,
+    /// What it asks for.
+    request: RwLock<Policy>,
+    meters: [Meter; 4],
+    counters: Counters,
+}
+
+impl PluginPolicy {
+    fn new() -> Self {
+        let now = Instant::now();
+        PluginPolicy {
+            effective: ArcSwap::from_pointee(Effective::nothing(Origin::Unregistered)),
+            request: RwLock::default(),
+            meters: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail].map(|rate| Meter::new(rate, now)),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn effective(&self) -> arc_swap::Guard<Arc<Effective>> {
+        self.effective.load()
+    }
+
+    /// Counts one against a rate of the policy.
+    pub(crate) fn charge(&self, rate: Rate, policy: &Policy) -> Result<(), HostError> {
+        let limit = match rate {
+            Rate::Calls => policy.max_calls_per_second,
+            Rate::Db => policy.max_db_queries_per_min,
+            Rate::Http => policy.max_http_req_per_min,
+            Rate::Mail => MAILS_PER_MINUTE,
+        };
+        let [calls, db, http, mail] = &self.meters;
+        let meter = match rate {
+            Rate::Calls => calls,
+            Rate::Db => db,
+            Rate::Http => http,
+            Rate::Mail => mail,
+        };
+        if meter.admit(limit, Instant::now()) {
+            return Ok(());
+        }
+        Err(HostError::limit(format!(
+            "{} rate limit exceeded ({limit} per {})",
+            rate.what(),
+            if rate.window().as_secs() == 1 { "second" } else { "minute" }
+        )))
+    }
+
+    /// Counts a request.
+    pub(crate) fn count(&self, method: &str) {
+        let counters = &self.counters;
+        counters.requests.fetch_add(1, Ordering::Relaxed);
+        let of_kind = match method {
+            "db_query" => Some(&counters.db_queries),
+            "db_exec" => Some(&counters.db_execs),
+            "cache_get" | "cache_set" | "cache_delete" => Some(&counters.cache_ops),
+            "http_request" => Some(&counters.http_requests),
+            "plugin_call" => Some(&counters.calls),
+            _ => None,
+        };
+        if let Some(counter) = of_kind {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let now = OffsetDateTime::now_utc();
+        let ms = now.unix_timestamp() * 1000 + i64::from(now.millisecond());
+        counters.last_unix_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn count_refusal(&self) {
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn usage(&self) -> Usage {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        Usage {
+            requests: of(&counters.requests),
+            db_queries: of(&counters.db_queries),
+            db_execs: of(&counters.db_execs),
+            cache_ops: of(&counters.cache_ops),
+            http_requests: of(&counters.http_requests),
+            calls: of(&counters.calls),
+            errors: of(&counters.refused),
+            last_call_at: counters.last_unix_ms.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A plugin's policy, as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PolicyView {
+    /// The plugin.
+    pub plugin_name: PluginName,
+    /// Where the policy comes from.
+    pub origin: Origin,
+    /// The policy in force.
+    pub policy: Policy,
+    /// What the plugin asks for, as a policy that would grant it.
+    pub requested: Policy,
+    /// What it has used.
+    pub usage: Usage,
+}
+
+/// All policies.
+#[derive(Debug)]
+pub struct Policies {
+    store: Store,
+    trust_declared: bool,
+    plugins: RwLock<HashMap<PluginName, Arc<PluginPolicy>>>,
+    installed: RwLock<BTreeSet<PluginName>>,
+    /// Held while a policy is read or written, so that none applies that is no longer stored.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Policies {
+    /// The policies of this store. With `trust_declared` a plugin without a stored policy is granted what
+    /// it declares: for development, and for plugins the operator wrote.
+    pub fn new(store: Store, trust_declared: bool) -> Self {
+        Policies {
+            store,
+            trust_declared,
+            plugins: RwLock::default(),
+            installed: RwLock::default(),
+            changing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(crate) fn of(&self, plugin: &PluginName) -> Arc<PluginPolicy> {
+        if let Some(policy) = self.plugins.read().get(plugin) {
+            return Arc::clone(policy);
+        }
+        let mut plugins = self.plugins.write();
+        let entry = plugins.entry(plugin.clone());
+        Arc::clone(entry.or_insert_with(|| Arc::new(PluginPolicy::new())))
+    }
+
+    /// Whether the operator has blocked a plugin.
+    pub fn is_blocked(&self, plugin: &PluginName) -> bool {
+        self.plugins
+            .read()
+            .get(plugin)
+            .is_some_and(|entry| entry.effective().policy.status == PolicyStatus::Blocked)
+    }
+
+    /// These plugins are installed; what the default grants of tables depends on the others' names.
+    pub fn installed(&self, plugins: &BTreeSet<PluginName>) {
+        self.installed.write().clone_from(plugins);
+        for (plugin, entry) in self.plugins.read().iter() {
+            if entry.effective().origin == Origin::Default {
+                entry.effective.store(Arc::new(self.default_of(plugin, entry)));
+            }
+        }
+    }
+
+    /// A plugin registers: what it asks for, and its stored policy, apply from now on.
+    ///
+    /// # Errors
+    /// Unavailable: the stored policy cannot be read. Then the plugin has nothing, and should not start.
+    pub async fn register(
+        &self,
+        plugin: &PluginName,
+        request: &ResourceRequest,
+    ) -> Result<(), HostError> {
+        let _changing = self.changing.lock().await;
+        let entry = self.of(plugin);
+        *entry.request.write() = Policy::of_request(request);
+        match self.stored(plugin).await {
+            Ok(Some(policy)) => {
+                let effective = Effective::new(policy, Origin::Stored)?;
+                entry.effective.store(Arc::new(effective));
+            }
+            Ok(None) => entry.effective.store(Arc::new(self.default_of(plugin, &entry))),
+            Err(error) => {
+                let nothing = Effective::nothing(Origin::Unreadable);
+                entry.effective.store(Arc::new(nothing));
+                return Err(HostError::unavailable(format!(
+                    "its stored policy cannot be read ({error}); mend the store, or set the policy anew"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a policy. It applies at once.
+    ///
+    /// # Errors
+    /// Unavailable: it cannot be stored; then nothing has changed.
+    pub async fn set(&self, plugin: &PluginName, policy: Policy) -> Result<(), HostError> {
+        let effective = Effective::new(policy, Origin::Stored)?;
+        let json = serde_json::to_string(&effective.policy)
+            .map_err(|error| HostError::invalid(error.to_string()))?;
+        let _changing = self.changing.lock().await;
+        let name = plugin.as_str().to_owned();
+        self.store
+            .run(move |connection| {
+                connection.execute(
+                    "INSERT INTO policy (plugin, policy, set_at) VALUES (?1, ?2, unixepoch())
+                     ON CONFLICT (plugin) DO UPDATE SET policy = excluded.policy, set_at = excluded.set_at",
+                    (name, json),
+                )?;
+                Ok(())
+            })
+            .await?;
+        self.of(plugin).effective.store(Arc::new(effective));
+        Ok(())
+    }
+
+    /// Removes a stored policy: the default applies again, at once. Says whether there was one.
+    ///
+    /// # Errors
+    /// Unavailable: it cannot be removed; then nothing has changed.
+    pub async fn reset(&self, plugin: &PluginName) -> Result<bool, HostError> {
+        let _changing = self.changing.lock().await;
+        let name = plugin.as_str().to_owned();
+        let removed = self
+            .store
+            .run(move |connection| {
+                Ok(connection.execute("DELETE FROM policy WHERE plugin = ?1", [name])?)
+            })
+            .await?;
+        let entry = self.of(plugin);
+        if entry.effective().origin == Origin::Stored {
+            entry.effective.store(Arc::new(self.default_of(plugin, &entry)));
+        }
+        Ok(removed > 0)
+    }
+
+    /// A plugin's policy; `None` for one that has neither registered nor a policy.
+    pub fn view(&self, plugin: &PluginName) -> Option<PolicyView> {
+        let entry = self.plugins.read().get(plugin).cloned()?;
+        let effective = entry.effective();
+        Some(PolicyView {
+            plugin_name: plugin.clone(),
+            origin: effective.origin,
+            policy: effective.policy.clone(),
+            requested: entry.request.read().clone(),
+            usage: entry.usage(),
+        })
+    }
+
+    /// Reads all stored policies, so that a blocked plugin is blocked before it starts.
+    ///
+    /// # Errors
+    /// Unavailable: the store cannot be read.
+    pub async fn load(&self) -> Result<(), HostError> {
+        let _changing = self.changing.lock().await;
+        let stored: BTreeMap<String, String> = self
+            .store
+            .read(|connection| {
+                let mut statement = connection.prepare("SELECT plugin, policy FROM policy")?;
+                let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await?;
+        for (plugin, json) in stored {
+            let Ok(plugin) = PluginName::new(&plugin) else {
+                continue;
+            };
+            let effective = Policy::from_json(json.as_bytes())
+                .and_then(|policy| Effective::new(policy, Origin::Stored))
+                .unwrap_or_else(|error| {
+                    tracing::error!(%plugin, %error, "the stored policy cannot be read; the plugin has nothing");
+                    Effective::nothing(Origin::Unreadable)
+                });
+            self.of(&plugin).effective.store(Arc::new(effective));
+        }
+        Ok(())
+    }
+
+    async fn stored(&self, plugin: &PluginName) -> Result<Option<Policy>, HostError> {
+        let name = plugin.as_str().to_owned();
+        let json: Option<String> = self
+            .store
+            .read(move |connection| {
+                let json = connection
+                    .query_row("SELECT policy FROM policy WHERE plugin = ?1", [name], |row| row.get(0))
+                    .optional()?;
+                Ok(json)
+            })
+            .await?;
+        json.map(|json| Policy::from_json(json.as_bytes())).transpose()
+    }
+
+    fn default_of(&self, plugin: &PluginName, entry: &PluginPolicy) -> Effective {
+        let request = entry.request.read();
+        let (policy, origin) = match self.trust_declared {
+            true => (request.clone(), Origin::Declared),
+            false => (
+                safe_default(plugin, &request, &self.installed.read()),
+                Origin::Default,
+            ),
+        };
+        drop(request);
+        Effective::new(policy, origin).unwrap_or_else(|error| {
+            tracing::warn!(%plugin, %error, "what the plugin asks for cannot be read as a policy; it has nothing");
+            Effective::nothing(origin)
+        })
+    }
+}

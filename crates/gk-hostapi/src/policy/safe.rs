@@ -1,0 +1,135 @@
+//! What a plugin that nobody has reviewed gets of what it asks for.
+
+use std::collections::BTreeSet;
+
+use gk_manifest::{Access, Permission, PermissionKind, PluginName};
+
+use super::{Policy, PolicyStatus};
+
+/// The part of a request that is safe to grant to an unknown author: reading its own tables, the cache,
+/// its own files. No network, no mail, no writing to the database, no other plugin.
+///
+/// Its own tables are those whose names start with the plugin's name (`-` as `_`) and `_`, with or
+/// without `gk_` ahead of it. Where that includes the tables of another installed plugin (`goat` and
+/// `goat-x`), it gets none: a name is the author's to choose.
+pub(super) fn safe_default(
+    plugin: &PluginName,
+    request: &Policy,
+    installed: &BTreeSet<PluginName>,
+) -> Policy {
+    let own = own_prefix(plugin);
+    let others = installed.iter().filter(|other| *other != plugin);
+    let own = others
+        .map(own_prefix)
+        .all(|other| !other.starts_with(&own))
+        .then_some(own);
+    let permissions = request
+        .permissions
+        .iter()
+        .filter_map(|permission| safe(own.as_deref(), permission))
+        .collect();
+    Policy {
+        status: PolicyStatus::PendingReview,
+        permissions,
+        max_file_storage_bytes: 0,
+        ..Policy::default()
+    }
+}
+
+fn safe(own: Option<&str>, permission: &Permission) -> Option<Permission> {
+    let reads = matches!(permission.access()?, Access::Read | Access::ReadWrite);
+    match permission.kind()? {
+        PermissionKind::Db if reads => {
+            let own = [own?.to_owned(), format!("gk_{}", own?)];
+            let scope: Vec<String> = if permission.scope.is_empty() {
+                own.iter().map(|prefix| format!("{prefix}*")).collect()
+            } else {
+                let is_own = |pattern: &&String| {
+                    let pattern = pattern.to_lowercase();
+                    own.iter().any(|prefix| pattern.starts_with(&**prefix))
+                };
+                permission.scope.iter().filter(is_own).cloned().collect()
+            };
+            // An empty scope would be everything.
+            (!scope.is_empty()).then(|| Permission {
+                kind_name: PermissionKind::Db.as_str().into(),
+                access: Access::Read.as_str().into(),
+                scope,
+            })
+        }
+        PermissionKind::Cache | PermissionKind::File => Some(permission.clone()),
+        _ => None,
+    }
+}
+
+/// What the names of a plugin's own tables start with.
+fn own_prefix(plugin: &PluginName) -> String {
+    format!("{}_", plugin.as_str().replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permission(kind: &str, access: &str, scope: &[&str]) -> Permission {
+        Permission {
+            kind_name: kind.into(),
+            access: access.into(),
+            scope: scope.iter().map(|&pattern| pattern.into()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_request_is_cut_down_to_what_is_the_plugins_own() {
+        let request = Policy {
+            status: PolicyStatus::Approved,
+            permissions: vec![
+                permission("db", "readwrite", &["my_goat_*", "GK_my_goat_x", "users", "*", "@other:my_goat_x"]),
+                permission("db", "write", &["my_goat_*"]),
+                permission("db", "read", &[]),
+                permission("db", "read", &["users"]),
+                permission("cache", "readwrite", &[]),
+                permission("file", "read", &[]),
+                permission("http", "", &["*"]),
+                permission("http", "read", &["*"]),
+                permission("email", "read", &[]),
+                permission("config", "read", &[]),
+                permission("plugin_call", "read", &[]),
+                permission("entity", "hard_delete", &[]),
+                permission("unheard", "read", &[]),
+            ],
+            max_db_queries_per_min: 0,
+            max_file_storage_bytes: 1 << 50,
+            ..Policy::default()
+        };
+        let plugin = PluginName::new("my-goat").unwrap();
+        let installed = ["my-goat", "my", "my-goats"].map(|name| PluginName::new(name).unwrap());
+        let safe = safe_default(&plugin, &request, &BTreeSet::from(installed));
+        assert_eq!(safe.status, PolicyStatus::PendingReview);
+        assert_eq!((safe.max_db_queries_per_min, safe.max_file_storage_bytes), (600, 0));
+        assert_eq!(
+            safe.permissions,
+            [
+                permission("db", "read", &["my_goat_*", "GK_my_goat_x"]),
+                permission("db", "read", &["my_goat_*", "gk_my_goat_*"]),
+                permission("cache", "readwrite", &[]),
+                permission("file", "read", &[]),
+            ]
+        );
+    }
+
+    /// `goat_*` would be the tables of `goat-x`, too.
+    #[test]
+    fn a_name_that_includes_anothers_tables_gets_none() {
+        let request = Policy {
+            permissions: vec![permission("db", "read", &[]), permission("cache", "read", &[])],
+            ..Policy::default()
+        };
+        let name = |name| PluginName::new(name).unwrap();
+        let installed = BTreeSet::from([name("goat"), name("goat-x")]);
+        let safe = safe_default(&name("goat"), &request, &installed);
+        assert_eq!(safe.permissions, [permission("cache", "read", &[])]);
+        let safe = safe_default(&name("goat-x"), &request, &installed);
+        assert_eq!(safe.permissions.len(), 2);
+    }
+}

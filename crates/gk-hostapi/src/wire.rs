@@ -1,0 +1,444 @@
+//! Names and JSON of the wire (contract §6.2) on one side, the services' typed APIs on the other.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{BufMut, Bytes, BytesMut};
+use gk_manifest::PluginName;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::caller::Shape;
+use crate::chain::Chain;
+use crate::email::Mail;
+use crate::error::HostError;
+use crate::guard::Granted;
+use crate::api::OutgoingCall;
+use crate::host::Host;
+use crate::http::HttpRequest;
+use crate::method::Builtin;
+use crate::secure::Secret;
+
+/// The longest name of a function in `plugin_call`, in bytes.
+pub const FUNCTION_BYTES_MAX: usize = 256;
+
+const OK: Bytes = Bytes::from_static(br#"{"ok":true}"#);
+const STATUS_OK: Bytes = Bytes::from_static(br#"{"status":"ok"}"#);
+
+/// Standard base64, as Go writes `[]byte`; `null` is empty.
+#[derive(Debug, Default)]
+struct Binary(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Binary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text: Option<Cow<'de, str>> = Option::deserialize(deserializer)?;
+        match text {
+            Some(text) => BASE64
+                .decode(text.as_bytes())
+                .map(Binary)
+                .map_err(serde::de::Error::custom),
+            None => Ok(Binary::default()),
+        }
+    }
+}
+
+impl From<Binary> for Bytes {
+    fn from(binary: Binary) -> Self {
+        Bytes::from(binary.0)
+    }
+}
+
+/// Go marshals an empty map or slice as `null`.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+#[derive(Deserialize)]
+struct Statement<'a> {
+    #[serde(borrow)]
+    query: Cow<'a, str>,
+    #[serde(default, deserialize_with = "or_default")]
+    args: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct Key<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct KeyValue<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(default)]
+    value: Binary,
+    /// Seconds; 0 is the default, negative ones are, too.
+    #[serde(default)]
+    ttl: i64,
+}
+
+#[derive(Deserialize)]
+struct KeyText<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    value: String,
+}
+
+#[derive(Deserialize)]
+struct Outgoing {
+    #[serde(default)]
+    method: String,
+    url: String,
+    #[serde(default, deserialize_with = "or_default")]
+    headers: BTreeMap<String, String>,
+    body: Option<Binary>,
+}
+
+#[derive(Deserialize)]
+struct Email<'a> {
+    #[serde(borrow)]
+    to: Cow<'a, str>,
+    #[serde(borrow, default)]
+    subject: Cow<'a, str>,
+    #[serde(borrow, default)]
+    body: Cow<'a, str>,
+    #[serde(default)]
+    html: bool,
+}
+
+#[derive(Deserialize)]
+struct Translation<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(default, deserialize_with = "or_default")]
+    args: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct PluginCall<'a> {
+    #[serde(borrow)]
+    plugin: Cow<'a, str>,
+    #[serde(borrow)]
+    function: Cow<'a, str>,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Publication<'a> {
+    #[serde(borrow, default)]
+    channel: Cow<'a, str>,
+    #[serde(borrow)]
+    event_type: Cow<'a, str>,
+    #[serde(default)]
+    data: Value,
+}
+
+#[derive(Deserialize)]
+struct NewFile<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(default)]
+    data: Binary,
+    #[serde(default, deserialize_with = "or_default")]
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Listing<'a> {
+    #[serde(borrow, default)]
+    prefix: Cow<'a, str>,
+    #[serde(borrow, default)]
+    after: Option<Cow<'a, str>>,
+    #[serde(default)]
+    limit: usize,
+}
+
+/// Reads arguments; a plugin's mistake is told as serde puts it, with line and column.
+fn read<'a, T: Deserialize<'a>>(args: &'a [u8]) -> Result<T, HostError> {
+    serde_json::from_slice(args).map_err(|error| HostError::invalid(format!("arguments: {error}")))
+}
+
+fn write(value: &impl Serialize) -> Result<Bytes, HostError> {
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(|error| HostError::failed(format!("the result cannot be written: {error}")))
+}
+
+/// `{"value": …, "found": …}`, straight into one buffer: the path of a cache hit.
+fn found(value: Option<&Bytes>) -> Bytes {
+    let Some(value) = value else {
+        return Bytes::from_static(br#"{"value":null,"found":false}"#);
+    };
+    const HEAD: &[u8] = br#"{"value":""#;
+    const TAIL: &[u8] = br#"","found":true}"#;
+    let encoded = base64::encoded_len(value.len(), true).unwrap_or_default();
+    let mut json = BytesMut::with_capacity(HEAD.len() + encoded + TAIL.len());
+    json.put_slice(HEAD);
+    let start = json.len();
+    json.put_bytes(b'=', encoded);
+    // The slice is exactly as long as the encoding.
+    let written = BASE64.encode_slice(value, &mut json[start..]);
+    debug_assert_eq!(written.ok(), Some(encoded));
+    json.put_slice(TAIL);
+    json.freeze()
+}
+
+/// Serves an admitted request.
+#[allow(clippy::too_many_lines, reason = "one arm for each method, most of them one call")]
+pub(crate) async fn serve(
+    host: &Host,
+    method: Builtin,
+    granted: &Granted<'_>,
+    args: &Bytes,
+) -> Result<Bytes, HostError> {
+    let services = host.services();
+    let (plugin, deadline) = (granted.plugin(), granted.deadline());
+    match method {
+        Builtin::DbQuery => {
+            let statement: Statement<'_> = read(args)?;
+            let grants = &granted.grants().db;
+            services
+                .db
+                .query(grants, &statement.query, &statement.args, deadline)
+                .await
+        }
+        Builtin::DbExec => {
+            let statement: Statement<'_> = read(args)?;
+            let grants = &granted.grants().db;
+            let affected = services
+                .db
+                .exec(grants, &statement.query, &statement.args, deadline)
+                .await?;
+            write(&json!({ "affected": affected }))
+        }
+        Builtin::CacheGet => {
+            let Key { key } = read(args)?;
+            cache_key(granted, &key, false)?;
+            let value = services.cache.get(plugin, &key, deadline).await?;
+            Ok(found(value.as_ref()))
+        }
+        Builtin::CacheSet => {
+            let entry: KeyValue<'_> = read(args)?;
+            cache_key(granted, &entry.key, true)?;
+            let ttl = u64::try_from(entry.ttl).ok().filter(|seconds| *seconds > 0);
+            let ttl = ttl.map(Duration::from_secs);
+            let value = entry.value.into();
+            services
+                .cache
+                .set(plugin, &entry.key, value, ttl, deadline)
+                .await?;
+            Ok(OK)
+        }
+        Builtin::CacheDelete => {
+            let Key { key } = read(args)?;
+            cache_key(granted, &key, true)?;
+            services.cache.delete(plugin, &key, deadline).await?;
+            Ok(OK)
+        }
+        Builtin::HttpRequest => http_request(host, granted, args).await,
+        Builtin::SendEmail => {
+            let mail: Email<'_> = read(args)?;
+            let mailer = services.mail.as_ref().ok_or_else(|| {
+                HostError::unavailable("email provider not configured; the operator sets [mail]")
+            })?;
+            let scope = granted.grants().email.as_ref().ok_or_else(not_granted)?;
+            let mail = Mail {
+                to: &mail.to,
+                subject: &mail.subject,
+                body: &mail.body,
+                html: mail.html,
+            };
+            mailer.send(mail, scope, deadline).await?;
+            Ok(OK)
+        }
+        Builtin::Log => crate::record::log(granted.caller(), args),
+        Builtin::ConfigGet => {
+            let Key { key } = read(args)?;
+            let scope = granted.grants().config.as_ref().ok_or_else(not_granted)?;
+            value_of(granted, services.config.get(&key, scope)?)
+        }
+        Builtin::Translate => {
+            let wanted: Translation<'_> = read(args)?;
+            let language = granted.call().and_then(|call| call.language.as_deref());
+            let language = language.unwrap_or("en");
+            let text = services
+                .i18n
+                .translate(plugin, language, &wanted.key, &wanted.args);
+            value_of(granted, &text)
+        }
+        Builtin::PluginCall => plugin_call(host, granted, args).await,
+        Builtin::PublishEvent => {
+            let event: Publication<'_> = read(args)?;
+            services
+                .events
+                .publish(plugin, &event.channel, &event.event_type, &event.data)?;
+            Ok(STATUS_OK)
+        }
+        Builtin::TimeNow => write(&json!({ "now": now() })),
+        Builtin::SecureConfigGet => {
+            let Key { key } = read(args)?;
+            let secret = services.secure.get(plugin, &key).await?;
+            write(&json!({ "value": secret.expose() }))
+        }
+        Builtin::SecureConfigSet => {
+            let KeyText { key, value } = read(args)?;
+            let secret = Secret::new(value);
+            services.secure.set(plugin, &key, &secret).await?;
+            Ok(STATUS_OK)
+        }
+        Builtin::StoreFile => {
+            let file: NewFile<'_> = read(args)?;
+            let quota = Some(granted.policy().max_file_storage_bytes).filter(|bytes| *bytes > 0);
+            services
+                .files
+                .store(plugin, &file.key, file.data.into(), &file.metadata, quota)
+                .await?;
+            Ok(STATUS_OK)
+        }
+        Builtin::GetFile => {
+            let Key { key } = read(args)?;
+            let file = services.files.get(plugin, &key).await?;
+            write(&json!({ "data": BASE64.encode(&file.data), "metadata": file.metadata }))
+        }
+        Builtin::DeleteFile => {
+            let Key { key } = read(args)?;
+            services.files.delete(plugin, &key).await?;
+            Ok(STATUS_OK)
+        }
+        Builtin::ListFiles => {
+            let listing: Listing<'_> = read(args)?;
+            let page = services
+                .files
+                .list(plugin, &listing.prefix, listing.after.as_deref(), listing.limit)
+                .await?;
+            write(&page.files)
+        }
+        Builtin::KvGet => {
+            let Key { key } = read(args)?;
+            let value = services.kv.get(plugin, &key).await?;
+            Ok(found(value.as_ref()))
+        }
+        Builtin::KvSet => {
+            let entry: KeyValue<'_> = read(args)?;
+            services
+                .kv
+                .set(plugin, &entry.key, entry.value.into())
+                .await?;
+            Ok(OK)
+        }
+        Builtin::KvDelete => {
+            let Key { key } = read(args)?;
+            services.kv.delete(plugin, &key).await?;
+            Ok(OK)
+        }
+        Builtin::KvList => {
+            let listing: Listing<'_> = read(args)?;
+            let page = services
+                .kv
+                .list(plugin, &listing.prefix, listing.after.as_deref(), listing.limit)
+                .await?;
+            write(&json!({ "keys": page.keys, "next": page.next }))
+        }
+    }
+}
+
+/// What the guard has checked already, said once more where a service is handed a scope.
+fn not_granted() -> HostError {
+    HostError::denied("access not granted")
+}
+
+fn cache_key(granted: &Granted<'_>, key: &str, write: bool) -> Result<(), HostError> {
+    match granted.grants().cache.key(key, write) {
+        true => Ok(()),
+        false => Err(HostError::denied(format!(
+            "cache access to key {:?} not permitted",
+            key.chars().take(128).collect::<String>()
+        ))),
+    }
+}
+
+/// A text in the shape that the caller's SDK decodes.
+fn value_of(granted: &Granted<'_>, text: &str) -> Result<Bytes, HostError> {
+    match granted.caller().shape {
+        Shape::Object => write(&json!({ "value": text })),
+        Shape::BareString => write(&text),
+    }
+}
+
+async fn http_request(
+    host: &Host,
+    granted: &Granted<'_>,
+    args: &[u8],
+) -> Result<Bytes, HostError> {
+    #[derive(Serialize)]
+    struct Response {
+        status: u16,
+        body: String,
+        headers: BTreeMap<String, Vec<String>>,
+    }
+    let outgoing: Outgoing = read(args)?;
+    let scope = granted.grants().http.as_ref().ok_or_else(not_granted)?;
+    let request = HttpRequest {
+        method: outgoing.method,
+        url: outgoing.url,
+        headers: outgoing.headers.into_iter().collect(),
+        body: outgoing.body.map(Bytes::from),
+    };
+    let response = host
+        .services()
+        .http
+        .send(request, scope, granted.deadline())
+        .await?;
+    write(&Response {
+        status: response.status,
+        body: BASE64.encode(&response.body),
+        headers: response.headers,
+    })
+}
+
+async fn plugin_call(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result<Bytes, HostError> {
+    let wanted: PluginCall<'_> = read(args)?;
+    let target = PluginName::new(&wanted.plugin)
+        .map_err(|error| HostError::invalid(format!("plugin: {error}")))?;
+    if wanted.function.is_empty() || wanted.function.len() > FUNCTION_BYTES_MAX {
+        return Err(HostError::invalid(format!(
+            "function: 1 to {FUNCTION_BYTES_MAX} bytes, not {}",
+            wanted.function.len()
+        )));
+    }
+    if !granted.grants().plugin_call.plugin(&target) {
+        return Err(HostError::denied(format!(
+            "not permitted to call plugin \"{target}\""
+        )));
+    }
+    let caller = granted.caller();
+    let candidates = caller.candidates();
+    let chain = Chain::extend(&caller.plugin, &candidates, &target, &wanted.function)
+        .map_err(|error| host.refuse_call(caller, &error))?;
+    let (user, language) = match granted.call() {
+        Some(call) => (call.user.clone(), call.language.clone()),
+        None => (None, None),
+    };
+    let call = OutgoingCall::new(chain, granted.deadline().into_std(), user, language);
+    let args = wanted.args.map_or_else(Bytes::new, |args| {
+        Bytes::copy_from_slice(args.get().as_bytes())
+    });
+    host.plugins()?
+        .call_plugin(&target, &wanted.function, args, call)
+        .await
+}
+
+/// RFC 3339 with nanoseconds and the offset of the host's time zone.
+fn now() -> String {
+    jiff::Zoned::now()
+        .strftime("%Y-%m-%dT%H:%M:%S%.9f%:z")
+        .to_string()
+}
