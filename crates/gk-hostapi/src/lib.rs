@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod config;
 pub mod db;
 pub mod email;
 mod error;
@@ -15,5 +16,6 @@ pub mod http;
 pub mod i18n;
 pub mod kv;
 pub mod secure;
+pub mod store;
 
 pub use error::{ErrorKind, HostError};
