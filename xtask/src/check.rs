@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use gk_servers::{Mariadb, Postgres, Redis};
 
 use crate::command::{cargo, root, say};
 use crate::{e2e, golden, layers, licences, plugins};
@@ -57,6 +58,11 @@ pub(crate) fn run() -> Result<()> {
         crate::command::run(cargo().args(arguments).args(["-D", "warnings"]))
     });
     step("build", &mut |_| crate::command::run(&mut e2e::build()));
+    let mut servers = None;
+    step("servers", &mut |_| {
+        servers = Some(Servers::start()?);
+        Ok(())
+    });
     step("test", &mut |count| {
         // The whole-system tests have a step of their own; their selection of targets keeps the features, and with
         // them what was built, the same.
@@ -67,6 +73,8 @@ pub(crate) fn run() -> Result<()> {
         for target in integration_tests()? {
             tests.args(["--test", &target]);
         }
+        // Without them each test binary starts its own.
+        tests.envs(servers.iter().flat_map(Servers::variables));
         counted(&mut tests, count, rust_result)
     });
     step("doctest", &mut |count| {
@@ -98,6 +106,31 @@ pub(crate) fn run() -> Result<()> {
         counted(&mut e2e::prepare(&[])?, count, rust_result)
     });
     report(&outcomes)
+}
+
+/// The servers that tests share; they end when this is dropped.
+struct Servers {
+    postgres: Postgres,
+    mariadb: Mariadb,
+    redis: Redis,
+}
+
+impl Servers {
+    fn start() -> Result<Self> {
+        Ok(Self {
+            postgres: Postgres::start()?,
+            mariadb: Mariadb::start()?,
+            redis: Redis::start()?,
+        })
+    }
+
+    fn variables(&self) -> [(&'static str, String); 3] {
+        [
+            (gk_servers::POSTGRES_URL, self.postgres.url()),
+            (gk_servers::MARIADB_URL, self.mariadb.url()),
+            (gk_servers::REDIS_URL, self.redis.url()),
+        ]
+    }
 }
 
 fn report(outcomes: &[Outcome]) -> Result<()> {

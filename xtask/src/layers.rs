@@ -27,6 +27,8 @@ const FLOORS: &[(u8, &str, May)] = &[
     (0, "gk-wire", May::Import(&[])),
     (0, "gk-sandbox", May::Import(&[])),
     (0, "gk-sign", May::Import(&[])),
+    // Servers for tests: only those import it.
+    (0, "gk-servers", May::Import(&[])),
     (1, "gk-protocol", May::Import(&["gk-manifest", "gk-wire"])),
     (2, "gk-hostapi", May::Import(&["gk-manifest"])),
     (

@@ -161,7 +161,10 @@ mod tests {
     #[test]
     fn a_circle_is_the_same_function_again() {
         let there = call(&[("a", "f"), ("b", "g")]);
-        assert_eq!(extended(std::slice::from_ref(&there), "a", "other").unwrap(), "a.f -> b.g");
+        assert_eq!(
+            extended(std::slice::from_ref(&there), "a", "other").unwrap(),
+            "a.f -> b.g"
+        );
         assert_eq!(
             extended(&[there], "a", "f").unwrap_err(),
             "plugin calls go in a circle: a.f -> b.g -> a.f"
@@ -175,13 +178,19 @@ mod tests {
         // The host's call and nine more: a tenth is possible.
         extended(&[call(&calls[..DEPTH_MAX])], "b", "g").unwrap();
         let error = extended(&[call(&calls)], "b", "g").unwrap_err();
-        assert!(error.starts_with("plugin call depth exceeded (max 10): a.f0 -> "), "{error}");
+        assert!(
+            error.starts_with("plugin call depth exceeded (max 10): a.f0 -> "),
+            "{error}"
+        );
         assert!(error.ends_with("a.f10 -> b.g"), "{error}");
     }
 
     #[test]
     fn without_a_token_depth_is_the_deepest_and_a_circle_is_one_for_all() {
-        let (shallow, deep) = (call(&[("a", "f")]), call(&[("c", "h"), ("b", "g"), ("a", "f")]));
+        let (shallow, deep) = (
+            call(&[("a", "f")]),
+            call(&[("c", "h"), ("b", "g"), ("a", "f")]),
+        );
         let both = [shallow.clone(), deep.clone()];
         // It may belong to the call that b is not part of.
         assert_eq!(extended(&both, "b", "g").unwrap(), "c.h -> b.g -> a.f");

@@ -121,25 +121,97 @@ pub(crate) const BUILTINS: &[(Builtin, MethodSpec)] = {
     const DB_READ: &str = "database read access not granted";
     const DB_WRITE: &str = "database write access not granted";
     &[
-        (B::DbQuery, M::needing("db_query", K::Db, READ, DB_READ).counted(Rate::Db)),
-        (B::DbExec, M::needing("db_exec", K::Db, WRITE, DB_WRITE).counted(Rate::Db)),
-        (B::CacheGet, M::needing("cache_get", K::Cache, READ, "cache access not granted")),
-        (B::CacheSet, M::needing("cache_set", K::Cache, WRITE, "cache write access not granted")),
-        (B::CacheDelete, M::needing("cache_delete", K::Cache, WRITE, "cache delete access not granted")),
-        (B::HttpRequest, M::needing("http_request", K::Http, None, "HTTP outbound access not granted").counted(Rate::Http)),
-        (B::SendEmail, M::needing("send_email", K::Email, None, "email access not granted").counted(Rate::Mail)),
+        (
+            B::DbQuery,
+            M::needing("db_query", K::Db, READ, DB_READ).counted(Rate::Db),
+        ),
+        (
+            B::DbExec,
+            M::needing("db_exec", K::Db, WRITE, DB_WRITE).counted(Rate::Db),
+        ),
+        (
+            B::CacheGet,
+            M::needing("cache_get", K::Cache, READ, "cache access not granted"),
+        ),
+        (
+            B::CacheSet,
+            M::needing(
+                "cache_set",
+                K::Cache,
+                WRITE,
+                "cache write access not granted",
+            ),
+        ),
+        (
+            B::CacheDelete,
+            M::needing(
+                "cache_delete",
+                K::Cache,
+                WRITE,
+                "cache delete access not granted",
+            ),
+        ),
+        (
+            B::HttpRequest,
+            M::needing(
+                "http_request",
+                K::Http,
+                None,
+                "HTTP outbound access not granted",
+            )
+            .counted(Rate::Http),
+        ),
+        (
+            B::SendEmail,
+            M::needing("send_email", K::Email, None, "email access not granted")
+                .counted(Rate::Mail),
+        ),
         (B::Log, M::free("log")),
-        (B::ConfigGet, M::needing("config_get", K::Config, READ, "config access not granted")),
+        (
+            B::ConfigGet,
+            M::needing("config_get", K::Config, READ, "config access not granted"),
+        ),
         (B::Translate, M::free("translate")),
-        (B::PluginCall, M::needing("plugin_call", K::PluginCall, None, "plugin-to-plugin calls not granted").counted(Rate::Calls)),
+        (
+            B::PluginCall,
+            M::needing(
+                "plugin_call",
+                K::PluginCall,
+                None,
+                "plugin-to-plugin calls not granted",
+            )
+            .counted(Rate::Calls),
+        ),
         (B::PublishEvent, M::free("publish_event")),
         (B::TimeNow, M::free("time_now")),
         (B::SecureConfigGet, M::free("secure_config_get")),
         (B::SecureConfigSet, M::free("secure_config_set")),
-        (B::StoreFile, M::needing("store_file", K::File, WRITE, "file write access not granted")),
-        (B::GetFile, M::needing("get_file", K::File, READ, "file read access not granted")),
-        (B::DeleteFile, M::needing("delete_file", K::File, WRITE, "file write access not granted")),
-        (B::ListFiles, M::needing("list_files", K::File, READ, "file read access not granted")),
+        (
+            B::StoreFile,
+            M::needing(
+                "store_file",
+                K::File,
+                WRITE,
+                "file write access not granted",
+            ),
+        ),
+        (
+            B::GetFile,
+            M::needing("get_file", K::File, READ, "file read access not granted"),
+        ),
+        (
+            B::DeleteFile,
+            M::needing(
+                "delete_file",
+                K::File,
+                WRITE,
+                "file write access not granted",
+            ),
+        ),
+        (
+            B::ListFiles,
+            M::needing("list_files", K::File, READ, "file read access not granted"),
+        ),
         (B::KvGet, M::free("kv_get")),
         (B::KvSet, M::free("kv_set")),
         (B::KvDelete, M::free("kv_delete")),

@@ -12,19 +12,19 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::api::OutgoingCall;
 use crate::caller::Shape;
 use crate::chain::Chain;
 use crate::email::Mail;
 use crate::error::HostError;
 use crate::guard::Granted;
-use crate::api::OutgoingCall;
 use crate::host::Host;
 use crate::http::HttpRequest;
 use crate::method::Builtin;
 use crate::secure::Secret;
 
 /// The longest name of a function in `plugin_call`, in bytes.
-pub const FUNCTION_BYTES_MAX: usize = 256;
+pub(crate) const FUNCTION_BYTES_MAX: usize = 256;
 
 const OK: Bytes = Bytes::from_static(br#"{"ok":true}"#);
 const STATUS_OK: Bytes = Bytes::from_static(br#"{"status":"ok"}"#);
@@ -192,7 +192,10 @@ fn found(value: Option<&Bytes>) -> Bytes {
 }
 
 /// Serves an admitted request.
-#[allow(clippy::too_many_lines, reason = "one arm for each method, most of them one call")]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one arm for each method, most of them one call"
+)]
 pub(crate) async fn serve(
     host: &Host,
     method: Builtin,
@@ -317,7 +320,12 @@ pub(crate) async fn serve(
             let listing: Listing<'_> = read(args)?;
             let page = services
                 .files
-                .list(plugin, &listing.prefix, listing.after.as_deref(), listing.limit)
+                .list(
+                    plugin,
+                    &listing.prefix,
+                    listing.after.as_deref(),
+                    listing.limit,
+                )
                 .await?;
             write(&page.files)
         }
@@ -343,7 +351,12 @@ pub(crate) async fn serve(
             let listing: Listing<'_> = read(args)?;
             let page = services
                 .kv
-                .list(plugin, &listing.prefix, listing.after.as_deref(), listing.limit)
+                .list(
+                    plugin,
+                    &listing.prefix,
+                    listing.after.as_deref(),
+                    listing.limit,
+                )
                 .await?;
             write(&json!({ "keys": page.keys, "next": page.next }))
         }
@@ -373,11 +386,7 @@ fn value_of(granted: &Granted<'_>, text: &str) -> Result<Bytes, HostError> {
     }
 }
 
-async fn http_request(
-    host: &Host,
-    granted: &Granted<'_>,
-    args: &[u8],
-) -> Result<Bytes, HostError> {
+async fn http_request(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result<Bytes, HostError> {
     #[derive(Serialize)]
     struct Response {
         status: u16,
@@ -406,7 +415,7 @@ async fn http_request(
 
 async fn plugin_call(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result<Bytes, HostError> {
     let wanted: PluginCall<'_> = read(args)?;
-    let target = PluginName::new(&wanted.plugin)
+    let target = PluginName::new(&*wanted.plugin)
         .map_err(|error| HostError::invalid(format!("plugin: {error}")))?;
     if wanted.function.is_empty() || wanted.function.len() > FUNCTION_BYTES_MAX {
         return Err(HostError::invalid(format!(

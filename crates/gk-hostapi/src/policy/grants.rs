@@ -80,7 +80,10 @@ impl Scoped {
     /// Whether a plugin is granted: it is one of the scope's entries, or one of them is `*`.
     pub fn plugin(&self, plugin: &PluginName) -> bool {
         self.side(false).is_some_and(|names| {
-            names.is_empty() || names.iter().any(|name| name == "*" || name == plugin.as_str())
+            names.is_empty()
+                || names
+                    .iter()
+                    .any(|name| name == "*" || name == plugin.as_str())
         })
     }
 
@@ -107,7 +110,8 @@ fn union<'a>(entries: impl Iterator<Item = &'a Permission>) -> Option<Vec<String
     let mut everything = false;
     for entry in entries {
         everything |= entry.scope.is_empty();
-        all.get_or_insert_default().extend(entry.scope.iter().cloned());
+        all.get_or_insert_default()
+            .extend(entry.scope.iter().cloned());
     }
     if everything { Some(Vec::new()) } else { all }
 }
@@ -226,9 +230,23 @@ mod tests {
         assert!(grants.cache.key("a:1", false) && !grants.cache.key("a:1", true));
         assert!(grants.cache.key("b:1", true) && !grants.cache.key("b:1", false));
         assert!(!grants.cache.key("", false) && !grants.cache.key("c", true));
-        assert_eq!(grants.file, ReadWrite { read: true, write: false });
-        assert!(grants.plugin_call.plugin(&PluginName::new("other").unwrap()));
-        assert!(!grants.plugin_call.plugin(&PluginName::new("another").unwrap()));
+        assert_eq!(
+            grants.file,
+            ReadWrite {
+                read: true,
+                write: false
+            }
+        );
+        assert!(
+            grants
+                .plugin_call
+                .plugin(&PluginName::new("other").unwrap())
+        );
+        assert!(
+            !grants
+                .plugin_call
+                .plugin(&PluginName::new("another").unwrap())
+        );
         assert!(!grants.has(PermissionKind::Entity, Some(Access::Write)));
         let scope = grants.scope(PermissionKind::Entity, Some(Access::HardDelete));
         assert_eq!(scope, Some(vec!["ticket".to_owned()]));

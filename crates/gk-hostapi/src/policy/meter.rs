@@ -126,7 +126,9 @@ mod tests {
             }
         }
         for (first, millisecond) in admitted.iter().enumerate() {
-            let within = admitted[first..].iter().filter(|other| **other < millisecond + 983);
+            let within = admitted[first..]
+                .iter()
+                .filter(|other| **other < millisecond + 983);
             assert!(within.count() <= 100);
         }
         assert!(admitted.len() >= 300, "{}", admitted.len());

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use grants::{Grants, ReadWrite};
 pub use meter::Rate;
+pub(crate) use policies::{Effective, PluginPolicy};
 pub use policies::{Origin, Policies, PolicyView, Usage};
-pub(crate) use policies::PluginPolicy;
 
 use crate::error::HostError;
 
@@ -47,7 +47,7 @@ pub enum PolicyStatus {
 }
 
 /// A policy, as it is stored and as the API shows it (contract §7.3).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// What the operator thinks of it.
@@ -142,7 +142,9 @@ impl Policy {
     fn check(&self) -> Result<(), HostError> {
         let invalid = |text: String| Err(HostError::invalid(text));
         if self.permissions.len() > PERMISSIONS_MAX {
-            return invalid(format!("a policy has at most {PERMISSIONS_MAX} permissions"));
+            return invalid(format!(
+                "a policy has at most {PERMISSIONS_MAX} permissions"
+            ));
         }
         for rate in [
             self.max_calls_per_second,
@@ -201,23 +203,46 @@ mod tests {
             br#"{"status":"approved","permissions":[{"type":"db","access":"read","scope":["t_*"]}],"call_timeout":"5s"}"#,
         )
         .unwrap();
-        assert_eq!((policy.max_db_queries_per_min, policy.max_http_req_per_min), (600, 60));
+        assert_eq!(
+            (policy.max_db_queries_per_min, policy.max_http_req_per_min),
+            (600, 60)
+        );
         let again = Policy::from_json(&serde_json::to_vec(&policy).unwrap()).unwrap();
         assert_eq!(policy, again);
         for (json, says) in [
             (r#"{}"#, "status"),
             (r#"{"status":"fine"}"#, "fine"),
             (r#"{"status":"approved","permisions":[]}"#, "permisions"),
-            (r#"{"status":"approved","permissions":[{"type":"dbx"}]}"#, "dbx"),
-            (r#"{"status":"approved","permissions":[{"type":"db","access":"reed"}]}"#, "reed"),
-            (r#"{"status":"approved","permissions":[{"type":"db","access":""}]}"#, "readwrite"),
-            (r#"{"status":"approved","permissions":[{"type":"db","access":"read","scope":[""]}]}"#, "1 to 512"),
-            (r#"{"status":"approved","max_calls_per_second":1000001}"#, "1000000"),
+            (
+                r#"{"status":"approved","permissions":[{"type":"dbx"}]}"#,
+                "dbx",
+            ),
+            (
+                r#"{"status":"approved","permissions":[{"type":"db","access":"reed"}]}"#,
+                "reed",
+            ),
+            (
+                r#"{"status":"approved","permissions":[{"type":"db","access":""}]}"#,
+                "readwrite",
+            ),
+            (
+                r#"{"status":"approved","permissions":[{"type":"db","access":"read","scope":[""]}]}"#,
+                "1 to 512",
+            ),
+            (
+                r#"{"status":"approved","max_calls_per_second":1000001}"#,
+                "1000000",
+            ),
         ] {
             let error = Policy::from_json(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(says), "{json}: {error}");
         }
         let long = vec![b' '; POLICY_BYTES_MAX + 1];
-        assert!(Policy::from_json(&long).unwrap_err().to_string().contains("65537"));
+        assert!(
+            Policy::from_json(&long)
+                .unwrap_err()
+                .to_string()
+                .contains("65537")
+        );
     }
 }

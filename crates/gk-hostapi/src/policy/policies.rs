@@ -112,7 +112,8 @@ impl PluginPolicy {
         PluginPolicy {
             effective: ArcSwap::from_pointee(Effective::nothing(Origin::Unregistered)),
             request: RwLock::default(),
-            meters: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail].map(|rate| Meter::new(rate, now)),
+            meters: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail]
+                .map(|rate| Meter::new(rate, now)),
             counters: Counters::default(),
         }
     }
@@ -142,7 +143,11 @@ impl PluginPolicy {
         Err(HostError::limit(format!(
             "{} rate limit exceeded ({limit} per {})",
             rate.what(),
-            if rate.window().as_secs() == 1 { "second" } else { "minute" }
+            if rate.window().as_secs() == 1 {
+                "second"
+            } else {
+                "minute"
+            }
         )))
     }
 
@@ -188,7 +193,7 @@ impl PluginPolicy {
 }
 
 /// A plugin's policy, as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PolicyView {
     /// The plugin.
@@ -249,7 +254,9 @@ impl Policies {
         self.installed.write().clone_from(plugins);
         for (plugin, entry) in self.plugins.read().iter() {
             if entry.effective().origin == Origin::Default {
-                entry.effective.store(Arc::new(self.default_of(plugin, entry)));
+                entry
+                    .effective
+                    .store(Arc::new(self.default_of(plugin, entry)));
             }
         }
     }
@@ -271,7 +278,9 @@ impl Policies {
                 let effective = Effective::new(policy, Origin::Stored)?;
                 entry.effective.store(Arc::new(effective));
             }
-            Ok(None) => entry.effective.store(Arc::new(self.default_of(plugin, &entry))),
+            Ok(None) => entry
+                .effective
+                .store(Arc::new(self.default_of(plugin, &entry))),
             Err(error) => {
                 let nothing = Effective::nothing(Origin::Unreadable);
                 entry.effective.store(Arc::new(nothing));
@@ -322,7 +331,9 @@ impl Policies {
             .await?;
         let entry = self.of(plugin);
         if entry.effective().origin == Origin::Stored {
-            entry.effective.store(Arc::new(self.default_of(plugin, &entry)));
+            entry
+                .effective
+                .store(Arc::new(self.default_of(plugin, &entry)));
         }
         Ok(removed > 0)
     }
@@ -375,12 +386,17 @@ impl Policies {
             .store
             .read(move |connection| {
                 let json = connection
-                    .query_row("SELECT policy FROM policy WHERE plugin = ?1", [name], |row| row.get(0))
+                    .query_row(
+                        "SELECT policy FROM policy WHERE plugin = ?1",
+                        [name],
+                        |row| row.get(0),
+                    )
                     .optional()?;
                 Ok(json)
             })
             .await?;
-        json.map(|json| Policy::from_json(json.as_bytes())).transpose()
+        json.map(|json| Policy::from_json(json.as_bytes()))
+            .transpose()
     }
 
     fn default_of(&self, plugin: &PluginName, entry: &PluginPolicy) -> Effective {

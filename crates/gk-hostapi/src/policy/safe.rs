@@ -84,7 +84,17 @@ mod tests {
         let request = Policy {
             status: PolicyStatus::Approved,
             permissions: vec![
-                permission("db", "readwrite", &["my_goat_*", "GK_my_goat_x", "users", "*", "@other:my_goat_x"]),
+                permission(
+                    "db",
+                    "readwrite",
+                    &[
+                        "my_goat_*",
+                        "GK_my_goat_x",
+                        "users",
+                        "*",
+                        "@other:my_goat_x",
+                    ],
+                ),
                 permission("db", "write", &["my_goat_*"]),
                 permission("db", "read", &[]),
                 permission("db", "read", &["users"]),
@@ -106,7 +116,10 @@ mod tests {
         let installed = ["my-goat", "my", "my-goats"].map(|name| PluginName::new(name).unwrap());
         let safe = safe_default(&plugin, &request, &BTreeSet::from(installed));
         assert_eq!(safe.status, PolicyStatus::PendingReview);
-        assert_eq!((safe.max_db_queries_per_min, safe.max_file_storage_bytes), (600, 0));
+        assert_eq!(
+            (safe.max_db_queries_per_min, safe.max_file_storage_bytes),
+            (600, 0)
+        );
         assert_eq!(
             safe.permissions,
             [
@@ -122,7 +135,10 @@ mod tests {
     #[test]
     fn a_name_that_includes_anothers_tables_gets_none() {
         let request = Policy {
-            permissions: vec![permission("db", "read", &[]), permission("cache", "read", &[])],
+            permissions: vec![
+                permission("db", "read", &[]),
+                permission("cache", "read", &[]),
+            ],
             ..Policy::default()
         };
         let name = |name| PluginName::new(name).unwrap();

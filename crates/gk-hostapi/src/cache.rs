@@ -1,1 +1,0 @@
-//! The cache: in memory or in Redis, a namespace for each plugin.

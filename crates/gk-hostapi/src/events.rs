@@ -1,1 +1,0 @@
-//! Events that plugins publish and browsers subscribe to.

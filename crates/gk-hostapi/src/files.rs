@@ -1,1 +1,0 @@
-//! Files of a plugin, below a quota.

@@ -1,1 +1,0 @@
-//! Outgoing HTTP requests, checked hop by hop and address by address.

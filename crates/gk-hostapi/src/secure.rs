@@ -1,1 +1,0 @@
-//! Configuration that is encrypted at rest.

@@ -1,0 +1,164 @@
+//! MariaDB.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+
+use crate::process::{Home, Server, connect, free_port, program, random_word};
+
+/// A MariaDB server with a user that may do everything, and a database, both named `gk`.
+pub struct Mariadb {
+    // Before the directory: fields are dropped in order.
+    server: Option<Server>,
+    home: Home,
+    port: u16,
+    password: String,
+    binary: PathBuf,
+}
+
+impl std::fmt::Debug for Mariadb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mariadb").field("port", &self.port).finish()
+    }
+}
+
+impl Mariadb {
+    /// Makes a data directory and starts its server.
+    ///
+    /// # Errors
+    ///
+    /// MariaDB is not installed, or does not start.
+    pub fn start() -> Result<Self> {
+        let binary = program("mariadbd", &[], "mariadb-server")?;
+        let install = program("mariadb-install-db", &[], "mariadb-server")?;
+        let home = Home::new("gk-mariadb-", "mysql")?;
+        let password = random_word()?;
+        let data = home.path().join("data");
+        let data = data.to_str().context("a directory that is not UTF-8")?;
+        home.run(
+            &install,
+            &[
+                "--no-defaults",
+                &format!("--datadir={data}"),
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--skip-name-resolve",
+            ],
+        )
+        .context("MariaDB's mariadb-install-db")?;
+        home.write(
+            "init.sql",
+            &format!(
+                "CREATE DATABASE IF NOT EXISTS gk CHARACTER SET utf8mb4;\n\
+                 CREATE USER IF NOT EXISTS 'gk'@'127.0.0.1' IDENTIFIED BY '{password}';\n\
+                 GRANT ALL ON *.* TO 'gk'@'127.0.0.1' WITH GRANT OPTION;\n"
+            ),
+        )?;
+        let mut mariadb = Self {
+            server: None,
+            home,
+            port: free_port()?,
+            password,
+            binary,
+        };
+        mariadb.launch()?;
+        Ok(mariadb)
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let port = self.port;
+        let mut command = self.home.command(&self.binary);
+        let path = |name: &str| self.home.path().join(name).display().to_string();
+        command.args([
+            "--no-defaults",
+            "--bind-address=127.0.0.1",
+            "--skip-name-resolve",
+            "--skip-log-bin",
+            "--innodb-buffer-pool-size=32M",
+            "--innodb-log-file-size=16M",
+            "--innodb-flush-log-at-trx-commit=2",
+            "--performance-schema=off",
+        ]);
+        command.arg(format!("--port={port}"));
+        command.arg(format!("--datadir={}", path("data")));
+        command.arg(format!("--socket={}", path("mariadb.sock")));
+        command.arg(format!("--pid-file={}", path("mariadb.pid")));
+        command.arg(format!("--tmpdir={}", path("")));
+        command.arg(format!("--init-file={}", path("init.sql")));
+        let server = Server::start(&self.home, command, || greets(port)).context("MariaDB")?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// `mysql://gk:…@127.0.0.1:PORT/gk`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.database_url("gk")
+    }
+
+    /// The URL of one of its databases.
+    #[must_use]
+    pub fn database_url(&self, database: &str) -> String {
+        let Self { port, password, .. } = self;
+        format!("mysql://gk:{password}@127.0.0.1:{port}/{database}")
+    }
+
+    /// The port, the same over restarts.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Kills the server, with SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// It does not go.
+    pub fn stop(&mut self) -> Result<()> {
+        self.server
+            .take()
+            .map_or(Ok(()), |mut server| server.kill())
+    }
+
+    /// Stops it, with SIGSTOP: connections stay, nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn pause(&self) -> Result<()> {
+        let server = self.server.as_ref().context("it does not run")?;
+        server.signal(Signal::STOP)
+    }
+
+    /// Continues it, with SIGCONT.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn resume(&self) -> Result<()> {
+        let server = self.server.as_ref().context("it does not run")?;
+        server.signal(Signal::CONT)
+    }
+
+    /// Kills the server where it runs, and starts it on the same port with the same data.
+    ///
+    /// # Errors
+    ///
+    /// It does not go, or not start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.launch()
+    }
+}
+
+/// A server that is ready speaks first: a packet's header, then the protocol's version, 10.
+fn greets(port: u16) -> Result<()> {
+    let mut packet = [0; 5];
+    connect(port)?.read_exact(&mut packet)?;
+    if packet[4] != 10 {
+        bail!("it greets with {packet:?}");
+    }
+    Ok(())
+}

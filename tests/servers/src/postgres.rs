@@ -1,0 +1,188 @@
+//! PostgreSQL.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+
+use crate::process::{Home, Server, connect, free_port, program, random_word};
+
+/// A PostgreSQL server with a superuser and a database, both named `gk`.
+pub struct Postgres {
+    // Before the directory: fields are dropped in order.
+    server: Option<Server>,
+    home: Home,
+    port: u16,
+    password: String,
+    binary: PathBuf,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres")
+            .field("port", &self.port)
+            .finish()
+    }
+}
+
+/// Debian keeps the server's programs off PATH, in a directory for each version.
+fn postgres_program(name: &str) -> Result<PathBuf> {
+    let mut places: Vec<(u32, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+    {
+        let path = entry?.path();
+        let version = path.file_name().and_then(|name| name.to_str());
+        if let Some(version) = version.and_then(|version| version.parse().ok()) {
+            places.push((version, path.join("bin").join(name)));
+        }
+    }
+    places.sort();
+    let places: Vec<_> = places.into_iter().rev().map(|(_, path)| path).collect();
+    program(name, &places, "postgresql")
+}
+
+impl Postgres {
+    /// Makes a database cluster and starts its server.
+    ///
+    /// # Errors
+    ///
+    /// PostgreSQL is not installed, or does not start.
+    pub fn start() -> Result<Self> {
+        let binary = postgres_program("postgres")?;
+        let initdb = postgres_program("initdb")?;
+        let home = Home::new("gk-postgres-", "postgres")?;
+        let password = random_word()?;
+        let pwfile = home.write("password", &password)?;
+        let pwfile = pwfile.to_str().context("a directory that is not UTF-8")?;
+        home.run(
+            &initdb,
+            &[
+                "--pgdata=data",
+                "--username=gk",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+                &format!("--pwfile={pwfile}"),
+            ],
+        )
+        .context("PostgreSQL's initdb")?;
+        let mut postgres = Self {
+            server: None,
+            home,
+            port: free_port()?,
+            password,
+            binary,
+        };
+        postgres.launch()?;
+        Ok(postgres)
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let port = self.port;
+        let mut last = None;
+        // A killed server's shared memory may outlive it for a moment.
+        for _ in 0..20 {
+            let mut command = self.home.command(&self.binary);
+            command.args(["-D", "data", "-h", "127.0.0.1", "-p", &port.to_string()]);
+            command.arg("-k").arg(self.home.path());
+            // The page cache outlives a killed server; only a machine that loses power needs fsync.
+            for setting in [
+                "fsync=off",
+                "max_connections=100",
+                "shared_buffers=16MB",
+                "autovacuum=off",
+            ] {
+                command.args(["-c", setting]);
+            }
+            match Server::start(&self.home, command, || answers(port)) {
+                Ok(server) => {
+                    self.server = Some(server);
+                    return Ok(());
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.context("no attempt")?.context("PostgreSQL"))
+    }
+
+    /// `postgres://gk:…@127.0.0.1:PORT/postgres`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.database_url("postgres")
+    }
+
+    /// The URL of one of its databases.
+    #[must_use]
+    pub fn database_url(&self, database: &str) -> String {
+        let Self { port, password, .. } = self;
+        format!("postgres://gk:{password}@127.0.0.1:{port}/{database}")
+    }
+
+    /// The port, the same over restarts.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Kills the server, with SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// It does not go.
+    pub fn stop(&mut self) -> Result<()> {
+        self.server
+            .take()
+            .map_or(Ok(()), |mut server| server.kill())
+    }
+
+    /// Stops all its processes, with SIGSTOP: connections stay, nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn pause(&self) -> Result<()> {
+        let server = self.server.as_ref().context("it does not run")?;
+        server.signal(Signal::STOP)
+    }
+
+    /// Continues it, with SIGCONT.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn resume(&self) -> Result<()> {
+        let server = self.server.as_ref().context("it does not run")?;
+        server.signal(Signal::CONT)
+    }
+
+    /// Kills the server where it runs, and starts it on the same port with the same data.
+    ///
+    /// # Errors
+    ///
+    /// It does not go, or not start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.launch()
+    }
+}
+
+/// Asks for a session; one that is ready wants a password, others say that they are starting.
+fn answers(port: u16) -> Result<()> {
+    let mut stream = connect(port)?;
+    let parameters = b"user\0gk\0database\0postgres\0\0";
+    let length = u32::try_from(parameters.len() + 8)?;
+    let mut message = length.to_be_bytes().to_vec();
+    message.extend_from_slice(&196_608_u32.to_be_bytes());
+    message.extend_from_slice(parameters);
+    stream.write_all(&message)?;
+    let mut kind = [0];
+    stream.read_exact(&mut kind)?;
+    if kind != *b"R" {
+        bail!("it is not ready yet");
+    }
+    Ok(())
+}
