@@ -17,7 +17,7 @@ use crate::gateway::{Gateway, call_context};
 use crate::problem::Problem;
 use crate::routes::RouteTable;
 use crate::tokens::{Identity, Role, TokenError};
-use crate::{answer, openapi};
+use crate::{answer, events, openapi, policy};
 
 /// Most log entries in one answer.
 const LOG_ENTRIES_MAX: usize = 1000;
@@ -34,6 +34,15 @@ pub(crate) fn router() -> Router<Gateway> {
         .route("/api/v1/plugins/{plugin}/call/{function}", post(call))
         .route("/api/v1/plugins/{plugin}/widgets/{id}", get(widget))
         .route("/api/v1/plugins/{plugin}/logs", get(logs))
+        .route(
+            "/api/v1/plugins/{plugin}/policy",
+            get(policy::show).put(policy::set).delete(policy::reset),
+        )
+        .route("/api/v1/plugins/{plugin}/events", get(events::whole_plugin))
+        .route(
+            "/api/v1/plugins/{plugin}/events/{channel}",
+            get(events::subscribe),
+        )
         .route("/api/v1/tokens", get(list_tokens).post(create_token))
         .route("/api/v1/tokens/{id}", delete(delete_token))
 }
@@ -41,7 +50,7 @@ pub(crate) fn router() -> Router<Gateway> {
 type Answer = Result<Response, Problem>;
 
 /// The caller, who must pass this middleware.
-fn require(
+pub(crate) fn require(
     gateway: &Gateway,
     request: &Request,
     middleware: Middleware,
@@ -155,7 +164,7 @@ fn rfc3339(time: SystemTime) -> Option<String> {
         .ok()
 }
 
-fn no_plugin(plugin: &str) -> Problem {
+pub(crate) fn no_plugin(plugin: &str) -> Problem {
     let shown: String = plugin.chars().take(128).collect();
     Problem::not_found(format!("plugin {shown:?} not found"))
 }

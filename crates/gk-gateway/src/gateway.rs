@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use gk_hostapi::Host;
 use gk_runtime::{CallContext, Runtime};
+use tokio::sync::watch;
 
 use crate::bodies::{BODIES_BYTES_MAX, Bodies};
 use crate::envelope::{self, Incoming};
@@ -34,6 +35,8 @@ pub struct GatewayConfig {
     pub version: String,
     /// What `/metrics` answers.
     pub metrics: RenderMetrics,
+    /// The plugins' host API, for policies and events; without it there are none.
+    pub host_api: Option<Arc<Host>>,
 }
 
 impl std::fmt::Debug for GatewayConfig {
@@ -57,7 +60,15 @@ impl GatewayConfig {
             tokens,
             version: version.into(),
             metrics,
+            host_api: None,
         }
+    }
+
+    /// With the plugins' host API.
+    #[must_use]
+    pub fn with_host_api(mut self, host_api: Arc<Host>) -> Self {
+        self.host_api = Some(host_api);
+        self
     }
 }
 
@@ -74,7 +85,9 @@ pub(crate) struct Inner {
     pub(crate) metrics: RenderMetrics,
     pub(crate) table: ArcSwap<RouteTable>,
     pub(crate) bodies: Bodies,
+    pub(crate) host_api: Option<Arc<Host>>,
     ready: AtomicBool,
+    stopping: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -98,7 +111,9 @@ impl Gateway {
             metrics: config.metrics,
             table: ArcSwap::from_pointee(table),
             bodies: Bodies::new(BODIES_BYTES_MAX),
+            host_api: config.host_api,
             ready: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
         };
         Gateway {
             inner: Arc::new(inner),
@@ -133,6 +148,17 @@ impl Gateway {
     /// Says whether `/readyz` answers 200: not before the plugins have come up, not while stopping.
     pub fn set_ready(&self, ready: bool) {
         self.inner.ready.store(ready, Ordering::Release);
+    }
+
+    /// Ends what would go on by itself: streams of events.
+    pub fn stop(&self) {
+        self.set_ready(false);
+        self.inner.stopping.send_replace(true);
+    }
+
+    /// Set when the host stops.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.inner.stopping.subscribe()
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -12,6 +12,8 @@
 //! | `envelope` | what a plugin is told about a request |
 //! | `answer` | what a plugin's result means in HTTP |
 //! | `api` | the host's own endpoints |
+//! | `policy` | the operator's policies of plugins |
+//! | `events` | plugins' events, as server-sent events |
 //! | [`server`] | connections and their limits |
 
 #![forbid(unsafe_code)]
@@ -21,8 +23,10 @@ mod api;
 mod auth;
 mod bodies;
 mod envelope;
+mod events;
 mod gateway;
 mod openapi;
+mod policy;
 mod problem;
 mod routes;
 pub mod server;

@@ -1,5 +1,6 @@
 //! Configuration: a flag beats the environment (`GK_…`), that beats the file, that beats the default.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use gk_manifest::GoDuration;
 use serde::{Deserialize, Serialize};
+
+use crate::services::{AppSection, Hidden, HttpSection, MailSection};
 
 /// The flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
 #[derive(Debug, Args, Serialize)]
@@ -44,6 +47,21 @@ pub(crate) struct ServeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) start_timeout: Option<GoDuration>,
 
+    /// The plugins' database: sqlite:PATH, postgres://… or mysql://… [default: a SQLite file in the data directory]
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) database_url: Option<String>,
+
+    /// A Redis server for the plugins' cache, redis://… [default: in memory]
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_url: Option<String>,
+
+    /// Grants plugins without a stored policy all they declare; for development
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trust_declared_permissions: Option<bool>,
+
     /// TOML file with the same names as the flags, with _ for -; GK_CONFIG names it, too
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -70,6 +88,24 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     pub(crate) log: String,
     start_timeout: GoDuration,
+    /// The plugins' database.
+    pub(crate) database_url: Option<Hidden>,
+    /// Databases that a plugin selects with `@name:`.
+    pub(crate) databases: BTreeMap<String, Hidden>,
+    /// A Redis server; without it the cache is in memory.
+    pub(crate) cache_url: Option<Hidden>,
+    /// Grants plugins without a stored policy what they declare.
+    pub(crate) trust_declared_permissions: bool,
+    /// The keys that secrets are encrypted with.
+    pub(crate) secure_keys_file: Option<PathBuf>,
+    /// Outgoing HTTP.
+    pub(crate) http: HttpSection,
+    /// Mail.
+    pub(crate) mail: Option<MailSection>,
+    /// What plugins may read about the application.
+    pub(crate) app: AppSection,
+    /// More that plugins may read.
+    pub(crate) settings: BTreeMap<String, String>,
 }
 
 /// The variables that are configuration; other `GK_…` ones are not.
@@ -80,6 +116,10 @@ const VARIABLES: &[&str] = &[
     "log_format",
     "log",
     "start_timeout",
+    "database_url",
+    "cache_url",
+    "trust_declared_permissions",
+    "secure_keys_file",
 ];
 
 /// What a plugin has until its handshake, unless the configuration says otherwise.
@@ -94,6 +134,15 @@ impl Default for Config {
             log_format: LogFormat::Text,
             log: "info".into(),
             start_timeout: START_TIMEOUT_DEFAULT.parse().unwrap_or_default(),
+            database_url: None,
+            databases: BTreeMap::new(),
+            cache_url: None,
+            trust_declared_permissions: false,
+            secure_keys_file: None,
+            http: HttpSection::default(),
+            mail: None,
+            app: AppSection::default(),
+            settings: BTreeMap::new(),
         }
     }
 }
@@ -154,6 +203,9 @@ mod tests {
             log_format: None,
             log: None,
             start_timeout: None,
+            database_url: None,
+            cache_url: None,
+            trust_declared_permissions: None,
             config: None,
         }
     }

@@ -6,6 +6,7 @@
 
 mod config;
 mod serve;
+mod services;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use gk_gateway::tokens::{Role, Tokens};
 use gk_gateway::{Gateway, GatewayConfig, server};
-use gk_runtime::{Runtime, RuntimeConfig};
+use gk_runtime::{ProcessLauncher, Runtime, RuntimeConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::telemetry;
+use crate::{services, telemetry};
 
 /// The administrator's token of the first start stands here, in the data directory.
 const TOKEN_FILE: &str = "admin.token";
@@ -77,13 +77,12 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
     let mut plugins =
         RuntimeConfig::new(&config.plugins_dir, &config.data_dir, version).with_environment();
     plugins.start_timeout = config.start_timeout();
-    let runtime = Runtime::start(plugins)?;
-    let gateway = Gateway::new(GatewayConfig::new(
-        runtime.clone(),
-        tokens,
-        version,
-        metrics,
-    ));
+    let launcher = ProcessLauncher::new(&plugins.temp_dir, plugins.timezone.clone())?;
+    let host_api = services::open(&config).await?;
+    let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;
+    host_api.connect(Arc::new(runtime.downgrade()));
+    let gateway = GatewayConfig::new(runtime.clone(), tokens, version, metrics);
+    let gateway = Gateway::new(gateway.with_host_api(host_api));
     let following = tokio::spawn({
         let gateway = gateway.clone();
         async move { gateway.follow().await }
@@ -103,7 +102,7 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
         stop.next().await;
     }
     tracing::info!("stopping; a second signal stops at once");
-    gateway.set_ready(false);
+    gateway.stop();
     closing.send_replace(true);
     let orderly = async {
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await;

@@ -51,3 +51,34 @@ impl Databases {
         Err(HostError::unavailable("no databases configured"))
     }
 }
+
+/// One database.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig;
+
+impl DatabaseConfig {
+    /// The database of that URL.
+    pub fn new(_: impl Into<String>) -> Self {
+        DatabaseConfig
+    }
+}
+
+/// The host's databases.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct DatabasesConfig {
+    /// What statements without a prefix go to.
+    pub default: Option<DatabaseConfig>,
+    /// What `@name:` before a statement selects.
+    pub named: std::collections::BTreeMap<String, DatabaseConfig>,
+}
+
+impl Databases {
+    /// Opens the databases.
+    ///
+    /// # Errors
+    /// None yet.
+    pub fn open(_: &DatabasesConfig) -> Result<Self, HostError> {
+        Ok(Databases)
+    }
+}

@@ -1,0 +1,167 @@
+//! Plugins' events, as server-sent events.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use gk_hostapi::ErrorKind;
+use gk_hostapi::events::{Delivery, Subscription, frame};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use crate::api::{no_plugin, require};
+use crate::auth::Middleware;
+use crate::envelope::{self, Incoming};
+use crate::gateway::{Gateway, call_context};
+use crate::problem::Problem;
+
+/// How often a comment is sent where nothing else is: proxies cut connections that are silent.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Frames that wait for the connection to take them.
+const FRAMES_MAX: usize = 16;
+
+/// The channel without a name.
+pub(crate) async fn whole_plugin(
+    gateway: State<Gateway>,
+    Path(plugin): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    subscribe(gateway, Path((plugin, String::new())), request).await
+}
+
+/// One channel of a plugin. Agents may subscribe; where the plugin has an authorizer, everybody whom it
+/// lets.
+pub(crate) async fn subscribe(
+    State(gateway): State<Gateway>,
+    Path((plugin, channel)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = require(&gateway, &request, Middleware::Auth)?;
+    let snapshot = gateway.inner.runtime.snapshot();
+    let status = snapshot.get(&plugin).ok_or_else(|| no_plugin(&plugin))?;
+    let Some(registration) = status
+        .registration
+        .as_deref()
+        .filter(|_| status.is_running())
+    else {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("plugin \"{plugin}\" is not running"),
+        ));
+    };
+    let host = gateway.inner.host_api.as_ref();
+    let host = host.ok_or_else(|| Problem::not_found("this host has no events"))?;
+    let refused = gk_hostapi::HostApi::admit(&**host, &status.name);
+    refused.map_err(|_| {
+        let text = format!("plugin \"{plugin}\" is not called");
+        Problem::new(StatusCode::FORBIDDEN, text)
+    })?;
+    let (parts, _) = request.into_parts();
+    if registration.event_authorizer.is_empty() {
+        crate::auth::require(caller.as_ref(), &[Middleware::Agent])?;
+    } else {
+        let body = Bytes::from(json!({ "channel": channel }).to_string());
+        let args = envelope::direct_arguments(&Incoming {
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: "",
+            headers: &parts.headers,
+            params: &[],
+            body: &body,
+            caller: caller.as_ref(),
+            skip_org: registration.skip_org_injection,
+        })?;
+        let context = call_context(caller.as_ref(), &parts.headers);
+        let function = &registration.event_authorizer;
+        let answer = gateway
+            .inner
+            .runtime
+            .call(&plugin, function, args, context)
+            .await;
+        let answer = answer.map_err(|error| {
+            tracing::warn!(plugin, %error, "the check of a subscription failed");
+            Problem::new(StatusCode::BAD_GATEWAY, "subscription check failed")
+        })?;
+        let allowed = serde_json::from_slice::<Value>(&answer)
+            .is_ok_and(|answer| answer.get("allow") == Some(&Value::Bool(true)));
+        if !allowed {
+            let text = "subscription not allowed";
+            return Err(Problem::new(StatusCode::FORBIDDEN, text));
+        }
+    }
+    let after = last_event_id(&parts.headers);
+    let events = &host.services().events;
+    let subscription = events.subscribe(&status.name, &channel, after);
+    let subscription = subscription.map_err(|error| match error.kind() {
+        ErrorKind::Invalid => Problem::bad_request(error.to_string()),
+        _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    })?;
+    let (frames, body) = mpsc::channel(FRAMES_MAX);
+    tokio::spawn(pass_on(subscription, frames, gateway.stopping()));
+    let mut response = Body::from_stream(Frames(body)).into_response();
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+/// What the browser had when its connection broke.
+fn last_event_id(headers: &HeaderMap) -> Option<u64> {
+    let id = headers.get("last-event-id")?.to_str().ok()?;
+    id.trim().parse().ok()
+}
+
+/// Writes frames until the plugin, the client or the host has gone.
+async fn pass_on(
+    mut subscription: Subscription,
+    frames: mpsc::Sender<Bytes>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let hello = "event: connected\ndata: {\"status\":\"ok\"}\n\n";
+    if frames
+        .send(Bytes::from_static(hello.as_bytes()))
+        .await
+        .is_err()
+    {
+        return;
+    }
+    loop {
+        let next = tokio::select! {
+            next = tokio::time::timeout(KEEP_ALIVE, subscription.next()) => next,
+            () = frames.closed() => return,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        let frame = match next {
+            Err(_) => Bytes::from_static(b":\n\n"),
+            Ok(Delivery::Event(event)) => Bytes::from(frame(&event)),
+            // The browser connects again, with the id of the last event it has.
+            Ok(Delivery::Lagged) => Bytes::from_static(b"event: lagged\ndata: {}\n\n"),
+            Ok(Delivery::Closed) => return,
+        };
+        tokio::select! {
+            sent = frames.send(frame) => if sent.is_err() { return },
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}
+
+struct Frames(mpsc::Receiver<Bytes>);
+
+impl futures_core::Stream for Frames {
+    type Item = Result<Bytes, std::convert::Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
+    }
+}

@@ -1,0 +1,89 @@
+//! Policies over HTTP: what a plugin asks for, what it is granted, and the operator's word on it.
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use gk_hostapi::policy::{Policy, PolicyStatus};
+use gk_hostapi::{ErrorKind, Host, HostError};
+use gk_manifest::PluginName;
+use std::sync::Arc;
+
+use crate::api::{no_plugin, require};
+use crate::auth::Middleware;
+use crate::gateway::Gateway;
+use crate::problem::Problem;
+
+fn host(gateway: &Gateway) -> Result<&Arc<Host>, Problem> {
+    gateway
+        .inner
+        .host_api
+        .as_ref()
+        .ok_or_else(|| Problem::not_found("this host has no policies"))
+}
+
+fn name(plugin: &str) -> Result<PluginName, Problem> {
+    PluginName::new(plugin).map_err(|_| no_plugin(plugin))
+}
+
+fn problem(error: &HostError) -> Problem {
+    match error.kind() {
+        ErrorKind::Invalid | ErrorKind::Limit => Problem::bad_request(error.to_string()),
+        _ => {
+            tracing::error!(%error, "the policy store failed");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        }
+    }
+}
+
+/// What is in force, where it comes from, what was asked for, what was used.
+pub(crate) async fn show(
+    State(gateway): State<Gateway>,
+    Path(plugin): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    require(&gateway, &request, Middleware::Admin)?;
+    let view = host(&gateway)?.policies().view(&name(&plugin)?);
+    let view = view.ok_or_else(|| no_plugin(&plugin))?;
+    Ok(Json(view).into_response())
+}
+
+/// Stores a policy; it applies from the plugin's next request on.
+pub(crate) async fn set(
+    State(gateway): State<Gateway>,
+    Path(plugin): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = require(&gateway, &request, Middleware::Admin)?;
+    let (host, plugin) = (host(&gateway)?, name(&plugin)?);
+    let body = gateway.inner.bodies.read(request.into_body()).await?;
+    let policy = Policy::from_json(&body).map_err(|error| problem(&error))?;
+    let status = policy.status;
+    let set = host.policies().set(&plugin, policy).await;
+    set.map_err(|error| problem(&error))?;
+    let by = caller.map(|caller| caller.login);
+    tracing::info!(%plugin, ?status, by = by.as_deref(), "a policy was set");
+    if status == PolicyStatus::Blocked {
+        host.services().events.close(&plugin);
+    }
+    Ok(Json(host.policies().view(&plugin)).into_response())
+}
+
+/// Removes a stored policy: the default applies again.
+pub(crate) async fn reset(
+    State(gateway): State<Gateway>,
+    Path(plugin): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = require(&gateway, &request, Middleware::Admin)?;
+    let (host, plugin) = (host(&gateway)?, name(&plugin)?);
+    let reset = host.policies().reset(&plugin).await;
+    if !reset.map_err(|error| problem(&error))? {
+        return Err(Problem::not_found(format!(
+            "plugin \"{plugin}\" has no stored policy"
+        )));
+    }
+    let by = caller.map(|caller| caller.login);
+    tracing::info!(%plugin, by = by.as_deref(), "a policy was removed");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
