@@ -1,84 +1,57 @@
 //! Databases: SQLite, PostgreSQL, MySQL and MariaDB, behind a parser and each engine's own wall.
+//!
+//! A statement passes three walls. The [`guard`] takes it apart and refuses what it does not
+//! understand; then the tables that it reads and writes are compared with the plugin's
+//! [`DbGrants`]; then the engine runs the text that the guard wrote, in a transaction that cannot
+//! write where the statement only reads, and SQLite asks once more for each table and function.
+//!
+//! # Statements
+//!
+//! [`Databases::query`] takes SELECT, VALUES and set operations, with WITH or without.
+//! [`Databases::exec`] takes INSERT, REPLACE, UPDATE and DELETE of one table, CREATE TABLE, ALTER
+//! TABLE (columns, constraints, new names), DROP TABLE, TRUNCATE, CREATE INDEX, and DROP INDEX
+//! where it names its table. RETURNING is refused. One statement is one transaction. Arguments
+//! stand for `?`, counted from the left; `@name:` before a statement selects a named database.
+//!
+//! # Values
+//!
+//! | Column | JSON |
+//! |---|---|
+//! | integers, signed and unsigned, 64 bits | number, exact |
+//! | floating point | number; `"NaN"`, `"Infinity"`, `"-Infinity"` |
+//! | NUMERIC, DECIMAL | string with all digits |
+//! | BOOLEAN | `true`, `false` (PostgreSQL); 0, 1 (the others, which keep numbers) |
+//! | text, ENUM, SET, UUID, JSON, JSONB, INET, CIDR | string |
+//! | BLOB, BINARY, BYTEA | string, standard base64 |
+//! | DATE | `"2026-01-31"` |
+//! | TIME | `"13:30:00.5"`; MySQL's may be negative or beyond a day |
+//! | TIMESTAMP, DATETIME | `"2026-01-31T13:30:00.5Z"` (RFC 3339); without a zone it is taken for UTC |
+//! | INTERVAL | ISO 8601, `"P1Y2M3DT4H5M6.7S"` |
+//! | arrays of PostgreSQL | array |
+//! | NULL | `null` |
+//!
+//! Other types of PostgreSQL have to be cast to text. Columns of a row stand in the statement's
+//! order; of columns with the same name the last one is kept. Arguments are null, booleans,
+//! numbers, strings, and `{"base64": "…"}` for bytes.
+//!
+//! # Limits
+//!
+//! [`DbLimits`] bounds rows and bytes of a result, bytes of arguments, and connections; the guard's
+//! constants bound statements. What is over a limit is an error that names it, never a shorter
+//! result. A statement that is still running at its deadline, or whose caller has gone, is
+//! cancelled in the engine.
 
-use bytes::Bytes;
-use gk_manifest::Access;
-use serde_json::Value;
-use tokio::time::Instant;
+mod config;
+pub mod guard;
+mod mysql;
+mod postgres;
+mod rows;
+mod scope;
+mod service;
+mod sqlite;
+mod value;
 
-use crate::HostError;
-
-/// What a plugin may do with the host's databases.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DbGrants;
-
-impl DbGrants {
-    /// The union of the `db` entries of a plugin's permissions.
-    pub fn from_permissions<'a>(_: impl IntoIterator<Item = (Access, &'a [String])>) -> Self {
-        DbGrants
-    }
-}
-
-/// The databases of a host: none yet.
-#[derive(Debug, Default)]
-pub struct Databases;
-
-impl Databases {
-    /// Runs a statement that reads.
-    ///
-    /// # Errors
-    /// There is no database.
-    pub async fn query(
-        &self,
-        _: &DbGrants,
-        _: &str,
-        _: &[Value],
-        _: Instant,
-    ) -> Result<Bytes, HostError> {
-        Err(HostError::unavailable("no databases configured"))
-    }
-
-    /// Runs a statement that writes.
-    ///
-    /// # Errors
-    /// There is no database.
-    pub async fn exec(
-        &self,
-        _: &DbGrants,
-        _: &str,
-        _: &[Value],
-        _: Instant,
-    ) -> Result<u64, HostError> {
-        Err(HostError::unavailable("no databases configured"))
-    }
-}
-
-/// One database.
-#[derive(Debug, Clone)]
-pub struct DatabaseConfig;
-
-impl DatabaseConfig {
-    /// The database of that URL.
-    pub fn new(_: impl Into<String>) -> Self {
-        DatabaseConfig
-    }
-}
-
-/// The host's databases.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct DatabasesConfig {
-    /// What statements without a prefix go to.
-    pub default: Option<DatabaseConfig>,
-    /// What `@name:` before a statement selects.
-    pub named: std::collections::BTreeMap<String, DatabaseConfig>,
-}
-
-impl Databases {
-    /// Opens the databases.
-    ///
-    /// # Errors
-    /// None yet.
-    pub fn open(_: &DatabasesConfig) -> Result<Self, HostError> {
-        Ok(Databases)
-    }
-}
+pub use config::{DatabaseConfig, DatabasesConfig, DbLimits};
+pub use guard::Dialect;
+pub use scope::{DbGrant, DbGrants, TableScope};
+pub use service::Databases;
