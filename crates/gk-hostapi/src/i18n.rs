@@ -42,9 +42,11 @@ type Namespaces = HashMap<Box<str>, Arc<Namespace>>;
 struct Namespace {
     plugin: PluginName,
     generation: u64,
-    /// Language in lower case → key → text.
-    languages: HashMap<Box<str>, HashMap<Box<str>, Box<str>>>,
+    languages: Languages,
 }
+
+/// Language in lower case → key → text.
+type Languages = HashMap<Box<str>, HashMap<Box<str>, Box<str>>>;
 
 impl Catalogue {
     /// A catalogue without texts.
@@ -201,8 +203,8 @@ fn normalised(language: &str) -> String {
     language.to_ascii_lowercase().replace('_', "-")
 }
 
-fn texts(spec: &I18nSpec) -> Result<HashMap<Box<str>, HashMap<Box<str>, Box<str>>>, HostError> {
-    let mut languages = HashMap::<Box<str>, HashMap<_, _>>::new();
+fn texts(spec: &I18nSpec) -> Result<Languages, HostError> {
+    let mut languages = Languages::new();
     let mut bytes = 0;
     for (language, texts) in &spec.translations {
         let entry = languages.entry(normalised(language).into()).or_default();

@@ -1,5 +1,7 @@
-//! The services against real servers.
+//! The services of the host API against real servers, disks and processes.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod db;
+mod host;
+mod services;

@@ -50,7 +50,8 @@ impl Expiry<Box<str>, Entry> for OwnTtl {
     }
 }
 
-type Share = moka::sync::Cache<Box<str>, Entry>;
+type Key = Box<str>;
+type Share = moka::sync::Cache<Key, Entry>;
 
 /// The shares of the plugins. Each is a cache of its own, so a plugin can neither see nor evict
 /// another's entries.
@@ -160,7 +161,7 @@ impl MemoryCache {
     fn share(&self, parts: usize) -> Share {
         moka::sync::Cache::builder()
             .max_capacity(self.config.max_bytes / parts.max(1) as u64)
-            .weigher(|key: &Box<str>, entry: &Entry| {
+            .weigher(|key: &Key, entry: &Entry| {
                 let bytes = key.len() + entry.value.len() + ENTRY_OVERHEAD_BYTES;
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })

@@ -64,7 +64,7 @@ pub enum Cache {
     /// In this process.
     Memory(MemoryCache),
     /// In a Redis server.
-    Redis(RedisCache),
+    Redis(Box<RedisCache>),
 }
 
 impl Cache {
@@ -80,7 +80,7 @@ impl Cache {
     /// # Errors
     /// Invalid: the URL. The text does not repeat it, as it may hold a password.
     pub fn redis(url: &str, config: CacheConfig) -> Result<Self, HostError> {
-        Ok(Self::Redis(RedisCache::new(url, config)?))
+        Ok(Self::Redis(Box::new(RedisCache::new(url, config)?)))
     }
 
     /// The value of a key, as it was set.

@@ -14,8 +14,9 @@ import (
 
 // HostAPIClient is the host API over the connection to the host. It is safe for concurrent use.
 //
-// Every method ends when its context does. Errors read "host: …" when the host refused, "host rpc: …" when it could
-// not be reached or the context ended (errors.Is finds the context's error).
+// Every method ends when its context does. Errors read "host: …" when the host refused (errors.As finds the
+// [plugin.HostError]), "host rpc: …" when it could not be reached or the context ended (errors.Is finds the context's
+// error).
 type HostAPIClient struct {
 	client     *rpc.Client
 	pluginName string
@@ -53,7 +54,7 @@ func (c *HostAPIClient) Request(ctx context.Context, method string, args any) (j
 		return nil, fmt.Errorf("host rpc: %w", err)
 	}
 	if reply.Error != "" {
-		return nil, fmt.Errorf("host: %s", reply.Error)
+		return nil, &plugin.HostError{Method: method, Text: reply.Error}
 	}
 	return reply.Result, nil
 }
@@ -99,20 +100,6 @@ func (c *HostAPIClient) text(ctx context.Context, method string, args any) (stri
 		return "", fmt.Errorf("host: %s: the result has no value", method)
 	}
 	return *result.Value, nil
-}
-
-// exact decodes JSON without losing digits; see WithInt64 for the types that numbers become.
-func (c *HostAPIClient) exact(ctx context.Context, method string, args, result any) error {
-	raw, err := c.Request(ctx, method, args)
-	if err != nil {
-		return err
-	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	if err := decoder.Decode(result); err != nil {
-		return fmt.Errorf("host: %s: unexpected result: %w", method, err)
-	}
-	return nil
 }
 
 func (c *HostAPIClient) numbers(value any) any {

@@ -101,6 +101,8 @@ type fakeHost struct {
 	answers map[string]string
 	seen    []HostAPIRPCRequest
 	block   chan struct{}
+	// entered, if there is one, is told of each request.
+	entered chan struct{}
 }
 
 func (h *fakeHost) Call(request HostAPIRPCRequest, reply *HostAPIRPCResponse) error {
@@ -108,6 +110,9 @@ func (h *fakeHost) Call(request HostAPIRPCRequest, reply *HostAPIRPCResponse) er
 	h.seen = append(h.seen, request)
 	answer, known := h.answers[request.Method]
 	h.mu.Unlock()
+	if h.entered != nil {
+		h.entered <- struct{}{}
+	}
 	if h.block != nil {
 		<-h.block
 	}

@@ -1,0 +1,850 @@
+//! The host API as a whole: what the wire says, through guard and policy, with what effect.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gk_hostapi::cache::{Cache, CacheConfig};
+use gk_hostapi::config::{AppSettings, Config};
+use gk_hostapi::db::{DatabaseConfig, Databases, DatabasesConfig};
+use gk_hostapi::events::{Delivery, Events};
+use gk_hostapi::files::Files;
+use gk_hostapi::http::{HttpClient, HttpConfig};
+use gk_hostapi::i18n::Catalogue;
+use gk_hostapi::kv::{Kv, KvQuota};
+use gk_hostapi::policy::{Policies, Policy};
+use gk_hostapi::secure::{SecureConfig, SecureKeys};
+use gk_hostapi::store::Store;
+use gk_hostapi::{
+    CallInfo, CallPlugins, Caller, Chain, ErrorKind, Granted, Host, HostApi, HostError, Level,
+    Method, MethodSpec, OutgoingCall, PluginProcess, Services, Shape,
+};
+use gk_manifest::{
+    Access, I18nSpec, Permission, PermissionKind, PluginName, Registration, ResourceRequest,
+};
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+
+/// A process whose log is kept and whose running calls are given.
+#[derive(Debug, Default)]
+struct Process {
+    log: Mutex<Vec<String>>,
+    running: Mutex<Vec<CallInfo>>,
+}
+
+impl PluginProcess for Process {
+    fn log(&self, level: Level, message: &str, fields: &Map<String, Value>) {
+        let line = format!("{level:?} {message} {}", Value::Object(fields.clone()));
+        self.log.lock().push(line);
+    }
+
+    fn running_calls(&self) -> Vec<CallInfo> {
+        self.running.lock().clone()
+    }
+}
+
+/// Plugins that answer with what they were asked.
+#[derive(Debug, Default)]
+struct Echo;
+
+#[async_trait]
+impl CallPlugins for Echo {
+    async fn call_plugin(
+        &self,
+        target: &PluginName,
+        function: &str,
+        args: Bytes,
+        call: OutgoingCall,
+    ) -> Result<Bytes, HostError> {
+        let args: Value = serde_json::from_slice(&args).unwrap_or_default();
+        let left = call.deadline.saturating_duration_since(Instant::now());
+        let answer = json!({
+            "target": target, "function": function, "args": args, "chain": call.chain.to_string(),
+            "user": call.user.as_deref(), "seconds": left.as_secs(),
+        });
+        Ok(Bytes::from(answer.to_string()))
+    }
+}
+
+struct Rig {
+    host: Host,
+    store: Store,
+    process: Arc<Process>,
+    _dir: tempfile::TempDir,
+}
+
+fn name(name: &str) -> PluginName {
+    PluginName::new(name).unwrap()
+}
+
+fn permission(kind: &str, access: &str, scope: &[&str]) -> Permission {
+    Permission {
+        kind_name: kind.into(),
+        access: access.into(),
+        scope: scope.iter().map(|&pattern| pattern.into()).collect(),
+    }
+}
+
+fn request(permissions: &[Permission]) -> ResourceRequest {
+    ResourceRequest {
+        permissions: permissions.to_vec(),
+        ..ResourceRequest::default()
+    }
+}
+
+impl Rig {
+    fn new(trust_declared: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("hostapi.db")).unwrap();
+        let app = AppSettings {
+            name: "GoatKit".into(),
+            timezone: "UTC".into(),
+            env: "test".into(),
+        };
+        let settings = BTreeMap::from([
+            ("theme.colour".into(), "brown".into()),
+            ("smtp.password".into(), "hush".into()),
+        ]);
+        let mut databases = DatabasesConfig::default();
+        let path = dir.path().join("plugins.db");
+        databases.default = Some(DatabaseConfig::new(format!("sqlite:{}", path.display())));
+        let services = Services {
+            db: Databases::open(&databases).unwrap(),
+            cache: Cache::memory(CacheConfig::default()),
+            http: HttpClient::new(HttpConfig::default()).unwrap(),
+            mail: None,
+            config: Config::new(app, settings),
+            secure: SecureConfig::new(
+                store.clone(),
+                Some(SecureKeys::parse(&"ab".repeat(32)).unwrap()),
+            ),
+            i18n: Catalogue::new(),
+            files: Files::open(&dir.path().join("files")).unwrap(),
+            kv: Kv::new(store.clone(), KvQuota::default()),
+            events: Arc::new(Events::new()),
+        };
+        let policies = Policies::new(store.clone(), trust_declared);
+        let host = Host::new(services, Arc::new(policies));
+        host.connect(Arc::new(Echo));
+        Rig {
+            host,
+            store,
+            process: Arc::default(),
+            _dir: dir,
+        }
+    }
+
+    /// A host that trusts what plugins declare, with a plugin `goat` that declares this.
+    async fn trusting(permissions: &[Permission]) -> Self {
+        let rig = Rig::new(true);
+        rig.register("goat", permissions).await.unwrap();
+        rig
+    }
+
+    async fn register(&self, plugin: &str, permissions: &[Permission]) -> Result<(), HostError> {
+        let registration = Registration::default();
+        self.host
+            .registered(&name(plugin), 1, &registration, &request(permissions))
+            .await
+    }
+
+    fn caller(&self, plugin: &str) -> Caller {
+        Caller::new(name(plugin), 1, Arc::clone(&self.process) as _)
+    }
+
+    async fn ask_as(&self, caller: &Caller, method: &str, args: Value) -> Result<Value, HostError> {
+        let answer = self
+            .host
+            .call(caller, method, Bytes::from(args.to_string()))
+            .await?;
+        Ok(serde_json::from_slice(&answer).unwrap())
+    }
+
+    async fn ask(&self, method: &str, args: Value) -> Result<Value, HostError> {
+        self.ask_as(&self.caller("goat"), method, args).await
+    }
+
+    async fn denied(&self, method: &str, args: Value) -> String {
+        let error = self.ask(method, args).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        error.to_string()
+    }
+}
+
+/// Contract §6.2: names, arguments and results of every method that is served.
+#[tokio::test]
+async fn the_wire_is_upstreams() {
+    let everything = [
+        permission("db", "readwrite", &[]),
+        permission("cache", "readwrite", &[]),
+        permission("file", "readwrite", &[]),
+        permission("config", "read", &[]),
+        permission("plugin_call", "", &["other"]),
+    ];
+    let rig = Rig::trusting(&everything).await;
+    for (method, args, expected) in [
+        (
+            "db_exec",
+            json!({"query": "CREATE TABLE t (a BIGINT, b TEXT)"}),
+            json!({"affected": 0}),
+        ),
+        (
+            "db_exec",
+            json!({"query": "INSERT INTO t VALUES (?, ?)", "args": [9_007_199_254_740_993_i64, "x"]}),
+            json!({"affected": 1}),
+        ),
+        (
+            "db_query",
+            json!({"query": "SELECT a, b FROM t", "args": null}),
+            json!([{"a": 9_007_199_254_740_993_i64, "b": "x"}]),
+        ),
+        (
+            "db_query",
+            json!({"query": "SELECT a FROM t WHERE b = ?", "args": ["y"]}),
+            json!([]),
+        ),
+        (
+            "cache_get",
+            json!({"key": "k"}),
+            json!({"value": null, "found": false}),
+        ),
+        (
+            "cache_set",
+            json!({"key": "k", "value": "AAH/", "ttl": 60}),
+            json!({"ok": true}),
+        ),
+        (
+            "cache_get",
+            json!({"key": "k"}),
+            json!({"value": "AAH/", "found": true}),
+        ),
+        ("cache_delete", json!({"key": "k"}), json!({"ok": true})),
+        (
+            "cache_get",
+            json!({"key": "k"}),
+            json!({"value": null, "found": false}),
+        ),
+        (
+            "cache_set",
+            json!({"key": "e", "value": null, "ttl": 0}),
+            json!({"ok": true}),
+        ),
+        (
+            "cache_get",
+            json!({"key": "e"}),
+            json!({"value": "", "found": true}),
+        ),
+        (
+            "log",
+            json!({"level": "warn", "message": "m", "fields": {"a": 1}}),
+            json!({"ok": true}),
+        ),
+        (
+            "log",
+            json!({"level": "shout", "message": "m", "fields": null}),
+            json!({"ok": true}),
+        ),
+        (
+            "config_get",
+            json!({"key": "app.name"}),
+            json!({"value": "GoatKit"}),
+        ),
+        (
+            "translate",
+            json!({"key": "no.such", "args": null}),
+            json!({"value": "no.such"}),
+        ),
+        (
+            "publish_event",
+            json!({"event_type": "made", "data": {"id": 1}}),
+            json!({"status": "ok"}),
+        ),
+        (
+            "publish_event",
+            json!({"channel": "c", "event_type": "made", "data": "text"}),
+            json!({"status": "ok"}),
+        ),
+        (
+            "secure_config_set",
+            json!({"key": "s", "value": "hush"}),
+            json!({"status": "ok"}),
+        ),
+        (
+            "secure_config_get",
+            json!({"key": "s"}),
+            json!({"value": "hush"}),
+        ),
+        (
+            "store_file",
+            json!({"key": "a/b.txt", "data": "aGk=", "metadata": {"content-type": "text/plain"}}),
+            json!({"status": "ok"}),
+        ),
+        (
+            "get_file",
+            json!({"key": "a/b.txt"}),
+            json!({"data": "aGk=", "metadata": {"content-type": "text/plain"}}),
+        ),
+        (
+            "delete_file",
+            json!({"key": "a/b.txt"}),
+            json!({"status": "ok"}),
+        ),
+        ("list_files", json!({"prefix": ""}), json!([])),
+        (
+            "kv_set",
+            json!({"key": "k", "value": "AQ=="}),
+            json!({"ok": true}),
+        ),
+        (
+            "kv_get",
+            json!({"key": "k"}),
+            json!({"value": "AQ==", "found": true}),
+        ),
+        (
+            "kv_list",
+            json!({"prefix": "", "after": null, "limit": 0}),
+            json!({"keys": ["k"], "next": null}),
+        ),
+        ("kv_delete", json!({"key": "k"}), json!({"ok": true})),
+        (
+            "kv_get",
+            json!({"key": "k"}),
+            json!({"value": null, "found": false}),
+        ),
+    ] {
+        let answer = rig.ask(method, args.clone()).await;
+        assert_eq!(
+            answer.as_ref().ok(),
+            Some(&expected),
+            "{method} {args}: {answer:?}"
+        );
+    }
+    assert_eq!(
+        rig.process.log.lock()[..],
+        ["Warn m {\"a\":1}", "Info m {}"]
+    );
+    rig.ask("store_file", json!({"key": "f", "data": "aGk="}))
+        .await
+        .unwrap();
+    let files = rig.ask("list_files", json!({"prefix": "f"})).await.unwrap();
+    assert_eq!(
+        (&files[0]["key"], &files[0]["size"]),
+        (&json!("f"), &json!(2))
+    );
+    let called = rig
+        .ask(
+            "plugin_call",
+            json!({"plugin": "other", "function": "f", "args": {"x": 1}}),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        (&called["target"], &called["args"]),
+        (&json!("other"), &json!({"x": 1}))
+    );
+    // RFC 3339 with nanoseconds and an offset.
+    let now = rig.ask("time_now", json!({})).await.unwrap();
+    let now = now["now"].as_str().unwrap().to_owned();
+    assert!(
+        now.len() == 35 && &now[19..20] == "." && &now[32..33] == ":",
+        "{now}"
+    );
+    // Old SDKs decode a bare string.
+    let old = rig.caller("goat").with_shape(Shape::BareString);
+    let bare = rig
+        .ask_as(&old, "config_get", json!({"key": "app.name"}))
+        .await
+        .unwrap();
+    assert_eq!(bare, "GoatKit");
+    let bare = rig
+        .ask_as(&old, "translate", json!({"key": "k"}))
+        .await
+        .unwrap();
+    assert_eq!(bare, "k");
+    // Bad arguments say where.
+    let error = rig.ask("cache_get", json!({"kay": 1})).await.unwrap_err();
+    assert!(error.to_string().contains("key"), "{error}");
+    let empty = rig
+        .host
+        .call(&rig.caller("goat"), "db_query", Bytes::new())
+        .await
+        .unwrap_err();
+    assert_eq!(empty.kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn without_a_permission_nothing_is_reached() {
+    let rig = Rig::trusting(&[]).await;
+    for (method, args, says) in [
+        (
+            "db_query",
+            json!({"query": "SELECT 1"}),
+            "database read access not granted",
+        ),
+        (
+            "db_exec",
+            json!({"query": "DELETE FROM t"}),
+            "database write access not granted",
+        ),
+        ("cache_get", json!({"key": "k"}), "cache access not granted"),
+        (
+            "cache_set",
+            json!({"key": "k"}),
+            "cache write access not granted",
+        ),
+        (
+            "cache_delete",
+            json!({"key": "k"}),
+            "cache delete access not granted",
+        ),
+        (
+            "http_request",
+            json!({"url": "http://x"}),
+            "HTTP outbound access not granted",
+        ),
+        (
+            "send_email",
+            json!({"to": "a@b"}),
+            "email access not granted",
+        ),
+        (
+            "config_get",
+            json!({"key": "app.name"}),
+            "config access not granted",
+        ),
+        (
+            "plugin_call",
+            json!({"plugin": "o", "function": "f"}),
+            "plugin-to-plugin calls not granted",
+        ),
+        (
+            "store_file",
+            json!({"key": "k"}),
+            "file write access not granted",
+        ),
+        (
+            "get_file",
+            json!({"key": "k"}),
+            "file read access not granted",
+        ),
+        (
+            "delete_file",
+            json!({"key": "k"}),
+            "file write access not granted",
+        ),
+        ("list_files", json!({}), "file read access not granted"),
+    ] {
+        assert_eq!(
+            rig.denied(method, args).await,
+            format!("plugin \"goat\": {says}")
+        );
+    }
+    let view = rig.host.policies().view(&name("goat")).unwrap();
+    assert_eq!((view.usage.requests, view.usage.errors), (13, 13));
+}
+
+#[tokio::test]
+async fn scopes_are_the_whole_grant() {
+    let rig = Rig::trusting(&[
+        permission("db", "readwrite", &["goat_*"]),
+        permission("cache", "readwrite", &["mine:"]),
+        permission("config", "read", &["theme.*"]),
+        permission("plugin_call", "", &["other"]),
+        permission("http", "", &["api.example.com"]),
+    ])
+    .await;
+    rig.ask("db_exec", json!({"query": "CREATE TABLE goat_t (a INT)"}))
+        .await
+        .unwrap();
+    let error = rig
+        .denied(
+            "db_query",
+            json!({"query": "SELECT 1 FROM goat_t, secrets"}),
+        )
+        .await;
+    assert!(
+        error.starts_with("plugin \"goat\": ") && error.contains("secrets"),
+        "{error}"
+    );
+    rig.denied("db_exec", json!({"query": "CREATE TABLE xgoat_t (a INT)"}))
+        .await;
+    rig.ask("cache_set", json!({"key": "mine:1", "value": ""}))
+        .await
+        .unwrap();
+    rig.denied("cache_set", json!({"key": "yours:1", "value": ""}))
+        .await;
+    rig.denied("cache_get", json!({"key": "m"})).await;
+    rig.ask("config_get", json!({"key": "theme.colour"}))
+        .await
+        .unwrap();
+    rig.denied("config_get", json!({"key": "smtp.password"}))
+        .await;
+    rig.denied("config_get", json!({"key": "app.name"})).await;
+    rig.denied("plugin_call", json!({"plugin": "another", "function": "f"}))
+        .await;
+    rig.denied(
+        "http_request",
+        json!({"url": "http://evil.example/?api.example.com"}),
+    )
+    .await;
+}
+
+/// What a plugin declares is a request. Upstream (row 21) grants it.
+#[tokio::test]
+async fn nobody_is_granted_what_nobody_reviewed() {
+    let rig = Rig::new(false);
+    let wants = [
+        permission("db", "readwrite", &[]),
+        permission("cache", "readwrite", &[]),
+        permission("http", "", &[]),
+        permission("plugin_call", "", &[]),
+        permission("file", "readwrite", &[]),
+    ];
+    rig.host
+        .installed(&BTreeSet::from([name("goat"), name("sheep")]));
+    // Before it registers it has nothing at all.
+    rig.denied("cache_get", json!({"key": "k"})).await;
+    rig.register("goat", &wants).await.unwrap();
+    rig.ask("cache_get", json!({"key": "k"})).await.unwrap();
+    rig.ask("list_files", json!({})).await.unwrap();
+    rig.denied("http_request", json!({"url": "http://example.com"}))
+        .await;
+    rig.denied("plugin_call", json!({"plugin": "sheep", "function": "f"}))
+        .await;
+    rig.denied("db_exec", json!({"query": "CREATE TABLE goat_t (a INT)"}))
+        .await;
+    let error = rig
+        .denied("db_query", json!({"query": "SELECT * FROM sheep_t"}))
+        .await;
+    assert!(error.contains("sheep_t"), "{error}");
+    // A plugin that arrives later, whose tables the name would include, ends that.
+    let own = json!({"query": "SELECT * FROM goat_x_t"});
+    assert_eq!(
+        rig.ask("db_query", own.clone()).await.unwrap_err().kind(),
+        ErrorKind::Failed
+    );
+    rig.host
+        .installed(&BTreeSet::from([name("goat"), name("goat-x")]));
+    rig.denied("db_query", own).await;
+}
+
+#[tokio::test]
+async fn a_policy_applies_at_once_and_is_kept() {
+    let rig = Rig::new(false);
+    let wants = [
+        permission("cache", "readwrite", &[]),
+        permission("plugin_call", "", &[]),
+    ];
+    rig.register("goat", &wants).await.unwrap();
+    let call = json!({"plugin": "other", "function": "f"});
+    rig.denied("plugin_call", call.clone()).await;
+    let approved = br#"{"status":"approved","permissions":[{"type":"plugin_call","access":"","scope":["other"]}]}"#;
+    let policies = rig.host.policies();
+    policies
+        .set(&name("goat"), Policy::from_json(approved).unwrap())
+        .await
+        .unwrap();
+    rig.ask("plugin_call", call.clone()).await.unwrap();
+    rig.denied("cache_get", json!({"key": "k"})).await;
+    // Another start of the process does not change it.
+    rig.register("goat", &wants).await.unwrap();
+    rig.ask("plugin_call", call.clone()).await.unwrap();
+
+    let blocked = Policy::from_json(br#"{"status":"blocked"}"#).unwrap();
+    policies.set(&name("goat"), blocked).await.unwrap();
+    for method in [
+        "log",
+        "time_now",
+        "kv_list",
+        "translate",
+        "publish_event",
+        "org_id",
+        "nonsense",
+    ] {
+        let error = rig.denied(method, json!({})).await;
+        assert!(error.contains("blocked"), "{method}: {error}");
+    }
+    assert!(HostApi::admit(&rig.host, &name("goat")).is_err());
+    assert!(
+        rig.register("goat", &wants).await.is_err(),
+        "a blocked plugin must not start"
+    );
+    // Another host on the same store knows before the plugin registers.
+    let again = Policies::new(rig.store.clone(), true);
+    again.load().await.unwrap();
+    assert!(again.is_blocked(&name("goat")));
+
+    assert!(policies.reset(&name("goat")).await.unwrap());
+    rig.ask("cache_get", json!({"key": "k"})).await.unwrap();
+    rig.denied("plugin_call", call).await;
+    assert!(!policies.reset(&name("goat")).await.unwrap());
+}
+
+/// Row 22: upstream falls back to the declared policy, and a stored `blocked` is lost.
+#[tokio::test]
+async fn a_store_that_fails_widens_nothing() {
+    let rig = Rig::new(true);
+    let blocked = Policy::from_json(br#"{"status":"blocked"}"#).unwrap();
+    rig.host
+        .policies()
+        .set(&name("goat"), blocked)
+        .await
+        .unwrap();
+    let everything = [
+        permission("cache", "readwrite", &[]),
+        permission("http", "", &[]),
+    ];
+    for damage in [
+        "UPDATE policy SET policy = '{\"status\":'",
+        "UPDATE policy SET policy = '{\"status\":\"approved\",\"unknown\":1}'",
+        "ALTER TABLE policy RENAME TO gone",
+    ] {
+        rig.store
+            .run(move |connection| Ok(connection.execute_batch(damage)?))
+            .await
+            .unwrap();
+        let error = rig.register("goat", &everything).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{damage}: {error}");
+        rig.denied("cache_get", json!({"key": "k"})).await;
+        rig.denied("http_request", json!({"url": "http://example.com"}))
+            .await;
+    }
+    // What cannot be stored does not apply.
+    let wide = Policy::from_json(
+        br#"{"status":"approved","permissions":[{"type":"cache","access":"read"}]}"#,
+    );
+    rig.host
+        .policies()
+        .set(&name("goat"), wide.unwrap())
+        .await
+        .unwrap_err();
+    rig.denied("cache_get", json!({"key": "k"})).await;
+}
+
+#[tokio::test]
+async fn rates_are_the_plugins_and_not_the_processs() {
+    let rig = Rig::new(false);
+    let policy = br#"{"status":"approved","max_db_queries_per_min":3,"max_calls_per_second":2,
+        "permissions":[{"type":"db","access":"readwrite"},{"type":"plugin_call","access":""},{"type":"email","access":""}]}"#;
+    let policy = Policy::from_json(policy).unwrap();
+    rig.host
+        .policies()
+        .set(&name("goat"), policy)
+        .await
+        .unwrap();
+    let query = json!({"query": "SELECT 1"});
+    for _ in 0..2 {
+        rig.register("goat", &[]).await.unwrap();
+        rig.ask("db_query", query.clone()).await.unwrap();
+    }
+    let _ = rig
+        .ask("db_exec", json!({"query": "DELETE FROM nothing"}))
+        .await
+        .unwrap_err();
+    for _ in 0..2 {
+        // A reload starts no new window.
+        rig.host.ended(&name("goat"), 1);
+        rig.register("goat", &[]).await.unwrap();
+        let error = rig.ask("db_query", query.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit);
+        assert_eq!(
+            error.to_string(),
+            "plugin \"goat\": DB query rate limit exceeded (3 per minute)"
+        );
+    }
+    // Ten mails a minute, whatever becomes of them; here no server is configured.
+    for _ in 0..10 {
+        let error = rig
+            .ask("send_email", json!({"to": "a@b.example"}))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    let error = rig
+        .ask("send_email", json!({"to": "a@b.example"}))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    // Another plugin has its own.
+    let policy = Policy::from_json(
+        br#"{"status":"approved","permissions":[{"type":"db","access":"read"}]}"#,
+    );
+    rig.host
+        .policies()
+        .set(&name("sheep"), policy.unwrap())
+        .await
+        .unwrap();
+    rig.ask_as(&rig.caller("sheep"), "db_query", query)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn calls_from_plugin_to_plugin_are_bounded_by_their_caller() {
+    let rig = Rig::trusting(&[permission("plugin_call", "", &[])]).await;
+    let chain = Chain::new().then(name("goat"), "f");
+    let mut call = CallInfo::new(Instant::now() + Duration::from_secs(7), chain.clone());
+    call.user = Some("alice".into());
+    let caller = rig.caller("goat").with_call(Some(call));
+    let args = json!({"plugin": "other", "function": "g"});
+    let answer = rig
+        .ask_as(&caller, "plugin_call", args.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        (&answer["chain"], &answer["user"]),
+        (&json!("goat.f"), &json!("alice"))
+    );
+    assert!(answer["seconds"].as_u64().unwrap() < 7);
+    // A circle, with a token and without.
+    let there = chain.then(name("other"), "g").then(name("goat"), "f");
+    let inner = CallInfo::new(Instant::now() + Duration::from_secs(7), there);
+    let caller = rig.caller("goat").with_call(Some(inner.clone()));
+    let error = rig
+        .ask_as(&caller, "plugin_call", args.clone())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("circle"), "{error}");
+    rig.process.running.lock().push(inner);
+    let error = rig.ask("plugin_call", args.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("circle"), "{error}");
+    // Too deep, where no function comes twice.
+    let deep = (0..11).fold(Chain::new(), |chain, number| {
+        chain.then(name("goat"), &format!("f{number}"))
+    });
+    *rig.process.running.lock() = vec![CallInfo::new(Instant::now(), deep)];
+    let error = rig.ask("plugin_call", args).await.unwrap_err();
+    assert!(
+        error.to_string().contains("depth exceeded (max 10)"),
+        "{error}"
+    );
+    assert_eq!(error.kind(), ErrorKind::Limit);
+}
+
+#[tokio::test]
+async fn plugins_see_nothing_of_each_other() {
+    let all = [
+        permission("cache", "readwrite", &[]),
+        permission("file", "readwrite", &[]),
+    ];
+    let rig = Rig::new(true);
+    rig.register("goat", &all).await.unwrap();
+    rig.register("sheep", &all).await.unwrap();
+    let mut registration = Registration::default();
+    registration.i18n = Some(I18nSpec {
+        translations: serde_json::from_value(json!({"en": {"hello": "bleat"}})).unwrap(),
+        ..I18nSpec::default()
+    });
+    rig.host
+        .registered(&name("goat"), 2, &registration, &request(&all))
+        .await
+        .unwrap();
+    for (method, args) in [
+        ("cache_set", json!({"key": "k", "value": "AQ=="})),
+        ("kv_set", json!({"key": "k", "value": "AQ=="})),
+        ("store_file", json!({"key": "k", "data": "AQ=="})),
+        ("secure_config_set", json!({"key": "k", "value": "hush"})),
+    ] {
+        rig.ask(method, args).await.unwrap();
+    }
+    let sheep = rig.caller("sheep");
+    let key = json!({"key": "k"});
+    let nothing = json!({"value": null, "found": false});
+    assert_eq!(
+        rig.ask_as(&sheep, "cache_get", key.clone()).await.unwrap(),
+        nothing
+    );
+    assert_eq!(
+        rig.ask_as(&sheep, "kv_get", key.clone()).await.unwrap(),
+        nothing
+    );
+    assert_eq!(
+        rig.ask_as(&sheep, "kv_list", json!({})).await.unwrap()["keys"],
+        json!([])
+    );
+    assert_eq!(
+        rig.ask_as(&sheep, "list_files", json!({})).await.unwrap(),
+        json!([])
+    );
+    for method in ["get_file", "secure_config_get"] {
+        let error = rig.ask_as(&sheep, method, key.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{method}: {error}");
+    }
+    let events = &rig.host.services().events;
+    let mut theirs = events.subscribe(&name("sheep"), "c", None).unwrap();
+    rig.ask(
+        "publish_event",
+        json!({"channel": "c", "event_type": "t", "data": 1}),
+    )
+    .await
+    .unwrap();
+    rig.ask_as(
+        &sheep,
+        "publish_event",
+        json!({"channel": "c", "event_type": "own", "data": 2}),
+    )
+    .await
+    .unwrap();
+    let Delivery::Event(event) = theirs.next().await else {
+        panic!("no event")
+    };
+    assert_eq!(event.event_type(), "own");
+    // A plugin's texts go with its process.
+    let hello = json!({"key": "hello"});
+    assert_eq!(
+        rig.ask("translate", hello.clone()).await.unwrap()["value"],
+        "bleat"
+    );
+    rig.host.ended(&name("goat"), 2);
+    assert_eq!(rig.ask("translate", hello).await.unwrap()["value"], "hello");
+}
+
+#[derive(Debug)]
+struct OrgId;
+
+#[async_trait]
+impl Method for OrgId {
+    fn spec(&self) -> MethodSpec {
+        let access = Some(Access::Read);
+        MethodSpec::needing(
+            "org_id",
+            PermissionKind::Entity,
+            access,
+            "entity read access not granted",
+        )
+    }
+
+    async fn call(&self, granted: &Granted<'_>, _: Bytes) -> Result<Bytes, HostError> {
+        let scope = granted
+            .grants()
+            .scope(PermissionKind::Entity, Some(Access::Read));
+        Ok(Bytes::from(
+            json!({"plugin": granted.plugin(), "scope": scope}).to_string(),
+        ))
+    }
+}
+
+#[tokio::test]
+async fn a_host_application_adds_methods_behind_the_same_guard() {
+    let mut rig = Rig::trusting(&[permission("entity", "read", &["ticket"])]).await;
+    let error = rig.ask("org_id", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotProvided);
+    assert_eq!(
+        error.to_string(),
+        "method \"org_id\" is not provided by this host"
+    );
+    let error = rig.ask("orgid", json!({})).await.unwrap_err();
+    assert_eq!(error.to_string(), "unknown host API method: orgid");
+    rig.host.add(Arc::new(OrgId)).unwrap();
+    assert!(rig.host.add(Arc::new(OrgId)).is_err());
+    let answer = rig.ask("org_id", json!({})).await.unwrap();
+    assert_eq!(answer, json!({"plugin": "goat", "scope": ["ticket"]}));
+    rig.register("sheep", &[]).await.unwrap();
+    let error = rig
+        .ask_as(&rig.caller("sheep"), "org_id", json!({}))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+}

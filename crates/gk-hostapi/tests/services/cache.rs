@@ -1,0 +1,157 @@
+//! The cache in a real Redis.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gk_hostapi::ErrorKind;
+use gk_hostapi::cache::{Cache, CacheConfig, VALUE_BYTES_MAX};
+use gk_servers::{Redis, shared_redis};
+use tokio::time::Instant;
+
+use super::{far, plugin, soon};
+
+fn quick() -> CacheConfig {
+    CacheConfig {
+        timeout: Duration::from_millis(500),
+        ..CacheConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn bytes_come_back_as_they_were() {
+    // Row 62 of the contract: upstream hands JSON-encoded bytes back.
+    let cache = Cache::redis(&shared_redis().unwrap(), CacheConfig::default()).unwrap();
+    let p = plugin("round-trip");
+    let every: Vec<u8> = (0..=255).collect();
+    let large = vec![0xff; VALUE_BYTES_MAX];
+    for value in [
+        &b""[..],
+        b"\"quoted\"",
+        b"\0",
+        b"\r\n$3\r\nabc",
+        &every,
+        &large,
+    ] {
+        let value = Bytes::copy_from_slice(value);
+        cache
+            .set(&p, "k", value.clone(), None, far())
+            .await
+            .unwrap();
+        assert_eq!(cache.get(&p, "k", far()).await.unwrap(), Some(value));
+    }
+    cache.delete(&p, "k", far()).await.unwrap();
+    cache.delete(&p, "k", far()).await.unwrap();
+    assert_eq!(cache.get(&p, "k", far()).await.unwrap(), None);
+    let larger = cache
+        .set(&p, "k", vec![0; VALUE_BYTES_MAX + 1].into(), None, far())
+        .await;
+    assert_eq!(larger.unwrap_err().kind(), ErrorKind::Limit);
+}
+
+#[tokio::test]
+async fn entries_expire_on_their_own_time() {
+    let cache = Cache::redis(&shared_redis().unwrap(), CacheConfig::default()).unwrap();
+    let p = plugin("expiry");
+    let ttl = Duration::from_millis(50);
+    cache
+        .set(&p, "short", Bytes::new(), Some(ttl), far())
+        .await
+        .unwrap();
+    cache
+        .set(&p, "long", Bytes::new(), None, far())
+        .await
+        .unwrap();
+    let start = Instant::now();
+    while cache.get(&p, "short", far()).await.unwrap().is_some() {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "it never expires"
+        );
+    }
+    assert!(cache.get(&p, "long", far()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn keys_do_not_meet() {
+    let cache = Cache::redis(&shared_redis().unwrap(), CacheConfig::default()).unwrap();
+    let (a, ab) = (plugin("a"), plugin("a-b"));
+    cache
+        .set(&a, "b:c", Bytes::from_static(b"a's"), None, far())
+        .await
+        .unwrap();
+    for (p, key) in [
+        (&ab, "c"),
+        (&ab, "b:c"),
+        (&plugin("b"), "c"),
+        (&ab, "1:a:b:c"),
+    ] {
+        assert_eq!(cache.get(p, key, far()).await.unwrap(), None, "{p} {key}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_an_error_and_comes_back() {
+    let mut server = Redis::start().unwrap();
+    let cache = Cache::redis(&server.url(), quick()).unwrap();
+    let p = plugin("p");
+    cache
+        .set(&p, "k", Bytes::from_static(b"v"), None, far())
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        server.stop().unwrap();
+        // The connection it had, and the ones that are refused.
+        for _ in 0..3 {
+            let error = cache.get(&p, "k", far()).await.unwrap_err();
+            assert!(
+                matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
+                "{error}"
+            );
+            let text = error.to_string();
+            assert!(
+                !text.contains("127.0.0.1") && !text.contains(&server.port().to_string()),
+                "{text}"
+            );
+        }
+        server.restart().unwrap();
+        // The server was ready before `restart` returned.
+        assert_eq!(
+            cache.get(&p, "k", far()).await.unwrap(),
+            Some(Bytes::from_static(b"v"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_an_error_by_the_deadline() {
+    let server = Redis::start().unwrap();
+    let cache = Cache::redis(&server.url(), quick()).unwrap();
+    let p = plugin("p");
+    cache
+        .set(&p, "k", Bytes::from_static(b"v"), None, far())
+        .await
+        .unwrap();
+    server.pause().unwrap();
+    let deadline = soon();
+    let error = cache.get(&p, "k", deadline).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(Instant::now() < deadline + Duration::from_secs(10));
+    // Without a deadline of the caller's its own time ends the wait, and the connection.
+    let error = cache.get(&p, "k", far()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    server.resume().unwrap();
+    assert_eq!(
+        cache.get(&p, "k", far()).await.unwrap(),
+        Some(Bytes::from_static(b"v"))
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_an_error_that_does_not_show_it() {
+    let url = shared_redis().unwrap();
+    let (_, server) = url.split_once('@').expect("a URL with a password");
+    let cache = Cache::redis(&format!("redis://:hunter2@{server}"), quick()).unwrap();
+    let error = cache.get(&plugin("p"), "k", far()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}

@@ -1,0 +1,223 @@
+//! Mail to a real SMTP server.
+
+use std::time::Duration;
+
+use gk_hostapi::ErrorKind;
+use gk_hostapi::email::{
+    BODY_BYTES_MAX, Mail, MailConfig, MailCredentials, MailScope, MailTls, Mailer,
+    SUBJECT_BYTES_MAX,
+};
+use gk_servers::Smtp;
+use tokio::time::Instant;
+
+use super::{far, soon};
+
+fn config(server: &Smtp) -> MailConfig {
+    MailConfig {
+        host: "127.0.0.1".to_owned(),
+        port: server.port(),
+        tls: MailTls::Off,
+        credentials: None,
+        from: "GoatKit <host@goatkit.example>".to_owned(),
+        timeout: Duration::from_secs(20),
+        extra_roots_pem: Vec::new(),
+    }
+}
+
+fn mail<'a>(to: &'a str, subject: &'a str, body: &'a str) -> Mail<'a> {
+    Mail {
+        to,
+        subject,
+        body,
+        html: false,
+    }
+}
+
+#[tokio::test]
+async fn mail_arrives_as_it_was_meant() {
+    let server = Smtp::start().unwrap();
+    let mailer = Mailer::new(&config(&server)).unwrap();
+    let any = MailScope::default();
+    let html = Mail {
+        html: true,
+        ..mail("Ü <x@example.com>", "Grüße", "<p>Hällo</p>")
+    };
+    mailer.send(html, &any, far()).await.unwrap();
+    let delivered = server.delivered().unwrap();
+    let [mail] = &delivered[..] else {
+        panic!("{delivered:?}");
+    };
+    assert_eq!(
+        (mail.from.as_str(), &mail.to[..]),
+        ("host@goatkit.example", &["x@example.com".to_owned()][..])
+    );
+    assert!(
+        mail.content
+            .contains("Content-Type: text/html; charset=utf-8"),
+        "{}",
+        mail.content
+    );
+    assert!(
+        mail.content.contains("Subject: =?utf-8?b?R3LDvMOfZQ==?="),
+        "{}",
+        mail.content
+    );
+    assert!(
+        mail.content.contains("@goatkit.example>"),
+        "{}",
+        mail.content
+    );
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let header = mail
+        .content
+        .lines()
+        .find(|line| line.starts_with("Message-ID:"))
+        .unwrap();
+    assert!(!header.contains(machine.trim()), "{header}");
+}
+
+#[tokio::test]
+async fn nothing_in_a_mail_adds_to_its_envelope_or_headers() {
+    let server = Smtp::start().unwrap();
+    let mailer = Mailer::new(&config(&server)).unwrap();
+    let scope = MailScope::parse(&["@example.com".to_owned()]).unwrap();
+    for (to, subject, body) in [
+        ("x@example.com\r\nBcc: victim@evil.example", "s", "b"),
+        ("victim@evil.example, x@example.com", "s", "b"),
+        ("x@example.com>\r\nRCPT TO:<victim@evil.example", "s", "b"),
+        ("x@example.com", "s\r\nBcc: victim@evil.example", "b"),
+        ("x@example.com", "s\nX: y", "b"),
+        ("x@example.com", "s\rX: y", "b"),
+        ("x@example.com", "s\0", "b"),
+        ("x@example.com", "s", "b\0"),
+        ("Name\r\nX: y <x@example.com>", "s", "b"),
+    ] {
+        let error = mailer
+            .send(mail(to, subject, body), &scope, far())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Invalid,
+            "{to:?} {subject:?}: {error}"
+        );
+    }
+    let error = mailer
+        .send(mail("victim@evil.example", "s", "b"), &scope, far())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(server.delivered().unwrap().is_empty());
+
+    // The end of a mail in every spelling, and a second mail behind it: it all is text.
+    for end in [
+        "\r\n.\r\n",
+        "\n.\n",
+        "\n.\r\n",
+        "\r.\r",
+        "\r\n.\n",
+        "\r\n.\r",
+    ] {
+        let body = format!(
+            "before{end}MAIL FROM:<forged@evil.example>\r\nRCPT TO:<victim@evil.example>\r\nDATA\r\nafter"
+        );
+        mailer
+            .send(mail("x@example.com", "s", &body), &scope, far())
+            .await
+            .unwrap();
+    }
+    let delivered = server.delivered().unwrap();
+    assert_eq!(delivered.len(), 6);
+    for mail in delivered {
+        assert_eq!(
+            (mail.from.as_str(), &mail.to[..]),
+            ("host@goatkit.example", &["x@example.com".to_owned()][..])
+        );
+        assert!(
+            mail.content.contains("before") && mail.content.contains("after"),
+            "{}",
+            mail.content
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_or_hangs_is_an_error_and_comes_back() {
+    let mut server = Smtp::start().unwrap();
+    let mailer = Mailer::new(&config(&server)).unwrap();
+    let any = MailScope::default();
+    let mail = mail("x@example.com", "s", "b");
+    mailer.send(mail, &any, far()).await.unwrap();
+    server.stop().unwrap();
+    let error = mailer.send(mail, &any, far()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(!error.to_string().contains("127.0.0.1"), "{error}");
+    server.restart().unwrap();
+    mailer.send(mail, &any, far()).await.unwrap();
+    server.pause().unwrap();
+    let deadline = soon();
+    let error = mailer.send(mail, &any, deadline).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(Instant::now() < deadline + Duration::from_secs(10));
+    server.resume().unwrap();
+    mailer.send(mail, &any, far()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_without_tls_gets_neither_mail_nor_password() {
+    let server = Smtp::start().unwrap();
+    let credentials = Some(MailCredentials {
+        user: "host".to_owned(),
+        password: "hunter2".to_owned().into(),
+    });
+    let open = MailConfig {
+        host: "mail.example.com".to_owned(),
+        credentials: credentials.clone(),
+        ..config(&server)
+    };
+    let error = Mailer::new(&open).unwrap_err();
+    assert!(error.to_string().contains("TLS"), "{error}");
+    assert!(!format!("{open:?}").contains("hunter2"));
+    for tls in [MailTls::StartTls, MailTls::Implicit] {
+        let config = MailConfig {
+            tls,
+            credentials: credentials.clone(),
+            timeout: Duration::from_secs(2),
+            ..config(&server)
+        };
+        let mailer = Mailer::new(&config).unwrap();
+        assert!(!format!("{mailer:?}").contains("hunter2"));
+        let mail = mail("x@example.com", "s", "b");
+        let error = mailer
+            .send(mail, &MailScope::default(), far())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
+            "{error}"
+        );
+    }
+    assert!(server.delivered().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_limits_hold_at_the_limit() {
+    let server = Smtp::start().unwrap();
+    let mailer = Mailer::new(&config(&server)).unwrap();
+    let any = MailScope::default();
+    let (subject, body) = ("s".repeat(SUBJECT_BYTES_MAX), "b".repeat(BODY_BYTES_MAX));
+    mailer
+        .send(mail("x@example.com", &subject, &body), &any, far())
+        .await
+        .unwrap();
+    for (subject, body) in [
+        (subject.clone() + "s", "b".to_owned()),
+        (subject, body + "b"),
+    ] {
+        let error = mailer
+            .send(mail("x@example.com", &subject, &body), &any, far())
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit);
+    }
+}

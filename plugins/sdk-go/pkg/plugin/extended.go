@@ -1,0 +1,81 @@
+package plugin
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// ExtendedHostAPI is what this project's host offers beyond [HostAPI]. It is an interface of its own so that programs
+// which implement HostAPI themselves, as mocks in tests do, go on compiling.
+//
+// The host that InitWithHost receives has it, whatever host is at the other end; a host that does not know a method
+// answers with an error. Ask for it with [Extended].
+type ExtendedHostAPI interface {
+	HostAPI
+
+	// DBQueryInto runs a reading statement and decodes the rows into dest, a pointer to a slice of structs or maps,
+	// by the rules of encoding/json: a column goes into the field of its name or json tag. Whole numbers are exact
+	// in integer fields, and json.Number where the type is any.
+	DBQueryInto(ctx context.Context, dest any, query string, args ...any) error
+
+	// HTTPDo makes a request like HTTPRequest and returns the response with its headers.
+	HTTPDo(ctx context.Context, request HTTPRequest) (*HTTPResponse, error)
+
+	// KVGet reads a value of this plugin's durable store and says whether there is one.
+	KVGet(ctx context.Context, key string) ([]byte, bool, error)
+	// KVSet stores a value. Once it returns, the value survives the end of the host.
+	KVSet(ctx context.Context, key string, value []byte) error
+	// KVDelete deletes a key; that there was none is no error.
+	KVDelete(ctx context.Context, key string) error
+	// KVList returns the keys that start with prefix and come after after ("" for all), in the order of their bytes,
+	// at most limit (0 for the host's default). next is what to give as after for the next page, "" if there is none.
+	KVList(ctx context.Context, prefix, after string, limit int) (keys []string, next string, err error)
+
+	// TimeNow is the host's clock.
+	TimeNow(ctx context.Context) (time.Time, error)
+}
+
+// Extended returns what a host offers beyond HostAPI, if it does.
+func Extended(host HostAPI) (ExtendedHostAPI, bool) {
+	extended, ok := host.(ExtendedHostAPI)
+	return extended, ok
+}
+
+// HTTPRequest is a request that the host makes for the plugin.
+type HTTPRequest struct {
+	// Method is GET when it is empty.
+	Method string
+	URL    string
+	// Headers of the connection (Host, Content-Length, …) are the host's to set.
+	Headers map[string]string
+	Body    []byte
+}
+
+// HTTPResponse is what came back.
+type HTTPResponse struct {
+	Status int `json:"status"`
+	// Headers by lower-case name.
+	Headers map[string][]string `json:"headers"`
+	Body    []byte              `json:"body"`
+}
+
+// Header returns the first value of a header, whatever the case of its name, or "".
+func (r *HTTPResponse) Header(name string) string {
+	values := r.Headers[strings.ToLower(name)]
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+// HostError is an error of the host: it refused, or its service failed. errors.As finds it.
+type HostError struct {
+	// Method is the wire name of the request, as db_query.
+	Method string
+	// Text is what the host says.
+	Text string
+}
+
+// Error is the host's text behind "host: ".
+func (e *HostError) Error() string { return "host: " + e.Text }
