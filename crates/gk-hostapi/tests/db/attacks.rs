@@ -46,7 +46,7 @@ async fn touched(fixture: &Fixture, analysis: &Analysis) -> Option<BTreeSet<Stri
                 .admin(&format!("EXPLAIN (VERBOSE, FORMAT JSON) {}", analysis.sql))
                 .await
                 .ok()?;
-            let plan: String = plan.concat().concat_text();
+            let plan: String = plan.concat().into_iter().flatten().collect();
             let names = plan.split("\"Relation Name\": \"").skip(1);
             Some(
                 names
@@ -55,16 +55,6 @@ async fn touched(fixture: &Fixture, analysis: &Analysis) -> Option<BTreeSet<Stri
             )
         }
         _ => None,
-    }
-}
-
-trait ConcatText {
-    fn concat_text(&self) -> String;
-}
-
-impl ConcatText for Vec<Option<String>> {
-    fn concat_text(&self) -> String {
-        self.iter().flatten().map(String::as_str).collect()
     }
 }
 
@@ -131,10 +121,17 @@ async fn run(dialect: Dialect, own: &'static str) {
             && let Some(touched) = touched(&fixture, analysis).await
         {
             let known = analysis.reads.iter().chain(&analysis.writes);
-            let known: BTreeSet<_> = known
-                .map(|table| table.name().to_ascii_lowercase())
-                .collect();
-            let books = ["sqlite_master", "sqlite_sequence", "json_each", ""];
+            let known = known
+                .map(|table| table.name())
+                .chain(analysis.with_names.iter().map(String::as_str));
+            let known: BTreeSet<_> = known.map(str::to_ascii_lowercase).collect();
+            let books = [
+                "sqlite_master",
+                "sqlite_temp_master",
+                "sqlite_sequence",
+                "json_each",
+                "",
+            ];
             let rest = touched
                 .difference(&known)
                 .filter(|name| !books.contains(&name.as_str()));
