@@ -9,14 +9,13 @@ use gk_protocol::plugin::HostApi;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::Error;
+use crate::{Error, Host};
 
 /// One call, and the plugin around it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Context {
-    pub(crate) plugin: Arc<Initialised>,
     pub(crate) function: Arc<str>,
-    pub(crate) call_token: Arc<str>,
+    pub(crate) host: Host,
 }
 
 /// What `Init` brought.
@@ -36,7 +35,7 @@ impl Context {
     /// A value of the configuration that the host gave to `Init`.
     #[must_use]
     pub fn config(&self, key: &str) -> Option<&str> {
-        self.plugin.config.get(key).map(String::as_str)
+        self.host.plugin.config.get(key).map(String::as_str)
     }
 
     /// Where the plugin's own files are; absolute.
@@ -51,6 +50,12 @@ impl Context {
         self.config("work_dir").map(Path::new)
     }
 
+    /// The host, on behalf of this call.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Calls a method of the host API by its wire name, on behalf of this call.
     ///
     /// # Errors
@@ -61,13 +66,7 @@ impl Context {
         method: &str,
         args: &impl Serialize,
     ) -> Result<T, Error> {
-        let args = Bytes::from(serde_json::to_vec(args)?);
-        let reply = self.host_call_raw(method, args).await?;
-        Ok(serde_json::from_slice(if reply.is_empty() {
-            b"null"
-        } else {
-            &reply
-        })?)
+        Ok(self.host.call(method, args).await?)
     }
 
     /// Like [`host_call`](Self::host_call), with JSON as it is.
@@ -76,11 +75,6 @@ impl Context {
     ///
     /// If there is no host API, or the host refuses.
     pub async fn host_call_raw(&self, method: &str, args: Bytes) -> Result<Bytes, Error> {
-        let host = self
-            .plugin
-            .host
-            .as_ref()
-            .ok_or_else(|| Error::new("the host offers no host API"))?;
-        Ok(host.call(method, args, &self.call_token).await?)
+        Ok(self.host.call_raw(method, args).await?)
     }
 }

@@ -34,6 +34,9 @@
 //! }
 //! ```
 //!
+//! What the host offers is at [`Context::host`]: database, cache, durable keys and values, files, HTTP, mail,
+//! configuration, translations, events and other plugins.
+//!
 //! Calls run concurrently, each in its own task. A handler that panics fails its own call and nothing
 //! else. `tracing` events become structured records in the host's log. Handlers that block belong into
 //! [`Plugin::blocking_function`].
@@ -43,15 +46,19 @@
 mod context;
 mod error;
 mod handler;
+mod host;
 mod logging;
 mod plugin;
 mod spec;
 
 pub use context::Context;
 pub use error::Error;
+pub use host::{
+    Cache, Db, FileInfo, Files, Host, HostError, HttpRequest, HttpResponse, Keys, Kv, KvPage,
+    LogLevel, PAGE_ROWS_DEFAULT, Rows, StoredFile,
+};
 pub use plugin::Plugin;
 pub use spec::{Html, Route, Widget};
 
-pub use gk_protocol::plugin::HostApiError;
 /// The contract's own types, for what the builders do not cover.
 pub use gk_protocol::registration;

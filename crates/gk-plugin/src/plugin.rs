@@ -17,7 +17,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::context::Initialised;
 use crate::handler::{self, Handler};
-use crate::{Context, Error, Route, Widget, logging};
+use crate::{Context, Error, Host, Route, Widget, logging};
 
 type Hook =
     Box<dyn FnOnce(Context) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> + Send>;
@@ -252,9 +252,11 @@ impl Running {
     fn context(&self, function: Arc<str>, call_token: &str) -> Context {
         let plugin = self.initialised.get().cloned().unwrap_or_default();
         Context {
-            plugin,
             function,
-            call_token: call_token.into(),
+            host: Host {
+                plugin,
+                call_token: call_token.into(),
+            },
         }
     }
 

@@ -1,7 +1,5 @@
 //! Handlers: arguments, errors, panics, and the host API from inside of a call.
 
-#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
