@@ -5,12 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+mod callback;
 mod goplugin_host;
 mod host;
 mod measure;
 mod raw;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -36,6 +38,15 @@ enum System {
         #[arg(long)]
         instances: Option<usize>,
     },
+    /// A plugin's requests to the host API, beside plain calls.
+    Callback {
+        /// How often all of it is measured.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Calls and requests of each kind in a round.
+        #[arg(long, default_value_t = 5000)]
+        count: usize,
+    },
     /// Two processes and a Unix socket, without any protocol.
     Raw,
     /// The other end of `raw`.
@@ -46,15 +57,22 @@ enum System {
     },
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().system {
+fn main() -> Result<ExitCode> {
+    if std::env::var_os("GOATKIT_PLUGIN").is_some() {
+        return Ok(callback::plugin().run());
+    }
+    let measured = match Cli::parse().system {
         System::Host { plugins_dir } => {
             measure::runtime(Some(host::threads()))?.block_on(host::run(plugins_dir))
         }
         System::Goplugin { plugin, instances } => {
             measure::runtime(None)?.block_on(goplugin_host::run(plugin, instances))
         }
+        System::Callback { rounds, count } => {
+            measure::runtime(Some(host::threads()))?.block_on(callback::run(rounds, count))
+        }
         System::Raw => raw::run(),
         System::RawPeer { socket } => raw::peer(&socket),
-    }
+    };
+    measured.map(|()| ExitCode::SUCCESS)
 }

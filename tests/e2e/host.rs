@@ -197,6 +197,11 @@ impl Host {
         self.dir.path().join(name)
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
     pub(crate) fn admin_token(&self) -> &str {
         &self.token
     }

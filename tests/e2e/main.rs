@@ -12,6 +12,7 @@ mod endpoints;
 mod generations;
 mod greeter;
 mod host;
+mod host_api;
 mod http;
 mod lifecycle;
 mod output;

@@ -94,10 +94,11 @@ pub(crate) fn run(quick: bool, check: bool) -> Result<()> {
     let programs = build()?;
     let (seconds, rounds) = if quick { (0.2, 3) } else { (1.0, 5) };
     let (rows, spawn_ms) = calls(&programs, seconds, rounds)?;
+    let callbacks = callbacks(&programs, quick)?;
     let rss = memory(&programs)?;
     print_table(&rows, &spawn_ms, &rss);
     write(&rows, &spawn_ms, &rss)?;
-    let kept = promises(&rows, &rss);
+    let kept = promises(&rows, &rss) & callbacks.print();
     if check && !kept {
         bail!("a promised ratio is not met");
     }
@@ -288,6 +289,65 @@ fn calls(
             .map(|(name, all)| (name, median(all)))
             .collect(),
     ))
+}
+
+/// What a plugin's requests to the host API take, in microseconds.
+struct Callbacks {
+    call: f64,
+    cache_get: f64,
+    db_query: f64,
+    in_process_query: f64,
+}
+
+fn callbacks(programs: &Programs, quick: bool) -> Result<Callbacks> {
+    say("a plugin's requests to the host API");
+    let (rounds, count) = if quick { ("3", "3000") } else { ("9", "10000") };
+    let line = output(
+        command(programs.release.join("gk-bench"))
+            .args(["callback", "--rounds", rounds, "--count", count])
+            .stderr(Stdio::null()),
+    )?;
+    let line: Value = serde_json::from_str(line.lines().last().context("no output")?)?;
+    let figure = |key: &str| {
+        line[key]
+            .as_f64()
+            .with_context(|| format!("no {key} in {line}"))
+    };
+    Ok(Callbacks {
+        call: figure("call_us")?,
+        cache_get: figure("cache_get_us")?,
+        db_query: figure("db_query_us")?,
+        in_process_query: figure("in_process_query_us")?,
+    })
+}
+
+impl Callbacks {
+    /// Prints them beside what was promised, and says whether that was kept.
+    fn print(&self) -> bool {
+        println!();
+        println!("a plugin's requests to the host API, medians with a Rust plugin:");
+        println!("  plain call                 {:8.1} us", self.call);
+        println!("  cache_get                  {:8.1} us", self.cache_get);
+        println!("  db_query, one row, SQLite  {:8.1} us", self.db_query);
+        println!(
+            "  the same query in process  {:8.1} us",
+            self.in_process_query
+        );
+        let ratio = self.cache_get / self.call;
+        let limit = 2.0 * self.in_process_query + self.call;
+        let (cache, query) = (ratio <= 1.2, self.db_query <= limit);
+        let word = |kept: bool| if kept { "ok  " } else { "FAIL" };
+        println!(
+            "  {} cache_get to a call: {ratio:.2} (at most 1.2)",
+            word(cache)
+        );
+        println!(
+            "  {} db_query: {:.1} us (at most {limit:.1}, twice the query in process and a call)",
+            word(query),
+            self.db_query
+        );
+        cache && query
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

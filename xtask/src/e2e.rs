@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::command::{cargo, root, run};
 use crate::go::Go;
+use crate::plugins::GO_SAMPLES;
 
 /// The reference programs that the tests start.
 const REFERENCE: &[&str] = &[
@@ -43,7 +44,9 @@ pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
     for program in REFERENCE {
         go.build(&reference, &format!("./{program}"), &bin.join(program))?;
     }
-    go.build(&root().join("plugins/hello-go"), ".", &bin.join("hello-go"))?;
+    for sample in GO_SAMPLES {
+        go.build(&root().join("plugins").join(sample), ".", &bin.join(sample))?;
+    }
 
     let target = root().join("target");
     run(&mut build())?;

@@ -9,14 +9,19 @@ use anyhow::{Context, Result, ensure};
 use crate::command::{cargo, root, run, say};
 use crate::go::Go;
 
+/// The samples in Go; each is a module of its own in `plugins`.
+pub(crate) const GO_SAMPLES: &[&str] = &["hello-go", "tickets-go"];
+
 /// Builds every sample into `<out>/<name>/{plugin.yaml,<name>}`.
 pub(crate) fn build(out: &Path) -> Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
-    let source = root().join("plugins/hello-go");
     let go = Go::find()?;
-    install(out, "hello-go", &source, |binary| {
-        go.build(&source, ".", binary)
-    })?;
+    for sample in GO_SAMPLES {
+        let source = root().join("plugins").join(sample);
+        install(out, sample, &source, |binary| {
+            go.build(&source, ".", binary)
+        })?;
+    }
     let source = root().join("plugins/hello-rust");
     if source.join("Cargo.toml").is_file() {
         install(out, "hello-rust", &source, |binary| {
@@ -35,7 +40,12 @@ pub(crate) fn test_go() -> Result<()> {
 pub(crate) fn go_tests() -> Result<Vec<Command>> {
     let go = Go::find()?;
     let mut tests = Vec::new();
-    for module in ["plugins/sdk-go", "plugins/hello-go", "tests/plugins"] {
+    for module in [
+        "plugins/sdk-go",
+        "plugins/hello-go",
+        "plugins/tickets-go",
+        "tests/plugins",
+    ] {
         let directory = root().join(module);
         say(format!("go vet in {module}"));
         run(go.command(&directory).args(["vet", "./..."]))?;

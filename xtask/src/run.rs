@@ -24,6 +24,8 @@ pub(crate) fn run(listen: SocketAddr, data_dir: &PathBuf) -> Result<()> {
         .arg("--data-dir")
         .arg(&data_dir)
         .args(["--listen", &listen.to_string()])
+        // The samples are this repository's own.
+        .arg("--trust-declared-permissions")
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start gk-host")?;

@@ -59,7 +59,8 @@ pub(crate) fn peer(socket: &OwnedFd) -> io::Result<Peer> {
         uid: libc::uid_t::MAX,
         gid: libc::gid_t::MAX,
     };
-    let mut bytes = size_of::<libc::ucred>() as libc::socklen_t;
+    // Twelve bytes.
+    let mut bytes = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or_default();
     // SAFETY: both pointers are valid for the lengths given, for the duration of the call.
     let answer = unsafe {
         libc::getsockopt(

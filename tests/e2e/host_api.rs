@@ -1,0 +1,365 @@
+//! tickets-go, a plugin that uses the whole host API, on every database and cache.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+
+use gk_servers::{Mariadb, Postgres, Redis};
+use serde_json::{Value, json};
+
+use crate::DEADLINE;
+use crate::host::{Host, Setup};
+
+const BASE: &str = "/api/plugins/tickets-go";
+
+/// A server that the plugin's outgoing requests reach: what they said, one after the other.
+fn webhook() -> (String, mpsc::Receiver<(String, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut head, mut length, mut event) = (String::new(), 0, String::new());
+            loop {
+                head.clear();
+                stream.read_line(&mut head).unwrap();
+                let line = head.trim().to_ascii_lowercase();
+                if let Some(value) = line.strip_prefix("content-length: ") {
+                    length = value.parse().unwrap();
+                }
+                if let Some(value) = line.strip_prefix("x-event: ") {
+                    event = value.to_owned();
+                }
+                if line.is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+            stream.get_mut().write_all(answer).unwrap();
+            if sender
+                .send((event, serde_json::from_slice(&body).unwrap()))
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    (url, receiver)
+}
+
+fn tickets(arguments: &[String]) -> (Host, mpsc::Receiver<(String, Value)>) {
+    let (url, hooks) = webhook();
+    let manifest = include_str!("../../plugins/tickets-go/plugin.yaml");
+    let config = "trust_declared_permissions = true\n[http]\nallow_networks = [\"127.0.0.0/8\"]\n";
+    let setup = Setup::new().file("host.toml", config);
+    let path = setup.path("host.toml");
+    let setup = setup
+        .plugin("tickets-go", "tickets-go")
+        .file("plugins/tickets-go/plugin.yaml", manifest)
+        .argument("--config")
+        .argument(path)
+        .variable("GOATFLOW_PLUGIN_TICKETS_GO_WEBHOOK_URL", url);
+    let setup = arguments
+        .iter()
+        .fold(setup, |setup, argument| setup.argument(argument));
+    (setup.settled(), hooks)
+}
+
+/// Events of a channel, as a browser gets them.
+struct Events(BufReader<TcpStream>);
+
+impl Events {
+    fn subscribe(host: &Host, path: &str) -> Self {
+        let address = host.address();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\r\n",
+            host.admin_token()
+        )
+        .unwrap();
+        let mut events = Events(BufReader::new(stream));
+        assert_eq!(events.next().0, "connected");
+        events
+    }
+
+    /// The next event's type and data.
+    fn next(&mut self) -> (String, Value) {
+        let mut event = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(
+                self.0.read_line(&mut line).unwrap() > 0,
+                "the stream has ended"
+            );
+            if let Some(name) = line.trim_end().strip_prefix("event: ") {
+                event = name.to_owned();
+            }
+            if let Some(data) = line.trim_end().strip_prefix("data: ") {
+                return (event, serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+}
+
+/// The whole walk: tables, cache, event, webhook, translations, widget.
+#[track_caller]
+fn walk(arguments: &[String]) {
+    let (host, hooks) = tickets(arguments);
+    let plugin = host.plugin("tickets-go");
+    assert_eq!(plugin["state"], "running", "{plugin}");
+    let mut events = Events::subscribe(&host, "/api/v1/plugins/tickets-go/events/tickets");
+    let empty = host.get(&format!("{BASE}/tickets")).expect(200).json();
+    assert_eq!(empty, json!({ "tickets": [] }));
+    let none = host
+        .get("/api/v1/plugins/tickets-go/widgets/by-state")
+        .expect(200);
+    assert_eq!(none.text(), "<p>No tickets yet</p>");
+
+    let mut ids = Vec::new();
+    // Beyond 2^53 a float would have lost digits; quotes and wildcards are data.
+    for (title, priority) in [
+        ("Goat's \"bell\"", 9_007_199_254_740_993_i64),
+        ("100 % ünïcode 🐐", -1),
+        ("third", 0),
+    ] {
+        let body = json!({ "title": title, "priority": priority });
+        let made = host
+            .admin("POST", &format!("{BASE}/tickets"))
+            .json(&body)
+            .send();
+        let made = made.expect(201).json();
+        assert_eq!(
+            (&made["title"], &made["priority"]),
+            (&json!(title), &json!(priority))
+        );
+        let (event, data) = events.next();
+        assert_eq!(
+            (event.as_str(), &data["id"]),
+            ("ticket.created", &made["id"])
+        );
+        let (hook, data) = hooks.recv_timeout(DEADLINE).unwrap();
+        assert_eq!(
+            (hook.as_str(), &data["title"]),
+            ("ticket.created", &json!(title))
+        );
+        ids.push(made["id"].as_str().unwrap().to_owned());
+    }
+    let one = host
+        .get(&format!("{BASE}/tickets/{}", ids[0]))
+        .expect(200)
+        .json();
+    assert_eq!(one["priority"].as_i64(), Some(9_007_199_254_740_993));
+    let all = host
+        .get(&format!("{BASE}/tickets?state=open"))
+        .expect(200)
+        .json();
+    assert_eq!(all["tickets"].as_array().unwrap().len(), 3);
+    host.get(&format!("{BASE}/tickets/nonsense")).expect(404);
+    let injection = host
+        .get(&format!("{BASE}/tickets?state=open'%20OR%20'1'='1"))
+        .expect(200)
+        .json();
+    assert_eq!(injection, json!({ "tickets": [] }));
+    let bad = host
+        .admin("POST", &format!("{BASE}/tickets"))
+        .json(&json!({ "title": " " }))
+        .send();
+    assert!(bad.expect(400).error().contains("1 to 200"));
+
+    // The statistic is counted once, comes from the cache, and is forgotten with a change.
+    let statistics = || host.get(&format!("{BASE}/statistics")).expect(200).json();
+    let open = json!([{ "state": "open", "tickets": 3 }]);
+    assert_eq!(statistics(), json!({ "counts": open, "cached": false }));
+    assert_eq!(statistics(), json!({ "counts": open, "cached": true }));
+    let close = format!("{BASE}/tickets/{}/close", ids[2]);
+    let closed = host.admin("POST", &close).send().expect(200).json();
+    assert_eq!(
+        (&closed["state"], &closed["version"]),
+        (&json!("closed"), &json!(2))
+    );
+    host.admin("POST", &close).send().expect(409);
+    assert_eq!(events.next().0, "ticket.closed");
+    let counts = json!([{ "state": "open", "tickets": 2 }, { "state": "closed", "tickets": 1 }]);
+    assert_eq!(statistics(), json!({ "counts": counts, "cached": false }));
+
+    let widget = |language| {
+        let path = "/api/v1/plugins/tickets-go/widgets/by-state";
+        host.admin("GET", path)
+            .header("Accept-Language", language)
+            .send()
+            .expect(200)
+            .text()
+    };
+    let (english, german) = (widget("en"), widget("de-AT,de;q=0.9"));
+    assert!(
+        english.starts_with("<svg ") && english.contains(">Open<") && english.contains("3 tickets"),
+        "{english}"
+    );
+    assert!(
+        german.contains(">Offen<")
+            && german.contains(">Erledigt<")
+            && german.contains("3 Vorgänge"),
+        "{german}"
+    );
+
+    let usage = host
+        .get("/api/v1/plugins/tickets-go/policy")
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&usage["origin"], &usage["usage"]["errors"]),
+        (&json!("declared"), &json!(0))
+    );
+    assert!(usage["usage"]["db_queries"].as_u64() > Some(5), "{usage}");
+}
+
+#[test]
+fn tickets_on_sqlite_and_memory() {
+    walk(&[]);
+}
+
+#[test]
+fn tickets_on_postgresql_and_redis() {
+    let (postgres, redis) = (Postgres::start().unwrap(), Redis::start().unwrap());
+    walk(&[
+        format!("--database-url={}", postgres.url()),
+        format!("--cache-url={}", redis.url()),
+    ]);
+}
+
+#[test]
+fn tickets_on_mariadb_and_redis() {
+    let (mariadb, redis) = (Mariadb::start().unwrap(), Redis::start().unwrap());
+    walk(&[
+        format!("--database-url={}", mariadb.url()),
+        format!("--cache-url={}", redis.url()),
+    ]);
+}
+
+#[test]
+fn the_operators_word_counts_at_once() {
+    let (host, _hooks) = tickets(&[]);
+    let mut events = Events::subscribe(&host, "/api/v1/plugins/tickets-go/events/tickets");
+    let policy = "/api/v1/plugins/tickets-go/policy";
+    let list = format!("{BASE}/tickets");
+    host.get(&list).expect(200);
+
+    // Reading only: the running plugin learns so with its next statement.
+    let reads = json!({ "status": "restricted", "permissions": [
+        { "type": "db", "access": "read", "scope": ["tickets_go_*"] }] });
+    let set = host
+        .admin("PUT", policy)
+        .json(&reads)
+        .send()
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&set["origin"], &set["policy"]["status"]),
+        (&json!("stored"), &json!("restricted"))
+    );
+    host.get(&list).expect(200);
+    let made = host
+        .admin("POST", &list)
+        .json(&json!({ "title": "t" }))
+        .send();
+    let error = made.expect(500).error();
+    assert!(
+        error.contains("database write access not granted"),
+        "{error}"
+    );
+    // No other plugin's tables, the host's neither.
+    let other = json!({ "status": "approved", "permissions": [{ "type": "db", "access": "read", "scope": ["other_*"] }] });
+    host.admin("PUT", policy).json(&other).send().expect(200);
+    let error = host.get(&list).expect(500).error();
+    assert!(error.contains("tickets_go_ticket"), "{error}");
+
+    host.admin("PUT", policy)
+        .json(&json!({ "status": "blocked" }))
+        .send()
+        .expect(200);
+    let error = host.get(&list).expect(403).error();
+    assert!(error.contains("blocked"), "{error}");
+    host.get("/api/v1/plugins/tickets-go/widgets/by-state")
+        .expect(403);
+    host.function("tickets-go", "list", &json!({})).expect(403);
+    host.get("/api/v1/plugins/tickets-go/events/tickets")
+        .expect(403);
+    // Those who had subscribed are let go.
+    let mut rest = Vec::new();
+    events.0.read_to_end(&mut rest).unwrap();
+
+    for (body, says) in [
+        (json!({ "status": "aproved" }), "aproved"),
+        (
+            json!({ "status": "approved", "permissions": [{ "type": "dbx" }] }),
+            "dbx",
+        ),
+    ] {
+        let refused = host.admin("PUT", policy).json(&body).send().expect(400);
+        assert!(refused.error().contains(says), "{}", refused.text());
+    }
+    host.admin("DELETE", policy).send().expect(204);
+    host.admin("DELETE", policy).send().expect(404);
+    host.get(&list).expect(200);
+    let agent = host.new_token("agnes", "agent");
+    host.call("PUT", policy)
+        .token(&agent)
+        .json(&json!({ "status": "approved" }))
+        .send()
+        .expect(403);
+    host.call("GET", policy).token(&agent).send().expect(403);
+}
+
+/// Without the operator's word a plugin gets what is safe, and says itself what it lacks.
+#[test]
+fn a_plugin_that_nobody_reviewed_writes_nothing() {
+    let manifest = include_str!("../../plugins/tickets-go/plugin.yaml");
+    let host = Setup::new()
+        .plugin("tickets-go", "tickets-go")
+        .file("plugins/tickets-go/plugin.yaml", manifest)
+        .plugin("hello-go", "hello-go")
+        .settled();
+    let plugin = host.plugin("tickets-go");
+    assert_eq!(plugin["state"], "failed");
+    let error = plugin["error"].as_str().unwrap();
+    assert!(
+        error.contains("database write access not granted"),
+        "{error}"
+    );
+    host.expect_serving("hello-go");
+    let view = host
+        .get("/api/v1/plugins/tickets-go/policy")
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&view["origin"], &view["policy"]["status"]),
+        (&json!("default"), &json!("pending_review"))
+    );
+    let granted = view["policy"]["permissions"].as_array().unwrap();
+    assert!(
+        granted
+            .iter()
+            .all(|entry| entry["type"] != "http" && entry["access"] != "write"),
+        "{view}"
+    );
+    assert_eq!(
+        view["requested"]["permissions"].as_array().unwrap().len(),
+        3
+    );
+}
+
+/// What streams by itself does not hold up the host's end.
+#[test]
+fn a_subscriber_does_not_hold_up_the_end() {
+    let (host, _hooks) = tickets(&[]);
+    let mut events = Events::subscribe(&host, "/api/v1/plugins/tickets-go/events");
+    let (family, root) = host.family("tickets-go");
+    host.stop(family, &root);
+    let mut rest = Vec::new();
+    events.0.read_to_end(&mut rest).unwrap();
+}
