@@ -732,11 +732,14 @@ async fn plugins_see_nothing_of_each_other() {
     let rig = Rig::new(true);
     rig.register("goat", &all).await.unwrap();
     rig.register("sheep", &all).await.unwrap();
-    let mut registration = Registration::default();
-    registration.i18n = Some(I18nSpec {
+    let texts = I18nSpec {
         translations: serde_json::from_value(json!({"en": {"hello": "bleat"}})).unwrap(),
         ..I18nSpec::default()
-    });
+    };
+    let registration = Registration {
+        i18n: Some(texts),
+        ..Registration::default()
+    };
     rig.host
         .registered(&name("goat"), 2, &registration, &request(&all))
         .await

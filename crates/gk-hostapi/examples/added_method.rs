@@ -1,0 +1,95 @@
+//! A host application that provides a method of its own, behind the same guard as all others.
+//!
+//! `cargo run -p gk-hostapi --example added_method` asks it as two plugins would.
+
+#![allow(clippy::print_stdout, reason = "an example shows what happens")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gk_hostapi::cache::{Cache, CacheConfig};
+use gk_hostapi::config::Config;
+use gk_hostapi::db::{Databases, DatabasesConfig};
+use gk_hostapi::files::Files;
+use gk_hostapi::http::{HttpClient, HttpConfig};
+use gk_hostapi::kv::{Kv, KvQuota};
+use gk_hostapi::policy::{Policies, Policy};
+use gk_hostapi::secure::SecureConfig;
+use gk_hostapi::store::Store;
+use gk_hostapi::{
+    CallInfo, Caller, Granted, Host, HostApi, HostError, Level, Method, MethodSpec, PluginProcess,
+    Services,
+};
+use gk_manifest::{Access, PermissionKind, PluginName};
+use serde_json::{Map, Value, json};
+
+/// `list_ticket_states`, one of the methods that a host without tickets does not provide.
+#[derive(Debug)]
+struct ListTicketStates;
+
+#[async_trait]
+impl Method for ListTicketStates {
+    fn spec(&self) -> MethodSpec {
+        let read = Some(Access::Read);
+        let denied = "ticket read access not granted";
+        MethodSpec::needing("list_ticket_states", PermissionKind::Ticket, read, denied)
+    }
+
+    async fn call(&self, _: &Granted<'_>, _: Bytes) -> Result<Bytes, HostError> {
+        let states =
+            json!({ "states": [{ "id": 1, "name": "open" }, { "id": 2, "name": "closed" }] });
+        Ok(Bytes::from(states.to_string()))
+    }
+}
+
+/// What a supervisor knows of a plugin's process; here there is none.
+#[derive(Debug)]
+struct NoProcess;
+
+impl PluginProcess for NoProcess {
+    fn log(&self, _: Level, message: &str, _: &Map<String, Value>) {
+        println!("log: {message}");
+    }
+
+    fn running_calls(&self) -> Vec<CallInfo> {
+        Vec::new()
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir()?;
+    let store = Store::open(&dir.path().join("hostapi.db"))?;
+    let services = Services {
+        db: Databases::open(&DatabasesConfig::default())?,
+        cache: Cache::memory(CacheConfig::default()),
+        http: HttpClient::new(HttpConfig::default())?,
+        mail: None,
+        config: Config::default(),
+        secure: SecureConfig::new(store.clone(), None),
+        i18n: Default::default(),
+        files: Files::open(&dir.path().join("files"))?,
+        kv: Kv::new(store.clone(), KvQuota::default()),
+        events: Arc::default(),
+    };
+    let mut host = Host::new(services, Arc::new(Policies::new(store, false)));
+    host.add(Arc::new(ListTicketStates))?;
+
+    let approved = br#"{"status":"approved","permissions":[{"type":"ticket","access":"read"}]}"#;
+    let trusted = PluginName::new("trusted")?;
+    host.policies()
+        .set(&trusted, Policy::from_json(approved)?)
+        .await?;
+    for plugin in [trusted, PluginName::new("unknown")?] {
+        let caller = Caller::new(plugin.clone(), 1, Arc::new(NoProcess));
+        match host
+            .call(&caller, "list_ticket_states", Bytes::from_static(b"{}"))
+            .await
+        {
+            Ok(answer) => println!("{plugin}: {}", String::from_utf8_lossy(&answer)),
+            Err(error) => println!("{plugin}: {error}"),
+        }
+    }
+    Ok(())
+}
