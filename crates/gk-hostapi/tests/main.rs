@@ -1,5 +1,6 @@
-//! The services of the host API against real servers, disks and processes.
+//! The services against real servers, disks and processes.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod db;
 mod services;

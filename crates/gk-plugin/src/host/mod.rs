@@ -146,7 +146,6 @@ impl Host {
     }
 
     /// Begins an HTTP request, which the host makes.
-    #[must_use]
     pub fn http(&self, method: &str, url: &str) -> HttpRequest<'_> {
         HttpRequest::new(self, method, url)
     }

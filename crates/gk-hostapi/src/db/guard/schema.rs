@@ -1,0 +1,358 @@
+//! Statements that change tables: making, altering, emptying and dropping tables that the plugin
+//! may write, and indexes on them. Views, triggers, functions and temporary tables are refused: a
+//! view reads, and a trigger writes, what the guard no longer sees.
+
+use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
+use sqlparser::ast::{
+    AlterTable, AlterTableOperation, CheckConstraint, ColumnDef, ColumnOption, CreateIndex,
+    CreateTable, ForeignKeyConstraint, IndexColumn, IndexType, ObjectName, ObjectType,
+    PrimaryKeyConstraint, RenameTableNameKind, Statement, TableConstraint, Truncate,
+    UniqueConstraint,
+};
+use sqlparser::tokenizer::Token;
+
+use super::{Dialect, Outcome, Refusal, Walk, types};
+
+impl Walk {
+    pub(super) fn schema_change(&mut self, statement: &mut Statement) -> Outcome {
+        match statement {
+            Statement::CreateTable(create) => self.create_table(create),
+            Statement::AlterTable(alter) => self.alter_table(alter),
+            Statement::CreateIndex(create) => self.create_index(create),
+            Statement::Drop {
+                object_type,
+                if_exists: _,
+                names,
+                cascade: false,
+                restrict: _,
+                purge: false,
+                temporary: false,
+                table,
+            } => self.drop(*object_type, names, table.as_mut()),
+            Statement::Truncate(Truncate {
+                table_names,
+                partitions: None,
+                table: _,
+                if_exists: false,
+                identity: None,
+                cascade: None,
+                on_cluster: None,
+            }) => {
+                for target in table_names {
+                    if target.only || target.has_asterisk {
+                        return Err(Refusal::unclear("TRUNCATE ONLY"));
+                    }
+                    self.write(&mut target.name)?;
+                }
+                Ok(())
+            }
+            other => {
+                let text = other.to_string();
+                let verb = text.split_whitespace().next().unwrap_or_default();
+                Err(Refusal::denied(format!(
+                    "{verb} is not for plugins, in this form or any"
+                )))
+            }
+        }
+    }
+
+    fn create_table(&mut self, create: &mut CreateTable) -> Outcome {
+        if create.query.is_some() {
+            return Err(Refusal::denied("CREATE TABLE … AS SELECT"));
+        }
+        self.write(&mut create.name)?;
+        for column in &mut create.columns {
+            self.column(column)?;
+        }
+        for constraint in &mut create.constraints {
+            self.constraint(constraint)?;
+        }
+        // Whatever else a CREATE TABLE may have, this one has not.
+        let plain = CreateTableBuilder::new(create.name.clone())
+            .columns(create.columns.clone())
+            .constraints(create.constraints.clone())
+            .if_not_exists(create.if_not_exists)
+            .without_rowid(create.without_rowid)
+            .strict(create.strict)
+            .hive_formats(
+                create
+                    .hive_formats
+                    .clone()
+                    .filter(|formats| *formats == sqlparser::ast::HiveFormat::default()),
+            )
+            .build();
+        if plain != *create {
+            return Err(Refusal::denied(
+                "a CREATE TABLE with more than columns and constraints",
+            ));
+        }
+        Ok(())
+    }
+
+    fn column(&mut self, column: &mut ColumnDef) -> Outcome {
+        let ColumnDef {
+            name,
+            data_type,
+            options,
+        } = column;
+        self.name(name)?;
+        types::check(self.dialect, data_type)?;
+        for option in options {
+            self.names(&mut option.name)?;
+            match &mut option.option {
+                ColumnOption::Null | ColumnOption::NotNull => {}
+                ColumnOption::Default(expr) | ColumnOption::OnUpdate(expr) => self.expr(expr)?,
+                ColumnOption::PrimaryKey(key) => self.primary_key(key)?,
+                ColumnOption::Unique(unique) => self.unique(unique)?,
+                ColumnOption::ForeignKey(key) => self.foreign_key(key)?,
+                ColumnOption::Check(check) => self.check(check)?,
+                ColumnOption::Collation(name) => self.object_name(name)?,
+                ColumnOption::DialectSpecific(tokens) => match tokens.as_slice() {
+                    [Token::Word(word)]
+                        if word.quote_style.is_none()
+                            && ["AUTO_INCREMENT", "AUTOINCREMENT"]
+                                .iter()
+                                .any(|known| word.value.eq_ignore_ascii_case(known)) => {}
+                    _ => return Err(Refusal::unclear("an option of a column")),
+                },
+                ColumnOption::Generated {
+                    generated_as: _,
+                    sequence_options,
+                    generation_expr,
+                    generation_expr_mode: _,
+                    generated_keyword: _,
+                } => {
+                    if sequence_options
+                        .as_ref()
+                        .is_some_and(|options| !options.is_empty())
+                    {
+                        return Err(Refusal::unclear("options of a sequence"));
+                    }
+                    self.optional(generation_expr.as_mut())?;
+                }
+                _ => return Err(Refusal::denied("an option of a column")),
+            }
+        }
+        Ok(())
+    }
+
+    fn constraint(&mut self, constraint: &mut TableConstraint) -> Outcome {
+        match constraint {
+            TableConstraint::Unique(unique) => self.unique(unique),
+            TableConstraint::PrimaryKey(key) => self.primary_key(key),
+            TableConstraint::ForeignKey(key) => self.foreign_key(key),
+            TableConstraint::Check(check) => self.check(check),
+            _ => Err(Refusal::denied("a constraint of the table")),
+        }
+    }
+
+    fn unique(&mut self, unique: &mut UniqueConstraint) -> Outcome {
+        let UniqueConstraint {
+            name,
+            index_name,
+            index_type_display: _,
+            index_type: None,
+            columns,
+            include,
+            index_options,
+            characteristics: _,
+            nulls_distinct: _,
+        } = unique
+        else {
+            return Err(Refusal::unclear("UNIQUE … USING"));
+        };
+        if !index_options.is_empty() {
+            return Err(Refusal::unclear("options of an index"));
+        }
+        self.names(name)?;
+        self.names(index_name)?;
+        self.names(include)?;
+        self.index_columns(columns)
+    }
+
+    fn primary_key(&mut self, key: &mut PrimaryKeyConstraint) -> Outcome {
+        let PrimaryKeyConstraint {
+            name,
+            index_name,
+            index_type: None,
+            columns,
+            include,
+            index_options,
+            characteristics: _,
+        } = key
+        else {
+            return Err(Refusal::unclear("PRIMARY KEY … USING"));
+        };
+        if !index_options.is_empty() {
+            return Err(Refusal::unclear("options of an index"));
+        }
+        self.names(name)?;
+        self.names(index_name)?;
+        self.names(include)?;
+        self.index_columns(columns)
+    }
+
+    /// A key tells which rows the other table has, and may keep others from deleting them: the
+    /// plugin has to be granted both.
+    fn foreign_key(&mut self, key: &mut ForeignKeyConstraint) -> Outcome {
+        let ForeignKeyConstraint {
+            name,
+            index_name,
+            columns,
+            foreign_table,
+            referred_columns,
+            on_delete: _,
+            on_update: _,
+            match_kind: _,
+            characteristics: _,
+        } = key;
+        self.names(name)?;
+        self.names(index_name)?;
+        self.names(columns)?;
+        self.names(referred_columns)?;
+        let table = self.table_name(foreign_table)?;
+        self.reads.insert(table.clone());
+        self.writes.insert(table);
+        Ok(())
+    }
+
+    fn check(&mut self, check: &mut CheckConstraint) -> Outcome {
+        let CheckConstraint {
+            name,
+            expr,
+            no_inherit: _,
+            enforced: _,
+        } = check;
+        self.names(name)?;
+        self.expr(expr)
+    }
+
+    fn index_columns(&mut self, columns: &mut [IndexColumn]) -> Outcome {
+        for IndexColumn {
+            column,
+            operator_class,
+        } in columns
+        {
+            if operator_class.is_some() {
+                return Err(Refusal::unclear("an operator class"));
+            }
+            self.order_exprs(std::slice::from_mut(column))?;
+        }
+        Ok(())
+    }
+
+    fn create_index(&mut self, create: &mut CreateIndex) -> Outcome {
+        let CreateIndex {
+            name: Some(name),
+            table_name,
+            using:
+                None | Some(IndexType::BTree | IndexType::Hash | IndexType::GIN | IndexType::GiST),
+            columns,
+            unique: _,
+            concurrently: false,
+            r#async: false,
+            if_not_exists: _,
+            include,
+            nulls_distinct: _,
+            with,
+            predicate,
+            index_options,
+            alter_options,
+        } = create
+        else {
+            return Err(Refusal::denied("a clause of the CREATE INDEX"));
+        };
+        if !with.is_empty() || !index_options.is_empty() || !alter_options.is_empty() {
+            return Err(Refusal::denied("a clause of the CREATE INDEX"));
+        }
+        if name.0.len() != 1 {
+            return Err(Refusal::denied("an index in a schema"));
+        }
+        self.object_name(name)?;
+        self.write(table_name)?;
+        self.index_columns(columns)?;
+        self.names(include)?;
+        self.optional(predicate.as_mut())
+    }
+
+    fn alter_table(&mut self, alter: &mut AlterTable) -> Outcome {
+        let AlterTable {
+            name,
+            if_exists: _,
+            only: false,
+            operations,
+            location: None,
+            on_cluster: None,
+            table_type: None,
+            end_token: _,
+        } = alter
+        else {
+            return Err(Refusal::denied("a clause of the ALTER TABLE"));
+        };
+        let schema = self.table_name(name)?.schema;
+        self.write(name)?;
+        for operation in operations {
+            match operation {
+                AlterTableOperation::AddColumn {
+                    column_keyword: _,
+                    if_not_exists: _,
+                    column_def,
+                    column_position: None,
+                } => self.column(column_def)?,
+                AlterTableOperation::DropColumn {
+                    has_column_keyword: _,
+                    column_names,
+                    if_exists: _,
+                    drop_behavior: None,
+                } => self.names(column_names)?,
+                AlterTableOperation::RenameColumn {
+                    old_column_name,
+                    new_column_name,
+                } => self.names([old_column_name, new_column_name])?,
+                AlterTableOperation::RenameTable {
+                    table_name: RenameTableNameKind::To(new) | RenameTableNameKind::As(new),
+                } => {
+                    // PostgreSQL leaves a renamed table where it is, MySQL moves it.
+                    let table = self.table_name(new)?;
+                    if table.schema != schema
+                        && (table.schema.is_some() || self.dialect == Dialect::Mysql)
+                    {
+                        return Err(Refusal::denied("a table that moves to another schema"));
+                    }
+                    let there = super::TableName {
+                        schema: schema.clone(),
+                        name: table.name,
+                    };
+                    self.writes.insert(there);
+                }
+                AlterTableOperation::AddConstraint {
+                    constraint,
+                    not_valid: false,
+                } => self.constraint(constraint)?,
+                _ => return Err(Refusal::denied("this ALTER TABLE")),
+            }
+        }
+        Ok(())
+    }
+
+    fn drop(
+        &mut self,
+        object_type: ObjectType,
+        names: &mut [ObjectName],
+        table: Option<&mut ObjectName>,
+    ) -> Outcome {
+        match (object_type, table) {
+            (ObjectType::Table, None) => names.iter_mut().try_for_each(|name| self.write(name)),
+            (ObjectType::Index, Some(table)) => {
+                names
+                    .iter_mut()
+                    .try_for_each(|name| self.object_name(name))?;
+                self.write(table)
+            }
+            (ObjectType::Index, None) => Err(Refusal::denied(
+                "DROP INDEX without a table: whose index it is cannot be told",
+            )),
+            _ => Err(Refusal::denied(format!("DROP {object_type}"))),
+        }
+    }
+}

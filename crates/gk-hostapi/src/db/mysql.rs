@@ -1,0 +1,404 @@
+//! MySQL and MariaDB: a read-only transaction for what reads, and KILL for what is given up.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleError, RecycleResult};
+use mysql_async::consts::ColumnType;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Column, Conn, Opts, OptsBuilder, Params, SslOpts, Value};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::DbLimits;
+use super::config::{ServerTarget, TlsRoots};
+use super::guard::Analysis;
+use super::rows::Rows;
+use super::value::{Arg, Json, fraction};
+use crate::HostError;
+
+/// Prepared statements that a connection keeps.
+const STATEMENTS_KEPT: usize = 64;
+
+/// How long a request to cancel may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Number of the character set of bytes that are no text.
+const BINARY: u16 = 63;
+
+/// A server's database.
+#[derive(Debug)]
+pub(super) struct Mysql {
+    pool: Pool<Connector>,
+    limits: DbLimits,
+}
+
+/// Makes connections.
+struct Connector {
+    opts: Opts,
+    timeout: Duration,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+/// A connection.
+struct Session {
+    conn: Conn,
+    opts: Opts,
+    is_mariadb: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+/// A connection at work. Unless it comes to its end, it is not used again, and what it does is
+/// cancelled: a dropped future, a deadline, a result over its limits.
+struct Lease {
+    session: Option<Object<Connector>>,
+}
+
+/// Why a statement failed, and whether its connection may go on.
+enum Failure {
+    Kept(HostError),
+    Lost(HostError),
+}
+
+/// Why there is no connection: for the host's log. The server's words may name the user, and
+/// never the password.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotReached(String);
+
+impl Manager for Connector {
+    type Type = Session;
+    type Error = NotReached;
+
+    async fn create(&self) -> Result<Session, NotReached> {
+        let session = timeout(self.timeout, self.connect()).await;
+        let session = session.map_err(|_| NotReached("no answer in time".to_owned()))?;
+        session.map_err(|error| NotReached(error.to_string()))
+    }
+
+    async fn recycle(&self, _: &mut Session, _: &Metrics) -> RecycleResult<Self::Error> {
+        // The statement that sets its time limit shows whether the connection is alive.
+        Ok::<(), RecycleError<Self::Error>>(())
+    }
+}
+
+impl Connector {
+    async fn connect(&self) -> Result<Session, mysql_async::Error> {
+        let mut conn = Conn::new(self.opts.clone()).await?;
+        let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
+        Ok(Session {
+            conn,
+            opts: self.opts.clone(),
+            is_mariadb: version.is_some_and(|version| version.contains("MariaDB")),
+        })
+    }
+}
+
+impl Mysql {
+    /// Reads the URL; connects to nothing. Returns the database's name too.
+    ///
+    /// # Errors
+    ///
+    /// The URL cannot be read.
+    pub(super) fn open(
+        target: &ServerTarget,
+        limits: &DbLimits,
+    ) -> Result<(Self, String), HostError> {
+        // The driver's errors may hold parts of the URL.
+        let opts = Opts::from_url(&target.url)
+            .map_err(|_| HostError::invalid("a mysql:// URL cannot be read"))?;
+        let database = opts.db_name().unwrap_or_default().to_owned();
+        let tls = target.tls.as_ref().map(|roots| match roots {
+            TlsRoots::Machine => SslOpts::default(),
+            TlsRoots::File(path) => SslOpts::default()
+                .with_root_certs(vec![path.clone().into()])
+                .with_disable_built_in_roots(true),
+        });
+        let opts: Opts = OptsBuilder::from_opts(opts)
+            .ssl_opts(tls)
+            // A connection to 127.0.0.1 stays one, and is not moved to a socket.
+            .prefer_socket(Some(false))
+            .stmt_cache_size(Some(STATEMENTS_KEPT))
+            .tcp_nodelay(true)
+            .setup(vec![
+                // A backslash is a backslash, and `"` a string's quote: as the guard reads them.
+                "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,\
+                 NO_BACKSLASH_ESCAPES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1",
+                "SET NAMES utf8mb4",
+            ])
+            .into();
+        let connector = Connector {
+            opts,
+            timeout: limits.connect_timeout,
+        };
+        let pool = Pool::builder(connector).max_size(limits.max_connections.max(1));
+        let pool = pool
+            .build()
+            .map_err(|_| HostError::unavailable("no pool for the database"))?;
+        let limits = limits.clone();
+        Ok((Self { pool, limits }, database))
+    }
+
+    pub(super) async fn query(
+        &self,
+        statement: Arc<Analysis>,
+        args: Vec<Arg>,
+        deadline: Instant,
+    ) -> Result<Bytes, HostError> {
+        within(deadline, async {
+            let mut lease = self.lease(deadline).await?;
+            let result = self.read(&mut lease, &statement, args).await;
+            lease.end(result, true).await
+        })
+        .await
+    }
+
+    pub(super) async fn exec(
+        &self,
+        statement: Arc<Analysis>,
+        args: Vec<Arg>,
+        deadline: Instant,
+    ) -> Result<u64, HostError> {
+        within(deadline, async {
+            let mut lease = self.lease(deadline).await?;
+            let result = write(&mut lease, &statement, args).await;
+            lease.end(result, false).await
+        })
+        .await
+    }
+
+    /// A connection whose statements end at the deadline. One that turns out to be broken is
+    /// replaced.
+    async fn lease(&self, deadline: Instant) -> Result<Lease, HostError> {
+        for _ in 0..=self.limits.max_connections {
+            let session = self.pool.get().await.map_err(|error| {
+                tracing::warn!(%error, "MySQL cannot be reached");
+                HostError::unavailable("the database cannot be reached; the host's log says why")
+            })?;
+            let mut lease = Lease {
+                session: Some(session),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let session = lease.session()?;
+            let limit = if session.is_mariadb {
+                format!(
+                    "SET SESSION max_statement_time = {:.3}",
+                    left.as_secs_f64().max(0.001)
+                )
+            } else {
+                format!(
+                    "SET SESSION max_execution_time = {}",
+                    left.as_millis().max(1)
+                )
+            };
+            match session.conn.query_drop(limit).await {
+                Ok(()) => return Ok(lease),
+                Err(error) => tracing::debug!(%error, "a connection to MySQL was broken"),
+            }
+        }
+        Err(HostError::unavailable("the database's connections break"))
+    }
+
+    async fn read(
+        &self,
+        lease: &mut Lease,
+        statement: &Analysis,
+        args: Vec<Arg>,
+    ) -> Result<Bytes, Failure> {
+        let conn = &mut lease.session().map_err(Failure::Lost)?.conn;
+        conn.query_drop("START TRANSACTION READ ONLY")
+            .await
+            .map_err(failure)?;
+        let mut found = conn
+            .exec_iter(statement.sql.as_str(), params(args))
+            .await
+            .map_err(failure)?;
+        let columns = found.columns().unwrap_or_default();
+        let mut rows = Rows::new(&self.limits);
+        let names: Vec<_> = columns.iter().map(Column::name_str).collect();
+        rows.columns(names.iter().map(AsRef::as_ref));
+        while let Some(row) = found.next().await.map_err(failure)? {
+            // The rest of the result is still under way.
+            rows.row(|index, json| {
+                let garbled = || HostError::failed("a value of the database cannot be read");
+                let column = columns.get(index).ok_or_else(garbled)?;
+                let value = row.as_ref(index).ok_or_else(garbled)?;
+                cell(column, value, json).ok_or_else(garbled)
+            })
+            .map_err(Failure::Lost)?;
+        }
+        drop(found);
+        Ok(rows.finish())
+    }
+}
+
+async fn write(lease: &mut Lease, statement: &Analysis, args: Vec<Arg>) -> Result<u64, Failure> {
+    let conn = &mut lease.session().map_err(Failure::Lost)?.conn;
+    conn.exec_drop(statement.sql.as_str(), params(args))
+        .await
+        .map_err(failure)?;
+    Ok(conn.affected_rows())
+}
+
+fn params(args: Vec<Arg>) -> Params {
+    if args.is_empty() {
+        return Params::Empty;
+    }
+    let value = |arg| match arg {
+        Arg::Null => Value::NULL,
+        Arg::Bool(value) => Value::Int(i64::from(value)),
+        Arg::Int(value) => Value::Int(value),
+        Arg::Unsigned(value) => Value::UInt(value),
+        Arg::Float(value) => Value::Double(value),
+        Arg::Text(value) => Value::Bytes(value.into_bytes()),
+        Arg::Blob(value) => Value::Bytes(value),
+    };
+    Params::Positional(args.into_iter().map(value).collect())
+}
+
+impl Lease {
+    fn session(&mut self) -> Result<&mut Session, HostError> {
+        match &mut self.session {
+            Some(session) => Ok(session),
+            None => Err(HostError::unavailable("the connection has gone")),
+        }
+    }
+
+    /// Ends the transaction, where there is one, and gives the connection back.
+    async fn end<T>(
+        mut self,
+        result: Result<T, Failure>,
+        in_transaction: bool,
+    ) -> Result<T, HostError> {
+        let result = match result {
+            Ok(value) => Ok(value),
+            Err(Failure::Kept(error)) => Err(error),
+            Err(Failure::Lost(error)) => return Err(error),
+        };
+        if in_transaction && self.session()?.conn.query_drop("ROLLBACK").await.is_err() {
+            return result;
+        }
+        self.session = None;
+        result
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let session = Object::take(session);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            let kill = async {
+                let mut conn = Conn::new(session.opts.clone()).await?;
+                conn.query_drop(format!("KILL {}", session.conn.id()))
+                    .await?;
+                conn.disconnect().await
+            };
+            if !matches!(timeout(CANCEL_TIMEOUT, kill).await, Ok(Ok(()))) {
+                tracing::debug!("a statement of MySQL could not be cancelled");
+            }
+            drop(session);
+        });
+    }
+}
+
+/// Until the deadline; then the future is dropped, and with it its lease.
+async fn within<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, HostError>>,
+) -> Result<T, HostError> {
+    timeout_at(deadline, work)
+        .await
+        .unwrap_or_else(|_| Err(too_late()))
+}
+
+fn too_late() -> HostError {
+    HostError::timeout("the statement did not end in time, and was cancelled")
+}
+
+/// Numbers: the servers' lists of error messages.
+fn failure(error: mysql_async::Error) -> Failure {
+    match error {
+        mysql_async::Error::Server(error) => match error.code {
+            // Interrupted, or beyond its time, in MySQL and in MariaDB.
+            1317 | 1969 | 3024 => Failure::Kept(too_late()),
+            1792 => Failure::Kept(HostError::denied("the statement writes")),
+            1205 => Failure::Kept(HostError::timeout(
+                "the rows were in use by others for too long",
+            )),
+            // Shutdown, killed, too many, broken.
+            1040 | 1053 | 1077 | 1078 | 1079 | 1152..=1161 | 1927 | 1203 => {
+                tracing::warn!(code = error.code, "MySQL fails");
+                Failure::Lost(HostError::unavailable(
+                    "the database fails; the host's log says why",
+                ))
+            }
+            _ => Failure::Kept(HostError::failed(error.message)),
+        },
+        error => {
+            tracing::warn!(%error, "a connection to MySQL broke");
+            Failure::Lost(HostError::unavailable(
+                "the connection to the database broke; whether the statement was carried out is not known",
+            ))
+        }
+    }
+}
+
+/// Writes a cell.
+fn cell(column: &Column, value: &Value, json: &mut Json<'_>) -> Option<()> {
+    use ColumnType as T;
+    match value {
+        Value::NULL => json.null(),
+        Value::Int(value) => json.int(*value),
+        Value::UInt(value) => json.unsigned(*value),
+        Value::Float(value) => json.single(*value),
+        Value::Double(value) => json.float(*value),
+        Value::Date(year, month, day, hours, minutes, seconds, micros) => {
+            let date = format!("{year:04}-{month:02}-{day:02}");
+            if column.column_type() == T::MYSQL_TYPE_DATE {
+                json.plain(date);
+            } else {
+                let fraction = fraction(*micros);
+                json.plain(format!(
+                    "{date}T{hours:02}:{minutes:02}:{seconds:02}{fraction}Z"
+                ));
+            }
+        }
+        Value::Time(negative, days, hours, minutes, seconds, micros) => {
+            let sign = if *negative { "-" } else { "" };
+            let hours = u64::from(*days) * 24 + u64::from(*hours);
+            let fraction = fraction(*micros);
+            json.plain(format!(
+                "{sign}{hours:02}:{minutes:02}:{seconds:02}{fraction}"
+            ));
+        }
+        Value::Bytes(bytes) => match column.column_type() {
+            T::MYSQL_TYPE_BIT => {
+                let shift = |value: u64, byte: &u8| (value << 8) | u64::from(*byte);
+                json.unsigned(bytes.iter().fold(0, shift));
+            }
+            T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL | T::MYSQL_TYPE_JSON => {
+                json.text(std::str::from_utf8(bytes).ok()?);
+            }
+            _ if column.character_set() == BINARY => json.blob(bytes),
+            _ => json.text(std::str::from_utf8(bytes).ok()?),
+        },
+    }
+    Some(())
+}

@@ -1,0 +1,142 @@
+//! Rows as a JSON array of objects, within the limits of a result.
+
+use bytes::Bytes;
+
+use super::DbLimits;
+use super::value::Json;
+use crate::HostError;
+
+/// Writes rows as they come.
+#[derive(Debug)]
+pub(super) struct Rows {
+    out: Vec<u8>,
+    /// `"name":` of each column that is written, `None` for one that another of its name hides.
+    keys: Vec<Option<String>>,
+    rows: usize,
+    rows_max: usize,
+    bytes_max: usize,
+}
+
+impl Rows {
+    pub(super) fn new(limits: &DbLimits) -> Self {
+        Self {
+            out: vec![b'['],
+            keys: Vec::new(),
+            rows: 0,
+            rows_max: limits.max_rows,
+            bytes_max: limits.max_result_bytes,
+        }
+    }
+
+    /// The columns' names, before the first row.
+    pub(super) fn columns<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        let names: Vec<&str> = names.into_iter().collect();
+        let mut last = std::collections::HashMap::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            last.insert(*name, index);
+        }
+        let key = |(index, name): (usize, &&str)| {
+            (last.get(name) == Some(&index)).then(|| {
+                let mut key = Vec::new();
+                Json(&mut key).text(name);
+                key.push(b':');
+                String::from_utf8_lossy(&key).into_owned()
+            })
+        };
+        self.keys = names.iter().enumerate().map(key).collect();
+    }
+
+    /// A row, whose cells `cell` writes by index.
+    pub(super) fn row(
+        &mut self,
+        mut cell: impl FnMut(usize, &mut Json<'_>) -> Result<(), HostError>,
+    ) -> Result<(), HostError> {
+        if self.rows == self.rows_max {
+            return Err(HostError::limit(format!(
+                "the result has more than {} rows (limit max_rows): ask for fewer with LIMIT",
+                self.rows_max
+            )));
+        }
+        if self.rows > 0 {
+            self.out.push(b',');
+        }
+        self.rows += 1;
+        self.out.push(b'{');
+        let mut first = true;
+        for (index, key) in self.keys.iter().enumerate() {
+            let Some(key) = key else { continue };
+            if !first {
+                self.out.push(b',');
+            }
+            first = false;
+            self.out.extend_from_slice(key.as_bytes());
+            cell(index, &mut Json(&mut self.out))?;
+            // The closing bracket counts.
+            if self.out.len() + 2 > self.bytes_max {
+                return Err(HostError::limit(format!(
+                    "the result has more than {} bytes (limit max_result_bytes): ask for less at a time",
+                    self.bytes_max
+                )));
+            }
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Bytes {
+        self.out.push(b']');
+        self.out.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(max_rows: usize, max_result_bytes: usize) -> DbLimits {
+        DbLimits {
+            max_rows,
+            max_result_bytes,
+            ..DbLimits::default()
+        }
+    }
+
+    #[test]
+    fn the_last_column_of_a_name_is_kept() {
+        let mut rows = Rows::new(&limits(10, 1000));
+        rows.columns(["id", "b\"", "id", "a"]);
+        for _ in 0..2 {
+            rows.row(|index, json| {
+                json.int(index.try_into().unwrap());
+                Ok(())
+            })
+            .unwrap();
+        }
+        assert_eq!(
+            rows.finish(),
+            br#"[{"b\"":1,"id":2,"a":3},{"b\"":1,"id":2,"a":3}]"#[..]
+        );
+        assert_eq!(Rows::new(&limits(0, 10)).finish(), b"[]"[..]);
+    }
+
+    #[test]
+    fn limits_hold_at_the_limit() {
+        let write = |limits: DbLimits, count: usize| {
+            let mut rows = Rows::new(&limits);
+            rows.columns(["a"]);
+            for _ in 0..count {
+                rows.row(|_, json| {
+                    json.int(1);
+                    Ok(())
+                })?;
+            }
+            Ok::<_, HostError>(rows.finish())
+        };
+        assert_eq!(write(limits(2, 1000), 2).unwrap().len(), 17);
+        let error = write(limits(2, 1000), 3).unwrap_err();
+        assert!(error.to_string().contains("max_rows"), "{error}");
+        assert_eq!(write(limits(2, 17), 2).unwrap().len(), 17);
+        let error = write(limits(2, 16), 2).unwrap_err();
+        assert!(error.to_string().contains("max_result_bytes"), "{error}");
+    }
+}

@@ -1,0 +1,1 @@
+//! The fuzz target without a fuzzer.

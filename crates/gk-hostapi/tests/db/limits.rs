@@ -1,0 +1,1 @@
+//! Limits at the limit, deadlines, cancelled statements, concurrency, statements that recurse.

@@ -1,0 +1,1 @@
+//! Servers that are down, stopped, and restarted.

@@ -1,0 +1,1 @@
+//! Values of each engine's types, there and back.
