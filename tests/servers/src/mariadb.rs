@@ -76,6 +76,7 @@ impl Mariadb {
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
             "--skip-log-bin",
+            "--character-set-server=utf8mb4",
             "--innodb-buffer-pool-size=32M",
             "--innodb-log-file-size=16M",
             "--innodb-flush-log-at-trx-commit=2",

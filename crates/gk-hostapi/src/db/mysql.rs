@@ -51,6 +51,10 @@ struct Session {
     conn: Conn,
     opts: Opts,
     is_mariadb: bool,
+    /// When the server was started, by its own clock in seconds.
+    started: i64,
+    /// The connection broke: there is nothing to cancel.
+    is_broken: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -97,12 +101,23 @@ impl Connector {
     async fn connect(&self) -> Result<Session, mysql_async::Error> {
         let mut conn = Conn::new(self.opts.clone()).await?;
         let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
+        let started = started(&mut conn).await?;
         Ok(Session {
             conn,
+            started,
+            is_broken: false,
             opts: self.opts.clone(),
             is_mariadb: version.is_some_and(|version| version.contains("MariaDB")),
         })
     }
+}
+
+/// When the server was started, by its own clock in seconds.
+async fn started(conn: &mut Conn) -> Result<i64, mysql_async::Error> {
+    let now: Option<i64> = conn.query_first("SELECT UNIX_TIMESTAMP()").await?;
+    let uptime: Option<(String, i64)> =
+        conn.query_first("SHOW GLOBAL STATUS LIKE 'Uptime'").await?;
+    Ok(now.unwrap_or_default() - uptime.map_or(0, |(_, seconds)| seconds))
 }
 
 impl Mysql {
@@ -204,7 +219,10 @@ impl Mysql {
             };
             match session.conn.query_drop(limit).await {
                 Ok(()) => return Ok(lease),
-                Err(error) => tracing::debug!(%error, "a connection to MySQL was broken"),
+                Err(error) => {
+                    session.is_broken = true;
+                    tracing::debug!(%error, "a connection to MySQL was broken");
+                }
             }
         }
         Err(HostError::unavailable("the database's connections break"))
@@ -216,19 +234,22 @@ impl Mysql {
         statement: &Analysis,
         args: Vec<Arg>,
     ) -> Result<Bytes, Failure> {
-        let conn = &mut lease.session().map_err(Failure::Lost)?.conn;
+        let Session {
+            conn, is_broken, ..
+        } = lease.session().map_err(Failure::Lost)?;
+        let mut failure = |error| failure(error, is_broken);
         conn.query_drop("START TRANSACTION READ ONLY")
             .await
-            .map_err(failure)?;
+            .map_err(&mut failure)?;
         let mut found = conn
             .exec_iter(statement.sql.as_str(), params(args))
             .await
-            .map_err(failure)?;
+            .map_err(&mut failure)?;
         let columns = found.columns().unwrap_or_default();
         let mut rows = Rows::new(&self.limits);
         let names: Vec<_> = columns.iter().map(Column::name_str).collect();
         rows.columns(names.iter().map(AsRef::as_ref));
-        while let Some(row) = found.next().await.map_err(failure)? {
+        while let Some(row) = found.next().await.map_err(&mut failure)? {
             // The rest of the result is still under way.
             rows.row(|index, json| {
                 let garbled = || HostError::failed("a value of the database cannot be read");
@@ -244,10 +265,12 @@ impl Mysql {
 }
 
 async fn write(lease: &mut Lease, statement: &Analysis, args: Vec<Arg>) -> Result<u64, Failure> {
-    let conn = &mut lease.session().map_err(Failure::Lost)?.conn;
+    let Session {
+        conn, is_broken, ..
+    } = lease.session().map_err(Failure::Lost)?;
     conn.exec_drop(statement.sql.as_str(), params(args))
         .await
-        .map_err(failure)?;
+        .map_err(|error| failure(error, is_broken))?;
     Ok(conn.affected_rows())
 }
 
@@ -300,12 +323,19 @@ impl Drop for Lease {
             return;
         };
         let session = Object::take(session);
+        if session.is_broken {
+            return;
+        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
         runtime.spawn(async move {
             let kill = async {
                 let mut conn = Conn::new(session.opts.clone()).await?;
+                // A server that was restarted gives the connection's number to somebody else.
+                if (started(&mut conn).await? - session.started).abs() > 1 {
+                    return conn.disconnect().await;
+                }
                 conn.query_drop(format!("KILL {}", session.conn.id()))
                     .await?;
                 conn.disconnect().await
@@ -333,7 +363,7 @@ fn too_late() -> HostError {
 }
 
 /// Numbers: the servers' lists of error messages.
-fn failure(error: mysql_async::Error) -> Failure {
+fn failure(error: mysql_async::Error, is_broken: &mut bool) -> Failure {
     match error {
         mysql_async::Error::Server(error) => match error.code {
             // Interrupted, or beyond its time, in MySQL and in MariaDB.
@@ -352,6 +382,7 @@ fn failure(error: mysql_async::Error) -> Failure {
             _ => Failure::Kept(HostError::failed(error.message)),
         },
         error => {
+            *is_broken = true;
             tracing::warn!(%error, "a connection to MySQL broke");
             Failure::Lost(HostError::unavailable(
                 "the connection to the database broke; whether the statement was carried out is not known",

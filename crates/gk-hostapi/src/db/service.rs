@@ -81,6 +81,7 @@ impl Databases {
     ) -> Result<Bytes, HostError> {
         let (database, statement) = self.admit(grants, statement, Call::Query)?;
         let args = value::arguments(args, statement.placeholders, self.limits.max_arg_bytes)?;
+        in_time(deadline)?;
         match &database.engine {
             Engine::Sqlite(engine) => engine.query(statement, args, deadline).await,
             Engine::Postgres(engine) => engine.query(statement, args, deadline).await,
@@ -105,6 +106,7 @@ impl Databases {
     ) -> Result<u64, HostError> {
         let (database, statement) = self.admit(grants, statement, Call::Exec)?;
         let args = value::arguments(args, statement.placeholders, self.limits.max_arg_bytes)?;
+        in_time(deadline)?;
         match &database.engine {
             Engine::Sqlite(engine) => engine.exec(statement, args, deadline).await,
             Engine::Postgres(engine) => engine.exec(statement, args, deadline).await,
@@ -208,6 +210,14 @@ impl Database {
             own_schema,
         })
     }
+}
+
+/// Timers may be late by a millisecond, in which some statements are done.
+fn in_time(deadline: Instant) -> Result<(), HostError> {
+    if Instant::now() >= deadline {
+        return Err(HostError::timeout("the deadline has passed"));
+    }
+    Ok(())
 }
 
 /// `@name: SELECT …`

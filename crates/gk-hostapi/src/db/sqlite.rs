@@ -352,12 +352,20 @@ fn permits(statement: &Analysis, context: &AuthContext<'_>) -> bool {
             || writes(table)
             || statement.functions.contains(&table.to_ascii_lowercase())
     };
+    let is_with = |name: &str| {
+        let mut names = statement.with_names.iter();
+        names.any(|known| known.eq_ignore_ascii_case(name))
+    };
     // A view reads and a trigger writes what whoever made it may; plugins make neither.
     let is_inside = context.accessor.is_some();
     let may_write = statement.kind != StatementKind::Query;
     match context.action {
         AuthAction::Select | AuthAction::Recursive => true,
-        AuthAction::Read { table_name, .. } => is_inside || reads(table_name),
+        // The rows of a WITH query are counted under its name, without a column.
+        AuthAction::Read {
+            table_name,
+            column_name,
+        } => is_inside || reads(table_name) || (column_name.is_empty() && is_with(table_name)),
         AuthAction::Insert { table_name }
         | AuthAction::Update { table_name, .. }
         | AuthAction::Delete { table_name } => may_write && (is_inside || writes(table_name)),

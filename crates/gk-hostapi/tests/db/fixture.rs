@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use gk_hostapi::HostError;
-use gk_hostapi::db::{
-    DatabaseConfig, Databases, DatabasesConfig, DbGrants, DbLimits, Dialect,
-};
+use gk_hostapi::db::{DatabaseConfig, Databases, DatabasesConfig, DbGrants, DbLimits, Dialect};
 use gk_manifest::Access;
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
@@ -67,12 +65,16 @@ impl Fixture {
             }
             Dialect::Postgres => {
                 let server = blocking(gk_servers::shared_postgres).await;
-                postgres(&server, &format!("CREATE DATABASE {name}")).await.unwrap();
+                postgres(&server, &format!("CREATE DATABASE {name}"))
+                    .await
+                    .unwrap();
                 replace_database(&server, &name)
             }
             Dialect::Mysql => {
                 let server = blocking(gk_servers::shared_mariadb).await;
-                mysql(&server, &format!("CREATE DATABASE {name}")).await.unwrap();
+                mysql(&server, &format!("CREATE DATABASE {name}"))
+                    .await
+                    .unwrap();
                 replace_database(&server, &name)
             }
         };
@@ -93,27 +95,37 @@ impl Fixture {
     }
 
     async fn fill(&self) {
-        let text = if self.dialect == Dialect::Mysql { "VARCHAR(100)" } else { "TEXT" };
+        let text = if self.dialect == Dialect::Mysql {
+            "VARCHAR(100)"
+        } else {
+            "TEXT"
+        };
         for (table, value) in [
             ("granted_a", "a"),
             ("granted_b", "b"),
             ("secret", CANARY),
             ("xgranted_users", CANARY),
         ] {
-            self.admin(&format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY, s {text})"))
-                .await
-                .unwrap();
-            self.admin(&format!("INSERT INTO {table} VALUES (1, '{value}1'), (2, '{value}2')"))
-                .await
-                .unwrap();
+            self.admin(&format!(
+                "CREATE TABLE {table} (id INTEGER PRIMARY KEY, s {text})"
+            ))
+            .await
+            .unwrap();
+            self.admin(&format!(
+                "INSERT INTO {table} VALUES (1, '{value}1'), (2, '{value}2')"
+            ))
+            .await
+            .unwrap();
         }
         if self.dialect == Dialect::Postgres {
             self.admin("CREATE SCHEMA other; CREATE TABLE other.granted_a (id INTEGER, s TEXT)")
                 .await
                 .unwrap();
-            self.admin(&format!("INSERT INTO other.granted_a VALUES (1, '{CANARY}1')"))
-                .await
-                .unwrap();
+            self.admin(&format!(
+                "INSERT INTO other.granted_a VALUES (1, '{CANARY}1')"
+            ))
+            .await
+            .unwrap();
         }
     }
 
@@ -149,11 +161,19 @@ impl Fixture {
 
     /// Everything that a plugin must not change: tables that it is not granted, with their rows.
     pub(super) async fn ungranted(&self) -> Rows {
-        let mut state = self.admin("SELECT * FROM secret ORDER BY id").await.unwrap();
-        state.extend(self.admin("SELECT * FROM xgranted_users ORDER BY id").await.unwrap());
+        let mut state = Rows::new();
+        for table in ["secret", "xgranted_users"] {
+            let rows = self
+                .admin(&format!("SELECT * FROM {table} ORDER BY id"))
+                .await;
+            // It may have been dropped.
+            state.extend(rows.unwrap_or_else(|error| vec![vec![Some(error)]]));
+        }
         let objects = match self.dialect {
             Dialect::Sqlite => {
-                "SELECT type, name FROM sqlite_master WHERE tbl_name NOT LIKE 'granted_%' ORDER BY 1, 2".to_owned()
+                "SELECT type, name FROM sqlite_master WHERE tbl_name NOT LIKE 'granted_%' \
+                 AND name <> 'sqlite_sequence' ORDER BY 1, 2"
+                    .to_owned()
             }
             Dialect::Postgres => {
                 state.extend(self.admin("SELECT * FROM other.granted_a").await.unwrap());
@@ -163,7 +183,8 @@ impl Fixture {
             }
             Dialect::Mysql => format!(
                 "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = '{}' \
-                 AND table_name NOT LIKE 'granted_%' ORDER BY 1", self.schema
+                 AND table_name NOT LIKE 'granted_%' ORDER BY 1",
+                self.schema
             ),
         };
         state.extend(self.admin(&objects).await.unwrap());
@@ -184,14 +205,11 @@ fn replace_database(url: &str, name: &str) -> String {
 pub(super) fn sqlite(path: &str, sql: &str) -> Result<Rows, String> {
     let connection = rusqlite::Connection::open(path).map_err(|error| error.to_string())?;
     connection.busy_timeout(Duration::from_secs(30)).unwrap();
-    let mut statement = match connection.prepare(sql) {
-        Ok(statement) => statement,
-        Err(rusqlite::Error::MultipleStatement) => {
-            let done = connection.execute_batch(sql);
-            return done.map(|()| Vec::new()).map_err(|error| error.to_string());
-        }
-        Err(error) => return Err(error.to_string()),
-    };
+    if sql.contains("; ") {
+        let done = connection.execute_batch(sql);
+        return done.map(|()| Vec::new()).map_err(|error| error.to_string());
+    }
+    let mut statement = connection.prepare(sql).map_err(|error| error.to_string())?;
     let columns = statement.column_count();
     let mut rows = statement.query([]).map_err(|error| error.to_string())?;
     let mut found = Vec::new();
@@ -234,7 +252,9 @@ pub(super) async fn postgres(url: &str, sql: &str) -> Result<Rows, String> {
 pub(super) async fn mysql(url: &str, sql: &str) -> Result<Rows, String> {
     let opts = mysql_async::Opts::from_url(url).unwrap();
     let opts = mysql_async::OptsBuilder::from_opts(opts).prefer_socket(Some(false));
-    let mut conn = mysql_async::Conn::new(opts).await.map_err(|error| error.to_string())?;
+    let mut conn = mysql_async::Conn::new(opts)
+        .await
+        .map_err(|error| error.to_string())?;
     let rows: Result<Vec<mysql_async::Row>, _> = conn.query(sql).await;
     let rows = rows.map_err(|error| error.to_string())?;
     let cell = |value: mysql_async::Value| match value {
@@ -242,7 +262,9 @@ pub(super) async fn mysql(url: &str, sql: &str) -> Result<Rows, String> {
         mysql_async::Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         other => Some(other.as_sql(false)),
     };
-    let rows = rows.into_iter().map(|row| row.unwrap().into_iter().map(cell).collect());
+    let rows = rows
+        .into_iter()
+        .map(|row| row.unwrap().into_iter().map(cell).collect());
     let rows = rows.collect();
     conn.disconnect().await.map_err(|error| error.to_string())?;
     Ok(rows)

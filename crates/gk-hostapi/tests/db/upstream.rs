@@ -42,36 +42,66 @@ fn upstream_tables(sql: &str) -> Vec<String> {
 /// Upstream: every table that was found matches a pattern anywhere in its name, and a plugin that
 /// only reads has none of these words.
 fn upstream_allows(sql: &str, prefix: &str, reads_only: bool) -> bool {
-    let ddl = ["DROP ", "ALTER ", "TRUNCATE ", "CREATE ", "GRANT ", "REVOKE "];
-    let has_ddl = ddl.iter().any(|word| sql.to_ascii_uppercase().contains(word));
-    upstream_tables(sql).iter().all(|table| table.contains(prefix)) && !(reads_only && has_ddl)
+    let ddl = [
+        "DROP ",
+        "ALTER ",
+        "TRUNCATE ",
+        "CREATE ",
+        "GRANT ",
+        "REVOKE ",
+    ];
+    let has_ddl = ddl
+        .iter()
+        .any(|word| sql.to_ascii_uppercase().contains(word));
+    upstream_tables(sql)
+        .iter()
+        .all(|table| table.contains(prefix))
+        && !(reads_only && has_ddl)
 }
 
 /// A statement that upstream allows, that shows a secret where nothing guards the engine, and that
 /// we refuse.
 async fn reveals(fixture: &Fixture, sql: &str) {
-    assert!(upstream_allows(sql, "granted_", true), "upstream refuses {sql}");
+    assert!(
+        upstream_allows(sql, "granted_", true),
+        "upstream refuses {sql}"
+    );
     let rows = fixture.admin(sql).await;
     let rows = rows.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    assert!(format!("{rows:?}").contains(CANARY), "{sql} is no attack: {rows:?}");
+    assert!(
+        format!("{rows:?}").contains(CANARY),
+        "{sql} is no attack: {rows:?}"
+    );
     let error = fixture.query(sql, &[]).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid), "{sql}: {error}");
+    assert!(
+        matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid),
+        "{sql}: {error}"
+    );
 }
 
 /// A statement that upstream allows, that changes a foreign table where nothing guards the engine,
 /// and that we refuse.
 async fn changes(fixture: &Fixture, sql: &str, reads_only: bool) {
-    assert!(upstream_allows(sql, "granted_", reads_only), "upstream refuses {sql}");
+    assert!(
+        upstream_allows(sql, "granted_", reads_only),
+        "upstream refuses {sql}"
+    );
     let before = fixture.ungranted().await;
     for result in [
         fixture.query(sql, &[]).await.map(drop),
         fixture.exec(sql, &[]).await.map(drop),
     ] {
         let error = result.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid), "{sql}: {error}");
+        assert!(
+            matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid),
+            "{sql}: {error}"
+        );
     }
     assert_eq!(fixture.ungranted().await, before);
-    fixture.admin(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    fixture
+        .admin(sql)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
     assert_ne!(fixture.ungranted().await, before, "{sql} is no attack");
 }
 
@@ -82,8 +112,17 @@ async fn tables_that_regular_expressions_miss() {
         let fixture = Fixture::new(dialect).await;
         reveals(&fixture, "SELECT secret.s FROM granted_a, secret").await;
         reveals(&fixture, "SELECT s FROM/**/secret").await;
-        reveals(&fixture, "SELECT x.s FROM(SELECT s FROM(SELECT * FROM/**/secret)y)x").await;
-        changes(&fixture, "UPDATE/**/secret SET s = 'x1' WHERE id = 1", false).await;
+        reveals(
+            &fixture,
+            "SELECT x.s FROM(SELECT s FROM(SELECT * FROM/**/secret)y)x",
+        )
+        .await;
+        changes(
+            &fixture,
+            "UPDATE/**/secret SET s = 'x1' WHERE id = 1",
+            false,
+        )
+        .await;
         changes(&fixture, "DELETE/**/FROM/**/secret", false).await;
     }
     let sqlite = Fixture::new(Dialect::Sqlite).await;
@@ -101,7 +140,11 @@ async fn tables_that_regular_expressions_miss() {
     reveals(&postgres, "SELECT s FROM granted_x.hidden").await;
     let mariadb = Fixture::new(Dialect::Mysql).await;
     reveals(&mariadb, "SELECT s FROM `secret`").await;
-    reveals(&mariadb, "SELECT secret.s FROM granted_a STRAIGHT_JOIN`secret`").await;
+    reveals(
+        &mariadb,
+        "SELECT secret.s FROM granted_a STRAIGHT_JOIN`secret`",
+    )
+    .await;
     changes(&mariadb, "REPLACE INTO secret VALUES (7, 'x')", false).await;
     changes(&mariadb, "INSERT IGNORE INTO secret VALUES (8, 'x')", false).await;
 }
@@ -111,11 +154,15 @@ async fn tables_that_regular_expressions_miss() {
 async fn words_in_strings_are_no_tables() {
     for dialect in ENGINES {
         let fixture = Fixture::new(dialect).await;
-        let sql = "SELECT 'please drop me FROM secret JOIN others' AS s FROM granted_a WHERE id = 1";
+        let sql =
+            "SELECT 'please drop me FROM secret JOIN others' AS s FROM granted_a WHERE id = 1";
         assert!(!upstream_allows(sql, "granted_", true));
         assert!(fixture.query(sql, &[]).await.unwrap().contains("drop me"));
         let sql = "CREATE TABLE IF NOT EXISTS granted_c (id INTEGER)";
-        assert!(!upstream_allows(sql, "granted_", false), "upstream takes IF for a table");
+        assert!(
+            !upstream_allows(sql, "granted_", false),
+            "upstream takes IF for a table"
+        );
         fixture.exec(sql, &[]).await.unwrap();
     }
 }
@@ -143,9 +190,15 @@ async fn a_query_writes_nothing() {
             let error = error.unwrap_err();
             assert_eq!(error.to_string(), "database write access not granted");
         }
-        let rows = fixture.admin("SELECT COUNT(*) FROM granted_a").await.unwrap();
+        let rows = fixture
+            .admin("SELECT COUNT(*) FROM granted_a")
+            .await
+            .unwrap();
         assert_eq!(rows[0][0].as_deref(), Some("2"));
-        assert!(fixture.admin("DELETE FROM granted_a").await.is_ok(), "it is no attack");
+        assert!(
+            fixture.admin("DELETE FROM granted_a").await.is_ok(),
+            "it is no attack"
+        );
     }
 }
 
@@ -210,19 +263,28 @@ async fn what_a_lexer_misses() {
     let sql = "SELECT pg_read_file('PG_VERSION')";
     assert!(upstream_allows(sql, "granted_", true));
     assert!(!postgres.admin(sql).await.unwrap().is_empty());
-    assert_eq!(postgres.query(sql, &[]).await.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(
+        postgres.query(sql, &[]).await.unwrap_err().kind(),
+        ErrorKind::Denied
+    );
     let mariadb = Fixture::new(Dialect::Mysql).await;
     let sql = "SELECT LOAD_FILE('/etc/hostname')";
     assert!(upstream_allows(sql, "granted_", true));
     let rows = mariadb.admin(sql).await.unwrap();
     assert!(rows[0][0].is_some(), "the server reads files");
-    assert_eq!(mariadb.query(sql, &[]).await.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(
+        mariadb.query(sql, &[]).await.unwrap_err().kind(),
+        ErrorKind::Denied
+    );
     // A WITH query named like a table, as a target.
     for dialect in [Dialect::Sqlite, Dialect::Postgres] {
         let fixture = Fixture::new(dialect).await;
         let before = fixture.ungranted().await;
         let sql = "WITH secret AS (SELECT 1 AS id) DELETE FROM secret";
-        assert_eq!(fixture.exec(sql, &[]).await.unwrap_err().kind(), ErrorKind::Denied);
+        assert_eq!(
+            fixture.exec(sql, &[]).await.unwrap_err().kind(),
+            ErrorKind::Denied
+        );
         assert_eq!(fixture.ungranted().await, before);
         // PostgreSQL refuses it by itself; SQLite deletes.
         if dialect == Dialect::Sqlite {
@@ -269,7 +331,10 @@ async fn a_named_database_has_to_be_granted() {
     let error = query(&granted, "SELECT 1").await.unwrap_err();
     assert_eq!(error.to_string(), "database read access not granted");
     let error = query(&scope(Access::Read, &["@other:*"]), "@other: SELECT 1").await;
-    assert_eq!(error.unwrap_err().to_string(), "database \"other\" not found");
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "database \"other\" not found"
+    );
     let error = query(&granted, "@reports SELECT 1").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let none = Databases::open(&DatabasesConfig::default()).unwrap();
@@ -282,12 +347,24 @@ async fn a_named_database_has_to_be_granted() {
 async fn dollars_are_refused_and_nothing_panics() {
     for dialect in ENGINES {
         let fixture = Fixture::new(dialect).await;
-        for sql in ["SELECT $1", "SELECT * FROM granted_a WHERE id = $1 OR id = ?", "$", "$0", "?"] {
+        for sql in [
+            "SELECT $1",
+            "SELECT * FROM granted_a WHERE id = $1 OR id = ?",
+            "$",
+            "$0",
+            "?",
+        ] {
             let error = fixture.query(sql, &[json!(1)]).await.unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid), "{sql}: {error}");
+            assert!(
+                matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid),
+                "{sql}: {error}"
+            );
         }
         // In a literal it is a literal, and so is a question mark.
-        let rows = fixture.query("SELECT '$1 ?' AS s WHERE 1 = ?", &[json!(1)]).await.unwrap();
+        let rows = fixture
+            .query("SELECT '$1 ?' AS s WHERE 1 = ?", &[json!(1)])
+            .await
+            .unwrap();
         assert_eq!(rows, r#"[{"s":"$1 ?"}]"#);
     }
 }
@@ -297,14 +374,29 @@ async fn dollars_are_refused_and_nothing_panics() {
 async fn numbers_keep_their_bits_and_nothing_is_a_list() {
     for dialect in ENGINES {
         let fixture = Fixture::new(dialect).await;
-        fixture.admin("CREATE TABLE granted_n (n BIGINT)").await.unwrap();
+        fixture
+            .admin("CREATE TABLE granted_n (n BIGINT)")
+            .await
+            .unwrap();
         let big = 9_007_199_254_740_993_i64;
         let sql = "INSERT INTO granted_n VALUES (?), (?), (?)";
         let args = [json!(big), json!(i64::MAX), json!(i64::MIN)];
         assert_eq!(fixture.exec(sql, &args).await.unwrap(), 3);
-        let rows = fixture.query("SELECT n FROM granted_n ORDER BY n DESC", &[]).await.unwrap();
-        assert_eq!(rows, format!(r#"[{{"n":{}}},{{"n":{big}}},{{"n":{}}}]"#, i64::MAX, i64::MIN));
-        let rows = fixture.query("SELECT n FROM granted_n WHERE n = ?", &[json!(0)]).await;
+        let rows = fixture
+            .query("SELECT n FROM granted_n ORDER BY n DESC", &[])
+            .await
+            .unwrap();
+        assert_eq!(
+            rows,
+            format!(
+                r#"[{{"n":{}}},{{"n":{big}}},{{"n":{}}}]"#,
+                i64::MAX,
+                i64::MIN
+            )
+        );
+        let rows = fixture
+            .query("SELECT n FROM granted_n WHERE n = ?", &[json!(0)])
+            .await;
         assert_eq!(rows.unwrap(), "[]");
     }
 }

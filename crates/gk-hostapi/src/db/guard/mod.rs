@@ -152,6 +152,8 @@ pub struct Analysis {
     pub writes: BTreeSet<TableName>,
     /// Functions it calls, in lower case.
     pub functions: BTreeSet<String>,
+    /// Names that WITH defines in it.
+    pub with_names: BTreeSet<String>,
     /// How many arguments it takes.
     pub placeholders: u16,
     /// The text for the engine.
@@ -163,7 +165,8 @@ impl Analysis {
     fn weight(&self) -> usize {
         let tables = self.reads.iter().chain(&self.writes);
         let names = tables.map(|table| table.name.len() + table.schema().map_or(0, str::len) + 96);
-        let functions = self.functions.iter().map(|name| name.len() + 48);
+        let functions = self.functions.iter().chain(&self.with_names);
+        let functions = functions.map(|name| name.len() + 48);
         self.sql.len() + names.sum::<usize>() + functions.sum::<usize>() + 200
     }
 }
@@ -298,6 +301,7 @@ pub fn analyse(dialect: Dialect, statement: &str) -> Result<Analysis, Refusal> {
             reads: walk.reads,
             writes: walk.writes,
             functions: walk.functions,
+            with_names: walk.with_names,
             placeholders: prepared.placeholders,
             sql,
         })
@@ -372,6 +376,7 @@ struct Walk {
     reads: BTreeSet<TableName>,
     writes: BTreeSet<TableName>,
     functions: BTreeSet<String>,
+    with_names: BTreeSet<String>,
     /// Names that WITH defines around the place that is walked: tables of the same name are
     /// hidden there, and only there.
     hidden: Vec<String>,
@@ -384,6 +389,7 @@ impl Walk {
             reads: BTreeSet::new(),
             writes: BTreeSet::new(),
             functions: BTreeSet::new(),
+            with_names: BTreeSet::new(),
             hidden: Vec::new(),
         }
     }

@@ -106,6 +106,7 @@ impl Walk {
                 return Err(Refusal::unclear("FROM after a WITH query"));
             }
             self.alias(alias)?;
+            self.with_names.insert(alias.name.value.clone());
             // Engines differ on what else sees a name (SQLite: every query of the same WITH;
             // PostgreSQL with RECURSIVE: earlier ones too). Where it is not hidden here, a table
             // of that name has to be granted: too strict, never too lax.

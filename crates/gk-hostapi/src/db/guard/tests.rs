@@ -1,36 +1,166 @@
-//! The guard's verdicts, as tables.
+//! The guard's verdicts, as tables: what a statement becomes, and what it touches.
 
 use super::*;
 
-fn tables(set: &BTreeSet<TableName>) -> Vec<String> {
-    set.iter().map(ToString::to_string).collect()
+/// Reads, writes.
+fn touched(dialect: Dialect, sql: &str) -> (String, String) {
+    let analysis = analyse(dialect, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let join = |tables: &BTreeSet<TableName>| {
+        let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
+        names.join(" ")
+    };
+    (join(&analysis.reads), join(&analysis.writes))
 }
 
 #[test]
-fn probe() {
-    for (dialect, name) in [
-        (Dialect::Sqlite, "sqlite"),
-        (Dialect::Postgres, "pg"),
-        (Dialect::Mysql, "mysql"),
+fn the_engine_gets_what_the_host_wrote() {
+    use Dialect::{Mysql, Postgres, Sqlite};
+    for (dialect, given, written) in [
+        (
+            Postgres,
+            "select A, \"B\" from T /* x */ where a=? and b<? -- y",
+            r#"SELECT "a", "B" FROM "t" WHERE "a" = $1 AND "b" < $2"#,
+        ),
+        (
+            Sqlite,
+            "select [a], \"b\" from T where a=?;",
+            "SELECT `a`, `b` FROM `T` WHERE `a` = ?1",
+        ),
+        (
+            Mysql,
+            "select a, \"it's\" from t where a=? # x",
+            "SELECT `a`, 'it''s' AS `its` FROM `t` WHERE `a` = ?",
+        ),
+        // Functions that look like columns become columns.
+        (Mysql, "SELECT current_user", "SELECT `current_user`"),
+        (Postgres, "SELECT '?', $$", ""),
+        (Postgres, "SELECT '?' || ?", r#"SELECT '?' || $1"#),
+        (Postgres, "SELECT ?-?", r#"SELECT $1 - $2"#),
     ] {
-        let path = std::env::var("PROBE").unwrap_or_default();
-        let Ok(text) = std::fs::read_to_string(path) else {
-            return;
-        };
-        for line in text.lines() {
-            let started = std::time::Instant::now();
-            match analyse(dialect, line) {
-                Ok(a) => println!(
-                    "{name} OK {:?}\n   {line}\n   {} r={:?} w={:?} f={:?} {:?}",
-                    a.kind,
-                    a.sql,
-                    tables(&a.reads),
-                    tables(&a.writes),
-                    a.functions,
-                    started.elapsed()
-                ),
-                Err(e) => println!("{name} NO {line}\n   {e}"),
-            }
+        match analyse(dialect, given) {
+            Ok(analysis) => assert_eq!(analysis.sql, written),
+            Err(error) => assert_eq!(written, "", "{given}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn scopes_of_with() {
+    for (sql, reads) in [
+        ("WITH x AS (SELECT 1) SELECT * FROM x", ""),
+        ("WITH x AS (SELECT * FROM x) SELECT * FROM x", "x"),
+        ("WITH RECURSIVE x AS (SELECT * FROM x) SELECT * FROM x", ""),
+        (
+            "WITH x AS (SELECT 1), y AS (SELECT * FROM x) SELECT * FROM y",
+            "",
+        ),
+        (
+            "WITH y AS (SELECT * FROM x), x AS (SELECT 1) SELECT * FROM y",
+            "x",
+        ),
+        ("WITH x AS (SELECT 1) SELECT * FROM s.x", "s.x"),
+        (
+            "SELECT * FROM (WITH x AS (SELECT 1) SELECT * FROM x) y, x",
+            "x",
+        ),
+        (
+            "(WITH x AS (SELECT 1) SELECT * FROM x) UNION SELECT * FROM x",
+            "x",
+        ),
+        ("WITH x AS (SELECT 1) SELECT (SELECT 1 FROM x)", ""),
+        (
+            "WITH x AS (WITH y AS (SELECT 1) SELECT * FROM y) SELECT * FROM x, y",
+            "y",
+        ),
+    ] {
+        for dialect in [Dialect::Postgres, Dialect::Mysql] {
+            assert_eq!(touched(dialect, sql).0, reads, "{sql}");
+        }
+    }
+    // Names are compared as the engine does.
+    let other_case = "WITH X AS (SELECT 1) SELECT * FROM x";
+    assert_eq!(touched(Dialect::Sqlite, other_case).0, "");
+    assert_eq!(touched(Dialect::Postgres, other_case).0, "");
+    assert_eq!(touched(Dialect::Mysql, other_case).0, "x");
+    let quoted = "WITH \"X\" AS (SELECT 1) SELECT * FROM x";
+    assert_eq!(touched(Dialect::Postgres, quoted).0, "x");
+    // What is written is never hidden.
+    let write = "WITH t AS (SELECT 1 AS a) DELETE FROM t WHERE a IN (SELECT a FROM t)";
+    assert_eq!(
+        touched(Dialect::Postgres, write),
+        (String::new(), "t".to_owned())
+    );
+}
+
+#[test]
+fn reads_and_writes() {
+    for (sql, reads, writes) in [
+        ("INSERT INTO a SELECT * FROM b", "b", "a"),
+        ("INSERT INTO a VALUES (1, (SELECT 1 FROM b))", "b", "a"),
+        (
+            "UPDATE a SET x = (SELECT 1 FROM b) WHERE y IN (SELECT 1 FROM c)",
+            "b c",
+            "a",
+        ),
+        ("UPDATE a SET x = 1 FROM b", "b", "a"),
+        ("DELETE FROM a USING b", "b", "a"),
+        (
+            "INSERT INTO a VALUES (1) ON CONFLICT (x) DO UPDATE SET x = (SELECT 1 FROM b)",
+            "b",
+            "a",
+        ),
+        ("CREATE TABLE a (x INTEGER REFERENCES b (x))", "b", "a b"),
+        ("ALTER TABLE a RENAME TO b", "", "a b"),
+        ("ALTER TABLE s.a RENAME TO b", "", "s.a s.b"),
+        ("DROP TABLE a, b", "", "a b"),
+        ("CREATE INDEX i ON a (lower(x))", "", "a"),
+    ] {
+        let expected = (reads.to_owned(), writes.to_owned());
+        assert_eq!(touched(Dialect::Postgres, sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn names_that_an_engine_would_cut_are_refused() {
+    for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::Mysql] {
+        let bytes = dialect.name_bytes_max();
+        let select = |bytes: usize| format!("SELECT * FROM {}", "a".repeat(bytes));
+        assert!(analyse(dialect, &select(bytes)).is_ok());
+        let error = analyse(dialect, &select(bytes + 1)).unwrap_err();
+        assert!(matches!(error, Refusal::Large(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_statement_is_analysed_once() {
+    let guard = Guard::new(Dialect::Sqlite);
+    let first = guard.analyse("SELECT 1 FROM a").unwrap();
+    let again = guard.analyse("SELECT 1 FROM a").unwrap();
+    assert!(Arc::ptr_eq(&first, &again));
+    assert_eq!(guard.analyse("SELECT"), guard.analyse("SELECT"));
+}
+
+/// However many statements there are, what is remembered of them is bounded.
+#[test]
+fn memory_is_bounded() {
+    let guard = Guard::new(Dialect::Sqlite);
+    for index in 0..700 {
+        let _ = guard.analyse(&format!(
+            "SELECT '{}{index}",
+            "x".repeat(STATEMENT_BYTES_MAX - 20)
+        ));
+    }
+    guard.seen.run_pending_tasks();
+    assert!(guard.seen.weighted_size() <= CACHE_BYTES_MAX);
+    assert!(guard.seen.entry_count() > 100);
+}
+
+#[test]
+fn every_allowed_function_is_a_plain_name() {
+    for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::Mysql] {
+        for name in allowed_functions(dialect) {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            assert!(name.chars().all(plain), "{name}");
         }
     }
 }

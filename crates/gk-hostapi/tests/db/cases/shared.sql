@@ -192,7 +192,7 @@
 - SELECT "a
 - SELECT 1 /* unfinished
 - SELECT /* /* */ 1 FROM granted_a */ s FROM secret
-- SELECT 'a' -- ' FROM secret
++ SELECT 'a' -- ' FROM secret
 - SELECT $1 FROM granted_a
 - SELECT * FROM granted_a WHERE id = $1
 - SELECT * FROM granted_a WHERE id = ?1

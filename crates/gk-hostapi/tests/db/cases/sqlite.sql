@@ -9,7 +9,7 @@
 + SELECT rowid, s FROM granted_a
 + SELECT group_concat(s, ',') FROM granted_a
 + SELECT strftime('%Y', 'now'), date('now'), datetime('now')
-+ SELECT s FROM granted_a COLLATE NOCASE
++ SELECT s FROM granted_a ORDER BY s COLLATE NOCASE
 + INSERT OR IGNORE INTO granted_a VALUES (1, 'x')
 + INSERT OR REPLACE INTO granted_a VALUES (20, 'x')
 + REPLACE INTO granted_a VALUES (20, 'x')
