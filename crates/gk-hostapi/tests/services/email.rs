@@ -10,6 +10,7 @@ use gk_hostapi::email::{
 use gk_servers::Smtp;
 use tokio::time::Instant;
 
+use super::smtp_tls::SmtpTls;
 use super::{far, soon};
 
 fn config(server: &Smtp) -> MailConfig {
@@ -219,5 +220,47 @@ async fn the_limits_hold_at_the_limit() {
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit);
+    }
+}
+
+#[tokio::test]
+async fn a_password_goes_to_a_server_whose_certificate_is_trusted() {
+    for (tls, implicit) in [(MailTls::StartTls, false), (MailTls::Implicit, true)] {
+        let server = SmtpTls::start(implicit).await;
+        let config = |roots: Vec<Vec<u8>>| MailConfig {
+            host: "localhost".to_owned(),
+            port: server.port,
+            tls,
+            credentials: Some(MailCredentials {
+                user: "host".to_owned(),
+                password: "hunter2".to_owned().into(),
+            }),
+            from: "host@goatkit.example".to_owned(),
+            timeout: Duration::from_secs(20),
+            extra_roots_pem: roots,
+        };
+        let any = MailScope::default();
+        let mail = mail("x@example.com", "s", "the text");
+        let login =
+            |lines: &[(bool, String)]| lines.iter().any(|(_, line)| line.starts_with("AUTH"));
+
+        let distrusting = Mailer::new(&config(Vec::new())).unwrap();
+        let error = distrusting.send(mail, &any, far()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(!login(&server.lines()), "{:?}", server.lines());
+
+        let trusting = Mailer::new(&config(vec![server.root.clone()])).unwrap();
+        trusting.send(mail, &any, far()).await.unwrap();
+        let lines = server.lines();
+        assert!(login(&lines), "{lines:?}");
+        let open = |line: &str| line.starts_with("EHLO") || line == "STARTTLS";
+        assert!(
+            lines.iter().all(|(tls, line)| *tls || open(line)),
+            "{lines:?}"
+        );
+        assert!(
+            lines.iter().any(|(_, line)| line == "the text"),
+            "{lines:?}"
+        );
     }
 }

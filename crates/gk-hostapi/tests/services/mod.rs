@@ -5,6 +5,7 @@ mod durability;
 mod email;
 mod http;
 mod isolation;
+mod smtp_tls;
 mod web;
 
 use std::time::Duration;
