@@ -445,9 +445,12 @@ async fn plugin_call(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result<
         .await
 }
 
-/// RFC 3339 with nanoseconds and the offset of the host's time zone.
+/// RFC 3339 with nanoseconds and the offset of the host's time zone, `Z` for none, as Go writes it.
 fn now() -> String {
-    jiff::Zoned::now()
-        .strftime("%Y-%m-%dT%H:%M:%S%.9f%:z")
-        .to_string()
+    let now = jiff::Zoned::now();
+    let form = match now.offset().is_zero() {
+        true => "%Y-%m-%dT%H:%M:%S%.9fZ",
+        false => "%Y-%m-%dT%H:%M:%S%.9f%:z",
+    };
+    now.strftime(form).to_string()
 }
