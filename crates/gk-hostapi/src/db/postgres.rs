@@ -311,10 +311,10 @@ impl Lease {
             }
         }
         // A plan may have become stale by a change of tables; the next statement prepares anew.
-        if matches!(&result, Err(_)) {
-            if let Some(session) = &mut self.session {
-                session.statements.clear();
-            }
+        if result.is_err()
+            && let Some(session) = &mut self.session
+        {
+            session.statements.clear();
         }
         self.session = None;
         result

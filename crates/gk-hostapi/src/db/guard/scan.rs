@@ -12,6 +12,8 @@ use super::{Dialect, NESTING_MAX, PLACEHOLDERS_MAX, Refusal};
 pub(super) struct Prepared {
     pub(super) text: String,
     pub(super) placeholders: u16,
+    /// Most parentheses inside each other.
+    pub(super) depth: usize,
 }
 
 /// Reads a plugin's text.
@@ -23,11 +25,13 @@ pub(super) fn prepare(dialect: Dialect, text: &str) -> Result<Prepared, Refusal>
         out: String::with_capacity(text.len() + 16),
         placeholders: 0,
         depth: 0,
+        deepest: 0,
     };
     while scan.step()? {}
     Ok(Prepared {
         text: scan.out,
         placeholders: scan.placeholders,
+        depth: scan.deepest,
     })
 }
 
@@ -39,6 +43,7 @@ struct Scan<'a> {
     out: String,
     placeholders: u16,
     depth: usize,
+    deepest: usize,
 }
 
 impl<'a> Scan<'a> {
@@ -221,6 +226,7 @@ impl<'a> Scan<'a> {
             ' ' | '\t' | '\n' | '\r' => {}
             '(' | '[' => {
                 self.depth += 1;
+                self.deepest = self.deepest.max(self.depth);
                 if self.depth > NESTING_MAX {
                     return Err(Refusal::large(format!(
                         "more than {NESTING_MAX} parentheses inside each other"

@@ -164,3 +164,63 @@ fn every_allowed_function_is_a_plain_name() {
         }
     }
 }
+
+/// What runs on the stack it finds needs less than the room that is asked for.
+#[test]
+fn small_statements_fit_a_small_stack() {
+    let shapes: [(&str, &str, &str); 14] = [
+        ("SELECT ", "NOT ", "1"),
+        ("SELECT ", "- ", "1"),
+        ("SELECT ", "1 + ", "1"),
+        ("SELECT 1", " IS NULL", ""),
+        ("SELECT ", "CASE WHEN 1 THEN ", "1"),
+        ("SELECT ", "CASE ", "1"),
+        ("SELECT 1", " UNION SELECT 1", ""),
+        ("SELECT 1 FROM a", " JOIN a", ""),
+        ("SELECT 1 FROM a", " JOIN a ON 1 IN (SELECT 1)", ""),
+        ("SELECT ", "INTERVAL ", "1"),
+        ("SELECT ", "1 IN ", "1"),
+        ("SELECT a", "::text", ""),
+        ("", "EXPLAIN ", "SELECT 1"),
+        ("", "WITH x AS ", "SELECT 1"),
+    ];
+    let mut statements = vec![
+        "SELECT ((((1))))".to_owned(),
+        "SELECT (SELECT (SELECT (SELECT (SELECT 1))))".to_owned(),
+        "SELECT * FROM ((((a JOIN a ON 1 = 1))))".to_owned(),
+        "SELECT * FROM (SELECT * FROM (SELECT * FROM (SELECT * FROM (SELECT 1) x) x) x) x".to_owned(),
+        "SELECT 1 WHERE NOT EXISTS (SELECT 1 WHERE 1 IN (SELECT CASE WHEN (SELECT COUNT(*) OVER (ORDER BY 1)) > 1 THEN 1 END))".to_owned(),
+    ];
+    for (before, part, after) in shapes {
+        let words = part.split_whitespace().count().max(2);
+        statements.push(format!(
+            "{before}{}{after}",
+            part.repeat(SMALL_TOKENS / words)
+        ));
+        let end = " END".repeat(SMALL_TOKENS / 5);
+        statements.push(format!(
+            "{before}{}{after}{end}",
+            part.repeat(SMALL_TOKENS / 5)
+        ));
+    }
+    let thread = std::thread::Builder::new().stack_size(SMALL_STACK_BYTES * 2 / 3);
+    let work = move || {
+        for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::Mysql] {
+            for sql in &statements {
+                let Ok(prepared) = scan::prepare(dialect, sql) else {
+                    continue;
+                };
+                let tokens = tokenize(dialect, &prepared.text).unwrap();
+                if known_verb(tokens.first()).is_err()
+                    || tokens.len() > SMALL_TOKENS
+                    || prepared.depth > SMALL_NESTING
+                {
+                    continue;
+                }
+                // No more stack than this thread has, which is two thirds of what is asked for.
+                let _ = understand(dialect, tokens, prepared.placeholders, SMALL_RECURSION);
+            }
+        }
+    };
+    thread.spawn(work).unwrap().join().unwrap();
+}
