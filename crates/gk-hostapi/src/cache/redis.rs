@@ -122,8 +122,9 @@ impl RedisCache {
             return Ok((connection.clone(), self.epoch.load(Ordering::Relaxed)));
         }
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.config.timeout))
-            .set_response_timeout(Some(self.config.timeout))
+            // `ask` has the time for both, and knows whose deadline it was that passed.
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
             .set_concurrency_limit(IN_FLIGHT_MAX);
         let new = self
             .client

@@ -166,12 +166,6 @@ impl Mailer {
         if mail.body.contains('\0') {
             return Err(HostError::invalid("the body holds a NUL character"));
         }
-        // Servers disagree on what a bare CR or LF is, and one of them may see the end of the mail.
-        let body = mail
-            .body
-            .replace("\r\n", "\n")
-            .replace('\r', "\n")
-            .replace('\n', "\r\n");
         let content_type = match mail.html {
             true => ContentType::TEXT_HTML,
             false => ContentType::TEXT_PLAIN,
@@ -182,7 +176,9 @@ impl Mailer {
             .subject(mail.subject)
             .message_id(Some(message_id(self.from.email.domain())?))
             .header(content_type)
-            .body(body)
+            // lettre makes CR LF of every line end: servers disagree on what a bare one is, and one of
+            // them may see the end of the mail there.
+            .body(mail.body.to_owned())
             .map_err(|_| HostError::invalid("the mail cannot be put together"))
     }
 }

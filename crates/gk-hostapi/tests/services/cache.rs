@@ -6,6 +6,7 @@ use bytes::Bytes;
 use gk_hostapi::ErrorKind;
 use gk_hostapi::cache::{Cache, CacheConfig, VALUE_BYTES_MAX};
 use gk_servers::{Redis, shared_redis};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::{far, plugin, soon};
@@ -140,6 +141,57 @@ async fn a_server_that_hangs_is_an_error_by_the_deadline() {
     let error = cache.get(&p, "k", far()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     server.resume().unwrap();
+    assert_eq!(
+        cache.get(&p, "k", far()).await.unwrap(),
+        Some(Bytes::from_static(b"v"))
+    );
+}
+
+/// A connection that leads to nobody any more and does not say so, as when a machine between is gone:
+/// each connection goes to the server until `cut`, and then it stays open and silent.
+struct Cable {
+    port: u16,
+    cut: tokio::sync::watch::Sender<u32>,
+}
+
+impl Cable {
+    async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (cut, cuts) = tokio::sync::watch::channel(0);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut cuts = cuts.clone();
+                cuts.mark_unchanged();
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(("127.0.0.1", server)).await?;
+                    tokio::select! {
+                        done = tokio::io::copy_bidirectional(&mut near, &mut far) => done.map(drop),
+                        _ = cuts.changed() => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        Self { port, cut }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_silently_dead_is_replaced() {
+    let server = Redis::start().unwrap();
+    let cable = Cable::to(server.port()).await;
+    let url = server
+        .url()
+        .replace(&server.port().to_string(), &cable.port.to_string());
+    let cache = Cache::redis(&url, quick()).unwrap();
+    let p = plugin("p");
+    cache
+        .set(&p, "k", Bytes::from_static(b"v"), None, far())
+        .await
+        .unwrap();
+    cable.cut.send_modify(|cut| *cut += 1);
+    let error = cache.get(&p, "k", far()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert_eq!(
         cache.get(&p, "k", far()).await.unwrap(),
         Some(Bytes::from_static(b"v"))
