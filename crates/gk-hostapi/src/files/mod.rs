@@ -97,7 +97,7 @@ struct Plugin {
 }
 
 impl Files {
-    /// Files below this directory, which is made with mode 0700 if there is none. Blocks.
+    /// Files below this directory, which is made if there is none, and given the mode 0700. Blocks.
     ///
     /// # Errors
     /// Unavailable: the directory cannot be made or opened.
