@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::host::{Host, Setup};
+use crate::host_api::Events;
 
 fn host() -> Host {
     Setup::new()
@@ -122,6 +123,7 @@ fn everything_that_is_described_exists() {
         let address = path
             .replace("{plugin}", "hello-go")
             .replace("{function}", "echo")
+            .replace("{channel}", "any")
             .replace("{id}", id);
         assert!(
             !address.contains('{'),
@@ -131,6 +133,16 @@ fn everything_that_is_described_exists() {
             assert!(operation["responses"].is_object(), "{method} {path}");
             check_parameters(path, operation);
             let method = method.to_ascii_uppercase();
+            if !operation["responses"]["200"]["content"]["text/event-stream"].is_null() {
+                // It has no end; that it begins is enough.
+                Events::subscribe(&host, &address);
+                asked += 1;
+                continue;
+            }
+            if (method.as_str(), path.as_str()) == ("DELETE", "/api/v1/plugins/{plugin}/policy") {
+                let policy = json!({ "status": "approved" });
+                host.admin("PUT", &address).json(&policy).send().expect(200);
+            }
             let reply = host.admin(&method, &address).send();
             assert!(
                 !matches!(reply.status, 404 | 405 | 501),

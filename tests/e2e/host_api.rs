@@ -69,10 +69,10 @@ fn tickets(arguments: &[String]) -> (Host, mpsc::Receiver<(String, Value)>) {
 }
 
 /// Events of a channel, as a browser gets them.
-struct Events(BufReader<TcpStream>);
+pub(crate) struct Events(BufReader<TcpStream>);
 
 impl Events {
-    fn subscribe(host: &Host, path: &str) -> Self {
+    pub(crate) fn subscribe(host: &Host, path: &str) -> Self {
         let address = host.address();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();

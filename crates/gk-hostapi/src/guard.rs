@@ -137,6 +137,11 @@ pub(crate) fn refused(
 }
 
 impl Granted<'_> {
+    /// A place for an outgoing request, until it is dropped.
+    pub(crate) fn http_slot(&self) -> Result<tokio::sync::OwnedSemaphorePermit, HostError> {
+        self.plugin.http_slot()
+    }
+
     /// A service's refusal, as [`admit`] would have put it.
     pub(crate) fn explain(&self, method: &str, error: HostError) -> HostError {
         match error.kind() {

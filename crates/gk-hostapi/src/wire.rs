@@ -395,6 +395,7 @@ async fn http_request(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result
     }
     let outgoing: Outgoing = read(args)?;
     let scope = granted.grants().http.as_ref().ok_or_else(not_granted)?;
+    let _slot = granted.http_slot()?;
     let request = HttpRequest {
         method: outgoing.method,
         url: outgoing.url,

@@ -28,6 +28,8 @@ pub const SCOPE_ENTRIES_MAX: usize = 256;
 pub const PATTERN_BYTES_MAX: usize = 512;
 /// Mails of one plugin in a minute.
 pub const MAILS_PER_MINUTE: u32 = 10;
+/// Outgoing HTTP requests of one plugin at the same time.
+pub const HTTP_IN_FLIGHT_MAX: usize = 16;
 /// The largest rate that can be set.
 pub const RATE_MAX: u32 = 1_000_000;
 

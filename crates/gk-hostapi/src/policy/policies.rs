@@ -12,10 +12,11 @@ use parking_lot::RwLock;
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 use time::OffsetDateTime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::meter::Meter;
 use super::safe::safe_default;
-use super::{Grants, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate};
+use super::{Grants, HTTP_IN_FLIGHT_MAX, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate};
 use crate::error::HostError;
 use crate::store::Store;
 
@@ -103,6 +104,8 @@ pub(crate) struct PluginPolicy {
     /// What it asks for.
     request: RwLock<Policy>,
     meters: [Meter; 4],
+    /// Places for outgoing requests, each of which may hold bodies of many megabytes.
+    http_slots: Arc<Semaphore>,
     counters: Counters,
 }
 
@@ -114,8 +117,20 @@ impl PluginPolicy {
             request: RwLock::default(),
             meters: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail]
                 .map(|rate| Meter::new(rate, now)),
+            http_slots: Arc::new(Semaphore::new(HTTP_IN_FLIGHT_MAX)),
             counters: Counters::default(),
         }
+    }
+
+    /// A place for an outgoing request.
+    pub(crate) fn http_slot(&self) -> Result<OwnedSemaphorePermit, HostError> {
+        Arc::clone(&self.http_slots)
+            .try_acquire_owned()
+            .map_err(|_| {
+                HostError::limit(format!(
+                    "{HTTP_IN_FLIGHT_MAX} HTTP requests are under way; wait for one of them"
+                ))
+            })
     }
 
     pub(crate) fn effective(&self) -> arc_swap::Guard<Arc<Effective>> {
