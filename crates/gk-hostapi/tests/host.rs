@@ -110,10 +110,12 @@ impl Rig {
         let mut databases = DatabasesConfig::default();
         let path = dir.path().join("plugins.db");
         databases.default = Some(DatabaseConfig::new(format!("sqlite:{}", path.display())));
+        let mut http = HttpConfig::default();
+        http.allow_networks.push("127.0.0.0/8".parse().unwrap());
         let services = Services {
             db: Databases::open(&databases).unwrap(),
             cache: Cache::memory(CacheConfig::default()),
-            http: HttpClient::new(HttpConfig::default()).unwrap(),
+            http: HttpClient::new(http).unwrap(),
             mail: None,
             config: Config::new(app, settings),
             secure: SecureConfig::new(
@@ -851,4 +853,31 @@ async fn a_host_application_adds_methods_behind_the_same_guard() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
+}
+
+#[tokio::test]
+async fn a_plugin_has_so_many_requests_under_way_and_no_more() {
+    use gk_hostapi::policy::HTTP_IN_FLIGHT_MAX;
+    let rig = Arc::new(Rig::trusting(&[permission("http", "", &["127.0.0.1:*"])]).await);
+    // A server that takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let mut requests = tokio::task::JoinSet::new();
+    let mut held = Vec::new();
+    for _ in 0..HTTP_IN_FLIGHT_MAX {
+        let (rig, args) = (Arc::clone(&rig), json!({ "url": url }));
+        requests.spawn(async move { rig.ask("http_request", args).await });
+        held.push(silent.accept().await.unwrap());
+    }
+    let error = rig
+        .ask("http_request", json!({ "url": url }))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    // One that ends makes room.
+    drop(held.pop());
+    requests.join_next().await.unwrap().unwrap().unwrap_err();
+    let (again, args) = (Arc::clone(&rig), json!({ "url": url }));
+    requests.spawn(async move { again.ask("http_request", args).await });
+    silent.accept().await.unwrap();
 }
