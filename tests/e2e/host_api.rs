@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
 
 use gk_servers::{Mariadb, Postgres, Redis};
@@ -362,4 +363,91 @@ fn a_subscriber_does_not_hold_up_the_end() {
     host.stop(family, &root);
     let mut rest = Vec::new();
     events.0.read_to_end(&mut rest).unwrap();
+}
+
+const NOTES: &str = "permissions:
+  - {type: db, access: readwrite, scope: ['notes_*']}
+  - {type: cache, access: readwrite}
+  - {type: file, access: readwrite}
+  - {type: config, access: read}
+  - {type: plugin_call, scope: [hello-go]}";
+
+/// The Rust SDK's client, typed, against the real host.
+#[test]
+fn notes_in_rust() {
+    let host = Setup::new()
+        .plugin_with("notes", "rust-notes", NOTES)
+        .plugin("hello-go", "hello-go")
+        .argument("--trust-declared-permissions")
+        .variable("GOATFLOW_SECURE_KEY", "ab".repeat(32))
+        .settled();
+    let plugin = host.plugin("notes");
+    assert_eq!(plugin["state"], "running", "{plugin}");
+    let path = "/api/plugins/notes/notes";
+    for id in [3, 1, i64::MAX, 2, 4] {
+        let note = json!({ "id": id, "text": format!("note {id}") });
+        let added = host.admin("POST", path).json(&note).send().expect(200);
+        assert_eq!(added.json(), note);
+    }
+    let error = host
+        .admin("POST", path)
+        .json(&json!({ "id": 1, "text": "again" }))
+        .send();
+    assert!(error.expect(500).error().to_lowercase().contains("unique"));
+    let all = host.get(path).expect(200).json();
+    let ids: Vec<_> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|note| note["id"].as_i64().unwrap())
+        .collect();
+    assert_eq!(ids, [1, 2, 3, 4, i64::MAX]);
+    for cached in [false, true] {
+        let count = host
+            .function("notes", "count", &json!({}))
+            .expect(200)
+            .json();
+        assert_eq!(count, json!({ "notes": "5", "cached": cached }));
+    }
+    let tour = host
+        .admin("POST", "/api/v1/plugins/notes/call/tour")
+        .header("Accept-Language", "de");
+    let mut tour = tour.json(&json!({})).send().expect(200).json();
+    let refused = tour["refused"].take();
+    assert!(
+        refused
+            .as_str()
+            .unwrap()
+            .contains("HTTP outbound access not granted"),
+        "{refused}"
+    );
+    assert!(tour["year"].take().as_i64() > Some(2025));
+    // The host's envelope goes along with a call, not with what one plugin says to another.
+    assert_eq!(
+        tour,
+        json!({
+            "key": "visits", "visits": "1", "file": "hello", "files": 1, "secret": "hush", "app": "GoatKit",
+            "text": "Hallo, Ann", "year": null, "echoed": { "n": 1 }, "refused": null,
+        })
+    );
+    // The secret is nowhere in the clear, and what the host keeps is nobody else's to read.
+    let mut files = 0;
+    for entry in std::fs::read_dir(host.path("data")).unwrap() {
+        let (path, metadata) = entry
+            .map(|entry| (entry.path(), entry.metadata().unwrap()))
+            .unwrap();
+        if metadata.is_file() {
+            let mode = metadata.permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{}: {mode:o}", path.display());
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(
+                !bytes.windows(4).any(|window| window == b"hush"),
+                "{}",
+                path.display()
+            );
+            files += 1;
+        }
+    }
+    assert!(files >= 3);
+    assert!(!host.log().contains("hush") && !host.log().contains("abababab"));
 }

@@ -25,8 +25,12 @@ const REFERENCE: &[&str] = &[
 /// The packages of the workspace whose programs the tests start.
 const RUST: &[&str] = &["gk-host", "hello-rust"];
 
-/// The examples of gk-wire, and the names the tests know them by.
-const EXAMPLES: &[(&str, &str)] = &[("host", "rust-greeterhost"), ("greeter", "rust-greeter")];
+/// The examples of gk-wire and gk-plugin, and the names the tests know them by.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("host", "rust-greeterhost"),
+    ("greeter", "rust-greeter"),
+    ("notes", "rust-notes"),
+];
 
 /// Builds all that is needed into `target/e2e` and returns the command that runs the tests.
 pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
