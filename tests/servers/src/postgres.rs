@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::Signal;
 
 use crate::process::{Home, Server, connect, free_port, program, random_word};
 
@@ -121,54 +120,9 @@ impl Postgres {
         let Self { port, password, .. } = self;
         format!("postgres://gk:{password}@127.0.0.1:{port}/{database}")
     }
-
-    /// The port, the same over restarts.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Kills the server, with SIGKILL.
-    ///
-    /// # Errors
-    ///
-    /// It does not go.
-    pub fn stop(&mut self) -> Result<()> {
-        self.server
-            .take()
-            .map_or(Ok(()), |mut server| server.kill())
-    }
-
-    /// Stops all its processes, with SIGSTOP: connections stay, nobody answers.
-    ///
-    /// # Errors
-    ///
-    /// It does not run.
-    pub fn pause(&self) -> Result<()> {
-        let server = self.server.as_ref().context("it does not run")?;
-        server.signal(Signal::STOP)
-    }
-
-    /// Continues it, with SIGCONT.
-    ///
-    /// # Errors
-    ///
-    /// It does not run.
-    pub fn resume(&self) -> Result<()> {
-        let server = self.server.as_ref().context("it does not run")?;
-        server.signal(Signal::CONT)
-    }
-
-    /// Kills the server where it runs, and starts it on the same port with the same data.
-    ///
-    /// # Errors
-    ///
-    /// It does not go, or not start.
-    pub fn restart(&mut self) -> Result<()> {
-        self.stop()?;
-        self.launch()
-    }
 }
+
+super::process::controls!(Postgres);
 
 /// Asks for a session; one that is ready wants a password, others say that they are starting.
 fn answers(port: u16) -> Result<()> {

@@ -328,3 +328,61 @@ fn is_alive(process: Pid) -> bool {
         .map(|(_, rest)| rest.trim_start().starts_with('Z'));
     state != Some(true)
 }
+
+/// What can be done with a running server, whichever it is: it has a port, a `server` while it runs, and
+/// `launch` starts it.
+macro_rules! controls {
+    ($server:ident) => {
+        impl $server {
+            /// The port, the same over restarts.
+            #[must_use]
+            pub fn port(&self) -> u16 {
+                self.port
+            }
+
+            /// Kills the server, with SIGKILL.
+            ///
+            /// # Errors
+            ///
+            /// It does not go.
+            pub fn stop(&mut self) -> anyhow::Result<()> {
+                let server = self.server.take();
+                server.map_or(Ok(()), |mut server| server.kill())
+            }
+
+            /// Stops all its processes, with SIGSTOP: connections stay, nobody answers.
+            ///
+            /// # Errors
+            ///
+            /// It does not run.
+            pub fn pause(&self) -> anyhow::Result<()> {
+                self.signal(rustix::process::Signal::STOP)
+            }
+
+            /// Continues it, with SIGCONT.
+            ///
+            /// # Errors
+            ///
+            /// It does not run.
+            pub fn resume(&self) -> anyhow::Result<()> {
+                self.signal(rustix::process::Signal::CONT)
+            }
+
+            fn signal(&self, signal: rustix::process::Signal) -> anyhow::Result<()> {
+                let server = anyhow::Context::context(self.server.as_ref(), "it does not run")?;
+                server.signal(signal)
+            }
+
+            /// Kills the server where it runs, and starts it on the same port with the data it has.
+            ///
+            /// # Errors
+            ///
+            /// It does not go, or not start.
+            pub fn restart(&mut self) -> anyhow::Result<()> {
+                self.stop()?;
+                self.launch()
+            }
+        }
+    };
+}
+pub(crate) use controls;

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::Signal;
 
 use crate::process::{Home, Server, connect, free_port};
 
@@ -72,12 +71,6 @@ impl Smtp {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The port, the same over restarts.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// What was delivered so far, in no particular order. A message is here once its sender was
     /// told that it was accepted.
     ///
@@ -94,48 +87,9 @@ impl Smtp {
         };
         entries.map(read).collect()
     }
-
-    /// Kills the server, with SIGKILL.
-    ///
-    /// # Errors
-    ///
-    /// It does not go.
-    pub fn stop(&mut self) -> Result<()> {
-        self.server
-            .take()
-            .map_or(Ok(()), |mut server| server.kill())
-    }
-
-    /// Stops it, with SIGSTOP: connections stay, nobody answers.
-    ///
-    /// # Errors
-    ///
-    /// It does not run.
-    pub fn pause(&self) -> Result<()> {
-        let server = self.server.as_ref().context("it does not run")?;
-        server.signal(Signal::STOP)
-    }
-
-    /// Continues it, with SIGCONT.
-    ///
-    /// # Errors
-    ///
-    /// It does not run.
-    pub fn resume(&self) -> Result<()> {
-        let server = self.server.as_ref().context("it does not run")?;
-        server.signal(Signal::CONT)
-    }
-
-    /// Kills the server where it runs, and starts it on the same port; what was delivered stays.
-    ///
-    /// # Errors
-    ///
-    /// It does not go, or not start.
-    pub fn restart(&mut self) -> Result<()> {
-        self.stop()?;
-        self.launch()
-    }
 }
+
+super::process::controls!(Smtp);
 
 /// The sink appends the envelope to the headers.
 fn parse(kept: &str) -> Result<Mail> {
