@@ -62,6 +62,11 @@ impl Granted<'_> {
         self.caller.call.as_ref()
     }
 
+    /// Waits for a place among the plugin's statements.
+    pub(crate) async fn statement(&self) -> Result<tokio::sync::SemaphorePermit<'_>, HostError> {
+        self.plugin.statement(self.deadline()).await
+    }
+
     /// Counts one more against a rate.
     ///
     /// # Errors

@@ -240,6 +240,7 @@ pub(crate) async fn serve(
         Builtin::DbQuery => {
             let statement: Statement<'_> = read(args)?;
             let grants = &granted.grants().db;
+            let _place = granted.statement().await?;
             services
                 .db
                 .query(grants, &statement.query, &statement.args, deadline)
@@ -248,6 +249,7 @@ pub(crate) async fn serve(
         Builtin::DbExec => {
             let statement: Statement<'_> = read(args)?;
             let grants = &granted.grants().db;
+            let _place = granted.statement().await?;
             let affected = services
                 .db
                 .exec(grants, &statement.query, &statement.args, deadline)

@@ -12,12 +12,17 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 use time::OffsetDateTime;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::meter::Meter;
 use super::safe::safe_default;
 use super::{Grants, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate};
 use crate::error::HostError;
 use crate::store::Store;
+
+/// Statements of one plugin that run at once; the next ones wait until their deadline. Fewer than a
+/// database has connections: a plugin whose statements never end must not take them all.
+pub(crate) const STATEMENTS_AT_ONCE_MAX: usize = 4;
 
 /// Where a policy in force comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -111,6 +116,7 @@ pub(crate) struct PluginPolicy {
     request: RwLock<Policy>,
     meters: [Meter; 4],
     counters: Counters,
+    statements: Semaphore,
 }
 
 impl PluginPolicy {
@@ -122,7 +128,22 @@ impl PluginPolicy {
             meters: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail]
                 .map(|rate| Meter::new(rate, now)),
             counters: Counters::default(),
+            statements: Semaphore::new(STATEMENTS_AT_ONCE_MAX),
         }
+    }
+
+    /// Waits until fewer than [`STATEMENTS_AT_ONCE_MAX`] of the plugin's statements are under way.
+    pub(crate) async fn statement(
+        &self,
+        deadline: tokio::time::Instant,
+    ) -> Result<SemaphorePermit<'_>, HostError> {
+        let place = tokio::time::timeout_at(deadline, self.statements.acquire()).await;
+        // The semaphore is never closed.
+        place.ok().and_then(Result::ok).ok_or_else(|| {
+            HostError::timeout(format!(
+                "{STATEMENTS_AT_ONCE_MAX} other statements of the plugin did not end in time"
+            ))
+        })
     }
 
     pub(crate) fn effective(&self) -> arc_swap::Guard<Arc<Effective>> {
@@ -498,6 +519,24 @@ mod tests {
         drop(held);
         store.run(|_| Ok(())).await.unwrap();
         assert!(!policies.is_blocked(&plugin));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_takes_only_some_of_a_databases_connections() {
+        assert!(STATEMENTS_AT_ONCE_MAX < crate::db::DbLimits::default().max_connections);
+        let policies = Policies::new(Store::in_memory().unwrap(), false);
+        let (greedy, now) = (policies.of(&plugin()), tokio::time::Instant::now());
+        let later = now + Duration::from_secs(60);
+        let mut running = Vec::new();
+        for _ in 0..STATEMENTS_AT_ONCE_MAX {
+            running.push(greedy.statement(later).await.unwrap());
+        }
+        let error = greedy.statement(now).await.err().unwrap();
+        assert_eq!(error.kind(), crate::ErrorKind::Timeout);
+        let modest = policies.of(&PluginName::new("modest").unwrap());
+        let _own = modest.statement(later).await.unwrap();
+        running.pop();
+        let _next = greedy.statement(later).await.unwrap();
     }
 
     /// A store that fails must not make a blocked plugin one that is only not granted anything: that one
