@@ -9,8 +9,9 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use gk_hostapi::ErrorKind;
 use gk_hostapi::events::{Delivery, Subscription, frame};
+use gk_hostapi::{ErrorKind, Host, HostApi};
+use gk_manifest::PluginName;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
@@ -23,8 +24,12 @@ use crate::problem::Problem;
 /// How often a comment is sent where nothing else is: proxies cut connections that are silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Frames that wait for the connection to take them.
-const FRAMES_MAX: usize = 16;
+/// Frames that wait for the connection to take them: events wait in the subscription, where listeners
+/// share them.
+const FRAMES_MAX: usize = 1;
+
+/// How long a client may take nothing of what is sent before its subscription ends.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The channel without a name.
 pub(crate) async fn whole_plugin(
@@ -57,11 +62,7 @@ pub(crate) async fn subscribe(
     };
     let host = gateway.inner.host_api.as_ref();
     let host = host.ok_or_else(|| Problem::not_found("this host has no events"))?;
-    let refused = gk_hostapi::HostApi::admit(&**host, &status.name);
-    refused.map_err(|_| {
-        let text = format!("plugin \"{plugin}\" is not called");
-        Problem::new(StatusCode::FORBIDDEN, text)
-    })?;
+    admitted(host, &status.name)?;
     let (parts, _) = request.into_parts();
     if registration.event_authorizer.is_empty() {
         crate::auth::require(caller.as_ref(), &[Middleware::Agent])?;
@@ -102,6 +103,8 @@ pub(crate) async fn subscribe(
         ErrorKind::Invalid => Problem::bad_request(error.to_string()),
         _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     })?;
+    // Blocked while the check was under way: whoever did so has closed what there was by then.
+    admitted(host, &status.name)?;
     let (frames, body) = mpsc::channel(FRAMES_MAX);
     tokio::spawn(pass_on(subscription, frames, gateway.stopping()));
     let mut response = Body::from_stream(Frames(body)).into_response();
@@ -116,13 +119,20 @@ pub(crate) async fn subscribe(
     Ok(response)
 }
 
+fn admitted(host: &Host, plugin: &PluginName) -> Result<(), Problem> {
+    HostApi::admit(host, plugin).map_err(|_| {
+        let text = format!("plugin \"{plugin}\" is not called");
+        Problem::new(StatusCode::FORBIDDEN, text)
+    })
+}
+
 /// What the browser had when its connection broke.
 fn last_event_id(headers: &HeaderMap) -> Option<u64> {
     let id = headers.get("last-event-id")?.to_str().ok()?;
     id.trim().parse().ok()
 }
 
-/// Writes frames until the plugin, the client or the host has gone.
+/// Writes frames until the plugin, the client or the host has gone, or the client reads no more.
 async fn pass_on(
     mut subscription: Subscription,
     frames: mpsc::Sender<Bytes>,
@@ -150,7 +160,7 @@ async fn pass_on(
             Ok(Delivery::Closed) => return,
         };
         tokio::select! {
-            sent = frames.send(frame) => if sent.is_err() { return },
+            sent = frames.send_timeout(frame, SEND_TIMEOUT) => if sent.is_err() { return },
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
     }

@@ -62,6 +62,11 @@ impl Granted<'_> {
         self.caller.call.as_ref()
     }
 
+    /// Waits for a place among the plugin's statements.
+    pub(crate) async fn statement(&self) -> Result<tokio::sync::SemaphorePermit<'_>, HostError> {
+        self.plugin.statement(self.deadline()).await
+    }
+
     /// Counts one more against a rate.
     ///
     /// # Errors
@@ -138,7 +143,7 @@ pub(crate) fn refused(
 
 impl Granted<'_> {
     /// A place for an outgoing request, until it is dropped.
-    pub(crate) fn http_slot(&self) -> Result<tokio::sync::OwnedSemaphorePermit, HostError> {
+    pub(crate) fn http_slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, HostError> {
         self.plugin.http_slot()
     }
 

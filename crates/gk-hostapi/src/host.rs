@@ -13,7 +13,7 @@ use crate::caller::Caller;
 use crate::config::Config;
 use crate::db::Databases;
 use crate::email::Mailer;
-use crate::error::HostError;
+use crate::error::{ErrorKind, HostError};
 use crate::events::Events;
 use crate::files::Files;
 use crate::guard::{admit, refused};
@@ -179,8 +179,15 @@ impl HostApi for Host {
         self.policies.register(plugin, request).await?;
         HostApi::admit(self, plugin)?;
         match &registration.i18n {
-            Some(spec) => self.services.i18n.register(plugin, generation, spec),
             None => Ok(()),
+            Some(spec) => match self.services.i18n.register(plugin, generation, spec) {
+                // Whoever takes another's namespace ahead of it must not keep it from starting.
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    tracing::warn!(%plugin, %error, "its translations are left out");
+                    Ok(())
+                }
+                registered => registered,
+            },
         }
     }
 

@@ -234,11 +234,12 @@ fn texts(spec: &I18nSpec) -> Result<Languages, HostError> {
 
 /// Puts arguments into a text, in one pass over the text.
 fn substitute(text: &str, args: &[Value]) -> String {
+    let mut output = Output::default();
     if args.is_empty() {
-        return text.to_owned();
+        output.push(text);
+        return output.0;
     }
     let args = &args[..args.len().min(ARGS_MAX)];
-    let mut output = Output::default();
     let mut turn = 0;
     let mut rest = text;
     while let Some(at) = rest.find(['{', '%']) {
@@ -472,6 +473,9 @@ mod tests {
         let long = Value::String("ü".repeat(OUTPUT_BYTES_MAX));
         let cut = substitute("x{0}{0}", &[long]);
         assert_eq!(cut.len(), OUTPUT_BYTES_MAX - 1);
+        // Not even a key without a text comes back longer.
+        let echoed = substitute(&"k".repeat(OUTPUT_BYTES_MAX + 1), &[]);
+        assert_eq!(echoed.len(), OUTPUT_BYTES_MAX);
         let many: Vec<_> = (0..40).map(Value::from).collect();
         assert_eq!(substitute("{31} {32}", &many), "31 {32}");
     }

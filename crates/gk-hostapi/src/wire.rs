@@ -26,6 +26,9 @@ use crate::secure::Secret;
 /// The longest name of a function in `plugin_call`, in bytes.
 pub(crate) const FUNCTION_BYTES_MAX: usize = 256;
 
+/// Values, those within others included, of a request's arguments: more than any service takes.
+pub(crate) const VALUES_MAX: usize = 64 * 1024;
+
 const OK: Bytes = Bytes::from_static(br#"{"ok":true}"#);
 const STATUS_OK: Bytes = Bytes::from_static(br#"{"status":"ok"}"#);
 
@@ -163,6 +166,12 @@ struct Listing<'a> {
 
 /// Reads arguments; a plugin's mistake is told as serde puts it, with line and column.
 fn read<'a, T: Deserialize<'a>>(args: &'a [u8]) -> Result<T, HostError> {
+    // A value takes two bytes of JSON, and many times that in memory.
+    if args.len() / 2 > VALUES_MAX && values(args) > VALUES_MAX {
+        return Err(HostError::limit(format!(
+            "the arguments have more than {VALUES_MAX} values"
+        )));
+    }
     serde_json::from_slice(args).map_err(|error| HostError::invalid(format!("arguments: {error}")))
 }
 
@@ -170,6 +179,29 @@ fn write(value: &impl Serialize) -> Result<Bytes, HostError> {
     serde_json::to_vec(value)
         .map(Bytes::from)
         .map_err(|error| HostError::failed(format!("the result cannot be written: {error}")))
+}
+
+/// How many values JSON has, or at least: each but the first of an array or object follows a comma.
+fn values(json: &[u8]) -> usize {
+    let (mut count, mut bytes) = (1, json.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b',' | b'[' | b'{' => count += 1,
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => {
+                            bytes.next();
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    count
 }
 
 /// `{"value": …, "found": …}`, straight into one buffer: the path of a cache hit.
@@ -208,6 +240,7 @@ pub(crate) async fn serve(
         Builtin::DbQuery => {
             let statement: Statement<'_> = read(args)?;
             let grants = &granted.grants().db;
+            let _place = granted.statement().await?;
             services
                 .db
                 .query(grants, &statement.query, &statement.args, deadline)
@@ -216,6 +249,7 @@ pub(crate) async fn serve(
         Builtin::DbExec => {
             let statement: Statement<'_> = read(args)?;
             let grants = &granted.grants().db;
+            let _place = granted.statement().await?;
             let affected = services
                 .db
                 .exec(grants, &statement.query, &statement.args, deadline)
@@ -308,6 +342,7 @@ pub(crate) async fn serve(
         }
         Builtin::GetFile => {
             let Key { key } = read(args)?;
+            let _turn = services.files.turn(plugin).await?;
             let file = services.files.get(plugin, &key).await?;
             write(&json!({ "data": BASE64.encode(&file.data), "metadata": file.metadata }))
         }
@@ -454,4 +489,42 @@ fn now() -> String {
         false => "%Y-%m-%dT%H:%M:%S%.9f%:z",
     };
     now.strftime(form).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_outside_of_strings() {
+        for (json, count) in [
+            ("1", 1),
+            ("[1,2,[3]]", 5),
+            (r#"{"a":1,"b":[]}"#, 4),
+            (r#"[",,[[{",",\",,"]"#, 3),
+            (r#"["\\",1]"#, 3),
+            (r#"["unfinished,,\"#, 2),
+        ] {
+            assert_eq!(values(json.as_bytes()), count, "{json}");
+        }
+    }
+
+    /// 64 MiB of `[0,0,…` were gigabytes of values, before the first of them was looked at.
+    #[test]
+    fn arguments_of_many_values_are_refused_unread() {
+        let args = |numbers: usize| {
+            let numbers = vec!["0"; numbers].join(",");
+            format!(r#"{{"key":"k","args":[{numbers}]}}"#)
+        };
+        // The object, its two members and the array: the array's first number has no comma of its own.
+        let most = args(VALUES_MAX - 3);
+        assert_eq!(values(most.as_bytes()), VALUES_MAX);
+        read::<Translation<'_>>(most.as_bytes()).unwrap();
+        let more = args(VALUES_MAX - 2);
+        let error = read::<Translation<'_>>(more.as_bytes()).err().unwrap();
+        assert_eq!(error.kind(), crate::ErrorKind::Limit);
+        // Large values are not many.
+        let long = format!(r#"{{"key":"{}","args":[]}}"#, "a,".repeat(VALUES_MAX));
+        read::<Translation<'_>>(long.as_bytes()).unwrap();
+    }
 }

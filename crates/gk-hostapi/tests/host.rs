@@ -756,6 +756,15 @@ async fn plugins_see_nothing_of_each_other() {
         rig.ask(method, args).await.unwrap();
     }
     let sheep = rig.caller("sheep");
+    // A namespace that another plugin was quicker to take keeps nobody from starting.
+    let mut taken = registration.clone();
+    if let Some(texts) = &mut taken.i18n {
+        texts.namespace = "goat".to_owned();
+    }
+    rig.host
+        .registered(&name("sheep"), 2, &taken, &request(&all))
+        .await
+        .unwrap();
     let key = json!({"key": "k"});
     let nothing = json!({"value": null, "found": false});
     assert_eq!(

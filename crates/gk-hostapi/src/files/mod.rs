@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 
 pub use self::format::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX};
 use self::key::FileKey;
@@ -94,6 +94,14 @@ struct Plugin {
     /// files were added up, which happens at the first write after the host's start.
     usage: Arc<AsyncMutex<Option<Usage>>>,
     reads: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+}
+
+/// The right to hold a whole file, until it is dropped.
+#[derive(Debug)]
+#[must_use = "it lasts until it is dropped"]
+pub struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Files {
@@ -184,6 +192,21 @@ impl Files {
             Ok(())
         })
         .await
+    }
+
+    /// Waits until fewer than [`READS_MAX`] turns of a plugin are taken. Whoever makes something larger
+    /// of a file, such as an answer, takes one ahead of [`get`](Self::get) and keeps it until that is
+    /// done: files are read faster than they are passed on.
+    ///
+    /// # Errors
+    /// Unavailable: the disk.
+    pub async fn turn(&self, plugin: &PluginName) -> Result<Turn, HostError> {
+        let plugin = self.plugin(plugin).await?;
+        // The semaphore is never closed.
+        let permit = Arc::clone(&plugin.answers).acquire_owned().await;
+        Ok(Turn {
+            _permit: permit.ok(),
+        })
     }
 
     /// A file and its metadata.
@@ -346,6 +369,7 @@ impl Files {
             tree: Tree::new(directory, self.resolve),
             usage: Arc::default(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            answers: Arc::new(Semaphore::new(READS_MAX)),
         });
         // Who was quicker counts: there must be one usage for each plugin.
         Ok(Arc::clone(

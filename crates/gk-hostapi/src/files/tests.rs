@@ -303,3 +303,25 @@ async fn a_file_has_a_largest_size() {
         ErrorKind::Failed
     );
 }
+
+/// A plugin that asks for its largest file a thousand times at once: what is read would wait, whole, to
+/// be passed on.
+#[tokio::test]
+async fn turns_are_few_and_each_plugins_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Files::open(dir.path()).unwrap();
+    let (greedy, modest) = (plugin("greedy"), plugin("modest"));
+    let mut turns = Vec::new();
+    for _ in 0..READS_MAX {
+        turns.push(files.turn(&greedy).await.unwrap());
+    }
+    let late = files.turn(&greedy);
+    assert!(
+        tokio::time::timeout(std::time::Duration::ZERO, late)
+            .await
+            .is_err()
+    );
+    let _own = files.turn(&modest).await.unwrap();
+    turns.pop();
+    let _next = files.turn(&greedy).await.unwrap();
+}

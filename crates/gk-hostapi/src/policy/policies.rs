@@ -8,17 +8,21 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use gk_manifest::{PluginName, ResourceRequest};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 use time::OffsetDateTime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::meter::Meter;
 use super::safe::safe_default;
 use super::{Grants, HTTP_IN_FLIGHT_MAX, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate};
 use crate::error::HostError;
 use crate::store::Store;
+
+/// Statements of one plugin that run at once; the next ones wait until their deadline. Fewer than a
+/// database has connections: a plugin whose statements never end must not take them all.
+pub(crate) const STATEMENTS_AT_ONCE_MAX: usize = 4;
 
 /// Where a policy in force comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,6 +63,13 @@ impl Effective {
             origin,
             grants: Grants::default(),
         }
+    }
+
+    /// A policy that is stored and cannot be read. It may say that the plugin is blocked.
+    fn unreadable() -> Self {
+        let mut nothing = Effective::nothing(Origin::Unreadable);
+        nothing.policy.status = PolicyStatus::Blocked;
+        nothing
     }
 }
 
@@ -105,8 +116,9 @@ pub(crate) struct PluginPolicy {
     request: RwLock<Policy>,
     meters: [Meter; 4],
     /// Places for outgoing requests, each of which may hold bodies of many megabytes.
-    http_slots: Arc<Semaphore>,
+    http_slots: Semaphore,
     counters: Counters,
+    statements: Semaphore,
 }
 
 impl PluginPolicy {
@@ -117,20 +129,33 @@ impl PluginPolicy {
             request: RwLock::default(),
             meters: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail]
                 .map(|rate| Meter::new(rate, now)),
-            http_slots: Arc::new(Semaphore::new(HTTP_IN_FLIGHT_MAX)),
+            http_slots: Semaphore::new(HTTP_IN_FLIGHT_MAX),
             counters: Counters::default(),
+            statements: Semaphore::new(STATEMENTS_AT_ONCE_MAX),
         }
     }
 
     /// A place for an outgoing request.
-    pub(crate) fn http_slot(&self) -> Result<OwnedSemaphorePermit, HostError> {
-        Arc::clone(&self.http_slots)
-            .try_acquire_owned()
-            .map_err(|_| {
-                HostError::limit(format!(
-                    "{HTTP_IN_FLIGHT_MAX} HTTP requests are under way; wait for one of them"
-                ))
-            })
+    pub(crate) fn http_slot(&self) -> Result<SemaphorePermit<'_>, HostError> {
+        self.http_slots.try_acquire().map_err(|_| {
+            HostError::limit(format!(
+                "{HTTP_IN_FLIGHT_MAX} HTTP requests are under way; wait for one of them"
+            ))
+        })
+    }
+
+    /// Waits until fewer than [`STATEMENTS_AT_ONCE_MAX`] of the plugin's statements are under way.
+    pub(crate) async fn statement(
+        &self,
+        deadline: tokio::time::Instant,
+    ) -> Result<SemaphorePermit<'_>, HostError> {
+        let place = tokio::time::timeout_at(deadline, self.statements.acquire()).await;
+        // The semaphore is never closed.
+        place.ok().and_then(Result::ok).ok_or_else(|| {
+            HostError::timeout(format!(
+                "{STATEMENTS_AT_ONCE_MAX} other statements of the plugin did not end in time"
+            ))
+        })
     }
 
     pub(crate) fn effective(&self) -> arc_swap::Guard<Arc<Effective>> {
@@ -229,9 +254,12 @@ pub struct Policies {
     store: Store,
     trust_declared: bool,
     plugins: RwLock<HashMap<PluginName, Arc<PluginPolicy>>>,
-    installed: RwLock<BTreeSet<PluginName>>,
-    /// Held while a policy is read or written, so that none applies that is no longer stored.
-    changing: tokio::sync::Mutex<()>,
+    /// The plugins that are installed. Held while what follows from them is put in force, so that no
+    /// default replaces a policy that was set meanwhile, and none rests on an older list.
+    installed: Arc<Mutex<BTreeSet<PluginName>>>,
+    /// Held while a policy is read or written, so that none applies that is no longer stored. A change
+    /// takes it along to the store: whoever asked for it may be gone before it is carried out.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Policies {
@@ -242,8 +270,8 @@ impl Policies {
             store,
             trust_declared,
             plugins: RwLock::default(),
-            installed: RwLock::default(),
-            changing: tokio::sync::Mutex::default(),
+            installed: Arc::default(),
+            changing: Arc::default(),
         }
     }
 
@@ -266,12 +294,12 @@ impl Policies {
 
     /// These plugins are installed; what the default grants of tables depends on the others' names.
     pub fn installed(&self, plugins: &BTreeSet<PluginName>) {
-        self.installed.write().clone_from(plugins);
+        let mut installed = self.installed.lock();
+        installed.clone_from(plugins);
         for (plugin, entry) in self.plugins.read().iter() {
             if entry.effective().origin == Origin::Default {
-                entry
-                    .effective
-                    .store(Arc::new(self.default_of(plugin, entry)));
+                let default = default_of(self.trust_declared, plugin, entry, &installed);
+                entry.effective.store(Arc::new(default));
             }
         }
     }
@@ -279,7 +307,8 @@ impl Policies {
     /// A plugin registers: what it asks for, and its stored policy, apply from now on.
     ///
     /// # Errors
-    /// Unavailable: the stored policy cannot be read. Then the plugin has nothing, and should not start.
+    /// Unavailable: the stored policy cannot be read. Then the plugin has nothing, and should not start;
+    /// one that is blocked stays so.
     pub async fn register(
         &self,
         plugin: &PluginName,
@@ -288,16 +317,23 @@ impl Policies {
         let _changing = self.changing.lock().await;
         let entry = self.of(plugin);
         *entry.request.write() = Policy::of_request(request);
-        match self.stored(plugin).await {
+        let stored = self.stored(plugin).await;
+        let installed = self.installed.lock();
+        match stored {
             Ok(Some(policy)) => {
                 let effective = Effective::new(policy, Origin::Stored)?;
                 entry.effective.store(Arc::new(effective));
             }
-            Ok(None) => entry
-                .effective
-                .store(Arc::new(self.default_of(plugin, &entry))),
+            Ok(None) => {
+                let default = default_of(self.trust_declared, plugin, &entry, &installed);
+                entry.effective.store(Arc::new(default));
+            }
             Err(error) => {
-                let nothing = Effective::nothing(Origin::Unreadable);
+                let before = entry.effective().policy.status;
+                let nothing = match before {
+                    PolicyStatus::Blocked => Effective::unreadable(),
+                    _ => Effective::nothing(Origin::Unreadable),
+                };
                 entry.effective.store(Arc::new(nothing));
                 return Err(HostError::unavailable(format!(
                     "its stored policy cannot be read ({error}); mend the store, or set the policy anew"
@@ -315,20 +351,22 @@ impl Policies {
         let effective = Effective::new(policy, Origin::Stored)?;
         let json = serde_json::to_string(&effective.policy)
             .map_err(|error| HostError::invalid(error.to_string()))?;
-        let _changing = self.changing.lock().await;
+        let changing = Arc::clone(&self.changing).lock_owned().await;
+        let (installed, entry) = (Arc::clone(&self.installed), self.of(plugin));
         let name = plugin.as_str().to_owned();
         self.store
             .run(move |connection| {
+                let _changing = changing;
                 connection.execute(
                     "INSERT INTO policy (plugin, policy, set_at) VALUES (?1, ?2, unixepoch())
                      ON CONFLICT (plugin) DO UPDATE SET policy = excluded.policy, set_at = excluded.set_at",
                     (name, json),
                 )?;
+                let _installed = installed.lock();
+                entry.effective.store(Arc::new(effective));
                 Ok(())
             })
-            .await?;
-        self.of(plugin).effective.store(Arc::new(effective));
-        Ok(())
+            .await
     }
 
     /// Removes a stored policy: the default applies again, at once. Says whether there was one.
@@ -336,21 +374,25 @@ impl Policies {
     /// # Errors
     /// Unavailable: it cannot be removed; then nothing has changed.
     pub async fn reset(&self, plugin: &PluginName) -> Result<bool, HostError> {
-        let _changing = self.changing.lock().await;
-        let name = plugin.as_str().to_owned();
-        let removed = self
-            .store
+        let changing = Arc::clone(&self.changing).lock_owned().await;
+        let (installed, trust_declared) = (Arc::clone(&self.installed), self.trust_declared);
+        let (plugin, entry) = (plugin.clone(), self.of(plugin));
+        self.store
             .run(move |connection| {
-                Ok(connection.execute("DELETE FROM policy WHERE plugin = ?1", [name])?)
+                let _changing = changing;
+                let removed = connection
+                    .execute("DELETE FROM policy WHERE plugin = ?1", [plugin.as_str()])?;
+                let installed = installed.lock();
+                if matches!(
+                    entry.effective().origin,
+                    Origin::Stored | Origin::Unreadable
+                ) {
+                    let default = default_of(trust_declared, &plugin, &entry, &installed);
+                    entry.effective.store(Arc::new(default));
+                }
+                Ok(removed > 0)
             })
-            .await?;
-        let entry = self.of(plugin);
-        if entry.effective().origin == Origin::Stored {
-            entry
-                .effective
-                .store(Arc::new(self.default_of(plugin, &entry)));
-        }
-        Ok(removed > 0)
+            .await
     }
 
     /// A plugin's policy; `None` for one that has neither registered nor a policy.
@@ -387,8 +429,8 @@ impl Policies {
             let effective = Policy::from_json(json.as_bytes())
                 .and_then(|policy| Effective::new(policy, Origin::Stored))
                 .unwrap_or_else(|error| {
-                    tracing::error!(%plugin, %error, "the stored policy cannot be read; the plugin has nothing");
-                    Effective::nothing(Origin::Unreadable)
+                    tracing::error!(%plugin, %error, "the stored policy cannot be read; the plugin is blocked until one is set");
+                    Effective::unreadable()
                 });
             self.of(&plugin).effective.store(Arc::new(effective));
         }
@@ -413,20 +455,142 @@ impl Policies {
         json.map(|json| Policy::from_json(json.as_bytes()))
             .transpose()
     }
+}
 
-    fn default_of(&self, plugin: &PluginName, entry: &PluginPolicy) -> Effective {
-        let request = entry.request.read();
-        let (policy, origin) = match self.trust_declared {
-            true => (request.clone(), Origin::Declared),
-            false => (
-                safe_default(plugin, &request, &self.installed.read()),
-                Origin::Default,
-            ),
+/// What applies without a stored policy.
+fn default_of(
+    trust_declared: bool,
+    plugin: &PluginName,
+    entry: &PluginPolicy,
+    installed: &BTreeSet<PluginName>,
+) -> Effective {
+    let request = entry.request.read();
+    let (policy, origin) = match trust_declared {
+        true => (request.clone(), Origin::Declared),
+        false => (safe_default(plugin, &request, installed), Origin::Default),
+    };
+    drop(request);
+    Effective::new(policy, origin).unwrap_or_else(|error| {
+        tracing::warn!(%plugin, %error, "what the plugin asks for cannot be read as a policy; it has nothing");
+        Effective::nothing(origin)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn plugin() -> PluginName {
+        PluginName::new("p").unwrap()
+    }
+
+    fn blocked() -> Policy {
+        Policy {
+            status: PolicyStatus::Blocked,
+            ..Policy::default()
+        }
+    }
+
+    /// Keeps the store's writer busy until the sender is dropped.
+    fn hold(store: &Store) -> mpsc::Sender<()> {
+        let (hold, held) = mpsc::channel::<()>();
+        let (store, (begun, begins)) = (store.clone(), mpsc::channel());
+        tokio::spawn(async move {
+            let work = move |_: &mut rusqlite::Connection| {
+                begun.send(()).unwrap();
+                let _ = held.recv();
+                Ok(())
+            };
+            store.run(work).await
+        });
+        begins.recv_timeout(Duration::from_secs(20)).unwrap();
+        hold
+    }
+
+    /// An operator whose connection breaks after the policy was sent: what is stored has to be in force.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_applies_although_nobody_waits_for_it() {
+        let store = Store::in_memory().unwrap();
+        let policies = Policies::new(store.clone(), false);
+        let held = hold(&store);
+        // Polled once, it is on its way to the store, where it has to wait.
+        let plugin = plugin();
+        let set = policies.set(&plugin, blocked());
+        assert!(tokio::time::timeout(Duration::ZERO, set).await.is_err());
+        assert!(!policies.is_blocked(&plugin));
+        drop(held);
+        // Comes after it in the store.
+        store.run(|_| Ok(())).await.unwrap();
+        assert!(policies.is_blocked(&plugin));
+        let held = hold(&store);
+        let reset = policies.reset(&plugin);
+        assert!(tokio::time::timeout(Duration::ZERO, reset).await.is_err());
+        drop(held);
+        store.run(|_| Ok(())).await.unwrap();
+        assert!(!policies.is_blocked(&plugin));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_takes_only_some_of_a_databases_connections() {
+        assert!(STATEMENTS_AT_ONCE_MAX < crate::db::DbLimits::default().max_connections);
+        let policies = Policies::new(Store::in_memory().unwrap(), false);
+        let (greedy, now) = (policies.of(&plugin()), tokio::time::Instant::now());
+        let later = now + Duration::from_secs(60);
+        let mut running = Vec::new();
+        for _ in 0..STATEMENTS_AT_ONCE_MAX {
+            running.push(greedy.statement(later).await.unwrap());
+        }
+        let error = greedy.statement(now).await.err().unwrap();
+        assert_eq!(error.kind(), crate::ErrorKind::Timeout);
+        let modest = policies.of(&PluginName::new("modest").unwrap());
+        let _own = modest.statement(later).await.unwrap();
+        running.pop();
+        let _next = greedy.statement(later).await.unwrap();
+    }
+
+    /// A store that fails must not make a blocked plugin one that is only not granted anything: that one
+    /// may be called, and has its secrets.
+    #[tokio::test]
+    async fn what_is_blocked_stays_blocked_when_the_store_fails() {
+        let store = Store::in_memory().unwrap();
+        let policies = Policies::new(store.clone(), false);
+        policies.set(&plugin(), blocked()).await.unwrap();
+        let break_it = |c: &mut rusqlite::Connection| {
+            Ok(c.execute_batch("ALTER TABLE policy RENAME TO elsewhere")?)
         };
-        drop(request);
-        Effective::new(policy, origin).unwrap_or_else(|error| {
-            tracing::warn!(%plugin, %error, "what the plugin asks for cannot be read as a policy; it has nothing");
-            Effective::nothing(origin)
-        })
+        store.run(break_it).await.unwrap();
+        let request = ResourceRequest::default();
+        policies.register(&plugin(), &request).await.unwrap_err();
+        assert!(policies.is_blocked(&plugin()));
+        assert_eq!(policies.view(&plugin()).unwrap().origin, Origin::Unreadable);
+        // Another one gets nothing, and is not blocked for it.
+        let other = PluginName::new("other").unwrap();
+        policies.register(&other, &request).await.unwrap_err();
+        assert!(!policies.is_blocked(&other));
+    }
+
+    /// Nobody knows what it said: it may have been that the plugin is blocked.
+    #[tokio::test]
+    async fn a_policy_that_cannot_be_read_blocks_until_it_is_removed() {
+        let store = Store::in_memory().unwrap();
+        let garbled = |c: &mut rusqlite::Connection| {
+            Ok(c.execute(
+                "INSERT INTO policy VALUES ('p', '{\"status\":\"newer\"}', 0)",
+                [],
+            )?)
+        };
+        store.run(garbled).await.unwrap();
+        let policies = Policies::new(store, false);
+        policies.load().await.unwrap();
+        assert!(policies.is_blocked(&plugin()));
+        let request = ResourceRequest::default();
+        policies.register(&plugin(), &request).await.unwrap_err();
+        assert!(policies.is_blocked(&plugin()));
+        assert!(policies.reset(&plugin()).await.unwrap());
+        assert_eq!(policies.view(&plugin()).unwrap().origin, Origin::Default);
+        assert!(!policies.is_blocked(&plugin()));
     }
 }

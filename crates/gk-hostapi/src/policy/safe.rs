@@ -10,23 +10,23 @@ use super::{Policy, PolicyStatus};
 /// its own files. No network, no mail, no writing to the database, no other plugin.
 ///
 /// Its own tables are those whose names start with the plugin's name (`-` as `_`) and `_`, with or
-/// without `gk_` ahead of it. Where that includes the tables of another installed plugin (`goat` and
-/// `goat-x`), it gets none: a name is the author's to choose.
+/// without `gk_` ahead of it. A prefix that includes tables of another installed plugin (`goat` and
+/// `goat-x`, `gk` and everybody, `x` and `gk-x`) is nobody's: a name is the author's to choose.
 pub(super) fn safe_default(
     plugin: &PluginName,
     request: &Policy,
     installed: &BTreeSet<PluginName>,
 ) -> Policy {
-    let own = own_prefix(plugin);
     let others = installed.iter().filter(|other| *other != plugin);
-    let own = others
-        .map(own_prefix)
-        .all(|other| !other.starts_with(&own))
-        .then_some(own);
+    let others: Vec<String> = others.flat_map(own_prefixes).collect();
+    let own: Vec<String> = own_prefixes(plugin)
+        .into_iter()
+        .filter(|own| !others.iter().any(|other| other.starts_with(&**own)))
+        .collect();
     let permissions = request
         .permissions
         .iter()
-        .filter_map(|permission| safe(own.as_deref(), permission))
+        .filter_map(|permission| safe(&own, permission))
         .collect();
     Policy {
         status: PolicyStatus::PendingReview,
@@ -36,11 +36,10 @@ pub(super) fn safe_default(
     }
 }
 
-fn safe(own: Option<&str>, permission: &Permission) -> Option<Permission> {
+fn safe(own: &[String], permission: &Permission) -> Option<Permission> {
     let reads = matches!(permission.access()?, Access::Read | Access::ReadWrite);
     match permission.kind()? {
         PermissionKind::Db if reads => {
-            let own = [own?.to_owned(), format!("gk_{}", own?)];
             let scope: Vec<String> = if permission.scope.is_empty() {
                 own.iter().map(|prefix| format!("{prefix}*")).collect()
             } else {
@@ -63,8 +62,10 @@ fn safe(own: Option<&str>, permission: &Permission) -> Option<Permission> {
 }
 
 /// What the names of a plugin's own tables start with.
-fn own_prefix(plugin: &PluginName) -> String {
-    format!("{}_", plugin.as_str().replace('-', "_"))
+fn own_prefixes(plugin: &PluginName) -> [String; 2] {
+    let own = format!("{}_", plugin.as_str().replace('-', "_"));
+    let long = format!("gk_{own}");
+    [own, long]
 }
 
 #[cfg(test)]
@@ -147,5 +148,29 @@ mod tests {
         assert_eq!(safe.permissions, [permission("cache", "read", &[])]);
         let safe = safe_default(&name("goat-x"), &request, &installed);
         assert_eq!(safe.permissions.len(), 2);
+    }
+
+    /// `gk_` stands ahead of the tables of plugins whose names begin otherwise.
+    #[test]
+    fn a_name_with_the_hosts_prefix_gets_nobodys_tables() {
+        let request = Policy {
+            permissions: vec![
+                permission("db", "read", &[]),
+                permission("db", "read", &["gk_goat_secrets", "gk_*"]),
+            ],
+            ..Policy::default()
+        };
+        let name = |name| PluginName::new(name).unwrap();
+        let scopes = |plugin, installed: &[&'static str]| {
+            let installed = installed.iter().map(|&other| name(other)).collect();
+            let safe = safe_default(&name(plugin), &request, &installed).permissions;
+            let patterns = safe.into_iter().flat_map(|permission| permission.scope);
+            patterns.collect::<Vec<_>>()
+        };
+        assert_eq!(scopes("gk-goat", &["gk-goat", "goat"]), ["gk_gk_goat_*"]);
+        assert_eq!(scopes("goat", &["gk-goat", "goat"]), ["goat_*"]);
+        assert_eq!(scopes("gk", &["gk", "goat"]), ["gk_gk_*"]);
+        // Alone, a name is as good as any other.
+        assert!(scopes("gk-goat", &["gk-goat"]).contains(&"gk_goat_secrets".to_owned()));
     }
 }
