@@ -1,6 +1,8 @@
 //! Plugins' events, as server-sent events.
 
+use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use bytes::Bytes;
 use gk_hostapi::events::{Delivery, Subscription, frame};
 use gk_hostapi::{ErrorKind, Host, HostApi};
 use gk_manifest::PluginName;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
@@ -23,6 +26,56 @@ use crate::problem::Problem;
 
 /// How often a comment is sent where nothing else is: proxies cut connections that are silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Streams at the same time: a connection each, of which there must be some left for everything else.
+const STREAMS_MAX: usize = 1024;
+/// Streams of one identity at the same time.
+const STREAMS_OF_ONE_MAX: usize = 64;
+
+/// How many streams there are, and whose.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    by_login: Arc<Mutex<HashMap<Arc<str>, usize>>>,
+}
+
+/// A place among the streams, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    by_login: Arc<Mutex<HashMap<Arc<str>, usize>>>,
+    login: Arc<str>,
+}
+
+impl Streams {
+    fn enter(&self, login: Arc<str>) -> Result<Place, Problem> {
+        let mut by_login = self.by_login.lock();
+        let all: usize = by_login.values().sum();
+        let own = by_login.get(&login).copied().unwrap_or_default();
+        if all >= STREAMS_MAX || own >= STREAMS_OF_ONE_MAX {
+            let text = format!(
+                "too many streams of events (at most {STREAMS_OF_ONE_MAX} for one identity, {STREAMS_MAX} altogether)"
+            );
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, text));
+        }
+        by_login.insert(Arc::clone(&login), own + 1);
+        drop(by_login);
+        Ok(Place {
+            by_login: Arc::clone(&self.by_login),
+            login,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_login = self.by_login.lock();
+        if let Some(own) = by_login.get_mut(&self.login) {
+            *own -= 1;
+            if *own == 0 {
+                by_login.remove(&self.login);
+            }
+        }
+    }
+}
 
 /// Frames that wait for the connection to take them: events wait in the subscription, where listeners
 /// share them.
@@ -63,6 +116,8 @@ pub(crate) async fn subscribe(
     let host = gateway.inner.host_api.as_ref();
     let host = host.ok_or_else(|| Problem::not_found("this host has no events"))?;
     admitted(host, &status.name)?;
+    let login = caller.as_ref().map(|caller| Arc::clone(&caller.login));
+    let place = gateway.inner.streams.enter(login.unwrap_or_default())?;
     let (parts, _) = request.into_parts();
     if registration.event_authorizer.is_empty() {
         crate::auth::require(caller.as_ref(), &[Middleware::Agent])?;
@@ -106,7 +161,11 @@ pub(crate) async fn subscribe(
     // Blocked while the check was under way: whoever did so has closed what there was by then.
     admitted(host, &status.name)?;
     let (frames, body) = mpsc::channel(FRAMES_MAX);
-    tokio::spawn(pass_on(subscription, frames, gateway.stopping()));
+    let stopping = gateway.stopping();
+    tokio::spawn(async move {
+        let _place = place;
+        pass_on(subscription, frames, stopping).await;
+    });
     let mut response = Body::from_stream(Frames(body)).into_response();
     let headers = response.headers_mut();
     for (name, value) in [
@@ -173,5 +232,28 @@ impl futures_core::Stream for Frames {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(cx).map(|frame| frame.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_have_a_limit_for_one_and_for_all() {
+        let streams = Streams::default();
+        let mut places: Vec<_> = (0..STREAMS_OF_ONE_MAX)
+            .map(|_| streams.enter("ann".into()).unwrap())
+            .collect();
+        let refused = streams.enter("ann".into()).unwrap_err();
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        places.pop();
+        streams.enter("ann".into()).unwrap();
+        for login in 0..STREAMS_MAX - places.len() {
+            places.push(streams.enter(login.to_string().into()).unwrap());
+        }
+        assert!(streams.enter("ben".into()).is_err());
+        places.clear();
+        assert!(streams.by_login.lock().is_empty());
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::bodies::{BODIES_BYTES_MAX, Bodies};
 use crate::envelope::{self, Incoming};
+use crate::events::Streams;
 use crate::problem::Problem;
 use crate::routes::{Found, RouteTable};
 use crate::tokens::{Identity, Tokens};
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) table: ArcSwap<RouteTable>,
     pub(crate) bodies: Bodies,
     pub(crate) host_api: Option<Arc<Host>>,
+    pub(crate) streams: Streams,
     ready: AtomicBool,
     stopping: watch::Sender<bool>,
 }
@@ -112,6 +114,7 @@ impl Gateway {
             table: ArcSwap::from_pointee(table),
             bodies: Bodies::new(BODIES_BYTES_MAX),
             host_api: config.host_api,
+            streams: Streams::default(),
             ready: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
         };

@@ -50,12 +50,12 @@ pub(crate) struct ServeArgs {
     /// The plugins' database: sqlite:PATH, postgres://… or mysql://… [default: a SQLite file in the data directory]
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) database_url: Option<String>,
+    pub(crate) database_url: Option<Hidden>,
 
     /// A Redis server for the plugins' cache, redis://… [default: in memory]
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cache_url: Option<String>,
+    pub(crate) cache_url: Option<Hidden>,
 
     /// Grants plugins without a stored policy all they declare; for development
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]

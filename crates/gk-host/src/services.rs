@@ -37,6 +37,14 @@ const SECURE_KEY_VARIABLE: &str = "GOATFLOW_SECURE_KEY";
 #[serde(transparent)]
 pub(crate) struct Hidden(pub(crate) String);
 
+impl std::str::FromStr for Hidden {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Hidden(text.to_owned()))
+    }
+}
+
 impl std::fmt::Debug for Hidden {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("(hidden)")

@@ -67,6 +67,13 @@ impl Granted<'_> {
         self.plugin.statement(self.deadline()).await
     }
 
+    /// Waits for its turn at the host's store.
+    pub(crate) async fn store_request(
+        &self,
+    ) -> Result<tokio::sync::SemaphorePermit<'_>, HostError> {
+        self.plugin.store_request(self.deadline()).await
+    }
+
     /// Counts one more against a rate.
     ///
     /// # Errors

@@ -321,11 +321,13 @@ pub(crate) async fn serve(
         }
         Builtin::TimeNow => write(&json!({ "now": now() })),
         Builtin::SecureConfigGet => {
+            let _place = granted.store_request().await?;
             let Key { key } = read(args)?;
             let secret = services.secure.get(plugin, &key).await?;
             write(&json!({ "value": secret.expose() }))
         }
         Builtin::SecureConfigSet => {
+            let _place = granted.store_request().await?;
             let KeyText { key, value } = read(args)?;
             let secret = Secret::new(value);
             services.secure.set(plugin, &key, &secret).await?;
@@ -365,11 +367,13 @@ pub(crate) async fn serve(
             write(&page.files)
         }
         Builtin::KvGet => {
+            let _place = granted.store_request().await?;
             let Key { key } = read(args)?;
             let value = services.kv.get(plugin, &key).await?;
             Ok(found(value.as_ref()))
         }
         Builtin::KvSet => {
+            let _place = granted.store_request().await?;
             let entry: KeyValue<'_> = read(args)?;
             services
                 .kv
@@ -378,11 +382,13 @@ pub(crate) async fn serve(
             Ok(OK)
         }
         Builtin::KvDelete => {
+            let _place = granted.store_request().await?;
             let Key { key } = read(args)?;
             services.kv.delete(plugin, &key).await?;
             Ok(OK)
         }
         Builtin::KvList => {
+            let _place = granted.store_request().await?;
             let listing: Listing<'_> = read(args)?;
             let page = services
                 .kv

@@ -54,8 +54,8 @@ impl Redis {
         )?;
         let mut command = self.home.command(&self.binary);
         command.arg(config);
-        let port = *port;
-        let server = Server::start(&self.home, command, || answers(port)).context("Redis")?;
+        let server = Server::start(&self.home, command, || answers(*port, password));
+        let server = server.context("Redis")?;
         self.server = Some(server);
         Ok(())
     }
@@ -70,14 +70,15 @@ impl Redis {
 
 super::process::controls!(Redis);
 
-/// A server that has loaded its data asks for the password; one that loads says so.
-fn answers(port: u16) -> Result<()> {
+/// A server that has loaded its data answers; one that loads says so, but only to who knows the password.
+fn answers(port: u16, password: &str) -> Result<()> {
     let mut stream = connect(port)?;
-    stream.write_all(b"PING\r\n")?;
-    let mut answer = [0; 7];
+    write!(stream, "AUTH {password}\r\nPING\r\n")?;
+    let ready = b"+OK\r\n+PONG\r\n";
+    let mut answer = [0; 12];
     stream.read_exact(&mut answer)?;
-    if answer != *b"-NOAUTH" {
-        bail!("it is not ready yet");
+    if answer != *ready {
+        bail!("not ready: {}", String::from_utf8_lossy(&answer));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Events that plugins publish and browsers subscribe to.
 //!
 //! A broker in memory: what is published while nobody listens is kept for a short replay and then
-//! gone. It knows no HTTP; [`frame`] is a pure function for whoever does.
+//! gone. It knows no HTTP; [`frame()`] is a pure function for whoever does.
 
 mod frame;
 
@@ -27,11 +27,11 @@ pub const EVENT_TYPE_BYTES_MAX: usize = 64;
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// Channels of a plugin. One more takes the place of the one that was quiet for longest and has no
 /// subscribers.
-pub const CHANNELS_MAX: usize = 256;
+pub const CHANNELS_MAX: usize = 64;
 /// Subscribers of a plugin, in all its channels.
 pub const SUBSCRIBERS_MAX: usize = 1024;
 /// Events that wait for a subscriber; one more, and the subscriber is told that it lagged.
-pub const QUEUE_MAX: usize = 256;
+pub const QUEUE_MAX: usize = 64;
 /// Most events a channel keeps for those who subscribe again.
 pub const REPLAY_EVENTS_MAX: usize = 64;
 /// Most bytes of data of the events a channel keeps.

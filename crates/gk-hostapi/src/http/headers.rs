@@ -33,15 +33,20 @@ const IGNORED: &[&str] = &[
     "upgrade",
 ];
 
-/// What is meant for one origin and not for the one it redirects to.
-const CREDENTIALS: &[&str] = &[
-    "authorization",
-    "cookie",
-    "cookie2",
-    "www-authenticate",
-    "x-api-key",
-    "x-auth-token",
-    "api-key",
+/// What may go along to another origin: it says nothing about who asks. Everything else may be a
+/// credential, whatever its name.
+const FOR_ANY_ORIGIN: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-type",
+    "pragma",
+    "range",
+    "user-agent",
 ];
 
 /// Describes a body; goes with it.
@@ -90,9 +95,13 @@ pub(super) fn request(headers: &[(String, String)]) -> Result<HeaderMap, HostErr
 
 /// Removes what the next origin must not see.
 pub(super) fn drop_credentials(headers: &mut HeaderMap) {
-    for name in CREDENTIALS {
-        headers.remove(*name);
-    }
+    let kept = std::mem::take(headers)
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let name = name.filter(|name| FOR_ANY_ORIGIN.contains(&name.as_str()))?;
+            Some((name, value))
+        });
+    headers.extend(kept);
 }
 
 /// Removes what describes a body that is no longer sent.

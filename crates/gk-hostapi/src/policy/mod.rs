@@ -1,7 +1,7 @@
 //! What a plugin may do: the operator's stored policy, or the safe default for what nobody reviewed.
 //!
 //! What a plugin declares (plugin.yaml, registration) is a request and grants nothing by itself. For a
-//! plugin without a stored policy the request is cut down to the [safe default](safe::safe_default).
+//! plugin without a stored policy the request is cut down to the safe default (`safe.rs`).
 
 mod grants;
 mod meter;
@@ -30,6 +30,9 @@ pub const PATTERN_BYTES_MAX: usize = 512;
 pub const MAILS_PER_MINUTE: u32 = 10;
 /// Outgoing HTTP requests of one plugin at the same time.
 pub const HTTP_IN_FLIGHT_MAX: usize = 16;
+/// Requests of one plugin that use the host's store (`kv_…`, `secure_config_…`) at the same time; more
+/// wait. The operator's policies are in the same store and must not wait behind one plugin's.
+pub const STORE_REQUESTS_AT_ONCE_MAX: usize = 4;
 /// The largest rate that can be set.
 pub const RATE_MAX: u32 = 1_000_000;
 
@@ -178,6 +181,11 @@ impl Policy {
                     permission.access
                 ));
             }
+            if kind == gk_manifest::PermissionKind::File && !permission.scope.is_empty() {
+                return invalid(format!(
+                    "permissions[{number}]: file has no scope; a plugin's files are its own"
+                ));
+            }
             if permission.scope.len() > SCOPE_ENTRIES_MAX
                 || permission
                     .scope
@@ -230,6 +238,10 @@ mod tests {
             (
                 r#"{"status":"approved","permissions":[{"type":"db","access":"read","scope":[""]}]}"#,
                 "1 to 512",
+            ),
+            (
+                r#"{"status":"approved","permissions":[{"type":"file","access":"read","scope":["a"]}]}"#,
+                "no scope",
             ),
             (
                 r#"{"status":"approved","max_calls_per_second":1000001}"#,

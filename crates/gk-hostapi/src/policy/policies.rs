@@ -16,7 +16,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::meter::Meter;
 use super::safe::safe_default;
-use super::{Grants, HTTP_IN_FLIGHT_MAX, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate};
+use super::{
+    Grants, HTTP_IN_FLIGHT_MAX, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate,
+    STORE_REQUESTS_AT_ONCE_MAX,
+};
 use crate::error::HostError;
 use crate::store::Store;
 
@@ -108,6 +111,19 @@ pub struct Usage {
     pub last_call_at: i64,
 }
 
+type Deadline = tokio::time::Instant;
+type Place<'a> = Result<SemaphorePermit<'a>, HostError>;
+
+async fn place(places: &Semaphore, deadline: Deadline, at_once: usize) -> Place<'_> {
+    let place = tokio::time::timeout_at(deadline, places.acquire()).await;
+    // The semaphore is never closed.
+    place.ok().and_then(Result::ok).ok_or_else(|| {
+        HostError::timeout(format!(
+            "{at_once} other such requests of the plugin did not end in time"
+        ))
+    })
+}
+
 /// What is kept of one plugin.
 #[derive(Debug)]
 pub(crate) struct PluginPolicy {
@@ -119,6 +135,7 @@ pub(crate) struct PluginPolicy {
     http_slots: Semaphore,
     counters: Counters,
     statements: Semaphore,
+    store_requests: Semaphore,
 }
 
 impl PluginPolicy {
@@ -132,6 +149,7 @@ impl PluginPolicy {
             http_slots: Semaphore::new(HTTP_IN_FLIGHT_MAX),
             counters: Counters::default(),
             statements: Semaphore::new(STATEMENTS_AT_ONCE_MAX),
+            store_requests: Semaphore::new(STORE_REQUESTS_AT_ONCE_MAX),
         }
     }
 
@@ -145,17 +163,13 @@ impl PluginPolicy {
     }
 
     /// Waits until fewer than [`STATEMENTS_AT_ONCE_MAX`] of the plugin's statements are under way.
-    pub(crate) async fn statement(
-        &self,
-        deadline: tokio::time::Instant,
-    ) -> Result<SemaphorePermit<'_>, HostError> {
-        let place = tokio::time::timeout_at(deadline, self.statements.acquire()).await;
-        // The semaphore is never closed.
-        place.ok().and_then(Result::ok).ok_or_else(|| {
-            HostError::timeout(format!(
-                "{STATEMENTS_AT_ONCE_MAX} other statements of the plugin did not end in time"
-            ))
-        })
+    pub(crate) async fn statement(&self, deadline: Deadline) -> Place<'_> {
+        place(&self.statements, deadline, STATEMENTS_AT_ONCE_MAX).await
+    }
+
+    /// Waits until fewer than [`STORE_REQUESTS_AT_ONCE_MAX`] of the plugin's requests use the store.
+    pub(crate) async fn store_request(&self, deadline: Deadline) -> Place<'_> {
+        place(&self.store_requests, deadline, STORE_REQUESTS_AT_ONCE_MAX).await
     }
 
     pub(crate) fn effective(&self) -> arc_swap::Guard<Arc<Effective>> {

@@ -11,7 +11,8 @@ use super::{Policy, PolicyStatus};
 ///
 /// Its own tables are those whose names start with the plugin's name (`-` as `_`) and `_`, with or
 /// without `gk_` ahead of it. A prefix that includes tables of another installed plugin (`goat` and
-/// `goat-x`, `gk` and everybody, `x` and `gk-x`) is nobody's: a name is the author's to choose.
+/// `goat-x`, `gk` and everybody, `x` and `gk-x`), or that is among them, is nobody's: a name is the
+/// author's to choose.
 pub(super) fn safe_default(
     plugin: &PluginName,
     request: &Policy,
@@ -21,7 +22,10 @@ pub(super) fn safe_default(
     let others: Vec<String> = others.flat_map(own_prefixes).collect();
     let own: Vec<String> = own_prefixes(plugin)
         .into_iter()
-        .filter(|own| !others.iter().any(|other| other.starts_with(&**own)))
+        .filter(|own| {
+            let overlaps = |other: &String| other.starts_with(&**own) || own.starts_with(&**other);
+            !others.iter().any(overlaps)
+        })
         .collect();
     let permissions = request
         .permissions
@@ -114,7 +118,8 @@ mod tests {
             ..Policy::default()
         };
         let plugin = PluginName::new("my-goat").unwrap();
-        let installed = ["my-goat", "my", "my-goats"].map(|name| PluginName::new(name).unwrap());
+        let installed =
+            ["my-goat", "mygoat", "my-goats"].map(|name| PluginName::new(name).unwrap());
         let safe = safe_default(&plugin, &request, &BTreeSet::from(installed));
         assert_eq!(safe.status, PolicyStatus::PendingReview);
         assert_eq!(
@@ -132,9 +137,10 @@ mod tests {
         );
     }
 
-    /// `goat_*` would be the tables of `goat-x`, too.
+    /// `goat_*` would be the tables of `goat-x`, too, and `goat_x_*` may be `goat`'s: whose they are is not
+    /// for a name to say.
     #[test]
-    fn a_name_that_includes_anothers_tables_gets_none() {
+    fn names_of_which_one_begins_with_the_other_get_no_tables() {
         let request = Policy {
             permissions: vec![
                 permission("db", "read", &[]),
@@ -147,7 +153,9 @@ mod tests {
         let safe = safe_default(&name("goat"), &request, &installed);
         assert_eq!(safe.permissions, [permission("cache", "read", &[])]);
         let safe = safe_default(&name("goat-x"), &request, &installed);
-        assert_eq!(safe.permissions.len(), 2);
+        assert_eq!(safe.permissions, [permission("cache", "read", &[])]);
+        let alone = safe_default(&name("goat-x"), &request, &BTreeSet::from([name("goat-x")]));
+        assert_eq!(alone.permissions.len(), 2);
     }
 
     /// `gk_` stands ahead of the tables of plugins whose names begin otherwise.
