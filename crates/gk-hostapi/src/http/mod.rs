@@ -18,8 +18,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use reqwest::header::{HeaderMap, LOCATION};
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Method, Response, StatusCode};
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
@@ -98,15 +100,41 @@ pub struct HttpResponse {
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpClient {
-    client: Client,
+    client: Arc<Lazy>,
     allowed: Arc<[IpNet]>,
+}
+
+/// A client that is built when it is first needed: reading the system's certificates takes time and
+/// memory that most hosts can do without.
+struct Lazy {
+    builder: Mutex<Option<ClientBuilder>>,
+    client: OnceCell<Result<Client, HostError>>,
+}
+
+impl Lazy {
+    async fn get(&self) -> Result<&Client, HostError> {
+        let build = async || {
+            let builder = self.builder.lock().take();
+            let build = move || builder.map(ClientBuilder::build);
+            match tokio::task::spawn_blocking(build).await {
+                Ok(Some(Ok(client))) => return Ok(client),
+                Ok(Some(Err(error))) => tracing::error!(%error, "the HTTP client cannot be set up"),
+                other => tracing::error!(?other, "the HTTP client cannot be set up"),
+            }
+            Err(HostError::unavailable(
+                "HTTP requests cannot be made; the host's log says why",
+            ))
+        };
+        let client = self.client.get_or_init(build).await;
+        client.as_ref().map_err(Clone::clone)
+    }
 }
 
 impl HttpClient {
     /// A client.
     ///
     /// # Errors
-    /// Invalid: a certificate. Unavailable: TLS cannot be set up.
+    /// Invalid: a certificate.
     pub fn new(config: HttpConfig) -> Result<Self, HostError> {
         let allowed: Arc<[IpNet]> = config.allow_networks.into();
         let mut roots = Vec::new();
@@ -133,10 +161,10 @@ impl HttpClient {
             true => client,
             false => client.tls_certs_merge(roots),
         };
-        let client = client.build().map_err(|error| {
-            tracing::error!(%error, "the HTTP client cannot be set up");
-            HostError::unavailable("HTTP requests cannot be made; the host's log says why")
-        })?;
+        let client = Arc::new(Lazy {
+            builder: Mutex::new(Some(client)),
+            client: OnceCell::new(),
+        });
         Ok(Self { client, allowed })
     }
 
@@ -166,8 +194,8 @@ impl HttpClient {
     async fn follow(&self, mut hop: Hop, scope: &HttpScope) -> Result<HttpResponse, HostError> {
         for _ in 0..=REDIRECTS_MAX {
             self.check(&hop.url, scope)?;
-            let mut request = self
-                .client
+            let client = self.client.get().await?;
+            let mut request = client
                 .request(hop.method.clone(), hop.url.clone())
                 .headers(hop.headers.clone());
             if let Some(body) = &hop.body {
