@@ -1,0 +1,60 @@
+//! Signs a plugin's package: `plugin.sig`, and with `--v1` first `<binary>.sig` for hosts that know only that.
+//!
+//! `cargo run -p gk-sign --example sign -- keys > my.keys`
+//! `cargo run -p gk-sign --example sign -- <key file> <directory> <name> <version> <binary> [--v1]`
+//!
+//! The key file has the private key (128 digits) in its first line.
+
+#![allow(clippy::print_stdout, reason = "it is what an example does")]
+
+use std::time::SystemTime;
+
+use gk_sign::{PackageToSign, SecretKey, sign_binary, sign_package};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (what, v1) = match args.as_slice() {
+        ["keys"] => {
+            let key = SecretKey::generate()?;
+            println!("{}", *key.to_hex());
+            println!("# public: {}", key.public().to_hex());
+            println!("# key id: {}", key.public().id());
+            return Ok(());
+        }
+        [what @ .., "--v1"] => (what, true),
+        what => (what, false),
+    };
+    let &[key_file, directory, name, version, binary] = what else {
+        return Err(
+            "usage: sign keys | sign <key file> <directory> <name> <version> <binary> [--v1]"
+                .into(),
+        );
+    };
+    let text = zeroize::Zeroizing::new(std::fs::read_to_string(key_file)?);
+    let key = SecretKey::from_hex(text.lines().next().unwrap_or_default())?;
+    if v1 {
+        let signature = sign_binary(&key, &std::path::Path::new(directory).join(binary))?;
+        println!("{binary}.sig: {}", signature.to_hex());
+    }
+    let claims = sign_package(
+        &key,
+        &PackageToSign {
+            directory: directory.into(),
+            name: name.into(),
+            version: version.into(),
+            manifest: "plugin.yaml".into(),
+            binary: binary.into(),
+            date: SystemTime::now(),
+        },
+    )?;
+    println!(
+        "{} {} of {}: {} files, signed by {}",
+        claims.name(),
+        claims.version(),
+        claims.date_text(),
+        claims.files().len(),
+        claims.key()
+    );
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! See `targets::signature`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::signature(data));
