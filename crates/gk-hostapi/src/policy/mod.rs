@@ -8,7 +8,7 @@ mod meter;
 mod policies;
 mod safe;
 
-use gk_manifest::{GoDuration, Permission, ResourceRequest};
+use gk_manifest::{Permission, ResourceRequest};
 use serde::{Deserialize, Serialize};
 
 pub use grants::{Grants, ReadWrite};
@@ -72,18 +72,6 @@ pub struct Policy {
     /// Bytes of stored files; 0 is the default of 500 MiB.
     #[serde(default)]
     pub max_file_storage_bytes: u64,
-    /// Memory of its process in MiB; 0 leaves it to the request.
-    #[serde(default)]
-    pub memory_mb: u32,
-    /// How long a call may take; none leaves it to the request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub call_timeout: Option<GoDuration>,
-    /// How long GKRegister and Init may take.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub init_timeout: Option<GoDuration>,
-    /// How long Shutdown may take.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shutdown_timeout: Option<GoDuration>,
 }
 
 const fn default_calls() -> u32 {
@@ -108,10 +96,6 @@ impl Default for Policy {
             max_db_queries_per_min: default_db(),
             max_http_req_per_min: default_http(),
             max_file_storage_bytes: 0,
-            memory_mb: 0,
-            call_timeout: None,
-            init_timeout: None,
-            shutdown_timeout: None,
         }
     }
 }
@@ -210,7 +194,7 @@ mod tests {
     #[test]
     fn a_policy_is_read_strictly() {
         let policy = Policy::from_json(
-            br#"{"status":"approved","permissions":[{"type":"db","access":"read","scope":["t_*"]}],"call_timeout":"5s"}"#,
+            br#"{"status":"approved","permissions":[{"type":"db","access":"read","scope":["t_*"]}]}"#,
         )
         .unwrap();
         assert_eq!(
@@ -223,6 +207,8 @@ mod tests {
             (r#"{}"#, "status"),
             (r#"{"status":"fine"}"#, "fine"),
             (r#"{"status":"approved","permisions":[]}"#, "permisions"),
+            // A limit that would not be enforced is not taken.
+            (r#"{"status":"approved","memory_mb":64}"#, "memory_mb"),
             (
                 r#"{"status":"approved","permissions":[{"type":"dbx"}]}"#,
                 "dbx",
