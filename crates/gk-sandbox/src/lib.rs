@@ -36,6 +36,12 @@
 
 mod child;
 mod error;
+#[cfg(target_os = "linux")]
+#[allow(
+    dead_code,
+    reason = "layers that the start of a process does not put on yet"
+)]
+mod layers;
 pub mod socket;
 mod spawner;
 mod spec;

@@ -7,6 +7,15 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{enter_spawner_thread, peer, session, start, wait_id};
 
+#[cfg(target_os = "linux")]
+pub(crate) mod bpf;
+#[cfg(target_os = "linux")]
+pub(crate) mod landlock;
+#[cfg(target_os = "linux")]
+pub(crate) mod privileges;
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) mod trial;
+
 #[cfg(not(target_os = "linux"))]
 mod fallback;
 #[cfg(not(target_os = "linux"))]

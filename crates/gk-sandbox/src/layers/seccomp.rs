@@ -1,0 +1,50 @@
+//! The system call filter: which calls a plugin may make, and with which arguments.
+//!
+//! It is an allow-list ([`table`]), compiled to a search tree ([`compile`]). What it is not: it
+//! sees numbers only, never what a pointer points to, so paths are the mounts' and Landlock's
+//! business, and addresses of sockets the network namespace's.
+//!
+//! What a denied call answers:
+//!
+//! - a call of another architecture (int 0x80, x32) ends the process: nothing but an attack makes
+//!   one, and its numbers mean other calls;
+//! - a call that is known and not allowed answers `EPERM`; a socket's family `EAFNOSUPPORT` and
+//!   its protocol `EPROTONOSUPPORT`, which programs expect and act upon;
+//! - a call nobody has heard of yet answers `ENOSYS`, and so do those for which programs have a
+//!   fall-back that they only take then: clone3 (whose flags a filter cannot see), io_uring, and
+//!   System V IPC and message queues, whose memory belongs to no process, so that a watchdog
+//!   without a memory cgroup would miss it.
+
+mod compile;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use libc::sock_filter;
+
+use crate::sys::bpf;
+
+/// What the filter depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Filter {
+    /// Whether internet sockets (TCP and UDP) can be made, and the netlink socket that tells
+    /// addresses and routes, without which Go's net package finds no interface. Never raw ones.
+    pub(crate) network: bool,
+}
+
+/// The filter's program. Pure: worth keeping, as there are only two.
+pub(crate) fn program(filter: Filter) -> Vec<sock_filter> {
+    compile::compile(&table::ranges(filter))
+}
+
+/// Installs a program for the calling thread and what it starts; the last layer, as it forbids
+/// the calls that install the others.
+///
+/// # Errors
+/// `EACCES` without no_new_privs; `EINVAL` or `ENOSYS` on a kernel without seccomp filters;
+/// `EINVAL` too for an empty program; `ENOMEM`.
+pub(crate) fn install(program: &[sock_filter]) -> io::Result<()> {
+    bpf::install(program)
+}
