@@ -15,4 +15,5 @@
 
 pub(crate) mod landlock;
 pub(crate) mod privileges;
+pub(crate) mod rss;
 pub(crate) mod seccomp;
