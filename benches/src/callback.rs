@@ -99,7 +99,7 @@ pub(crate) async fn run(rounds: usize, count: usize) -> Result<()> {
 
     let host = host(data.path()).await?;
     let config = RuntimeConfig::new(data.path().join("plugins"), data.path(), "0.0.0");
-    let launcher = ProcessLauncher::new(&config.temp_dir, None)?;
+    let launcher = ProcessLauncher::new(&config)?;
     let runtime = Runtime::start_with(config, Arc::new(launcher), Arc::clone(&host) as _)?;
     host.connect(Arc::new(runtime.downgrade()));
     runtime.settled().await;

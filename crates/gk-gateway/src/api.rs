@@ -132,6 +132,7 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
     if let (true, Value::Object(item)) = (admin, &mut item) {
         item.insert("directory".into(), status.dir.to_string_lossy().into());
         item.insert("pid".into(), status.pid.into());
+        item.insert("sandbox".into(), sandbox(status));
         item.insert(
             "warnings".into(),
             status.warnings.iter().map(ToString::to_string).collect(),
@@ -141,6 +142,17 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
         }
     }
     item
+}
+
+/// How the layers of its sandbox stand; null while there is none.
+fn sandbox(status: &PluginStatus) -> Value {
+    let Some(report) = &status.sandbox else {
+        return Value::Null;
+    };
+    json!({
+        "complete": report.is_complete(),
+        "layers": report.layers,
+    })
 }
 
 /// Directories that hold no plugin one could name.

@@ -12,10 +12,11 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use gk_manifest::GoDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::{SandboxLevel, SandboxSection};
 use crate::services::{AppSection, Hidden, HttpSection, MailSection};
 
 /// The flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
-#[derive(Debug, Args, Serialize)]
+#[derive(Debug, Default, Args, Serialize)]
 pub(crate) struct ServeArgs {
     /// Directory that holds one directory per plugin [default: plugins]
     #[arg(long, value_name = "DIR")]
@@ -62,6 +63,11 @@ pub(crate) struct ServeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trust_declared_permissions: Option<bool>,
 
+    /// How strictly plugins are confined [default: best-effort]
+    #[arg(long, value_name = "LEVEL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sandbox_level: Option<SandboxLevel>,
+
     /// TOML file with the same names as the flags, with _ for -; GK_CONFIG names it, too
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -98,6 +104,10 @@ pub(crate) struct Config {
     pub(crate) trust_declared_permissions: bool,
     /// The keys that secrets are encrypted with.
     pub(crate) secure_keys_file: Option<PathBuf>,
+    /// How strictly plugins are confined.
+    pub(crate) sandbox_level: SandboxLevel,
+    /// The details of that.
+    pub(crate) sandbox: SandboxSection,
     /// Outgoing HTTP.
     pub(crate) http: HttpSection,
     /// Mail.
@@ -120,6 +130,7 @@ const VARIABLES: &[&str] = &[
     "cache_url",
     "trust_declared_permissions",
     "secure_keys_file",
+    "sandbox_level",
 ];
 
 /// What a plugin has until its handshake, unless the configuration says otherwise.
@@ -139,6 +150,8 @@ impl Default for Config {
             cache_url: None,
             trust_declared_permissions: false,
             secure_keys_file: None,
+            sandbox_level: SandboxLevel::default(),
+            sandbox: SandboxSection::default(),
             http: HttpSection::default(),
             mail: None,
             app: AppSection::default(),
@@ -187,6 +200,10 @@ impl Config {
                 config.start_timeout
             );
         }
+        config
+            .sandbox
+            .check()
+            .context("the configuration is not valid")?;
         Ok(config)
     }
 }
@@ -196,18 +213,7 @@ mod tests {
     use super::*;
 
     fn none() -> ServeArgs {
-        ServeArgs {
-            plugins_dir: None,
-            data_dir: None,
-            listen: None,
-            log_format: None,
-            log: None,
-            start_timeout: None,
-            database_url: None,
-            cache_url: None,
-            trust_declared_permissions: None,
-            config: None,
-        }
+        ServeArgs::default()
     }
 
     fn file(text: &str) -> tempfile::NamedTempFile {

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod doctor;
+mod sandbox;
 mod serve;
 mod services;
 mod telemetry;
@@ -25,14 +27,21 @@ struct Cli {
 enum Command {
     /// Starts all plugins of a directory and serves them over HTTP
     Serve(config::ServeArgs),
+    /// Says which layers of the sandbox this machine enforces, and how to get the missing ones
+    Doctor(doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
-    let Cli {
-        command: Command::Serve(args),
-    } = Cli::parse();
-    match config::Config::load(&args).and_then(serve::run) {
-        Ok(()) => ExitCode::SUCCESS,
+    // Before all else: the keeper of sandboxes is this program, started once more.
+    gk_runtime::run_if_keeper();
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => config::Config::load(&args)
+            .and_then(serve::run)
+            .map(|()| ExitCode::SUCCESS),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
         Err(error) => {
             let text = format!("gk-host: {error:#}\n");
             // There is nobody left to tell if this fails.

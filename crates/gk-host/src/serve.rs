@@ -77,7 +77,8 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
     let mut plugins =
         RuntimeConfig::new(&config.plugins_dir, &config.data_dir, version).with_environment();
     plugins.start_timeout = config.start_timeout();
-    let launcher = ProcessLauncher::new(&plugins.temp_dir, plugins.timezone.clone())?;
+    plugins.sandbox = config.sandbox.to_config(config.sandbox_level)?;
+    let launcher = ProcessLauncher::new(&plugins)?;
     let host_api = services::open(&config).await?;
     let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;
     host_api.connect(Arc::new(runtime.downgrade()));

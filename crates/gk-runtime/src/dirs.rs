@@ -9,8 +9,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use gk_sandbox::Identity;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+
+use crate::identity;
 
 /// A private directory could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,11 @@ pub enum DirError {
 /// Makes sure that `path` is a directory of this user that no other user can enter (mode 0700),
 /// creating it if need be. Its parent has to exist.
 pub(crate) fn private(path: &Path) -> Result<(), DirError> {
+    private_for(path, None)
+}
+
+/// The same for another user, to whom it is given; only root can.
+pub(crate) fn private_for(path: &Path, owner: Option<Identity>) -> Result<(), DirError> {
     let failed = |errno: Errno| DirError::Io {
         path: path.into(),
         source: errno.into(),
@@ -65,7 +73,8 @@ pub(crate) fn private(path: &Path) -> Result<(), DirError> {
         Err(errno) => return Err(failed(errno)),
     };
     let stat = rustix::fs::fstat(&dir).map_err(failed)?;
-    if stat.st_uid != rustix::process::geteuid().as_raw() {
+    let own = rustix::process::geteuid().as_raw();
+    if stat.st_uid != own && owner.is_none_or(|owner| owner.uid != stat.st_uid) {
         return Err(DirError::Foreign {
             path: path.into(),
             why: "another user's directory",
@@ -74,18 +83,10 @@ pub(crate) fn private(path: &Path) -> Result<(), DirError> {
     if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
         rustix::fs::fchmod(&dir, Mode::RWXU).map_err(failed)?;
     }
-    Ok(())
-}
-
-/// Creates `path` and its missing parents, and makes `path` itself private.
-pub(crate) fn private_with_parents(path: &Path) -> Result<(), DirError> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(|source| DirError::Io {
-            path: parent.into(),
-            source,
-        })?;
+    match owner {
+        Some(owner) if owner.uid != stat.st_uid => identity::hand_over(&dir, owner).map_err(failed),
+        _ => Ok(()),
     }
-    private(path)
 }
 
 /// A new private directory with a random name.
@@ -104,15 +105,20 @@ fn random(root: &Path, prefix: &str) -> Result<tempfile::TempDir, DirError> {
 
 /// The temporary directory of a plugin: `goatflow-plugin-<name>` below `root`, or, where that
 /// name is taken by somebody else, one with a random name.
-pub(crate) fn plugin_temp(root: &Path, name: &str) -> Result<PathBuf, DirError> {
+pub(crate) fn plugin_temp(
+    root: &Path,
+    name: &str,
+    owner: Option<Identity>,
+) -> Result<PathBuf, DirError> {
     let path = root.join(format!("goatflow-plugin-{name}"));
-    match private(&path) {
+    match private_for(&path, owner) {
         Ok(()) => Ok(path),
         Err(error @ DirError::Foreign { .. }) => {
             tracing::warn!(plugin = name, %error, "the plugin gets a temporary directory with a random name");
             let prefix = format!("goatflow-plugin-{name}-");
-            let made = random(root, &prefix)?;
-            Ok(made.keep())
+            let made = random(root, &prefix)?.keep();
+            private_for(&made, owner)?;
+            Ok(made)
         }
         Err(error) => Err(error),
     }
@@ -152,6 +158,12 @@ impl SocketRoot {
         let path = root.join(name.unwrap_or_default());
         std::fs::rename(made.path(), &path).map_err(failed)?;
         let _ = made.keep();
+        if rustix::process::geteuid().is_root() {
+            // A plugin may have a user of its own, who has to get through to its socket where
+            // mounts cannot be had.
+            let through = Mode::RWXU | Mode::XGRP | Mode::XOTH;
+            rustix::fs::chmod(&path, through).map_err(|errno| failed(errno.into()))?;
+        }
         Ok(Self {
             path,
             processes: AtomicU64::new(0),
@@ -159,11 +171,15 @@ impl SocketRoot {
         })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Creates the directory of one process.
-    pub(crate) fn process(&self) -> Result<SocketDir, DirError> {
+    pub(crate) fn process(&self, owner: Option<Identity>) -> Result<SocketDir, DirError> {
         let number = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
         let path = self.path.join(number.to_string());
-        private(&path)?;
+        private_for(&path, owner)?;
         Ok(SocketDir { path })
     }
 }
@@ -242,8 +258,8 @@ mod tests {
     #[test]
     fn private_means_private() {
         let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("a/b");
-        private_with_parents(&path).unwrap();
+        let path = root.path().join("a");
+        private(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
         private(&path).unwrap();
@@ -261,12 +277,12 @@ mod tests {
             private(&root.path().join("goatflow-plugin-p")),
             Err(DirError::Foreign { .. })
         ));
-        let temp = plugin_temp(root.path(), "p").unwrap();
+        let temp = plugin_temp(root.path(), "p", None).unwrap();
         assert_ne!(temp, root.path().join("goatflow-plugin-p"));
         assert_eq!(mode(&temp), 0o700);
         assert_eq!(mode(&elsewhere), 0o755);
         assert_eq!(
-            plugin_temp(root.path(), "q").unwrap(),
+            plugin_temp(root.path(), "q", None).unwrap(),
             root.path().join("goatflow-plugin-q")
         );
     }
@@ -275,13 +291,18 @@ mod tests {
     fn sockets_are_removed_also_those_of_a_killed_host() {
         let root = tempfile::tempdir().unwrap();
         let sockets = SocketRoot::create(root.path()).unwrap();
-        let one = sockets.process().unwrap();
-        assert_eq!((mode(&sockets.path), mode(one.path())), (0o700, 0o700));
+        let one = sockets.process(None).unwrap();
+        let root_mode = if rustix::process::geteuid().is_root() {
+            0o711
+        } else {
+            0o700
+        };
+        assert_eq!((mode(&sockets.path), mode(one.path())), (root_mode, 0o700));
         std::fs::write(one.path().join("s"), "").unwrap();
         let path = one.path().to_owned();
         drop(one);
         assert!(!path.exists());
-        let two = sockets.process().unwrap();
+        let two = sockets.process(None).unwrap();
         assert_ne!(two.path(), path);
         // What a killed host left: a directory whose lock is free.
         let left = root.path().join("goatkit-left");

@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use gk_manifest::PluginName;
 use gk_protocol::PROTOCOL_VERSION;
 use gk_sandbox::socket::{ExpectedPeer, SocketError};
-use gk_sandbox::{Child, ExitStatus, SandboxSpec, SpawnError, Spawner};
+use gk_sandbox::{Child, ExitStatus, Layer, Report, SandboxSpec, SpawnError, Spawner, State};
 use gk_wire::{Handshake, Network, Protocol};
+use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, Interest};
 use tokio::net::UnixStream;
@@ -20,6 +21,10 @@ use tokio::net::unix::pipe;
 
 use crate::dirs::{self, DirError, SocketDir, SocketRoot};
 use crate::environment;
+use crate::error::StartError;
+use crate::identity::Identities;
+use crate::runtime::{RuntimeConfig, made};
+use crate::sandbox::SandboxConfig;
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -31,10 +36,12 @@ pub struct LaunchRequest {
     pub generation: u64,
     /// The executable, absolute.
     pub program: PathBuf,
-    /// The directory it starts in, absolute; exists.
-    pub work_dir: PathBuf,
-    /// Whether it may use the network.
+    /// The plugin's own directory, absolute.
+    pub plugin_dir: PathBuf,
+    /// Whether it is told that it may use the network.
     pub network: bool,
+    /// How much memory it may use, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// Starts plugin processes.
@@ -87,6 +94,10 @@ pub trait Process: Send + Sync + fmt::Debug + 'static {
     fn pid(&self) -> Option<u32>;
     /// Resolves when it has ended, with how. Cancel-safe; may be asked again.
     async fn exited(&self) -> ExitStatus;
+    /// How the layers of its sandbox stand; `None` where it is not confined.
+    fn sandbox(&self) -> Option<Report> {
+        None
+    }
     /// Kills it and what it started.
     fn kill(&self);
     /// Connects to where it says it listens, if that is a place it may name.
@@ -120,58 +131,111 @@ pub enum LaunchError {
     Socket(#[from] SocketError),
 }
 
-/// Starts real processes through a [`Spawner`], each with the contract's minimal environment.
+/// Starts real processes through a [`Spawner`], each with the contract's minimal environment, and
+/// each in a sandbox if there are any.
 #[derive(Debug)]
 pub struct ProcessLauncher {
     spawner: Arc<Spawner>,
     temp_root: PathBuf,
     sockets: SocketRoot,
     timezone: Option<OsString>,
+    sandbox: Option<SandboxConfig>,
+    identities: Identities,
+    /// What was last said to be missing: it is the same for every plugin.
+    said: Mutex<String>,
 }
 
 impl ProcessLauncher {
-    /// A launcher that keeps plugins' temporary directories and sockets below `temp_root`, and
-    /// passes on `timezone` as `TZ`.
+    /// A launcher for the plugins of a runtime with this configuration.
     ///
     /// # Errors
-    /// When the directory for sockets cannot be created, or the thread not be started.
-    pub fn new(temp_root: &Path, timezone: Option<OsString>) -> Result<Self, crate::StartError> {
-        let temp_root =
-            temp_root
-                .canonicalize()
-                .map_err(|source| crate::StartError::Directory {
-                    what: "temporary directory",
-                    path: temp_root.into(),
-                    source,
-                })?;
+    /// When a directory cannot be created, or the thread not be started.
+    pub fn new(config: &RuntimeConfig) -> Result<Self, StartError> {
+        let temp_root = config
+            .temp_dir
+            .canonicalize()
+            .map_err(|source| StartError::Directory {
+                what: "temporary directory",
+                path: config.temp_dir.clone(),
+                source,
+            })?;
+        let work_root = made("data directory", &config.data_dir)?.join("plugins");
+        let spawner = match &config.sandbox {
+            Some(sandbox) => Spawner::with_keeper(sandbox.keeper.clone()),
+            None => {
+                tracing::warn!(
+                    "plugins are not confined: each can do whatever the host's user can"
+                );
+                Spawner::new()
+            }
+        };
+        let spawner = Arc::new(spawner.map_err(StartError::Spawner)?);
         let sockets = SocketRoot::create(&temp_root)?;
-        let spawner = Arc::new(Spawner::new().map_err(crate::StartError::Spawner)?);
+        spawner.remove_at_end(sockets.path());
         Ok(Self {
             spawner,
             temp_root,
             sockets,
-            timezone,
+            timezone: config.timezone.clone(),
+            sandbox: config.sandbox.clone(),
+            identities: Identities::new(work_root),
+            said: Mutex::default(),
         })
+    }
+
+    /// Says once in the host's log what a sandbox lacks.
+    fn say(&self, report: &Report) {
+        let text = report.to_string();
+        let mut said = self.said.lock();
+        if report.missing().next().is_some() && *said != text {
+            tracing::warn!(missing = %text, "plugins run in a sandbox that is not complete; gk-host doctor tells how to get the rest");
+            *said = text;
+        }
     }
 }
 
 #[async_trait]
 impl Launcher for ProcessLauncher {
     async fn launch(&self, request: LaunchRequest) -> Result<Launched, LaunchError> {
-        let temp_dir = dirs::plugin_temp(&self.temp_root, request.plugin.as_str())?;
-        let socket_dir = self.sockets.process()?;
-        let mut spec = SandboxSpec::new(request.program, request.work_dir);
+        let name = request.plugin.as_str();
+        let (work_dir, identity) = self.identities.work_dir(name, self.sandbox.is_some())?;
+        let temp_dir = dirs::plugin_temp(&self.temp_root, name, identity)?;
+        let socket_dir = self.sockets.process(identity)?;
+        let mut spec = SandboxSpec::new(request.program, work_dir.clone());
         spec.env = environment::process(
             &temp_dir,
             socket_dir.path(),
             request.network,
             self.timezone.clone(),
         );
+        spec.confinement = self.sandbox.as_ref().map(|sandbox| {
+            let mut confinement = sandbox.confinement(&request.plugin, temp_dir);
+            confinement.read_only.push(request.plugin_dir);
+            confinement.writable.push(work_dir);
+            confinement.writable.push(socket_dir.path().into());
+            confinement.resources.memory_bytes = request.memory_bytes;
+            if let Some(identity) = identity {
+                confinement.identity = identity;
+            }
+            confinement
+        });
         let spawner = Arc::clone(&self.spawner);
         let child = tokio::task::spawn_blocking(move || spawner.spawn(spec))
             .await
             .map_err(|_| SpawnError::SpawnerGone)??;
 
+        let report = child.report();
+        let own = report
+            .get(Layer::Identity)
+            .is_some_and(|entry| entry.state == State::Enforced);
+        let uid = match identity {
+            Some(identity) if own => identity.uid,
+            _ => rustix::process::geteuid().as_raw(),
+        };
+        let sandbox = self.sandbox.is_some().then_some(report);
+        if let Some(report) = &sandbox {
+            self.say(report);
+        }
         let (stdout, stderr) = child.clone_pipes().map_err(LaunchError::Pipes)?;
         let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(LaunchError::Pipes)?;
         let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(LaunchError::Pipes)?;
@@ -180,6 +244,8 @@ impl Launcher for ProcessLauncher {
             pidfd,
             child,
             socket_dir,
+            uid,
+            sandbox,
         };
         Ok(Launched::new(
             Box::new(process),
@@ -204,6 +270,9 @@ struct PluginProcess {
     pidfd: AsyncFd<OwnedFd>,
     child: Child,
     socket_dir: SocketDir,
+    /// The user it runs as.
+    uid: u32,
+    sandbox: Option<Report>,
 }
 
 #[async_trait]
@@ -226,6 +295,10 @@ impl Process for PluginProcess {
         }
     }
 
+    fn sandbox(&self) -> Option<Report> {
+        self.sandbox.clone()
+    }
+
     fn kill(&self) {
         if let Err(error) = self.child.kill_group() {
             tracing::error!(pid = self.child.pid(), %error, "a plugin's process group could not be killed");
@@ -235,9 +308,8 @@ impl Process for PluginProcess {
     async fn connect(&self, handshake: &Handshake) -> Result<UnixStream, LaunchError> {
         let path =
             check(handshake, self.socket_dir.path()).map_err(|why| LaunchError::Refused { why })?;
-        let uid = rustix::process::geteuid().as_raw();
         let expected = ExpectedPeer {
-            uid,
+            uid: self.uid,
             session: Some(self.child.pid()),
         };
         let stream = gk_sandbox::socket::connect(&path, expected)?;

@@ -19,12 +19,14 @@ mod discover;
 mod environment;
 mod error;
 mod host_api;
+mod identity;
 mod launch;
 mod life;
 pub mod limits;
 mod log;
 mod metrics;
 mod runtime;
+mod sandbox;
 mod snapshot;
 mod supervisor;
 #[cfg(feature = "test-util")]
@@ -36,11 +38,14 @@ pub use calls::{CallContext, FunctionName, RunningCall};
 pub use dirs::DirError;
 pub use discover::Problem;
 pub use error::{CallError, PluginError, Printed, StartError, Step};
-pub use gk_sandbox::ExitStatus;
+pub use gk_sandbox::{
+    ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State, run_if_keeper,
+};
 pub use launch::{
     LaunchError, LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher,
 };
 pub use log::{LogEntry, LogLevel, LogQuery, LogSource};
 pub use runtime::{Runtime, RuntimeConfig, WeakRuntime};
+pub use sandbox::SandboxConfig;
 pub use snapshot::{PluginState, PluginStatus, Snapshot};
 pub use timeouts::Timeouts;

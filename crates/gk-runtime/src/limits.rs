@@ -34,6 +34,23 @@ pub const LAST_OUTPUT_GRACE: Duration = Duration::from_millis(30);
 /// How long a failed call waits for the report on the crash that failed it.
 pub const CRASH_REPORT_WAIT: Duration = Duration::from_millis(90);
 
+/// How much memory a plugin may use, in bytes, unless it or its policy says otherwise.
+pub const MEMORY_DEFAULT: u64 = 512 << 20;
+/// The most memory a plugin can ask for, in bytes.
+pub const MEMORY_MAX: u64 = 8 << 30;
+/// The least memory a plugin is given, in bytes: less would not let it start.
+pub const MEMORY_MIN: u64 = 16 << 20;
+/// How many processes and threads a plugin may have, unless the configuration says otherwise.
+pub const PROCESSES_MAX: u32 = 512;
+/// How many descriptors each of a plugin's processes may have open, unless the configuration says
+/// otherwise.
+pub const OPEN_FILES_MAX: u64 = 4096;
+/// How many bytes a plugin's temporary directory holds, unless the configuration says otherwise.
+pub const TEMP_BYTES_MAX: u64 = 64 << 20;
+/// How large a file may become that a plugin writes, in bytes, unless the configuration says
+/// otherwise.
+pub const FILE_BYTES_MAX: u64 = 1 << 30;
+
 /// How many plugins start at the same time.
 pub const PARALLEL_STARTS: usize = 8;
 /// After this long a start no longer counts among [`PARALLEL_STARTS`]: a plugin that hangs delays

@@ -23,6 +23,7 @@ use crate::launch::{Launcher, ProcessLauncher};
 use crate::life::Life;
 use crate::limits::{PARALLEL_STARTS, START_TIMEOUT};
 use crate::log::{LogEntry, LogLevel, LogQuery, LogSink};
+use crate::sandbox::SandboxConfig;
 use crate::snapshot::{PluginState, PluginStatus, Snapshot};
 use crate::timeouts::Timeouts;
 
@@ -46,6 +47,8 @@ pub struct RuntimeConfig {
     pub variables: Vec<(OsString, OsString)>,
     /// How long a plugin may take to its handshake.
     pub start_timeout: Duration,
+    /// How plugins are confined; `None` is not at all, which is warned about.
+    pub sandbox: Option<SandboxConfig>,
 }
 
 impl RuntimeConfig {
@@ -63,6 +66,7 @@ impl RuntimeConfig {
             timezone: None,
             variables: Vec::new(),
             start_timeout: START_TIMEOUT,
+            sandbox: None,
         }
     }
 
@@ -184,7 +188,7 @@ impl Runtime {
     /// Only for what keeps every plugin from starting; a bad plugin is a [`PluginState::Failed`]
     /// or one of [`Snapshot::problems`].
     pub fn start(config: RuntimeConfig) -> Result<Self, StartError> {
-        let launcher = ProcessLauncher::new(&config.temp_dir, config.timezone.clone())?;
+        let launcher = ProcessLauncher::new(&config)?;
         Self::start_with(config, Arc::new(launcher), Arc::new(BasicHostApi::new()))
     }
 
@@ -387,7 +391,7 @@ impl Runtime {
 }
 
 /// The directory, absolute, created when missing.
-fn made(what: &'static str, path: &Path) -> Result<PathBuf, StartError> {
+pub(crate) fn made(what: &'static str, path: &Path) -> Result<PathBuf, StartError> {
     std::fs::create_dir_all(path)
         .and_then(|()| path.canonicalize())
         .map_err(|source| StartError::Directory {
@@ -423,6 +427,7 @@ fn failed(name: PluginName, dir: PathBuf, error: String) -> PluginStatus {
         pid: None,
         started_at: None,
         running_since: None,
+        sandbox: None,
         timeouts: Timeouts::from_resources(&gk_manifest::ResourceRequest::default()),
         instance: None,
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use gk_manifest::{Diagnostic, Manifest, PluginName, Registration};
+use gk_sandbox::Report;
 
 use crate::Problem;
 use crate::calls::Instance;
@@ -74,6 +75,8 @@ pub struct PluginStatus {
     pub started_at: Option<SystemTime>,
     /// When it came up.
     pub running_since: Option<SystemTime>,
+    /// How the layers of its sandbox stand; `None` while it has none.
+    pub sandbox: Option<Arc<Report>>,
     /// The timeouts in force.
     pub timeouts: Timeouts,
     /// What the call path needs while it runs.

@@ -10,7 +10,33 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, Signal, WaitIdOptions};
 
+#[cfg(target_os = "linux")]
+use crate::keeper::Sandbox;
+use crate::report::Report;
+#[cfg(target_os = "linux")]
+use crate::report::{Layer, State};
 use crate::sys;
+
+/// The first process of a sandbox that is being set up. Dropping it ends and reaps it.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+pub(crate) struct Unsettled(Process);
+
+#[cfg(target_os = "linux")]
+impl Unsettled {
+    pub(crate) fn pidfd(&self) -> &OwnedFd {
+        &self.0.pidfd
+    }
+
+    pub(crate) fn settled(mut self, stdout: OwnedFd, stderr: OwnedFd, sandbox: Sandbox) -> Child {
+        self.0.sandbox = Some(sandbox);
+        Child {
+            stdout,
+            stderr,
+            process: self.0,
+        }
+    }
+}
 
 /// A running (or ended, but not yet reaped) process.
 ///
@@ -29,6 +55,9 @@ struct Process {
     pid: Pid,
     pidfd: OwnedFd,
     reaped: Option<ExitStatus>,
+    /// Where the process is the first one of a sandbox, and the program another.
+    #[cfg(target_os = "linux")]
+    sandbox: Option<Sandbox>,
 }
 
 impl Child {
@@ -46,11 +75,34 @@ impl Child {
                 pid,
                 pidfd,
                 reaped: None,
+                #[cfg(target_os = "linux")]
+                sandbox: None,
             },
         }
     }
 
-    /// The process's id, which is also its process group's. Meaningful until [`Child::reap`].
+    /// A process of which nothing is known yet but that it is the first one of a sandbox.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn first_process(pid: Pid, pidfd: OwnedFd) -> Unsettled {
+        Unsettled(Process {
+            pid,
+            pidfd,
+            reaped: None,
+            sandbox: None,
+        })
+    }
+
+    /// How the layers of its sandbox stand. Empty for a plain start.
+    pub fn report(&self) -> Report {
+        #[cfg(target_os = "linux")]
+        if let Some(sandbox) = &self.process.sandbox {
+            return sandbox.report.clone();
+        }
+        Report::default()
+    }
+
+    /// The process's id, which is also its session's. Meaningful until [`Child::reap`]. Of a
+    /// sandbox it is that of its first process.
     pub fn pid(&self) -> u32 {
         self.process.pid.as_raw_pid().unsigned_abs()
     }
@@ -80,7 +132,7 @@ impl Child {
     }
 
     /// Sends SIGKILL to the process and to every process of its group: its children, unless they
-    /// left the group. Does nothing after [`Child::reap`], when the id may be another's.
+    /// left the group. Of a sandbox, everything in it is killed. Does nothing after [`Child::reap`], when the id may be another's.
     ///
     /// # Errors
     /// When the kernel refuses; that a group is already gone is no error.
@@ -118,15 +170,43 @@ impl Process {
             )
         })?;
         Ok(status.map(|status| {
-            if let Some(code) = status.exit_status() {
+            self.of_program(if let Some(code) = status.exit_status() {
                 ExitStatus::Exited { code }
             } else {
                 ExitStatus::Signaled {
                     signal: status.terminating_signal().unwrap_or_default(),
                     core_dumped: status.dumped(),
                 }
-            }
+            })
         }))
+    }
+
+    /// The program's end, where `first` is that of the first process of a sandbox.
+    #[cfg(target_os = "linux")]
+    fn of_program(&self, first: ExitStatus) -> ExitStatus {
+        let Some(sandbox) = &self.sandbox else {
+            return first;
+        };
+        let status = match sandbox.end() {
+            Some(end) if end.signaled => ExitStatus::Signaled {
+                signal: end.status,
+                core_dumped: end.core_dumped,
+            },
+            Some(end) => ExitStatus::Exited { code: end.status },
+            None => first,
+        };
+        match status {
+            ExitStatus::Signaled { signal, .. } => match sandbox.killed_for_memory(signal) {
+                Some(bytes) => ExitStatus::MemoryLimit { bytes },
+                None => status,
+            },
+            other => other,
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn of_program(&self, first: ExitStatus) -> ExitStatus {
+        first
     }
 
     fn wait_to_end(&self, options: WaitIdOptions) -> io::Result<ExitStatus> {
@@ -136,6 +216,17 @@ impl Process {
 
     fn kill_group(&self) -> io::Result<()> {
         if self.reaped.is_some() {
+            return Ok(());
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(sandbox) = &self.sandbox {
+            sandbox.let_go();
+            // Where all of it is in a process namespace, this is at once the end of it; elsewhere
+            // the first process has to kill the others.
+            let namespace = sandbox.report.get(Layer::Pid);
+            if namespace.is_some_and(|entry| entry.state == State::Enforced) {
+                sys::process::kill(&self.pidfd)?;
+            }
             return Ok(());
         }
         match rustix::process::kill_process_group(self.pid, Signal::KILL) {
@@ -193,6 +284,11 @@ pub enum ExitStatus {
         /// Whether a core dump was written.
         core_dumped: bool,
     },
+    /// It was killed because its sandbox used more memory than it may.
+    MemoryLimit {
+        /// The limit, in bytes.
+        bytes: u64,
+    },
 }
 
 impl ExitStatus {
@@ -219,6 +315,9 @@ impl fmt::Display for ExitStatus {
                 } else {
                     Ok(())
                 }
+            }
+            ExitStatus::MemoryLimit { bytes } => {
+                write!(f, "killed: memory limit {} MB", bytes >> 20)
             }
         }
     }

@@ -90,6 +90,57 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// A layer that was insisted on does not hold.
+    #[error(
+        "it is not started, as every layer of its sandbox is required and the layer {layer} is {why}; get it for this machine, or choose the level best-effort"
+    )]
+    Layer {
+        /// The layer.
+        layer: crate::Layer,
+        /// How it stands, and why.
+        why: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Its sandbox cannot be made.
+    #[error("its sandbox could not be made: the host failed to {what} for {path}", path = .path.display())]
+    Sandbox {
+        /// What was being done, as a verb phrase.
+        what: String,
+        /// The program.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no keeper to make a sandbox.
+    #[error(
+        "a confined start needs a keeper: call gk_sandbox::run_if_keeper() first thing in main, and make the spawner by Spawner::with_keeper"
+    )]
+    NoKeeper,
+    /// Every layer is required, on a system that has none.
+    #[error(
+        "it is not started, as every layer of its sandbox is required and this system has none; use Linux, or choose the level best-effort"
+    )]
+    NotLinux,
+    /// A name of a sandbox that cannot be a control group's.
+    #[error(
+        "{name:?} is not usable as the name of a sandbox; it must be 1 to 63 letters, digits, '-' and '_'"
+    )]
+    SandboxName {
+        /// The name as given.
+        name: String,
+    },
+    /// A confined process would run as root.
+    #[error("a sandbox cannot have user or group 0; give it a user of its own")]
+    RootIdentity,
+    /// A path of a sandbox is relative.
+    #[error("{path} is relative; the paths of a sandbox must be absolute", path = .path.display())]
+    RelativePath {
+        /// The path.
+        path: PathBuf,
+    },
     /// The spawner's thread has ended.
     #[error("the spawner has stopped; restart the host")]
     SpawnerGone,

@@ -35,13 +35,14 @@
 //! ```
 
 mod child;
-mod error;
 #[cfg(target_os = "linux")]
-#[allow(
-    dead_code,
-    reason = "layers that the start of a process does not put on yet"
-)]
+mod elf;
+mod error;
+#[cfg_attr(not(target_os = "linux"), path = "keeper/fallback.rs")]
+mod keeper;
+#[cfg(target_os = "linux")]
 mod layers;
+mod report;
 pub mod socket;
 mod spawner;
 mod spec;
@@ -53,5 +54,7 @@ mod sys;
 
 pub use child::{Child, ExitStatus};
 pub use error::SpawnError;
+pub use keeper::{KeeperProgram, run_if_keeper};
+pub use report::{Layer, LayerReport, LayerSet, Report, State, UnknownLayer};
 pub use spawner::Spawner;
-pub use spec::SandboxSpec;
+pub use spec::{Confinement, Identity, Level, Program, Resources, SandboxSpec};

@@ -2,14 +2,20 @@
 //!
 //! The kernel ties a parent-death signal to the *thread* that created the child: were a child
 //! created from a pool's thread, it would be killed when that thread idles out. So one thread
-//! creates them all and lives as long as its [`Spawner`].
+//! creates them all and lives as long as its [`Spawner`]. Sandboxes are created by the keeper, but
+//! as children of the thread that started the keeper, which is this one.
 
 use std::io;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use crate::keeper;
+use crate::report::Report;
+use crate::spec::Confinement;
 use crate::sys;
-use crate::{Child, SandboxSpec, SpawnError};
+use crate::{Child, KeeperProgram, SandboxSpec, SpawnError};
 
 /// How often a program that somebody holds open for writing is tried again. A fork elsewhere in
 /// the host can hold a just-written file open for an instant.
@@ -17,9 +23,18 @@ const TEXT_BUSY_RETRIES: u32 = 6;
 /// The wait before the first such retry; it doubles each time (63 ms in all).
 const TEXT_BUSY_FIRST_WAIT: Duration = Duration::from_millis(1);
 
-struct Request {
-    prepared: sys::Prepared,
-    reply: mpsc::SyncSender<(sys::Prepared, Result<sys::Started, sys::Failure>)>,
+enum Request {
+    Plain {
+        prepared: sys::Prepared,
+        reply: mpsc::SyncSender<(sys::Prepared, Result<sys::Started, sys::Failure>)>,
+    },
+    #[cfg(target_os = "linux")]
+    Confined {
+        order: Box<keeper::Order>,
+        reply: mpsc::SyncSender<Result<keeper::Made, keeper::Failure>>,
+    },
+    #[cfg(target_os = "linux")]
+    RemoveAtEnd(std::path::PathBuf),
 }
 
 /// Starts processes, all of them from one long-lived thread.
@@ -29,43 +44,106 @@ struct Request {
 #[derive(Debug)]
 pub struct Spawner {
     requests: mpsc::Sender<Request>,
+    #[cfg(target_os = "linux")]
+    has_keeper: bool,
 }
 
 impl Spawner {
-    /// Starts the thread.
+    /// Starts the thread. This spawner makes plain starts alone.
     ///
     /// # Errors
     /// When the system refuses a thread.
     pub fn new() -> io::Result<Self> {
         let (requests, inbox) = mpsc::channel::<Request>();
-        std::thread::Builder::new()
-            .name("gk-spawner".into())
-            .stack_size(256 * 1024)
-            .spawn(move || {
-                sys::enter_spawner_thread();
-                while let Ok(Request { prepared, reply }) = inbox.recv() {
-                    let outcome = sys::start(&prepared);
-                    // A caller that no longer waits drops the child, which ends it.
-                    let _ = reply.send((prepared, outcome));
+        thread(move || {
+            while let Ok(request) = inbox.recv() {
+                if let Request::Plain { prepared, reply } = request {
+                    start(prepared, &reply);
                 }
-            })?;
-        Ok(Self { requests })
+            }
+        })?;
+        Ok(Self {
+            requests,
+            #[cfg(target_os = "linux")]
+            has_keeper: false,
+        })
+    }
+
+    /// Starts the thread and the keeper, which makes sandboxes.
+    ///
+    /// # Errors
+    /// When the system refuses a thread. A keeper that does not start is an error of each start.
+    pub fn with_keeper(program: KeeperProgram) -> io::Result<Self> {
+        Self::keeping(program)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn keeping(_program: KeeperProgram) -> io::Result<Self> {
+        Self::new()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn keeping(program: KeeperProgram) -> io::Result<Self> {
+        let (requests, inbox) = mpsc::channel::<Request>();
+        thread(move || {
+            let mut keeper = keeper::Keeper::start(&program).ok();
+            let mut remove = Vec::new();
+            while let Ok(request) = inbox.recv() {
+                match request {
+                    Request::Plain { prepared, reply } => start(prepared, &reply),
+                    Request::Confined { order, reply } => {
+                        let before = keeper.is_some();
+                        let _ = reply.send(order.carry_out(&mut keeper, &program));
+                        // A new one has to be told again.
+                        if let (false, Some(keeper)) = (before, &keeper) {
+                            remove_at_end(keeper, &remove);
+                        }
+                    }
+                    Request::RemoveAtEnd(path) => {
+                        if let Some(keeper) = &keeper {
+                            remove_at_end(keeper, std::slice::from_ref(&path));
+                        }
+                        remove.push(path);
+                    }
+                }
+            }
+        })?;
+        Ok(Self {
+            requests,
+            has_keeper: true,
+        })
+    }
+
+    /// Has a directory removed, with all that is in it, once this process is gone, however it
+    /// ends. Without a keeper nobody does that.
+    pub fn remove_at_end(&self, path: &Path) {
+        #[cfg(target_os = "linux")]
+        {
+            let _ = self.requests.send(Request::RemoveAtEnd(path.into()));
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = path;
+        }
     }
 
     /// Starts a process and returns once it executes its program.
     ///
-    /// Blocks for a millisecond or so (up to 63 ms more while the program's file is being
-    /// written); call it from where blocking is allowed.
+    /// Blocks for a millisecond or so, four for a confined one (up to 63 ms more while the
+    /// program's file is being written); call it from where blocking is allowed.
     ///
     /// # Errors
     /// Each failing step has its variant of [`SpawnError`].
     pub fn spawn(&self, spec: SandboxSpec) -> Result<Child, SpawnError> {
+        if let Some(confinement) = &spec.confinement {
+            return self.spawn_confined(&spec, confinement);
+        }
         let mut prepared = sys::Prepared::new(&spec)?;
         let mut wait = TEXT_BUSY_FIRST_WAIT;
         for retry in 0.. {
             let (reply, answer) = mpsc::sync_channel(1);
             self.requests
-                .send(Request { prepared, reply })
+                .send(Request::Plain { prepared, reply })
                 .map_err(|_| SpawnError::SpawnerGone)?;
             let (returned, outcome) = answer.recv().map_err(|_| SpawnError::SpawnerGone)?;
             prepared = returned;
@@ -79,5 +157,116 @@ impl Spawner {
             }
         }
         Err(SpawnError::SpawnerGone)
+    }
+
+    /// Makes a sandbox, executes nothing in it, and says how its layers stand.
+    ///
+    /// # Errors
+    /// As [`Spawner::spawn`].
+    pub fn probe(&self, confinement: &Confinement) -> Result<Report, SpawnError> {
+        #[cfg(target_os = "linux")]
+        {
+            let spec = SandboxSpec::new("/", "/");
+            match self.make(&spec, confinement, true)? {
+                Ok(child) => Ok(child.report()),
+                Err(failure) => Err(keeper::explain(failure, &spec)),
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = confinement;
+            Ok(Report::default())
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn spawn_confined(
+        &self,
+        spec: &SandboxSpec,
+        confinement: &Confinement,
+    ) -> Result<Child, SpawnError> {
+        let mut wait = TEXT_BUSY_FIRST_WAIT;
+        for retry in 0.. {
+            match self.make(spec, confinement, false)? {
+                Ok(child) => return Ok(child),
+                Err(failure) if keeper::is_text_busy(&failure) && retry < TEXT_BUSY_RETRIES => {
+                    std::thread::sleep(wait);
+                    wait *= 2;
+                }
+                Err(failure) => return Err(keeper::explain(failure, spec)),
+            }
+        }
+        Err(SpawnError::SpawnerGone)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn make(
+        &self,
+        spec: &SandboxSpec,
+        confinement: &Confinement,
+        probe: bool,
+    ) -> Result<Result<Child, keeper::Failure>, SpawnError> {
+        if !self.has_keeper {
+            return Err(SpawnError::NoKeeper);
+        }
+        let (order, pending) = keeper::prepare(spec, confinement, probe)?;
+        let (reply, answer) = mpsc::sync_channel(1);
+        let request = Request::Confined {
+            order: Box::new(order),
+            reply,
+        };
+        self.requests
+            .send(request)
+            .map_err(|_| SpawnError::SpawnerGone)?;
+        let made = match answer.recv().map_err(|_| SpawnError::SpawnerGone)? {
+            Ok(made) => made,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let first = Child::first_process(made.pid, made.pidfd);
+        let settled = pending.settle(first.pidfd(), made.oom, probe);
+        Ok(settled.map(|(stdout, stderr, sandbox)| first.settled(stdout, stderr, sandbox)))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn spawn_confined(
+        &self,
+        spec: &SandboxSpec,
+        confinement: &Confinement,
+    ) -> Result<Child, SpawnError> {
+        if confinement.level == crate::Level::Required {
+            return Err(SpawnError::NotLinux);
+        }
+        let mut plain = spec.clone();
+        plain.confinement = None;
+        self.spawn(plain)
+    }
+}
+
+fn thread(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("gk-spawner".into())
+        .stack_size(256 * 1024)
+        .spawn(move || {
+            sys::enter_spawner_thread();
+            run();
+        })?;
+    Ok(())
+}
+
+fn start(
+    prepared: sys::Prepared,
+    reply: &mpsc::SyncSender<(sys::Prepared, Result<sys::Started, sys::Failure>)>,
+) {
+    let outcome = sys::start(&prepared);
+    // A caller that no longer waits drops the child, which ends it.
+    let _ = reply.send((prepared, outcome));
+}
+
+#[cfg(target_os = "linux")]
+fn remove_at_end(keeper: &keeper::Keeper, paths: &[std::path::PathBuf]) {
+    for path in paths {
+        if let Err(error) = keeper.remove_at_end(path) {
+            tracing::warn!(path = %path.display(), %error, "a directory will be left behind when this process is killed");
+        }
     }
 }

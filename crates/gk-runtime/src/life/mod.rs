@@ -64,6 +64,7 @@ impl Life {
             pid: None,
             started_at: Some(SystemTime::now()),
             running_since: None,
+            sandbox: None,
             timeouts: Timeouts::from_resources(&found.manifest.resources),
             instance: None,
         };
@@ -202,6 +203,14 @@ impl Life {
                 stderr,
             }) => {
                 self.status.pid = process.pid();
+                self.status.sandbox = process.sandbox().map(Arc::new);
+                if let Some(report) = &self.status.sandbox {
+                    self.log.host(
+                        self.generation,
+                        LogLevel::Info,
+                        format!("sandbox: {report}"),
+                    );
+                }
                 self.process = Some(process.into());
                 self.first_output = Arc::new(Mutex::new(FirstOutput {
                     stream: Some(stdout),
@@ -375,6 +384,7 @@ impl Life {
         };
         self.status.state = state;
         self.status.pid = None;
+        self.status.sandbox = None;
         self.status.instance = None;
         self.publish();
         self.hub.host_api.ended(&name, self.generation);

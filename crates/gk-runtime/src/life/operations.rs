@@ -18,10 +18,10 @@ use tokio::time::{Instant, timeout};
 use super::{Life, exited};
 use crate::error::{PluginError, Printed, Step, chain};
 use crate::host_api::ConnectionHostApi;
-use crate::launch::{LaunchError, LaunchRequest, Launched, Output, Process};
+use crate::launch::{LaunchRequest, Launched, Output, Process};
 use crate::limits::{
     CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, HANDSHAKE_BYTES_MAX,
-    LAST_OUTPUT_GRACE,
+    LAST_OUTPUT_GRACE, MEMORY_DEFAULT, MEMORY_MAX, MEMORY_MIN,
 };
 use crate::log::{Capture, LogLevel, NoLine, read_first_line};
 use crate::runtime::{Hub, Plugin};
@@ -200,7 +200,6 @@ async fn launch(
     generation: u64,
 ) -> Result<Product, PluginError> {
     let found = &plugin.found;
-    crate::dirs::private_with_parents(&plugin.work_dir).map_err(LaunchError::from)?;
     let network = found
         .manifest
         .resources
@@ -211,10 +210,19 @@ async fn launch(
         plugin: found.name.clone(),
         generation,
         program: found.dir.join(&found.manifest.binary),
-        work_dir: plugin.work_dir.clone(),
+        plugin_dir: found.dir.clone(),
         network,
+        memory_bytes: memory(&found.manifest.resources),
     };
     Ok(Product::Launched(hub.launcher.launch(request).await?))
+}
+
+/// How much memory a plugin gets: what it asks for, within the limits.
+fn memory(resources: &gk_manifest::ResourceRequest) -> u64 {
+    match u64::try_from(resources.memory_mb) {
+        Ok(0) | Err(_) => MEMORY_DEFAULT,
+        Ok(asked) => asked.saturating_mul(1 << 20).clamp(MEMORY_MIN, MEMORY_MAX),
+    }
 }
 
 async fn read_handshake(first: Arc<Mutex<FirstOutput>>) -> Result<Product, PluginError> {

@@ -22,6 +22,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(test)]
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -81,28 +82,23 @@ pub(crate) enum GroupState {
     },
 }
 
-impl GroupState {
-    /// What a person can do about an absent limit.
-    pub(crate) fn remedy(self) -> Option<&'static str> {
-        let GroupState::Absent { errno, .. } = self else {
-            return None;
-        };
-        Some(match errno {
-            libc::EBUSY => {
-                "the host's cgroup has processes, so it cannot give controllers to others; under systemd set Delegate=yes and DelegateSubgroup=host in the unit"
-            }
-            libc::EACCES | libc::EPERM => {
-                "the host may not make cgroups; under systemd set Delegate=yes in the unit, or run the host in a container with a writable cgroup"
-            }
-            libc::EROFS => {
-                "the cgroup file system is mounted read-only; give the container a writable one (--cgroupns=private and a rw mount of /sys/fs/cgroup)"
-            }
-            libc::EWOULDBLOCK => "another host with the same label runs; give each its own",
-            libc::EINVAL => "use letters, digits, '-', '_' and '.' in labels and names",
-            _ => {
-                "boot a kernel with this controller, mount cgroup2 at /sys/fs/cgroup, or enable the controller in the cgroups above the host's"
-            }
-        })
+/// What a person can do about an absent limit, by the kernel's answer.
+pub(crate) fn remedy(errno: i32) -> &'static str {
+    match errno {
+        libc::EBUSY => {
+            "the host's cgroup has processes, so it cannot give controllers to others; under systemd set Delegate=yes and DelegateSubgroup=host in the unit"
+        }
+        libc::EACCES | libc::EPERM => {
+            "the host may not make cgroups; under systemd set Delegate=yes in the unit, or run the host in a container with a writable cgroup"
+        }
+        libc::EROFS => {
+            "the cgroup file system is mounted read-only; give the container a writable one (--cgroupns=private and a rw mount of /sys/fs/cgroup)"
+        }
+        libc::EWOULDBLOCK => "another host with the same label runs; give each its own",
+        libc::EINVAL => "use letters, digits, '-', '_' and '.' in labels and names",
+        _ => {
+            "boot a kernel with this controller, mount cgroup2 at /sys/fs/cgroup, or enable the controller in the cgroups above the host's"
+        }
     }
 }
 
@@ -420,12 +416,14 @@ impl Group {
         })
     }
 
+    #[cfg(test)]
     /// A file that polls as `PRI` when the sandbox gets its first process or loses its last, in
     /// version 2; ask [`Group::is_empty`] then.
     pub(crate) fn populated_fd(&self) -> Option<OwnedFd> {
         files::open_file(self.v2_dir()?, "cgroup.events").ok()
     }
 
+    #[cfg(test)]
     /// Whether no process is left.
     ///
     /// # Errors
@@ -439,6 +437,7 @@ impl Group {
         Ok(true)
     }
 
+    #[cfg(test)]
     /// Waits until no process is left; `false` if some were when the time was over. Blocks.
     ///
     /// # Errors

@@ -71,12 +71,12 @@ pub(crate) fn mdwe() -> io::Result<()> {
     sys::deny_write_execute()
 }
 
-/// Closes every descriptor from `from` on, whether or not it is close-on-exec.
+/// Has every descriptor from 3 on closed by the exec, whatever its flags are.
 ///
 /// # Errors
-/// `ENOSYS` on a kernel before 5.9.
-pub(crate) fn close_descriptors(from: u32) -> io::Result<()> {
-    sys::close_descriptors(from)
+/// `EINVAL` on a kernel before 5.11.
+pub(crate) fn close_descriptors() -> io::Result<()> {
+    sys::close_on_exec(3)
 }
 
 /// Nobody but root looks into this process by way of /proc or ptrace, and it dumps no core. An

@@ -11,7 +11,7 @@
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -20,6 +20,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use super::{Failure, Prepared, Started, Step};
+use crate::sys::prepared::Image;
 
 /// The child's stack until the exec. It makes a dozen shallow calls; libc's posix_spawn uses half.
 const STACK_BYTES: usize = 64 * 1024;
@@ -95,6 +96,14 @@ struct Shared {
     envp: *const *const c_char,
     working_dir: *const c_char,
     stdio: [c_int; 3],
+    /// Becomes descriptor 3, or -1.
+    extra: c_int,
+    /// Whether `extra` is the program, and closed by its execution.
+    extra_is_binary: bool,
+    /// Whether `extra` is the program at all.
+    extra_is_program: bool,
+    /// Whether it dies with the thread that starts it.
+    dies_with_host: bool,
     host: libc::pid_t,
     failed_step: AtomicI32,
     failed_errno: AtomicI32,
@@ -111,17 +120,64 @@ const STEPS: &[(i32, Step)] = &[
     (7, Step::Exec),
 ];
 
+/// Opens `/dev/null`, out of the way of descriptors 0, 1 and 2.
+fn null(flags: OFlags) -> Result<OwnedFd, Failure> {
+    above(
+        rustix::fs::open("/dev/null", flags | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Failure::new(Step::Pipes, errno))?,
+        3,
+    )
+}
+
 /// Starts a process. Must run on the spawner's thread.
 pub(crate) fn start(prepared: &Prepared) -> Result<Started, Failure> {
     let pipes = |errno: rustix::io::Errno| Failure::new(Step::Pipes, errno);
-    let stdin = above_stdio(
-        rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(pipes)?,
-    )?;
+    let stdin = null(OFlags::RDONLY)?;
     let (stdout, stdout_child) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(pipes)?;
     let (stderr, stderr_child) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(pipes)?;
-    let (stdout_child, stderr_child) = (above_stdio(stdout_child)?, above_stdio(stderr_child)?);
+    let (stdout_child, stderr_child) = (above(stdout_child, 3)?, above(stderr_child, 3)?);
+    let program = match &prepared.image {
+        Image::Path => None,
+        Image::Binary(file) | Image::Script(file) => Some(
+            rustix::io::fcntl_dupfd_cloexec(file, 4)
+                .map_err(|errno| Failure::new(Step::Pipes, errno))?,
+        ),
+    };
+    let (pid, pidfd) = run(
+        prepared,
+        [stdin.as_fd(), stdout_child.as_fd(), stderr_child.as_fd()],
+        program.as_ref().map(AsFd::as_fd),
+        true,
+    )?;
+    Ok(Started {
+        pid,
+        pidfd,
+        stdout,
+        stderr,
+    })
+}
 
+/// Starts a process that outlives the host and has `socket` as its descriptor 3; without stdio.
+pub(crate) fn start_keeper(
+    prepared: &Prepared,
+    socket: OwnedFd,
+) -> Result<(Pid, OwnedFd), Failure> {
+    let (read, write) = (null(OFlags::RDONLY)?, null(OFlags::WRONLY)?);
+    let socket = above(socket, 4)?;
+    run(
+        prepared,
+        [read.as_fd(), write.as_fd(), write.as_fd()],
+        Some(socket.as_fd()),
+        false,
+    )
+}
+
+fn run(
+    prepared: &Prepared,
+    stdio: [BorrowedFd<'_>; 3],
+    extra: Option<BorrowedFd<'_>>,
+    dies_with_host: bool,
+) -> Result<(Pid, OwnedFd), Failure> {
     let argv = pointers(&prepared.argv);
     let envp = pointers(&prepared.envp);
     let shared = Shared {
@@ -129,11 +185,11 @@ pub(crate) fn start(prepared: &Prepared) -> Result<Started, Failure> {
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         working_dir: prepared.working_dir.as_ptr(),
-        stdio: [
-            stdin.as_raw_fd(),
-            stdout_child.as_raw_fd(),
-            stderr_child.as_raw_fd(),
-        ],
+        stdio: stdio.map(|fd| fd.as_raw_fd()),
+        extra: extra.map_or(-1, |fd| fd.as_raw_fd()),
+        extra_is_binary: matches!(prepared.image, Image::Binary(_)),
+        extra_is_program: !matches!(prepared.image, Image::Path),
+        dies_with_host,
         host: rustix::process::getpid().as_raw_pid(),
         failed_step: AtomicI32::new(0),
         failed_errno: AtomicI32::new(0),
@@ -151,20 +207,16 @@ pub(crate) fn start(prepared: &Prepared) -> Result<Started, Failure> {
             io::Error::from_raw_os_error(shared.failed_errno.load(Ordering::SeqCst)),
         ));
     }
-    Ok(Started {
-        pid,
-        pidfd,
-        stdout,
-        stderr,
-    })
+    Ok((pid, pidfd))
 }
 
-/// Moves a descriptor out of the way of 0, 1 and 2, which a host started without stdio hands out.
-fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Failure> {
-    if fd.as_raw_fd() > 2 {
+/// Moves a descriptor out of the way of those below `lowest`: a host that was started without
+/// stdio hands out 0, 1 and 2.
+fn above(fd: OwnedFd, lowest: c_int) -> Result<OwnedFd, Failure> {
+    if fd.as_raw_fd() >= lowest {
         return Ok(fd);
     }
-    rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(|errno| Failure::new(Step::Pipes, errno))
+    rustix::io::fcntl_dupfd_cloexec(&fd, lowest).map_err(|errno| Failure::new(Step::Pipes, errno))
 }
 
 /// The NULL-terminated array of pointers that execve wants; valid as long as `strings`.
@@ -230,19 +282,21 @@ unsafe fn run_child(shared: &Shared) -> i32 {
         if libc::setsid() < 0 {
             return 1;
         }
-        if libc::prctl(
-            libc::PR_SET_PDEATHSIG,
-            libc::SIGKILL as libc::c_ulong,
-            0,
-            0,
-            0,
-        ) < 0
-        {
-            return 2;
-        }
-        // The host may have died before the line above took effect; then nobody would signal.
-        if libc::getppid() != shared.host {
-            return 3;
+        if shared.dies_with_host {
+            if libc::prctl(
+                libc::PR_SET_PDEATHSIG,
+                libc::SIGKILL as libc::c_ulong,
+                0,
+                0,
+                0,
+            ) < 0
+            {
+                return 2;
+            }
+            // The host may have died before that took effect; then nobody would signal.
+            if libc::getppid() != shared.host {
+                return 3;
+            }
         }
         let mut target: c_int = 0;
         while target < 3 {
@@ -252,19 +306,60 @@ unsafe fn run_child(shared: &Shared) -> i32 {
             }
             target += 1;
         }
+        let mut first_closed: libc::c_uint = 3;
+        if shared.extra >= 0 {
+            // A script's interpreter opens it once more, a binary needs it only to be executed.
+            let flags = if shared.extra_is_binary {
+                libc::O_CLOEXEC
+            } else {
+                0
+            };
+            if libc::dup3(shared.extra, 3, flags) < 0 {
+                return 4;
+            }
+            first_closed = 4;
+        }
         // The table is the child's own copy (no CLONE_FILES): closing leaves the host's alone.
         if libc::syscall(
             libc::SYS_close_range,
-            3 as libc::c_uint,
+            first_closed,
             libc::c_uint::MAX,
             0 as libc::c_uint,
         ) < 0
         {
             return 4;
         }
-        // Ignored signals stay ignored across an exec (SIGPIPE, in every Rust program): back to
-        // the defaults, all of them. libc refuses its internal ones, so ask the kernel; all zero
-        // is SIG_DFL without flags, and SIGKILL and SIGSTOP answer EINVAL.
+        if reset_signals() < 0 {
+            return 5;
+        }
+        if libc::chdir(shared.working_dir) < 0 {
+            return 6;
+        }
+        if shared.extra_is_program {
+            libc::execveat(
+                3,
+                c"".as_ptr(),
+                shared.argv.cast::<*mut c_char>(),
+                shared.envp.cast::<*mut c_char>(),
+                libc::AT_EMPTY_PATH,
+            );
+        } else {
+            libc::execve(shared.program, shared.argv, shared.envp);
+        }
+        7
+    }
+}
+
+/// Puts every signal back to its default and unblocks them all. Ignored signals stay ignored
+/// across an exec (SIGPIPE, in every Rust program). Returns what `sigprocmask` does.
+///
+/// # Safety
+/// For a process about to execute: handlers that were set are gone.
+pub(super) unsafe fn reset_signals() -> c_int {
+    // SAFETY: `default` and `none` are valid for the calls; no memory of ours is kept.
+    unsafe {
+        // libc refuses its internal ones, so ask the kernel; all zero is SIG_DFL without flags,
+        // and SIGKILL and SIGSTOP answer EINVAL.
         let default = [0u64; 8];
         let mut signal: c_int = 1;
         while signal < SIGNALS_END {
@@ -279,13 +374,6 @@ unsafe fn run_child(shared: &Shared) -> i32 {
         }
         let mut none = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());
-        if libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) < 0 {
-            return 5;
-        }
-        if libc::chdir(shared.working_dir) < 0 {
-            return 6;
-        }
-        libc::execve(shared.program, shared.argv, shared.envp);
-        7
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut())
     }
 }

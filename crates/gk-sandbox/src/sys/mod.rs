@@ -5,7 +5,9 @@ mod prepared;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{enter_spawner_thread, peer, session, start, wait_id};
+pub(crate) mod process;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{enter_spawner_thread, peer, session, start, start_keeper, wait_id};
 
 #[cfg(target_os = "linux")]
 pub(crate) mod bpf;
@@ -21,4 +23,4 @@ mod fallback;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use fallback::{enter_spawner_thread, start, wait_id};
 
-pub(crate) use prepared::{Failure, Prepared, Started, Step};
+pub(crate) use prepared::{Failure, Image, Prepared, Started, Step};

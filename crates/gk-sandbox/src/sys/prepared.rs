@@ -6,30 +6,61 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::process::Pid;
 
-use crate::{SandboxSpec, SpawnError};
+use crate::{Program, SandboxSpec, SpawnError};
+
+/// What is executed.
+#[derive(Debug)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "the fall-back executes paths alone")
+)]
+pub(crate) enum Image {
+    /// What is at the path.
+    Path,
+    /// A pinned binary.
+    Binary(Arc<OwnedFd>),
+    /// A pinned script.
+    Script(Arc<OwnedFd>),
+}
 
 /// The strings of a start.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub(super) program: CString,
+    pub(crate) image: Image,
+    pub(crate) program: CString,
     /// The program as `argv[0]`, then the arguments.
-    pub(super) argv: Vec<CString>,
+    pub(crate) argv: Vec<CString>,
     /// `NAME=value` each.
-    pub(super) envp: Vec<CString>,
-    pub(super) working_dir: CString,
+    pub(crate) envp: Vec<CString>,
+    pub(crate) working_dir: CString,
 }
 
 impl Prepared {
     pub(crate) fn new(spec: &SandboxSpec) -> Result<Self, SpawnError> {
-        let path = std::path::absolute(&spec.program).map_err(|source| SpawnError::Step {
+        let path = std::path::absolute(spec.program.path()).map_err(|source| SpawnError::Step {
             step: "make the binary's path absolute",
-            path: spec.program.clone(),
+            path: spec.program.path().into(),
             source,
         })?;
-        check_program(&path)?;
+        let image = match &spec.program {
+            Program::Path(_) => {
+                check_program(&path)?;
+                Image::Path
+            }
+            Program::Pinned { file, .. } => {
+                let mut start = [0; 2];
+                let read = rustix::io::pread(file, &mut start, 0);
+                if read == Ok(2) && start == *b"#!" {
+                    Image::Script(Arc::clone(file))
+                } else {
+                    Image::Binary(Arc::clone(file))
+                }
+            }
+        };
         let program = c_string(path.as_os_str(), "the binary's path")?;
         let mut argv = vec![program.clone()];
         for arg in &spec.args {
@@ -47,6 +78,7 @@ impl Prepared {
         }
         let working_dir = c_string(spec.working_dir.as_os_str(), "the working directory")?;
         Ok(Self {
+            image,
             program,
             argv,
             envp,
@@ -136,11 +168,17 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(step: Step, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn new(step: Step, source: impl Into<io::Error>) -> Self {
         Self {
             step,
             source: source.into(),
         }
+    }
+
+    /// The system's answer alone.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn into_io(self) -> io::Error {
+        self.source
     }
 
     pub(crate) fn is_text_busy(&self) -> bool {
@@ -150,7 +188,8 @@ impl Failure {
     /// The error a person can act on.
     pub(crate) fn explain(self, spec: &SandboxSpec) -> SpawnError {
         let Failure { step, source } = self;
-        let path = std::path::absolute(&spec.program).unwrap_or_else(|_| spec.program.clone());
+        let path =
+            std::path::absolute(spec.program.path()).unwrap_or_else(|_| spec.program.path().into());
         match (step, source.raw_os_error()) {
             (Step::WorkingDir, _) => SpawnError::WorkingDir {
                 path: spec.working_dir.clone(),

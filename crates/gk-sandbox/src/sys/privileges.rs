@@ -87,14 +87,11 @@ pub(crate) fn set_undumpable() -> io::Result<()> {
     prctl(libc::PR_SET_DUMPABLE, [0, 0])
 }
 
-/// Closes every descriptor from `from` on.
-///
-/// What owned them in this process does not know: for a child that is about to exec.
-pub(crate) fn close_descriptors(from: u32) -> io::Result<()> {
-    let (last, no_flags): (c_uint, c_uint) = (c_uint::MAX, 0);
-    // SAFETY: takes numbers. An owner of one of the descriptors would close a number that is not
-    // its own any more; the callers exec or exit, and open nothing in between.
-    let answer = unsafe { libc::syscall(libc::SYS_close_range, from, last, no_flags) };
+/// Has every descriptor from `from` on closed by an exec.
+pub(crate) fn close_on_exec(from: u32) -> io::Result<()> {
+    let (last, flags): (c_uint, c_uint) = (c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    // SAFETY: takes numbers, and closes nothing by itself.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, from, last, flags) };
     if answer == 0 {
         Ok(())
     } else {

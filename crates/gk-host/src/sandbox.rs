@@ -1,0 +1,104 @@
+//! The configuration of the sandbox.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail};
+use gk_manifest::PluginName;
+use gk_runtime::{KeeperProgram, Layer, Level, SandboxConfig, limits};
+use serde::{Deserialize, Serialize};
+
+/// How strictly plugins are confined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SandboxLevel {
+    /// A plugin starts only if every layer of its sandbox holds
+    Required,
+    /// A plugin starts with what this machine can enforce; the rest is reported
+    #[default]
+    BestEffort,
+    /// No sandbox at all: a plugin can do whatever the host's user can
+    Off,
+}
+
+/// The section `[sandbox]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SandboxSection {
+    /// Layers that no plugin gets, by their names in `gk-host doctor`.
+    without: Vec<String>,
+    /// Plugins that compile code while they run.
+    jit: BTreeSet<PluginName>,
+    /// Plugins that use the host's network themselves.
+    direct_network: BTreeSet<PluginName>,
+    /// Thousandths of a processor for each plugin.
+    cpu_millis: Option<u32>,
+    /// Processes and threads of each plugin.
+    processes: u32,
+    /// Open descriptors of each process.
+    open_files: u64,
+    /// Megabytes of a plugin's temporary directory.
+    temp_mb: u64,
+    /// Megabytes of a file that a plugin writes.
+    file_mb: u64,
+}
+
+impl Default for SandboxSection {
+    fn default() -> Self {
+        Self {
+            without: Vec::new(),
+            jit: BTreeSet::new(),
+            direct_network: BTreeSet::new(),
+            cpu_millis: None,
+            processes: limits::PROCESSES_MAX,
+            open_files: limits::OPEN_FILES_MAX,
+            temp_mb: limits::TEMP_BYTES_MAX >> 20,
+            file_mb: limits::FILE_BYTES_MAX >> 20,
+        }
+    }
+}
+
+impl SandboxSection {
+    /// Whether the values make sense. An error names the key.
+    pub(crate) fn check(&self) -> Result<()> {
+        for name in &self.without {
+            name.parse::<Layer>()
+                .with_context(|| format!("sandbox.without names {name:?}"))?;
+        }
+        let small = |key: &str, value: u64, least: u64| {
+            if value < least {
+                bail!("sandbox.{key} is {value}; it must be at least {least}");
+            }
+            Ok(())
+        };
+        small("processes", self.processes.into(), 16)?;
+        small("open_files", self.open_files, 64)?;
+        small("temp_mb", self.temp_mb, 1)?;
+        small("file_mb", self.file_mb, 1)?;
+        small("cpu_millis", self.cpu_millis.unwrap_or(1000).into(), 10)
+    }
+
+    /// What the runtime is told; `None` is no sandbox.
+    pub(crate) fn to_config(&self, level: SandboxLevel) -> Result<Option<SandboxConfig>> {
+        self.check()?;
+        let level = match level {
+            SandboxLevel::Off => return Ok(None),
+            SandboxLevel::BestEffort => Level::BestEffort,
+            SandboxLevel::Required => Level::Required,
+        };
+        let mut config = SandboxConfig::new(KeeperProgram::this()?);
+        config.level = level;
+        config.without = self
+            .without
+            .iter()
+            .map(|name| name.parse::<Layer>())
+            .collect::<Result<_, _>>()?;
+        config.jit = self.jit.clone();
+        config.direct_network = self.direct_network.clone();
+        config.cpu_millis = self.cpu_millis;
+        config.processes = self.processes;
+        config.open_files = self.open_files;
+        config.temp_bytes = self.temp_mb.saturating_mul(1 << 20);
+        config.file_bytes = self.file_mb.saturating_mul(1 << 20);
+        Ok(Some(config))
+    }
+}

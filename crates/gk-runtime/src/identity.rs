@@ -1,0 +1,165 @@
+//! The user a plugin's processes run as where the host is root: one of its own, kept by the owner
+//! of its work directory.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use gk_sandbox::Identity;
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use crate::dirs::{self, DirError};
+
+/// The first of the users that plugins get. systemd's table of numbers has 1879048192 to
+/// 2147483647 as unused, and no distribution gives them to people or to containers.
+const FIRST: u32 = 1_900_000_000;
+/// How many there are.
+const COUNT: u32 = 1 << 16;
+/// How deep a work directory is gone through when it changes hands.
+const DEPTH_MAX: u32 = 64;
+
+/// Gives out the users, and the work directories with them.
+#[derive(Debug)]
+pub(crate) struct Identities {
+    work_root: PathBuf,
+    /// Held from looking for a free user to its directory being made.
+    choosing: Mutex<()>,
+}
+
+impl Identities {
+    pub(crate) fn new(work_root: PathBuf) -> Self {
+        Self {
+            work_root,
+            choosing: Mutex::default(),
+        }
+    }
+
+    /// The work directory of a plugin, made if need be, and the user it belongs to; `None` stands
+    /// for the host's own. `own` asks for a user of the plugin's own, which only root can give.
+    pub(crate) fn work_dir(
+        &self,
+        plugin: &str,
+        own: bool,
+    ) -> Result<(PathBuf, Option<Identity>), DirError> {
+        let path = self.work_root.join(plugin);
+        std::fs::create_dir_all(&self.work_root).map_err(|source| DirError::Io {
+            path: self.work_root.clone(),
+            source,
+        })?;
+        let euid = rustix::process::geteuid();
+        let _choosing = self.choosing.lock();
+        let present = owner(&path);
+        if !own || !euid.is_root() {
+            let back = present.filter(|uid| euid.is_root() && is_ours(*uid));
+            // After a time with sandboxes: what was the plugin's is the host's again.
+            if let Some(uid) = back {
+                dirs::private_for(&path, Some(Identity::new(uid, uid)))?;
+                reclaim(&path)?;
+            }
+            dirs::private(&path)?;
+            return Ok((path, None));
+        }
+        let taken: BTreeSet<u32> = self
+            .work_root
+            .read_dir()
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path() != path)
+            .filter_map(|entry| owner(&entry.path()))
+            .collect();
+        let uid = present
+            .filter(|uid| is_ours(*uid) && !taken.contains(uid))
+            .or_else(|| (FIRST..FIRST + COUNT).find(|uid| !taken.contains(uid)))
+            .unwrap_or(FIRST);
+        let identity = Identity::new(uid, uid);
+        match dirs::private_for(&path, Some(identity)) {
+            Ok(()) => Ok((path, Some(identity))),
+            // A host that is root in a container with few users.
+            Err(DirError::Io { source, .. })
+                if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
+            {
+                let nobody = Identity::default();
+                dirs::private_for(&path, Some(nobody))?;
+                Ok((path, Some(nobody)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn is_ours(uid: u32) -> bool {
+    (FIRST..FIRST + COUNT).contains(&uid)
+}
+
+fn owner(path: &Path) -> Option<u32> {
+    rustix::fs::lstat(path).ok().map(|stat| stat.st_uid)
+}
+
+/// Makes a directory, and all in it, the host's own again.
+fn reclaim(path: &Path) -> Result<(), DirError> {
+    let failed = |errno: Errno| DirError::Io {
+        path: path.into(),
+        source: errno.into(),
+    };
+    let dir = open_dir(path).map_err(failed)?;
+    let own = Identity::new(
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    hand_over(&dir, own).map_err(failed)
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// Gives a directory, and all in it, to a user. No link is followed, and no file with another
+/// name elsewhere is given away.
+pub(crate) fn hand_over(dir: impl AsFd, to: Identity) -> Result<(), Errno> {
+    let from = rustix::fs::fstat(&dir)?.st_uid;
+    hand_over_below(dir.as_fd(), from, to, DEPTH_MAX)?;
+    rustix::fs::fchown(
+        &dir,
+        Some(Uid::from_raw(to.uid)),
+        Some(Gid::from_raw(to.gid)),
+    )
+}
+
+fn hand_over_below(
+    dir: std::os::fd::BorrowedFd<'_>,
+    from: u32,
+    to: Identity,
+    depth: u32,
+) -> Result<(), Errno> {
+    if depth == 0 {
+        return Err(Errno::LOOP);
+    }
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+        if directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let below = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+            hand_over_below(below.as_fd(), from, to, depth - 1)?;
+        }
+        if stat.st_uid == from && (directory || stat.st_nlink == 1) {
+            rustix::fs::chownat(
+                dir,
+                name,
+                Some(Uid::from_raw(to.uid)),
+                Some(Gid::from_raw(to.gid)),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! How strictly plugins are confined: what an operator decides once for all of them.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use gk_manifest::PluginName;
+use gk_sandbox::{Confinement, KeeperProgram, LayerSet, Level, Report, SpawnError, Spawner};
+
+use crate::limits::{FILE_BYTES_MAX, OPEN_FILES_MAX, PROCESSES_MAX, TEMP_BYTES_MAX};
+
+/// The sandbox of every plugin.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SandboxConfig {
+    /// The program that makes the sandboxes: the host itself, in most cases.
+    pub keeper: KeeperProgram,
+    /// Whether a plugin is started only if every layer holds.
+    pub level: Level,
+    /// Layers that no plugin gets.
+    pub without: LayerSet,
+    /// Plugins that compile code while they run, and so need memory that is writable and
+    /// executable: they are started without the layer `mdwe`.
+    pub jit: BTreeSet<PluginName>,
+    /// Plugins that use the host's network themselves. The others reach it through the host API
+    /// alone, where hosts are checked; these reach all that the host can.
+    pub direct_network: BTreeSet<PluginName>,
+    /// Thousandths of a processor for each plugin; `None` is no limit.
+    pub cpu_millis: Option<u32>,
+    /// Processes and threads of each plugin.
+    pub processes: u32,
+    /// Open descriptors of each process.
+    pub open_files: u64,
+    /// Bytes of a plugin's temporary directory.
+    pub temp_bytes: u64,
+    /// Bytes of a file that a plugin writes.
+    pub file_bytes: u64,
+}
+
+impl SandboxConfig {
+    /// All layers as far as this machine has them, with the limits of [`limits`](crate::limits).
+    pub fn new(keeper: KeeperProgram) -> Self {
+        Self {
+            keeper,
+            level: Level::BestEffort,
+            without: LayerSet::default(),
+            jit: BTreeSet::new(),
+            direct_network: BTreeSet::new(),
+            cpu_millis: None,
+            processes: PROCESSES_MAX,
+            open_files: OPEN_FILES_MAX,
+            temp_bytes: TEMP_BYTES_MAX,
+            file_bytes: FILE_BYTES_MAX,
+        }
+    }
+
+    /// Makes such a sandbox, runs nothing in it, and says how its layers stand.
+    ///
+    /// # Errors
+    /// When none can be made at all.
+    pub fn probe(&self) -> Result<Report, SpawnError> {
+        let spawner =
+            Spawner::with_keeper(self.keeper.clone()).map_err(|source| SpawnError::Step {
+                step: "start a thread",
+                path: PathBuf::new(),
+                source,
+            })?;
+        let mut confinement = Confinement::new("doctor", "/tmp/goatflow-plugin-doctor");
+        confinement.level = self.level;
+        confinement.without = self.without;
+        confinement.resources.cpu_millis = self.cpu_millis;
+        spawner.probe(&confinement)
+    }
+
+    /// The confinement of one plugin, without its directories.
+    pub fn confinement(&self, plugin: &PluginName, temp_dir: PathBuf) -> Confinement {
+        let mut confinement = Confinement::new(plugin.as_str(), temp_dir);
+        confinement.level = self.level;
+        confinement.without = self.without;
+        if self.jit.contains(plugin) {
+            confinement.without = confinement.without.with(gk_sandbox::Layer::Mdwe);
+        }
+        confinement.network = self.direct_network.contains(plugin);
+        confinement.temp_bytes = self.temp_bytes;
+        let resources = &mut confinement.resources;
+        resources.cpu_millis = self.cpu_millis;
+        resources.processes = self.processes;
+        resources.open_files = self.open_files;
+        resources.file_bytes = self.file_bytes;
+        confinement
+    }
+}

@@ -1,0 +1,842 @@
+//! Inside a sandbox: its first process, which sets it up and stays to watch, and the program's
+//! process up to the exec.
+//!
+//! The first process is the host's own code. It runs as long as the program does: it takes over
+//! what is orphaned, kills all that is left when the program ends or the host lets go of the
+//! lifeline, and, where no control group limits memory, adds up what the sandbox uses. The program
+//! cannot trace it (it is not dumpable) and cannot signal it (the first process of a namespace gets
+//! only signals it handles, and it handles none).
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::thread::{Gid, Uid};
+use serde::{Deserialize, Serialize};
+
+use super::channel;
+use super::message::{End, Event, Executable, FailedStep, Failure, Plan};
+use super::root;
+use crate::layers::{landlock, privileges, rss, seccomp};
+use crate::report::{Layer, LayerReport, State};
+use crate::sys::process::{self, Exec, Forked};
+
+/// How often the memory of a sandbox without a memory control group is added up.
+const WATCHDOG_MILLIS: i64 = 50;
+/// The bit of a wait status that says so.
+const CORE_DUMPED: i32 = 0x80;
+/// The exit code of a sandbox that was not set up.
+const NOT_SET_UP: i32 = 127;
+
+/// From the first process to the keeper: as far as it gets alone.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    /// Whether it is in a new user namespace and needs its user and group mapped.
+    pub(crate) map: bool,
+}
+
+/// From the keeper to the first process: go on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Go {
+    /// What became of the mapping.
+    pub(crate) map: Mapping,
+    /// How the layers that the keeper is responsible for stand.
+    pub(crate) layers: Vec<LayerReport>,
+}
+
+/// How a user namespace maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Mapping {
+    /// To the user that was asked for.
+    Asked,
+    /// To the host's own user.
+    Host,
+    /// Not at all; the errno.
+    None(i32),
+}
+
+/// What the keeper gives a sandbox.
+pub(crate) struct Given {
+    pub(crate) plan: Plan,
+    pub(crate) control: Arc<OwnedFd>,
+    pub(crate) lifeline: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    pub(crate) program: Option<OwnedFd>,
+    pub(crate) sync: OwnedFd,
+    /// The namespaces (`CLONE_NEW…`) this process was created in.
+    pub(crate) namespaces: i32,
+    /// The keeper's user and group.
+    pub(crate) host: (u32, u32),
+    /// Whether the keeper is privileged, so that the user namespace comes last.
+    pub(crate) privileged: bool,
+    /// How the layers stand that the creation decided on.
+    pub(crate) layers: Vec<LayerReport>,
+    /// The programs for seccomp: without and with network.
+    pub(crate) filters: Arc<[Vec<libc::sock_filter>; 2]>,
+}
+
+/// A step that ends the start.
+struct Fatal(Failure);
+
+impl Fatal {
+    fn new(step: FailedStep, what: impl Into<String>, errno: Option<i32>) -> Self {
+        Self(Failure {
+            step,
+            what: what.into(),
+            errno: errno.unwrap_or(0),
+        })
+    }
+}
+
+fn errno(error: &io::Error) -> Option<i32> {
+    error.raw_os_error()
+}
+
+/// The first process of a sandbox, from its creation on.
+pub(crate) fn first_process(given: Given) -> ! {
+    let control = Arc::clone(&given.control);
+    let code = match Inside::new(given).and_then(Inside::run) {
+        Ok(code) => code,
+        Err(Fatal(failure)) => {
+            // If the host is gone, nobody needs to know.
+            let _ = channel::send(&*control, &Event::Failed(failure), &[]);
+            NOT_SET_UP
+        }
+    };
+    process::exit(code)
+}
+
+struct Inside {
+    given: Given,
+    layers: Vec<LayerReport>,
+    /// Whether the root is the sandbox's own.
+    own_root: bool,
+    proc: bool,
+}
+
+impl Inside {
+    fn new(mut given: Given) -> Result<Self, Fatal> {
+        let layers = std::mem::take(&mut given.layers);
+        let mut inside = Self {
+            given,
+            layers: Vec::new(),
+            own_root: false,
+            proc: true,
+        };
+        for entry in layers {
+            inside.note(entry)?;
+        }
+        Ok(inside)
+    }
+
+    /// Notes how a layer stands; where all are insisted on, one that does not hold is the end.
+    fn note(&mut self, entry: LayerReport) -> Result<(), Fatal> {
+        if self.given.plan.required && !entry.holds() {
+            return Err(refused(&entry));
+        }
+        self.layers.push(entry);
+        Ok(())
+    }
+
+    fn wants(&self, layer: Layer) -> bool {
+        self.given.plan.wants(layer)
+    }
+
+    fn has(&self, namespace: i32) -> bool {
+        self.given.namespaces & namespace != 0
+    }
+
+    fn run(mut self) -> Result<i32, Fatal> {
+        if !self.given.privileged {
+            // Before it is undumpable, when these files belong to root.
+            self.map_myself();
+        }
+        self.settle()?;
+        self.memfd()?;
+        let memory_proc = self.watched_proc();
+        self.root()?;
+        if self.has(libc::CLONE_NEWUTS) {
+            let named = rustix::system::sethostname(self.given.plan.name.as_bytes());
+            let entry = match named {
+                Ok(()) => LayerReport::enforced(Layer::Uts, ""),
+                Err(errno) => LayerReport::degraded(
+                    Layer::Uts,
+                    "the host's name could not be replaced",
+                    Some(errno.raw_os_error()),
+                ),
+            };
+            self.note(entry)?;
+        }
+        let unmapped = self.user_namespace()?;
+        let go = self.wait_for_keeper(unmapped)?;
+        for entry in go.layers {
+            self.note(entry)?;
+        }
+        self.cgroup_namespace()?;
+        self.identity(unmapped.then_some(go.map))?;
+        // A change of users clears both.
+        let _ = privileges::undumpable();
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        if lifeline_cut(&self.given.lifeline) {
+            return Ok(NOT_SET_UP);
+        }
+        let no_group = self
+            .layers
+            .iter()
+            .rev()
+            .find(|entry| entry.layer == Layer::Memory && entry.state == State::Absent)
+            .cloned();
+        let watched = if no_group.is_some() {
+            memory_proc
+        } else {
+            None
+        };
+        if let (Some(entry), true) = (no_group, watched.is_some()) {
+            self.note(LayerReport::degraded(
+                Layer::Memory,
+                format!(
+                    "added up every {WATCHDOG_MILLIS} ms, as the host {}",
+                    entry.detail
+                ),
+                entry.errno,
+            ))?;
+        }
+        self.start(watched)
+    }
+
+    /// Makes this process one of its own: no descriptor of others, a session, the program's stdio.
+    fn settle(&mut self) -> Result<(), Fatal> {
+        let given = &self.given;
+        let mut kept = vec![
+            given.control.as_fd(),
+            given.lifeline.as_fd(),
+            given.stdout.as_fd(),
+            given.stderr.as_fd(),
+            given.sync.as_fd(),
+        ];
+        kept.extend(given.program.as_ref().map(AsFd::as_fd));
+        let step = |what: &'static str| {
+            move |error: io::Error| Fatal::new(FailedStep::Process, what, errno(&error))
+        };
+        process::close_all_but(&kept).map_err(step("close the keeper's descriptors"))?;
+        process::stdio(given.stdout.as_fd(), 1).map_err(step("arrange stdout"))?;
+        process::stdio(given.stderr.as_fd(), 2).map_err(step("arrange stderr"))?;
+        let _ = rustix::thread::set_name(c"gk-sandbox");
+        rustix::process::setsid().map_err(|errno| step("start a session")(errno.into()))?;
+        let _ = privileges::undumpable();
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        if !self.has(libc::CLONE_NEWPID) {
+            // What is orphaned comes here, to be killed with the rest.
+            let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        }
+        Ok(())
+    }
+
+    /// Forbids programs from memory files in this process namespace. Only the real root may.
+    fn memfd(&mut self) -> Result<(), Fatal> {
+        if !self.wants(Layer::MemfdNoexec) {
+            return self.note(LayerReport::off(Layer::MemfdNoexec));
+        }
+        let by_filter = self.wants(Layer::Seccomp);
+        let set = if self.has(libc::CLONE_NEWPID) {
+            process::write_at_once("/proc/sys/vm/memfd_noexec", "2")
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EPERM))
+        };
+        self.note(match set {
+            Ok(()) => LayerReport::enforced(Layer::MemfdNoexec, "vm.memfd_noexec=2"),
+            Err(_) if by_filter => {
+                LayerReport::enforced(Layer::MemfdNoexec, "by the seccomp filter")
+            }
+            Err(error) => LayerReport::absent(
+                Layer::MemfdNoexec,
+                "vm.memfd_noexec cannot be set",
+                errno(&error),
+            ),
+        })
+    }
+
+    /// A view of this namespace's processes for the watchdog, taken while it can be had.
+    fn watched_proc(&self) -> Option<OwnedFd> {
+        if self.has(libc::CLONE_NEWPID) {
+            root::whole_proc().ok()
+        } else {
+            rustix::fs::open(
+                "/proc",
+                rustix::fs::OFlags::PATH
+                    | rustix::fs::OFlags::DIRECTORY
+                    | rustix::fs::OFlags::CLOEXEC,
+                rustix::fs::Mode::empty(),
+            )
+            .ok()
+        }
+    }
+
+    fn root(&mut self) -> Result<(), Fatal> {
+        if !self.has(libc::CLONE_NEWNS) {
+            // How it stands was noted when this process was created.
+            return Ok(());
+        }
+        let plan = &self.given.plan;
+        let script = match plan.executable {
+            Executable::Script => self.given.program.as_ref().map(AsFd::as_fd),
+            _ => None,
+        };
+        let owner = if self.given.privileged {
+            (plan.uid, plan.gid)
+        } else {
+            self.given.host
+        };
+        let entered = root::enter(plan, script, owner);
+        let entry = match entered {
+            Ok(proc) => {
+                (self.own_root, self.proc) = (true, proc);
+                LayerReport::enforced(Layer::Mount, if proc { "" } else { "without /proc" })
+            }
+            Err(error) => LayerReport::absent(
+                Layer::Mount,
+                format!("could not {}", error.what),
+                error.errno,
+            ),
+        };
+        self.note(entry)
+    }
+
+    /// An unprivileged process maps its own user, and nothing else, by itself.
+    fn map_myself(&mut self) {
+        if !self.has(libc::CLONE_NEWUSER) {
+            return;
+        }
+        let (uid, gid) = self.given.host;
+        let mapped = process::write_at_once("/proc/self/setgroups", "deny")
+            .and_then(|()| process::write_at_once("/proc/self/gid_map", &format!("{gid} {gid} 1")))
+            .and_then(|()| process::write_at_once("/proc/self/uid_map", &format!("{uid} {uid} 1")));
+        if let Err(error) = mapped {
+            self.layers.push(LayerReport::degraded(
+                Layer::User,
+                "the user could not be mapped",
+                errno(&error),
+            ));
+        }
+    }
+
+    /// Moves a privileged process into a user namespace. Returns whether it awaits a mapping.
+    fn user_namespace(&mut self) -> Result<bool, Fatal> {
+        if !self.given.privileged || !self.wants(Layer::User) {
+            return Ok(false);
+        }
+        match process::unshare(libc::CLONE_NEWUSER) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.note(LayerReport::absent(
+                    Layer::User,
+                    "no user namespace",
+                    errno(&error),
+                ))?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn wait_for_keeper(&mut self, map: bool) -> Result<Go, Fatal> {
+        let gone =
+            |error: Option<i32>| Fatal::new(FailedStep::Process, "speak to the keeper", error);
+        channel::send(&self.given.sync, &Ready { map }, &[])
+            .map_err(|error| gone(errno(&error)))?;
+        match channel::receive::<Go>(&self.given.sync, true) {
+            Ok(Some((go, _))) => Ok(go),
+            Ok(None) => Err(gone(None)),
+            Err(error) => Err(gone(errno(&error))),
+        }
+    }
+
+    /// Now that it stands in its control group.
+    fn cgroup_namespace(&mut self) -> Result<(), Fatal> {
+        if !self.wants(Layer::Cgroup) {
+            return self.note(LayerReport::off(Layer::Cgroup));
+        }
+        let entry = match process::unshare(libc::CLONE_NEWCGROUP) {
+            Ok(()) => LayerReport::enforced(Layer::Cgroup, ""),
+            Err(error) => LayerReport::absent(Layer::Cgroup, "no cgroup namespace", errno(&error)),
+        };
+        self.note(entry)
+    }
+
+    /// Becomes the program's user.
+    fn identity(&mut self, mapping: Option<Mapping>) -> Result<(), Fatal> {
+        if self.given.privileged
+            && let Some(mapping) = mapping
+        {
+            self.note(match mapping {
+                Mapping::Asked => LayerReport::enforced(Layer::User, ""),
+                Mapping::Host => LayerReport::enforced(Layer::User, "maps to the host's own user"),
+                Mapping::None(errno) => {
+                    LayerReport::degraded(Layer::User, "its user is not mapped", Some(errno))
+                }
+            })?;
+        }
+        if !self.wants(Layer::Identity) {
+            return self.note(LayerReport::off(Layer::Identity));
+        }
+        let plan = &self.given.plan;
+        if !self.given.privileged {
+            let uid = self.given.host.0;
+            return self.note(LayerReport::degraded(
+                Layer::Identity,
+                format!("the host's own user {uid}, as the host is not root"),
+                Some(libc::EPERM),
+            ));
+        }
+        let change = || -> Result<(), Errno> {
+            let (uid, gid) = (Uid::from_raw(plan.uid), Gid::from_raw(plan.gid));
+            rustix::thread::set_thread_groups(&[])?;
+            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+            rustix::thread::set_thread_res_uid(uid, uid, uid)
+        };
+        let entry = match change() {
+            Ok(()) if mapping == Some(Mapping::Host) => {
+                LayerReport::degraded(Layer::Identity, "the host's own user outside", None)
+            }
+            Ok(()) => LayerReport::enforced(Layer::Identity, format!("user {}", plan.uid)),
+            Err(errno) => LayerReport::absent(
+                Layer::Identity,
+                "the user could not be changed",
+                Some(errno.raw_os_error()),
+            ),
+        };
+        self.note(entry)
+    }
+
+    /// Forks the program's process and watches it to its end.
+    fn start(self, watched: Option<OwnedFd>) -> Result<i32, Fatal> {
+        let step = |what: &'static str| {
+            move |error: io::Error| Fatal::new(FailedStep::Process, what, errno(&error))
+        };
+        let children = process::child_signals().map_err(step("watch the program"))?;
+        let (outcome, outcome_there) = channel::pair().map_err(step("open a channel"))?;
+        let own_namespace = self.has(libc::CLONE_NEWPID);
+        let (pid, pidfd) = match process::fork(0, false).map_err(step("create a process"))? {
+            Forked::Child => {
+                drop(outcome);
+                self.become_program(&outcome_there)
+            }
+            Forked::Parent { pid, pidfd } => (pid, pidfd),
+        };
+        drop(outcome_there);
+        let (given, own_root) = (self.given, self.own_root);
+        drop((given.stdout, given.stderr, given.program, given.sync));
+        for fd in [1, 2] {
+            // The program's pipes end with the program.
+            if let Ok(null) = rustix::fs::open(
+                "/dev/null",
+                rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC,
+                rustix::fs::Mode::empty(),
+            ) {
+                let _ = process::stdio(null.as_fd(), fd);
+            }
+        }
+        // The exec closes it without a word.
+        match channel::receive::<Failure>(&outcome, true) {
+            Ok(None) => {}
+            Ok(Some((failure, _))) => return Err(Fatal(failure)),
+            Err(error) => return Err(step("hear of the program")(error)),
+        }
+        let _ = privileges::no_new_privs();
+        let _ = privileges::drop_capabilities();
+        let _ = channel::send(&*given.control, &Event::Started, &[]);
+        let watch = Watch {
+            plan: given.plan,
+            control: given.control,
+            lifeline: given.lifeline,
+            children,
+            program: pid,
+            pidfd,
+            own_namespace,
+            own_root,
+            memory: watched,
+        };
+        Ok(watch.run())
+    }
+
+    /// The program's process. What it has to say goes to the host; a failure to the first process,
+    /// too.
+    fn become_program(mut self, outcome: &OwnedFd) -> ! {
+        let Err(Fatal(failure)) = self.confine_and_execute();
+        let _ = channel::send(outcome, &failure, &[]);
+        process::exit(NOT_SET_UP)
+    }
+
+    fn confine_and_execute(&mut self) -> Result<std::convert::Infallible, Fatal> {
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        let plan = self.given.plan.clone();
+        let (argv, envp): (Vec<CString>, Vec<CString>) = (
+            plan.argv
+                .iter()
+                .map(super::message::Bytes::c_string)
+                .collect(),
+            plan.envp
+                .iter()
+                .map(super::message::Bytes::c_string)
+                .collect(),
+        );
+        rustix::process::chdir(plan.working_dir.path()).map_err(|errno| {
+            Fatal::new(
+                FailedStep::WorkingDir,
+                format!("enter {}", plan.working_dir.path().display()),
+                Some(errno.raw_os_error()),
+            )
+        })?;
+        self.step(Layer::Descriptors, privileges::close_descriptors)?;
+        self.limits(&plan)?;
+        self.step(Layer::Mdwe, privileges::mdwe)?;
+        self.step(Layer::NoNewPrivileges, privileges::no_new_privs)?;
+        self.landlock(&plan)?;
+        self.step(Layer::Capabilities, privileges::drop_capabilities)?;
+        process::default_signals()
+            .map_err(|error| Fatal::new(FailedStep::Process, "reset the signals", errno(&error)))?;
+        self.seccomp(&plan)?;
+        let _ = channel::send(
+            &*self.given.control,
+            &Event::Layers(std::mem::take(&mut self.layers)),
+            &[],
+        );
+        if plan.executable == Executable::Probe {
+            process::exit(0);
+        }
+        let path;
+        let exec = match (&plan.executable, &self.given.program) {
+            (Executable::Binary, Some(program)) => Exec::Fd(program.as_fd()),
+            (Executable::Script, Some(_)) if self.own_root => {
+                path = root::c_path(std::path::Path::new(root::SCRIPT));
+                Exec::Path(&path)
+            }
+            (Executable::Script, Some(program)) => {
+                // Its interpreter opens it once more.
+                let _ = rustix::io::fcntl_setfd(program, rustix::io::FdFlags::empty());
+                path = root::c_path(&PathBuf::from(format!(
+                    "/proc/self/fd/{}",
+                    program.as_raw_fd()
+                )));
+                Exec::Path(&path)
+            }
+            (Executable::Path(at), _) => {
+                path = at.c_string();
+                Exec::Path(&path)
+            }
+            _ => {
+                return Err(Fatal::new(FailedStep::Exec, "find the program", None));
+            }
+        };
+        let error = process::execute(exec, &argv, &envp);
+        Err(Fatal::new(
+            FailedStep::Exec,
+            "execute the program",
+            errno(&error),
+        ))
+    }
+
+    fn step(&mut self, layer: Layer, apply: fn() -> io::Result<()>) -> Result<(), Fatal> {
+        let entry = if !self.wants(layer) {
+            LayerReport::off(layer)
+        } else {
+            match apply() {
+                Ok(()) => LayerReport::enforced(layer, ""),
+                Err(error) => LayerReport::absent(layer, "the kernel refused", errno(&error)),
+            }
+        };
+        self.note(entry)
+    }
+
+    fn limits(&mut self, plan: &Plan) -> Result<(), Fatal> {
+        if !self.wants(Layer::Limits) {
+            return self.note(LayerReport::off(Layer::Limits));
+        }
+        let state = |layer: Layer| {
+            self.layers
+                .iter()
+                .rev()
+                .find(|entry| entry.layer == layer)
+                .map(|entry| entry.state.clone())
+        };
+        let by_group = |layer| state(layer) == Some(State::Enforced);
+        let watched = state(Layer::Memory) == Some(State::Degraded);
+        // Counted per user, and per user namespace where there is one; the host's own user has
+        // other processes that would count.
+        let counted = self.given.plan.wants(Layer::Processes)
+            && (self.given.privileged || state(Layer::User) == Some(State::Enforced));
+        let limits = privileges::ProcessLimits {
+            open_files: plan.open_files,
+            processes: if counted {
+                u64::from(plan.processes)
+            } else {
+                u64::MAX
+            },
+            file_bytes: plan.file_bytes,
+            // What the watchdog does not see between two looks. A runtime such as Go's reserves
+            // much more than it uses, but what it reserves is not writable and does not count.
+            data_bytes: watched
+                .then(|| plan.memory_bytes.saturating_mul(2).saturating_add(64 << 20)),
+            ..privileges::ProcessLimits::default()
+        };
+        let entry = match privileges::set_limits(&limits) {
+            Ok(()) => LayerReport::enforced(Layer::Limits, ""),
+            Err(error) => LayerReport::absent(Layer::Limits, "the kernel refused", errno(&error)),
+        };
+        let set = entry.state == State::Enforced;
+        let grouped = by_group(Layer::Processes);
+        self.note(entry)?;
+        if counted && set && !grouped {
+            let why = self
+                .layers
+                .iter()
+                .rev()
+                .find(|entry| entry.layer == Layer::Processes)
+                .and_then(|entry| entry.errno);
+            self.note(LayerReport::degraded(
+                Layer::Processes,
+                "limited per user, without a control group",
+                why,
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn landlock(&mut self, plan: &Plan) -> Result<(), Fatal> {
+        if !self.wants(Layer::Landlock) {
+            return self.note(LayerReport::off(Layer::Landlock));
+        }
+        let paths = |bytes: &[super::message::Bytes]| -> Vec<PathBuf> {
+            bytes.iter().map(|path| path.path().to_owned()).collect()
+        };
+        let mut execute = root::system_paths(plan);
+        execute.extend(paths(&plan.read_only));
+        if let Executable::Path(path) = &plan.executable {
+            execute.push(path.path().to_owned());
+        }
+        if let Some(program) = &self.given.program {
+            // A memory file is none of Landlock's business, another one is.
+            execute.push(format!("/proc/self/fd/{}", program.as_raw_fd()).into());
+        }
+        let mut write = paths(&plan.writable);
+        write.push(plan.temp_dir.path().to_owned());
+        let read = if self.own_root {
+            execute.push(root::SCRIPT.into());
+            write.push("/tmp".into());
+            vec![PathBuf::from("/")]
+        } else {
+            vec![PathBuf::from("/proc/self"), PathBuf::from("/dev")]
+        };
+        for device in ["/dev/null", "/dev/zero", "/dev/full"] {
+            write.push(device.into());
+        }
+        let outcome = landlock::restrict(&landlock::Access {
+            read: &read,
+            execute: &execute,
+            write: &write,
+            network: plan.network,
+        });
+        self.note(match outcome {
+            landlock::Outcome::Enforced { abi } => {
+                LayerReport::enforced(Layer::Landlock, format!("version {abi}"))
+            }
+            landlock::Outcome::Degraded { abi, missing } => LayerReport::degraded(
+                Layer::Landlock,
+                format!("version {abi} does not know: {missing}"),
+                None,
+            ),
+            landlock::Outcome::Absent { step, errno } => {
+                LayerReport::absent(Layer::Landlock, step, Some(errno))
+            }
+        })
+    }
+
+    fn seccomp(&mut self, plan: &Plan) -> Result<(), Fatal> {
+        if !self.wants(Layer::Seccomp) {
+            return self.note(LayerReport::off(Layer::Seccomp));
+        }
+        let [isolated, network] = &*self.given.filters;
+        let program = if plan.network { network } else { isolated };
+        let entry = match seccomp::install(program) {
+            Ok(()) => LayerReport::enforced(Layer::Seccomp, ""),
+            Err(error) => LayerReport::absent(Layer::Seccomp, "the kernel refused", errno(&error)),
+        };
+        self.note(entry)
+    }
+}
+
+/// The failure of a start that insists on a layer.
+pub(crate) fn refusal(entry: &LayerReport) -> Failure {
+    Failure {
+        step: FailedStep::Layer(entry.layer),
+        what: if entry.detail.is_empty() {
+            entry.state.to_string()
+        } else {
+            format!("{}: {}", entry.state, entry.detail)
+        },
+        errno: entry.errno.unwrap_or(0),
+    }
+}
+
+fn refused(entry: &LayerReport) -> Fatal {
+    Fatal(refusal(entry))
+}
+
+/// Whether the host has let go.
+fn lifeline_cut(lifeline: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(lifeline, PollFlags::IN)];
+    matches!(
+        rustix::event::poll(&mut fds, Some(&Timespec::default())),
+        Ok(1..)
+    )
+}
+
+/// The first process while the program runs.
+struct Watch {
+    plan: Plan,
+    control: Arc<OwnedFd>,
+    lifeline: OwnedFd,
+    children: OwnedFd,
+    program: Pid,
+    pidfd: OwnedFd,
+    own_namespace: bool,
+    own_root: bool,
+    /// The processes, where their memory has to be added up.
+    memory: Option<OwnedFd>,
+}
+
+impl Watch {
+    /// Returns this process's exit code.
+    fn run(self) -> i32 {
+        let tick = Timespec {
+            tv_sec: 0,
+            tv_nsec: WATCHDOG_MILLIS * 1_000_000,
+        };
+        let mut killed_for_memory = false;
+        loop {
+            let mut fds = [
+                PollFd::new(&self.lifeline, PollFlags::IN),
+                PollFd::new(&self.children, PollFlags::IN),
+            ];
+            let timeout = self.memory.as_ref().map(|_| &tick);
+            match rustix::event::poll(&mut fds, timeout) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+            if !fds[0].revents().is_empty() {
+                break;
+            }
+            if !fds[1].revents().is_empty() {
+                let mut drained = [0; 128];
+                while rustix::io::read(&self.children, &mut drained).is_ok_and(|count| count > 0) {}
+                if let Some(end) = self.reap(killed_for_memory) {
+                    let code = if end.signaled {
+                        128 + end.status
+                    } else {
+                        end.status
+                    };
+                    if !self.own_namespace {
+                        self.kill_all();
+                    }
+                    let _ = channel::send(&*self.control, &Event::Ended(end), &[]);
+                    return code;
+                }
+            }
+            if let Some(proc) = &self.memory
+                && !killed_for_memory
+                && self.usage(proc) > self.plan.memory_bytes
+            {
+                killed_for_memory = true;
+                self.kill_all();
+            }
+        }
+        self.kill_all();
+        if let Some(end) = self.reap(killed_for_memory) {
+            let _ = channel::send(&*self.control, &Event::Ended(end), &[]);
+        }
+        NOT_SET_UP
+    }
+
+    /// Collects ended children; the program's end is returned.
+    fn reap(&self, memory: bool) -> Option<End> {
+        let mut end = None;
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid == self.program {
+                let code = status.exit_status();
+                end = Some(End {
+                    status: code.or(status.terminating_signal()).unwrap_or_default(),
+                    signaled: code.is_none(),
+                    core_dumped: code.is_none() && status.as_raw() & CORE_DUMPED != 0,
+                    memory,
+                });
+            }
+        }
+        end
+    }
+
+    fn usage(&self, proc: &OwnedFd) -> u64 {
+        let used = if self.own_namespace {
+            rss::summed(proc.as_fd())
+        } else {
+            rss::descendants(proc.as_fd(), rustix::process::getpid().as_raw_pid())
+                .map(|pids| rss::summed_of(proc.as_fd(), &pids))
+        };
+        let used = used.map(rss::Usage::total_bytes);
+        let temp = if self.own_root {
+            temp_usage(&self.plan)
+        } else {
+            0
+        };
+        used.unwrap_or_default().saturating_add(temp)
+    }
+
+    fn kill_all(&self) {
+        if self.own_namespace {
+            process::kill_all_others();
+            return;
+        }
+        let _ = process::kill(&self.pidfd);
+        // Whatever it started is a child of this process by now, or will be.
+        let Ok(proc) = rustix::fs::open(
+            "/proc",
+            rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        ) else {
+            return;
+        };
+        let own = rustix::process::getpid().as_raw_pid();
+        // Those that fork while they are killed take another turn; each is killed once.
+        for _ in 0..64 {
+            let left = rss::descendants(proc.as_fd(), own).unwrap_or_default();
+            if left.is_empty() {
+                return;
+            }
+            for pid in left.into_iter().filter_map(Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+            let _ = self.reap(false);
+        }
+    }
+}
+
+/// What is in the temporary directory, which is memory, too.
+fn temp_usage(plan: &Plan) -> u64 {
+    let used = |path: &std::path::Path| {
+        rustix::fs::statvfs(path).map_or(0, |stat| {
+            stat.f_blocks
+                .saturating_sub(stat.f_bfree)
+                .saturating_mul(stat.f_frsize)
+        })
+    };
+    let temp = plan.temp_dir.path();
+    if temp.starts_with("/tmp") {
+        used("/tmp".as_ref())
+    } else {
+        used("/tmp".as_ref()).saturating_add(used(temp))
+    }
+}

@@ -1,0 +1,167 @@
+//! What host, keeper and sandbox say to each other.
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Layer, LayerReport, LayerSet};
+
+/// A path, an argument: bytes without NUL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+impl Bytes {
+    pub(crate) fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.0))
+    }
+
+    /// The host checks for NUL bytes before it sends.
+    pub(crate) fn c_string(&self) -> CString {
+        CString::new(self.0.as_slice()).unwrap_or_default()
+    }
+}
+
+impl From<&Path> for Bytes {
+    fn from(path: &Path) -> Self {
+        Self(path.as_os_str().as_bytes().to_vec())
+    }
+}
+
+impl From<&PathBuf> for Bytes {
+    fn from(path: &PathBuf) -> Self {
+        path.as_path().into()
+    }
+}
+
+impl From<&CString> for Bytes {
+    fn from(string: &CString) -> Self {
+        Self(string.as_bytes().to_vec())
+    }
+}
+
+/// From the host to its keeper.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Make a sandbox. With it come, in this order: the control socket, the lifeline, stdout,
+    /// stderr, and the program if it is pinned.
+    Start(Box<Plan>),
+    /// Remove this path, and what is in it, once the host is gone.
+    RemoveAtEnd(Bytes),
+}
+
+/// From the keeper to the host, one per [`Request::Start`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// The sandbox's first process exists, as a child of the host. With it come its pidfd and, if
+    /// there is one, the counter of kills for memory.
+    Made {
+        /// Its id.
+        pid: i32,
+    },
+    /// It does not exist.
+    Failed(Failure),
+}
+
+/// From inside the sandbox to the host.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Event {
+    /// How layers stand; more than one such event adds up.
+    Layers(Vec<LayerReport>),
+    /// The program is being executed.
+    Started,
+    /// It is not, and will not be.
+    Failed(Failure),
+    /// It has ended.
+    Ended(End),
+}
+
+/// How the program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct End {
+    /// As `waitid` has it: the exit code, or the signal.
+    pub(crate) status: i32,
+    /// Whether `status` is a signal.
+    pub(crate) signaled: bool,
+    pub(crate) core_dumped: bool,
+    /// Whether it was killed for its memory.
+    pub(crate) memory: bool,
+}
+
+/// A step that did not succeed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) step: FailedStep,
+    /// What was being done, as a verb phrase, with its object.
+    pub(crate) what: String,
+    pub(crate) errno: i32,
+}
+
+/// Which step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FailedStep {
+    /// A layer that was insisted on.
+    Layer(Layer),
+    /// Creating a process.
+    Process,
+    /// Entering the working directory.
+    WorkingDir,
+    /// Executing the program.
+    Exec,
+}
+
+/// One start, complete.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) executable: Executable,
+    pub(crate) argv: Vec<Bytes>,
+    pub(crate) envp: Vec<Bytes>,
+    pub(crate) working_dir: Bytes,
+    pub(crate) needs: Needs,
+    pub(crate) required: bool,
+    pub(crate) without: LayerSet,
+    pub(crate) name: String,
+    pub(crate) read_only: Vec<Bytes>,
+    pub(crate) writable: Vec<Bytes>,
+    pub(crate) temp_dir: Bytes,
+    pub(crate) temp_bytes: u64,
+    pub(crate) network: bool,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) processes: u32,
+    pub(crate) cpu_millis: Option<u32>,
+    pub(crate) open_files: u64,
+    pub(crate) file_bytes: u64,
+}
+
+impl Plan {
+    pub(crate) fn wants(&self, layer: Layer) -> bool {
+        !self.without.has(layer)
+    }
+}
+
+/// What is executed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Executable {
+    /// The file at a path.
+    Path(Bytes),
+    /// The binary that comes with the request.
+    Binary,
+    /// The script that comes with the request.
+    Script,
+    /// Nothing: the sandbox is made, reported, and gone.
+    Probe,
+}
+
+/// What a program needs of the system to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Needs {
+    /// Nothing: it is static.
+    Nothing,
+    /// The libraries, and the loader it names.
+    Libraries(Option<Bytes>),
+    /// The system's programs: it is a script.
+    Programs,
+}

@@ -1,0 +1,442 @@
+//! The host's side of its keeper, the process that makes the sandboxes.
+
+mod channel;
+mod inside;
+mod message;
+mod root;
+mod serve;
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::Pid;
+
+use self::message::{Bytes, Event, Executable, FailedStep, Plan, Reply, Request};
+pub(crate) use self::message::{End, Failure, Needs};
+use crate::report::Report;
+use crate::spec::Confinement;
+use crate::sys::{self, Image, Prepared};
+use crate::{Level, SandboxSpec, SpawnError};
+
+/// `argv[0]` of a keeper.
+const KEEPER_NAME: &str = "gk-sandbox-keeper";
+/// The descriptor of a keeper's socket.
+const KEEPER_SOCKET: i32 = 3;
+/// How long a sandbox may take until its program is executed.
+const SET_UP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Whether [`run_if_keeper`] was called in this process.
+static HOOKED: AtomicBool = AtomicBool::new(false);
+
+/// Becomes the keeper of sandboxes if this process was started as one, and never returns then.
+///
+/// A confined start needs a small trusted process beside the host: its keeper, which is the
+/// host's own program, started once more. So call this as the first thing in `main`, before
+/// threads, before arguments are read; in an ordinary start it does nothing.
+pub fn run_if_keeper() {
+    HOOKED.store(true, Ordering::Relaxed);
+    if std::env::args_os().next() != Some(OsString::from(KEEPER_NAME)) {
+        return;
+    }
+    if let Ok(host) = sys::process::inherited(KEEPER_SOCKET) {
+        serve::serve(host);
+    }
+    sys::process::exit(0)
+}
+
+/// The program that keepers are started from.
+#[derive(Debug, Clone)]
+pub struct KeeperProgram(PathBuf);
+
+impl KeeperProgram {
+    /// This program, whose `main` has called [`run_if_keeper`].
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn this() -> Result<Self, SpawnError> {
+        if HOOKED.load(Ordering::Relaxed) {
+            Ok(Self("/proc/self/exe".into()))
+        } else {
+            Err(SpawnError::NoKeeper)
+        }
+    }
+
+    /// Another program, whose `main` begins with [`run_if_keeper`]; if it does not, it is a program
+    /// that gets an odd name and never answers.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+}
+
+/// A running keeper. Used from the spawner's thread, whose children the sandboxes are.
+pub(crate) struct Keeper {
+    socket: OwnedFd,
+}
+
+/// A sandbox's first process, and what the host has of it.
+pub(crate) struct Made {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    /// Counts the kills for memory.
+    pub(crate) oom: Option<OwnedFd>,
+}
+
+impl Keeper {
+    /// Starts one.
+    pub(crate) fn start(program: &KeeperProgram) -> io::Result<Self> {
+        let (socket, there) = channel::pair()?;
+        let name = CString::new(KEEPER_NAME)?;
+        let prepared = Prepared {
+            image: Image::Path,
+            program: CString::new(program.0.as_os_str().as_bytes())?,
+            argv: vec![name],
+            envp: Vec::new(),
+            working_dir: c"/".into(),
+        };
+        let (pid, pidfd) = sys::start_keeper(&prepared, there).map_err(sys::Failure::into_io)?;
+        // It ends when nobody needs it any more, which may be after this process.
+        let reaper = std::thread::Builder::new()
+            .name("gk-keeper-end".into())
+            .stack_size(64 * 1024);
+        reaper.spawn(move || {
+            let _ = rustix::io::retry_on_intr(|| {
+                rustix::process::waitid(
+                    sys::wait_id(pid, &pidfd),
+                    rustix::process::WaitIdOptions::EXITED,
+                )
+            });
+        })?;
+        Ok(Self { socket })
+    }
+
+    /// Has `path` removed once this process is gone.
+    pub(crate) fn remove_at_end(&self, path: &Path) -> io::Result<()> {
+        channel::send(&self.socket, &Request::RemoveAtEnd(path.into()), &[])
+    }
+
+    /// Has a sandbox made. `Err(None)` stands for a keeper that is gone.
+    fn make(&self, plan: Plan, fds: &[OwnedFd]) -> Result<Made, Option<Failure>> {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let failure = |error: &io::Error| Failure {
+            step: FailedStep::Process,
+            what: format!("speak to the keeper of sandboxes ({error})"),
+            errno: error.raw_os_error().unwrap_or(0),
+        };
+        match channel::send(&self.socket, &Request::Start(Box::new(plan)), &fds) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(None),
+            Err(error) => return Err(Some(failure(&error))),
+        }
+        match channel::receive::<Reply>(&self.socket, true) {
+            Ok(Some((Reply::Made { pid }, descriptors))) => {
+                let mut descriptors = descriptors.into_iter();
+                match (Pid::from_raw(pid), descriptors.next()) {
+                    (Some(pid), Some(pidfd)) => Ok(Made {
+                        pid,
+                        pidfd,
+                        oom: descriptors.next(),
+                    }),
+                    _ => Err(None),
+                }
+            }
+            Ok(Some((Reply::Failed(failure), _))) => Err(Some(failure)),
+            Ok(None) | Err(_) => Err(None),
+        }
+    }
+}
+
+/// A confined start on its way: what the spawner's thread passes to the keeper.
+pub(crate) struct Order {
+    plan: Plan,
+    fds: Vec<OwnedFd>,
+}
+
+impl Order {
+    /// Has it carried out, by a new keeper if the present one is gone.
+    pub(crate) fn carry_out(
+        self,
+        keeper: &mut Option<Keeper>,
+        program: &KeeperProgram,
+    ) -> Result<Made, Failure> {
+        for _ in 0..2 {
+            let present = match keeper {
+                Some(present) => present,
+                None => keeper.insert(Keeper::start(program).map_err(|error| Failure {
+                    step: FailedStep::Process,
+                    what: format!(
+                        "start the keeper of sandboxes from {} ({error})",
+                        program.0.display()
+                    ),
+                    errno: error.raw_os_error().unwrap_or(0),
+                })?),
+            };
+            match present.make(self.plan.clone(), &self.fds) {
+                Ok(made) => return Ok(made),
+                Err(Some(failure)) => return Err(failure),
+                Err(None) => *keeper = None,
+            }
+        }
+        Err(Failure {
+            step: FailedStep::Process,
+            what: format!(
+                "get an answer from the keeper of sandboxes ({} has to call gk_sandbox::run_if_keeper)",
+                program.0.display()
+            ),
+            errno: 0,
+        })
+    }
+}
+
+/// What the host keeps of a start.
+pub(crate) struct Pending {
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    control: OwnedFd,
+    lifeline: OwnedFd,
+    memory_bytes: u64,
+}
+
+/// The host's side of a running sandbox.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    control: OwnedFd,
+    lifeline: OwnedFd,
+    oom: Option<OwnedFd>,
+    memory_bytes: u64,
+    pub(crate) report: Report,
+    end: OnceLock<Option<End>>,
+}
+
+/// Prepares a confined start. `probe` executes nothing.
+pub(crate) fn prepare(
+    spec: &SandboxSpec,
+    confinement: &Confinement,
+    probe: bool,
+) -> Result<(Order, Pending), SpawnError> {
+    let prepared = if probe {
+        None
+    } else {
+        Some(Prepared::new(spec)?)
+    };
+    let plan = plan(spec, confinement, prepared.as_ref())?;
+    let open = |source: io::Error| SpawnError::Step {
+        step: "open the pipes",
+        path: spec.program.path().into(),
+        source,
+    };
+    let pipe = || {
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|errno| open(errno.into()))
+    };
+    let (stdout, stdout_there) = pipe()?;
+    let (stderr, stderr_there) = pipe()?;
+    let (control, control_there) = channel::pair().map_err(open)?;
+    let (lifeline, lifeline_there) = channel::pair().map_err(open)?;
+    let mut fds = vec![control_there, lifeline_there, stdout_there, stderr_there];
+    if let Some(Image::Binary(file) | Image::Script(file)) = prepared.map(|start| start.image) {
+        fds.push(file.try_clone().map_err(open)?);
+    }
+    let pending = Pending {
+        stdout,
+        stderr,
+        control,
+        lifeline,
+        memory_bytes: confinement.resources.memory_bytes,
+    };
+    Ok((Order { plan, fds }, pending))
+}
+
+fn plan(
+    spec: &SandboxSpec,
+    confinement: &Confinement,
+    prepared: Option<&Prepared>,
+) -> Result<Plan, SpawnError> {
+    let name = &confinement.name;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if name.is_empty() || name.len() > 63 || !name.bytes().all(plain) {
+        return Err(SpawnError::SandboxName { name: name.clone() });
+    }
+    let id = confinement.identity;
+    if id.uid == 0 || id.gid == 0 || id.uid == u32::MAX || id.gid == u32::MAX {
+        return Err(SpawnError::RootIdentity);
+    }
+    for path in confinement
+        .read_only
+        .iter()
+        .chain(&confinement.writable)
+        .chain([&confinement.temp_dir, &spec.working_dir])
+    {
+        if !path.is_absolute() {
+            return Err(SpawnError::RelativePath { path: path.clone() });
+        }
+        if path.as_os_str().as_bytes().contains(&0) {
+            return Err(SpawnError::NulByte {
+                what: "a path of the sandbox",
+            });
+        }
+    }
+    let (executable, needs) = match prepared {
+        None => (Executable::Probe, Needs::Nothing),
+        Some(prepared) => match &prepared.image {
+            Image::Path => {
+                let path = Bytes::from(&prepared.program);
+                let needs = std::fs::File::open(path.path())
+                    .map_or(Needs::Libraries(None), |file| crate::elf::needs(&file));
+                (Executable::Path(path), needs)
+            }
+            Image::Binary(file) => (Executable::Binary, crate::elf::needs(file.as_ref())),
+            Image::Script(_) => (Executable::Script, Needs::Programs),
+        },
+    };
+    let mut read_only: Vec<Bytes> = confinement.read_only.iter().map(Bytes::from).collect();
+    if let Executable::Path(path) = &executable {
+        read_only.push(path.clone());
+    }
+    let strings = |list: Option<&Vec<CString>>| -> Vec<Bytes> {
+        list.into_iter().flatten().map(Bytes::from).collect()
+    };
+    let resources = confinement.resources;
+    Ok(Plan {
+        executable,
+        argv: strings(prepared.map(|prepared| &prepared.argv)),
+        envp: strings(prepared.map(|prepared| &prepared.envp)),
+        working_dir: Bytes::from(&spec.working_dir),
+        needs,
+        required: confinement.level == Level::Required,
+        without: confinement.without,
+        name: name.clone(),
+        read_only,
+        writable: confinement.writable.iter().map(Bytes::from).collect(),
+        temp_dir: Bytes::from(&confinement.temp_dir),
+        temp_bytes: confinement.temp_bytes,
+        network: confinement.network,
+        uid: id.uid,
+        gid: id.gid,
+        memory_bytes: resources.memory_bytes,
+        processes: resources.processes,
+        cpu_millis: resources.cpu_millis,
+        open_files: resources.open_files,
+        file_bytes: resources.file_bytes,
+    })
+}
+
+impl Pending {
+    /// Waits until the program is executed. Returns the sandbox, or what went wrong.
+    ///
+    /// Where the first process ended without a word, that is a failure, too; the caller kills and
+    /// reaps it in any case.
+    pub(crate) fn settle(
+        self,
+        pidfd: &OwnedFd,
+        oom: Option<OwnedFd>,
+        probe: bool,
+    ) -> Result<(OwnedFd, OwnedFd, Sandbox), Failure> {
+        let deadline = Instant::now() + SET_UP_TIMEOUT;
+        let mut layers = Vec::new();
+        let failure = |what: &str| Failure {
+            step: FailedStep::Process,
+            what: what.to_owned(),
+            errno: 0,
+        };
+        loop {
+            let left = deadline
+                .checked_duration_since(Instant::now())
+                .ok_or_else(|| failure("set up its sandbox in time"))?;
+            let mut fds = [
+                PollFd::new(&self.control, PollFlags::IN),
+                PollFd::new(pidfd, PollFlags::IN),
+            ];
+            let timeout = Timespec::try_from(left).ok();
+            match rustix::event::poll(&mut fds, timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(failure(&format!("wait for its sandbox ({errno})"))),
+            }
+            let ended = !fds[1].revents().is_empty();
+            match channel::receive::<Event>(&self.control, false) {
+                Ok(Some((Event::Layers(more), _))) => layers.extend(more),
+                Ok(Some((Event::Started, _))) => break,
+                Ok(Some((Event::Failed(failed), _))) => return Err(failed),
+                Ok(Some((Event::Ended(_), _)) | None) if probe && !layers.is_empty() => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => {}
+                Ok(Some((Event::Ended(_), _)) | None) | Err(_) => {
+                    return Err(failure("keep its sandbox alive until it was set up"));
+                }
+            }
+        }
+        let sandbox = Sandbox {
+            control: self.control,
+            lifeline: self.lifeline,
+            oom,
+            memory_bytes: self.memory_bytes,
+            report: Report::new(layers),
+            end: OnceLock::new(),
+        };
+        Ok((self.stdout, self.stderr, sandbox))
+    }
+}
+
+impl Sandbox {
+    /// Lets go of it: everything in it is killed.
+    pub(crate) fn let_go(&self) {
+        let _ = rustix::net::shutdown(&self.lifeline, rustix::net::Shutdown::Both);
+    }
+
+    /// How the program ended, once the first process has.
+    pub(crate) fn end(&self) -> Option<End> {
+        *self.end.get_or_init(|| {
+            loop {
+                match channel::receive::<Event>(&self.control, false) {
+                    Ok(Some((Event::Ended(end), _))) => return Some(end),
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return None,
+                }
+            }
+        })
+    }
+
+    /// The limit it was killed for, if it was: `signal` ended it.
+    pub(crate) fn killed_for_memory(&self, signal: i32) -> Option<u64> {
+        let by_watchdog = self.end().is_some_and(|end| end.memory);
+        let by_group = signal == libc::SIGKILL
+            && self.oom.as_ref().is_some_and(|counter| {
+                crate::layers::cgroup::oom_kills(counter).is_ok_and(|kills| kills > 0)
+            });
+        (by_watchdog || by_group).then_some(self.memory_bytes)
+    }
+}
+
+/// The error a person can act on.
+pub(crate) fn explain(failure: Failure, spec: &SandboxSpec) -> SpawnError {
+    let path = spec.program.path().to_owned();
+    let Failure { step, what, errno } = failure;
+    let source = if errno == 0 {
+        io::Error::other("no more is known")
+    } else {
+        io::Error::from_raw_os_error(errno)
+    };
+    match step {
+        FailedStep::Layer(layer) => SpawnError::Layer {
+            layer,
+            why: what,
+            source,
+        },
+        FailedStep::WorkingDir => SpawnError::WorkingDir {
+            path: spec.working_dir.clone(),
+            source,
+        },
+        FailedStep::Exec => sys::Failure::new(sys::Step::Exec, source).explain(spec),
+        FailedStep::Process => SpawnError::Sandbox { what, path, source },
+    }
+}
+
+/// Whether it is worth another try: somebody still writes the program.
+pub(crate) fn is_text_busy(failure: &Failure) -> bool {
+    failure.step == FailedStep::Exec && failure.errno == libc::ETXTBSY
+}
