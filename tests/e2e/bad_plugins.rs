@@ -78,6 +78,8 @@ const MODES: &[(&str, Expect)] = &[
     ),
     ("tcp", Fails(&["TCP", "must listen on a unix socket"])),
     ("no-socket", Fails(&["absent.sock", "No such file"])),
+    ("socket-link", Fails(&["link.sock"])),
+    ("socket-file", Fails(&["file.sock"])),
     (
         "close-at-once",
         Fails(&["connecting to its socket", "closed the connection"]),
@@ -170,6 +172,9 @@ const MODES: &[(&str, Expect)] = &[
         Fails(&["GKRegister", "gob", "malformed"]),
     ),
     ("garbage-gob-call", Call(502, &["gob", "malformed"])),
+    ("double-answer", Runs),
+    // An answer to no running call may be a late one: it is dropped.
+    ("wrong-seq", Call(504, &["within 5s", "call_timeout"])),
     ("huge-frame", Fails(&["yamux"])),
     ("bad-yamux-version", Fails(&["yamux version 9"])),
     // With its output and its processes.
@@ -233,7 +238,7 @@ fn setup() -> Setup {
     for (mode, _) in MODES {
         let resources = match *mode {
             "hang-init" | "hang-register" => "init_timeout: 5s",
-            "hang-call" => "call_timeout: 5s",
+            "hang-call" | "wrong-seq" => "call_timeout: 5s",
             "hang-shutdown" => "shutdown_timeout: 1s",
             // The others are not meant to run into a limit, however busy the machine is.
             _ => "init_timeout: 100s\ncall_timeout: 100s",

@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod attacks;
 mod bad_plugins;
 mod crashes;
 mod endpoints;
 mod generations;
 mod greeter;
+mod harmless;
 mod host;
 mod host_api;
 mod http;

@@ -20,6 +20,8 @@ const REFERENCE: &[&str] = &[
     "gohost",
     "greeter",
     "greeterhost",
+    "escape",
+    "harmless",
 ];
 
 /// The packages of the workspace whose programs the tests start.
@@ -30,6 +32,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("host", "rust-greeterhost"),
     ("greeter", "rust-greeter"),
     ("notes", "rust-notes"),
+    ("harmless", "rust-harmless"),
 ];
 
 /// Builds all that is needed into `target/e2e` and returns the command that runs the tests.

@@ -60,8 +60,13 @@ impl Go {
     pub(crate) fn build(&self, directory: &Path, package: &str, binary: &Path) -> Result<()> {
         // Paths of this machine and build ids have no place in a program that others may run.
         let flags = ["build", "-trimpath", "-buildvcs=false", "-o"];
-        run(self.command(directory).args(flags).arg(binary).arg(package))
-            .with_context(|| format!("cannot build {}", directory.display()))
+        // Static, so that a plugin needs nothing of the system that it runs on.
+        let mut go = self.command(directory);
+        go.env("CGO_ENABLED", "0")
+            .args(flags)
+            .arg(binary)
+            .arg(package);
+        run(&mut go).with_context(|| format!("cannot build {}", directory.display()))
     }
 }
 

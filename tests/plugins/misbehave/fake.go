@@ -41,7 +41,19 @@ func fakeRaw(answer []byte) {
 }
 
 // fake serves a plugin without go-plugin, and answers one method with raw bytes.
-func fake(method string, answer []byte) {
+func fake(method string, answer []byte) { fakeWith(wrong{method: method, answer: answer}) }
+
+// fakeAnswers serves a plugin that answers a method once for each number, which is added to that of the call.
+func fakeAnswers(method string, numbers ...uint64) { fakeWith(wrong{method: method, numbers: numbers}) }
+
+// wrong is what is wrong with the answer to a method: these bytes instead of it, or these numbers.
+type wrong struct {
+	method  string
+	answer  []byte
+	numbers []uint64
+}
+
+func fakeWith(w wrong) {
 	session, err := yamux.Server(accept(), nil)
 	if err != nil {
 		hang()
@@ -53,8 +65,8 @@ func fake(method string, answer []byte) {
 	}
 	server := rpc.NewServer()
 	_ = server.RegisterName("Control", controlService{})
-	_ = server.RegisterName("Dispenser", &dispenser{session: session, method: method, answer: answer})
-	server.ServeCodec(newCodec(control, method, answer))
+	_ = server.RegisterName("Dispenser", &dispenser{session: session, wrong: w})
+	server.ServeCodec(newCodec(control, w))
 	hang()
 }
 
@@ -73,8 +85,7 @@ func (controlService) Quit(bool, *struct{}) error { return nil }
 
 type dispenser struct {
 	session *yamux.Session
-	method  string
-	answer  []byte
+	wrong   wrong
 }
 
 // Dispense waits for the one brokered stream and serves the plugin on it.
@@ -88,7 +99,7 @@ func (d *dispenser) Dispense(_ string, id *uint32) error {
 		}
 		server := rpc.NewServer()
 		_ = server.RegisterName("Plugin", &fakePlugin{})
-		server.ServeCodec(newCodec(conn, d.method, d.answer))
+		server.ServeCodec(newCodec(conn, d.wrong))
 	}()
 	return nil
 }
@@ -110,19 +121,18 @@ func (*fakePlugin) Call(request CallRequest, reply *CallResponse) error {
 
 func (*fakePlugin) Shutdown(_ interface{}, _ *interface{}) error { return nil }
 
-// codec is net/rpc's gob codec, but for the answer to one method.
+// codec is net/rpc's gob codec, but for the answers to one method.
 type codec struct {
 	conn    io.ReadWriteCloser
 	decoder *gob.Decoder
 	encoder *gob.Encoder
 	buffer  *bufio.Writer
-	method  string
-	answer  []byte
+	wrong   wrong
 }
 
-func newCodec(conn io.ReadWriteCloser, method string, answer []byte) *codec {
+func newCodec(conn io.ReadWriteCloser, w wrong) *codec {
 	buffer := bufio.NewWriter(conn)
-	return &codec{conn, gob.NewDecoder(conn), gob.NewEncoder(buffer), buffer, method, answer}
+	return &codec{conn, gob.NewDecoder(conn), gob.NewEncoder(buffer), buffer, w}
 }
 
 func (c *codec) ReadRequestHeader(request *rpc.Request) error { return c.decoder.Decode(request) }
@@ -130,15 +140,23 @@ func (c *codec) ReadRequestBody(body any) error               { return c.decoder
 func (c *codec) Close() error                                 { return c.conn.Close() }
 
 func (c *codec) WriteResponse(response *rpc.Response, body any) error {
-	if response.ServiceMethod == c.method {
-		_, err := c.conn.Write(c.answer)
-		return err
+	numbers := []uint64{0}
+	if response.ServiceMethod == c.wrong.method {
+		if c.wrong.answer != nil {
+			_, err := c.conn.Write(c.wrong.answer)
+			return err
+		}
+		numbers = c.wrong.numbers
 	}
-	if err := c.encoder.Encode(response); err != nil {
-		return err
-	}
-	if err := c.encoder.Encode(body); err != nil {
-		return err
+	for _, number := range numbers {
+		answer := *response
+		answer.Seq += number
+		if err := c.encoder.Encode(&answer); err != nil {
+			return err
+		}
+		if err := c.encoder.Encode(body); err != nil {
+			return err
+		}
 	}
 	return c.buffer.Flush()
 }

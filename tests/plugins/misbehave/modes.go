@@ -28,6 +28,8 @@ func init() {
 		"other-path":         {"handshake with an absolute path outside the socket directory", func() { say("1|1|unix|/run/other.sock|netrpc|\n"); hang() }},
 		"relative-path":      {"handshake with a relative path", func() { say("1|1|unix|plugin.sock|netrpc|\n"); hang() }},
 		"tcp":                {"handshake with a TCP address, on which it listens", tcp},
+		"socket-link":        {"handshake with a link in the socket directory to a socket elsewhere, on which it listens", socketLink},
+		"socket-file":        {"handshake with a file where the socket should be", socketFile},
 		"no-socket":          {"handshake with a socket that is not there", func() { say("1|1|unix|" + filepath.Join(socketDir(), "absent.sock") + "|netrpc|\n"); hang() }},
 		"close-at-once":      {"closes the connection at once and stays", closeAtOnce},
 		"exit-1":             {"exits with 1 and a text on stderr, without a handshake", exitOne},
@@ -68,6 +70,8 @@ func init() {
 		"garbage-gob":          {"answers Dispense with garbage", func() { fake("Dispenser.Dispense", garbage) }},
 		"garbage-gob-register": {"answers GKRegister with garbage", func() { fake("Plugin.GKRegister", garbage) }},
 		"garbage-gob-call":     {"answers a call with garbage", func() { fake("Plugin.Call", garbage) }},
+		"double-answer":        {"answers every call twice", func() { fakeAnswers("Plugin.Call", 0, 0) }},
+		"wrong-seq":            {"answers every call with the number of another", func() { fakeAnswers("Plugin.Call", 1000) }},
 		"huge-frame":           {"sends a yamux frame of 4 GiB", func() { fakeRaw([]byte{0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff}) }},
 		"bad-yamux-version":    {"sends a yamux header of version 9", func() { fakeRaw([]byte{9, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}) }},
 
@@ -116,6 +120,40 @@ func listen() net.Listener {
 func handshake(format string) {
 	listener := listen()
 	say(fmt.Sprintf(format, listener.Addr()) + "\n")
+	hang()
+}
+
+// elsewhere is a directory of this user's own that is not the socket directory.
+func elsewhere() string {
+	dir, err := os.MkdirTemp("", "elsewhere-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	return dir
+}
+
+func socketLink() {
+	target, link := filepath.Join(elsewhere(), "real.sock"), filepath.Join(socketDir(), "link.sock")
+	if _, err := net.Listen("unix", target); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	if err := os.Symlink(target, link); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	say("1|1|unix|" + link + "|netrpc|\n")
+	hang()
+}
+
+func socketFile() {
+	path := filepath.Join(socketDir(), "file.sock")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	say("1|1|unix|" + path + "|netrpc|\n")
 	hang()
 }
 
