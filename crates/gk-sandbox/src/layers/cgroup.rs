@@ -22,7 +22,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -139,8 +139,10 @@ pub(crate) struct Resources {
     pub(crate) cpu_millis: Option<u32>,
 }
 
-/// The host's place in each hierarchy it can use. Held for as long as the host lives; a process
-/// that inherits its descriptors keeps its locks.
+/// The host's place in each hierarchy it can use. Held for as long as the host lives.
+///
+/// A forked child has a copy, locks included: it must exec, or close the descriptors and leave by
+/// `_exit`. Otherwise a dead host seems to live, or a live one loses its directory.
 #[derive(Debug)]
 pub(crate) struct Cgroups {
     trees: Vec<Arc<Tree>>,
@@ -444,8 +446,9 @@ impl Group {
     /// # Errors
     /// As [`Group::is_empty`].
     pub(crate) fn wait_empty(&self, time: Duration) -> io::Result<bool> {
+        let end = Instant::now() + time;
         for dir in self.dirs.iter().filter(|dir| !dir.removed) {
-            if !files::wait_empty(dir.dir.as_fd(), time)? {
+            if !files::wait_empty(dir.dir.as_fd(), end)? {
                 return Ok(false);
             }
         }

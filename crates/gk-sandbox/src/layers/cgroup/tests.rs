@@ -101,6 +101,13 @@ fn more_memory_than_allowed_ends_the_process() {
         assert_eq!(inside(Some(&group), attack), Ended::Signaled(libc::SIGKILL));
         assert!(oom_kills(&counter).unwrap() > before);
     }
+    // Nor is swap a way out, where the kernel accounts for it.
+    let limit = LIMITS.memory_bytes.to_string();
+    for dir in &group.dirs {
+        if let Ok(with_swap) = files::read(&dir.dir, "memory.memsw.limit_in_bytes") {
+            assert_eq!(with_swap.trim(), limit);
+        }
+    }
     // What fits is no matter.
     let fits = || drop(std::hint::black_box(vec![1_u8; 4 * MIB]));
     assert_eq!(inside(Some(&group), fits), Ended::Well);
@@ -406,6 +413,50 @@ fn an_unprivileged_user_without_delegation_is_told() {
         assert_eq!(unsupported.kind(), io::ErrorKind::Unsupported);
         group.remove().unwrap();
     });
+}
+
+/// A user to whom a cgroup of version 2 was given can at least end what he started.
+#[test]
+fn an_unprivileged_user_with_delegation_can_kill() {
+    let _one = one_at_a_time();
+    let own = find::Own::read().unwrap().unified();
+    let own = own.expect("the test needs cgroup2");
+    // Not by a host's name: it is not locked.
+    let given = own.join(format!("gk-given-{}", std::process::id()));
+    std::fs::create_dir(&given).unwrap();
+    for name in ["", "cgroup.procs", "cgroup.subtree_control"] {
+        std::os::unix::fs::chown(given.join(name), Some(65534), Some(65534)).unwrap();
+    }
+    let label = label("given");
+    let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+    let host = beside(move || {
+        theirs.read_exact(&mut [0]).unwrap();
+        become_nobody();
+        let cgroups = Cgroups::open(&label);
+        let mut group = cgroups.create("mine", &LIMITS);
+        assert!(group.v2_dir().is_some());
+        let child = beside(|| {
+            loop {
+                std::thread::park();
+            }
+        });
+        group.enter(child.pid.as_raw_pid()).unwrap();
+        assert!(!group.is_empty().unwrap());
+        group.kill().unwrap();
+        assert!(group.wait_empty(DEADLINE).unwrap());
+        assert_eq!(child.ended(), Ended::Signaled(libc::SIGKILL));
+        group.remove().unwrap();
+    });
+    std::fs::write(
+        given.join("cgroup.procs"),
+        host.pid.as_raw_pid().to_string(),
+    )
+    .unwrap();
+    ours.write_all(b"!").unwrap();
+    let ended = host.ended();
+    // Nothing is left in it: neither the host's directory nor the sandbox's.
+    std::fs::remove_dir(&given).unwrap();
+    assert_eq!(ended, Ended::Well);
 }
 
 /// This machine may have no controller in version 2; what is written there is checked against

@@ -1,10 +1,35 @@
 //! The list: which system call gets which decision.
 //!
-//! How it was made: systemd's set `@system-service` (what services commonly need) less what only
-//! administers a machine, looks into other processes, or holds memory that no process has; the
-//! names are below, under [`DENIED`] and [`ABSENT`]. A call in none of the lists is one that no
-//! kernel had when the lists were written, and answers like [`ABSENT`] ones: to add a call, put it
-//! into a list and see whether it takes a flag that needs a [`Decision`] of its own.
+//! # How it was made
+//!
+//! The beginning was what services commonly need: systemd's set `@system-service`, 350 or so
+//! names of all machines. Go's runtime and tokio make 45 of those calls each, and one could allow
+//! these only; then the next version of a libc, or the next library of a plugin, would fail in
+//! ways that nobody understands. So a call goes out for a reason, and there are these:
+//!
+//! - it administers the machine, or becomes somebody else (mounts, modules, clocks, `setuid`,
+//!   and `sync`, which writes everybody's data out);
+//! - it reaches into other processes (`ptrace`, `process_vm_*`, `pidfd_getfd`, `kcmp`,
+//!   `move_pages`), or tells what others have in memory (`cachestat`);
+//! - it makes new worlds (`unshare`, `setns`, `clone` with a namespace), in which the kernel
+//!   shows its untried sides to a root of its own;
+//! - it is a large interface with a history (`bpf`, `perf_event_open`, `userfaultfd`, `io_uring`,
+//!   keyrings, `vmsplice`, `fanotify`, `modify_ldt`), which network services do without;
+//! - what it makes belongs to no process, so that the end of the sandbox, limits per process and
+//!   the watchdog miss it: System V memory, semaphores and messages, POSIX message queues. Android
+//!   has none of these either, and answers `ENOSYS`, which libraries know.
+//!
+//! Eight calls are needed for one purpose and feared for another; their arguments decide
+//! ([`Decision`]). Left in on purpose: `execve` (the mounts and Landlock say of what; a helper
+//! program is no escape), `landlock_*` (a plugin may confine itself further), `capset` (it has
+//! nothing to give), signals and `pidfd_open` (the pid namespace says to whom).
+//!
+//! # Changing it
+//!
+//! [`ALLOWED`], [`DENIED`] and [`ABSENT`] have every call that the kernel had when the lists were
+//! written, but for those no machine implements; a call in none of them is newer, and answers like
+//! the [`ABSENT`] ones. To add one, put it into a list, and see whether a flag of it needs a
+//! decision of its own.
 
 use libc::{
     CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER,
@@ -18,6 +43,9 @@ use super::Filter;
 pub(super) const ARCH: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 pub(super) const ARCH: u32 = 0xc000_00b7;
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("the system call filter knows x86_64 and aarch64; add the lists of this machine");
 
 /// The numbers of x32, the third kind of calls that an x86_64 kernel may take: they have this
 /// bit, and pass for the same architecture.
