@@ -39,6 +39,7 @@ mod error;
 #[cfg(target_os = "linux")]
 #[allow(
     dead_code,
+    unused_imports,
     reason = "layers that the start of a process does not put on yet"
 )]
 mod layers;

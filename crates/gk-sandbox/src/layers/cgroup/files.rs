@@ -49,7 +49,7 @@ pub(super) fn write(dir: impl AsFd, name: &str, value: &str) -> rustix::io::Resu
     rustix::io::retry_on_intr(|| rustix::io::write(&file, value.as_bytes())).map(|_| ())
 }
 
-/// As [`write`], where a kernel without the file is one that cannot do it, and need not.
+/// As [`fn@write`], where a kernel without the file is one that cannot do it, and need not.
 pub(super) fn write_if_there(dir: impl AsFd, name: &str, value: &str) -> rustix::io::Result<bool> {
     match write(dir, name, value) {
         Ok(()) => Ok(true),

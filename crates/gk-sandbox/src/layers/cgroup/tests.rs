@@ -6,9 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 
+use super::group::set;
 use super::*;
 use crate::sys::trial::{Beside, Ended, become_nobody, beside, call, ends_well};
 
@@ -170,9 +172,9 @@ fn a_processor_hog_is_throttled() {
         })
         .unwrap();
     // The kernel counts the periods in which the hog was stopped; there is no event for it.
-    let end = std::time::Instant::now() + DEADLINE;
+    let end = Instant::now() + DEADLINE;
     while files::counter(&files::read(&dir.dir, "cpu.stat").unwrap(), "nr_throttled") == Some(0) {
-        assert!(std::time::Instant::now() < end, "never throttled");
+        assert!(Instant::now() < end, "never throttled");
         std::thread::yield_now();
     }
     finish(group);
