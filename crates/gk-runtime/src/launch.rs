@@ -240,12 +240,14 @@ impl Launcher for ProcessLauncher {
         let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(LaunchError::Pipes)?;
         let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(LaunchError::Pipes)?;
         let pidfd = watchable(&child).map_err(LaunchError::Pipes)?;
+        let program_pid = child.program_pid();
         let process = PluginProcess {
             pidfd,
             child,
             socket_dir,
             uid,
             sandbox,
+            program_pid,
         };
         Ok(Launched::new(
             Box::new(process),
@@ -273,12 +275,14 @@ struct PluginProcess {
     /// The user it runs as.
     uid: u32,
     sandbox: Option<Report>,
+    /// To be shown.
+    program_pid: Option<u32>,
 }
 
 #[async_trait]
 impl Process for PluginProcess {
     fn pid(&self) -> Option<u32> {
-        Some(self.child.pid())
+        self.program_pid
     }
 
     async fn exited(&self) -> ExitStatus {

@@ -107,6 +107,19 @@ impl Child {
         self.process.pid.as_raw_pid().unsigned_abs()
     }
 
+    /// The id of the program's process, as this process sees it: the same as [`Child::pid`] for a
+    /// plain start, that of the first process's child for a sandbox. `None` where it cannot be
+    /// seen, or has ended. To show to people: nothing keeps it from being another's later.
+    pub fn program_pid(&self) -> Option<u32> {
+        #[cfg(target_os = "linux")]
+        if self.process.sandbox.is_some() {
+            let pid = self.pid();
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            return children.ok()?.split_whitespace().next()?.parse().ok();
+        }
+        Some(self.pid())
+    }
+
     /// A descriptor that becomes readable when the process has ended. On Linux it is a pidfd;
     /// elsewhere a pipe that plays its part.
     pub fn pidfd(&self) -> BorrowedFd<'_> {

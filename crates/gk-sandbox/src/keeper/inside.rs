@@ -10,6 +10,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -101,9 +102,14 @@ fn errno(error: &io::Error) -> Option<i32> {
 /// The first process of a sandbox, from its creation on.
 pub(crate) fn first_process(given: Given) -> ! {
     let control = Arc::clone(&given.control);
-    let code = match Inside::new(given).and_then(Inside::run) {
-        Ok(code) => code,
-        Err(Fatal(failure)) => {
+    // A panic must not unwind into the keeper's frames, of which this process has a copy.
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        Inside::new(given).and_then(Inside::run)
+    }));
+    let code = match outcome {
+        Ok(Ok(code)) => code,
+        Err(_) => NOT_SET_UP,
+        Ok(Err(Fatal(failure))) => {
             // If the host is gone, nobody needs to know.
             let _ = channel::send(&*control, &Event::Failed(failure), &[]);
             NOT_SET_UP

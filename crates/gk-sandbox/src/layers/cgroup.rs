@@ -13,28 +13,23 @@
 
 mod files;
 mod find;
+mod group;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
-#[cfg(test)]
-use std::time::Duration;
 
-use rustix::io::Errno;
-
+use group::GroupDir;
+pub(crate) use group::{Group, oom_kills};
 use tree::{Tree, Version};
 
 /// Longer labels and names are refused.
 const NAME_BYTES_MAX: usize = 128;
-/// What a processor limit counts in.
-const CPU_PERIOD_MICROS: u64 = 100_000;
-/// The kernel takes no smaller quota than a millisecond.
-const CPU_QUOTA_MICROS_MIN: u64 = 1_000;
 
 /// What is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -135,8 +130,10 @@ pub(crate) struct Resources {
     pub(crate) cpu_millis: Option<u32>,
 }
 
-/// The host's place in each hierarchy it can use. Held for as long as the host lives; a process
-/// that inherits its descriptors keeps its locks.
+/// The host's place in each hierarchy it can use. Held for as long as the host lives.
+///
+/// A forked child has a copy, locks included: it must exec, or close the descriptors and leave by
+/// `_exit`. Otherwise a dead host seems to live, or a live one loses its directory.
 #[derive(Debug)]
 pub(crate) struct Cgroups {
     trees: Vec<Arc<Tree>>,
@@ -230,7 +227,7 @@ impl Cgroups {
                     continue;
                 }
                 let set = match &made {
-                    Ok(dir) => set(dir, tree.version, *which, limits),
+                    Ok(dir) => group::set(dir, tree.version, *which, limits),
                     Err(errno) => Err(Absence::new("make the sandbox's cgroup", *errno)),
                 };
                 if let Err(absence) = set {
@@ -316,184 +313,4 @@ fn is_delegated(path: &Path) -> bool {
     });
     let writable = || rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
     marked || (!rustix::process::geteuid().is_root() && writable())
-}
-
-fn set(dir: &OwnedFd, version: Version, which: Which, limits: &Resources) -> Result<(), Absence> {
-    let bytes = limits.memory_bytes.to_string();
-    let quota = limits
-        .cpu_millis
-        .map(|millis| (u64::from(millis) * CPU_PERIOD_MICROS / 1000).max(CPU_QUOTA_MICROS_MIN));
-    match (which, version) {
-        (Which::Memory, Version::Two) => files::write(dir, "memory.max", &bytes)
-            // Kernels without swap accounting, and before 4.19, have no such files.
-            .and_then(|()| files::write_if_there(dir, "memory.swap.max", "0"))
-            .and_then(|_| files::write_if_there(dir, "memory.oom.group", "1"))
-            .map(|_| ()),
-        (Which::Memory, Version::One) => files::write(dir, "memory.limit_in_bytes", &bytes)
-            .and_then(|()| files::write_if_there(dir, "memory.memsw.limit_in_bytes", &bytes))
-            .and_then(|limited| {
-                // Without accounting of swap: use as little of it as can be.
-                if limited {
-                    Ok(true)
-                } else {
-                    files::write_if_there(dir, "memory.swappiness", "0")
-                }
-            })
-            .map(|_| ()),
-        (Which::Pids, _) => files::write(dir, "pids.max", &limits.processes.to_string()),
-        (Which::Cpu, Version::Two) => {
-            let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
-            files::write(dir, "cpu.max", &format!("{quota} {CPU_PERIOD_MICROS}"))
-        }
-        (Which::Cpu, Version::One) => {
-            let quota = quota.map_or("-1".to_owned(), |quota| quota.to_string());
-            files::write(dir, "cpu.cfs_period_us", &CPU_PERIOD_MICROS.to_string())
-                .and_then(|()| files::write(dir, "cpu.cfs_quota_us", &quota))
-        }
-    }
-    .map_err(|errno| Absence::new("set the limit", errno))
-}
-
-/// The cgroups of one sandbox. Dropping it leaves them: see [`Group::remove`].
-#[derive(Debug)]
-pub(crate) struct Group {
-    name: String,
-    dirs: Vec<GroupDir>,
-    states: [(Which, GroupState); 3],
-}
-
-#[derive(Debug)]
-struct GroupDir {
-    tree: Arc<Tree>,
-    dir: OwnedFd,
-    removed: bool,
-}
-
-impl Group {
-    /// Which limits are in force.
-    pub(crate) fn states(&self) -> [(Which, GroupState); 3] {
-        self.states
-    }
-
-    /// Moves a process in, with what it starts from here on. What it has already stays where it
-    /// is: memory is charged to the cgroup that was its user's when it was first used.
-    ///
-    /// # Errors
-    /// `ESRCH`: it has ended. `EACCES`: the host may not move processes between these cgroups. It
-    /// may then be in some and not in others.
-    pub(crate) fn enter(&self, pid: i32) -> io::Result<()> {
-        // 0 would be this process.
-        if pid <= 0 {
-            return Err(Errno::SRCH.into());
-        }
-        let pid = pid.to_string();
-        for GroupDir { dir, .. } in &self.dirs {
-            files::write(dir, "cgroup.procs", &pid)?;
-        }
-        Ok(())
-    }
-
-    /// The directory in version 2, for `CLONE_INTO_CGROUP`. Those of version 1 are not entered by
-    /// that: [`Group::enter`] is still due, unless every state is `V2`.
-    pub(crate) fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
-        self.dir_of(Version::Two)
-    }
-
-    fn dir_of(&self, version: Version) -> Option<BorrowedFd<'_>> {
-        self.dirs
-            .iter()
-            .find(|dir| dir.tree.version == version)
-            .map(|dir| dir.dir.as_fd())
-    }
-
-    /// The file that counts the processes killed for want of memory, for [`oom_kills`]; `None`
-    /// without a memory limit.
-    pub(crate) fn oom_counter(&self) -> Option<OwnedFd> {
-        self.dirs.iter().find_map(|GroupDir { dir, .. }| {
-            files::open_file(dir, "memory.events")
-                .or_else(|_| files::open_file(dir, "memory.oom_control"))
-                .ok()
-        })
-    }
-
-    #[cfg(test)]
-    /// A file that polls as `PRI` when the sandbox gets its first process or loses its last, in
-    /// version 2; ask [`Group::is_empty`] then.
-    pub(crate) fn populated_fd(&self) -> Option<OwnedFd> {
-        files::open_file(self.v2_dir()?, "cgroup.events").ok()
-    }
-
-    #[cfg(test)]
-    /// Whether no process is left.
-    ///
-    /// # Errors
-    /// When a file cannot be read, which would be a bug.
-    pub(crate) fn is_empty(&self) -> io::Result<bool> {
-        for dir in self.dirs.iter().filter(|dir| !dir.removed) {
-            if !files::is_empty(&dir.dir)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    #[cfg(test)]
-    /// Waits until no process is left; `false` if some were when the time was over. Blocks.
-    ///
-    /// # Errors
-    /// As [`Group::is_empty`].
-    pub(crate) fn wait_empty(&self, time: Duration) -> io::Result<bool> {
-        for dir in self.dirs.iter().filter(|dir| !dir.removed) {
-            if !files::wait_empty(dir.dir.as_fd(), time)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Kills every process in it, however fast they fork. With version 2 it does not wait for
-    /// their ends; without, it blocks until none is left.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::Unsupported`] without any cgroup. `ETIMEDOUT` without version 2, if some
-    /// are left after five seconds.
-    pub(crate) fn kill(&self) -> io::Result<()> {
-        if let Some(dir) = self.v2_dir()
-            && files::write_if_there(dir, "cgroup.kill", "1")?
-        {
-            return Ok(());
-        }
-        let pids = |dir: &&GroupDir| files::open_file(&dir.dir, "pids.max").is_ok();
-        let dir = self
-            .dirs
-            .iter()
-            .find(pids)
-            .or(self.dirs.first())
-            .ok_or(io::ErrorKind::Unsupported)?;
-        files::kill(dir.dir.as_fd())
-    }
-
-    /// Removes the directories. To be repeated, on an event, until it succeeds.
-    ///
-    /// # Errors
-    /// `EBUSY` while a process is in one of them; the others are removed.
-    pub(crate) fn remove(&mut self) -> io::Result<()> {
-        let mut outcome = Ok(());
-        for dir in self.dirs.iter_mut().filter(|dir| !dir.removed) {
-            match dir.tree.remove(&self.name) {
-                Ok(()) => dir.removed = true,
-                Err(errno) => outcome = Err(errno.into()),
-            }
-        }
-        outcome
-    }
-}
-
-/// How many processes the kernel killed for want of memory, by a file of [`Group::oom_counter`].
-///
-/// # Errors
-/// `ENODEV` when the cgroup was removed; `EINVAL` on a kernel whose file has no such number.
-pub(crate) fn oom_kills(counter: impl AsFd) -> io::Result<u64> {
-    let text = files::read_from_start(counter)?;
-    Ok(files::counter(&text, "oom_kill").ok_or(Errno::INVAL)?)
 }

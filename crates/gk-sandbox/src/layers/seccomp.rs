@@ -1,6 +1,6 @@
 //! The system call filter: which calls a plugin may make, and with which arguments.
 //!
-//! It is an allow-list ([`table`]), compiled to a search tree ([`compile`]). What it is not: it
+//! It is an allow-list ([`lists`], [`table`]), compiled to a search tree ([`compile`]). What it is not: it
 //! sees numbers only, never what a pointer points to, so paths are the mounts' and Landlock's
 //! business, and addresses of sockets the network namespace's.
 //!
@@ -16,6 +16,7 @@
 //!   without a memory cgroup would miss it.
 
 mod compile;
+mod lists;
 mod table;
 #[cfg(test)]
 mod tests;

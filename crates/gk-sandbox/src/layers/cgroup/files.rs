@@ -49,7 +49,7 @@ pub(super) fn write(dir: impl AsFd, name: &str, value: &str) -> rustix::io::Resu
     rustix::io::retry_on_intr(|| rustix::io::write(&file, value.as_bytes())).map(|_| ())
 }
 
-/// As [`write`], where a kernel without the file is one that cannot do it, and need not.
+/// As [`fn@write`], where a kernel without the file is one that cannot do it, and need not.
 pub(super) fn write_if_there(dir: impl AsFd, name: &str, value: &str) -> rustix::io::Result<bool> {
     match write(dir, name, value) {
         Ok(()) => Ok(true),
@@ -114,10 +114,9 @@ pub(super) fn is_empty(dir: impl AsFd) -> rustix::io::Result<bool> {
     }
 }
 
-/// Waits until no process is in the cgroup; `false` if some were when the time was over. An event
-/// tells in version 2; in version 1 the ends of the processes do.
-pub(super) fn wait_empty(dir: BorrowedFd<'_>, time: Duration) -> io::Result<bool> {
-    let end = Instant::now() + time;
+/// Waits until no process is in the cgroup; `false` if some were at `end`. An event tells in
+/// version 2; in version 1 the ends of the processes do.
+pub(super) fn wait_empty(dir: BorrowedFd<'_>, end: Instant) -> io::Result<bool> {
     match open_file(dir, "cgroup.events") {
         Ok(events) => loop {
             let populated = counter(&read_from_start(&events)?, "populated");
@@ -250,7 +249,7 @@ pub(super) fn clear(dir: impl AsFd) -> io::Result<()> {
             Err(errno) => return Err(errno.into()),
         };
         kill(child.as_fd())?;
-        if !wait_empty(child.as_fd(), KILL_DEADLINE)? {
+        if !wait_empty(child.as_fd(), Instant::now() + KILL_DEADLINE)? {
             return Err(Errno::TIMEDOUT.into());
         }
         remove_dir(&dir, name.as_c_str())?;

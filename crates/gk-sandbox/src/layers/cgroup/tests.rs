@@ -6,9 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 
+use super::group::set;
 use super::*;
 use crate::sys::trial::{Beside, Ended, become_nobody, beside, call, ends_well};
 
@@ -101,6 +103,13 @@ fn more_memory_than_allowed_ends_the_process() {
         assert_eq!(inside(Some(&group), attack), Ended::Signaled(libc::SIGKILL));
         assert!(oom_kills(&counter).unwrap() > before);
     }
+    // Nor is swap a way out, where the kernel accounts for it.
+    let limit = LIMITS.memory_bytes.to_string();
+    for dir in &group.dirs {
+        if let Ok(with_swap) = files::read(&dir.dir, "memory.memsw.limit_in_bytes") {
+            assert_eq!(with_swap.trim(), limit);
+        }
+    }
     // What fits is no matter.
     let fits = || drop(std::hint::black_box(vec![1_u8; 4 * MIB]));
     assert_eq!(inside(Some(&group), fits), Ended::Well);
@@ -163,9 +172,9 @@ fn a_processor_hog_is_throttled() {
         })
         .unwrap();
     // The kernel counts the periods in which the hog was stopped; there is no event for it.
-    let end = std::time::Instant::now() + DEADLINE;
+    let end = Instant::now() + DEADLINE;
     while files::counter(&files::read(&dir.dir, "cpu.stat").unwrap(), "nr_throttled") == Some(0) {
-        assert!(std::time::Instant::now() < end, "never throttled");
+        assert!(Instant::now() < end, "never throttled");
         std::thread::yield_now();
     }
     finish(group);
@@ -405,6 +414,50 @@ fn an_unprivileged_user_without_delegation_is_told() {
         assert_eq!(unsupported.kind(), io::ErrorKind::Unsupported);
         group.remove().unwrap();
     });
+}
+
+/// A user to whom a cgroup of version 2 was given can at least end what he started.
+#[test]
+fn an_unprivileged_user_with_delegation_can_kill() {
+    let _one = one_at_a_time();
+    let own = find::Own::read().unwrap().unified();
+    let own = own.expect("the test needs cgroup2");
+    // Not by a host's name: it is not locked.
+    let given = own.join(format!("gk-given-{}", std::process::id()));
+    std::fs::create_dir(&given).unwrap();
+    for name in ["", "cgroup.procs", "cgroup.subtree_control"] {
+        std::os::unix::fs::chown(given.join(name), Some(65534), Some(65534)).unwrap();
+    }
+    let label = label("given");
+    let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+    let host = beside(move || {
+        theirs.read_exact(&mut [0]).unwrap();
+        become_nobody();
+        let cgroups = Cgroups::open(&label);
+        let mut group = cgroups.create("mine", &LIMITS);
+        assert!(group.v2_dir().is_some());
+        let child = beside(|| {
+            loop {
+                std::thread::park();
+            }
+        });
+        group.enter(child.pid.as_raw_pid()).unwrap();
+        assert!(!group.is_empty().unwrap());
+        group.kill().unwrap();
+        assert!(group.wait_empty(DEADLINE).unwrap());
+        assert_eq!(child.ended(), Ended::Signaled(libc::SIGKILL));
+        group.remove().unwrap();
+    });
+    std::fs::write(
+        given.join("cgroup.procs"),
+        host.pid.as_raw_pid().to_string(),
+    )
+    .unwrap();
+    ours.write_all(b"!").unwrap();
+    let ended = host.ended();
+    // Nothing is left in it: neither the host's directory nor the sandbox's.
+    std::fs::remove_dir(&given).unwrap();
+    assert_eq!(ended, Ended::Well);
 }
 
 /// This machine may have no controller in version 2; what is written there is checked against

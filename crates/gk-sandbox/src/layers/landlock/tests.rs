@@ -30,7 +30,11 @@ impl Directories {
         }
         let programs = ["/bin", "/usr", "/lib", "/lib64", "/does/not/exist"];
         Self {
-            read: vec![temp.path().join("read"), "/proc".into(), "/etc".into()],
+            read: ["/proc", "/etc", "/dev/urandom"]
+                .map(PathBuf::from)
+                .into_iter()
+                .chain([temp.path().join("read")])
+                .collect(),
             execute: programs.map(PathBuf::from).to_vec(),
             write: vec![temp.path().join("write"), "/dev/null".into()],
             temp,
@@ -152,6 +156,23 @@ fn a_dropped_program_does_not_run_and_no_device_is_made() {
         )
         .and_then(|()| rustix::fs::unlink(&device))
         .is_ok()
+    });
+}
+
+#[test]
+fn a_device_that_may_be_read_takes_no_commands() {
+    /// RNDGETENTCNT, which anybody may ask.
+    const ENTROPY: libc::c_long = 0x8004_5200;
+    let dirs = Directories::new();
+    only_the_layer_stops("ioctl", &dirs, || {
+        let device = fs::File::open("/dev/urandom").unwrap();
+        let mut bits = [0_i32];
+        let arguments = [
+            libc::c_long::from(std::os::fd::AsRawFd::as_raw_fd(&device)),
+            ENTROPY,
+            bits.as_mut_ptr() as libc::c_long,
+        ];
+        crate::sys::trial::call(libc::SYS_ioctl, &arguments).is_ok()
     });
 }
 

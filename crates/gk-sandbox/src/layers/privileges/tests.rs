@@ -49,7 +49,9 @@ fn root_without_capabilities_stays_without_them() {
         let said = String::from_utf8(said.stdout).unwrap();
         assert_eq!(field_of(&said, "CapPrm"), NO_CAPABILITY);
         assert_eq!(field_of(&said, "CapEff"), NO_CAPABILITY);
-        // Securebits are locked.
+        // NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, each with its lock, and KEEP_CAPS's.
+        const GET_SECUREBITS: c_long = 27;
+        assert_eq!(call(libc::SYS_prctl, &[GET_SECUREBITS]), Ok(0xef));
         assert!(sys::set_securebits(0).is_err());
     });
 }

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use libc::{c_long, sock_filter};
 
-use super::table::{self, ARCH, Decision, Verdict};
+use super::compile::compile;
+use super::table::{self, ARCH, Decision, Range, Verdict};
 use super::{Filter, install, program};
 use crate::layers::privileges;
 use crate::sys::trial::{Ended, call, ends_well, in_child};
@@ -185,8 +186,50 @@ fn another_architecture_ends_the_process() {
     }
 }
 
-/// The kernel takes at most 4096 instructions; 255 is as far as a branch reaches, so a program of
-/// this size has to have its targets repeated, which the test above has walked through.
+/// More ranges than there are: no branch reaches over more than 255 instructions, so targets are
+/// repeated or jumped to. (The lists as they are do not need that.)
+#[test]
+fn a_large_program_reaches_everywhere() {
+    let give = |errno| Decision::Give(Verdict::Errno(errno));
+    let decision = |number: u32| match number % 5 {
+        0 => Decision::Give(Verdict::Allow),
+        1 => Decision::AnyBit {
+            argument: 0,
+            mask: 1,
+            yes: Box::new(give(1)),
+            no: Box::new(Decision::Give(Verdict::Kill)),
+        },
+        2 => Decision::Equal {
+            argument: 1,
+            mask: 0xf,
+            values: vec![number % 16, 3],
+            yes: Box::new(give(2)),
+            no: Box::new(give(3)),
+        },
+        rest => give(i32::try_from(rest + number % 100).unwrap()),
+    };
+    let ranges: Vec<Range> = (0..600)
+        .map(|number| Range {
+            first: number * 3,
+            decision: decision(number),
+        })
+        .collect();
+    let program = compile(&ranges);
+    assert!((1000..4096).contains(&program.len()), "{}", program.len());
+    for number in 0..1800 {
+        for arguments in [[0; 6], [1; 6], [3; 6], [7; 6]] {
+            let call = Call {
+                number,
+                arch: ARCH,
+                arguments,
+            };
+            let expected = judge(&decision(number / 3), &call).value();
+            assert_eq!(interpret(&program, &call).0, expected, "{number}");
+        }
+    }
+}
+
+/// The kernel takes at most 4096 instructions, and each costs at installation.
 #[test]
 fn the_program_is_small() {
     for filter in [ISOLATED, CONNECTED] {
