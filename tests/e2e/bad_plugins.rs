@@ -76,7 +76,7 @@ const MODES: &[(&str, Expect)] = &[
         "relative-path",
         Fails(&["plugin.sock", "not directly in PLUGIN_UNIX_SOCKET_DIR"]),
     ),
-    ("tcp", Fails(&["socket: address family not supported"])),
+    ("tcp", Fails(&["TCP", "must listen on a unix socket"])),
     ("no-socket", Fails(&["absent.sock", "No such file"])),
     ("socket-link", Fails(&["link.sock"])),
     ("socket-file", Fails(&["file.sock"])),

@@ -116,7 +116,7 @@ mod tests {
     fn a_damaged_header_is_not_believed() {
         let whole = std::fs::read("/bin/cat").unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
-        for (at, value) in [(32, 0xff), (54, 1), (57, 0xff), (4, 1)] {
+        for (at, value) in [(54, 1), (57, 0xff), (4, 1)] {
             let mut damaged = whole.clone();
             damaged[at] = value;
             std::fs::write(file.path(), damaged).unwrap();
