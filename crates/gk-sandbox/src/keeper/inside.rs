@@ -29,6 +29,8 @@ use crate::sys::process::{self, Exec, Forked};
 
 /// How often the memory of a sandbox without a memory control group is added up.
 const WATCHDOG_MILLIS: i64 = 50;
+/// How often what is left is killed before this process ends all the same.
+const KILL_TURNS_MAX: u32 = 1000;
 /// The bit of a wait status that says so.
 const CORE_DUMPED: i32 = 0x80;
 /// The exit code of a sandbox that was not set up.
@@ -80,6 +82,9 @@ pub(crate) struct Given {
     pub(crate) layers: Vec<LayerReport>,
     /// The programs for seccomp: without and with network.
     pub(crate) filters: Arc<[Vec<libc::sock_filter>; 2]>,
+    /// The locks of the host's control groups, so that a keeper's death does not free them: the
+    /// next keeper would take the sandboxes for a dead host's.
+    pub(crate) locks: Vec<OwnedFd>,
 }
 
 /// A step that ends the start.
@@ -227,6 +232,7 @@ impl Inside {
             given.sync.as_fd(),
         ];
         kept.extend(given.program.as_ref().map(AsFd::as_fd));
+        kept.extend(given.locks.iter().map(AsFd::as_fd));
         let step = |what: &'static str| {
             move |error: io::Error| Fatal::new(FailedStep::Process, what, errno(&error))
         };
@@ -466,6 +472,7 @@ impl Inside {
             own_namespace,
             own_root,
             memory: watched,
+            _locks: given.locks,
         };
         Ok(watch.run())
     }
@@ -714,6 +721,7 @@ struct Watch {
     own_root: bool,
     /// The processes, where their memory has to be added up.
     memory: Option<OwnedFd>,
+    _locks: Vec<OwnedFd>,
 }
 
 impl Watch {
@@ -738,8 +746,7 @@ impl Watch {
                 break;
             }
             if !fds[1].revents().is_empty() {
-                let mut drained = [0; 128];
-                while rustix::io::read(&self.children, &mut drained).is_ok_and(|count| count > 0) {}
+                self.forget_signals();
                 if let Some(end) = self.reap(killed_for_memory) {
                     let code = if end.signaled {
                         128 + end.status
@@ -747,7 +754,7 @@ impl Watch {
                         end.status
                     };
                     if !self.own_namespace {
-                        self.kill_all();
+                        let _ = self.kill_all(false);
                     }
                     let _ = channel::send(&*self.control, &Event::Ended(end), &[]);
                     return code;
@@ -758,11 +765,13 @@ impl Watch {
                 && self.usage(proc) > self.plan.memory_bytes
             {
                 killed_for_memory = true;
-                self.kill_all();
+                if let Some(end) = self.kill_all(true) {
+                    let _ = channel::send(&*self.control, &Event::Ended(end), &[]);
+                    return NOT_SET_UP;
+                }
             }
         }
-        self.kill_all();
-        if let Some(end) = self.reap(killed_for_memory) {
+        if let Some(end) = self.kill_all(killed_for_memory) {
             let _ = channel::send(&*self.control, &Event::Ended(end), &[]);
         }
         NOT_SET_UP
@@ -801,32 +810,49 @@ impl Watch {
         used.unwrap_or_default().saturating_add(temp)
     }
 
-    fn kill_all(&self) {
+    /// Kills all but this process, and, without a process namespace, waits until they are gone.
+    /// Returns the program's end, if it was collected here.
+    fn kill_all(&self, memory: bool) -> Option<End> {
         if self.own_namespace {
             process::kill_all_others();
-            return;
+            return self.reap(memory);
         }
         let _ = process::kill(&self.pidfd);
         // Whatever it started is a child of this process by now, or will be.
-        let Ok(proc) = rustix::fs::open(
+        let proc = rustix::fs::open(
             "/proc",
             rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
             rustix::fs::Mode::empty(),
-        ) else {
-            return;
-        };
+        );
         let own = rustix::process::getpid().as_raw_pid();
-        // Those that fork while they are killed take another turn; each is killed once.
-        for _ in 0..64 {
-            let left = rss::descendants(proc.as_fd(), own).unwrap_or_default();
+        let soon = Timespec {
+            tv_sec: 0,
+            tv_nsec: 2_000_000,
+        };
+        let mut end = None;
+        // Those that fork while they are killed take another turn.
+        for _ in 0..KILL_TURNS_MAX {
+            end = end.or(self.reap(memory));
+            let left = match &proc {
+                Ok(proc) => rss::descendants(proc.as_fd(), own).unwrap_or_default(),
+                Err(_) => Vec::new(),
+            };
             if left.is_empty() {
-                return;
+                break;
             }
             for pid in left.into_iter().filter_map(Pid::from_raw) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
             }
-            let _ = self.reap(false);
+            let mut fds = [PollFd::new(&self.children, PollFlags::IN)];
+            let _ = rustix::event::poll(&mut fds, Some(&soon));
+            self.forget_signals();
         }
+        end
+    }
+
+    fn forget_signals(&self) {
+        let mut drained = [0; 128];
+        while rustix::io::read(&self.children, &mut drained).is_ok_and(|count| count > 0) {}
     }
 }
 

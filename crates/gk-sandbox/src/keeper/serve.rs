@@ -210,6 +210,14 @@ impl Keeper {
             processes: if processes { plan.processes } else { u32::MAX },
             cpu_millis: plan.cpu_millis.filter(|_| cpu),
         };
+        let cgroups = self.cgroups.get_or_insert_with(|| {
+            Cgroups::open(&format!("{}-{}", rustix::process::getpid(), now()))
+        });
+        let locks = cgroups
+            .locks()
+            .map(|lock| rustix::io::fcntl_dupfd_cloexec(lock, 3))
+            .collect::<Result<_, _>>()
+            .map_err(|errno| broken("keep a descriptor", Some(errno.into())))?;
         self.made += 1;
         let name = format!("{}-{}", plan.name, self.made);
         let host = (
@@ -230,6 +238,7 @@ impl Keeper {
             privileged: self.privileged,
             layers,
             filters: Arc::clone(&self.filters),
+            locks,
         };
         let (pid, pidfd) = loop {
             if required && let Some(entry) = given.layers.iter().find(|entry| !entry.holds()) {
@@ -248,9 +257,6 @@ impl Keeper {
         let own_namespace = given.namespaces & libc::CLONE_NEWPID != 0;
         drop(given);
 
-        let cgroups = self.cgroups.get_or_insert_with(|| {
-            Cgroups::open(&format!("{}-{}", rustix::process::getpid(), now()))
-        });
         let group = cgroups.create(&name, &limits);
         let layers = by_group(&group, group.enter(pid.as_raw_pid()), wanted);
         let mut out = vec![keep(&pidfd)?];

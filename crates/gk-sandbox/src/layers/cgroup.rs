@@ -207,6 +207,12 @@ impl Cgroups {
         states
     }
 
+    /// The host's directories with their locks, for processes that are to keep them: as long as
+    /// one does, the sandboxes count as a living host's.
+    pub(crate) fn locks(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.trees.iter().map(|tree| tree.dir())
+    }
+
     /// Makes the cgroups of a sandbox, with its limits in force before anything is in them. What
     /// could not be limited, [`Group::states`] tells.
     pub(crate) fn create(&self, name: &str, limits: &Resources) -> Group {
