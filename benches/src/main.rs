@@ -10,6 +10,7 @@ mod goplugin_host;
 mod host;
 mod measure;
 mod raw;
+mod start;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,14 @@ enum System {
         #[arg(long, default_value_t = 5000)]
         count: usize,
     },
+    /// What the sandbox costs at a start and per call.
+    Start {
+        /// The plugins directory, with one plugin.
+        plugins_dir: PathBuf,
+        /// Starts of each kind.
+        #[arg(long, default_value_t = 40)]
+        rounds: usize,
+    },
     /// Two processes and a Unix socket, without any protocol.
     Raw,
     /// The other end of `raw`.
@@ -58,6 +67,7 @@ enum System {
 }
 
 fn main() -> Result<ExitCode> {
+    gk_runtime::run_if_keeper();
     if std::env::var_os("GOATKIT_PLUGIN").is_some() {
         return Ok(callback::plugin().run());
     }
@@ -71,6 +81,10 @@ fn main() -> Result<ExitCode> {
         System::Callback { rounds, count } => {
             measure::runtime(Some(host::threads()))?.block_on(callback::run(rounds, count))
         }
+        System::Start {
+            plugins_dir,
+            rounds,
+        } => measure::runtime(Some(host::threads()))?.block_on(start::run(plugins_dir, rounds)),
         System::Raw => raw::run(),
         System::RawPeer { socket } => raw::peer(&socket),
     };

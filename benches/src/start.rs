@@ -1,0 +1,77 @@
+//! What the sandbox costs: from a plugin's start to its being initialised, and per call, plain and confined in turn.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use gk_runtime::{CallContext, KeeperProgram, Report, Runtime, RuntimeConfig, SandboxConfig};
+
+/// Calls per round.
+const CALLS: usize = 2000;
+
+#[derive(Default)]
+struct Figures {
+    start_ms: Vec<f64>,
+    call_us: Vec<f64>,
+}
+
+/// Starts the one plugin of a directory so many times each way, and prints the medians as a JSON line.
+pub(crate) async fn run(plugins_dir: PathBuf, rounds: usize) -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let (mut plain, mut confined) = (Figures::default(), Figures::default());
+    let mut report = None;
+    for _ in 0..rounds {
+        round(&plugins_dir, data.path(), None, &mut plain).await?;
+        let sandbox = SandboxConfig::new(KeeperProgram::this()?);
+        report = round(&plugins_dir, data.path(), Some(sandbox), &mut confined).await?;
+    }
+    let report = report.context("no round was run")?;
+    let line = serde_json::json!({
+        "rounds": rounds,
+        "sandbox": report.to_string(),
+        "start_ms": { "plain": median(plain.start_ms), "confined": median(confined.start_ms) },
+        "call_us": { "plain": median(plain.call_us), "confined": median(confined.call_us) },
+    });
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}
+
+async fn round(
+    plugins_dir: &Path,
+    data: &Path,
+    sandbox: Option<SandboxConfig>,
+    figures: &mut Figures,
+) -> Result<Option<Report>> {
+    let mut config = RuntimeConfig::new(plugins_dir, data, "0.1.0");
+    config.sandbox = sandbox;
+    let runtime = Runtime::start(config)?;
+    runtime.settled().await;
+    let snapshot = runtime.snapshot();
+    let status = snapshot.plugins.first().context("there is no plugin")?;
+    let (started, running) = status
+        .started_at
+        .zip(status.running_since)
+        .with_context(|| format!("the plugin is {}", status.state))?;
+    figures
+        .start_ms
+        .push(running.duration_since(started)?.as_secs_f64() * 1e3);
+    let name = status.name.as_str().to_owned();
+    for _ in 0..CALLS {
+        let begun = Instant::now();
+        let args = Bytes::from_static(b"{\"a\":1}");
+        runtime
+            .call(&name, "echo", args, CallContext::new())
+            .await?;
+        figures.call_us.push(begun.elapsed().as_secs_f64() * 1e6);
+    }
+    let report = status.sandbox.as_deref().cloned();
+    runtime.shutdown().await;
+    Ok(report)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
