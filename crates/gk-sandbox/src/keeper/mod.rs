@@ -29,6 +29,8 @@ use crate::{Level, SandboxSpec, SpawnError};
 const KEEPER_NAME: &str = "gk-sandbox-keeper";
 /// The descriptor of a keeper's socket.
 const KEEPER_SOCKET: i32 = 3;
+/// How long a keeper may take to create a process.
+const KEEPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a sandbox may take until its program is executed.
 const SET_UP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -133,6 +135,13 @@ impl Keeper {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(None),
             Err(error) => return Err(Some(failure(&error))),
+        }
+        // A program that is no keeper, or one that hangs, must not stop every start.
+        let timeout = Timespec::try_from(KEEPER_TIMEOUT).ok();
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(1..) | Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(_) => return Err(None),
         }
         match channel::receive::<Reply>(&self.socket, true) {
             Ok(Some((Reply::Made { pid }, descriptors))) => {

@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit};
 
 use super::channel;
 use super::inside::{self, Given, Go, Mapping, Ready};
@@ -66,6 +67,9 @@ struct Keeper {
 /// Serves the host at the other end of `host` until it is gone, and cleans up.
 pub(crate) fn serve(host: OwnedFd) {
     let _ = rustix::thread::set_name(c"gk-keeper");
+    // A service manager that stops the host signals every process of it; this one has to clean up.
+    process::ignore_termination();
+    more_descriptors();
     let filter = |network| seccomp::program(seccomp::Filter { network });
     let mut keeper = Keeper {
         host,
@@ -291,7 +295,7 @@ impl Keeper {
             return;
         };
         let map = if ready.map {
-            map(entry.pid, starting.uid, starting.gid)
+            map(entry.pid, &entry.pidfd, starting.uid, starting.gid)
         } else {
             Mapping::Asked
         };
@@ -301,6 +305,16 @@ impl Keeper {
         };
         let _ = channel::send(&starting.socket, &go, &[]);
     }
+}
+
+/// Some eight descriptors per sandbox: as many as this process may have.
+fn more_descriptors() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
 }
 
 /// Tells keepers apart that had the same process id.
@@ -340,17 +354,24 @@ fn by_group(
 
 /// Maps the user and group of a sandbox to those outside it should be, or, where that is refused,
 /// to the keeper's own.
-fn map(pid: Pid, uid: u32, gid: u32) -> Mapping {
-    let pid = pid.as_raw_pid();
-    let write = |outer_uid: u32, outer_gid: u32| {
-        process::write_at_once(
-            format!("/proc/{pid}/gid_map"),
-            &format!("{gid} {outer_gid} 1"),
-        )?;
-        process::write_at_once(
-            format!("/proc/{pid}/uid_map"),
-            &format!("{uid} {outer_uid} 1"),
-        )
+fn map(pid: Pid, pidfd: &OwnedFd, uid: u32, gid: u32) -> Mapping {
+    let write = |outer_uid: u32, outer_gid: u32| -> io::Result<()> {
+        for (file, line) in [
+            ("gid_map", format!("{gid} {outer_gid} 1")),
+            ("uid_map", format!("{uid} {outer_uid} 1")),
+        ] {
+            let file = rustix::fs::open(
+                format!("/proc/{}/{file}", pid.as_raw_pid()),
+                OFlags::WRONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
+            // The open file is this process's; its id might have become another's before.
+            if has_ended(pidfd) {
+                return Err(Errno::SRCH.into());
+            }
+            rustix::io::write(&file, line.as_bytes())?;
+        }
+        Ok(())
     };
     match write(uid, gid) {
         Ok(()) => Mapping::Asked,
@@ -365,6 +386,14 @@ fn map(pid: Pid, uid: u32, gid: u32) -> Mapping {
             }
         }
     }
+}
+
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(
+        rustix::event::poll(&mut fds, Some(&Timespec::default())),
+        Ok(1..)
+    )
 }
 
 /// The namespaces that a process can be created in, and the layers they are.
@@ -451,11 +480,7 @@ impl Entry {
         if *looks == PATIENCE {
             let _ = process::kill(&self.pidfd);
         }
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let ended = matches!(
-            rustix::event::poll(&mut fds, Some(&Timespec::default())),
-            Ok(1..)
-        );
+        let ended = has_ended(&self.pidfd);
         if !ended && !last {
             return false;
         }

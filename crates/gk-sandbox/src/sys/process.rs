@@ -123,6 +123,16 @@ pub(crate) fn default_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Ignores the signals that ask a process to end.
+pub(crate) fn ignore_termination() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: no handler of ours is set, so none can be called.
+        unsafe {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+    }
+}
+
 /// Blocks SIGCHLD, and returns a descriptor that is readable when a child has ended.
 pub(crate) fn child_signals() -> io::Result<OwnedFd> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
