@@ -82,8 +82,11 @@ impl Identities {
                 if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
             {
                 let nobody = Identity::default();
-                dirs::private_for(&path, Some(nobody))?;
-                Ok((path, Some(nobody)))
+                match dirs::private_for(&path, Some(nobody)) {
+                    Ok(()) => Ok((path, Some(nobody))),
+                    // Or with none to give.
+                    Err(_) => dirs::private(&path).map(|()| (path, None)),
+                }
             }
             Err(error) => Err(error),
         }

@@ -219,6 +219,9 @@ impl LayerReport {
             (Layer::Landlock, _) => {
                 "use a kernel of 6.12 or newer with landlock among its security modules (lsm=)"
             }
+            (Layer::Identity, _) => {
+                "run the host as root, with users to give: each plugin gets one of its own then"
+            }
             (Layer::Mdwe, _) => "use a kernel of 6.3 or newer",
             (Layer::MemfdNoexec, _) => "use a kernel of 6.3 or newer, with seccomp",
             (Layer::Seccomp, _) => "use a kernel with CONFIG_SECCOMP_FILTER",

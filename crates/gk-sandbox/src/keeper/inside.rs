@@ -300,12 +300,7 @@ impl Inside {
             Executable::Script => self.given.program.as_ref().map(AsFd::as_fd),
             _ => None,
         };
-        let owner = if self.given.privileged {
-            (plan.uid, plan.gid)
-        } else {
-            self.given.host
-        };
-        let entered = root::enter(plan, script, owner);
+        let entered = root::enter(plan, script);
         let entry = match entered {
             Ok(proc) => {
                 (self.own_root, self.proc) = (true, proc);
@@ -325,10 +320,12 @@ impl Inside {
         if !self.has(libc::CLONE_NEWUSER) {
             return;
         }
-        let (uid, gid) = self.given.host;
-        let mapped = process::write_at_once("/proc/self/setgroups", "deny")
-            .and_then(|()| process::write_at_once("/proc/self/gid_map", &format!("{gid} {gid} 1")))
-            .and_then(|()| process::write_at_once("/proc/self/uid_map", &format!("{uid} {uid} 1")));
+        let (host_uid, host_gid) = self.given.host;
+        let Plan { uid, gid, .. } = self.given.plan;
+        let write = process::write_at_once;
+        let mapped = write("/proc/self/setgroups", "deny")
+            .and_then(|()| write("/proc/self/gid_map", &format!("{gid} {host_gid} 1")))
+            .and_then(|()| write("/proc/self/uid_map", &format!("{uid} {host_uid} 1")));
         if let Err(error) = mapped {
             self.layers.push(LayerReport::degraded(
                 Layer::User,
@@ -779,8 +776,13 @@ impl Watch {
 
     /// Collects ended children; the program's end is returned.
     fn reap(&self, memory: bool) -> Option<End> {
+        self.collect(WaitOptions::NOHANG, memory)
+    }
+
+    /// As [`Watch::reap`]; without `NOHANG`, until there are no children.
+    fn collect(&self, options: WaitOptions, memory: bool) -> Option<End> {
         let mut end = None;
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(options) {
             if pid == self.program {
                 let code = status.exit_status();
                 end = Some(End {
@@ -815,7 +817,7 @@ impl Watch {
     fn kill_all(&self, memory: bool) -> Option<End> {
         if self.own_namespace {
             process::kill_all_others();
-            return self.reap(memory);
+            return self.collect(WaitOptions::empty(), memory);
         }
         let _ = process::kill(&self.pidfd);
         // Whatever it started is a child of this process by now, or will be.

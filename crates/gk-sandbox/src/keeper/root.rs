@@ -107,15 +107,10 @@ pub(crate) fn system_paths(plan: &Plan) -> Vec<PathBuf> {
     paths
 }
 
-/// Builds the root and moves into it. `owner` is the user the program will run as, which the
-/// temporary directory is made for. Returns whether there is a `/proc`.
+/// Builds the root and moves into it. Returns whether there is a `/proc`.
 ///
 /// On an error nothing has changed but this process's own mounts.
-pub(crate) fn enter(
-    plan: &Plan,
-    script: Option<BorrowedFd<'_>>,
-    owner: (u32, u32),
-) -> Result<bool, RootError> {
+pub(crate) fn enter(plan: &Plan, script: Option<BorrowedFd<'_>>) -> Result<bool, RootError> {
     rustix::mount::mount_change(
         "/",
         MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
@@ -142,7 +137,7 @@ pub(crate) fn enter(
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )
     .map_err(failed("mount the root"))?;
-    let built = build(plan, &root, &shown, script, owner);
+    let built = build(plan, &root, &shown, script);
     if built.is_err() {
         let _ = rustix::mount::unmount("/tmp", UnmountFlags::DETACH);
     }
@@ -155,8 +150,8 @@ fn build(
     root: &OwnedFd,
     shown: &[Shown],
     script: Option<BorrowedFd<'_>>,
-    owner: (u32, u32),
 ) -> Result<bool, RootError> {
+    let owner = (plan.uid, plan.gid);
     let temp = tmpfs("1777", plan.temp_bytes, TEMP_FILES_MAX)?;
     restrict(
         &temp,

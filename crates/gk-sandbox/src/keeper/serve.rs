@@ -198,8 +198,10 @@ impl Keeper {
         let lifeline_kept = keep(&lifeline)?;
         let (sync, sync_there) =
             channel::pair().map_err(|error| broken("open a channel", Some(error)))?;
-        let (namespaces, layers) = namespaces(&plan, self.privileged);
         let (uid, gid) = (plan.uid, plan.gid);
+        // Root of a container may have few users to give.
+        let privileged = self.privileged && has_user(uid, "uid_map") && has_user(gid, "gid_map");
+        let (namespaces, layers) = namespaces(&plan, privileged);
         let wanted = [
             (Layer::Memory, plan.wants(Layer::Memory)),
             (Layer::Processes, plan.wants(Layer::Processes)),
@@ -239,7 +241,7 @@ impl Keeper {
             sync: sync_there,
             namespaces,
             host,
-            privileged: self.privileged,
+            privileged,
             layers,
             filters: Arc::clone(&self.filters),
             locks,
@@ -315,6 +317,22 @@ fn more_descriptors() {
         maximum: limit.maximum,
     };
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+}
+
+/// Whether this process's user namespace has a user, or a group.
+fn has_user(id: u32, map: &str) -> bool {
+    let Ok(map) = std::fs::read_to_string(format!("/proc/self/{map}")) else {
+        return false;
+    };
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        match (numbers.next(), numbers.nth(1)) {
+            (Some(Ok(first)), Some(Ok(count))) => {
+                (first..first.saturating_add(count)).contains(&u64::from(id))
+            }
+            _ => false,
+        }
+    })
 }
 
 /// Tells keepers apart that had the same process id.
