@@ -13,6 +13,7 @@ use gk_manifest::GoDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::services::{AppSection, Hidden, HttpSection, MailSection};
+use crate::signatures::SignaturesSection;
 
 /// The flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
 #[derive(Debug, Args, Serialize)]
@@ -98,6 +99,8 @@ pub(crate) struct Config {
     pub(crate) trust_declared_permissions: bool,
     /// The keys that secrets are encrypted with.
     pub(crate) secure_keys_file: Option<PathBuf>,
+    /// Who may sign plugins.
+    pub(crate) signatures: SignaturesSection,
     /// Outgoing HTTP.
     pub(crate) http: HttpSection,
     /// Mail.
@@ -139,6 +142,7 @@ impl Default for Config {
             cache_url: None,
             trust_declared_permissions: false,
             secure_keys_file: None,
+            signatures: SignaturesSection::default(),
             http: HttpSection::default(),
             mail: None,
             app: AppSection::default(),
@@ -248,6 +252,8 @@ mod tests {
             ("listen = \n", "TOML"),
             ("start_timeout = \"soon\"\n", "start_timeout"),
             ("start_timeout = \"-1s\"\n", "more than 0s"),
+            ("[signatures]\nrequired = \"yes\"\n", "required"),
+            ("[signatures]\nrequire = true\n", "require"),
         ] {
             let file = file(text);
             let error = format!(

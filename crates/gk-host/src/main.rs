@@ -7,6 +7,7 @@
 mod config;
 mod serve;
 mod services;
+mod signatures;
 mod telemetry;
 
 use std::process::ExitCode;

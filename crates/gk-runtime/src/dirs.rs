@@ -4,6 +4,7 @@
 //! own where the host is about to create one. So what exists is opened without following links
 //! and its owner is checked before it is used.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -220,10 +221,26 @@ impl SocketDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// A link called `name` to `target`, in a directory beside this one that goes when this one goes.
+    pub(crate) fn name(&self, name: &OsStr, target: &Path) -> Result<PathBuf, DirError> {
+        let names = self.names();
+        private(&names)?;
+        let link = names.join(name);
+        match std::os::unix::fs::symlink(target, &link) {
+            Ok(()) => Ok(link),
+            Err(source) => Err(DirError::Io { path: link, source }),
+        }
+    }
+
+    fn names(&self) -> PathBuf {
+        self.path.with_extension("names")
+    }
 }
 
 impl Drop for SocketDir {
     fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.names());
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "a socket directory was not removed");
         }

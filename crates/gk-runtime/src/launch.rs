@@ -1,8 +1,10 @@
 //! How a plugin process is started and spoken to, behind a trait: tests start none.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use gk_manifest::PluginName;
 use gk_protocol::PROTOCOL_VERSION;
 use gk_sandbox::socket::{ExpectedPeer, SocketError};
 use gk_sandbox::{Child, ExitStatus, SandboxSpec, SpawnError, Spawner};
+use gk_sign::VerifiedArtifact;
 use gk_wire::{Handshake, Network, Protocol};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, Interest};
@@ -29,12 +32,19 @@ pub struct LaunchRequest {
     pub plugin: PluginName,
     /// The number of its process, from 1.
     pub generation: u64,
-    /// The executable, absolute.
+    /// What was verified; its bytes are what is to be executed.
+    pub artifact: Arc<VerifiedArtifact>,
+    /// Where the binary was found, absolute: for the process's own name and for messages, not to be
+    /// executed.
     pub program: PathBuf,
+    /// The plugin's package, absolute.
+    pub plugin_dir: PathBuf,
     /// The directory it starts in, absolute; exists.
     pub work_dir: PathBuf,
     /// Whether it may use the network.
     pub network: bool,
+    /// How many bytes of memory it may have.
+    pub memory_bytes: u64,
 }
 
 /// Starts plugin processes.
@@ -160,7 +170,8 @@ impl Launcher for ProcessLauncher {
     async fn launch(&self, request: LaunchRequest) -> Result<Launched, LaunchError> {
         let temp_dir = dirs::plugin_temp(&self.temp_root, request.plugin.as_str())?;
         let socket_dir = self.sockets.process()?;
-        let mut spec = SandboxSpec::new(request.program, request.work_dir);
+        let program = program(&request, &socket_dir)?;
+        let mut spec = SandboxSpec::new(program, request.work_dir);
         spec.env = environment::process(
             &temp_dir,
             socket_dir.path(),
@@ -180,6 +191,7 @@ impl Launcher for ProcessLauncher {
             pidfd,
             child,
             socket_dir,
+            _artifact: request.artifact,
         };
         Ok(Launched::new(
             Box::new(process),
@@ -187,6 +199,28 @@ impl Launcher for ProcessLauncher {
             Box::new(stderr),
         ))
     }
+}
+
+/// What is executed: the verified bytes, by a name that leads to the memory they are in. The path they
+/// came from is not looked at again.
+///
+/// The name is in a directory that only this user can write; the program's own name is its last part, by which plugins
+/// know themselves.
+fn program(request: &LaunchRequest, socket_dir: &SocketDir) -> Result<PathBuf, DirError> {
+    let name = request.program.file_name().unwrap_or(OsStr::new("plugin"));
+    socket_dir.name(name, &pinned(&request.artifact))
+}
+
+/// A path to the pinned bytes that holds in another process, too.
+#[cfg(target_os = "linux")]
+fn pinned(artifact: &VerifiedArtifact) -> PathBuf {
+    let fd = artifact.as_fd().as_raw_fd();
+    format!("/proc/{}/fd/{fd}", std::process::id()).into()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn pinned(artifact: &VerifiedArtifact) -> PathBuf {
+    artifact.exec_path()
 }
 
 /// The pidfd, registered with tokio.
@@ -204,6 +238,8 @@ struct PluginProcess {
     pidfd: AsyncFd<OwnedFd>,
     child: Child,
     socket_dir: SocketDir,
+    /// An interpreter opens its script by a path that leads here.
+    _artifact: Arc<VerifiedArtifact>,
 }
 
 #[async_trait]
