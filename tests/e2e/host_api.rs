@@ -316,6 +316,32 @@ fn the_operators_word_counts_at_once() {
     host.call("GET", policy).token(&agent).send().expect(403);
 }
 
+/// A policy's limit of a call holds from the next one on; so does its end.
+#[test]
+fn a_policy_shortens_the_next_call() {
+    let host = Setup::new()
+        .plugin_with("gen3", "gen3", "call_timeout: 100s")
+        .settled();
+    let policy = "/api/v1/plugins/gen3/policy";
+    let sleep = |ms: u32| host.function("gen3", "sleep", &json!({ "ms": ms }));
+    sleep(1).expect(200);
+    let body = json!({ "status": "approved", "call_timeout": "250ms", "memory_mb": 64 });
+    let set = host.admin("PUT", policy).json(&body).send().expect(200);
+    assert_eq!(set.json()["policy"]["call_timeout"], "250ms");
+    assert_eq!(set.json()["policy"]["memory_mb"], 64);
+    let late = sleep(60_000).expect(504).error();
+    assert!(
+        late.contains("within 250ms") && late.contains("its policy"),
+        "{late}"
+    );
+    host.admin("DELETE", policy).send().expect(204);
+    // Longer than the policy let it be.
+    sleep(300).expect(200);
+    let body = json!({ "status": "approved", "call_timeout": "0s" });
+    let refused = host.admin("PUT", policy).json(&body).send().expect(400);
+    assert!(refused.error().contains("more than 0s"));
+}
+
 /// Without the operator's word a plugin gets what is safe, and says itself what it lacks.
 #[test]
 fn a_plugin_that_nobody_reviewed_writes_nothing() {

@@ -20,6 +20,7 @@ mod lifecycle;
 mod output;
 mod processes;
 mod refusals;
+mod signatures;
 mod tutorial;
 
 use std::path::PathBuf;

@@ -71,9 +71,9 @@ fn what_belongs_to_others_is_refused_and_stays_theirs() {
 fn of_two_plugins_with_one_path_the_first_has_it() {
     let host = Setup::new()
         .plugin("zebra", "misbehave")
-        .file("plugins/zebra/mode", "shared-route")
+        .file("data/plugins/zebra/mode", "shared-route")
         .plugin("aardvark", "misbehave")
-        .file("plugins/aardvark/mode", "shared-route")
+        .file("data/plugins/aardvark/mode", "shared-route")
         .settled();
     assert_eq!(refused(&host, "aardvark"), Vec::<String>::new());
     let reasons = refused(&host, "zebra");

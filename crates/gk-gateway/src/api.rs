@@ -123,6 +123,8 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
         "generation": status.generation,
         "started_at": status.started_at.and_then(rfc3339),
         "running_since": status.running_since.and_then(rfc3339),
+        "signature": status.signature.map(|signature| signature.state.as_str()),
+        "signing_key": status.signature.and_then(|signature| signature.key).map(|key| key.to_string()),
         "routes": registered.map(|r| &r.routes),
         "widgets": registered.map(|r| &r.widgets),
         "jobs": registered.map(|r| &r.jobs),

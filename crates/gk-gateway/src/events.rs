@@ -179,7 +179,7 @@ pub(crate) async fn subscribe(
 }
 
 fn admitted(host: &Host, plugin: &PluginName) -> Result<(), Problem> {
-    HostApi::admit(host, plugin).map_err(|_| {
+    HostApi::admit(host, plugin).map(drop).map_err(|_| {
         let text = format!("plugin \"{plugin}\" is not called");
         Problem::new(StatusCode::FORBIDDEN, text)
     })

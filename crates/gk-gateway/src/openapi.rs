@@ -51,14 +51,14 @@ const ENDPOINTS: &[Endpoint] = &[
     Endpoint(
         "get",
         "/api/v1/plugins",
-        "All plugins",
+        "All plugins, with what each one's signature was worth when it was started",
         Some(Middleware::Agent),
         "application/json",
     ),
     Endpoint(
         "get",
         "/api/v1/plugins/{plugin}",
-        "One plugin",
+        "One plugin, with its signature and who signed it",
         Some(Middleware::Agent),
         "application/json",
     ),
@@ -79,7 +79,7 @@ const ENDPOINTS: &[Endpoint] = &[
     Endpoint(
         "put",
         "/api/v1/plugins/{plugin}/policy",
-        "Stores a policy; it applies at once",
+        "Stores a policy; it applies at once, but for limits of the process, which apply from its next start on",
         Some(Middleware::Admin),
         "application/json",
     ),

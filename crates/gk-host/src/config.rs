@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sandbox::{SandboxLevel, SandboxSection};
 use crate::services::{AppSection, Hidden, HttpSection, MailSection};
+use crate::signatures::SignaturesSection;
 
 /// The flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
 #[derive(Debug, Default, Args, Serialize)]
@@ -108,6 +109,8 @@ pub(crate) struct Config {
     pub(crate) sandbox_level: SandboxLevel,
     /// The details of that.
     pub(crate) sandbox: SandboxSection,
+    /// Who may sign plugins.
+    pub(crate) signatures: SignaturesSection,
     /// Outgoing HTTP.
     pub(crate) http: HttpSection,
     /// Mail.
@@ -152,6 +155,7 @@ impl Default for Config {
             secure_keys_file: None,
             sandbox_level: SandboxLevel::default(),
             sandbox: SandboxSection::default(),
+            signatures: SignaturesSection::default(),
             http: HttpSection::default(),
             mail: None,
             app: AppSection::default(),
@@ -254,6 +258,8 @@ mod tests {
             ("listen = \n", "TOML"),
             ("start_timeout = \"soon\"\n", "start_timeout"),
             ("start_timeout = \"-1s\"\n", "more than 0s"),
+            ("[signatures]\nrequired = \"yes\"\n", "required"),
+            ("[signatures]\nrequire = true\n", "require"),
         ] {
             let file = file(text);
             let error = format!(

@@ -9,6 +9,7 @@ mod doctor;
 mod sandbox;
 mod serve;
 mod services;
+mod signatures;
 mod telemetry;
 
 use std::process::ExitCode;

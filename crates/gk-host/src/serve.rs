@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::{services, telemetry};
+use crate::{services, signatures, telemetry};
 
 /// The administrator's token of the first start stands here, in the data directory.
 const TOKEN_FILE: &str = "admin.token";
@@ -66,6 +66,7 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
                 config.data_dir.display()
             )
         })?;
+    let signatures = signatures::open(&config.signatures)?;
     let tokens = Arc::new(open_tokens(&config.data_dir)?);
     // Listening comes first: a port that is taken should not cost a start of all plugins.
     let listener = TcpListener::bind(config.listen).await;
@@ -78,6 +79,7 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
         RuntimeConfig::new(&config.plugins_dir, &config.data_dir, version).with_environment();
     plugins.start_timeout = config.start_timeout();
     plugins.sandbox = config.sandbox.to_config(config.sandbox_level)?;
+    plugins.signatures = signatures;
     let launcher = ProcessLauncher::new(&plugins)?;
     let host_api = services::open(&config).await?;
     let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;

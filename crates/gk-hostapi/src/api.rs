@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,12 +26,18 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
     /// These plugins are installed. Comes before any of them starts, and again when that changes.
     fn installed(&self, _plugins: &BTreeSet<PluginName>) {}
 
-    /// Whether a plugin may be called now. On the path of every call.
+    /// Whether a plugin may be called now, and how long. On the path of every call.
     ///
     /// # Errors
     /// When the operator has blocked the plugin.
-    fn admit(&self, _plugin: &PluginName) -> Result<(), HostError> {
-        Ok(())
+    fn admit(&self, _plugin: &PluginName) -> Result<Admission, HostError> {
+        Ok(Admission::default())
+    }
+
+    /// What the operator lets a process of a plugin have that is about to start. `request` is what its
+    /// plugin.yaml asks for; its registration is not known yet.
+    fn limits(&self, _plugin: &PluginName, _request: &ResourceRequest) -> PluginLimits {
+        PluginLimits::default()
     }
 
     /// A process of a plugin has registered and is about to be initialised: its requests come from now
@@ -51,6 +57,38 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
 
     /// A process of a plugin has ended, whether it had registered or not.
     fn ended(&self, _plugin: &PluginName, _generation: u64) {}
+}
+
+/// The operator's word on one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Admission {
+    /// How long it may take; `None` leaves that to what the plugin asks for.
+    pub call_timeout: Option<Duration>,
+}
+
+impl Admission {
+    /// A call that may take so long.
+    pub fn within(call_timeout: Option<Duration>) -> Self {
+        Self { call_timeout }
+    }
+}
+
+/// The operator's word on a plugin's process. `None` leaves a limit to what the plugin asks for; the
+/// supervisor's own maxima hold in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PluginLimits {
+    /// How long a call may take.
+    pub call_timeout: Option<Duration>,
+    /// How long GKRegister and Init may take, each.
+    pub init_timeout: Option<Duration>,
+    /// How long Shutdown may take.
+    pub shutdown_timeout: Option<Duration>,
+    /// How many bytes of memory it may have.
+    pub memory_bytes: Option<u64>,
+    /// Whether it may use the network: whether its policy grants `http`.
+    pub network: bool,
 }
 
 /// Calls other plugins: the supervisor's part of `plugin_call`.

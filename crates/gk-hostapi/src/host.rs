@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gk_manifest::{PluginName, Registration, ResourceRequest};
 
-use crate::api::{CallPlugins, HostApi};
+use crate::api::{Admission, CallPlugins, HostApi, PluginLimits};
 use crate::cache::Cache;
 use crate::caller::Caller;
 use crate::config::Config;
@@ -162,11 +162,12 @@ impl HostApi for Host {
         self.policies.installed(plugins);
     }
 
-    fn admit(&self, plugin: &PluginName) -> Result<(), HostError> {
-        match self.policies.is_blocked(plugin) {
-            true => Err(HostError::denied("it is blocked by its policy")),
-            false => Ok(()),
-        }
+    fn admit(&self, plugin: &PluginName) -> Result<Admission, HostError> {
+        self.policies.admit(plugin)
+    }
+
+    fn limits(&self, plugin: &PluginName, request: &ResourceRequest) -> PluginLimits {
+        self.policies.limits(plugin, request)
     }
 
     async fn registered(

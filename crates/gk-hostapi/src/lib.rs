@@ -65,7 +65,7 @@ pub mod store;
 #[cfg(feature = "services")]
 mod wire;
 
-pub use api::{CallPlugins, HostApi, OutgoingCall};
+pub use api::{Admission, CallPlugins, HostApi, OutgoingCall, PluginLimits};
 pub use basic::BasicHostApi;
 pub use caller::{CallInfo, Caller, Level, PluginProcess, Shape};
 pub use chain::{Chain, DEPTH_MAX};

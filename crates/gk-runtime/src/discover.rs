@@ -10,7 +10,7 @@ use gk_manifest::{Diagnostic, Manifest, ManifestError, PluginName};
 use crate::limits::PLUGIN_DIRS_MAX;
 
 /// The manifest's file name.
-const MANIFEST_NAME: &str = "plugin.yaml";
+pub(crate) const MANIFEST_NAME: &str = "plugin.yaml";
 
 /// What a plugins directory holds.
 #[derive(Debug, Default)]

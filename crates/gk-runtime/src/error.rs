@@ -29,6 +29,8 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
+    /// Reading its files and judging their signature.
+    Verify,
     /// Starting the process.
     Launch,
     /// Printing the handshake line.
@@ -44,6 +46,7 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Step::Verify => "checking its files",
             Step::Launch => "starting the process",
             Step::Handshake => "waiting for the handshake line",
             Step::Connect => "connecting to its socket",
@@ -58,6 +61,43 @@ impl fmt::Display for Step {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PluginError {
+    /// Its files are not what may run.
+    #[error(transparent)]
+    Unverified(#[from] gk_sign::VerifyError),
+    /// Whether it was revoked is not known.
+    #[error("the list of revocations cannot be used, and until it is mended no plugin starts")]
+    Revocations(#[source] gk_sign::TrustError),
+    /// Its directory cannot be used.
+    #[error("its directory {dir} cannot be used", dir = .dir.display())]
+    Files {
+        /// The directory.
+        dir: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The signed manifest is not valid.
+    #[error("its signed manifest cannot be used")]
+    Manifest {
+        /// What is wrong with it.
+        #[source]
+        source: Box<gk_manifest::ManifestError>,
+    },
+    /// The signed manifest is not the one of this plugin, or of this signature.
+    #[error(
+        "{file}: its {what} is {read:?}, but it was signed and discovered as {signed:?}; have the package signed again, and restart the host if the plugin was replaced by another",
+        file = .file.display()
+    )]
+    Claims {
+        /// The manifest.
+        file: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// The signature's word, or the discovery's.
+        signed: String,
+        /// The manifest's word.
+        read: String,
+    },
     /// The process was not started, or its socket is not one to connect to.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -147,6 +187,9 @@ fn timeout_remedy(step: Step) -> &'static str {
         Step::Init => {
             "raise resources.init_timeout in plugin.yaml, or do slow work in the background"
         }
+        Step::Verify => {
+            "make the package smaller; if it is small, the machine is overloaded or its disk fails"
+        }
         Step::Launch | Step::Connect => {
             "restart the plugin; if it stays so, the machine is overloaded or the plugin does not accept connections"
         }
@@ -217,7 +260,7 @@ pub enum CallError {
     },
     /// The call took too long. The plugin may still be working on it; its late reply is discarded.
     #[error(
-        "plugin \"{plugin}\" did not answer the call of {function:?} within {after:?}; if it needs longer, raise resources.call_timeout"
+        "plugin \"{plugin}\" did not answer the call of {function:?} within {after:?}; if it needs longer, raise resources.call_timeout in plugin.yaml, or call_timeout in its policy"
     )]
     Timeout {
         /// The plugin.

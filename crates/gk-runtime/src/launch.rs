@@ -11,7 +11,10 @@ use async_trait::async_trait;
 use gk_manifest::PluginName;
 use gk_protocol::PROTOCOL_VERSION;
 use gk_sandbox::socket::{ExpectedPeer, SocketError};
-use gk_sandbox::{Child, ExitStatus, Layer, Report, SandboxSpec, SpawnError, Spawner, State};
+use gk_sandbox::{
+    Child, ExitStatus, Layer, Program, Report, SandboxSpec, SpawnError, Spawner, State,
+};
+use gk_sign::VerifiedArtifact;
 use gk_wire::{Handshake, Network, Protocol};
 use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
@@ -34,13 +37,16 @@ pub struct LaunchRequest {
     pub plugin: PluginName,
     /// The number of its process, from 1.
     pub generation: u64,
-    /// The executable, absolute.
+    /// What was verified; its bytes are what is to be executed.
+    pub artifact: Arc<VerifiedArtifact>,
+    /// Where the binary was found, absolute: for the process's own name and for messages, not to be
+    /// executed.
     pub program: PathBuf,
-    /// The plugin's own directory, absolute.
+    /// The plugin's package, absolute.
     pub plugin_dir: PathBuf,
     /// Whether it is told that it may use the network.
     pub network: bool,
-    /// How much memory it may use, in bytes.
+    /// How many bytes of memory it may have.
     pub memory_bytes: u64,
 }
 
@@ -201,7 +207,8 @@ impl Launcher for ProcessLauncher {
         let (work_dir, identity) = self.identities.work_dir(name, self.sandbox.is_some())?;
         let temp_dir = dirs::plugin_temp(&self.temp_root, name, identity)?;
         let socket_dir = self.sockets.process(identity)?;
-        let mut spec = SandboxSpec::new(request.program, work_dir.clone());
+        let program = program(request.program, &request.artifact)?;
+        let mut spec = SandboxSpec::new(program, work_dir.clone());
         spec.env = environment::process(
             &temp_dir,
             socket_dir.path(),
@@ -248,6 +255,7 @@ impl Launcher for ProcessLauncher {
             uid,
             sandbox,
             program_pid,
+            _artifact: request.artifact,
         };
         Ok(Launched::new(
             Box::new(process),
@@ -255,6 +263,25 @@ impl Launcher for ProcessLauncher {
             Box::new(stderr),
         ))
     }
+}
+
+/// The pinned bytes, as what is executed.
+#[cfg(target_os = "linux")]
+fn program(name: PathBuf, artifact: &VerifiedArtifact) -> Result<Program, LaunchError> {
+    let file = artifact
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(LaunchError::Pipes)?;
+    Ok(Program::Pinned {
+        name,
+        file: Arc::new(file),
+    })
+}
+
+/// The private copy, as what is executed.
+#[cfg(not(target_os = "linux"))]
+fn program(_name: PathBuf, artifact: &VerifiedArtifact) -> Result<Program, LaunchError> {
+    Ok(artifact.exec_path().into())
 }
 
 /// The pidfd, registered with tokio.
@@ -277,6 +304,8 @@ struct PluginProcess {
     sandbox: Option<Report>,
     /// To be shown.
     program_pid: Option<u32>,
+    /// Where bytes cannot be pinned by a descriptor, the file that it was started from.
+    _artifact: Arc<VerifiedArtifact>,
 }
 
 #[async_trait]

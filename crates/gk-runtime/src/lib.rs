@@ -6,6 +6,8 @@
 //!
 //! The rules it keeps:
 //!
+//! - What runs is what was verified: every start pins the binary's bytes, judges them, and executes
+//!   these bytes, whatever the path leads to by then.
 //! - One bad plugin never keeps another, or the host, from starting. Every failure is one text
 //!   that names the plugin, what it printed, and what to do.
 //! - Every wait for a plugin is bounded (see [`limits`]), every queue and log too.
@@ -27,6 +29,7 @@ mod log;
 mod metrics;
 mod runtime;
 mod sandbox;
+mod signatures;
 mod snapshot;
 mod supervisor;
 #[cfg(feature = "test-util")]
@@ -47,5 +50,6 @@ pub use launch::{
 pub use log::{LogEntry, LogLevel, LogQuery, LogSource};
 pub use runtime::{Runtime, RuntimeConfig, WeakRuntime};
 pub use sandbox::SandboxConfig;
+pub use signatures::{SignatureState, Signatures};
 pub use snapshot::{PluginState, PluginStatus, Snapshot};
 pub use timeouts::Timeouts;

@@ -20,6 +20,16 @@ pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 pub const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// The shortest timeout of any kind: less would fail by scheduling alone.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+/// How much memory a plugin has, in bytes, unless its policy or its plugin.yaml says otherwise.
+pub const MEMORY_DEFAULT: u64 = 512 * 1024 * 1024;
+/// The most memory a plugin can have, in bytes, whoever asks for it.
+pub const MEMORY_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// The least memory a plugin has, in bytes: in less, many a runtime does not even start.
+pub const MEMORY_MIN: u64 = 32 * 1024 * 1024;
+/// How long checking a plugin's signature may take: a package may have 512 MiB.
+pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
+/// For how many versions of plugins it is remembered that their missing signature was warned of.
+pub const WARNED_VERSIONS_MAX: usize = 4096;
 /// How long running calls may go on after a stop was requested.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long Ping and Quit may take.
@@ -34,12 +44,6 @@ pub const LAST_OUTPUT_GRACE: Duration = Duration::from_millis(30);
 /// How long a failed call waits for the report on the crash that failed it.
 pub const CRASH_REPORT_WAIT: Duration = Duration::from_millis(90);
 
-/// How much memory a plugin may use, in bytes, unless it or its policy says otherwise.
-pub const MEMORY_DEFAULT: u64 = 512 << 20;
-/// The most memory a plugin can ask for, in bytes.
-pub const MEMORY_MAX: u64 = 8 << 30;
-/// The least memory a plugin is given, in bytes: less would not let it start.
-pub const MEMORY_MIN: u64 = 16 << 20;
 /// How many processes and threads a plugin may have, unless the configuration says otherwise.
 pub const PROCESSES_MAX: u32 = 512;
 /// How many descriptors each of a plugin's processes may have open, unless the configuration says

@@ -68,6 +68,11 @@ pub(crate) fn started(plugin: &str, came_up: bool) {
     metrics::counter!("gk_plugin_starts_total", "plugin" => plugin.to_owned(), "outcome" => outcome).increment(1);
 }
 
+/// A plugin was, or was not, started with a signature of this worth.
+pub(crate) fn verified(plugin: &str, state: &'static str) {
+    metrics::counter!("gk_plugin_signatures_total", "plugin" => plugin.to_owned(), "state" => state).increment(1);
+}
+
 /// A running plugin ended by itself.
 pub(crate) fn crashed(plugin: &str) {
     metrics::counter!("gk_plugin_crashes_total", "plugin" => plugin.to_owned()).increment(1);
@@ -86,6 +91,10 @@ pub(crate) fn describe() {
         "Calls into plugins that are running."
     );
     metrics::describe_counter!("gk_plugin_starts_total", "Starts of plugins, by outcome.");
+    metrics::describe_counter!(
+        "gk_plugin_signatures_total",
+        "Starts of plugins, refused ones included, by what their signature was worth."
+    );
     metrics::describe_counter!(
         "gk_plugin_crashes_total",
         "Running plugins that ended by themselves."

@@ -24,6 +24,7 @@ use crate::life::Life;
 use crate::limits::{PARALLEL_STARTS, START_TIMEOUT};
 use crate::log::{LogEntry, LogLevel, LogQuery, LogSink};
 use crate::sandbox::SandboxConfig;
+use crate::signatures::{Signatures, Warned};
 use crate::snapshot::{PluginState, PluginStatus, Snapshot};
 use crate::timeouts::Timeouts;
 
@@ -49,6 +50,8 @@ pub struct RuntimeConfig {
     pub start_timeout: Duration,
     /// How plugins are confined; `None` is not at all, which is warned about.
     pub sandbox: Option<SandboxConfig>,
+    /// Who is trusted to sign plugins, and whether others run.
+    pub signatures: Signatures,
 }
 
 impl RuntimeConfig {
@@ -67,6 +70,7 @@ impl RuntimeConfig {
             variables: Vec::new(),
             start_timeout: START_TIMEOUT,
             sandbox: None,
+            signatures: Signatures::default(),
         }
     }
 
@@ -106,6 +110,8 @@ pub(crate) struct Hub {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) host_api: Arc<dyn HostApi>,
     pub(crate) starts: Arc<Semaphore>,
+    pub(crate) pinned: gk_sign::Cache,
+    pub(crate) warned: Warned,
     snapshot: ArcSwap<Snapshot>,
     changed: watch::Sender<u64>,
     /// Held while a snapshot is replaced, so that none is lost.
@@ -235,6 +241,8 @@ impl Runtime {
             launcher,
             host_api,
             starts: Arc::new(Semaphore::new(PARALLEL_STARTS)),
+            pinned: gk_sign::Cache::new(),
+            warned: Warned::default(),
             changed: watch::Sender::new(snapshot.version),
             snapshot: ArcSwap::from_pointee(snapshot),
             writing: Mutex::new(()),
@@ -318,15 +326,12 @@ impl Runtime {
         context: CallContext,
     ) -> Result<Bytes, CallError> {
         let instance = self.instance(plugin)?;
-        self.inner
-            .hub
-            .host_api
-            .admit(&instance.plugin)
-            .map_err(|error| CallError::Refused {
-                plugin: instance.plugin.clone(),
-                reason: error.to_string(),
-            })?;
-        instance.call(function, args, context).await
+        let admission = self.inner.hub.host_api.admit(&instance.plugin);
+        let admission = admission.map_err(|error| CallError::Refused {
+            plugin: instance.plugin.clone(),
+            reason: error.to_string(),
+        })?;
+        instance.call(function, args, context, admission).await
     }
 
     /// A handle that does not keep the runtime alive, for a host API that calls plugins.
@@ -423,6 +428,7 @@ fn failed(name: PluginName, dir: PathBuf, error: String) -> PluginStatus {
         state: PluginState::Failed { error },
         registration: None,
         manifest: None,
+        signature: None,
         warnings: Arc::new([]),
         pid: None,
         started_at: None,

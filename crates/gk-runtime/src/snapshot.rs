@@ -10,6 +10,7 @@ use gk_sandbox::Report;
 
 use crate::Problem;
 use crate::calls::Instance;
+use crate::signatures::SignatureState;
 use crate::timeouts::Timeouts;
 
 /// All plugins at one moment, ordered by name.
@@ -67,6 +68,8 @@ pub struct PluginStatus {
     pub registration: Option<Arc<Registration>>,
     /// Its manifest; `None` when that is not valid.
     pub manifest: Option<Arc<Manifest>>,
+    /// What its signature was worth; `None` before it was looked at, and where it cannot be.
+    pub signature: Option<SignatureState>,
     /// Warnings about manifest and registration.
     pub warnings: Arc<[Diagnostic]>,
     /// The process's id while it runs.
@@ -77,7 +80,8 @@ pub struct PluginStatus {
     pub running_since: Option<SystemTime>,
     /// How the layers of its sandbox stand; `None` while it has none.
     pub sandbox: Option<Arc<Report>>,
-    /// The timeouts in force.
+    /// The timeouts in force since its start; a policy's later `call_timeout` holds for calls, and is
+    /// not seen here.
     pub timeouts: Timeouts,
     /// What the call path needs while it runs.
     pub(crate) instance: Option<Arc<Instance>>,

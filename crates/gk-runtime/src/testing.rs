@@ -51,11 +51,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use gk_hostapi::BasicHostApi;
+use gk_manifest::Manifest;
 use gk_protocol::plugin::{PluginHandler, server};
 use gk_wire::Handshake;
 use gk_wire::plugin::Connection;
@@ -152,7 +154,7 @@ impl InMemory {
         };
         let root = tempfile::tempdir().map_err(failed)?;
         for (name, plugin) in self.shared.plugins.lock().iter() {
-            write_manifest(&root.path().join("plugins").join(name), &plugin.manifest)
+            write_package(&root.path().join("plugins").join(name), &plugin.manifest)
                 .map_err(failed)?;
         }
         let mut config = RuntimeConfig::new(
@@ -188,9 +190,17 @@ impl InMemory {
     }
 }
 
-fn write_manifest(dir: &Path, manifest: &str) -> io::Result<()> {
+/// A package: its binary is verified as any other, and then not executed.
+fn write_package(dir: &Path, manifest: &str) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
-    std::fs::write(dir.join("plugin.yaml"), manifest)
+    let file = dir.join("plugin.yaml");
+    std::fs::write(&file, manifest)?;
+    let Ok((manifest, _)) = Manifest::load(&file) else {
+        return Ok(());
+    };
+    let binary = dir.join(&manifest.binary);
+    std::fs::write(&binary, "#!/bin/false\n")?;
+    std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755))
 }
 
 #[async_trait]

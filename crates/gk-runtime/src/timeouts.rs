@@ -1,12 +1,13 @@
-//! The timeouts of one plugin: what it asks for, within the host's limits.
+//! The limits of one plugin: what its policy says or else what it asks for, within the host's limits.
 
 use std::time::Duration;
 
+use gk_hostapi::PluginLimits;
 use gk_manifest::ResourceRequest;
 
 use crate::limits::{
-    CALL_TIMEOUT_DEFAULT, CALL_TIMEOUT_MAX, INIT_TIMEOUT_DEFAULT, INIT_TIMEOUT_MAX,
-    SHUTDOWN_TIMEOUT_DEFAULT, SHUTDOWN_TIMEOUT_MAX, TIMEOUT_MIN,
+    CALL_TIMEOUT_DEFAULT, CALL_TIMEOUT_MAX, INIT_TIMEOUT_DEFAULT, INIT_TIMEOUT_MAX, MEMORY_DEFAULT,
+    MEMORY_MAX, MEMORY_MIN, SHUTDOWN_TIMEOUT_DEFAULT, SHUTDOWN_TIMEOUT_MAX, TIMEOUT_MIN,
 };
 
 /// The timeouts in force for a plugin.
@@ -24,27 +25,44 @@ pub struct Timeouts {
 impl Timeouts {
     /// What `resources` asks for, clamped to the limits; the defaults where it asks for nothing.
     pub fn from_resources(resources: &ResourceRequest) -> Self {
-        let pick = |asked: Option<Duration>, default: Duration, max: Duration| {
-            asked.unwrap_or(default).clamp(TIMEOUT_MIN, max)
+        Self::new(resources, &PluginLimits::default())
+    }
+
+    /// What the policy's `limits` say; where they say nothing, what `resources` asks for; clamped to the limits.
+    pub(crate) fn new(resources: &ResourceRequest, limits: &PluginLimits) -> Self {
+        let pick = |set: Option<Duration>, asked: Option<Duration>, default: Duration, max| {
+            set.or(asked).unwrap_or(default).clamp(TIMEOUT_MIN, max)
         };
         Self {
             call: pick(
+                limits.call_timeout,
                 resources.call_timeout(),
                 CALL_TIMEOUT_DEFAULT,
                 CALL_TIMEOUT_MAX,
             ),
             init: pick(
+                limits.init_timeout,
                 resources.init_timeout(),
                 INIT_TIMEOUT_DEFAULT,
                 INIT_TIMEOUT_MAX,
             ),
             shutdown: pick(
+                limits.shutdown_timeout,
                 resources.shutdown_timeout(),
                 SHUTDOWN_TIMEOUT_DEFAULT,
                 SHUTDOWN_TIMEOUT_MAX,
             ),
         }
     }
+}
+
+/// How many bytes of memory a plugin has: what the policy's `limits` say, else what its plugin.yaml asks for.
+pub(crate) fn memory(resources: &ResourceRequest, limits: &PluginLimits) -> u64 {
+    limits
+        .memory_bytes
+        .or(resources.memory_bytes())
+        .unwrap_or(MEMORY_DEFAULT)
+        .clamp(MEMORY_MIN, MEMORY_MAX)
 }
 
 #[cfg(test)]
@@ -74,5 +92,33 @@ mod tests {
                 shutdown: SHUTDOWN_TIMEOUT_MAX
             }
         );
+    }
+
+    #[test]
+    fn a_policy_wins_within_the_limits() {
+        let mut resources = ResourceRequest {
+            call_timeout: "1m".into(),
+            init_timeout: "2s".into(),
+            memory_mb: 100,
+            ..ResourceRequest::default()
+        };
+        let mut limits = PluginLimits::default();
+        assert_eq!(memory(&resources, &limits), 100 << 20);
+        limits.call_timeout = Some(Duration::from_secs(5));
+        limits.shutdown_timeout = Some(Duration::from_secs(3600));
+        limits.memory_bytes = Some(1 << 40);
+        assert_eq!(
+            Timeouts::new(&resources, &limits),
+            Timeouts {
+                call: Duration::from_secs(5),
+                init: Duration::from_secs(2),
+                shutdown: SHUTDOWN_TIMEOUT_MAX
+            }
+        );
+        assert_eq!(memory(&resources, &limits), MEMORY_MAX);
+        limits.memory_bytes = Some(1);
+        assert_eq!(memory(&resources, &limits), MEMORY_MIN);
+        resources.memory_mb = 0;
+        assert_eq!(memory(&resources, &PluginLimits::default()), MEMORY_DEFAULT);
     }
 }

@@ -4,14 +4,17 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gk_hostapi::BasicHostApi;
-use gk_manifest::Registration;
+use gk_hostapi::{
+    Admission, BasicHostApi, Caller, HostApi as HostApiTrait, HostError, PluginLimits,
+};
+use gk_manifest::{PluginName, Registration, ResourceRequest};
 use gk_protocol::plugin::{Call, HostApi, PluginHandler, server};
 use gk_runtime::{
     CallContext, CallError, ExitStatus, LaunchError, LaunchRequest, Launched, Launcher, LogLevel,
@@ -164,6 +167,30 @@ impl PluginHandler for Handler {
 #[derive(Debug, Default)]
 struct InMemory {
     fakes: BTreeMap<String, Arc<Fake>>,
+    /// What was started: whether with a network, and with how many bytes of memory.
+    started: Arc<Mutex<Vec<(bool, u64)>>>,
+}
+
+/// A host API with one word for all plugins, which may change.
+#[derive(Debug, Default)]
+struct Ruling {
+    limits: Mutex<PluginLimits>,
+    call_timeout: Mutex<Option<Duration>>,
+}
+
+#[async_trait]
+impl HostApiTrait for Ruling {
+    async fn call(&self, _: &Caller, _: &str, _: Bytes) -> Result<Bytes, HostError> {
+        Err(HostError::not_provided("nothing"))
+    }
+
+    fn admit(&self, _: &PluginName) -> Result<Admission, HostError> {
+        Ok(Admission::within(*self.call_timeout.lock()))
+    }
+
+    fn limits(&self, _: &PluginName, _: &ResourceRequest) -> PluginLimits {
+        *self.limits.lock()
+    }
 }
 
 #[derive(Debug)]
@@ -178,6 +205,8 @@ struct FakeProcess {
 impl Launcher for InMemory {
     async fn launch(&self, request: LaunchRequest) -> Result<Launched, LaunchError> {
         let fake = Arc::clone(&self.fakes[request.plugin.as_str()]);
+        let started = (request.network, request.memory_bytes);
+        self.started.lock().push(started);
         let (host_end, plugin_end) = UnixStream::pair().unwrap();
         let connection = server(Arc::new(Handler(Arc::clone(&fake)))).serve_connection(plugin_end);
         *fake.connection.lock() = Some(connection);
@@ -259,6 +288,9 @@ impl Host {
             format!("name: {name}\nversion: 1.0.0\nruntime: grpc\nresources: {{{resources}}}\n"),
         )
         .unwrap();
+        let binary = dir.join(name);
+        std::fs::write(&binary, "#!/bin/false\n").unwrap();
+        std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755)).unwrap();
         {
             let mut registration = fake.registration.lock();
             registration.version = "1.0.0".into();
@@ -276,14 +308,17 @@ impl Host {
     }
 
     fn start(self) -> Result<(Runtime, tempfile::TempDir), StartError> {
+        self.start_ruled(Arc::new(BasicHostApi::new()))
+    }
+
+    fn start_ruled(
+        self,
+        api: Arc<dyn HostApiTrait>,
+    ) -> Result<(Runtime, tempfile::TempDir), StartError> {
         let mut config = RuntimeConfig::new(self.path("plugins"), self.path("data"), "2.0.0");
         config.variables = vec![("GOATFLOW_PLUGIN_GOAT_COLOUR".into(), "brown".into())];
         Ok((
-            Runtime::start_with(
-                config,
-                Arc::new(self.launcher),
-                Arc::new(BasicHostApi::new()),
-            )?,
+            Runtime::start_with(config, Arc::new(self.launcher), api)?,
             self.root,
         ))
     }
@@ -826,4 +861,46 @@ async fn all_four_outputs_reach_the_log() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_the_policy_says_wins_over_what_the_plugin_asks_for() {
+    let asks = "call_timeout: 7s, init_timeout: 8s, memory_mb: 100, permissions: [{type: http}]";
+    let ruling = Arc::new(Ruling::default());
+    let (host, _) = Host::new().with("goat", asks, Fake::default());
+    let started = Arc::clone(&host.launcher.started);
+    let (runtime, _root) = host.start_ruled(Arc::clone(&ruling) as _).unwrap();
+    within(runtime.settled()).await;
+    let timeouts = runtime.snapshot().get("goat").unwrap().timeouts;
+    let seconds = Duration::from_secs;
+    assert_eq!((timeouts.call, timeouts.init), (seconds(7), seconds(8)));
+    // A wish for http is none for a network.
+    assert_eq!(*started.lock(), [(false, 100 << 20)]);
+
+    let mut limits = PluginLimits::default();
+    limits.init_timeout = Some(seconds(3));
+    limits.memory_bytes = Some(64 << 20);
+    limits.network = true;
+    *ruling.limits.lock() = limits;
+    let (host, _) = Host::new().with("goat", asks, Fake::default());
+    let started = Arc::clone(&host.launcher.started);
+    let (ruled, _root) = host.start_ruled(Arc::clone(&ruling) as _).unwrap();
+    within(ruled.settled()).await;
+    let timeouts = ruled.snapshot().get("goat").unwrap().timeouts;
+    assert_eq!((timeouts.call, timeouts.init), (seconds(7), seconds(3)));
+    assert_eq!(*started.lock(), [(true, 64 << 20)]);
+
+    // The next call has what the policy says by then, within the host's limits.
+    let hang = || runtime.call("goat", "hang", "".into(), CallContext::new());
+    *ruling.call_timeout.lock() = Some(Duration::from_nanos(1));
+    match within(hang()).await.unwrap_err() {
+        CallError::Timeout { after, .. } => assert_eq!(after, gk_runtime::limits::TIMEOUT_MIN),
+        other => panic!("{other}"),
+    }
+    *ruling.call_timeout.lock() = Some(seconds(1_000_000));
+    let context = CallContext::new().with_timeout(Duration::from_millis(20));
+    let error = within(runtime.call("goat", "hang", "".into(), context)).await;
+    assert!(matches!(error, Err(CallError::Timeout { after, .. }) if after.as_millis() == 20));
+    *ruling.call_timeout.lock() = None;
+    assert_eq!(call(&runtime, "echo", "1").await.unwrap(), "1");
 }

@@ -2,9 +2,8 @@
 //! verified so that they are the bytes that run.
 //!
 //! This crate reads files and judges them; it starts nothing, and it does not read manifests. It stands alone: no
-//! other crate of the workspace, no async runtime, no `unsafe`. **The host does not use it yet**: until its launcher
-//! takes a [`VerifiedArtifact`], plugins run whether they are signed or not, and the variables named below have no
-//! effect on it.
+//! other crate of the workspace, no async runtime, no `unsafe`. The GoatKit host asks it before every start of a plugin
+//! and executes what the [`VerifiedArtifact`] holds.
 //!
 //! # Examples
 //!

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/goatkit/testplugins/internal/contract"
 )
 
 var checks = []check{
@@ -416,19 +418,8 @@ func child() {
 	os.Exit(7)
 }
 
-func startChild() (*exec.Cmd, error) {
-	program, err := os.Executable()
-	if _, missing := os.Stat(program); err != nil || missing != nil {
-		program = "/proc/self/exe"
-	}
-	return exec.Command(program, childArgument), nil
-}
-
 func children(*given) (string, error) {
-	command, err := startChild()
-	if err != nil {
-		return "", err
-	}
+	command := exec.Command(contract.Executable(), childArgument)
 	command.Stdin = bytes.NewReader([]byte("one\ntwo\n"))
 	output, err := command.Output()
 	var ended *exec.ExitError
@@ -442,10 +433,7 @@ func children(*given) (string, error) {
 }
 
 func killedChild(*given) (string, error) {
-	command, err := startChild()
-	if err != nil {
-		return "", err
-	}
+	command := exec.Command(contract.Executable(), childArgument)
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		return "", err

@@ -1,4 +1,5 @@
-// misbehave is a plugin that breaks one rule, chosen by the name of its executable or by a file "mode" beside it.
+// misbehave is a plugin that breaks one rule, chosen by the name of its executable, or by a file "mode" beside it or in
+// the directory that it starts in.
 //
 // "misbehave -list" prints every mode with what it does.
 package main

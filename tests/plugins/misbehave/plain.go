@@ -131,11 +131,7 @@ func (s *server) Call(request CallRequest, reply *CallResponse) error {
 
 // startGrandchild starts this program again, with the process's own stdout and stderr.
 func (s *server) startGrandchild() {
-	executable, err := os.Executable()
-	if err != nil {
-		return
-	}
-	child := exec.Command(executable, holdArgument)
+	child := exec.Command(contract.Executable(), holdArgument)
 	child.Stdout = os.NewFile(1, "stdout")
 	child.Stderr = os.NewFile(2, "stderr")
 	if err := child.Start(); err == nil {

@@ -8,7 +8,9 @@ mod meter;
 mod policies;
 mod safe;
 
-use gk_manifest::{Permission, ResourceRequest};
+use std::time::Duration;
+
+use gk_manifest::{GoDuration, Permission, PermissionKind, ResourceRequest};
 use serde::{Deserialize, Serialize};
 
 pub use grants::{Grants, ReadWrite};
@@ -16,6 +18,7 @@ pub use meter::Rate;
 pub(crate) use policies::{Effective, PluginPolicy};
 pub use policies::{Origin, Policies, PolicyView, Usage};
 
+use crate::api::PluginLimits;
 use crate::error::HostError;
 
 /// The longest stored policy, in bytes of JSON.
@@ -33,6 +36,8 @@ pub const HTTP_IN_FLIGHT_MAX: usize = 16;
 /// Requests of one plugin that use the host's store (`kv_…`, `secure_config_…`) at the same time; more
 /// wait. The operator's policies are in the same store and must not wait behind one plugin's.
 pub const STORE_REQUESTS_AT_ONCE_MAX: usize = 4;
+/// The most memory that can be set, in MiB; what a host gives is less.
+pub const MEMORY_MIB_MAX: u32 = 1024 * 1024;
 /// The largest rate that can be set.
 pub const RATE_MAX: u32 = 1_000_000;
 
@@ -72,6 +77,18 @@ pub struct Policy {
     /// Bytes of stored files; 0 is the default of 500 MiB.
     #[serde(default)]
     pub max_file_storage_bytes: u64,
+    /// Memory of its process in MiB, from its next start on; 0 leaves it to what the plugin asks for.
+    #[serde(default)]
+    pub memory_mb: u32,
+    /// How long a call may take, from the next one on; none leaves it to what the plugin asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_timeout: Option<GoDuration>,
+    /// How long GKRegister and Init may take, each, from its next start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_timeout: Option<GoDuration>,
+    /// How long Shutdown may take, of processes that start from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown_timeout: Option<GoDuration>,
 }
 
 const fn default_calls() -> u32 {
@@ -96,6 +113,10 @@ impl Default for Policy {
             max_db_queries_per_min: default_db(),
             max_http_req_per_min: default_http(),
             max_file_storage_bytes: 0,
+            memory_mb: 0,
+            call_timeout: None,
+            init_timeout: None,
+            shutdown_timeout: None,
         }
     }
 }
@@ -121,10 +142,33 @@ impl Policy {
 
     /// Everything a plugin asks for, as a policy.
     pub fn of_request(request: &ResourceRequest) -> Self {
+        let timeout = |asked: Option<Duration>| asked.and_then(|asked| asked.try_into().ok());
         Policy {
             permissions: request.permissions.clone(),
             max_file_storage_bytes: request.file_storage_bytes().unwrap_or(0),
+            memory_mb: u32::try_from(request.memory_mb)
+                .unwrap_or(0)
+                .min(MEMORY_MIB_MAX),
+            call_timeout: timeout(request.call_timeout()),
+            init_timeout: timeout(request.init_timeout()),
+            shutdown_timeout: timeout(request.shutdown_timeout()),
             ..Policy::default()
+        }
+    }
+
+    /// What of it concerns the plugin's process.
+    pub fn limits(&self) -> PluginLimits {
+        let timeout = |set: Option<GoDuration>| set.and_then(GoDuration::to_std);
+        PluginLimits {
+            call_timeout: timeout(self.call_timeout),
+            init_timeout: timeout(self.init_timeout),
+            shutdown_timeout: timeout(self.shutdown_timeout),
+            memory_bytes: (self.memory_mb > 0).then(|| u64::from(self.memory_mb) * 1024 * 1024),
+            network: self.status != PolicyStatus::Blocked
+                && self
+                    .permissions
+                    .iter()
+                    .any(|permission| permission.kind() == Some(PermissionKind::Http)),
         }
     }
 
@@ -143,6 +187,20 @@ impl Policy {
             if rate > RATE_MAX {
                 return invalid(format!("a rate is at most {RATE_MAX}; 0 is unlimited"));
             }
+        }
+        for (name, timeout) in [
+            ("call_timeout", self.call_timeout),
+            ("init_timeout", self.init_timeout),
+            ("shutdown_timeout", self.shutdown_timeout),
+        ] {
+            if timeout.is_some_and(|timeout| timeout.as_nanos() <= 0) {
+                return invalid(format!("{name} must be more than 0s"));
+            }
+        }
+        if self.memory_mb > MEMORY_MIB_MAX {
+            return invalid(format!(
+                "memory_mb is at most {MEMORY_MIB_MAX}; 0 leaves it to what the plugin asks for"
+            ));
         }
         for (number, permission) in self.permissions.iter().enumerate() {
             let Some(kind) = permission.kind() else {
@@ -165,7 +223,7 @@ impl Policy {
                     permission.access
                 ));
             }
-            if kind == gk_manifest::PermissionKind::File && !permission.scope.is_empty() {
+            if kind == PermissionKind::File && !permission.scope.is_empty() {
                 return invalid(format!(
                     "permissions[{number}]: file has no scope; a plugin's files are its own"
                 ));
@@ -194,21 +252,40 @@ mod tests {
     #[test]
     fn a_policy_is_read_strictly() {
         let policy = Policy::from_json(
-            br#"{"status":"approved","permissions":[{"type":"db","access":"read","scope":["t_*"]}]}"#,
+            br#"{"status":"approved","permissions":[{"type":"db","access":"read","scope":["t_*"]}],"call_timeout":"1m30s","memory_mb":64}"#,
         )
         .unwrap();
         assert_eq!(
             (policy.max_db_queries_per_min, policy.max_http_req_per_min),
             (600, 60)
         );
+        let limits = policy.limits();
+        assert_eq!(
+            (limits.call_timeout, limits.memory_bytes, limits.network),
+            (Some(Duration::from_secs(90)), Some(64 << 20), false)
+        );
+        assert_eq!((limits.init_timeout, limits.shutdown_timeout), (None, None));
         let again = Policy::from_json(&serde_json::to_vec(&policy).unwrap()).unwrap();
         assert_eq!(policy, again);
         for (json, says) in [
             (r#"{}"#, "status"),
             (r#"{"status":"fine"}"#, "fine"),
             (r#"{"status":"approved","permisions":[]}"#, "permisions"),
-            // A limit that would not be enforced is not taken.
-            (r#"{"status":"approved","memory_mb":64}"#, "memory_mb"),
+            (r#"{"status":"approved","call_timeout":"soon"}"#, "soon"),
+            (
+                r#"{"status":"approved","call_timeout":5}"#,
+                "expected a duration",
+            ),
+            (
+                r#"{"status":"approved","init_timeout":"0s"}"#,
+                "more than 0s",
+            ),
+            (
+                r#"{"status":"approved","shutdown_timeout":"-1s"}"#,
+                "more than 0s",
+            ),
+            (r#"{"status":"approved","memory_mb":1048577}"#, "1048576"),
+            (r#"{"status":"approved","memory_mb":-1}"#, "-1"),
             (
                 r#"{"status":"approved","permissions":[{"type":"dbx"}]}"#,
                 "dbx",

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use gk_manifest::{PluginName, ResourceRequest};
+use gk_manifest::{GoDuration, PluginName, ResourceRequest};
 use parking_lot::{Mutex, RwLock};
 use rusqlite::OptionalExtension;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use super::{
     Grants, HTTP_IN_FLIGHT_MAX, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate,
     STORE_REQUESTS_AT_ONCE_MAX,
 };
+use crate::api::{Admission, PluginLimits};
 use crate::error::HostError;
 use crate::store::Store;
 
@@ -306,6 +307,41 @@ impl Policies {
             .is_some_and(|entry| entry.effective().policy.status == PolicyStatus::Blocked)
     }
 
+    /// What a process of a plugin may have that is about to start: what the stored policy says. Without
+    /// one it has no network, unless the host trusts what plugins declare, and the rest is left to it.
+    pub fn limits(&self, plugin: &PluginName, request: &ResourceRequest) -> PluginLimits {
+        let stored = self.plugins.read().get(plugin).cloned().filter(|entry| {
+            matches!(
+                entry.effective().origin,
+                Origin::Stored | Origin::Unreadable
+            )
+        });
+        match stored {
+            Some(entry) => entry.effective().policy.limits(),
+            None if self.trust_declared => Policy::of_request(request).limits(),
+            None => PluginLimits::default(),
+        }
+    }
+
+    /// Whether a plugin may be called, and how long, if a stored policy says so.
+    ///
+    /// # Errors
+    /// Denied: the operator has blocked it.
+    pub(crate) fn admit(&self, plugin: &PluginName) -> Result<Admission, HostError> {
+        let plugins = self.plugins.read();
+        let Some(entry) = plugins.get(plugin) else {
+            return Ok(Admission::default());
+        };
+        let effective = entry.effective();
+        if effective.policy.status == PolicyStatus::Blocked {
+            return Err(HostError::denied("it is blocked by its policy"));
+        }
+        let stored = (effective.origin == Origin::Stored).then_some(effective.policy.call_timeout);
+        Ok(Admission::within(
+            stored.flatten().and_then(GoDuration::to_std),
+        ))
+    }
+
     /// These plugins are installed; what the default grants of tables depends on the others' names.
     pub fn installed(&self, plugins: &BTreeSet<PluginName>) {
         let mut installed = self.installed.lock();
@@ -563,6 +599,60 @@ mod tests {
         let _own = modest.statement(later).await.unwrap();
         running.pop();
         let _next = greedy.statement(later).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stored_policy_limits_the_process_and_nothing_else_gives_it_a_network() {
+        let http = ResourceRequest {
+            permissions: vec![gk_manifest::Permission {
+                kind_name: "http".into(),
+                ..Default::default()
+            }],
+            call_timeout: "2m".into(),
+            ..ResourceRequest::default()
+        };
+        let policies = Policies::new(Store::in_memory().unwrap(), false);
+        // What it asks for is the supervisor's to look at, but for the network.
+        assert_eq!(policies.limits(&plugin(), &http), PluginLimits::default());
+        policies.register(&plugin(), &http).await.unwrap();
+        assert_eq!(policies.limits(&plugin(), &http), PluginLimits::default());
+        assert_eq!(policies.admit(&plugin()).unwrap(), Admission::default());
+
+        let set = br#"{"status":"approved","permissions":[{"type":"http","scope":["a.example"]}],
+            "call_timeout":"5s","init_timeout":"6s","shutdown_timeout":"7s","memory_mb":64}"#;
+        let set = Policy::from_json(set).unwrap();
+        policies.set(&plugin(), set).await.unwrap();
+        let limits = policies.limits(&plugin(), &ResourceRequest::default());
+        let seconds = |number| Some(Duration::from_secs(number));
+        assert_eq!(
+            (
+                limits.call_timeout,
+                limits.init_timeout,
+                limits.shutdown_timeout
+            ),
+            (seconds(5), seconds(6), seconds(7))
+        );
+        assert_eq!(
+            (limits.memory_bytes, limits.network),
+            (Some(64 << 20), true)
+        );
+        // The next call has it, and after a reset the next call has it no more.
+        let admitted = policies.admit(&plugin()).unwrap();
+        assert_eq!(admitted.call_timeout, seconds(5));
+        policies.reset(&plugin()).await.unwrap();
+        assert_eq!(policies.admit(&plugin()).unwrap(), Admission::default());
+        assert_eq!(policies.limits(&plugin(), &http), PluginLimits::default());
+
+        policies.set(&plugin(), blocked()).await.unwrap();
+        assert!(policies.admit(&plugin()).is_err());
+        assert!(!policies.limits(&plugin(), &http).network);
+
+        let trusting = Policies::new(Store::in_memory().unwrap(), true);
+        let limits = trusting.limits(&plugin(), &http);
+        assert!(limits.network);
+        assert_eq!(limits.call_timeout, seconds(120));
+        let none = trusting.limits(&plugin(), &ResourceRequest::default());
+        assert_eq!(none, PluginLimits::default());
     }
 
     /// A store that fails must not make a blocked plugin one that is only not granted anything: that one

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gk_hostapi::Chain;
+use gk_hostapi::{Admission, Chain};
 use gk_manifest::PluginName;
 use gk_protocol::RpcError;
 use gk_protocol::host::PluginConnection;
@@ -24,18 +24,17 @@ pub(crate) use self::tokens::Calls;
 pub use self::tokens::{FunctionName, RunningCall};
 use crate::error::{CallError, chain};
 use crate::limits::{
-    ARGS_BYTES_MAX, CALLS_IN_FLIGHT_MAX, CONTROL_TIMEOUT, CRASH_REPORT_WAIT, ERROR_TEXT_BYTES_MAX,
-    FUNCTION_BYTES_MAX, RESULT_BYTES_MAX,
+    ARGS_BYTES_MAX, CALL_TIMEOUT_MAX, CALLS_IN_FLIGHT_MAX, CONTROL_TIMEOUT, CRASH_REPORT_WAIT,
+    ERROR_TEXT_BYTES_MAX, FUNCTION_BYTES_MAX, RESULT_BYTES_MAX, TIMEOUT_MIN,
 };
 use crate::log::cut;
 use crate::metrics::CallMetrics;
-use crate::timeouts::Timeouts;
 
 /// What a caller says about a call. The plugin's callbacks during the call are served in it.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CallContext {
-    /// The longest the caller waits; only ever shortens the plugin's `call_timeout`.
+    /// The longest the caller waits; only ever shortens the `call_timeout` of plugin or policy.
     pub timeout: Option<Duration>,
     /// The user on whose behalf it is, as the host knows them.
     pub user: Option<Arc<str>>,
@@ -88,7 +87,8 @@ pub(crate) struct Instance {
     pub(crate) gate: Gate,
     /// Whether the gate was closed because of a failure.
     pub(crate) failing: AtomicBool,
-    pub(crate) timeouts: Timeouts,
+    /// How long a call may take as far as the plugin is asked.
+    pub(crate) call_timeout: Duration,
     pub(crate) metrics: CallMetrics,
     /// The report on its end, once there is one.
     pub(crate) ended: watch::Receiver<Option<Arc<str>>>,
@@ -108,6 +108,7 @@ impl Instance {
         function: &str,
         args: Bytes,
         context: CallContext,
+        admission: Admission,
     ) -> Result<Bytes, CallError> {
         if function.is_empty() || function.len() > FUNCTION_BYTES_MAX {
             return Err(CallError::FunctionName {
@@ -145,9 +146,10 @@ impl Instance {
                 });
             }
         };
-        let after = context.timeout.map_or(self.timeouts.call, |timeout| {
-            timeout.min(self.timeouts.call)
+        let limit = admission.call_timeout.map_or(self.call_timeout, |set| {
+            set.clamp(TIMEOUT_MIN, CALL_TIMEOUT_MAX)
         });
+        let after = context.timeout.map_or(limit, |timeout| timeout.min(limit));
         let started = Instant::now();
         let outcome = {
             let ticket = self.calls.begin(RunningCall {

@@ -7,16 +7,17 @@ mod operations;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use gk_manifest::{Diagnostic, Registration};
+use gk_hostapi::PluginLimits;
+use gk_manifest::{Diagnostic, Manifest, Registration, ResourceRequest};
 use gk_protocol::host::PluginConnection;
 use gk_sandbox::ExitStatus;
 use gk_wire::Handshake;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
 
-use self::operations::{FirstOutput, Product, Work};
+use self::operations::{Cleared, FirstOutput, Product, Work};
 use crate::calls::{Calls, Gate, Instance};
 use crate::error::{PluginError, Printed, Step, chain};
 use crate::launch::{Launched, Output, Process};
@@ -24,6 +25,7 @@ use crate::limits::{SHOWN_STDERR_LINES, SLOW_START};
 use crate::log::{Capture, LogLevel, LogSink, LogSource};
 use crate::metrics::{self, CallMetrics};
 use crate::runtime::{Hub, Plugin};
+use crate::signatures::SignatureState;
 use crate::snapshot::{PluginState, PluginStatus};
 use crate::supervisor::{Action, Ending, Event, Machine, Phase};
 use crate::timeouts::Timeouts;
@@ -36,6 +38,12 @@ pub(crate) struct Life {
     generation: u64,
     log: LogSink,
     status: PluginStatus,
+    /// The one that was discovered, until the signed one is known.
+    manifest: Arc<Manifest>,
+    /// The policy's word, as of the start.
+    limits: PluginLimits,
+    /// How long a call may take as far as the plugin is asked.
+    call_timeout: Duration,
 
     process: Option<Arc<dyn Process>>,
     /// How the process ended.
@@ -60,6 +68,7 @@ impl Life {
             state: PluginState::Starting,
             registration: None,
             manifest: Some(Arc::clone(&found.manifest)),
+            signature: None,
             warnings: found.warnings.clone().into(),
             pid: None,
             started_at: Some(SystemTime::now()),
@@ -69,6 +78,9 @@ impl Life {
             instance: None,
         };
         Self {
+            manifest: Arc::clone(&found.manifest),
+            limits: PluginLimits::default(),
+            call_timeout: status.timeouts.call,
             hub,
             plugin,
             generation,
@@ -112,6 +124,7 @@ impl Life {
             permit = Arc::clone(&self.hub.starts).acquire_owned() => permit.ok(),
             () = stop_requested(&mut stop) => None,
         };
+        // Of the manifest that was discovered; as a rule it is the one that is verified.
         for warning in self.plugin.found.warnings.clone() {
             self.log
                 .host(self.generation, LogLevel::Warn, warning.to_string());
@@ -197,11 +210,15 @@ impl Life {
     fn absorb(&mut self, product: Product) -> Result<(), PluginError> {
         match product {
             Product::Nothing => {}
-            Product::Launched(Launched {
-                process,
-                stdout,
-                stderr,
-            }) => {
+            Product::Launched(
+                Launched {
+                    process,
+                    stdout,
+                    stderr,
+                },
+                cleared,
+            ) => {
+                self.take_cleared(cleared);
                 self.status.pid = process.pid();
                 self.status.sandbox = process.sandbox().map(Arc::new);
                 if let Some(report) = &self.status.sandbox {
@@ -244,8 +261,33 @@ impl Life {
         Ok(())
     }
 
+    /// From here on the verified manifest is the plugin's.
+    fn take_cleared(&mut self, cleared: Cleared) {
+        let Cleared { verified, limits } = cleared;
+        let signature = verified.signature();
+        if let Some(warning) = verified.artifact.warning()
+            && self.hub.warned.first(&verified)
+        {
+            let text = format!("it runs, but would not if signatures were required: {warning}");
+            self.log.host(self.generation, LogLevel::Warn, text);
+        }
+        metrics::verified(self.plugin.found.name.as_str(), signature.state.as_str());
+        self.limits = limits;
+        self.take_resources(&verified.manifest.resources);
+        self.status.signature = Some(signature);
+        self.status.manifest = Some(Arc::clone(&verified.manifest));
+        self.status.warnings = verified.warnings.into();
+        self.manifest = verified.manifest;
+    }
+
+    /// Puts the timeouts in force that the plugin asks for and its policy lets it have.
+    fn take_resources(&mut self, resources: &ResourceRequest) {
+        self.call_timeout = Timeouts::from_resources(resources).call;
+        self.status.timeouts = Timeouts::new(resources, &self.limits);
+    }
+
     fn take_registration(&mut self, registration: Registration) -> Result<(), PluginError> {
-        let manifest = &self.plugin.found.manifest;
+        let manifest = Arc::clone(&self.manifest);
         if registration.name != manifest.name.as_str() {
             return Err(PluginError::NameMismatch {
                 manifest: manifest.name.clone(),
@@ -280,8 +322,7 @@ impl Life {
             .resources
             .as_ref()
             .map(|own| own.or(&manifest.resources));
-        self.status.timeouts =
-            Timeouts::from_resources(resources.as_ref().unwrap_or(&manifest.resources));
+        self.take_resources(resources.as_ref().unwrap_or(&manifest.resources));
         self.status.warnings = self
             .status
             .warnings
@@ -311,7 +352,7 @@ impl Life {
             calls: Arc::clone(&self.calls),
             gate: Gate::new(),
             failing: AtomicBool::new(false),
-            timeouts: self.status.timeouts,
+            call_timeout: self.call_timeout,
             metrics: CallMetrics::new(plugin.as_str()),
             ended: self.ended.subscribe(),
             plugin,
@@ -367,6 +408,13 @@ impl Life {
                 PluginError::Stopped.to_string(),
             ),
             Ending::Failed(error) => {
+                if let PluginError::Unverified(unverified) = &error
+                    && let Some(refusal) = unverified.refusal()
+                {
+                    let (state, key) = (refusal.state(), refusal.key());
+                    metrics::verified(name.as_str(), state.as_str());
+                    self.status.signature = Some(SignatureState { state, key });
+                }
                 let report = self.report(error).await;
                 if was_running {
                     metrics::crashed(name.as_str());

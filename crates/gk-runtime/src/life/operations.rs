@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gk_manifest::{PermissionKind, Registration};
+use gk_hostapi::PluginLimits;
+use gk_manifest::Registration;
 use gk_protocol::RpcError;
 use gk_protocol::host::{
     ConnectError, ConnectOptions, PluginConnection, PluginOutput, RegisterError,
@@ -21,19 +22,27 @@ use crate::host_api::ConnectionHostApi;
 use crate::launch::{LaunchRequest, Launched, Output, Process};
 use crate::limits::{
     CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, HANDSHAKE_BYTES_MAX,
-    LAST_OUTPUT_GRACE, MEMORY_DEFAULT, MEMORY_MAX, MEMORY_MIN,
+    LAST_OUTPUT_GRACE, VERIFY_TIMEOUT,
 };
 use crate::log::{Capture, LogLevel, NoLine, read_first_line};
 use crate::runtime::{Hub, Plugin};
+use crate::signatures::{self, Verified};
 use crate::supervisor::Operation;
+use crate::timeouts;
 
 /// What an operation achieved.
 pub(super) enum Product {
-    Launched(Launched),
+    Launched(Launched, Cleared),
     Handshake(Handshake),
     Connected(PluginConnection, PluginOutput),
     Registered(Box<Registration>),
     Nothing,
+}
+
+/// What a process was started from, and within which limits.
+pub(super) struct Cleared {
+    pub(super) verified: Verified,
+    pub(super) limits: PluginLimits,
 }
 
 /// An operation under way.
@@ -51,15 +60,11 @@ impl Life {
     pub(super) fn begin(&self, operation: Operation) -> Work {
         let timeouts = self.status.timeouts;
         match operation {
-            Operation::Launch => bounded(
-                Step::Launch,
-                CONNECT_TIMEOUT,
-                launch(
-                    Arc::clone(&self.hub),
-                    Arc::clone(&self.plugin),
-                    self.generation,
-                ),
-            ),
+            Operation::Launch => Box::pin(launch(
+                Arc::clone(&self.hub),
+                Arc::clone(&self.plugin),
+                self.generation,
+            )),
             Operation::ReadHandshake => bounded(
                 Step::Handshake,
                 self.hub.config.start_timeout,
@@ -137,7 +142,7 @@ impl Life {
         let api = Arc::clone(&self.hub.host_api);
         let (plugin, generation) = (self.plugin.found.name.clone(), self.generation);
         let registration = self.status.registration.clone().unwrap_or_default();
-        let manifest = &self.plugin.found.manifest.resources;
+        let manifest = &self.manifest.resources;
         let request = match &registration.resources {
             Some(own) => own.or(manifest),
             None => manifest.clone(),
@@ -194,35 +199,51 @@ fn with(connection: Option<PluginConnection>, work: impl FnOnce(PluginConnection
     }
 }
 
+/// Judges the plugin's files and starts what was judged.
 async fn launch(
     hub: Arc<Hub>,
     plugin: Arc<Plugin>,
     generation: u64,
 ) -> Result<Product, PluginError> {
     let found = &plugin.found;
-    let network = found
-        .manifest
-        .resources
-        .permissions
-        .iter()
-        .any(|permission| permission.kind() == Some(PermissionKind::Http));
+    let verified = {
+        let (hub, plugin) = (Arc::clone(&hub), Arc::clone(&plugin));
+        let verifying = tokio::task::spawn_blocking(move || {
+            signatures::verify(&hub.config.signatures, &hub.pinned, &plugin.found)
+        });
+        match timeout(VERIFY_TIMEOUT, verifying).await {
+            Ok(Ok(verified)) => verified?,
+            Ok(Err(error)) => {
+                return Err(PluginError::Crashed {
+                    step: Some(Step::Verify),
+                    reason: format!("the host's check failed ({error}); please report this"),
+                });
+            }
+            Err(_) => {
+                return Err(PluginError::TimedOut {
+                    step: Step::Verify,
+                    after: VERIFY_TIMEOUT,
+                });
+            }
+        }
+    };
+    let resources = &verified.manifest.resources;
+    let limits = hub.host_api.limits(&found.name, resources);
     let request = LaunchRequest {
         plugin: found.name.clone(),
         generation,
-        program: found.dir.join(&found.manifest.binary),
+        artifact: Arc::clone(&verified.artifact),
+        program: verified.program.clone(),
         plugin_dir: found.dir.clone(),
-        network,
-        memory_bytes: memory(&found.manifest.resources),
+        network: limits.network,
+        memory_bytes: timeouts::memory(resources, &limits),
     };
-    Ok(Product::Launched(hub.launcher.launch(request).await?))
-}
-
-/// How much memory a plugin gets: what it asks for, within the limits.
-fn memory(resources: &gk_manifest::ResourceRequest) -> u64 {
-    match u64::try_from(resources.memory_mb) {
-        Ok(0) | Err(_) => MEMORY_DEFAULT,
-        Ok(asked) => asked.saturating_mul(1 << 20).clamp(MEMORY_MIN, MEMORY_MAX),
-    }
+    let launched = timeout(CONNECT_TIMEOUT, hub.launcher.launch(request)).await;
+    let launched = launched.map_err(|_| PluginError::TimedOut {
+        step: Step::Launch,
+        after: CONNECT_TIMEOUT,
+    })??;
+    Ok(Product::Launched(launched, Cleared { verified, limits }))
 }
 
 async fn read_handshake(first: Arc<Mutex<FirstOutput>>) -> Result<Product, PluginError> {

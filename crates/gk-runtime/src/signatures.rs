@@ -1,0 +1,268 @@
+//! What stands between a plugin's files and its start: the operator's will about signatures, and one pass in which
+//! the bytes that are judged are pinned.
+//!
+//! Every start comes through [`verify`], also one of a plugin that ran before: what changed on the disk meanwhile,
+//! and what was revoked meanwhile, counts. There is no memory of versions that ran: an older signed package starts.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use gk_manifest::{Diagnostic, Manifest, PluginName};
+use gk_sign::{
+    Cache, Claims, Digest, KeyId, Policy, Request, Requirement, State, TrustError, TrustStore,
+    VerifiedArtifact,
+};
+use parking_lot::Mutex;
+
+use crate::discover::{Discovered, MANIFEST_NAME};
+use crate::error::PluginError;
+use crate::limits::WARNED_VERSIONS_MAX;
+
+/// The operator's will: who is trusted, and what happens to plugins of others.
+#[derive(Debug, Clone)]
+pub struct Signatures {
+    trust: TrustStore,
+    requirement: Requirement,
+    version_1: bool,
+    revocations: Option<PathBuf>,
+}
+
+impl Default for Signatures {
+    /// Nobody is trusted, and whatever is not tampered with runs.
+    fn default() -> Self {
+        Self::new(TrustStore::new(), Requirement::Warn)
+    }
+}
+
+impl Signatures {
+    /// These keys are trusted. Version 1 signatures are accepted.
+    pub fn new(trust: TrustStore, requirement: Requirement) -> Self {
+        Self {
+            trust,
+            requirement,
+            version_1: true,
+            revocations: None,
+        }
+    }
+
+    /// Takes a version 1 signature for none.
+    #[must_use]
+    pub fn without_version_1(mut self) -> Self {
+        self.version_1 = false;
+        self
+    }
+
+    /// Also revokes what this file lists. It is read on every start of a plugin, so that what is added to it counts
+    /// from then on; while it cannot be used, no plugin starts.
+    ///
+    /// # Errors
+    /// It cannot be used now.
+    pub fn with_revocations(mut self, file: impl Into<PathBuf>) -> Result<Self, TrustError> {
+        self.revocations = Some(file.into());
+        self.policy()?;
+        Ok(self)
+    }
+
+    /// As of now.
+    fn policy(&self) -> Result<Policy, TrustError> {
+        let mut trust = self.trust.clone();
+        if let Some(file) = &self.revocations {
+            trust.revoke_file(file)?;
+        }
+        let policy = Policy::new(trust, self.requirement);
+        Ok(if self.version_1 {
+            policy
+        } else {
+            policy.without_version_1()
+        })
+    }
+}
+
+/// What a plugin's signature was worth when it was last started, or should have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SignatureState {
+    /// The verdict; as text `valid`, `valid-v1`, `unsigned`, `untrusted key`, `tampered` or `revoked`.
+    pub state: State,
+    /// The key that signed, or says so, where that is known.
+    pub key: Option<KeyId>,
+}
+
+/// A plugin that may start: its pinned binary, and the manifest that goes with it.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) artifact: Arc<VerifiedArtifact>,
+    pub(crate) manifest: Arc<Manifest>,
+    /// Warnings about the manifest.
+    pub(crate) warnings: Vec<Diagnostic>,
+    /// Where the binary was; for its name and for messages.
+    pub(crate) program: PathBuf,
+}
+
+impl Verified {
+    pub(crate) fn signature(&self) -> SignatureState {
+        let doubted = self.artifact.warning().and_then(gk_sign::Refusal::key);
+        SignatureState {
+            state: self.artifact.state(),
+            key: self.artifact.key().or(doubted),
+        }
+    }
+}
+
+/// Judges a plugin as it is now. Blocks while its package is read.
+pub(crate) fn verify(
+    signatures: &Signatures,
+    cache: &Cache,
+    found: &Discovered,
+) -> Result<Verified, PluginError> {
+    let policy = signatures.policy().map_err(PluginError::Revocations)?;
+    // The operator may have linked the directory; inside of it no link is followed.
+    let dir = found.dir.canonicalize();
+    let dir = dir.map_err(|source| PluginError::Files {
+        dir: found.dir.clone(),
+        source,
+    })?;
+    let binary = package_path(&found.manifest.binary);
+    let request = Request::new(&dir, &*binary).named(found.name.as_str());
+    let artifact = gk_sign::verify(&request, &policy, cache)?;
+    let file = dir.join(MANIFEST_NAME);
+    let (manifest, warnings) = match (artifact.claims(), artifact.manifest()) {
+        (Some(claims), Some(bytes)) => {
+            let (manifest, warnings) =
+                Manifest::parse(&file, bytes).map_err(|source| PluginError::Manifest {
+                    source: Box::new(source),
+                })?;
+            compare(&file, &manifest, claims, &found.name)?;
+            (Arc::new(manifest), warnings)
+        }
+        // Nothing is said about the manifest: it is the one that was discovered.
+        _ => (Arc::clone(&found.manifest), found.warnings.clone()),
+    };
+    Ok(Verified {
+        program: dir.join(binary),
+        artifact: Arc::new(artifact),
+        manifest,
+        warnings,
+    })
+}
+
+/// The signed manifest says what its signature says, and is of the plugin that was discovered.
+fn compare(
+    file: &Path,
+    manifest: &Manifest,
+    claims: &Claims,
+    name: &PluginName,
+) -> Result<(), PluginError> {
+    let binary = package_path(&manifest.binary);
+    let pairs = [
+        ("name", name.as_str(), manifest.name.as_str()),
+        ("name", claims.name(), manifest.name.as_str()),
+        ("version", claims.version(), &*manifest.version),
+        ("binary", claims.binary(), &*binary),
+        ("manifest", claims.manifest(), MANIFEST_NAME),
+    ];
+    match pairs.iter().find(|(_, signed, read)| signed != read) {
+        None => Ok(()),
+        Some((what, signed, read)) => Err(PluginError::Claims {
+            file: file.to_owned(),
+            what,
+            signed: (*signed).to_owned(),
+            read: (*read).to_owned(),
+        }),
+    }
+}
+
+/// The path of a file in its package, as signatures have it. Manifests let a `./` through.
+fn package_path(path: &Path) -> String {
+    let parts = path.components().filter_map(|part| match part {
+        Component::CurDir => None,
+        part => Some(part.as_os_str().to_string_lossy()),
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// The versions of plugins that the operator was warned of: once each, not on every restart.
+#[derive(Debug, Default)]
+pub(crate) struct Warned(Mutex<BTreeSet<(PluginName, String, Digest)>>);
+
+impl Warned {
+    /// Whether this is the first time for a version.
+    pub(crate) fn first(&self, verified: &Verified) -> bool {
+        let version = (
+            verified.manifest.name.clone(),
+            verified.manifest.version.clone(),
+            *verified.artifact.digest(),
+        );
+        let mut warned = self.0.lock();
+        if warned.len() >= WARNED_VERSIONS_MAX {
+            // Warning twice is better than never.
+            warned.clear();
+        }
+        warned.insert(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn package(root: &Path, binary: &str) -> Discovered {
+        let dir = root.join("goat");
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = dir.join(MANIFEST_NAME);
+        std::fs::write(&file, "version: 1.0.0\nruntime: grpc\nbinary: ./goat\n").unwrap();
+        std::fs::write(dir.join("goat"), binary).unwrap();
+        std::fs::set_permissions(dir.join("goat"), PermissionsExt::from_mode(0o755)).unwrap();
+        let (manifest, warnings) = Manifest::load(&file).unwrap();
+        Discovered {
+            name: manifest.name.clone(),
+            dir,
+            manifest: Arc::new(manifest),
+            warnings,
+        }
+    }
+
+    #[test]
+    fn a_version_is_warned_of_once() {
+        let root = tempfile::tempdir().unwrap();
+        let (signatures, cache) = (Signatures::default(), Cache::new());
+        let warned = Warned::default();
+        let first = |found: &Discovered| {
+            let verified = verify(&signatures, &cache, found).unwrap();
+            assert_eq!(verified.signature().state, State::Unsigned);
+            warned.first(&verified)
+        };
+        let found = package(root.path(), "one");
+        assert!(first(&found));
+        assert!(!first(&found));
+        // The same name and version, and another binary.
+        let found = package(root.path(), "two");
+        assert!(first(&found));
+        assert!(!first(&found));
+        for number in 0..WARNED_VERSIONS_MAX {
+            let version = (found.name.clone(), number.to_string(), Digest::of(b""));
+            warned.0.lock().insert(version);
+        }
+        assert!(first(&found), "what is full is emptied");
+        assert_eq!(warned.0.lock().len(), 1);
+    }
+
+    #[test]
+    fn a_link_to_a_package_is_followed_and_one_in_it_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let mut found = package(root.path(), "one");
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&found.dir, &link).unwrap();
+        found.dir = link;
+        let (signatures, cache) = (Signatures::default(), Cache::new());
+        let verified = verify(&signatures, &cache, &found).unwrap();
+        assert!(verified.program.ends_with("goat/goat"));
+        std::fs::rename(found.dir.join("goat"), found.dir.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", found.dir.join("goat")).unwrap();
+        let error = verify(&signatures, &cache, &found).unwrap_err();
+        let error = crate::error::chain(&error);
+        assert!(error.contains("is a symbolic link"), "{error}");
+    }
+}

@@ -1,0 +1,257 @@
+//! Signed, unsigned, exchanged and revoked plugins on the real host, with and without `GOATFLOW_REQUIRE_SIGNATURES`.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use gk_sign::{PackageToSign, SecretKey, sign_binary, sign_package};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::host::{Host, Setup};
+
+/// Whom the host trusts, a key that it trusts no longer, and a stranger's.
+struct Keys {
+    author: SecretKey,
+    leaked: SecretKey,
+    stranger: SecretKey,
+}
+
+impl Keys {
+    fn new() -> Self {
+        let key = || SecretKey::generate().unwrap();
+        Self {
+            author: key(),
+            leaked: key(),
+            stranger: key(),
+        }
+    }
+}
+
+fn sign(setup: &Setup, plugin: &str, key: &SecretKey) {
+    sign_in(&setup.path("plugins").join(plugin), plugin, key);
+}
+
+fn sign_in(directory: &Path, plugin: &str, key: &SecretKey) {
+    let package = PackageToSign {
+        directory: directory.into(),
+        name: plugin.into(),
+        version: "1.0.0".into(),
+        manifest: "plugin.yaml".into(),
+        binary: plugin.into(),
+        date: SystemTime::now(),
+    };
+    sign_package(key, &package).unwrap();
+}
+
+/// One plugin of every kind; each serves, if it is let.
+fn setup(keys: &Keys) -> Setup {
+    let plugins = [
+        "valid", "valid-v1", "unsigned", "stranger", "tampered", "renamed", "leaked", "evil",
+    ];
+    let mut setup = Setup::new();
+    for plugin in plugins {
+        setup = setup.plugin(plugin, "gen3");
+    }
+    sign(&setup, "valid", &keys.author);
+    let binary = setup.path("plugins/valid-v1/valid-v1");
+    sign_binary(&keys.author, &binary).unwrap();
+    sign(&setup, "stranger", &keys.stranger);
+    sign(&setup, "tampered", &keys.author);
+    // One byte of the manifest.
+    let setup = setup.file(
+        "plugins/tampered/plugin.yaml",
+        "name: tampered\nversion: 1.0.1\nruntime: grpc\n",
+    );
+    let other = setup.path("plugins/renamed/plugin.sig");
+    sign_in(&setup.path("plugins/renamed"), "renamed", &keys.author);
+    let text = fs::read_to_string(&other).unwrap();
+    fs::write(&other, text.replace("name: renamed", "name: valid")).unwrap();
+    sign(&setup, "leaked", &keys.leaked);
+    sign(&setup, "evil", &keys.author);
+    let digest = gk_sign::Digest::of(&fs::read(setup.path("plugins/evil/plugin.yaml")).unwrap());
+    let revoked = format!(
+        "# since the spring\nkey {}\ndigest {digest}\n",
+        keys.leaked.public().id()
+    );
+    let setup = setup.file("revoked", &revoked);
+    let file = setup.path("revoked");
+    let configuration = format!("[signatures]\nrevocations_file = {:?}\n", file.display());
+    let setup = setup.file("host.toml", &configuration);
+    let configuration = setup.path("host.toml");
+    let trusted = [&keys.author, &keys.leaked].map(|key| key.public().to_hex());
+    setup
+        .argument("--config")
+        .argument(configuration)
+        .variable("GOATFLOW_TRUSTED_KEYS", trusted.join(", "))
+}
+
+#[track_caller]
+fn expect_refused(host: &Host, plugin: &str, state: &str, words: &[&str]) -> Value {
+    let shown = host.plugin(plugin);
+    assert_eq!(shown["state"], "failed", "{shown}");
+    assert_eq!(shown["signature"], state, "{shown}");
+    let error = shown["error"].as_str().unwrap();
+    for word in words {
+        assert!(
+            error.contains(word),
+            "{plugin}: {word:?} is not in: {error}"
+        );
+    }
+    let reply = host.function(plugin, "echo", &json!({}));
+    assert_ne!(reply.status, 200);
+    shown
+}
+
+#[track_caller]
+fn expect_running(host: &Host, plugin: &str, state: &str) -> Value {
+    let shown = host.plugin(plugin);
+    assert_eq!(shown["state"], "running", "{shown}");
+    assert_eq!(shown["signature"], state, "{shown}");
+    host.function(plugin, "echo", &json!({})).expect(200);
+    let text = host.call("GET", "/metrics").send().text();
+    let counted = text.lines().any(|line| {
+        line.starts_with("gk_plugin_signatures_total{")
+            && line.contains(&format!("plugin=\"{plugin}\""))
+            && line.contains(&format!("state=\"{state}\""))
+    });
+    assert!(counted, "{plugin} {state} is not counted");
+    shown
+}
+
+/// Refused whether signatures are required or not: these say that somebody has been at the package.
+#[track_caller]
+fn expect_never(host: &Host, keys: &Keys) {
+    let remedy = "install the package again from its source";
+    let author = keys.author.public().id().to_string();
+    let words = [
+        "tampered/plugin.yaml",
+        "was changed after signing",
+        &author,
+        remedy,
+    ];
+    expect_refused(host, "tampered", "tampered", &words);
+    let words = ["renamed/plugin.sig", "was changed after signing", remedy];
+    expect_refused(host, "renamed", "tampered", &words);
+    let leaked = keys.leaked.public().id().to_string();
+    let words = ["leaked/plugin.sig", "revoked", &leaked, "do not run it"];
+    let shown = expect_refused(host, "leaked", "revoked", &words);
+    assert_eq!(shown["signing_key"], leaked);
+    let words = [
+        "evil/plugin.yaml",
+        "SHA-256",
+        "was revoked",
+        "do not run it",
+    ];
+    expect_refused(host, "evil", "revoked", &words);
+}
+
+#[test]
+fn where_signatures_are_required_only_the_trusted_run() {
+    let keys = Keys::new();
+    let host = setup(&keys)
+        .variable("GOATFLOW_REQUIRE_SIGNATURES", "1")
+        .settled();
+    let author = keys.author.public().id().to_string();
+    assert_eq!(
+        expect_running(&host, "valid", "valid")["signing_key"],
+        author
+    );
+    assert_eq!(
+        expect_running(&host, "valid-v1", "valid-v1")["signing_key"],
+        author
+    );
+    let words = [
+        "unsigned/unsigned",
+        "there is no signature",
+        "sign it with a key of your own",
+    ];
+    expect_refused(&host, "unsigned", "unsigned", &words);
+    let stranger = keys.stranger.public().id().to_string();
+    let words = [
+        "stranger/plugin.sig",
+        "not trusted",
+        &stranger,
+        "add the public key",
+    ];
+    let shown = expect_refused(&host, "stranger", "untrusted key", &words);
+    assert_eq!(shown["signing_key"], stranger);
+    expect_never(&host, &keys);
+    let (family, root) = host.family("valid");
+    assert_eq!(family.len(), 2, "what was refused has no process");
+    host.stop(family, &root);
+}
+
+#[test]
+fn where_they_are_not_others_run_with_a_warning() {
+    let keys = Keys::new();
+    let host = setup(&keys).settled();
+    expect_running(&host, "valid", "valid");
+    expect_running(&host, "valid-v1", "valid-v1");
+    expect_running(&host, "unsigned", "unsigned");
+    expect_running(&host, "stranger", "untrusted key");
+    expect_never(&host, &keys);
+    for plugin in ["unsigned", "stranger"] {
+        let logs = host.get(&format!("/api/v1/plugins/{plugin}/logs?level=warn"));
+        let logs = logs.expect(200).json();
+        assert_eq!(logs["count"], 1, "{logs}");
+        let said = logs["logs"][0]["message"].as_str().unwrap();
+        assert!(said.contains("if signatures were required"), "{said}");
+    }
+    let quiet = host.get("/api/v1/plugins/valid/logs?level=warn");
+    assert_eq!(quiet.expect(200).json()["count"], 0);
+}
+
+#[test]
+fn settings_that_cannot_be_used_end_the_start() {
+    let key = SecretKey::generate().unwrap().public().to_hex();
+    for (name, value, words) in [
+        ("GOATFLOW_REQUIRE_SIGNATURES", "true", "write 1 to refuse"),
+        (
+            "GOATFLOW_TRUSTED_KEYS",
+            "beef",
+            "GOATFLOW_TRUSTED_KEYS, entry 1",
+        ),
+        ("GOATFLOW_TRUSTED_KEYS_FILE", "/absent/keys", "/absent/keys"),
+    ] {
+        let (status, text) = Setup::new().variable(name, value).refused();
+        assert!(!status.success() && text.contains(words), "{name}: {text}");
+    }
+    let setup = Setup::new().file("keys", &format!("{key}\nnot a key\n"));
+    let keys = setup.path("keys");
+    let (status, text) = setup.variable("GOATFLOW_TRUSTED_KEYS_FILE", keys).refused();
+    assert!(!status.success() && text.contains("keys, line 2"), "{text}");
+    let table = "[signatures]\nrevocations_file = \"absent\"\n";
+    let setup = Setup::new().file("host.toml", table);
+    let configuration = setup.path("host.toml");
+    let (status, text) = setup.argument("--config").argument(configuration).refused();
+    assert!(
+        !status.success() && text.contains("absent cannot be read"),
+        "{text}"
+    );
+}
+
+/// The table of the configuration does what the variables do; without version 1 there is only the new format.
+#[test]
+fn the_configuration_requires_and_trusts_as_well() {
+    let author = SecretKey::generate().unwrap();
+    let setup = Setup::new()
+        .plugin("new", "gen3")
+        .plugin("old", "gen3")
+        .plugin("unsigned", "gen3");
+    sign(&setup, "new", &author);
+    sign_binary(&author, &setup.path("plugins/old/old")).unwrap();
+    let table = format!(
+        "[signatures]\nrequired = true\naccept_version_1 = false\ntrusted_keys = [\"{}\"]\n",
+        author.public().to_hex()
+    );
+    let setup = setup.file("host.toml", &table);
+    let configuration = setup.path("host.toml");
+    let mut host = setup.argument("--config").argument(configuration).settled();
+    expect_running(&host, "new", "valid");
+    let words = ["old/old.sig", "version 1", "ask the author"];
+    expect_refused(&host, "old", "valid-v1", &words);
+    expect_refused(&host, "unsigned", "unsigned", &["there is no signature"]);
+    host.signal(Signal::TERM);
+    assert!(host.wait().success());
+}
