@@ -41,6 +41,9 @@ pub const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 pub const CRASH_EXIT_GRACE: Duration = Duration::from_millis(40);
 /// How long the last output of an ended plugin is waited for.
 pub const LAST_OUTPUT_GRACE: Duration = Duration::from_millis(30);
+/// The same for one that never ran: no call waits for the report, and its output is all there is to
+/// tell what was wrong.
+pub const FIRST_OUTPUT_GRACE: Duration = Duration::from_secs(1);
 /// How long a failed call waits for the report on the crash that failed it.
 pub const CRASH_REPORT_WAIT: Duration = Duration::from_millis(90);
 

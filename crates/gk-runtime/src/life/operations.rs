@@ -21,8 +21,8 @@ use crate::error::{PluginError, Printed, Step, chain};
 use crate::host_api::ConnectionHostApi;
 use crate::launch::{LaunchRequest, Launched, Output, Process};
 use crate::limits::{
-    CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, HANDSHAKE_BYTES_MAX,
-    LAST_OUTPUT_GRACE, VERIFY_TIMEOUT,
+    CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, FIRST_OUTPUT_GRACE,
+    HANDSHAKE_BYTES_MAX, LAST_OUTPUT_GRACE, VERIFY_TIMEOUT,
 };
 use crate::log::{Capture, LogLevel, NoLine, read_first_line};
 use crate::runtime::{Hub, Plugin};
@@ -131,6 +131,11 @@ impl Life {
                 Arc::clone(&self.first_output),
                 Arc::clone(&self.captures),
                 self.process.clone(),
+                if self.status.running_since.is_some() {
+                    LAST_OUTPUT_GRACE
+                } else {
+                    FIRST_OUTPUT_GRACE
+                },
             )),
         }
     }
@@ -347,8 +352,9 @@ async fn collect_output(
     first: Arc<Mutex<FirstOutput>>,
     captures: Arc<Mutex<Vec<Capture>>>,
     process: Option<Arc<dyn Process>>,
+    grace: Duration,
 ) -> Result<Product, PluginError> {
-    let until = Instant::now() + LAST_OUTPUT_GRACE;
+    let until = Instant::now() + grace;
     let rest = async {
         {
             let mut first = first.lock().await;
