@@ -53,8 +53,16 @@ func host(t *testing.T, args ...string) report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	// What plugins leave behind goes with it. A short name: a socket's path has at most 107 bytes.
+	temp, err := os.MkdirTemp("", "r-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(temp) }()
+	command := exec.CommandContext(ctx, filepath.Join(bin, "gohost"), args...)
+	command.Env = append(os.Environ(), "TMPDIR="+temp)
 	// The exit code repeats what the report says.
-	output, _ := exec.CommandContext(ctx, filepath.Join(bin, "gohost"), args...).Output()
+	output, _ := command.Output()
 	var r report
 	if err := json.Unmarshal(output, &r); err != nil {
 		t.Fatalf("gohost %s: no report: %v\n%s", args, err, output)

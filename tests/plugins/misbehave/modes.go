@@ -134,8 +134,9 @@ func elsewhere() string {
 }
 
 func socketLink() {
-	target, link := filepath.Join(elsewhere(), "real.sock"), filepath.Join(socketDir(), "link.sock")
-	if _, err := net.Listen("unix", target); err != nil {
+	target, link := filepath.Join(elsewhere(), "real.sock"), filepath.Join(socketDir(), fmt.Sprintf("link-%d.sock", os.Getpid()))
+	listener, err := net.Listen("unix", target)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
@@ -145,10 +146,12 @@ func socketLink() {
 	}
 	say("1|1|unix|" + link + "|netrpc|\n")
 	hang()
+	// A listener that is collected is closed.
+	_ = listener.Close()
 }
 
 func socketFile() {
-	path := filepath.Join(socketDir(), "file.sock")
+	path := filepath.Join(socketDir(), fmt.Sprintf("file-%d.sock", os.Getpid()))
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
