@@ -158,6 +158,10 @@ pub struct LayerReport {
     pub errno: Option<i32>,
 }
 
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "there is nothing to report elsewhere")
+)]
 impl LayerReport {
     pub(crate) fn enforced(layer: Layer, detail: impl Into<String>) -> Self {
         Self::new(layer, State::Enforced, detail, None)
@@ -239,6 +243,7 @@ pub struct Report {
 }
 
 impl Report {
+    #[cfg(target_os = "linux")]
     pub(crate) fn new(mut layers: Vec<LayerReport>) -> Self {
         // A later word on a layer replaces an earlier one.
         layers.reverse();

@@ -57,8 +57,10 @@ impl Spawner {
         let (requests, inbox) = mpsc::channel::<Request>();
         thread(move || {
             while let Ok(request) = inbox.recv() {
-                if let Request::Plain { prepared, reply } = request {
-                    start(prepared, &reply);
+                match request {
+                    Request::Plain { prepared, reply } => start(prepared, &reply),
+                    #[cfg(target_os = "linux")]
+                    Request::Confined { .. } | Request::RemoveAtEnd(_) => {}
                 }
             }
         })?;

@@ -336,11 +336,13 @@ unsafe fn run_child(shared: &Shared) -> i32 {
             return 6;
         }
         if shared.extra_is_program {
-            libc::execveat(
-                3,
+            // Not every libc has a function for it.
+            libc::syscall(
+                libc::SYS_execveat,
+                3 as c_int,
                 c"".as_ptr(),
-                shared.argv.cast::<*mut c_char>(),
-                shared.envp.cast::<*mut c_char>(),
+                shared.argv,
+                shared.envp,
                 libc::AT_EMPTY_PATH,
             );
         } else {

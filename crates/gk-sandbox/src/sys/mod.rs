@@ -23,4 +23,6 @@ mod fallback;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use fallback::{enter_spawner_thread, start, wait_id};
 
-pub(crate) use prepared::{Failure, Image, Prepared, Started, Step};
+#[cfg(target_os = "linux")]
+pub(crate) use prepared::Image;
+pub(crate) use prepared::{Failure, Prepared, Started, Step};

@@ -30,6 +30,10 @@ pub(crate) enum Image {
 /// The strings of a start.
 #[derive(Debug)]
 pub(crate) struct Prepared {
+    #[cfg_attr(
+        not(target_os = "linux"),
+        allow(dead_code, reason = "the fall-back executes paths alone")
+    )]
     pub(crate) image: Image,
     pub(crate) program: CString,
     /// The program as `argv[0]`, then the arguments.

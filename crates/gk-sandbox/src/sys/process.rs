@@ -175,11 +175,13 @@ pub(crate) fn execute(what: Exec<'_>, argv: &[CString], envp: &[CString]) -> io:
                 libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
             }
             Exec::Fd(fd) => {
-                libc::execveat(
+                // Not every libc has a function for it.
+                libc::syscall(
+                    libc::SYS_execveat,
                     fd.as_raw_fd(),
                     c"".as_ptr(),
-                    argv.as_ptr().cast::<*mut c_char>(),
-                    envp.as_ptr().cast::<*mut c_char>(),
+                    argv.as_ptr(),
+                    envp.as_ptr(),
                     libc::AT_EMPTY_PATH,
                 );
             }
