@@ -42,6 +42,21 @@ impl Watched {
         self.0.contains_key(&pid)
     }
 
+    /// Whether they include the process that `plugin`'s sandbox knows by this number.
+    pub(crate) fn contains_inside(&self, plugin: u32, number: u32) -> bool {
+        let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let inside = |pid: u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let numbers = status
+                .lines()
+                .find_map(|line| line.strip_prefix("NSpid:"))?;
+            numbers.split_whitespace().last()?.parse::<u32>().ok()
+        };
+        self.0
+            .keys()
+            .any(|&pid| inside(pid) == Some(number) && namespace(pid) == namespace(plugin))
+    }
+
     /// Waits until all of them have ended.
     #[track_caller]
     pub(crate) fn expect_end(self) {
