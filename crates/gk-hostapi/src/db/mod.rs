@@ -47,6 +47,7 @@ mod mysql;
 mod postgres;
 mod rows;
 mod scope;
+mod server;
 mod service;
 mod sqlite;
 mod value;

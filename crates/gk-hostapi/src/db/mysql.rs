@@ -1,6 +1,5 @@
 //! MySQL and MariaDB: a read-only transaction for what reads, and KILL for what is given up.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,20 +8,15 @@ use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleError, RecycleRes
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Column, Conn, Opts, OptsBuilder, Params, SslOpts, Value};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
 use super::DbLimits;
 use super::config::{ServerTarget, TlsRoots};
 use super::guard::Analysis;
 use super::rows::Rows;
+use super::server::{self, Failure, NotReached, STATEMENTS_KEPT, too_late, within};
 use super::value::{Arg, Json, fraction};
 use crate::HostError;
-
-/// Prepared statements that a connection keeps.
-const STATEMENTS_KEPT: usize = 64;
-
-/// How long a request to cancel may take.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Number of the character set of bytes that are no text.
 const BINARY: u16 = 63;
@@ -69,26 +63,12 @@ struct Lease {
     session: Option<Object<Connector>>,
 }
 
-/// Why a statement failed, and whether its connection may go on.
-enum Failure {
-    Kept(HostError),
-    Lost(HostError),
-}
-
-/// Why there is no connection: for the host's log. The server's words may name the user, and
-/// never the password.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct NotReached(String);
-
 impl Manager for Connector {
     type Type = Session;
     type Error = NotReached;
 
     async fn create(&self) -> Result<Session, NotReached> {
-        let session = timeout(self.timeout, self.connect()).await;
-        let session = session.map_err(|_| NotReached("no answer in time".to_owned()))?;
-        session.map_err(|error| NotReached(error.to_string()))
+        NotReached::within(self.timeout, self.connect(), ToString::to_string).await
     }
 
     async fn recycle(&self, _: &mut Session, _: &Metrics) -> RecycleResult<Self::Error> {
@@ -157,10 +137,7 @@ impl Mysql {
             opts,
             timeout: limits.connect_timeout,
         };
-        let pool = Pool::builder(connector).max_size(limits.max_connections.max(1));
-        let pool = pool
-            .build()
-            .map_err(|_| HostError::unavailable("no pool for the database"))?;
+        let pool = server::pool(connector, limits)?;
         let limits = limits.clone();
         Ok((Self { pool, limits }, database))
     }
@@ -199,7 +176,7 @@ impl Mysql {
         for _ in 0..=self.limits.max_connections {
             let session = self.pool.get().await.map_err(|error| {
                 tracing::warn!(%error, "MySQL cannot be reached");
-                HostError::unavailable("the database cannot be reached; the host's log says why")
+                server::not_reached()
             })?;
             let mut lease = Lease {
                 session: Some(session),
@@ -225,7 +202,7 @@ impl Mysql {
                 }
             }
         }
-        Err(HostError::unavailable("the database's connections break"))
+        Err(server::all_broken())
     }
 
     async fn read(
@@ -294,7 +271,7 @@ impl Lease {
     fn session(&mut self) -> Result<&mut Session, HostError> {
         match &mut self.session {
             Some(session) => Ok(session),
-            None => Err(HostError::unavailable("the connection has gone")),
+            None => Err(server::gone()),
         }
     }
 
@@ -329,8 +306,10 @@ impl Drop for Lease {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        runtime.spawn(async move {
-            let kill = async {
+        runtime.spawn(server::cancel(
+            "MySQL",
+            session,
+            async |session: &Session| {
                 let mut conn = Conn::new(session.opts.clone()).await?;
                 // A server that was restarted gives the connection's number to somebody else.
                 if (started(&mut conn).await? - session.started).abs() > 1 {
@@ -339,27 +318,9 @@ impl Drop for Lease {
                 conn.query_drop(format!("KILL {}", session.conn.id()))
                     .await?;
                 conn.disconnect().await
-            };
-            if !matches!(timeout(CANCEL_TIMEOUT, kill).await, Ok(Ok(()))) {
-                tracing::debug!("a statement of MySQL could not be cancelled");
-            }
-            drop(session);
-        });
+            },
+        ));
     }
-}
-
-/// Until the deadline; then the future is dropped, and with it its lease.
-async fn within<T>(
-    deadline: Instant,
-    work: impl Future<Output = Result<T, HostError>>,
-) -> Result<T, HostError> {
-    timeout_at(deadline, work)
-        .await
-        .unwrap_or_else(|_| Err(too_late()))
-}
-
-fn too_late() -> HostError {
-    HostError::timeout("the statement did not end in time, and was cancelled")
 }
 
 /// Numbers: the servers' lists of error messages.
@@ -375,18 +336,14 @@ fn failure(error: mysql_async::Error, is_broken: &mut bool) -> Failure {
             // Shutdown, killed, too many, broken.
             1040 | 1053 | 1077 | 1078 | 1079 | 1152..=1161 | 1927 | 1203 => {
                 tracing::warn!(code = error.code, "MySQL fails");
-                Failure::Lost(HostError::unavailable(
-                    "the database fails; the host's log says why",
-                ))
+                Failure::server()
             }
             _ => Failure::Kept(HostError::failed(error.message)),
         },
         error => {
             *is_broken = true;
             tracing::warn!(%error, "a connection to MySQL broke");
-            Failure::Lost(HostError::unavailable(
-                "the connection to the database broke; whether the statement was carried out is not known",
-            ))
+            Failure::connection()
         }
     }
 }

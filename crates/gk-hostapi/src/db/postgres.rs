@@ -1,7 +1,6 @@
 //! PostgreSQL: a transaction for each statement, and a request to cancel what is given up.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleError, RecycleResult};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTls;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
@@ -20,16 +19,11 @@ use super::DbLimits;
 use super::config::{ServerTarget, TlsRoots};
 use super::guard::Analysis;
 use super::rows::Rows;
+use super::server::{self, Failure, NotReached, STATEMENTS_KEPT, too_late, within};
 use super::value::Arg;
 use crate::HostError;
 
 mod decode;
-
-/// Prepared statements that a connection keeps.
-const STATEMENTS_KEPT: usize = 64;
-
-/// How long a request to cancel may take.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server's database.
 #[derive(Debug)]
@@ -71,25 +65,12 @@ struct Lease {
     session: Option<Object<Connector>>,
 }
 
-/// Why a statement failed, and whether its connection may go on.
-enum Failure {
-    Kept(HostError),
-    Lost(HostError),
-}
-
-/// Why there is no connection: for the host's log, without password and URL.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct NotReached(String);
-
 impl Manager for Connector {
     type Type = Session;
     type Error = NotReached;
 
     async fn create(&self) -> Result<Session, NotReached> {
-        let session = timeout(self.timeout, self.connect()).await;
-        let session = session.map_err(|_| NotReached("no answer in time".to_owned()))?;
-        session.map_err(|error| NotReached(describe(&error)))
+        NotReached::within(self.timeout, self.connect(), describe).await
     }
 
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Self::Error> {
@@ -156,10 +137,7 @@ impl Postgres {
             ),
             timeout: limits.connect_timeout,
         };
-        let pool = Pool::builder(connector).max_size(limits.max_connections.max(1));
-        let pool = pool
-            .build()
-            .map_err(|_| HostError::unavailable("no pool for the database"))?;
+        let pool = server::pool(connector, limits)?;
         Ok(Self {
             pool,
             limits: limits.clone(),
@@ -203,7 +181,7 @@ impl Postgres {
         for _ in 0..=self.limits.max_connections {
             let session = self.pool.get().await.map_err(|error| {
                 tracing::warn!(%error, "PostgreSQL cannot be reached");
-                HostError::unavailable("the database cannot be reached; the host's log says why")
+                server::not_reached()
             })?;
             let lease = Lease {
                 session: Some(session),
@@ -213,7 +191,7 @@ impl Postgres {
                 Err(error) => tracing::debug!(%error, "a connection to PostgreSQL was broken"),
             }
         }
-        Err(HostError::unavailable("the database's connections break"))
+        Err(server::all_broken())
     }
 
     async fn read(
@@ -266,15 +244,13 @@ impl Lease {
     fn client(&self) -> Result<&Client, HostError> {
         match &self.session {
             Some(session) => Ok(&session.client),
-            None => Err(HostError::unavailable("the connection has gone")),
+            None => Err(server::gone()),
         }
     }
 
     async fn prepare(&mut self, statement: &Analysis) -> Result<Statement, Failure> {
         let Some(session) = &mut self.session else {
-            return Err(Failure::Lost(HostError::unavailable(
-                "the connection has gone",
-            )));
+            return Err(Failure::Lost(server::gone()));
         };
         if let Some(prepared) = session.statements.get(&statement.sql) {
             return Ok(prepared.clone());
@@ -327,44 +303,28 @@ impl Drop for Lease {
             return;
         };
         let session = Object::take(session);
-        let cancel = session.client.cancel_token();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        runtime.spawn(async move {
-            let cancelled = match session.tls.clone() {
-                None => timeout(CANCEL_TIMEOUT, cancel.cancel_query(NoTls)).await,
-                Some(tls) => timeout(CANCEL_TIMEOUT, cancel.cancel_query(tls)).await,
-            };
-            if !matches!(cancelled, Ok(Ok(()))) {
-                tracing::debug!("a statement of PostgreSQL could not be cancelled");
-            }
-            drop(session);
-        });
+        runtime.spawn(server::cancel(
+            "PostgreSQL",
+            session,
+            async |session: &Session| {
+                let cancel = session.client.cancel_token();
+                match session.tls.clone() {
+                    None => cancel.cancel_query(NoTls).await,
+                    Some(tls) => cancel.cancel_query(tls).await,
+                }
+            },
+        ));
     }
-}
-
-/// Until the deadline; then the future is dropped, and with it its lease.
-async fn within<T>(
-    deadline: Instant,
-    work: impl Future<Output = Result<T, HostError>>,
-) -> Result<T, HostError> {
-    timeout_at(deadline, work)
-        .await
-        .unwrap_or_else(|_| Err(too_late()))
-}
-
-fn too_late() -> HostError {
-    HostError::timeout("the statement did not end in time, and was cancelled")
 }
 
 fn failure(error: tokio_postgres::Error) -> Failure {
     let Some(db) = error.as_db_error() else {
         // What we send in a form that the driver does not like is the plugin's argument.
         tracing::warn!(%error, "a connection to PostgreSQL broke");
-        return Failure::Lost(HostError::unavailable(
-            "the connection to the database broke; whether the statement was carried out is not known",
-        ));
+        return Failure::connection();
     };
     let code = db.code();
     let message = db.message().to_owned();
@@ -376,9 +336,7 @@ fn failure(error: tokio_postgres::Error) -> Failure {
         // The server ends the session: shutdown, crash, too many.
         Some("08" | "53" | "57" | "58" | "XX") => {
             tracing::warn!(%message, "PostgreSQL fails");
-            Failure::Lost(HostError::unavailable(
-                "the database fails; the host's log says why",
-            ))
+            Failure::server()
         }
         // Values that are not of the type they stand for.
         Some("22") => Failure::Kept(HostError::failed(message)),

@@ -1,0 +1,110 @@
+//! What the engines behind a server have in common: pools, deadlines, and statements given up.
+
+use std::future::Future;
+use std::time::Duration;
+
+use deadpool::managed::{Manager, Pool};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::DbLimits;
+use crate::HostError;
+
+/// Prepared statements that a connection keeps.
+pub(super) const STATEMENTS_KEPT: usize = 64;
+
+/// How long a request to cancel may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a statement failed, and whether its connection may go on.
+pub(super) enum Failure {
+    Kept(HostError),
+    Lost(HostError),
+}
+
+impl Failure {
+    /// The server itself gives up: shutdown, crash, too many. The log has the reason.
+    pub(super) fn server() -> Self {
+        Self::Lost(HostError::unavailable(
+            "the database fails; the host's log says why",
+        ))
+    }
+
+    /// The connection broke in the middle.
+    pub(super) fn connection() -> Self {
+        Self::Lost(HostError::unavailable(
+            "the connection to the database broke; whether the statement was carried out is not known",
+        ))
+    }
+}
+
+/// Why there is no connection: for the host's log. The server's words may name the user, and
+/// never the password or the URL.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotReached(String);
+
+impl NotReached {
+    /// What came of connecting, within its time.
+    pub(super) async fn within<T, E>(
+        limit: Duration,
+        connecting: impl Future<Output = Result<T, E>>,
+        describe: impl FnOnce(&E) -> String,
+    ) -> Result<T, Self> {
+        // Drivers' futures are large, and this one is part of every statement's.
+        match timeout(limit, Box::pin(connecting)).await {
+            Ok(Ok(connected)) => Ok(connected),
+            Ok(Err(error)) => Err(Self(describe(&error))),
+            Err(_) => Err(Self("no answer in time".to_owned())),
+        }
+    }
+}
+
+/// A pool, which connects to nothing yet.
+pub(super) fn pool<M: Manager>(connector: M, limits: &DbLimits) -> Result<Pool<M>, HostError> {
+    Pool::builder(connector)
+        .max_size(limits.max_connections.max(1))
+        .build()
+        .map_err(|_| HostError::unavailable("no pool for the database"))
+}
+
+/// There is no connection to be had.
+pub(super) fn not_reached() -> HostError {
+    HostError::unavailable("the database cannot be reached; the host's log says why")
+}
+
+/// Connection after connection turned out to be broken.
+pub(super) fn all_broken() -> HostError {
+    HostError::unavailable("the database's connections break")
+}
+
+/// A lease was used after its end, which would be a bug.
+pub(super) fn gone() -> HostError {
+    HostError::unavailable("the connection has gone")
+}
+
+/// Until the deadline; then the future is dropped, and with it its lease.
+pub(super) async fn within<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, HostError>>,
+) -> Result<T, HostError> {
+    timeout_at(deadline, work)
+        .await
+        .unwrap_or_else(|_| Err(too_late()))
+}
+
+pub(super) fn too_late() -> HostError {
+    HostError::timeout("the statement did not end in time, and was cancelled")
+}
+
+/// Cancels a statement in a task of its own. `session` is dropped, and its connection with it, when that is done.
+pub(super) async fn cancel<S: Send + 'static, E>(
+    engine: &'static str,
+    session: S,
+    cancelling: impl AsyncFnOnce(&S) -> Result<(), E>,
+) {
+    let cancelled = timeout(CANCEL_TIMEOUT, cancelling(&session)).await;
+    if !matches!(cancelled, Ok(Ok(()))) {
+        tracing::debug!(engine, "a statement could not be cancelled");
+    }
+    drop(session);
+}
