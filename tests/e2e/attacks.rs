@@ -1,12 +1,13 @@
 //! The attacker, and the process outside that it attacks.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::host::Setup;
 use crate::program;
+use crate::users::{self, Namespaces, User};
 
 /// A process that attacks are made on.
 pub(crate) struct Outside {
@@ -18,9 +19,13 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
-    #[expect(clippy::disallowed_methods, reason = "a victim, not a plugin")]
     pub(crate) fn start() -> Self {
-        let mut child = Command::new(program("escape"))
+        Self::of(User::Same)
+    }
+
+    /// One that this user runs.
+    pub(crate) fn of(user: User) -> Self {
+        let mut child = users::command(&program("escape"), user, Namespaces::AsTheyAre)
             .arg("-outside")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

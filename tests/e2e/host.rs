@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::http::{Call, Reply};
 use crate::processes::{self, Watched};
+use crate::users::{self, Namespaces, User};
 use crate::{DEADLINE, program};
 
 /// What a host is started with.
@@ -22,6 +23,8 @@ pub(crate) struct Setup {
     dir: tempfile::TempDir,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    user: User,
+    namespaces: Namespaces,
 }
 
 impl Setup {
@@ -29,12 +32,26 @@ impl Setup {
         // On the file system of the programs, so that plugins can be links to them, and not copies.
         let runs = program("gk-host").parent().unwrap().join("runs");
         fs::create_dir_all(&runs).unwrap();
-        let dir = tempfile::tempdir_in(runs).unwrap();
+        Self::within(tempfile::tempdir_in(runs).unwrap())
+    }
+
+    /// For a host of this user, in a place that every user can get to.
+    pub(crate) fn of(user: User) -> Self {
+        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let mut setup = Self::within(dir);
+        setup.user = user;
+        setup
+    }
+
+    fn within(dir: tempfile::TempDir) -> Self {
         fs::create_dir(dir.path().join("plugins")).unwrap();
         let mut setup = Self {
             dir,
             arguments: Vec::new(),
             environment: Vec::new(),
+            user: User::Same,
+            namespaces: Namespaces::AsTheyAre,
         };
         setup.arguments = ["serve", "--listen", "127.0.0.1:0", "--plugins-dir"]
             .map(Into::into)
@@ -84,8 +101,42 @@ impl Setup {
         }
         let setup = self.file(&format!("plugins/{name}/plugin.yaml"), &manifest);
         let place = setup.path("plugins").join(name).join(name);
-        fs::hard_link(program(built), place).unwrap();
+        let built = program(built);
+        if fs::hard_link(&built, &place).is_err() {
+            fs::copy(&built, &place).unwrap();
+        }
         setup
+    }
+
+    /// Moves a plugin's program to another place in its directory.
+    pub(crate) fn beside(self, plugin: &str, place: &str) -> Self {
+        let directory = self.path("plugins").join(plugin);
+        let place = directory.join(place);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::rename(directory.join(plugin), place).unwrap();
+        self
+    }
+
+    /// Starts the host where no user namespaces can be had.
+    pub(crate) fn without_user_namespaces(mut self) -> Self {
+        self.namespaces = Namespaces::None;
+        self
+    }
+
+    /// The command that starts the host.
+    fn command(&self) -> Command {
+        self.user.owns(self.dir.path());
+        let mut command = users::command(&program("gk-host"), self.user, self.namespaces);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
     }
 
     pub(crate) fn file(self, path: &str, text: &str) -> Self {
@@ -102,20 +153,7 @@ impl Setup {
 
     /// Starts the host and waits until it listens.
     pub(crate) fn start(self) -> Host {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is a test's host, not a plugin"
-        )]
-        let mut command = Command::new(program("gk-host"));
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .envs(self.environment)
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = self.command();
         let mut child = command.spawn().unwrap();
         let stdout = Lines::read(child.stdout.take().unwrap());
         let stderr = Lines::read(child.stderr.take().unwrap());
@@ -137,19 +175,7 @@ impl Setup {
 
     /// Runs a host that cannot start to its end: its exit status and what it printed on stderr.
     pub(crate) fn refused(self) -> (ExitStatus, String) {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is a test's host, not a plugin"
-        )]
-        let mut command = Command::new(program("gk-host"));
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .envs(self.environment)
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = self.command();
         let mut child = command.spawn().unwrap();
         let stdout = Lines::read(child.stdout.take().unwrap());
         let stderr = Lines::read(child.stderr.take().unwrap());
@@ -230,6 +256,18 @@ impl Host {
         self.admin("POST", &path).json(args).send()
     }
 
+    /// A call to be made elsewhere, whose end may be the host's.
+    pub(crate) fn admin_owned(&self, path: &str, body: &Value) -> impl FnOnce() + Send + 'static {
+        let (url, token, body) = (
+            format!("{}{path}", self.base),
+            self.token.clone(),
+            body.clone(),
+        );
+        move || {
+            let _ = Call::new("POST", url).token(&token).json(&body).try_send();
+        }
+    }
+
     /// A new token for this role.
     pub(crate) fn new_token(&self, login: &str, role: &str) -> String {
         let body = json!({ "login": login, "role": role });
@@ -285,6 +323,12 @@ impl Host {
     pub(crate) fn family(&self, of: &str) -> (Watched, PathBuf) {
         let root = processes::socket_root(self.plugin_pid(of));
         (Watched::family(&root), root)
+    }
+
+    /// Kills it as nothing kills it that lets it say goodbye.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -247,6 +247,52 @@ mod tests {
         assert!(matches!(refused("absent"), SocketError::Open { .. }));
     }
 
+    /// What the pinning is for: between the look at a path and the connection a plugin puts a link there.
+    #[test]
+    fn a_link_put_in_its_place_meanwhile_leads_nowhere() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        const ROUNDS: u32 = 1000;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let own = UnixListener::bind(at("own")).unwrap();
+        let other = UnixListener::bind(at("other")).unwrap();
+        for listener in [&own, &other] {
+            listener.set_nonblocking(true).unwrap();
+        }
+        let done = AtomicBool::new(false);
+        let (mut connected, mut refused, mut deputy) = (0_u32, 0_u32, 0_u32);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::os::unix::fs::symlink("other", at("link")).unwrap();
+                    std::fs::hard_link(at("own"), at("socket")).unwrap();
+                    std::fs::rename(at("socket"), at("s")).unwrap();
+                    std::fs::rename(at("link"), at("s")).unwrap();
+                }
+            });
+            while connected < ROUNDS || refused < ROUNDS {
+                match connect(&at("s"), me()) {
+                    Ok(_) => {
+                        connected += 1;
+                        own.accept().unwrap();
+                    }
+                    Err(SocketError::Open { .. } | SocketError::NotASocket { .. }) => refused += 1,
+                    Err(error) => panic!("{error}"),
+                }
+                assert!(other.accept().is_err(), "it was led to the other socket");
+                // See that the race is one: who looks at the path and then connects to it is led there.
+                let looked = std::fs::symlink_metadata(at("s"));
+                if looked.is_ok_and(|found| !found.is_symlink()) {
+                    let _ = UnixStream::connect(at("s"));
+                    while own.accept().is_ok() {}
+                    deputy += u32::from(other.accept().is_ok());
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(deputy > 0, "nothing was raced for");
+    }
+
     #[test]
     fn a_socket_nobody_listens_at_is_refused() {
         let dir = tempfile::tempdir().unwrap();

@@ -30,6 +30,8 @@ type params struct {
 	OutsideDir string `json:"outside_dir,omitempty"`
 	// A file in the outside's /tmp: whoever sees it shares that directory.
 	TmpMarker string `json:"tmp_marker,omitempty"`
+	// The same in its /dev/shm.
+	ShmMarker string `json:"shm_marker,omitempty"`
 	// Where something listens outside.
 	HostSocket     string `json:"host_socket,omitempty"`
 	AbstractSocket string `json:"abstract_socket,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -102,7 +103,11 @@ func descriptorBomb(p *params) result {
 	return bomb(len(held), p.Descriptors, "descriptors", 0)
 }
 
-const step = 8 << 20
+const (
+	step = 8 << 20
+	// held is for how long a bomb keeps what it got: what is given back within an instant, a watchdog does not see.
+	held = 300 * time.Millisecond
+)
 
 // progress is what remains to be read when the process is ended.
 func progress(bytes int64) { fmt.Fprintf(os.Stderr, "\r%d MiB", bytes>>20) }
@@ -118,6 +123,7 @@ func memoryBomb(p *params, kind int) result {
 		}
 		progress(taken)
 	}
+	time.Sleep(held)
 	return open("%d MiB", p.Bytes>>20)
 }
 
@@ -155,6 +161,7 @@ func fills(p *params, file *os.File) result {
 		}
 		progress(taken)
 	}
+	time.Sleep(held)
 	return open("%d MiB", p.Bytes>>20)
 }
 

@@ -48,9 +48,9 @@ var fileAttacks = []attack{
 		}
 		return plants(p.OutsideDir)
 	}},
-	{id: "30b", name: "write into the host's /tmp", run: writeTmp},
+	{id: "30b", name: "write into the host's /tmp", run: func(p *params) result { return shared("/tmp", p.TmpMarker) }},
 	{id: "30c", name: "write into /var/tmp", run: func(*params) result { return plants("/var/tmp") }},
-	{id: "30d", name: "write into /dev/shm", run: func(*params) result { return plants("/dev/shm") }},
+	{id: "30d", name: "write into the host's /dev/shm", run: func(p *params) result { return shared("/dev/shm", p.ShmMarker) }},
 	{id: "30e", name: "write into /", run: func(*params) result { return plants("/") }},
 	{id: "30f", name: "write into /etc", run: func(*params) result { return plants("/etc") }},
 	{id: "30g", name: "write into /usr/bin", run: func(*params) result { return plants("/usr/bin") }},
@@ -205,13 +205,14 @@ func writeMem(protection int) result {
 	return open("a page that may not be written was")
 }
 
-func writeTmp(p *params) result {
-	r := plants("/tmp")
-	if r.Outcome != opened || p.TmpMarker == "" {
+// shared writes into a directory that every sandbox may have one of; the marker is in the host's.
+func shared(dir, marker string) result {
+	r := plants(dir)
+	if r.Outcome != opened || marker == "" {
 		return r
 	}
-	if _, err := os.Stat(p.TmpMarker); err != nil {
-		return holds("/tmp can be written and is not the host's: %v", err)
+	if _, err := os.Stat(marker); err != nil {
+		return holds("%s can be written and is not the host's: %v", dir, err)
 	}
 	return r
 }

@@ -44,20 +44,20 @@ func playOutside() {
 		HostPID: os.Getpid(), HostAddress: addressOf(said), Secret: string(said),
 		SecretFile: filepath.Join(dir, "secret"), OutsideDir: filepath.Join(dir, "directory"), OtherPluginDir: filepath.Join(dir, "other"),
 		HostSocket: filepath.Join(dir, "host.sock"), AbstractSocket: "@gk-escape-" + filepath.Base(dir),
-		TmpMarker: fmt.Sprintf("/tmp/gk-escape-%x", random),
+		TmpMarker: fmt.Sprintf("/tmp/gk-escape-%x", random), ShmMarker: fmt.Sprintf("/dev/shm/gk-escape-%x", random),
 	}
 	for _, made := range []string{p.OutsideDir, p.OtherPluginDir} {
 		if err := os.Mkdir(made, 0o700); err != nil {
 			fail(err)
 		}
 	}
-	files := map[string]string{p.SecretFile: string(said), filepath.Join(p.OtherPluginDir, "plugin.yaml"): manifest, p.TmpMarker: ""}
+	files := map[string]string{p.SecretFile: string(said), filepath.Join(p.OtherPluginDir, "plugin.yaml"): manifest, p.TmpMarker: "", p.ShmMarker: ""}
 	for path, content := range files {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			fail(err)
 		}
 	}
-	defer func() { _ = os.Remove(p.TmpMarker) }()
+	defer func() { _, _ = os.Remove(p.TmpMarker), os.Remove(p.ShmMarker) }()
 
 	var seen witnessed
 	signals := make(chan os.Signal, 64)

@@ -203,11 +203,9 @@ impl Inside {
             .rev()
             .find(|entry| entry.layer == Layer::Memory && entry.state == State::Absent)
             .cloned();
-        let watched = if no_group.is_some() {
-            memory_proc
-        } else {
-            None
-        };
+        // Only what can be read can be watched.
+        let watched =
+            memory_proc.filter(|proc| no_group.is_some() && rss::summed(proc.as_fd()).is_ok());
         if let (Some(entry), true) = (no_group, watched.is_some()) {
             self.note(LayerReport::degraded(
                 Layer::Memory,

@@ -63,7 +63,7 @@ pub(crate) fn no_new_privs() -> io::Result<()> {
 /// fork and exec. Programs that compile at run time (JITs) fail under it.
 ///
 /// What it does not stop: mapping a file executable that the process wrote. For that its
-/// directories are mounted noexec; only a memfd remains, which needs code that runs already.
+/// directories are mounted noexec, and it gets no memfd from the seccomp filter.
 ///
 /// # Errors
 /// `EINVAL` on a kernel before 6.3, or on a processor that has no such protection.

@@ -104,7 +104,10 @@ pub(crate) fn descendants(proc_dir: BorrowedFd<'_>, root: i32) -> io::Result<Vec
 
 /// The numeric entries.
 fn pids(proc_dir: BorrowedFd<'_>) -> io::Result<impl Iterator<Item = io::Result<i32>>> {
-    Ok(Dir::read_from(proc_dir)?.filter_map(|entry| match entry {
+    // A new mount's descriptor is one of O_PATH, and `Dir::read_from` would open another such.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(proc_dir, ".", flags, Mode::empty())?;
+    Ok(Dir::new(readable)?.filter_map(|entry| match entry {
         Ok(entry) => entry.file_name().to_str().ok()?.parse().ok().map(Ok),
         Err(errno) => Some(Err(errno.into())),
     }))

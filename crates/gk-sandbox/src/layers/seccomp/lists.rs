@@ -443,6 +443,8 @@ pub(super) const ABSENT: &[c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
+    // A seal keeps its memory from being executed, but not from being mapped as code.
+    libc::SYS_memfd_create,
     libc::SYS_shmget,
     libc::SYS_shmat,
     libc::SYS_shmdt,

@@ -222,11 +222,6 @@ fn filtered(filter: Filter) -> Vec<(c_long, Decision)> {
             libc::SYS_personality,
             Decision::equal(0, vec![u32::MAX], allow(), deny()),
         ),
-        // The memory can never be executed, not even by way of /proc/self/fd.
-        (
-            libc::SYS_memfd_create,
-            Decision::bits(1, MFD_NOEXEC_SEAL, allow(), deny()),
-        ),
         // Its own limits only, not a neighbour's of the same user.
         (
             libc::SYS_prlimit64,
@@ -287,7 +282,6 @@ fn socket(filter: Filter) -> Decision {
 }
 
 const TIOCLINUX: libc::Ioctl = 0x541c;
-const MFD_NOEXEC_SEAL: u32 = 0x8;
 
 /// What a plugin may do to itself with prctl: names, timers, questions. Missing on purpose, among
 /// others: PDEATHSIG (it would outlive the host), MM, SECCOMP, PTRACER, KEEPCAPS, SECUREBITS,

@@ -1,0 +1,48 @@
+//! A plugin over its limit of memory is killed, which is told, and nobody else suffers: by a control group where the
+//! host is root, by its watchdog where it is not.
+
+use serde_json::json;
+
+use crate::eventually;
+use crate::host::Setup;
+use crate::users::{HOSTS, User};
+
+#[test]
+fn a_plugin_over_its_limit_is_killed_and_the_others_go_on() {
+    for user in HOSTS {
+        let plugin = format!("greedy-{}", user.name());
+        // The same program, with enough.
+        let moderate = format!("moderate-{}", user.name());
+        let host = Setup::of(user)
+            .plugin_with(&plugin, "harmless", "call_timeout: 1m\nmemory_mb: 64")
+            .plugin_with(&moderate, "harmless", "call_timeout: 1m\nmemory_mb: 512")
+            .settled();
+        let memory = host.plugin(&plugin)["sandbox"]["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|entry| entry["layer"] == "memory")
+            .unwrap()["state"]
+            .clone();
+        let expected = if user == User::Root {
+            "enforced"
+        } else {
+            "degraded"
+        };
+        assert_eq!(memory, expected, "{}", user.name());
+        // One of its checks fills 100 MiB. See that it is the limit which ends it: its twin does the same and lives.
+        let checks = |name: &str| host.function(name, "checks", &json!({}));
+        checks(&moderate).expect(200);
+        let error = checks(&plugin).expect(502).error();
+        assert!(error.contains("killed: memory limit 64 MB"), "{error}");
+        let told = eventually("the reason of its end", || {
+            let plugin = host.plugin(&plugin);
+            plugin["error"].as_str().map(str::to_owned)
+        });
+        assert!(told.contains("killed: memory limit 64 MB"), "{told}");
+        host.wait_for_log("killed: memory limit 64 MB");
+        checks(&moderate).expect(200);
+        let (family, root) = host.family(&moderate);
+        host.stop(family, &root);
+    }
+}

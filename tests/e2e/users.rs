@@ -1,0 +1,114 @@
+//! Programs that run as another user. The tests are root's, as in CI; a host need not be.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Nobody's number, and no plugin's.
+const UNPRIVILEGED: u32 = 63_210;
+
+/// Who runs a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum User {
+    /// Whoever runs the tests.
+    Same,
+    Root,
+    /// A user without any rights.
+    Unprivileged,
+}
+
+/// The two kinds of hosts there are.
+pub(crate) const HOSTS: [User; 2] = [User::Root, User::Unprivileged];
+
+/// What the program finds of user namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Namespaces {
+    AsTheyAre,
+    /// A limit of 0 is in force, which is that of a user namespace made for it.
+    None,
+}
+
+impl User {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            User::Same => "same",
+            User::Root => "root",
+            User::Unprivileged => "user",
+        }
+    }
+
+    /// Gives the user a directory and all in it, but for files that have another name elsewhere.
+    pub(crate) fn owns(self, path: &Path) {
+        use std::os::unix::fs::MetadataExt;
+        if self != User::Unprivileged {
+            return;
+        }
+        let found = std::fs::symlink_metadata(path).unwrap();
+        if found.is_dir() {
+            for entry in std::fs::read_dir(path).unwrap() {
+                self.owns(&entry.unwrap().path());
+            }
+        } else if found.nlink() > 1 {
+            return;
+        }
+        std::os::unix::fs::lchown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
+    }
+}
+
+/// A command for a program, wherever that lies: the user need not be able to get there.
+#[expect(clippy::disallowed_methods, reason = "hosts and victims, not plugins")]
+pub(crate) fn command(program: &Path, user: User, namespaces: Namespaces) -> Command {
+    if user == User::Same && namespaces == Namespaces::AsTheyAre {
+        return Command::new(program);
+    }
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "only root can test hosts of other users: run this as root, as CI does (sudo -E cargo xtask test-e2e)"
+    );
+    // Open for as long as the tests run: a command may be started at any time.
+    let file = File::open(program).unwrap().into_raw_fd();
+    let by_descriptor = format!("/proc/self/fd/{file}");
+    let mut command = match namespaces {
+        Namespaces::AsTheyAre => Command::new(by_descriptor),
+        Namespaces::None => {
+            // Who makes a user namespace may lower its limit; without capabilities nobody raises it again.
+            let id = UNPRIVILEGED;
+            let lower = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --ambient-caps=-all -- \"$0\" \"$@\"";
+            let mut unshare = Command::new("setpriv");
+            unshare
+                .args([format!("--reuid={id}"), format!("--regid={id}")])
+                .args([
+                    "--clear-groups",
+                    "unshare",
+                    "--user",
+                    "--map-current-user",
+                    "--keep-caps",
+                    "sh",
+                    "-c",
+                    lower,
+                ])
+                .arg(inheritable(program));
+            unshare
+        }
+    };
+    if user == User::Unprivileged && namespaces == Namespaces::AsTheyAre {
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
+    }
+    command
+}
+
+/// A program that several programs in a row can execute.
+fn inheritable(program: &Path) -> String {
+    let file = File::open(program).unwrap();
+    let shared = rustix::io::dup(&file).unwrap();
+    let path = format!("/proc/self/fd/{}", shared.as_raw_fd());
+    let _ = shared.into_raw_fd();
+    path
+}
+
+/// A descriptor that every program started from now on inherits, as from a careless host.
+pub(crate) fn leak() -> OwnedFd {
+    rustix::io::dup(File::open("/etc/hostname").unwrap()).unwrap()
+}
