@@ -459,9 +459,10 @@ fn without_namespaces(given: &Given, error: &io::Error) -> (i32, Vec<LayerReport
         .filter(|entry| entry.holds() && entry.state == crate::State::Off)
         .cloned()
         .collect();
-    for (layer, flag) in NAMESPACES
+    // The user namespace first: where it is missing, the others follow, and its remedy is theirs.
+    for (layer, flag) in [(Layer::User, libc::CLONE_NEWUSER)]
         .into_iter()
-        .chain([(Layer::User, libc::CLONE_NEWUSER)])
+        .chain(NAMESPACES)
     {
         if given.namespaces & flag != 0 {
             layers.push(LayerReport::absent(
