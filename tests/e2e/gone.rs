@@ -65,11 +65,10 @@ impl Traces {
     #[track_caller]
     fn expect_gone(self) {
         let started = Instant::now();
-        let (keeper, name) = (self.keeper, format!("goatkit-{}-", self.keeper));
+        let name = format!("goatkit-{}-", self.keeper);
         self.processes.expect_end();
         let took = started.elapsed();
         // The keeper ends last, so now there is nothing to wait for.
-        println!("keeper {keeper}: all processes had ended after {took:?}");
         assert!(took < SOON, "{took:?}");
         assert_eq!(
             cgroups(Path::new("/sys/fs/cgroup"), &name, 6),

@@ -18,6 +18,7 @@ mod harmless;
 mod host;
 mod host_api;
 mod http;
+mod layers;
 mod lifecycle;
 mod memory;
 mod namespaces;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod data;
 mod doctor;
 mod sandbox;
 mod serve;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,16 +56,7 @@ fn worker_threads() -> usize {
 
 async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Result<()> {
     let mut stop = StopSignals::new()?;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&config.data_dir)
-        .with_context(|| {
-            format!(
-                "the data directory {} cannot be made",
-                config.data_dir.display()
-            )
-        })?;
+    crate::data::make(&config.data_dir)?;
     let signatures = signatures::open(&config.signatures)?;
     let tokens = Arc::new(open_tokens(&config.data_dir)?);
     // Listening comes first: a port that is taken should not cost a start of all plugins.
@@ -82,6 +73,9 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
     plugins.signatures = signatures;
     let launcher = ProcessLauncher::new(&plugins)?;
     let host_api = services::open(&config).await?;
+    if plugins.sandbox.is_some() {
+        crate::data::let_through(&config.data_dir)?;
+    }
     let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;
     host_api.connect(Arc::new(runtime.downgrade()));
     let gateway = GatewayConfig::new(runtime.clone(), tokens, version, metrics);

@@ -189,6 +189,13 @@ impl ProcessLauncher {
         })
     }
 
+    /// Whether each plugin has a user of its own, as far as the host can give it one.
+    fn gives_users(&self) -> bool {
+        self.sandbox
+            .as_ref()
+            .is_some_and(|sandbox| !sandbox.without.has(Layer::Identity))
+    }
+
     /// Says once in the host's log what a sandbox lacks.
     fn say(&self, report: &Report) {
         let text = report.to_string();
@@ -204,7 +211,7 @@ impl ProcessLauncher {
 impl Launcher for ProcessLauncher {
     async fn launch(&self, request: LaunchRequest) -> Result<Launched, LaunchError> {
         let name = request.plugin.as_str();
-        let (work_dir, identity) = self.identities.work_dir(name, self.sandbox.is_some())?;
+        let (work_dir, identity) = self.identities.work_dir(name, self.gives_users())?;
         let temp_dir = dirs::plugin_temp(&self.temp_root, name, identity)?;
         let socket_dir = self.sockets.process(identity)?;
         let program = program(request.program, &request.artifact)?;

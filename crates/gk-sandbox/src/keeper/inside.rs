@@ -16,25 +16,20 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::Signal;
 use rustix::thread::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 use super::channel;
-use super::message::{End, Event, Executable, FailedStep, Failure, Plan};
+use super::message::{Event, Executable, FailedStep, Failure, Plan};
 use super::root;
-use crate::layers::{landlock, privileges, rss, seccomp};
+use super::watch::{WATCHDOG_MILLIS, Watch, Watched};
+use crate::layers::{landlock, privileges, seccomp};
 use crate::report::{Layer, LayerReport, State};
 use crate::sys::process::{self, Exec, Forked};
 
-/// How often the memory of a sandbox without a memory control group is added up.
-const WATCHDOG_MILLIS: i64 = 50;
-/// How often what is left is killed before this process ends all the same.
-const KILL_TURNS_MAX: u32 = 1000;
-/// The bit of a wait status that says so.
-const CORE_DUMPED: i32 = 0x80;
 /// The exit code of a sandbox that was not set up.
-const NOT_SET_UP: i32 = 127;
+pub(super) const NOT_SET_UP: i32 = 127;
 
 /// From the first process to the keeper: as far as it gets alone.
 #[derive(Debug, Serialize, Deserialize)]
@@ -170,7 +165,7 @@ impl Inside {
         }
         self.settle()?;
         self.memfd()?;
-        let memory_proc = self.watched_proc();
+        let processes = self.watched();
         self.root()?;
         if self.has(libc::CLONE_NEWUTS) {
             let named = rustix::system::sethostname(self.given.plan.name.as_bytes());
@@ -205,7 +200,7 @@ impl Inside {
             .cloned();
         // Only what can be read can be watched.
         let watched =
-            memory_proc.filter(|proc| no_group.is_some() && rss::summed(proc.as_fd()).is_ok());
+            processes.filter(|processes| no_group.is_some() && processes.memory().is_ok());
         if let (Some(entry), true) = (no_group, watched.is_some()) {
             self.note(LayerReport::degraded(
                 Layer::Memory,
@@ -273,19 +268,21 @@ impl Inside {
     }
 
     /// A view of this namespace's processes for the watchdog, taken while it can be had.
-    fn watched_proc(&self) -> Option<OwnedFd> {
-        if self.has(libc::CLONE_NEWPID) {
-            root::whole_proc().ok()
-        } else {
-            rustix::fs::open(
-                "/proc",
-                rustix::fs::OFlags::PATH
-                    | rustix::fs::OFlags::DIRECTORY
-                    | rustix::fs::OFlags::CLOEXEC,
-                rustix::fs::Mode::empty(),
-            )
-            .ok()
+    fn watched(&self) -> Option<Watched> {
+        if self.has(libc::CLONE_NEWPID)
+            && let Ok(proc) = root::whole_proc()
+        {
+            return Some(Watched::All(proc));
         }
+        let proc = rustix::fs::open(
+            "/proc",
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .ok()?;
+        // In a process namespace this one has another number there.
+        let own = rustix::fs::readlinkat(&proc, "self", Vec::new()).ok()?;
+        Some(Watched::Below(proc, own.to_str().ok()?.parse().ok()?))
     }
 
     fn root(&mut self) -> Result<(), Fatal> {
@@ -421,7 +418,7 @@ impl Inside {
     }
 
     /// Forks the program's process and watches it to its end.
-    fn start(self, watched: Option<OwnedFd>) -> Result<i32, Fatal> {
+    fn start(self, watched: Option<Watched>) -> Result<i32, Fatal> {
         let step = |what: &'static str| {
             move |error: io::Error| Fatal::new(FailedStep::Process, what, errno(&error))
         };
@@ -467,7 +464,7 @@ impl Inside {
             own_namespace,
             own_root,
             memory: watched,
-            _locks: given.locks,
+            locks: given.locks,
         };
         Ok(watch.run())
     }
@@ -573,7 +570,7 @@ impl Inside {
                 .map(|entry| entry.state.clone())
         };
         let by_group = |layer| state(layer) == Some(State::Enforced);
-        let watched = state(Layer::Memory) == Some(State::Degraded);
+        let ungrouped = self.given.plan.wants(Layer::Memory) && !by_group(Layer::Memory);
         // Counted per user, and per user namespace where there is one; the host's own user has
         // other processes that would count.
         let counted = self.given.plan.wants(Layer::Processes)
@@ -588,7 +585,7 @@ impl Inside {
             file_bytes: plan.file_bytes,
             // What the watchdog does not see between two looks. A runtime such as Go's reserves
             // much more than it uses, but what it reserves is not writable and does not count.
-            data_bytes: watched
+            data_bytes: ungrouped
                 .then(|| plan.memory_bytes.saturating_mul(2).saturating_add(64 << 20)),
             ..privileges::ProcessLimits::default()
         };
@@ -702,173 +699,4 @@ fn lifeline_cut(lifeline: &OwnedFd) -> bool {
         rustix::event::poll(&mut fds, Some(&Timespec::default())),
         Ok(1..)
     )
-}
-
-/// The first process while the program runs.
-struct Watch {
-    plan: Plan,
-    control: Arc<OwnedFd>,
-    lifeline: OwnedFd,
-    children: OwnedFd,
-    program: Pid,
-    pidfd: OwnedFd,
-    own_namespace: bool,
-    own_root: bool,
-    /// The processes, where their memory has to be added up.
-    memory: Option<OwnedFd>,
-    _locks: Vec<OwnedFd>,
-}
-
-impl Watch {
-    /// Returns this process's exit code.
-    fn run(self) -> i32 {
-        let tick = Timespec {
-            tv_sec: 0,
-            tv_nsec: WATCHDOG_MILLIS * 1_000_000,
-        };
-        let mut killed_for_memory = false;
-        loop {
-            let mut fds = [
-                PollFd::new(&self.lifeline, PollFlags::IN),
-                PollFd::new(&self.children, PollFlags::IN),
-            ];
-            let timeout = self.memory.as_ref().map(|_| &tick);
-            match rustix::event::poll(&mut fds, timeout) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => break,
-            }
-            if !fds[0].revents().is_empty() {
-                break;
-            }
-            if !fds[1].revents().is_empty() {
-                self.forget_signals();
-                if let Some(end) = self.reap(killed_for_memory) {
-                    let code = if end.signaled {
-                        128 + end.status
-                    } else {
-                        end.status
-                    };
-                    if !self.own_namespace {
-                        let _ = self.kill_all(false);
-                    }
-                    let _ = channel::send(&*self.control, &Event::Ended(end), &[]);
-                    return code;
-                }
-            }
-            if let Some(proc) = &self.memory
-                && !killed_for_memory
-                && self.usage(proc) > self.plan.memory_bytes
-            {
-                killed_for_memory = true;
-                if let Some(end) = self.kill_all(true) {
-                    let _ = channel::send(&*self.control, &Event::Ended(end), &[]);
-                    return NOT_SET_UP;
-                }
-            }
-        }
-        if let Some(end) = self.kill_all(killed_for_memory) {
-            let _ = channel::send(&*self.control, &Event::Ended(end), &[]);
-        }
-        NOT_SET_UP
-    }
-
-    /// Collects ended children; the program's end is returned.
-    fn reap(&self, memory: bool) -> Option<End> {
-        self.collect(WaitOptions::NOHANG, memory)
-    }
-
-    /// As [`Watch::reap`]; without `NOHANG`, until there are no children.
-    fn collect(&self, options: WaitOptions, memory: bool) -> Option<End> {
-        let mut end = None;
-        while let Ok(Some((pid, status))) = rustix::process::wait(options) {
-            if pid == self.program {
-                let code = status.exit_status();
-                end = Some(End {
-                    status: code.or(status.terminating_signal()).unwrap_or_default(),
-                    signaled: code.is_none(),
-                    core_dumped: code.is_none() && status.as_raw() & CORE_DUMPED != 0,
-                    memory,
-                });
-            }
-        }
-        end
-    }
-
-    fn usage(&self, proc: &OwnedFd) -> u64 {
-        let used = if self.own_namespace {
-            rss::summed(proc.as_fd())
-        } else {
-            rss::descendants(proc.as_fd(), rustix::process::getpid().as_raw_pid())
-                .map(|pids| rss::summed_of(proc.as_fd(), &pids))
-        };
-        let used = used.map(rss::Usage::total_bytes);
-        let temp = if self.own_root {
-            temp_usage(&self.plan)
-        } else {
-            0
-        };
-        used.unwrap_or_default().saturating_add(temp)
-    }
-
-    /// Kills all but this process, and, without a process namespace, waits until they are gone.
-    /// Returns the program's end, if it was collected here.
-    fn kill_all(&self, memory: bool) -> Option<End> {
-        if self.own_namespace {
-            process::kill_all_others();
-            return self.collect(WaitOptions::empty(), memory);
-        }
-        let _ = process::kill(&self.pidfd);
-        // Whatever it started is a child of this process by now, or will be.
-        let proc = rustix::fs::open(
-            "/proc",
-            rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        );
-        let own = rustix::process::getpid().as_raw_pid();
-        let soon = Timespec {
-            tv_sec: 0,
-            tv_nsec: 2_000_000,
-        };
-        let mut end = None;
-        // Those that fork while they are killed take another turn.
-        for _ in 0..KILL_TURNS_MAX {
-            end = end.or(self.reap(memory));
-            let left = match &proc {
-                Ok(proc) => rss::descendants(proc.as_fd(), own).unwrap_or_default(),
-                Err(_) => Vec::new(),
-            };
-            if left.is_empty() {
-                break;
-            }
-            for pid in left.into_iter().filter_map(Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-            }
-            let mut fds = [PollFd::new(&self.children, PollFlags::IN)];
-            let _ = rustix::event::poll(&mut fds, Some(&soon));
-            self.forget_signals();
-        }
-        end
-    }
-
-    fn forget_signals(&self) {
-        let mut drained = [0; 128];
-        while rustix::io::read(&self.children, &mut drained).is_ok_and(|count| count > 0) {}
-    }
-}
-
-/// What is in the temporary directory, which is memory, too.
-fn temp_usage(plan: &Plan) -> u64 {
-    let used = |path: &std::path::Path| {
-        rustix::fs::statvfs(path).map_or(0, |stat| {
-            stat.f_blocks
-                .saturating_sub(stat.f_bfree)
-                .saturating_mul(stat.f_frsize)
-        })
-    };
-    let temp = plan.temp_dir.path();
-    if temp.starts_with("/tmp") {
-        used("/tmp".as_ref())
-    } else {
-        used("/tmp".as_ref()).saturating_add(used(temp))
-    }
 }

@@ -5,6 +5,7 @@ mod inside;
 mod message;
 mod root;
 mod serve;
+mod watch;
 
 use std::ffi::{CString, OsString};
 use std::io;

@@ -1,0 +1,90 @@
+//! The data directory: private, but for the way through to the plugins' own directories.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// What is the plugins': a directory of each one's own, private in itself.
+const PLUGINS: &str = "plugins";
+
+/// Makes the directory if need be, for this user alone.
+pub(crate) fn make(dir: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .and_then(|()| {
+            if is_roots(dir)? {
+                fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+            }
+            Ok(())
+        })
+        .with_context(|| format!("the data directory {} cannot be made", dir.display()))
+}
+
+/// Lets plugins through that have users of their own, as root's have: where mounts cannot be had, they come to their
+/// work directories by the usual way. What else there is stays private in itself.
+pub(crate) fn let_through(dir: &Path) -> Result<()> {
+    let open = || -> io::Result<()> {
+        if !is_roots(dir)? {
+            return Ok(());
+        }
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if entry.file_name() == PLUGINS || kind.is_symlink() {
+                continue;
+            }
+            let mode = if kind.is_dir() { 0o700 } else { 0o600 };
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode))?;
+        }
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o711))
+    };
+    open().with_context(|| {
+        format!(
+            "the data directory {} cannot be opened to plugins",
+            dir.display()
+        )
+    })
+}
+
+fn is_roots(dir: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(dir)?.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn only_the_way_through_is_open() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("data");
+        make(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700);
+        fs::create_dir(dir.join(PLUGINS)).unwrap();
+        fs::create_dir(dir.join("files")).unwrap();
+        fs::write(dir.join("host.db"), "").unwrap();
+        for name in ["files", "host.db", PLUGINS] {
+            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let_through(&dir).unwrap();
+        if is_roots(&dir).unwrap() {
+            assert_eq!(mode(&dir), 0o711);
+            assert_eq!(mode(&dir.join("files")), 0o700);
+            assert_eq!(mode(&dir.join("host.db")), 0o600);
+            assert_eq!(mode(&dir.join(PLUGINS)), 0o755);
+        } else {
+            assert_eq!(mode(&dir), 0o700);
+        }
+        make(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700);
+    }
+}
