@@ -179,16 +179,26 @@ pub(crate) fn sorted(ids: impl IntoIterator<Item = String>) -> Vec<String> {
     ids
 }
 
-/// A file that a test compares with what it finds, and writes with `GK_BLESS=1`.
+/// Attacks whose outcome depends on the moment (how far a bomb comes before it is noticed) or on the machine (its network,
+/// its services) as long as something holds them: with all layers on, they are never open all the same.
+pub(crate) const UNSTEADY: &[&str] = &[
+    "25b", "25d", "25e", "28c", "31g", "32a", "36a", "36b", "38a", "38b", "38c", "38d", "38e",
+    "38f",
+];
+
+/// A file that a test compares with what it finds, line by line as `steady` makes them, and writes with `GK_BLESS=1`.
 #[track_caller]
-pub(crate) fn golden(path: &str, found: &str, what: &str) {
+pub(crate) fn golden(path: &str, found: &str, what: &str, steady: impl Fn(&str) -> String) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("GK_BLESS").is_some_and(|value| value == "1") {
         std::fs::write(&path, found).unwrap();
         return;
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let lines = |text: &str| {
+        let lines = text.lines().map(&steady);
+        lines.filter(|line| !line.is_empty()).collect::<Vec<_>>()
+    };
     let (expected, found) = (lines(&expected), lines(found));
     let missing: Vec<_> = expected
         .iter()
@@ -277,5 +287,12 @@ fn the_sandbox_stops_every_attack_of_the_list() {
         }
         assert_eq!(seen["changed"], json!([]), "{seen}");
     }
-    golden("e2e/escape.tsv", &table, "the table");
+    golden("e2e/escape.tsv", &table, "the table", |line| {
+        let id = line.split('\t').next().unwrap_or_default();
+        if UNSTEADY.contains(&id) {
+            line.replace("contained", "blocked")
+        } else {
+            line.to_owned()
+        }
+    });
 }

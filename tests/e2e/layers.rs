@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::escape::{Attacked, Outcomes, golden, sorted};
+use crate::escape::{Attacked, Outcomes, UNSTEADY, golden, sorted};
 use crate::users::{HOSTS, User};
 
 /// Hosts at a time: each has a dozen processes, and bombs.
@@ -210,5 +210,24 @@ fn the_table_of_the_layers_is_true() {
         writeln!(page, "| `{layer}` | {root} | {user} |").unwrap();
     }
     assert_eq!(full, [0, 0], "attacks are open with all layers");
-    golden("../docs/sandbox-layers.md", &page, "the page");
+    // Attacks that this machine does not know, and counts, are another machine's.
+    let known: BTreeSet<&String> = HOSTS
+        .iter()
+        .flat_map(|user| &of(*user, Case::None).open)
+        .collect();
+    golden("../docs/sandbox-layers.md", &page, "the page", |line| {
+        if line.starts_with("| open with") {
+            return String::new();
+        }
+        let words = line.split(' ');
+        let steady = words.filter(|word| {
+            let is_attack = word.starts_with(|digit: char| digit.is_ascii_digit())
+                && word.ends_with(|letter: char| letter.is_ascii_lowercase());
+            let is_number = word.trim_end_matches(':').parse::<u32>().is_ok();
+            let counts =
+                !is_attack || (known.contains(&(*word).to_owned()) && !UNSTEADY.contains(word));
+            counts && !is_number && *word != "nothing"
+        });
+        steady.collect::<Vec<_>>().join(" ")
+    });
 }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::escape::{Attacked, golden, sorted};
+use crate::escape::{Attacked, UNSTEADY, golden, sorted};
 use crate::host::Setup;
 use crate::program;
 use crate::users::{self, Namespaces, User};
@@ -54,6 +54,14 @@ fn best_effort_starts_and_says_what_is_missing() {
         "e2e/without-namespaces.tsv",
         &open,
         "the list of what is open then",
+        |line| {
+            let id = line.split('\t').next().unwrap_or_default();
+            if UNSTEADY.contains(&id) {
+                String::new()
+            } else {
+                line.to_owned()
+            }
+        },
     );
 }
 
