@@ -1,12 +1,17 @@
 //! What the sandbox costs: from a plugin's start to its being initialised, and per call, plain and confined in turn.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use gk_runtime::{CallContext, KeeperProgram, Report, Runtime, RuntimeConfig, SandboxConfig};
+use gk_hostapi::BasicHostApi;
+use gk_runtime::{
+    CallContext, KeeperProgram, Launcher, ProcessLauncher, Report, Runtime, RuntimeConfig,
+    SandboxConfig,
+};
 
 /// Calls per round.
 const CALLS: usize = 2000;
@@ -19,13 +24,19 @@ struct Figures {
 
 /// Starts the one plugin of a directory so many times each way, and prints the medians as a JSON line.
 pub(crate) async fn run(plugins_dir: PathBuf, rounds: usize) -> Result<()> {
-    let data = tempfile::tempdir()?;
+    // A directory each: with a sandbox it belongs to the plugin's own user.
+    let (one, other) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let plain_config = RuntimeConfig::new(&plugins_dir, one.path(), "0.1.0");
+    let mut confined_config = RuntimeConfig::new(&plugins_dir, other.path(), "0.1.0");
+    confined_config.sandbox = Some(SandboxConfig::new(KeeperProgram::this()?));
+    // One launcher for all rounds: a host starts its keeper once.
+    let plain_launcher = Arc::new(ProcessLauncher::new(&plain_config)?);
+    let confined_launcher = Arc::new(ProcessLauncher::new(&confined_config)?);
     let (mut plain, mut confined) = (Figures::default(), Figures::default());
     let mut report = None;
     for _ in 0..rounds {
-        round(&plugins_dir, data.path(), None, &mut plain).await?;
-        let sandbox = SandboxConfig::new(KeeperProgram::this()?);
-        report = round(&plugins_dir, data.path(), Some(sandbox), &mut confined).await?;
+        round(&plain_config, &plain_launcher, &mut plain).await?;
+        report = round(&confined_config, &confined_launcher, &mut confined).await?;
     }
     let report = report.context("no round was run")?;
     let line = serde_json::json!({
@@ -39,14 +50,12 @@ pub(crate) async fn run(plugins_dir: PathBuf, rounds: usize) -> Result<()> {
 }
 
 async fn round(
-    plugins_dir: &Path,
-    data: &Path,
-    sandbox: Option<SandboxConfig>,
+    config: &RuntimeConfig,
+    launcher: &Arc<ProcessLauncher>,
     figures: &mut Figures,
 ) -> Result<Option<Report>> {
-    let mut config = RuntimeConfig::new(plugins_dir, data, "0.1.0");
-    config.sandbox = sandbox;
-    let runtime = Runtime::start(config)?;
+    let launcher = Arc::clone(launcher) as Arc<dyn Launcher>;
+    let runtime = Runtime::start_with(config.clone(), launcher, Arc::new(BasicHostApi::new()))?;
     runtime.settled().await;
     let snapshot = runtime.snapshot();
     let status = snapshot.plugins.first().context("there is no plugin")?;
