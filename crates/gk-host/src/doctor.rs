@@ -13,7 +13,7 @@ use crate::sandbox::SandboxLevel;
 /// The flags of `gk-host doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// TOML file of the host, for its section [sandbox]; GK_CONFIG names it, too
+    /// TOML file of the host, for its section sandbox; GK_CONFIG names it, too
     #[arg(long, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
 
