@@ -64,6 +64,16 @@ pub enum SpawnError {
         /// The program.
         path: PathBuf,
     },
+    /// A pinned script is too large to be given a path in a sandbox.
+    #[error("the script {path} has {bytes} bytes; a pinned script may have {max}: move what is not the script itself into other files of the package", path = .path.display())]
+    ScriptTooLarge {
+        /// The script.
+        path: PathBuf,
+        /// Its size, in bytes.
+        bytes: u64,
+        /// How large it may be, in bytes.
+        max: u64,
+    },
     /// Somebody still has the program open for writing.
     #[error("{path} is still being written; install binaries by writing a new file and renaming it over the old one", path = .path.display())]
     TextBusy {

@@ -301,6 +301,10 @@ impl Inside {
                 (self.own_root, self.proc) = (true, proc);
                 LayerReport::enforced(Layer::Mount, if proc { "" } else { "without /proc" })
             }
+            // Landlock would be led the same way.
+            Err(error) if error.refuse => {
+                return Err(Fatal::new(FailedStep::Process, error.what, error.errno));
+            }
             Err(error) => LayerReport::absent(
                 Layer::Mount,
                 format!("could not {}", error.what),
@@ -620,7 +624,7 @@ impl Inside {
             bytes.iter().map(|path| path.path().to_owned()).collect()
         };
         let mut execute = root::system_paths(plan);
-        execute.extend(paths(&plan.read_only));
+        let read_only = paths(&plan.read_only);
         if let Executable::Path(path) = &plan.executable {
             execute.push(path.path().to_owned());
         }
@@ -643,6 +647,7 @@ impl Inside {
         let outcome = landlock::restrict(&landlock::Access {
             read: &read,
             execute: &execute,
+            read_only: &read_only,
             write: &write,
             network: plan.network,
         });

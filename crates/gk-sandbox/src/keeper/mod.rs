@@ -32,6 +32,8 @@ const KEEPER_NAME: &str = "gk-sandbox-keeper";
 const KEEPER_SOCKET: i32 = 3;
 /// How long a keeper may take to create a process.
 const KEEPER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest script that is pinned: half of what the root of a sandbox holds.
+const SCRIPT_BYTES_MAX: u64 = 2 << 20;
 /// How long a sandbox may take until its program is executed.
 const SET_UP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -302,7 +304,19 @@ fn plan(
                 (Executable::Path(path), needs)
             }
             Image::Binary(file) => (Executable::Binary, crate::elf::needs(file.as_ref())),
-            Image::Script(_) => (Executable::Script, Needs::Programs),
+            Image::Script(file) => {
+                let bytes = rustix::fs::fstat(file).map_or(0, |stat| stat.st_size);
+                let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+                // Its author chose its size: too large for the root, it must not cost the root.
+                if bytes > SCRIPT_BYTES_MAX {
+                    return Err(SpawnError::ScriptTooLarge {
+                        path: spec.program.path().into(),
+                        bytes,
+                        max: SCRIPT_BYTES_MAX,
+                    });
+                }
+                (Executable::Script, Needs::Programs)
+            }
         },
     };
     let mut read_only: Vec<Bytes> = confinement.read_only.iter().map(Bytes::from).collect();

@@ -18,7 +18,7 @@ use rustix::mount::{
     OpenTreeFlags, UnmountFlags,
 };
 
-use super::message::{Needs, Plan};
+use super::message::{Executable, Needs, Plan};
 use crate::sys::process::{MountFlags, set_mount_flags};
 
 /// Where a script that is pinned gets a path.
@@ -61,6 +61,8 @@ const ROOT_BYTES: u64 = 4 << 20;
 pub(crate) struct RootError {
     pub(crate) what: String,
     pub(crate) errno: Option<i32>,
+    /// Whether the program must not be started without this root either.
+    pub(crate) refuse: bool,
 }
 
 fn failed(what: impl Into<String>) -> impl FnOnce(Errno) -> RootError {
@@ -68,6 +70,7 @@ fn failed(what: impl Into<String>) -> impl FnOnce(Errno) -> RootError {
     move |errno| RootError {
         what,
         errno: Some(errno.raw_os_error()),
+        refuse: false,
     }
 }
 
@@ -97,7 +100,12 @@ pub(crate) fn system_paths(plan: &Plan) -> Vec<PathBuf> {
         Needs::Nothing => {}
         Needs::Libraries(loader) => {
             add(LIBRARIES);
-            paths.extend(loader.iter().map(|loader| loader.path().to_owned()));
+            let loader = loader.iter().map(|loader| loader.path());
+            paths.extend(
+                loader
+                    .filter(|loader| believed(loader, plan))
+                    .map(Path::to_owned),
+            );
         }
         Needs::Programs => {
             add(LIBRARIES);
@@ -105,6 +113,28 @@ pub(crate) fn system_paths(plan: &Plan) -> Vec<PathBuf> {
         }
     }
     paths
+}
+
+/// Whether a loader is shown. The program's author wrote its path: one that could not be shown must
+/// not cost the whole root, and one that the program can write to must not become executable. What
+/// is passed over is executed all the same if it is there by other means.
+fn believed(loader: &Path, plan: &Plan) -> bool {
+    let shown = plan.read_only.iter().chain(&plan.writable);
+    is_plain(loader)
+        && !["/tmp", "/dev", "/proc"]
+            .iter()
+            .any(|dir| loader.starts_with(dir))
+        && !shown
+            .chain([&plan.temp_dir])
+            .any(|dir| loader.starts_with(dir.path()) || dir.path().starts_with(loader))
+}
+
+/// Whether a path is absolute and has no dots, so that it leads where it seems to.
+fn is_plain(path: &Path) -> bool {
+    path.is_absolute()
+        && path
+            .components()
+            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
 }
 
 /// Builds the root and moves into it. Returns whether there is a `/proc`.
@@ -125,6 +155,7 @@ pub(crate) fn enter(plan: &Plan, script: Option<BorrowedFd<'_>>) -> Result<bool,
         return Err(RootError {
             what: format!("make a temporary directory in {}", outer.path.display()),
             errno: None,
+            refuse: false,
         });
     }
     let root = tmpfs("0755", ROOT_BYTES, 4096)?;
@@ -295,17 +326,14 @@ fn collect(plan: &Plan) -> Result<Vec<Shown>, RootError> {
     wanted.dedup_by(|later, first| later.0 == first.0);
     let mut shown: Vec<Shown> = Vec::with_capacity(wanted.len());
     for (path, writable, device) in wanted {
-        let plain = path.is_absolute()
-            && path
-                .components()
-                .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-        if !plain {
+        if !is_plain(&path) {
             return Err(RootError {
                 what: format!(
                     "show {}, which is not an absolute path without dots",
                     path.display()
                 ),
                 errno: None,
+                refuse: false,
             });
         }
         // It comes with what it lies in.
@@ -328,13 +356,15 @@ fn collect(plan: &Plan) -> Result<Vec<Shown>, RootError> {
                     outer.path.display()
                 ),
                 errno: None,
+                refuse: false,
             });
         }
-        let tree = match take(&path) {
-            Ok(Some(tree)) => tree,
-            Ok(None) => continue,
-            Err(errno) => return Err(failed(format!("show {}", path.display()))(errno)),
+        let taken = if is_named(plan, &path) {
+            take_named(&path)?
+        } else {
+            take(&path).map_err(failed(format!("show {}", path.display())))?
         };
+        let Some(tree) = taken else { continue };
         shown.push(Shown {
             path,
             tree,
@@ -362,21 +392,55 @@ fn take(path: &Path) -> Result<Option<Tree>, Errno> {
             return Ok(Some(Tree::Link(target)));
         }
     }
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
-    let tree = match rustix::mount::open_tree(CWD, path, flags) {
-        Ok(tree) => tree,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(errno),
-    };
+    match rustix::mount::open_tree(CWD, path, CLONE) {
+        Ok(tree) => of_kind(tree).map(Some),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
+    .union(OpenTreeFlags::OPEN_TREE_CLOEXEC)
+    .union(OpenTreeFlags::AT_RECURSIVE);
+
+fn of_kind(tree: OwnedFd) -> Result<Tree, Errno> {
     let directory =
         FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
-    Ok(Some(if directory {
+    Ok(if directory {
         Tree::Directory(tree)
     } else {
         Tree::File(tree)
-    }))
+    })
+}
+
+/// Whether a path is one that the plan names, other than the program's own.
+fn is_named(plan: &Plan, path: &Path) -> bool {
+    let own = matches!(&plan.executable, Executable::Path(own) if own.path() == path);
+    let mut named = plan.read_only.iter().chain(&plan.writable);
+    !own && named.any(|named| named.path() == path)
+}
+
+/// As [`take`], for a directory that others than root may be able to exchange: what is shown is what
+/// was looked at, and a link, which would show whatever it leads to, ends the start.
+fn take_named(path: &Path) -> Result<Option<Tree>, RootError> {
+    let what = || failed(format!("show {}", path.display()));
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(found) => found,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(errno) => return Err(what()(errno)),
+    };
+    let stat = rustix::fs::fstat(&found).map_err(what())?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        return Err(RootError {
+            what: format!("show {}, which is a symbolic link now", path.display()),
+            errno: Some(Errno::LOOP.raw_os_error()),
+            refuse: true,
+        });
+    }
+    let flags = CLONE | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(&found, "", flags).map_err(what())?;
+    of_kind(tree).map(Some).map_err(what())
 }
 
 fn show(root: &OwnedFd, part: &Shown) -> Result<(), RootError> {
@@ -447,6 +511,7 @@ fn place_script(root: &OwnedFd, script: BorrowedFd<'_>) -> Result<(), RootError>
     copied.map(|_| ()).map_err(|error| RootError {
         what: "give the script a path".into(),
         errno: error.raw_os_error(),
+        refuse: false,
     })
 }
 
@@ -454,6 +519,7 @@ fn restrict(mount: &OwnedFd, flags: MountFlags) -> Result<(), RootError> {
     set_mount_flags(mount.as_fd(), c"", flags).map_err(|error| RootError {
         what: "restrict a mount".into(),
         errno: error.raw_os_error(),
+        refuse: false,
     })
 }
 

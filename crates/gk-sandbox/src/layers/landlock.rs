@@ -58,13 +58,17 @@ const NET_TCP: u64 = 0b11;
 const SCOPES: u64 = 0b11;
 
 /// What stays reachable. A path that does not exist, or cannot be opened, is passed over: nothing
-/// is allowed there. Paths lead where they lead when the rules are made, through links.
+/// is allowed there. Of `read` and `execute`, paths lead where they lead when the rules are made,
+/// through links; the last part of the others, which not only root may be able to exchange, is no link, or
+/// passed over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Access<'a> {
     /// Files, and directories with all beneath them, to read. Not to execute.
     pub(crate) read: &'a [PathBuf],
     /// The same to read and to execute: programs, libraries, the loader.
     pub(crate) execute: &'a [PathBuf],
+    /// The same as `execute`: what is the program's own.
+    pub(crate) read_only: &'a [PathBuf],
     /// The same to read and write, with all that can be done to files but executing them and
     /// making devices.
     pub(crate) write: &'a [PathBuf],
@@ -173,13 +177,15 @@ fn restrict_with(access: &Access<'_>, abi: u32) -> Result<Outcome, Outcome> {
     let (attributes, bytes) = handled(access, abi);
     let ruleset = sys::create_ruleset(&attributes, bytes)
         .map_err(|error| absent("landlock_create_ruleset", &error))?;
-    for (paths, rights) in [
-        (access.read, fs::READ),
-        (access.execute, fs::READ | fs::EXECUTE),
-        (access.write, fs::WRITE),
+    let (through_links, no_link) = (OFlags::empty(), OFlags::NOFOLLOW);
+    for (paths, rights, links) in [
+        (access.read, fs::READ, through_links),
+        (access.execute, fs::READ | fs::EXECUTE, through_links),
+        (access.read_only, fs::READ | fs::EXECUTE, no_link),
+        (access.write, fs::WRITE, no_link),
     ] {
         for path in paths {
-            allow(&ruleset, path, rights & attributes.fs)
+            allow(&ruleset, path, rights & attributes.fs, links)
                 .map_err(|error| absent("landlock_add_rule", &error))?;
         }
     }
@@ -188,11 +194,15 @@ fn restrict_with(access: &Access<'_>, abi: u32) -> Result<Outcome, Outcome> {
     Ok(outcome(access, abi))
 }
 
-fn allow(ruleset: &OwnedFd, path: &Path, rights: u64) -> io::Result<()> {
-    let Ok(file) = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else {
+fn allow(ruleset: &OwnedFd, path: &Path, rights: u64, links: OFlags) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | links;
+    let Ok(file) = rustix::fs::open(path, flags, Mode::empty()) else {
         return Ok(());
     };
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+    if kind == FileType::Symlink {
+        return Ok(());
+    }
     let rights = if kind == FileType::Directory {
         rights
     } else {

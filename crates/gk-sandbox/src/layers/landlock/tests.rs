@@ -45,6 +45,7 @@ impl Directories {
         Access {
             read: &self.read,
             execute: &self.execute,
+            read_only: &[],
             write: &self.write,
             network,
         }
