@@ -42,7 +42,7 @@ pub struct LaunchRequest {
     /// Where the binary was found, absolute: for the process's own name and for messages, not to be
     /// executed.
     pub program: PathBuf,
-    /// The plugin's package, absolute.
+    /// The plugin's package as it was judged, absolute and without links.
     pub plugin_dir: PathBuf,
     /// Whether it is told that it may use the network.
     pub network: bool,
@@ -223,7 +223,7 @@ impl Launcher for ProcessLauncher {
             self.timezone.clone(),
         );
         spec.confinement = self.sandbox.as_ref().map(|sandbox| {
-            let mut confinement = sandbox.confinement(&request.plugin, temp_dir);
+            let mut confinement = sandbox.confinement(&request.plugin, temp_dir.clone());
             confinement.read_only.push(request.plugin_dir);
             confinement.writable.push(work_dir);
             confinement.writable.push(socket_dir.path().into());
@@ -239,9 +239,15 @@ impl Launcher for ProcessLauncher {
             .map_err(|_| SpawnError::SpawnerGone)??;
 
         let report = child.report();
-        let own = report
-            .get(Layer::Identity)
-            .is_some_and(|entry| entry.state == State::Enforced);
+        let holds = |layer| {
+            let entry = report.get(layer);
+            entry.is_some_and(|entry| entry.state == State::Enforced)
+        };
+        if holds(Layer::Mount) {
+            // It has one inside; this one was for a machine without mounts.
+            let _ = std::fs::remove_dir(&temp_dir);
+        }
+        let own = holds(Layer::Identity);
         let uid = match identity {
             Some(identity) if own => identity.uid,
             _ => rustix::process::geteuid().as_raw(),
