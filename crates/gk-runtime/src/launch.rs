@@ -42,7 +42,7 @@ pub struct LaunchRequest {
     /// Where the binary was found, absolute: for the process's own name and for messages, not to be
     /// executed.
     pub program: PathBuf,
-    /// The plugin's package, absolute.
+    /// The plugin's package as it was judged, absolute and without links.
     pub plugin_dir: PathBuf,
     /// Whether it is told that it may use the network.
     pub network: bool,

@@ -92,11 +92,15 @@ pub(crate) struct Plugin {
 }
 
 impl Plugin {
-    pub(crate) fn init_config(&self, config: &RuntimeConfig) -> BTreeMap<String, String> {
+    pub(crate) fn init_config(
+        &self,
+        config: &RuntimeConfig,
+        dir: &Path,
+    ) -> BTreeMap<String, String> {
         environment::init_config(
             &self.found.name,
             &config.host_version,
-            &self.found.dir,
+            dir,
             &self.work_dir,
             &self.variables,
         )

@@ -96,6 +96,8 @@ pub(crate) struct Verified {
     pub(crate) manifest: Arc<Manifest>,
     /// Warnings about the manifest.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// The directory that was judged, without links: another may be at the discovered path by now.
+    pub(crate) dir: PathBuf,
     /// Where the binary was; for its name and for messages.
     pub(crate) program: PathBuf,
 }
@@ -141,6 +143,7 @@ pub(crate) fn verify(
     };
     Ok(Verified {
         program: dir.join(binary),
+        dir,
         artifact: Arc::new(artifact),
         manifest,
         warnings,
@@ -259,6 +262,11 @@ mod tests {
         let (signatures, cache) = (Signatures::default(), Cache::new());
         let verified = verify(&signatures, &cache, &found).unwrap();
         assert!(verified.program.ends_with("goat/goat"));
+        // What is shown to the plugin must be what was judged, and not where the link leads later.
+        assert_eq!(
+            verified.dir,
+            root.path().canonicalize().unwrap().join("goat")
+        );
         std::fs::rename(found.dir.join("goat"), found.dir.join("real")).unwrap();
         std::os::unix::fs::symlink("real", found.dir.join("goat")).unwrap();
         let error = verify(&signatures, &cache, &found).unwrap_err();

@@ -5,6 +5,7 @@
 
 mod operations;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -40,6 +41,8 @@ pub(crate) struct Life {
     status: PluginStatus,
     /// The one that was discovered, until the signed one is known.
     manifest: Arc<Manifest>,
+    /// Its package: the discovered path, until the one that was judged is known, without links.
+    plugin_dir: PathBuf,
     /// The policy's word, as of the start.
     limits: PluginLimits,
     /// How long a call may take as far as the plugin is asked.
@@ -79,6 +82,7 @@ impl Life {
         };
         Self {
             manifest: Arc::clone(&found.manifest),
+            plugin_dir: found.dir.clone(),
             limits: PluginLimits::default(),
             call_timeout: status.timeouts.call,
             hub,
@@ -278,6 +282,7 @@ impl Life {
         self.status.manifest = Some(Arc::clone(&verified.manifest));
         self.status.warnings = verified.warnings.into();
         self.manifest = verified.manifest;
+        self.plugin_dir = verified.dir;
     }
 
     /// Puts the timeouts in force that the plugin asks for and its policy lets it have.

@@ -88,7 +88,7 @@ impl Life {
                 bounded(Step::Register, timeouts.init, register(connection))
             }),
             Operation::Init => {
-                let config = self.plugin.init_config(&self.hub.config);
+                let config = self.plugin.init_config(&self.hub.config, &self.plugin_dir);
                 let announce = self.announce();
                 with(self.connection.clone(), move |connection| {
                     bounded(Step::Init, timeouts.init, async move {
@@ -239,7 +239,7 @@ async fn launch(
         generation,
         artifact: Arc::clone(&verified.artifact),
         program: verified.program.clone(),
-        plugin_dir: found.dir.clone(),
+        plugin_dir: verified.dir.clone(),
         network: limits.network,
         memory_bytes: timeouts::memory(resources, &limits),
     };
