@@ -71,6 +71,7 @@ mod error;
 mod keeper;
 #[cfg(target_os = "linux")]
 mod layers;
+mod remove;
 mod report;
 pub mod socket;
 mod spawner;
@@ -84,6 +85,7 @@ mod sys;
 pub use child::{Child, ExitStatus};
 pub use error::SpawnError;
 pub use keeper::{KeeperProgram, run_if_keeper};
+pub use remove::remove_tree;
 pub use report::{Layer, LayerReport, LayerSet, Report, State, UnknownLayer};
 pub use spawner::Spawner;
 pub use spec::{Confinement, Identity, Level, Program, Resources, SandboxSpec};

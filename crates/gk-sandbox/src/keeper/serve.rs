@@ -85,7 +85,7 @@ pub(crate) fn serve(host: OwnedFd) {
         keeper.turn();
     }
     for path in std::mem::take(&mut keeper.remove) {
-        let _ = std::fs::remove_dir_all(path);
+        let _ = crate::remove_tree(&path);
     }
     // The control groups go with `cgroups`.
 }
