@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use crate::dirs::{self, DirError};
 
 /// The first of the users that plugins get. systemd's table of numbers has 1879048192 to
-/// 2147483647 as unused, and no distribution gives them to people or to containers.
+/// 2147483647 as unused. A directory service can be told to use some of them all the same, which
+/// docs/threat-model.md says.
 const FIRST: u32 = 1_900_000_000;
 /// How many there are.
 const COUNT: u32 = 1 << 16;

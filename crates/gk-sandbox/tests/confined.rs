@@ -77,7 +77,18 @@ fn output(child: &mut Child) -> (String, ExitStatus) {
     let (stdout, stderr) = child.clone_pipes().unwrap();
     wait_readable(child.pidfd());
     for fd in [stderr, stdout] {
-        std::fs::File::from(fd).read_to_string(&mut text).unwrap();
+        let mut file = std::fs::File::from(fd);
+        let mut said = Vec::new();
+        // Somebody who was left behind would hold it open.
+        loop {
+            wait_readable(&file);
+            let mut chunk = [0; 4096];
+            match file.read(&mut chunk).unwrap() {
+                0 => break,
+                count => said.extend_from_slice(&chunk[..count]),
+            }
+        }
+        text.push_str(&String::from_utf8_lossy(&said));
     }
     (text, child.reap().unwrap())
 }

@@ -161,7 +161,7 @@ impl Inside {
     fn run(mut self) -> Result<i32, Fatal> {
         if !self.given.privileged {
             // Before it is undumpable, when these files belong to root.
-            self.map_myself();
+            self.map_myself()?;
         }
         self.settle()?;
         self.memfd()?;
@@ -315,9 +315,9 @@ impl Inside {
     }
 
     /// An unprivileged process maps its own user, and nothing else, by itself.
-    fn map_myself(&mut self) {
+    fn map_myself(&mut self) -> Result<(), Fatal> {
         if !self.has(libc::CLONE_NEWUSER) {
-            return;
+            return Ok(());
         }
         let (host_uid, host_gid) = self.given.host;
         let Plan { uid, gid, .. } = self.given.plan;
@@ -326,12 +326,13 @@ impl Inside {
             .and_then(|()| write("/proc/self/gid_map", &format!("{gid} {host_gid} 1")))
             .and_then(|()| write("/proc/self/uid_map", &format!("{uid} {host_uid} 1")));
         if let Err(error) = mapped {
-            self.layers.push(LayerReport::degraded(
+            return self.note(LayerReport::degraded(
                 Layer::User,
                 "the user could not be mapped",
                 errno(&error),
             ));
         }
+        Ok(())
     }
 
     /// Moves a privileged process into a user namespace. Returns whether it awaits a mapping.
@@ -412,11 +413,14 @@ impl Inside {
                 LayerReport::degraded(Layer::Identity, "the host's own user outside", None)
             }
             Ok(()) => LayerReport::enforced(Layer::Identity, format!("user {}", plan.uid)),
-            Err(errno) => LayerReport::absent(
-                Layer::Identity,
-                "the user could not be changed",
-                Some(errno.raw_os_error()),
-            ),
+            // It would run as root, whose files are the host's.
+            Err(errno) => {
+                return Err(Fatal::new(
+                    FailedStep::Process,
+                    format!("become user {}", plan.uid),
+                    Some(errno.raw_os_error()),
+                ));
+            }
         };
         self.note(entry)
     }
