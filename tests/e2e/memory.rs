@@ -33,8 +33,9 @@ fn a_plugin_over_its_limit_is_killed_and_the_others_go_on() {
         // One of its checks fills 100 MiB. See that it is the limit which ends it: its twin does the same and lives.
         let checks = |name: &str| host.function(name, "checks", &json!({}));
         checks(&moderate).expect(200);
+        // The call fails at once; why, it says if that was known by then.
         let error = checks(&plugin).expect(502).error();
-        assert!(error.contains("killed: memory limit 64 MB"), "{error}");
+        assert!(error.contains("it crashed"), "{error}");
         let told = eventually("the reason of its end", || {
             let plugin = host.plugin(&plugin);
             plugin["error"].as_str().map(str::to_owned)

@@ -147,7 +147,8 @@ impl Life {
                 }
                 status = exited(self.process.as_deref()), if self.exit.is_none() => {
                     self.exit = Some(status);
-                    self.exited_by_itself = machine.phase() != Phase::Collecting;
+                    self.exited_by_itself = machine.phase() != Phase::Collecting
+                        || matches!(status, ExitStatus::MemoryLimit { .. });
                     Event::Exited
                 }
                 reason = closed(self.connection.as_ref()), if !disconnected => {

@@ -21,8 +21,8 @@ use crate::error::{PluginError, Printed, Step, chain};
 use crate::host_api::ConnectionHostApi;
 use crate::launch::{LaunchRequest, Launched, Output, Process};
 use crate::limits::{
-    CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, FIRST_OUTPUT_GRACE,
-    HANDSHAKE_BYTES_MAX, LAST_OUTPUT_GRACE, VERIFY_TIMEOUT,
+    CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, EXIT_TIMEOUT,
+    FIRST_OUTPUT_GRACE, HANDSHAKE_BYTES_MAX, LAST_OUTPUT_GRACE, VERIFY_TIMEOUT,
 };
 use crate::log::{Capture, LogLevel, NoLine, read_first_line};
 use crate::runtime::{Hub, Plugin};
@@ -368,7 +368,7 @@ async fn collect_output(
         }
     };
     let _ = tokio::time::timeout_at(until, rest).await;
-    // It was killed: its end is near, and reaping it then takes no time.
-    let _ = tokio::time::timeout_at(until, exited(process.as_deref())).await;
+    // It was killed: its end is near, and how it ended may be news.
+    let _ = timeout(EXIT_TIMEOUT, exited(process.as_deref())).await;
     Ok(Product::Nothing)
 }
