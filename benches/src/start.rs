@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use gk_hostapi::BasicHostApi;
 use gk_runtime::{
-    CallContext, KeeperProgram, Launcher, ProcessLauncher, Report, Runtime, RuntimeConfig,
-    SandboxConfig,
+    CallContext, KeeperProgram, Launcher, PluginState, ProcessLauncher, Report, Runtime,
+    RuntimeConfig, SandboxConfig,
 };
 
 /// Calls per round.
@@ -62,7 +62,10 @@ async fn round(
     let (started, running) = status
         .started_at
         .zip(status.running_since)
-        .with_context(|| format!("the plugin is {}", status.state))?;
+        .with_context(|| match &status.state {
+            PluginState::Failed { error } => error.clone(),
+            state => format!("the plugin is {state}"),
+        })?;
     figures
         .start_ms
         .push(running.duration_since(started)?.as_secs_f64() * 1e3);

@@ -13,9 +13,9 @@ use rustix::io::Errno;
 use crate::dirs::{self, DirError};
 
 /// The first of the users that plugins get. systemd's table of numbers has 1879048192 to
-/// 2147483647 as unused. A directory service can be told to use some of them all the same, which
-/// docs/threat-model.md says.
-const FIRST: u32 = 1_900_000_000;
+/// 2147483647 as unused; SSSD maps Active Directory to numbers up to 2000200000. A directory
+/// service can be told to use more all the same, which docs/threat-model.md says.
+const FIRST: u32 = 2_100_000_000;
 /// How many there are.
 const COUNT: u32 = 1 << 16;
 /// How deep a work directory is gone through when it changes hands.

@@ -176,6 +176,9 @@ impl ProcessLauncher {
             }
         };
         let spawner = Arc::new(spawner.map_err(StartError::Spawner)?);
+        if let Some(sandbox) = &config.sandbox {
+            spawner.expect(&sandbox.usual("expected", temp_root.clone()));
+        }
         let sockets = SocketRoot::create(&temp_root)?;
         spawner.remove_at_end(sockets.path());
         Ok(Self {

@@ -26,6 +26,9 @@ pub const MEMORY_DEFAULT: u64 = 512 * 1024 * 1024;
 pub const MEMORY_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// The least memory a plugin has, in bytes: in less, many a runtime does not even start.
 pub const MEMORY_MIN: u64 = 32 * 1024 * 1024;
+/// How long starting a plugin's process may take, its sandbox included: longer than gk-sandbox itself
+/// waits, which can say what was slow.
+pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long checking a plugin's signature may take: a package may have 512 MiB.
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 /// For how many versions of plugins it is remembered that their missing signature was warned of.

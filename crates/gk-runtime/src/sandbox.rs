@@ -64,22 +64,24 @@ impl SandboxConfig {
                 path: PathBuf::new(),
                 source,
             })?;
-        let mut confinement = Confinement::new("doctor", "/tmp/goatflow-plugin-doctor");
-        confinement.level = self.level;
-        confinement.without = self.without;
-        confinement.resources.cpu_millis = self.cpu_millis;
-        spawner.probe(&confinement)
+        spawner.probe(&self.usual("doctor", "/tmp/goatflow-plugin-doctor".into()))
     }
 
     /// The confinement of one plugin, without its directories.
     pub fn confinement(&self, plugin: &PluginName, temp_dir: PathBuf) -> Confinement {
-        let mut confinement = Confinement::new(plugin.as_str(), temp_dir);
-        confinement.level = self.level;
-        confinement.without = self.without;
+        let mut confinement = self.usual(plugin.as_str(), temp_dir);
         if self.jit.contains(plugin) {
             confinement.without = confinement.without.with(gk_sandbox::Layer::Mdwe);
         }
         confinement.network = self.direct_network.contains(plugin);
+        confinement
+    }
+
+    /// That of a plugin without rights of its own.
+    pub(crate) fn usual(&self, name: &str, temp_dir: PathBuf) -> Confinement {
+        let mut confinement = Confinement::new(name, temp_dir);
+        confinement.level = self.level;
+        confinement.without = self.without;
         confinement.temp_bytes = self.temp_bytes;
         let resources = &mut confinement.resources;
         resources.cpu_millis = self.cpu_millis;

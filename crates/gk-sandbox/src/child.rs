@@ -24,8 +24,19 @@ pub(crate) struct Unsettled(Process);
 
 #[cfg(target_os = "linux")]
 impl Unsettled {
+    pub(crate) fn pid(&self) -> Pid {
+        self.0.pid
+    }
+
     pub(crate) fn pidfd(&self) -> &OwnedFd {
         &self.0.pidfd
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        !matches!(
+            self.0.wait(WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT),
+            Ok(None)
+        )
     }
 
     pub(crate) fn settled(mut self, stdout: OwnedFd, stderr: OwnedFd, sandbox: Sandbox) -> Child {
@@ -243,7 +254,12 @@ impl Process {
             return Ok(());
         }
         match rustix::process::kill_process_group(self.pid, Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Ok(()) => Ok(()),
+            // It has no group yet, where it is the first process of a sandbox that waits.
+            #[cfg(target_os = "linux")]
+            Err(rustix::io::Errno::SRCH) => sys::process::kill(&self.pidfd),
+            #[cfg(not(target_os = "linux"))]
+            Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }

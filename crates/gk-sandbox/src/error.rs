@@ -113,6 +113,12 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// Two of the paths it is to see cannot go together, or one is not absolute and plain.
+    #[error("its sandbox would have paths that cannot go together: the host cannot {what}")]
+    Paths {
+        /// What cannot be done, with the paths, and the remedy.
+        what: String,
+    },
     /// Its sandbox cannot be made.
     #[error("its sandbox could not be made: the host failed to {what} for {path}", path = .path.display())]
     Sandbox {

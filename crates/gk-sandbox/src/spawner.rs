@@ -8,6 +8,8 @@
 use std::io;
 use std::path::Path;
 use std::sync::mpsc;
+#[cfg(target_os = "linux")]
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
@@ -23,6 +25,11 @@ const TEXT_BUSY_RETRIES: u32 = 6;
 /// The wait before the first such retry; it doubles each time (63 ms in all).
 const TEXT_BUSY_FIRST_WAIT: Duration = Duration::from_millis(1);
 
+/// How long after a start the preparations for the next one begin: a plugin that comes up needs the
+/// processor more.
+#[cfg(target_os = "linux")]
+const QUIET: Duration = Duration::from_millis(200);
+
 enum Request {
     Plain {
         prepared: sys::Prepared,
@@ -35,6 +42,8 @@ enum Request {
     },
     #[cfg(target_os = "linux")]
     RemoveAtEnd(std::path::PathBuf),
+    #[cfg(target_os = "linux")]
+    Expect(Box<keeper::Plan>),
 }
 
 /// Starts processes, all of them from one long-lived thread.
@@ -60,7 +69,7 @@ impl Spawner {
                 match request {
                     Request::Plain { prepared, reply } => start(prepared, &reply),
                     #[cfg(target_os = "linux")]
-                    Request::Confined { .. } | Request::RemoveAtEnd(_) => {}
+                    Request::Confined { .. } | Request::RemoveAtEnd(_) | Request::Expect(_) => {}
                 }
             }
         })?;
@@ -90,11 +99,33 @@ impl Spawner {
         thread(move || {
             let mut keeper = keeper::Keeper::start(&program).ok();
             let mut remove = Vec::new();
-            while let Ok(request) = inbox.recv() {
+            // Others like it are likely to follow, but not at once.
+            let mut expected = None;
+            loop {
+                let request = match &expected {
+                    None => inbox.recv().map_err(RecvTimeoutError::from),
+                    Some(_) => inbox.recv_timeout(QUIET),
+                };
+                let request = match request {
+                    Ok(request) => request,
+                    Err(RecvTimeoutError::Timeout) => {
+                        if let (Some(keeper), Some(plan)) = (&mut keeper, expected.take()) {
+                            keeper.expect(plan);
+                        }
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                };
                 match request {
                     Request::Plain { prepared, reply } => start(prepared, &reply),
+                    Request::Expect(plan) => {
+                        if let Some(keeper) = &mut keeper {
+                            keeper.expect(*plan);
+                        }
+                    }
                     Request::Confined { order, reply } => {
                         let before = keeper.is_some();
+                        expected = Some(order.like());
                         let _ = reply.send(order.carry_out(&mut keeper, &program));
                         // A new one has to be told again.
                         if let (false, Some(keeper)) = (before, &keeper) {
@@ -126,6 +157,19 @@ impl Spawner {
         #[cfg(not(target_os = "linux"))]
         {
             let _ = path;
+        }
+    }
+
+    /// Says what the next starts will be like, so that a first process is ready for one. After each
+    /// start that is done without being asked: starts come again.
+    pub fn expect(&self, confinement: &Confinement) {
+        #[cfg(target_os = "linux")]
+        if let Ok(plan) = keeper::expectation(confinement) {
+            let _ = self.requests.send(Request::Expect(Box::new(plan)));
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = confinement;
         }
     }
 
@@ -224,7 +268,7 @@ impl Spawner {
             Ok(made) => made,
             Err(failure) => return Ok(Err(failure)),
         };
-        let first = Child::first_process(made.pid, made.pidfd);
+        let first = made.first;
         let settled = pending.settle(first.pidfd(), made.oom, probe);
         Ok(settled.map(|(stdout, stderr, sandbox)| first.settled(stdout, stderr, sandbox)))
     }

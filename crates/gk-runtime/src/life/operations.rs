@@ -22,7 +22,7 @@ use crate::host_api::ConnectionHostApi;
 use crate::launch::{LaunchRequest, Launched, Output, Process};
 use crate::limits::{
     CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, EXIT_TIMEOUT,
-    FIRST_OUTPUT_GRACE, HANDSHAKE_BYTES_MAX, LAST_OUTPUT_GRACE, VERIFY_TIMEOUT,
+    FIRST_OUTPUT_GRACE, HANDSHAKE_BYTES_MAX, LAST_OUTPUT_GRACE, LAUNCH_TIMEOUT, VERIFY_TIMEOUT,
 };
 use crate::log::{Capture, LogLevel, NoLine, read_first_line};
 use crate::runtime::{Hub, Plugin};
@@ -243,10 +243,10 @@ async fn launch(
         network: limits.network,
         memory_bytes: timeouts::memory(resources, &limits),
     };
-    let launched = timeout(CONNECT_TIMEOUT, hub.launcher.launch(request)).await;
+    let launched = timeout(LAUNCH_TIMEOUT, hub.launcher.launch(request)).await;
     let launched = launched.map_err(|_| PluginError::TimedOut {
         step: Step::Launch,
-        after: CONNECT_TIMEOUT,
+        after: LAUNCH_TIMEOUT,
     })??;
     Ok(Product::Launched(launched, Cleared { verified, limits }))
 }

@@ -12,8 +12,11 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The longest message, in bytes: arguments, environment and paths of a start.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+/// The longest message, in bytes: arguments, environment and paths of a start, and the keeper's
+/// share.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 136 * 1024;
+/// The longest from the host, in bytes.
+pub(crate) const REQUEST_BYTES_MAX: usize = 128 * 1024;
 /// The most descriptors of a message.
 const DESCRIPTORS_MAX: usize = 8;
 
@@ -33,12 +36,22 @@ pub(crate) fn send(
     message: &impl Serialize,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
+    send_within(MESSAGE_BYTES_MAX, to, message, descriptors)
+}
+
+/// As [`send`], where the host's wishes make the length.
+pub(crate) fn send_within(
+    max: usize,
+    to: impl AsFd,
+    message: &impl Serialize,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
-    if bytes.len() > MESSAGE_BYTES_MAX {
+    if bytes.len() > max {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!(
-                "arguments, environment and paths take {} bytes together; at most {MESSAGE_BYTES_MAX} can be passed on",
+                "arguments, environment and paths take {} bytes together; at most {max} can be passed on",
                 bytes.len()
             ),
         ));

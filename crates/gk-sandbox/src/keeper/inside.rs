@@ -24,30 +24,24 @@ use super::channel;
 use super::message::{Event, Executable, FailedStep, Failure, Plan};
 use super::root;
 use super::watch::{WATCHDOG_MILLIS, Watch, Watched};
-use crate::layers::{landlock, privileges, seccomp};
+use crate::layers::seccomp::{self, Filter, Filters};
+use crate::layers::{landlock, privileges};
 use crate::report::{Layer, LayerReport, State};
 use crate::sys::process::{self, Exec, Forked};
 
 /// The exit code of a sandbox that was not set up.
 pub(super) const NOT_SET_UP: i32 = 127;
+/// A sandbox's `oom_score_adj`, at least: of -1000 to 1000, where ordinary processes have 0.
+const OUT_OF_MEMORY_SCORE: i32 = 300;
 
-/// From the first process to the keeper: as far as it gets alone.
+/// From the first process to the keeper. An empty message would pass for the end.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Ready {
-    /// Whether it is in a new user namespace and needs its user and group mapped.
-    pub(crate) map: bool,
+pub(crate) enum Wish {
+    /// It is in a new user namespace and needs its user and group mapped.
+    Map,
 }
 
-/// From the keeper to the first process: go on.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Go {
-    /// What became of the mapping.
-    pub(crate) map: Mapping,
-    /// How the layers that the keeper is responsible for stand.
-    pub(crate) layers: Vec<LayerReport>,
-}
-
-/// How a user namespace maps.
+/// From the keeper to the first process, which goes on: how its user namespace maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Mapping {
     /// To the user that was asked for.
@@ -58,28 +52,85 @@ pub(crate) enum Mapping {
     None(i32),
 }
 
-/// What the keeper gives a sandbox.
-pub(crate) struct Given {
-    pub(crate) plan: Plan,
-    pub(crate) control: Arc<OwnedFd>,
-    pub(crate) lifeline: OwnedFd,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
-    pub(crate) program: Option<OwnedFd>,
+/// What a first process is created with.
+pub(crate) struct Birth {
     pub(crate) sync: OwnedFd,
+    /// The locks of the host's control groups, so that a keeper's death does not free them: the
+    /// next keeper would take the sandboxes for a dead host's.
+    pub(crate) locks: Vec<OwnedFd>,
+    pub(crate) filters: Arc<Filters>,
+}
+
+/// What the keeper gives it later: a plan, and with it, in this order, the control socket, the
+/// lifeline, stdout, stderr, and the program if it is pinned.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Assignment {
+    pub(crate) plan: Plan,
     /// The namespaces (`CLONE_NEW…`) this process was created in.
     pub(crate) namespaces: i32,
     /// The keeper's user and group.
     pub(crate) host: (u32, u32),
     /// Whether the keeper is privileged, so that the user namespace comes last.
     pub(crate) privileged: bool,
-    /// How the layers stand that the creation decided on.
+    /// How the layers stand that the creation and the control groups decided on.
     pub(crate) layers: Vec<LayerReport>,
-    /// The programs for seccomp: without and with network.
-    pub(crate) filters: Arc<[Vec<libc::sock_filter>; 2]>,
-    /// The locks of the host's control groups, so that a keeper's death does not free them: the
-    /// next keeper would take the sandboxes for a dead host's.
-    pub(crate) locks: Vec<OwnedFd>,
+}
+
+/// Both.
+struct Given {
+    sync: OwnedFd,
+    locks: Vec<OwnedFd>,
+    filters: Arc<Filters>,
+    plan: Plan,
+    namespaces: i32,
+    host: (u32, u32),
+    privileged: bool,
+    layers: Vec<LayerReport>,
+    control: Arc<OwnedFd>,
+    lifeline: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    program: Option<OwnedFd>,
+}
+
+impl Birth {
+    /// Waits for the plan; `None` if there will be none.
+    fn wait(self) -> Option<Given> {
+        let Birth {
+            sync,
+            locks,
+            filters,
+        } = self;
+        let kept: Vec<_> = locks.iter().chain([&sync]).map(AsFd::as_fd).collect();
+        // Among the keeper's are the lifelines of other sandboxes.
+        process::close_all_but(&kept).ok()?;
+        let _ = rustix::thread::set_name(c"gk-sandbox");
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        let (assignment, descriptors) = channel::receive::<Assignment>(&sync, true).ok()??;
+        let Assignment {
+            plan,
+            namespaces,
+            host,
+            privileged,
+            layers,
+        } = assignment;
+        let mut descriptors = descriptors.into_iter();
+        Some(Given {
+            control: Arc::new(descriptors.next()?),
+            lifeline: descriptors.next()?,
+            stdout: descriptors.next()?,
+            stderr: descriptors.next()?,
+            program: descriptors.next(),
+            sync,
+            locks,
+            filters,
+            plan,
+            namespaces,
+            host,
+            privileged,
+            layers,
+        })
+    }
 }
 
 /// A step that ends the start.
@@ -100,9 +151,13 @@ fn errno(error: &io::Error) -> Option<i32> {
 }
 
 /// The first process of a sandbox, from its creation on.
-pub(crate) fn first_process(given: Given) -> ! {
-    let control = Arc::clone(&given.control);
+pub(crate) fn first_process(birth: Birth) -> ! {
     // A panic must not unwind into the keeper's frames, of which this process has a copy.
+    let given = std::panic::catch_unwind(AssertUnwindSafe(|| birth.wait()));
+    let Ok(Some(given)) = given else {
+        process::exit(NOT_SET_UP)
+    };
+    let control = Arc::clone(&given.control);
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
         Inside::new(given).and_then(Inside::run)
     }));
@@ -154,6 +209,13 @@ impl Inside {
         self.given.plan.wants(layer)
     }
 
+    /// Whether no control group limits the memory that is to be limited.
+    fn adds_up_memory(&self) -> bool {
+        let mut entries = self.layers.iter().rev();
+        let entry = entries.find(|entry| entry.layer == Layer::Memory);
+        entry.is_some_and(|entry| matches!(entry.state, State::Absent | State::Degraded))
+    }
+
     fn has(&self, namespace: i32) -> bool {
         self.given.namespaces & namespace != 0
     }
@@ -180,12 +242,13 @@ impl Inside {
             self.note(entry)?;
         }
         let unmapped = self.user_namespace()?;
-        let go = self.wait_for_keeper(unmapped)?;
-        for entry in go.layers {
-            self.note(entry)?;
-        }
+        let mapping = if unmapped {
+            Some(self.mapped_by_keeper()?)
+        } else {
+            None
+        };
         self.cgroup_namespace()?;
-        self.identity(unmapped.then_some(go.map))?;
+        self.identity(mapping)?;
         // A change of users clears both.
         let _ = privileges::undumpable();
         let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
@@ -214,28 +277,17 @@ impl Inside {
         self.start(watched)
     }
 
-    /// Makes this process one of its own: no descriptor of others, a session, the program's stdio.
+    /// Makes this process one of its own: a session, the program's stdio.
     fn settle(&mut self) -> Result<(), Fatal> {
         let given = &self.given;
-        let mut kept = vec![
-            given.control.as_fd(),
-            given.lifeline.as_fd(),
-            given.stdout.as_fd(),
-            given.stderr.as_fd(),
-            given.sync.as_fd(),
-        ];
-        kept.extend(given.program.as_ref().map(AsFd::as_fd));
-        kept.extend(given.locks.iter().map(AsFd::as_fd));
         let step = |what: &'static str| {
             move |error: io::Error| Fatal::new(FailedStep::Process, what, errno(&error))
         };
-        process::close_all_but(&kept).map_err(step("close the keeper's descriptors"))?;
         process::stdio(given.stdout.as_fd(), 1).map_err(step("arrange stdout"))?;
         process::stdio(given.stderr.as_fd(), 2).map_err(step("arrange stderr"))?;
-        let _ = rustix::thread::set_name(c"gk-sandbox");
         rustix::process::setsid().map_err(|errno| step("start a session")(errno.into()))?;
+        expendable();
         let _ = privileges::undumpable();
-        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
         if !self.has(libc::CLONE_NEWPID) {
             // What is orphaned comes here, to be killed with the rest.
             let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
@@ -295,7 +347,7 @@ impl Inside {
             Executable::Script => self.given.program.as_ref().map(AsFd::as_fd),
             _ => None,
         };
-        let entered = root::enter(plan, script);
+        let entered = root::enter(plan, script, !self.adds_up_memory());
         let entry = match entered {
             Ok(proc) => {
                 (self.own_root, self.proc) = (true, proc);
@@ -303,7 +355,11 @@ impl Inside {
             }
             // Landlock would be led the same way.
             Err(error) if error.refuse => {
-                return Err(Fatal::new(FailedStep::Process, error.what, error.errno));
+                let step = match error.errno {
+                    None => FailedStep::Paths,
+                    Some(_) => FailedStep::Process,
+                };
+                return Err(Fatal::new(step, error.what, error.errno));
             }
             Err(error) => LayerReport::absent(
                 Layer::Mount,
@@ -353,19 +409,18 @@ impl Inside {
         }
     }
 
-    fn wait_for_keeper(&mut self, map: bool) -> Result<Go, Fatal> {
+    /// Has the user namespace mapped, from outside.
+    fn mapped_by_keeper(&self) -> Result<Mapping, Fatal> {
         let gone =
             |error: Option<i32>| Fatal::new(FailedStep::Process, "speak to the keeper", error);
-        channel::send(&self.given.sync, &Ready { map }, &[])
-            .map_err(|error| gone(errno(&error)))?;
-        match channel::receive::<Go>(&self.given.sync, true) {
-            Ok(Some((go, _))) => Ok(go),
+        channel::send(&self.given.sync, &Wish::Map, &[]).map_err(|error| gone(errno(&error)))?;
+        match channel::receive::<Mapping>(&self.given.sync, true) {
+            Ok(Some((mapping, _))) => Ok(mapping),
             Ok(None) => Err(gone(None)),
             Err(error) => Err(gone(errno(&error))),
         }
     }
 
-    /// Now that it stands in its control group.
     fn cgroup_namespace(&mut self) -> Result<(), Fatal> {
         if !self.wants(Layer::Cgroup) {
             return self.note(LayerReport::off(Layer::Cgroup));
@@ -674,9 +729,11 @@ impl Inside {
         if !self.wants(Layer::Seccomp) {
             return self.note(LayerReport::off(Layer::Seccomp));
         }
-        let [isolated, network] = &*self.given.filters;
-        let program = if plan.network { network } else { isolated };
-        let entry = match seccomp::install(program) {
+        let filter = Filter {
+            network: plan.network,
+            shared_memory: !self.adds_up_memory(),
+        };
+        let entry = match seccomp::install(self.given.filters.program(filter)) {
             Ok(()) => LayerReport::enforced(Layer::Seccomp, ""),
             Err(error) => LayerReport::absent(Layer::Seccomp, "the kernel refused", errno(&error)),
         };
@@ -699,6 +756,18 @@ pub(crate) fn refusal(entry: &LayerReport) -> Failure {
 
 fn refused(entry: &LayerReport) -> Fatal {
     Fatal(refusal(entry))
+}
+
+/// Where the machine runs out of memory, a plugin goes before the host, whatever the host was given
+/// for its own protection, and before most others.
+fn expendable() {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    let inherited = std::fs::read_to_string(SCORE).ok();
+    let inherited: i32 = inherited
+        .and_then(|score| score.trim().parse().ok())
+        .unwrap_or(0);
+    let score = inherited.max(OUT_OF_MEMORY_SCORE).to_string();
+    let _ = process::write_at_once(SCORE, &score);
 }
 
 /// Whether the host has let go.

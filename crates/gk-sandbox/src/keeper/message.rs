@@ -46,20 +46,36 @@ impl From<&CString> for Bytes {
 pub(crate) enum Request {
     /// Make a sandbox. With it come, in this order: the control socket, the lifeline, stdout,
     /// stderr, and the program if it is pinned.
-    Start(Box<Plan>),
+    Start {
+        /// The answer has the same.
+        number: u64,
+        plan: Box<Plan>,
+    },
+    /// Have a first process ready for a start with such a plan.
+    Expect { number: u64, plan: Box<Plan> },
     /// Remove this path, and what is in it, once the host is gone.
     RemoveAtEnd(Bytes),
 }
 
-/// From the keeper to the host, one per [`Request::Start`].
+/// From the keeper to the host, one per [`Request::Start`] and [`Request::Expect`].
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Reply {
-    /// The sandbox's first process exists, as a child of the host. With it come its pidfd and, if
-    /// there is one, the counter of kills for memory.
+pub(crate) struct Reply {
+    pub(crate) number: u64,
+    pub(crate) answer: Answer,
+}
+
+/// What a [`Reply`] says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// A first process exists, as a child of the host: that of the sandbox, or one that waits for
+    /// its plan. With it come its pidfd and, of a sandbox, if there is one, the counter of kills
+    /// for memory.
     Made {
         /// Its id.
         pid: i32,
     },
+    /// None was made, and none is needed.
+    Nothing,
     /// It does not exist.
     Failed(Failure),
 }
@@ -105,6 +121,8 @@ pub(crate) enum FailedStep {
     Layer(Layer),
     /// Creating a process.
     Process,
+    /// Bringing the paths together that it is shown.
+    Paths,
     /// Entering the working directory.
     WorkingDir,
     /// Executing the program.

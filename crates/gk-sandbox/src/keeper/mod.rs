@@ -1,8 +1,10 @@
 //! The host's side of its keeper, the process that makes the sandboxes.
 
 mod channel;
+mod first;
 mod inside;
 mod message;
+mod namespaces;
 mod root;
 mod serve;
 mod watch;
@@ -19,12 +21,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Pid;
 
-use self::message::{Bytes, Event, Executable, FailedStep, Plan, Reply, Request};
+pub(crate) use self::message::Plan;
+use self::message::{Answer, Bytes, Event, Executable, FailedStep, Reply, Request};
 pub(crate) use self::message::{End, Failure, Needs};
+use crate::child::Unsettled;
 use crate::report::Report;
 use crate::spec::Confinement;
 use crate::sys::{self, Image, Prepared};
-use crate::{Level, SandboxSpec, SpawnError};
+use crate::{Child, Level, SandboxSpec, SpawnError};
 
 /// `argv[0]` of a keeper.
 const KEEPER_NAME: &str = "gk-sandbox-keeper";
@@ -83,14 +87,31 @@ impl KeeperProgram {
 /// A running keeper. Used from the spawner's thread, whose children the sandboxes are.
 pub(crate) struct Keeper {
     socket: OwnedFd,
+    /// How many requests it was sent.
+    sent: u64,
+    /// First processes that wait for their plans. Theirs ends when the keeper's socket does.
+    spares: Vec<Unsettled>,
 }
 
 /// A sandbox's first process, and what the host has of it.
 pub(crate) struct Made {
-    pub(crate) pid: Pid,
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) first: Unsettled,
     /// Counts the kills for memory.
     pub(crate) oom: Option<OwnedFd>,
+}
+
+/// What came with an answer.
+struct Answered {
+    pid: Pid,
+    pidfd: OwnedFd,
+    oom: Option<OwnedFd>,
+}
+
+/// Why a keeper made nothing.
+enum Unmade {
+    /// It is gone.
+    Gone,
+    Failed(Failure),
 }
 
 impl Keeper {
@@ -118,7 +139,11 @@ impl Keeper {
                 )
             });
         })?;
-        Ok(Self { socket })
+        Ok(Self {
+            socket,
+            sent: 0,
+            spares: Vec::new(),
+        })
     }
 
     /// Has `path` removed once this process is gone.
@@ -126,40 +151,113 @@ impl Keeper {
         channel::send(&self.socket, &Request::RemoveAtEnd(path.into()), &[])
     }
 
-    /// Has a sandbox made. `Err(None)` stands for a keeper that is gone.
-    fn make(&self, plan: Plan, fds: &[OwnedFd]) -> Result<Made, Option<Failure>> {
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let failure = |error: &io::Error| Failure {
-            step: FailedStep::Process,
-            what: format!("speak to the keeper of sandboxes ({error})"),
-            errno: error.raw_os_error().unwrap_or(0),
+    /// Has a sandbox made.
+    fn make(&mut self, plan: Plan, fds: &[OwnedFd]) -> Result<Made, Unmade> {
+        let number = self.next();
+        let plan = Box::new(plan);
+        match self.ask(number, &Request::Start { number, plan }, fds)? {
+            Some(Answered { pid, pidfd, oom }) => {
+                let spare = self.spares.iter().position(|spare| spare.pid() == pid);
+                let first = match spare {
+                    Some(spare) => self.spares.swap_remove(spare),
+                    None => Child::first_process(pid, pidfd),
+                };
+                Ok(Made { first, oom })
+            }
+            None => Err(Unmade::Gone),
+        }
+    }
+
+    /// Has a first process ready for the next start, if that has such a plan.
+    pub(crate) fn expect(&mut self, plan: Plan) {
+        let number = self.next();
+        let plan = Box::new(plan);
+        // Where it fails, so will the start, which says why.
+        if let Ok(Some(made)) = self.ask(number, &Request::Expect { number, plan }, &[]) {
+            self.spares.push(Child::first_process(made.pid, made.pidfd));
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        // One that ended is reaped here.
+        self.spares.retain(|spare| !spare.has_ended());
+        self.sent += 1;
+        self.sent
+    }
+
+    /// Sends a request and waits for its answer.
+    fn ask(
+        &self,
+        number: u64,
+        request: &Request,
+        fds: &[OwnedFd],
+    ) -> Result<Option<Answered>, Unmade> {
+        let failed = |what: String, errno: Option<i32>| {
+            Unmade::Failed(Failure {
+                step: FailedStep::Process,
+                what,
+                errno: errno.unwrap_or(0),
+            })
         };
-        match channel::send(&self.socket, &Request::Start(Box::new(plan)), &fds) {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        match channel::send_within(channel::REQUEST_BYTES_MAX, &self.socket, request, &fds) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(None),
-            Err(error) => return Err(Some(failure(&error))),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Unmade::Gone),
+            Err(error) => {
+                return Err(failed(
+                    format!("speak to the keeper of sandboxes ({error})"),
+                    error.raw_os_error(),
+                ));
+            }
         }
         // A program that is no keeper, or one that hangs, must not stop every start.
-        let timeout = Timespec::try_from(KEEPER_TIMEOUT).ok();
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, timeout.as_ref()) {
-            Ok(1..) | Err(rustix::io::Errno::INTR) => {}
-            Ok(0) | Err(_) => return Err(None),
-        }
-        match channel::receive::<Reply>(&self.socket, true) {
-            Ok(Some((Reply::Made { pid }, descriptors))) => {
-                let mut descriptors = descriptors.into_iter();
-                match (Pid::from_raw(pid), descriptors.next()) {
-                    (Some(pid), Some(pidfd)) => Ok(Made {
-                        pid,
-                        pidfd,
-                        oom: descriptors.next(),
-                    }),
-                    _ => Err(None),
+        let deadline = Instant::now() + KEEPER_TIMEOUT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).ok();
+            let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+            match rustix::event::poll(&mut fds, timeout.as_ref()) {
+                Ok(1..) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                // Its sandboxes live as long as it is not given up.
+                Ok(0) => {
+                    return Err(failed(
+                        format!(
+                            "get an answer from the keeper of sandboxes within {KEEPER_TIMEOUT:?} (its program has to call gk_sandbox::run_if_keeper)"
+                        ),
+                        None,
+                    ));
                 }
+                Err(_) => return Err(Unmade::Gone),
             }
-            Ok(Some((Reply::Failed(failure), _))) => Err(Some(failure)),
-            Ok(None) | Err(_) => Err(None),
+            let Ok(Some((reply, descriptors))) = channel::receive::<Reply>(&self.socket, true)
+            else {
+                return Err(Unmade::Gone);
+            };
+            let mut descriptors = descriptors.into_iter();
+            let made = match reply.answer {
+                Answer::Made { pid } => {
+                    Pid::from_raw(pid)
+                        .zip(descriptors.next())
+                        .map(|(pid, pidfd)| Answered {
+                            pid,
+                            pidfd,
+                            oom: descriptors.next(),
+                        })
+                }
+                Answer::Nothing => None,
+                Answer::Failed(failure) if reply.number == number => {
+                    return Err(Unmade::Failed(failure));
+                }
+                Answer::Failed(_) => None,
+            };
+            if reply.number == number {
+                return Ok(made);
+            }
+            // To an earlier request, which was given up: what was made then is ended.
+            if let Some(late) = made {
+                drop(Child::first_process(late.pid, late.pidfd));
+            }
         }
     }
 }
@@ -171,6 +269,15 @@ pub(crate) struct Order {
 }
 
 impl Order {
+    /// What may come again, without what only this one has.
+    pub(crate) fn like(&self) -> Plan {
+        Plan {
+            argv: Vec::new(),
+            envp: Vec::new(),
+            ..self.plan.clone()
+        }
+    }
+
     /// Has it carried out, by a new keeper if the present one is gone.
     pub(crate) fn carry_out(
         self,
@@ -191,8 +298,8 @@ impl Order {
             };
             match present.make(self.plan.clone(), &self.fds) {
                 Ok(made) => return Ok(made),
-                Err(Some(failure)) => return Err(failure),
-                Err(None) => *keeper = None,
+                Err(Unmade::Failed(failure)) => return Err(failure),
+                Err(Unmade::Gone) => *keeper = None,
             }
         }
         Err(Failure {
@@ -263,6 +370,11 @@ pub(crate) fn prepare(
         memory_bytes: confinement.resources.memory_bytes,
     };
     Ok((Order { plan, fds }, pending))
+}
+
+/// What a start with such a confinement will be like.
+pub(crate) fn expectation(confinement: &Confinement) -> Result<Plan, SpawnError> {
+    plan(&SandboxSpec::new("/", "/"), confinement, None)
 }
 
 fn plan(
@@ -451,6 +563,7 @@ pub(crate) fn explain(failure: Failure, spec: &SandboxSpec) -> SpawnError {
             why: what,
             source,
         },
+        FailedStep::Paths => SpawnError::Paths { what },
         FailedStep::WorkingDir => SpawnError::WorkingDir {
             path: spec.working_dir.clone(),
             source,

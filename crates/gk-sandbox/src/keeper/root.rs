@@ -24,7 +24,9 @@ use crate::sys::process::{MountFlags, set_mount_flags};
 /// Where a script that is pinned gets a path.
 pub(crate) const SCRIPT: &str = "/.program";
 /// The devices there are.
-const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
+const DEVICES: &[&str] = &["null", "full", "random", "urandom"];
+/// And this one, unless memory is added up: what is mapped from it shared belongs to nobody.
+const ZERO: &str = "zero";
 /// What is shown of the system's configuration.
 const CONFIGURATION: &[&str] = &["/etc/localtime", "/usr/share/zoneinfo"];
 /// And where the host's network is used.
@@ -71,6 +73,15 @@ fn failed(what: impl Into<String>) -> impl FnOnce(Errno) -> RootError {
         what,
         errno: Some(errno.raw_os_error()),
         refuse: false,
+    }
+}
+
+/// Paths that cannot go together, which is for the operator to mend: no reason to do without a root.
+fn conflict(what: String) -> RootError {
+    RootError {
+        what,
+        errno: None,
+        refuse: true,
     }
 }
 
@@ -140,23 +151,27 @@ fn is_plain(path: &Path) -> bool {
 /// Builds the root and moves into it. Returns whether there is a `/proc`.
 ///
 /// On an error nothing has changed but this process's own mounts.
-pub(crate) fn enter(plan: &Plan, script: Option<BorrowedFd<'_>>) -> Result<bool, RootError> {
+pub(crate) fn enter(
+    plan: &Plan,
+    script: Option<BorrowedFd<'_>>,
+    zero: bool,
+) -> Result<bool, RootError> {
     rustix::mount::mount_change(
         "/",
         MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
     )
     .map_err(failed("make the mounts private"))?;
     // All of it, before anything is covered.
-    let shown = collect(plan)?;
+    let shown = collect(plan, zero)?;
     if let Some(outer) = shown
         .iter()
         .find(|part| plan.temp_dir.path().starts_with(&part.path))
     {
-        return Err(RootError {
-            what: format!("make a temporary directory in {}", outer.path.display()),
-            errno: None,
-            refuse: false,
-        });
+        return Err(conflict(format!(
+            "make the temporary directory {}, which lies in {}, which it is shown: give it another place",
+            plan.temp_dir.path().display(),
+            outer.path.display()
+        )));
     }
     let root = tmpfs("0755", ROOT_BYTES, 4096)?;
     // A detached mount cannot be mounted on: it gets a place.
@@ -243,6 +258,16 @@ fn build(
     };
     rustix::process::fchdir(root).map_err(failed("enter the root"))?;
     rustix::process::pivot_root(".", ".").map_err(failed("change the root"))?;
+    // There is no way back, and what is half done is no wall.
+    close_behind(root).map_err(|error| RootError {
+        refuse: true,
+        ..error
+    })?;
+    Ok(proc)
+}
+
+/// Lets go of the old root and makes the new one read-only.
+fn close_behind(root: &OwnedFd) -> Result<(), RootError> {
     rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(failed("let go of the old root"))?;
     rustix::process::chdir("/").map_err(failed("enter the root"))?;
     restrict(
@@ -252,8 +277,7 @@ fn build(
             no_devices: true,
             ..MountFlags::default()
         },
-    )?;
-    Ok(proc)
+    )
 }
 
 /// A procfs of this process's own namespace that shows no process of others to anybody.
@@ -306,7 +330,7 @@ fn tmpfs(mode: &str, bytes: u64, files: u32) -> Result<OwnedFd, RootError> {
 }
 
 /// Takes out of the host's file system what is to be shown, shorter paths first.
-fn collect(plan: &Plan) -> Result<Vec<Shown>, RootError> {
+fn collect(plan: &Plan, zero: bool) -> Result<Vec<Shown>, RootError> {
     let mut wanted: Vec<(PathBuf, bool, bool)> = system_paths(plan)
         .into_iter()
         .chain(plan.read_only.iter().map(|path| path.path().to_owned()))
@@ -319,6 +343,7 @@ fn collect(plan: &Plan) -> Result<Vec<Shown>, RootError> {
         .chain(
             DEVICES
                 .iter()
+                .chain(zero.then_some(&ZERO))
                 .map(|name| (Path::new("/dev").join(name), true, true)),
         )
         .collect();
@@ -327,14 +352,10 @@ fn collect(plan: &Plan) -> Result<Vec<Shown>, RootError> {
     let mut shown: Vec<Shown> = Vec::with_capacity(wanted.len());
     for (path, writable, device) in wanted {
         if !is_plain(&path) {
-            return Err(RootError {
-                what: format!(
-                    "show {}, which is not an absolute path without dots",
-                    path.display()
-                ),
-                errno: None,
-                refuse: false,
-            });
+            return Err(conflict(format!(
+                "show {}, which is not an absolute path without dots",
+                path.display()
+            )));
         }
         // It comes with what it lies in.
         let covered = shown.iter().any(|earlier| {
@@ -349,15 +370,11 @@ fn collect(plan: &Plan) -> Result<Vec<Shown>, RootError> {
         // What lies in a directory that the program or its author writes could be a link by now,
         // and lead the mount elsewhere.
         if let Some(outer) = shown.iter().find(|earlier| path.starts_with(&earlier.path)) {
-            return Err(RootError {
-                what: format!(
-                    "show {}, which lies in {}",
-                    path.display(),
-                    outer.path.display()
-                ),
-                errno: None,
-                refuse: false,
-            });
+            return Err(conflict(format!(
+                "show {}, which lies in {}, which it is shown, too: give it another place",
+                path.display(),
+                outer.path.display()
+            )));
         }
         let taken = if is_named(plan, &path) {
             take_named(&path)?

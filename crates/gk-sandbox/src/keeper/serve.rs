@@ -17,12 +17,14 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit};
 
 use super::channel;
-use super::inside::{self, Given, Go, Mapping, Ready};
-use super::message::{FailedStep, Failure, Plan, Reply, Request};
+use super::first::First;
+use super::inside::{Assignment, Mapping, Wish};
+use super::message::{Answer, FailedStep, Failure, Plan, Reply, Request};
+use super::namespaces;
 use crate::layers::cgroup::{self, Cgroups, Group, GroupState};
-use crate::layers::seccomp;
+use crate::layers::seccomp::Filters;
 use crate::report::{Layer, LayerReport};
-use crate::sys::process::{self, Forked};
+use crate::sys::process;
 
 /// How soon a control group that is not empty yet is looked at again.
 const RETRY_MILLIS: i64 = 5;
@@ -32,13 +34,20 @@ const RETRIES_MAX: u32 = 2000;
 /// How often a first process that does not end is waited for before it is killed.
 const PATIENCE: u32 = 200;
 
+/// How many first processes wait for their plans: with the host's network, and without.
+const SPARES_MAX: usize = 2;
+
+/// A first process, and the descriptors for the host.
+type Made = (Pid, Vec<OwnedFd>);
+
 /// A sandbox.
 struct Entry {
     pid: Pid,
     pidfd: OwnedFd,
-    lifeline: OwnedFd,
-    /// Until it needs nothing more.
-    sync: Option<Starting>,
+    /// Without, it never became one.
+    lifeline: Option<OwnedFd>,
+    /// Until its user namespace is mapped: where it asks for that, and the user and group.
+    mapping: Option<(OwnedFd, u32, u32)>,
     group: Group,
     /// Whether all of it ends with its first process.
     own_namespace: bool,
@@ -46,20 +55,14 @@ struct Entry {
     ending: Option<u32>,
 }
 
-struct Starting {
-    socket: OwnedFd,
-    uid: u32,
-    gid: u32,
-    layers: Vec<LayerReport>,
-}
-
 struct Keeper {
     host: OwnedFd,
     host_gone: bool,
     cgroups: Option<Cgroups>,
-    filters: Arc<[Vec<libc::sock_filter>; 2]>,
+    filters: Arc<Filters>,
     privileged: bool,
     made: u64,
+    spares: Vec<First>,
     entries: Vec<Entry>,
     remove: BTreeSet<PathBuf>,
 }
@@ -70,14 +73,14 @@ pub(crate) fn serve(host: OwnedFd) {
     // A service manager that stops the host signals every process of it; this one has to clean up.
     process::ignore_termination();
     more_descriptors();
-    let filter = |network| seccomp::program(seccomp::Filter { network });
     let mut keeper = Keeper {
         host,
         host_gone: false,
         cgroups: None,
-        filters: Arc::new([filter(false), filter(true)]),
+        filters: Arc::new(Filters::compile()),
         privileged: rustix::process::geteuid().is_root(),
         made: 0,
+        spares: Vec::new(),
         entries: Vec::new(),
         remove: BTreeSet::new(),
     };
@@ -105,13 +108,13 @@ impl Keeper {
             fds.push(PollFd::new(&self.host, PollFlags::IN));
         }
         for (index, entry) in self.entries.iter().enumerate() {
-            if let Some(starting) = &entry.sync {
+            if let Some((socket, ..)) = &entry.mapping {
                 of.push(Of::Sync(index));
-                fds.push(PollFd::new(&starting.socket, PollFlags::IN));
+                fds.push(PollFd::new(socket, PollFlags::IN));
             }
-            if entry.ending.is_none() {
+            if let (Some(lifeline), None) = (&entry.lifeline, entry.ending) {
                 of.push(Of::Lifeline(index));
-                fds.push(PollFd::new(&entry.lifeline, PollFlags::IN));
+                fds.push(PollFd::new(lifeline, PollFlags::IN));
             }
         }
         let soon = Timespec {
@@ -138,7 +141,7 @@ impl Keeper {
         for of in ready {
             match of {
                 Of::Host => self.hear(),
-                Of::Sync(index) => self.go_on(index),
+                Of::Sync(index) => self.map(index),
                 Of::Lifeline(index) => {
                     if let Some(entry) = self.entries.get_mut(index) {
                         entry.end();
@@ -151,57 +154,143 @@ impl Keeper {
 
     fn hear(&mut self) {
         match channel::receive::<Request>(&self.host, false) {
-            Ok(Some((Request::Start(plan), descriptors))) => {
-                let (reply, descriptors) = match self.start(*plan, descriptors) {
-                    Ok((pid, descriptors)) => (Reply::Made { pid }, descriptors),
-                    Err(failure) => (Reply::Failed(failure), Vec::new()),
-                };
-                let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-                let _ = channel::send(&self.host, &reply, &borrowed);
+            Ok(Some((Request::Start { number, plan }, descriptors))) => {
+                let made = self.start(*plan, descriptors);
+                self.answer(number, made);
+            }
+            Ok(Some((Request::Expect { number, plan }, _))) => {
+                let made = self.expect(&plan);
+                self.answer(number, made);
             }
             Ok(Some((Request::RemoveAtEnd(path), _))) => {
                 self.remove.insert(path.path().to_owned());
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(None) | Err(_) => {
-                self.host_gone = true;
-                self.entries.iter_mut().for_each(Entry::end);
-            }
+            Ok(None) => self.lose_host(),
+            Err(error) if is_gone(&error) => self.lose_host(),
+            // It cannot be said which request that was; the host gives up waiting for its answer.
+            Err(_) => {}
         }
     }
 
-    /// Creates the first process of a sandbox. Returns its id, and the descriptors for the host.
-    fn start(
-        &mut self,
-        plan: Plan,
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<(i32, Vec<OwnedFd>), Failure> {
-        let broken = |what: &str, error: Option<io::Error>| Failure {
-            step: FailedStep::Process,
-            what: what.to_owned(),
-            errno: error.and_then(|error| error.raw_os_error()).unwrap_or(0),
+    fn answer(&self, number: u64, made: Result<Option<Made>, Failure>) {
+        let (answer, descriptors) = match made {
+            Ok(Some((pid, descriptors))) => (
+                Answer::Made {
+                    pid: pid.as_raw_pid(),
+                },
+                descriptors,
+            ),
+            Ok(None) => (Answer::Nothing, Vec::new()),
+            Err(failure) => (Answer::Failed(failure), Vec::new()),
         };
-        let mut descriptors = descriptors.into_iter();
-        let (Some(control), Some(lifeline), Some(stdout), Some(stderr)) = (
-            descriptors.next(),
-            descriptors.next(),
-            descriptors.next(),
-            descriptors.next(),
-        ) else {
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let _ = channel::send(&self.host, &Reply { number, answer }, &borrowed);
+    }
+
+    fn lose_host(&mut self) {
+        self.host_gone = true;
+        for first in std::mem::take(&mut self.spares) {
+            self.discard(first);
+        }
+        self.entries.iter_mut().for_each(Entry::end);
+    }
+
+    /// Root of a container may have few users to give.
+    fn privileged(&self, plan: &Plan) -> bool {
+        self.privileged && has_user(plan.uid, "uid_map") && has_user(plan.gid, "gid_map")
+    }
+
+    fn create(&mut self, wanted: i32) -> Result<First, Failure> {
+        let cgroups = self.cgroups.get_or_insert_with(|| {
+            Cgroups::open(&format!("{}-{}", rustix::process::getpid(), now()))
+        });
+        self.made += 1;
+        First::create(wanted, &self.made.to_string(), cgroups, &self.filters)
+    }
+
+    /// Has a first process ready for such a plan.
+    fn expect(&mut self, plan: &Plan) -> Result<Option<Made>, Failure> {
+        let wanted = namespaces::wanted(plan, self.privileged(plan));
+        let ready = self.spares.iter().any(|spare| spare.wanted == wanted);
+        if ready || self.spares.len() >= SPARES_MAX {
+            return Ok(None);
+        }
+        let first = self.create(wanted)?;
+        let made = (first.pid, vec![keep(&first.pidfd)?]);
+        self.spares.push(first);
+        Ok(Some(made))
+    }
+
+    /// One that waits and got all it was to have.
+    fn spare(&mut self, wanted: i32) -> Option<First> {
+        while let Some(index) = self.spares.iter().position(|spare| spare.wanted == wanted) {
+            let spare = self.spares.swap_remove(index);
+            if spare.namespaces.complete() && spare.entered.is_ok() && !has_ended(&spare.pidfd) {
+                return Some(spare);
+            }
+            self.discard(spare);
+        }
+        None
+    }
+
+    fn discard(&mut self, first: First) {
+        let _ = process::kill(&first.pidfd);
+        self.entries.push(Entry {
+            own_namespace: true,
+            pid: first.pid,
+            pidfd: first.pidfd,
+            lifeline: None,
+            mapping: None,
+            group: first.group,
+            ending: Some(0),
+        });
+    }
+
+    /// Makes a sandbox. Returns its first process, and the descriptors for the host.
+    fn start(&mut self, plan: Plan, descriptors: Vec<OwnedFd>) -> Result<Option<Made>, Failure> {
+        // The control socket, the lifeline and two pipes, at least.
+        let Some(lifeline) = descriptors.get(1).filter(|_| descriptors.len() >= 4) else {
             return Err(broken("receive the descriptors of a start", None));
         };
-        let program = descriptors.next();
-        let keep = |fd: &OwnedFd| {
-            rustix::io::fcntl_dupfd_cloexec(fd, 3)
-                .map_err(|errno| broken("keep a descriptor", Some(errno.into())))
-        };
-        let lifeline_kept = keep(&lifeline)?;
-        let (sync, sync_there) =
-            channel::pair().map_err(|error| broken("open a channel", Some(error)))?;
+        let lifeline = keep(lifeline)?;
         let (uid, gid) = (plan.uid, plan.gid);
-        // Root of a container may have few users to give.
-        let privileged = self.privileged && has_user(uid, "uid_map") && has_user(gid, "gid_map");
-        let (namespaces, layers) = namespaces(&plan, privileged);
+        let privileged = self.privileged(&plan);
+        let wanted = namespaces::wanted(&plan, privileged);
+        let mut first = match self.spare(wanted) {
+            Some(spare) => spare,
+            None => self.create(wanted)?,
+        };
+        let mut layers = first.namespaces.layers(&plan, privileged);
+        layers.extend(self.limit(&mut first, &plan));
+        let assignment = Assignment {
+            plan,
+            namespaces: first.namespaces.flags,
+            host: (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            ),
+            privileged,
+            layers,
+        };
+        // One that ended already, the host hears of from itself, as soon as it has it.
+        let _ = first.assign(&assignment, &descriptors);
+        let mut out = vec![keep(&first.pidfd)?];
+        out.extend(first.group.oom_counter());
+        let pid = first.pid;
+        self.entries.push(Entry {
+            own_namespace: first.namespaces.flags & libc::CLONE_NEWPID != 0,
+            pid,
+            pidfd: first.pidfd,
+            lifeline: Some(lifeline),
+            mapping: Some((first.sync, uid, gid)),
+            group: first.group,
+            ending: None,
+        });
+        Ok(Some((pid, out)))
+    }
+
+    /// Puts a plan's limits in force. Returns how these layers stand.
+    fn limit(&self, first: &mut First, plan: &Plan) -> Vec<LayerReport> {
         let wanted = [
             (Layer::Memory, plan.wants(Layer::Memory)),
             (Layer::Processes, plan.wants(Layer::Processes)),
@@ -216,97 +305,48 @@ impl Keeper {
             processes: if processes { plan.processes } else { u32::MAX },
             cpu_millis: plan.cpu_millis.filter(|_| cpu),
         };
-        let cgroups = self.cgroups.get_or_insert_with(|| {
-            Cgroups::open(&format!("{}-{}", rustix::process::getpid(), now()))
-        });
-        let locks = cgroups
-            .locks()
-            .map(|lock| rustix::io::fcntl_dupfd_cloexec(lock, 3))
-            .collect::<Result<_, _>>()
-            .map_err(|errno| broken("keep a descriptor", Some(errno.into())))?;
-        self.made += 1;
-        let name = format!("{}-{}", plan.name, self.made);
-        let host = (
-            rustix::process::geteuid().as_raw(),
-            rustix::process::getegid().as_raw(),
-        );
-        let required = plan.required;
-        let mut given = Given {
-            plan,
-            control: Arc::new(control),
-            lifeline,
-            stdout,
-            stderr,
-            program,
-            sync: sync_there,
-            namespaces,
-            host,
-            privileged,
-            layers,
-            filters: Arc::clone(&self.filters),
-            locks,
-        };
-        let (pid, pidfd) = loop {
-            if required && let Some(entry) = given.layers.iter().find(|entry| !entry.holds()) {
-                return Err(inside::refusal(entry));
-            }
-            match process::fork(given.namespaces, true) {
-                Ok(Forked::Child) => inside::first_process(given),
-                Ok(Forked::Parent { pid, pidfd }) => break (pid, pidfd),
-                Err(error) if given.namespaces != 0 => {
-                    let without = without_namespaces(&given, &error);
-                    (given.namespaces, given.layers) = without;
-                }
-                Err(error) => return Err(broken("create a process", Some(error))),
-            }
-        };
-        let own_namespace = given.namespaces & libc::CLONE_NEWPID != 0;
-        drop(given);
-
-        let group = cgroups.create(&name, &limits);
-        let layers = by_group(&group, group.enter(pid.as_raw_pid()), wanted);
-        let mut out = vec![keep(&pidfd)?];
-        out.extend(group.oom_counter());
-        self.entries.push(Entry {
-            pid,
-            pidfd,
-            lifeline: lifeline_kept,
-            sync: Some(Starting {
-                socket: sync,
-                uid,
-                gid,
-                layers,
-            }),
-            group,
-            own_namespace,
-            ending: None,
-        });
-        Ok((pid.as_raw_pid(), out))
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.limit(&mut first.group, &limits);
+        }
+        by_group(&first.group, &first.entered, wanted)
     }
 
     /// A sandbox has come as far as it gets alone.
-    fn go_on(&mut self, index: usize) {
+    fn map(&mut self, index: usize) {
         let Some(entry) = self.entries.get_mut(index) else {
             return;
         };
-        let Some(starting) = entry.sync.take() else {
+        let Some((socket, uid, gid)) = entry.mapping.take() else {
             return;
         };
-        let Ok(Some((ready, _))) = channel::receive::<Ready>(&starting.socket, false) else {
-            // It ended early; the host hears of that from itself.
-            return;
-        };
-        let map = if ready.map {
-            map(entry.pid, &entry.pidfd, starting.uid, starting.gid)
-        } else {
-            Mapping::Asked
-        };
-        let go = Go {
-            map,
-            layers: starting.layers,
-        };
-        let _ = channel::send(&starting.socket, &go, &[]);
+        // Otherwise it ended, or is executing; the host hears of that from itself.
+        if let Ok(Some((Wish::Map, _))) = channel::receive::<Wish>(&socket, false) {
+            let mapping = map(entry.pid, &entry.pidfd, uid, gid);
+            let _ = channel::send(&socket, &mapping, &[]);
+        }
     }
+}
+
+fn broken(what: &str, error: Option<Errno>) -> Failure {
+    Failure {
+        step: FailedStep::Process,
+        what: what.to_owned(),
+        errno: error.map_or(0, Errno::raw_os_error),
+    }
+}
+
+/// A descriptor once more, for somebody else.
+fn keep(fd: &OwnedFd) -> Result<OwnedFd, Failure> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|errno| broken("keep a descriptor", Some(errno)))
+}
+
+/// Whether a socket's other end is gone, as opposed to having sent nothing that can be read.
+fn is_gone(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(
+        errno,
+        Some(libc::ECONNRESET | libc::EPIPE | libc::ENOTCONN | libc::EBADF)
+    )
 }
 
 /// Some eight descriptors per sandbox: as many as this process may have.
@@ -345,7 +385,7 @@ fn now() -> u128 {
 /// How the layers stand that a control group is, once a process was to enter it.
 fn by_group(
     group: &Group,
-    entered: io::Result<()>,
+    entered: &io::Result<()>,
     wanted: [(Layer, bool); 3],
 ) -> Vec<LayerReport> {
     group
@@ -353,7 +393,7 @@ fn by_group(
         .into_iter()
         .zip(wanted)
         .map(
-            |((_, state), (layer, wanted))| match (wanted, state, &entered) {
+            |((_, state), (layer, wanted))| match (wanted, state, entered) {
                 (false, ..) => LayerReport::off(layer),
                 (true, GroupState::Absent { why, errno }, _) => {
                     LayerReport::absent(layer, format!("cannot {why}"), Some(errno))
@@ -414,72 +454,11 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
     )
 }
 
-/// The namespaces that a process can be created in, and the layers they are.
-const NAMESPACES: [(Layer, i32); 5] = [
-    (Layer::Mount, libc::CLONE_NEWNS),
-    (Layer::Pid, libc::CLONE_NEWPID),
-    (Layer::Network, libc::CLONE_NEWNET),
-    (Layer::Ipc, libc::CLONE_NEWIPC),
-    (Layer::Uts, libc::CLONE_NEWUTS),
-];
-
-/// The namespaces a plan wants, and how these layers stand if they can be had.
-///
-/// Unprivileged, all of them need a user namespace, made together with them. A privileged process
-/// comes into its user namespace last, so that the others, and the mounts, are not its own.
-fn namespaces(plan: &Plan, privileged: bool) -> (i32, Vec<LayerReport>) {
-    let mut flags = 0;
-    let mut layers = Vec::new();
-    for (layer, flag) in NAMESPACES {
-        let shared = layer == Layer::Network && plan.network;
-        if shared || !plan.wants(layer) {
-            layers.push(LayerReport::off(layer));
-        } else {
-            flags |= flag;
-            // The mounts are still to be made.
-            if layer != Layer::Mount {
-                layers.push(LayerReport::enforced(layer, ""));
-            }
-        }
-    }
-    if !plan.wants(Layer::User) {
-        layers.push(LayerReport::off(Layer::User));
-    } else if !privileged {
-        flags |= libc::CLONE_NEWUSER;
-        layers.push(LayerReport::enforced(Layer::User, ""));
-    }
-    (flags, layers)
-}
-
-/// After a refusal: a user namespace more, or none at all.
-fn without_namespaces(given: &Given, error: &io::Error) -> (i32, Vec<LayerReport>) {
-    let mut layers: Vec<LayerReport> = given
-        .layers
-        .iter()
-        .filter(|entry| entry.holds() && entry.state == crate::State::Off)
-        .cloned()
-        .collect();
-    // The user namespace first: where it is missing, the others follow, and its remedy is theirs.
-    for (layer, flag) in [(Layer::User, libc::CLONE_NEWUSER)]
-        .into_iter()
-        .chain(NAMESPACES)
-    {
-        if given.namespaces & flag != 0 {
-            layers.push(LayerReport::absent(
-                layer,
-                "no namespace",
-                error.raw_os_error(),
-            ));
-        }
-    }
-    (0, layers)
-}
-
 impl Entry {
     fn end(&mut self) {
         if self.ending.is_none() {
             self.ending = Some(0);
-            self.sync = None;
+            self.mapping = None;
             // Elsewhere the first process kills the others, as nobody else knows them.
             if self.own_namespace {
                 let _ = process::kill(&self.pidfd);
@@ -499,13 +478,13 @@ impl Entry {
         if *looks == PATIENCE {
             let _ = process::kill(&self.pidfd);
         }
+        // Without a process namespace, what it started may outlive it, and may fork meanwhile.
+        if !self.own_namespace {
+            let _ = self.group.kill();
+        }
         let ended = has_ended(&self.pidfd);
         if !ended && !last {
             return false;
-        }
-        // Without a process namespace, what it started may still be ending.
-        if !self.own_namespace {
-            let _ = self.group.kill();
         }
         self.group.remove().is_ok() || last
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, WaitOptions};
 
 use super::channel;
 use super::inside::NOT_SET_UP;
@@ -160,6 +160,10 @@ impl Watch {
             rustix::fs::Mode::empty(),
         );
         let own = rustix::process::getpid().as_raw_pid();
+        let descendants = || match &proc {
+            Ok(proc) => rss::descendants(proc.as_fd(), own).unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
         let soon = Timespec {
             tv_sec: 0,
             tv_nsec: 2_000_000,
@@ -168,15 +172,22 @@ impl Watch {
         // Those that fork while they are killed take another turn.
         for _ in 0..KILL_TURNS_MAX {
             end = end.or(self.reap(memory));
-            let left = match &proc {
-                Ok(proc) => rss::descendants(proc.as_fd(), own).unwrap_or_default(),
-                Err(_) => Vec::new(),
-            };
+            let left = descendants();
             if left.is_empty() {
                 break;
             }
+            let mut held = Vec::new();
             for pid in left.into_iter().filter_map(Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
+                if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                    held.push((pid, pidfd));
+                }
+            }
+            // What still is one now was one when its pidfd was opened: its number is not another's.
+            let still = descendants();
+            for (pid, pidfd) in &held {
+                if still.contains(&pid.as_raw_pid()) {
+                    let _ = process::kill(pidfd);
+                }
             }
             let mut fds = [PollFd::new(&self.children, PollFlags::IN)];
             let _ = rustix::event::poll(&mut fds, Some(&soon));

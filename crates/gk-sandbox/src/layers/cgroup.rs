@@ -213,9 +213,9 @@ impl Cgroups {
         self.trees.iter().map(|tree| tree.dir())
     }
 
-    /// Makes the cgroups of a sandbox, with its limits in force before anything is in them. What
-    /// could not be limited, [`Group::states`] tells.
-    pub(crate) fn create(&self, name: &str, limits: &Resources) -> Group {
+    /// Makes the cgroups of a sandbox, without limits. What could not be made,
+    /// [`Group::states`] tells.
+    pub(crate) fn create(&self, name: &str) -> Group {
         let mut group = Group {
             name: name.to_owned(),
             dirs: Vec::new(),
@@ -226,29 +226,39 @@ impl Cgroups {
             return group;
         }
         for tree in &self.trees {
-            let made = tree.create(name);
-            for ((which, state), source) in group.states.iter_mut().zip(&self.sources) {
-                let Ok(source) = source else { continue };
-                if !Arc::ptr_eq(source, tree) {
-                    continue;
-                }
-                let set = match &made {
-                    Ok(dir) => group::set(dir, tree.version, *which, limits),
-                    Err(errno) => Err(Absence::new("make the sandbox's cgroup", *errno)),
-                };
-                if let Err(absence) = set {
-                    *state = absence.into();
-                }
-            }
-            if let Ok(dir) = made {
-                group.dirs.push(GroupDir {
+            match tree.create(name) {
+                Ok(dir) => group.dirs.push(GroupDir {
                     tree: tree.clone(),
                     dir,
                     removed: false,
-                });
+                }),
+                Err(errno) => {
+                    let absence = Absence::new("make the sandbox's cgroup", errno);
+                    for ((_, state), source) in group.states.iter_mut().zip(&self.sources) {
+                        if source
+                            .as_ref()
+                            .is_ok_and(|source| Arc::ptr_eq(source, tree))
+                        {
+                            *state = absence.into();
+                        }
+                    }
+                }
             }
         }
         group
+    }
+
+    /// Puts a sandbox's limits in force. Which could not be, [`Group::states`] tells.
+    pub(crate) fn limit(&self, group: &mut Group, limits: &Resources) {
+        for ((which, state), source) in group.states.iter_mut().zip(&self.sources) {
+            let Ok(source) = source else { continue };
+            let dir = group.dirs.iter().find(|dir| Arc::ptr_eq(&dir.tree, source));
+            if let Some(GroupDir { dir, .. }) = dir
+                && let Err(absence) = group::set(dir, source.version, *which, limits)
+            {
+                *state = absence.into();
+            }
+        }
     }
 }
 

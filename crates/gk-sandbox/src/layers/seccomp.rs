@@ -33,11 +33,35 @@ pub(crate) struct Filter {
     /// Whether internet sockets (TCP and UDP) can be made, and the netlink socket that tells
     /// addresses and routes, without which Go's net package finds no interface. Never raw ones.
     pub(crate) network: bool,
+    /// Whether memory can be shared without a file. What is shared stays when nobody has it mapped,
+    /// so that adding up what processes map misses it: a watchdog is evaded by that.
+    pub(crate) shared_memory: bool,
 }
 
-/// The filter's program. Pure: worth keeping, as there are only two.
-pub(crate) fn program(filter: Filter) -> Vec<sock_filter> {
+/// The filter's program. Pure: worth keeping, as there are only four.
+fn program(filter: Filter) -> Vec<sock_filter> {
     compile::compile(&table::ranges(filter))
+}
+
+/// All programs there are.
+pub(crate) struct Filters(Vec<(Filter, Vec<sock_filter>)>);
+
+impl Filters {
+    pub(crate) fn compile() -> Self {
+        let both = [false, true];
+        let filters = both.into_iter().flat_map(|network| {
+            both.map(|shared_memory| Filter {
+                network,
+                shared_memory,
+            })
+        });
+        Self(filters.map(|filter| (filter, program(filter))).collect())
+    }
+
+    pub(crate) fn program(&self, filter: Filter) -> &[sock_filter] {
+        let found = self.0.iter().find(|(of, _)| *of == filter);
+        found.map_or(&[], |(_, program)| program)
+    }
 }
 
 /// Installs a program for the calling thread and what it starts; the last layer, as it forbids

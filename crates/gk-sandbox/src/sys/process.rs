@@ -61,6 +61,22 @@ pub(crate) fn fork(namespaces: c_int, sibling: bool) -> io::Result<Forked> {
     }
 }
 
+/// Forks a process into new namespaces that ends at once, and collects it: whether they can be had.
+pub(crate) fn fork_and_end(namespaces: c_int) -> io::Result<()> {
+    match fork(namespaces, false)? {
+        Forked::Child => exit(0),
+        Forked::Parent { pidfd, .. } => {
+            rustix::io::retry_on_intr(|| {
+                rustix::process::waitid(
+                    rustix::process::WaitId::PidFd(pidfd.as_fd()),
+                    rustix::process::WaitIdOptions::EXITED,
+                )
+            })?;
+            Ok(())
+        }
+    }
+}
+
 /// Ends this process at once.
 pub(crate) fn exit(code: i32) -> ! {
     // SAFETY: it does not return, and runs nothing of ours.

@@ -141,40 +141,48 @@ pub(super) fn wait_empty(dir: BorrowedFd<'_>, end: Instant) -> io::Result<bool> 
     }
 }
 
-/// Kills all that is in the cgroup, forks included.
+/// Kills what is in the cgroup, without waiting. Returns those that were killed, or `None` if there
+/// is nothing to kill, or nothing that could outlive the kill.
 ///
-/// In version 2 by `cgroup.kill`, which does not wait. In version 1 one after the other until
-/// none is left; with the pids controller nothing can fork meanwhile.
+/// In version 2 that is all of it, by `cgroup.kill`. In version 1 it is to be repeated until none
+/// is left; with the pids controller nothing can fork meanwhile.
+pub(super) fn kill_pass(dir: BorrowedFd<'_>) -> io::Result<Option<Vec<OwnedFd>>> {
+    if write_if_there(dir, "cgroup.kill", "1")? {
+        return Ok(None);
+    }
+    let _ = write_if_there(dir, "pids.max", "0");
+    let members = pidfds(dir)?;
+    // What is a member still was one when its pidfd was opened: no id was reused in between.
+    let still = processes(dir)?;
+    if still.is_empty() {
+        return Ok(None);
+    }
+    let mut killed = Vec::new();
+    for (pid, pidfd) in members {
+        if still.contains(&pid) {
+            match rustix::process::pidfd_send_signal(&pidfd, Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => killed.push(pidfd),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    Ok(Some(killed))
+}
+
+/// Kills all that is in the cgroup. In version 1 it waits until none is left.
 ///
 /// # Errors
 /// `ETIMEDOUT` when after five seconds some are left, which the kernel cannot end or which fork
 /// faster.
-pub(super) fn kill(dir: BorrowedFd<'_>) -> io::Result<()> {
-    if write_if_there(dir, "cgroup.kill", "1")? {
-        return Ok(());
-    }
-    let _ = write_if_there(dir, "pids.max", "0");
+fn kill(dir: BorrowedFd<'_>) -> io::Result<()> {
     let end = Instant::now() + KILL_DEADLINE;
-    loop {
-        let members = pidfds(dir)?;
-        // What is a member still was one when its pidfd was opened: no id was reused in between.
-        let still = processes(dir)?;
-        if still.is_empty() {
-            return Ok(());
-        }
-        let mut killed = Vec::new();
-        for (pid, pidfd) in &members {
-            if still.contains(pid) {
-                match rustix::process::pidfd_send_signal(pidfd, Signal::KILL) {
-                    Ok(()) | Err(Errno::SRCH) => killed.push(pidfd.as_fd()),
-                    Err(errno) => return Err(errno.into()),
-                }
-            }
-        }
+    while let Some(killed) = kill_pass(dir)? {
+        let killed: Vec<BorrowedFd<'_>> = killed.iter().map(AsFd::as_fd).collect();
         if !poll_all(&killed, end)? {
             return Err(Errno::TIMEDOUT.into());
         }
     }
+    Ok(())
 }
 
 fn pidfds(dir: impl AsFd) -> rustix::io::Result<Vec<(Pid, OwnedFd)>> {

@@ -55,9 +55,7 @@ impl Group {
         Ok(())
     }
 
-    /// The directory in version 2, for `CLONE_INTO_CGROUP`. Those of version 1 are not entered by
-    /// that: [`Group::enter`] is still due, unless every state is `V2`.
-    pub(crate) fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
+    pub(super) fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
         self.dir_of(Version::Two)
     }
 
@@ -114,17 +112,16 @@ impl Group {
         Ok(true)
     }
 
-    /// Kills every process in it, however fast they fork. With version 2 it does not wait for
-    /// their ends; without, it blocks until none is left.
+    /// Kills every process in it, without waiting for their ends. Returns whether that was enough;
+    /// where it was not, it is to be repeated, as some may fork meanwhile.
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] without any cgroup. `ETIMEDOUT` without version 2, if some
-    /// are left after five seconds.
-    pub(crate) fn kill(&self) -> io::Result<()> {
+    /// [`io::ErrorKind::Unsupported`] without any cgroup.
+    pub(crate) fn kill(&self) -> io::Result<bool> {
         if let Some(dir) = self.v2_dir()
             && files::write_if_there(dir, "cgroup.kill", "1")?
         {
-            return Ok(());
+            return Ok(true);
         }
         let pids = |dir: &&GroupDir| files::open_file(&dir.dir, "pids.max").is_ok();
         let dir = self
@@ -133,7 +130,7 @@ impl Group {
             .find(pids)
             .or(self.dirs.first())
             .ok_or(io::ErrorKind::Unsupported)?;
-        files::kill(dir.dir.as_fd())
+        files::kill_pass(dir.dir.as_fd()).map(|killed| killed.is_none())
     }
 
     /// Removes the directories. To be repeated, on an event, until it succeeds.
@@ -161,7 +158,7 @@ pub(crate) fn oom_kills(counter: impl AsFd) -> io::Result<u64> {
     Ok(files::counter(&text, "oom_kill").ok_or(Errno::INVAL)?)
 }
 
-/// Sets one limit of a directory in which nothing is yet.
+/// Sets one limit of a directory, in which little is yet.
 pub(super) fn set(
     dir: &OwnedFd,
     version: Version,

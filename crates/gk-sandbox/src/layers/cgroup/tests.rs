@@ -61,9 +61,21 @@ fn directories(label: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+fn limited(cgroups: &Cgroups, name: &str, limits: &Resources) -> Group {
+    let mut group = cgroups.create(name);
+    cgroups.limit(&mut group, limits);
+    group
+}
+
+fn end(group: &Group) {
+    while !group.kill().unwrap() {
+        std::thread::yield_now();
+    }
+}
+
 /// Ends the group and sees that nothing of it remains.
 fn finish(mut group: Group) {
-    group.kill().unwrap();
+    end(&group);
     assert!(group.wait_empty(DEADLINE).unwrap());
     group.remove().unwrap();
 }
@@ -87,7 +99,7 @@ fn more_memory_than_allowed_ends_the_process() {
     let _one = one_at_a_time();
     let label = label("memory");
     let cgroups = open(&label);
-    let group = cgroups.create("memory", &LIMITS);
+    let group = limited(&cgroups, "memory", &LIMITS);
     let counter = group.oom_counter().unwrap();
     let private = || drop(std::hint::black_box(vec![1_u8; 128 * MIB]));
     let shared = || {
@@ -125,7 +137,7 @@ fn more_processes_than_allowed_are_refused() {
         memory_bytes: 1 << 30,
         ..LIMITS
     };
-    let group = cgroups.create("pids", &limits);
+    let group = limited(&cgroups, "pids", &limits);
     let attack = || {
         for _ in 0..100 {
             let thread = std::thread::Builder::new().stack_size(64 * 1024).spawn(|| {
@@ -153,7 +165,7 @@ fn a_processor_hog_is_throttled() {
         cpu_millis: Some(100),
         ..LIMITS
     };
-    let group = cgroups.create("cpu", &limits);
+    let group = limited(&cgroups, "cpu", &limits);
     let child = beside(|| {
         loop {
             std::hint::spin_loop();
@@ -205,7 +217,7 @@ fn a_fork_bomb_is_ended_as_a_whole() {
     let cgroups = open(&label);
     for with_v2 in [true, false] {
         let name = format!("kill-{with_v2}");
-        let mut group = cgroups.create(&name, &LIMITS);
+        let mut group = limited(&cgroups, &name, &LIMITS);
         if with_v2 {
             assert!(group.v2_dir().is_some(), "the test needs cgroup2");
             assert!(group.populated_fd().is_some());
@@ -231,7 +243,7 @@ fn a_fork_bomb_is_ended_as_a_whole() {
             Some(libc::EBUSY)
         );
 
-        group.kill().unwrap();
+        end(&group);
         assert!(group.wait_empty(DEADLINE).unwrap());
         assert!(group.is_empty().unwrap());
         group.dirs.extend(unused);
@@ -250,7 +262,7 @@ fn the_last_process_is_an_event() {
     let _one = one_at_a_time();
     let label = label("event");
     let cgroups = open(&label);
-    let group = cgroups.create("event", &LIMITS);
+    let group = limited(&cgroups, "event", &LIMITS);
     let events = group.populated_fd().expect("the test needs cgroup2");
     assert!(group.is_empty().unwrap());
     let child = beside(|| {
@@ -284,14 +296,14 @@ fn what_a_killed_host_left_is_swept_up_and_a_live_one_is_left_alone() {
             std::thread::park();
         }
     });
-    let mut living_group = alive.create("a", &LIMITS);
+    let mut living_group = limited(&alive, "a", &LIMITS);
     living_group.enter(living.pid.as_raw_pid()).unwrap();
 
     let (stdin, _held) = UnixStream::pair().unwrap();
     let (mut said, says) = UnixStream::pair().unwrap();
     let host = beside(|| {
         let cgroups = open(&dead);
-        let group = cgroups.create("orphan", &LIMITS);
+        let group = limited(&cgroups, "orphan", &LIMITS);
         #[allow(
             clippy::disallowed_methods,
             reason = "an orphan that outlives its host is what is tested"
@@ -359,7 +371,7 @@ fn names_lead_nowhere_else() {
     for name in ["", "../x", "a/b", "a b", "ä", too_long.as_str()] {
         let absent =
             |state| matches!(state, GroupState::Absent { errno, .. } if errno == libc::EINVAL);
-        let group = cgroups.create(name, &LIMITS);
+        let group = limited(&cgroups, name, &LIMITS);
         assert!(group.dirs.is_empty());
         assert!(group.states().iter().all(|(_, state)| absent(*state)));
         assert!(
@@ -371,14 +383,14 @@ fn names_lead_nowhere_else() {
     }
     let longest = "n".repeat(NAME_BYTES_MAX);
     for name in ["..", "memory.max", longest.as_str()] {
-        let mut group = cgroups.create(name, &LIMITS);
+        let mut group = limited(&cgroups, name, &LIMITS);
         assert_eq!(group.states(), cgroups.states());
         group.remove().unwrap();
     }
     // The name of a sandbox that is gone can be used again; of one that is not, it cannot.
-    let gone = cgroups.create("again", &LIMITS);
+    let gone = limited(&cgroups, "again", &LIMITS);
     drop(gone);
-    let group = cgroups.create("again", &LIMITS);
+    let group = limited(&cgroups, "again", &LIMITS);
     assert_eq!(group.states(), cgroups.states());
     let child = beside(|| {
         loop {
@@ -386,7 +398,7 @@ fn names_lead_nowhere_else() {
         }
     });
     group.enter(child.pid.as_raw_pid()).unwrap();
-    let second = cgroups.create("again", &LIMITS);
+    let second = limited(&cgroups, "again", &LIMITS);
     let busy = |state| matches!(state, GroupState::Absent { errno, .. } if errno == libc::EBUSY);
     assert!(second.states().iter().all(|(_, state)| busy(*state)));
     drop(child);
@@ -407,7 +419,7 @@ fn an_unprivileged_user_without_delegation_is_told() {
                 "{why}: {errno}"
             );
         }
-        let mut group = cgroups.create("any", &LIMITS);
+        let mut group = limited(&cgroups, "any", &LIMITS);
         assert_eq!(group.states(), cgroups.states());
         assert!(group.v2_dir().is_none() && group.oom_counter().is_none());
         let unsupported = group.kill().unwrap_err();
@@ -434,7 +446,7 @@ fn an_unprivileged_user_with_delegation_can_kill() {
         theirs.read_exact(&mut [0]).unwrap();
         become_nobody();
         let cgroups = Cgroups::open(&label);
-        let mut group = cgroups.create("mine", &LIMITS);
+        let mut group = limited(&cgroups, "mine", &LIMITS);
         assert!(group.v2_dir().is_some());
         let child = beside(|| {
             loop {
@@ -443,7 +455,7 @@ fn an_unprivileged_user_with_delegation_can_kill() {
         });
         group.enter(child.pid.as_raw_pid()).unwrap();
         assert!(!group.is_empty().unwrap());
-        group.kill().unwrap();
+        end(&group);
         assert!(group.wait_empty(DEADLINE).unwrap());
         assert_eq!(child.ended(), Ended::Signaled(libc::SIGKILL));
         group.remove().unwrap();

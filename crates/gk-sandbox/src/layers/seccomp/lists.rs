@@ -147,7 +147,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_inotify_rm_watch,
     // Memory.
     libc::SYS_brk,
-    libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_mprotect,

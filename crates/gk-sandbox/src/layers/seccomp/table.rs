@@ -232,7 +232,27 @@ fn filtered(filter: Filter) -> Vec<(c_long, Decision)> {
             libc::SYS_socketpair,
             Decision::equal(0, as_values(&[libc::AF_UNIX]), allow(), no_family()),
         ),
+        (libc::SYS_mmap, mmap(filter)),
     ]
+}
+
+/// `mmap(address, length, protection, flags, …)`.
+fn mmap(filter: Filter) -> Decision {
+    let allow = Decision::Give(Verdict::Allow);
+    if filter.shared_memory {
+        return allow;
+    }
+    let anonymous = |shared: c_int| as_bits(libc::MAP_ANONYMOUS | shared);
+    Decision::Equal {
+        argument: 3,
+        mask: as_bits(libc::MAP_ANONYMOUS | libc::MAP_TYPE),
+        values: vec![
+            anonymous(libc::MAP_SHARED),
+            anonymous(libc::MAP_SHARED_VALIDATE),
+        ],
+        yes: Box::new(Decision::Give(EPERM)),
+        no: Box::new(allow),
+    }
 }
 
 /// `socket(family, type, protocol)`.

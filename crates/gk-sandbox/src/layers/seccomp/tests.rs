@@ -12,8 +12,19 @@ use super::{Filter, install, program};
 use crate::layers::privileges;
 use crate::sys::trial::{Ended, call, ends_well, in_child};
 
-const ISOLATED: Filter = Filter { network: false };
-const CONNECTED: Filter = Filter { network: true };
+const ISOLATED: Filter = Filter {
+    network: false,
+    shared_memory: true,
+};
+const CONNECTED: Filter = Filter {
+    network: true,
+    shared_memory: true,
+};
+const ADDED_UP: Filter = Filter {
+    network: false,
+    shared_memory: false,
+};
+const ALL: [Filter; 3] = [ISOLATED, CONNECTED, ADDED_UP];
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
@@ -110,7 +121,7 @@ fn judge(decision: &Decision, call: &Call) -> Verdict {
 
 #[test]
 fn no_call_is_in_two_lists() {
-    for filter in [ISOLATED, CONNECTED] {
+    for filter in ALL {
         let mut seen = HashMap::new();
         for (number, decision) in table::calls(filter) {
             assert!(number < 1024, "{number}");
@@ -128,7 +139,7 @@ fn every_number_gets_what_the_lists_say() {
         .chain((0..64).map(|bit| 1 << bit))
         .chain([0xffff_ffff, u64::MAX, 0x1_0000_0002, 0x80002, 0x80003])
         .collect();
-    for filter in [ISOLATED, CONNECTED] {
+    for filter in ALL {
         let program = program(filter);
         let decisions: HashMap<u32, Decision> = table::calls(filter).into_iter().collect();
         for number in (0..=600).chain([1023, 4095, 0x3fff_ffff, 0x8000_0000, u32::MAX]) {
@@ -158,6 +169,7 @@ fn every_number_gets_what_the_lists_say() {
                 for &second in &interesting {
                     for third in [0, 1, 6, 17, 132, 262, u64::MAX] {
                         check([first, second, third, 0, 0, 0]);
+                        check([0, 0, third, first | second, 0, 0]);
                     }
                 }
             }
@@ -168,7 +180,7 @@ fn every_number_gets_what_the_lists_say() {
 #[test]
 fn another_architecture_ends_the_process() {
     const I386: u32 = 0x4000_0003;
-    for filter in [ISOLATED, CONNECTED] {
+    for filter in ALL {
         for arch in [I386, 0xc000_003e, 0xc000_00b7, 0x4000_0028, 0, ARCH ^ 1] {
             let call = Call {
                 number: 39,
@@ -232,7 +244,7 @@ fn a_large_program_reaches_everywhere() {
 /// The kernel takes at most 4096 instructions, and each costs at installation.
 #[test]
 fn the_program_is_small() {
-    for filter in [ISOLATED, CONNECTED] {
+    for filter in ALL {
         let instructions = program(filter).len();
         assert!((100..600).contains(&instructions), "{instructions}");
     }
@@ -250,7 +262,7 @@ fn arguments_decide() {
     const EPERM: i32 = libc::EPERM;
     const HIGH: u64 = 0xdead_0000_0000_0000;
     let both = |number, arguments: &[u64], expected| {
-        for filter in [ISOLATED, CONNECTED] {
+        for filter in ALL {
             assert_eq!(
                 verdict(filter, &to(number, arguments)),
                 expected,
@@ -326,7 +338,7 @@ fn families_decide() {
     let family = errno(libc::EAFNOSUPPORT);
     let (unix, inet, inet6, netlink) = (1, 2, 10, 16);
     let (stream, datagram, raw) = (1, 2, 3);
-    for filter in [ISOLATED, CONNECTED] {
+    for filter in ALL {
         is(
             libc::SYS_socket,
             filter,
@@ -606,10 +618,37 @@ fn calls_of_other_kinds_end_the_process() {
     let _ = (killed, in_child(|| ()), Ended::Well);
 }
 
+/// Memory that is shared without a file stays when it is unmapped, so adding up does not see it.
+#[test]
+fn memory_that_is_added_up_is_not_shared_without_a_file() {
+    let map = |flags: i32, file: i32| {
+        let arguments = [0, 4096, 3, flags.into(), file.into(), 0];
+        call(libc::SYS_mmap, &arguments).map(|_| ())
+    };
+    let shared = [libc::MAP_SHARED, libc::MAP_SHARED_VALIDATE];
+    for (filter, expected) in [(ISOLATED, Ok(())), (ADDED_UP, Err(libc::EPERM))] {
+        ends_well(|| {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(4096).unwrap();
+            confine(filter);
+            for kind in shared {
+                assert_eq!(map(kind | libc::MAP_ANONYMOUS, -1), expected);
+                assert_eq!(map(kind, std::os::fd::AsRawFd::as_raw_fd(&file)), Ok(()));
+            }
+            assert_eq!(map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1), Ok(()));
+            let stack = libc::MAP_STACK | libc::MAP_NORESERVE;
+            assert_eq!(
+                map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | stack, -1),
+                Ok(())
+            );
+        });
+    }
+}
+
 /// What every program does goes on: threads, children, files, sockets.
 #[test]
 fn ordinary_work_goes_on() {
-    for filter in [ISOLATED, CONNECTED] {
+    for filter in ALL {
         ends_well(|| {
             let dir = tempfile::tempdir().unwrap();
             confine(filter);

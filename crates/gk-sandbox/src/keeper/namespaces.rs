@@ -1,0 +1,141 @@
+//! The namespaces a first process is created in, and what to do where some cannot be had.
+
+use std::io;
+
+use super::message::Plan;
+use crate::report::{Layer, LayerReport};
+use crate::sys::process::{self, Forked};
+
+/// Those it can be created in, and the layers they are. The user namespace first: where that is
+/// missing, an unprivileged process gets none of the others, and its remedy is theirs.
+const KINDS: [(Layer, i32); 6] = [
+    (Layer::User, libc::CLONE_NEWUSER),
+    (Layer::Mount, libc::CLONE_NEWNS),
+    (Layer::Pid, libc::CLONE_NEWPID),
+    (Layer::Network, libc::CLONE_NEWNET),
+    (Layer::Ipc, libc::CLONE_NEWIPC),
+    (Layer::Uts, libc::CLONE_NEWUTS),
+];
+
+/// What a process got of the namespaces it was to have.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Namespaces {
+    /// `CLONE_NEW…`.
+    pub(super) flags: i32,
+    /// What was refused, with the errno.
+    refused: Vec<(i32, i32)>,
+}
+
+impl Namespaces {
+    pub(super) fn complete(&self) -> bool {
+        self.refused.is_empty()
+    }
+
+    /// How the layers stand that these namespaces are.
+    pub(super) fn layers(&self, plan: &Plan, privileged: bool) -> Vec<LayerReport> {
+        let wanted = wanted(plan, privileged);
+        KINDS
+            .into_iter()
+            .filter_map(|(layer, flag)| {
+                let refused = self.refused.iter().find(|(refused, _)| *refused == flag);
+                if let Some((_, errno)) = refused {
+                    Some(LayerReport::absent(layer, "no namespace", Some(*errno)))
+                } else if wanted & flag != 0 {
+                    // The mounts are still to be made.
+                    (layer != Layer::Mount).then(|| LayerReport::enforced(layer, ""))
+                } else if layer == Layer::User && plan.wants(layer) {
+                    // It comes later.
+                    None
+                } else {
+                    Some(LayerReport::off(layer))
+                }
+            })
+            .collect()
+    }
+}
+
+/// The namespaces that a plan wants its first process to be created in.
+///
+/// Unprivileged, all of them need a user namespace, made together with them. A privileged process
+/// comes into its user namespace last, so that the others, and the mounts, are not its own.
+pub(super) fn wanted(plan: &Plan, privileged: bool) -> i32 {
+    KINDS
+        .into_iter()
+        .filter(|(layer, _)| {
+            let shared = match layer {
+                Layer::Network => plan.network,
+                Layer::User => privileged,
+                _ => false,
+            };
+            plan.wants(*layer) && !shared
+        })
+        .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+/// Forks the first process of a sandbox into as many of the wanted namespaces as can be had.
+///
+/// # Errors
+/// What may pass, such as too little memory, is no reason to go without one.
+pub(super) fn fork(wanted: i32) -> io::Result<(Forked, Namespaces)> {
+    let mut got = Namespaces {
+        flags: wanted,
+        refused: Vec::new(),
+    };
+    for narrow in [without_refused, without_any] {
+        match process::fork(got.flags, true) {
+            Ok(forked) => return Ok((forked, got)),
+            Err(error) if got.flags != 0 && lasts(&error) => narrow(&mut got, &error),
+            Err(error) => return Err(error),
+        }
+    }
+    process::fork(got.flags, true).map(|forked| (forked, got))
+}
+
+/// Whether the kernel, or who configured it, does not give namespaces, as opposed to not now.
+fn lasts(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EPERM
+                | libc::EACCES
+                | libc::EINVAL
+                | libc::ENOSYS
+                | libc::ENOSPC
+                | libc::EUSERS
+                | libc::EOPNOTSUPP
+        )
+    )
+}
+
+/// Leaves out the kinds that cannot be had: each is tried by a process that ends at once.
+fn without_refused(got: &mut Namespaces, _: &io::Error) {
+    let user = got.flags & libc::CLONE_NEWUSER;
+    for (_, flag) in KINDS {
+        if got.flags & flag == 0 {
+            continue;
+        }
+        if let Err(error) = process::fork_and_end(flag | user) {
+            if flag == user {
+                // Without it there are no others.
+                return without_any(got, &error);
+            }
+            got.refuse(flag, &error);
+        }
+    }
+}
+
+fn without_any(got: &mut Namespaces, error: &io::Error) {
+    for (_, flag) in KINDS {
+        if got.flags & flag != 0 {
+            got.refuse(flag, error);
+        }
+    }
+}
+
+impl Namespaces {
+    fn refuse(&mut self, flag: i32, error: &io::Error) {
+        self.flags &= !flag;
+        self.refused
+            .push((flag, error.raw_os_error().unwrap_or_default()));
+    }
+}
