@@ -229,7 +229,7 @@ impl Launcher for ProcessLauncher {
             let mut confinement = sandbox.confinement(&request.plugin, temp_dir.clone());
             confinement.read_only.push(request.plugin_dir);
             confinement.writable.push(work_dir);
-            confinement.writable.push(socket_dir.path().into());
+            confinement.socket_dir = Some(socket_dir.path().into());
             confinement.resources.memory_bytes = request.memory_bytes;
             if let Some(identity) = identity {
                 confinement.identity = identity;
@@ -361,7 +361,7 @@ impl Process for PluginProcess {
             uid: self.uid,
             session: Some(self.child.pid()),
         };
-        let stream = gk_sandbox::socket::connect(&path, expected)?;
+        let stream = gk_sandbox::socket::connect(&path, self.child.sockets(), expected)?;
         UnixStream::from_std(stream).map_err(LaunchError::Pipes)
     }
 }

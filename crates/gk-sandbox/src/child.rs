@@ -112,6 +112,16 @@ impl Child {
         Report::default()
     }
 
+    /// The directory at its [`socket_dir`](crate::Confinement::socket_dir), for
+    /// [`socket::connect`](crate::socket::connect), if it is its own. `None`: it is the host's.
+    pub fn sockets(&self) -> Option<BorrowedFd<'_>> {
+        #[cfg(target_os = "linux")]
+        if let Some(sandbox) = &self.process.sandbox {
+            return sandbox.sockets.as_ref().map(AsFd::as_fd);
+        }
+        None
+    }
+
     /// The process's id, which is also its session's. Meaningful until [`Child::reap`]. Of a
     /// sandbox it is that of its first process.
     pub fn pid(&self) -> u32 {

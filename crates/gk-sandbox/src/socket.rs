@@ -6,6 +6,7 @@
 //! again), and the kernel is asked who listens.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -63,12 +64,19 @@ pub enum SocketError {
 
 /// Connects to the socket at `path` if it is one, not a link to one, and `expected` listens.
 ///
+/// With `dir`, such as [`Child::sockets`](crate::Child::sockets), the socket is the one in that
+/// directory that is called what the path ends in; elsewhere than on Linux it is not looked at.
+///
 /// Never blocks: a listener whose queue is full is an error. The stream is non-blocking.
 ///
 /// # Errors
 /// See [`SocketError`].
-pub fn connect(path: &Path, expected: ExpectedPeer) -> Result<UnixStream, SocketError> {
-    let pinned = pin(path)?;
+pub fn connect(
+    path: &Path,
+    dir: Option<BorrowedFd<'_>>,
+    expected: ExpectedPeer,
+) -> Result<UnixStream, SocketError> {
+    let pinned = pin(path, dir)?;
     let failed = |source: io::Error| SocketError::Connect {
         path: path.into(),
         source,
@@ -88,7 +96,7 @@ struct Pinned {
 }
 
 #[cfg(target_os = "linux")]
-fn pin(path: &Path) -> Result<Pinned, SocketError> {
+fn pin(path: &Path, dir: Option<BorrowedFd<'_>>) -> Result<Pinned, SocketError> {
     use rustix::fs::{Mode, OFlags};
     use std::os::fd::AsRawFd;
 
@@ -96,8 +104,14 @@ fn pin(path: &Path) -> Result<Pinned, SocketError> {
         path: path.into(),
         source: errno.into(),
     };
-    let inode = rustix::fs::open(
-        path,
+    let (dir, found) = match dir {
+        // A path without a name is nowhere.
+        Some(dir) => (dir, Path::new(path.file_name().unwrap_or_default())),
+        None => (rustix::fs::CWD, path),
+    };
+    let inode = rustix::fs::openat(
+        dir,
+        found,
         OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     )
@@ -110,7 +124,7 @@ fn pin(path: &Path) -> Result<Pinned, SocketError> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn pin(path: &Path) -> Result<Pinned, SocketError> {
+fn pin(path: &Path, _dir: Option<BorrowedFd<'_>>) -> Result<Pinned, SocketError> {
     let open = |errno: rustix::io::Errno| SocketError::Open {
         path: path.into(),
         source: errno.into(),
@@ -220,7 +234,7 @@ mod tests {
         let deep = dir.path().join("d".repeat(200));
         std::fs::create_dir(&deep).unwrap();
         std::fs::rename(&short, deep.join("s")).unwrap();
-        connect(&deep.join("s"), me()).unwrap();
+        connect(&deep.join("s"), None, me()).unwrap();
     }
 
     #[test]
@@ -229,7 +243,7 @@ mod tests {
         let _listener = UnixListener::bind(dir.path().join("real")).unwrap();
         std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
         std::fs::write(dir.path().join("file"), "").unwrap();
-        let refused = |name: &str| connect(&dir.path().join(name), me()).unwrap_err();
+        let refused = |name: &str| connect(&dir.path().join(name), None, me()).unwrap_err();
         assert!(matches!(
             refused("link"),
             SocketError::NotASocket {
@@ -271,7 +285,7 @@ mod tests {
                 }
             });
             while connected < ROUNDS || refused < ROUNDS {
-                match connect(&at("s"), me()) {
+                match connect(&at("s"), None, me()) {
                     Ok(_) => {
                         connected += 1;
                         own.accept().unwrap();
@@ -298,7 +312,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(UnixListener::bind(dir.path().join("s")).unwrap());
         assert!(matches!(
-            connect(&dir.path().join("s"), me()),
+            connect(&dir.path().join("s"), None, me()),
             Err(SocketError::Connect { .. })
         ));
     }
@@ -312,6 +326,7 @@ mod tests {
         let own_session = crate::sys::session(0).unwrap();
         connect(
             &path,
+            None,
             ExpectedPeer {
                 session: Some(own_session),
                 ..me()
@@ -320,7 +335,7 @@ mod tests {
         .unwrap();
         let refused = |expected| {
             matches!(
-                connect(&path, expected),
+                connect(&path, None, expected),
                 Err(SocketError::ForeignPeer { .. })
             )
         };
@@ -343,7 +358,7 @@ mod tests {
         rustix::net::listen(&listener, 0).unwrap();
         let mut held = Vec::new();
         let error = loop {
-            match connect(&path, me()) {
+            match connect(&path, None, me()) {
                 Ok(stream) => held.push(stream),
                 Err(error) => break error,
             }

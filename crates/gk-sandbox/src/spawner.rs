@@ -125,7 +125,7 @@ impl Spawner {
                     }
                     Request::Confined { order, reply } => {
                         let before = keeper.is_some();
-                        expected = Some(order.like());
+                        expected = order.like();
                         let _ = reply.send(order.carry_out(&mut keeper, &program));
                         // A new one has to be told again.
                         if let (false, Some(keeper)) = (before, &keeper) {

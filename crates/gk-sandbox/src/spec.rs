@@ -105,6 +105,10 @@ pub struct Confinement {
     /// How many bytes fit in `/tmp` and the temporary directory together, where mounts can be had.
     /// They count as its memory, too.
     pub temp_bytes: u64,
+    /// Where it makes the socket it is spoken to by. Where mounts can be had, that is a small
+    /// directory of its own, which [`Child::sockets`](crate::Child::sockets) gives; else it is the
+    /// host's directory of that path, which has to exist then.
+    pub socket_dir: Option<PathBuf>,
     /// Whether it uses the host's network. Without it there is none, not even loopback.
     pub network: bool,
     /// Whose user and group it becomes, if the host is root. Else it stays the host's own user.
@@ -125,6 +129,7 @@ impl Confinement {
             writable: Vec::new(),
             temp_dir: temp_dir.into(),
             temp_bytes: 64 << 20,
+            socket_dir: None,
             network: false,
             identity: Identity::default(),
             resources: Resources::default(),

@@ -191,6 +191,46 @@ fn what_is_named_is_there_and_no_more() {
 }
 
 #[test]
+fn its_sockets_are_in_a_small_directory_of_its_own() {
+    use gk_sandbox::socket::{ExpectedPeer, SocketError, connect};
+    let outside = tempfile::tempdir().unwrap();
+    let at = outside.path();
+    // Without one of its own it would fill the host's disk.
+    let script = Script::new(&format!(
+        "cd {} || exit 9; mkdir d; ln -s /dev/null l; dd if=/dev/zero of=big bs=65536 count=2 2>/dev/null && exit 8; \
+         i=0; while [ $i -lt 1000 ]; do ln -s . f$i || exit $i; i=$((i+1)); done",
+        at.display()
+    ));
+    let mut spec = script.spec();
+    confinement(&mut spec).socket_dir = Some(at.into());
+    let mut child = spawner().spawn(spec).unwrap();
+    let (said, status) = output(&mut child);
+    assert!(said.contains("No space left"), "{said}");
+    let made = |code| (10..64).contains(&code);
+    assert!(
+        matches!(status, ExitStatus::Exited { code } if made(code)),
+        "{status}"
+    );
+    assert_eq!(at.read_dir().unwrap().count(), 0);
+    // What is there is judged as it would be outside.
+    let expected = ExpectedPeer {
+        uid: 0,
+        session: None,
+    };
+    let there = |name: &str| connect(&at.join(name), child.sockets(), expected).unwrap_err();
+    for (name, is) in [("d", "a directory"), ("l", "a symbolic link")] {
+        match there(name) {
+            SocketError::NotASocket { found, .. } => assert_eq!(found, is),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(there("absent"), SocketError::Open { .. }));
+    // A path without a name is not one outside instead.
+    let nowhere = connect("/".as_ref(), child.sockets(), expected).unwrap_err();
+    assert!(matches!(nowhere, SocketError::Open { .. }), "{nowhere}");
+}
+
+#[test]
 fn paths_that_lie_in_one_another_are_refused() {
     // The inner one could be a link by the time of the next start.
     let outer = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel;
 use super::message::{Event, Executable, FailedStep, Failure, Plan};
-use super::root;
+use super::root::{self, Entered};
 use super::watch::{WATCHDOG_MILLIS, Watch, Watched};
 use crate::layers::seccomp::{self, Filter, Filters};
 use crate::layers::{landlock, privileges};
@@ -179,6 +179,8 @@ struct Inside {
     /// Whether the root is the sandbox's own.
     own_root: bool,
     proc: bool,
+    /// Where the program makes its sockets, for the host.
+    sockets: Option<OwnedFd>,
 }
 
 impl Inside {
@@ -189,6 +191,7 @@ impl Inside {
             layers: Vec::new(),
             own_root: false,
             proc: true,
+            sockets: None,
         };
         for entry in layers {
             inside.note(entry)?;
@@ -349,8 +352,8 @@ impl Inside {
         };
         let entered = root::enter(plan, script, !self.adds_up_memory());
         let entry = match entered {
-            Ok(proc) => {
-                (self.own_root, self.proc) = (true, proc);
+            Ok(Entered { proc, sockets }) => {
+                (self.own_root, self.proc, self.sockets) = (true, proc, sockets);
                 LayerReport::enforced(Layer::Mount, if proc { "" } else { "without /proc" })
             }
             // Landlock would be led the same way.
@@ -497,6 +500,7 @@ impl Inside {
         };
         drop(outcome_there);
         let (given, own_root) = (self.given, self.own_root);
+        drop(self.sockets);
         drop((given.stdout, given.stderr, given.program, given.sync));
         for fd in [1, 2] {
             // The program's pipes end with the program.
@@ -569,10 +573,11 @@ impl Inside {
         process::default_signals()
             .map_err(|error| Fatal::new(FailedStep::Process, "reset the signals", errno(&error)))?;
         self.seccomp(&plan)?;
+        let sockets: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
         let _ = channel::send(
             &*self.given.control,
             &Event::Layers(std::mem::take(&mut self.layers)),
-            &[],
+            &sockets,
         );
         if plan.executable == Executable::Probe {
             process::exit(0);
@@ -692,6 +697,7 @@ impl Inside {
             execute.push(format!("/proc/self/fd/{}", program.as_raw_fd()).into());
         }
         let mut write = paths(&plan.writable);
+        write.extend(plan.socket_dir.iter().map(|dir| dir.path().to_owned()));
         write.push(plan.temp_dir.path().to_owned());
         let read = if self.own_root {
             execute.push(root::SCRIPT.into());

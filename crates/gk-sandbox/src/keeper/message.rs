@@ -83,7 +83,7 @@ pub(crate) enum Answer {
 /// From inside the sandbox to the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Event {
-    /// How layers stand; more than one such event adds up.
+    /// How layers stand. With it comes the directory of its sockets, if it has one of its own.
     Layers(Vec<LayerReport>),
     /// The program is being executed.
     Started,
@@ -144,6 +144,7 @@ pub(crate) struct Plan {
     pub(crate) writable: Vec<Bytes>,
     pub(crate) temp_dir: Bytes,
     pub(crate) temp_bytes: u64,
+    pub(crate) socket_dir: Option<Bytes>,
     pub(crate) network: bool,
     pub(crate) uid: u32,
     pub(crate) gid: u32,

@@ -269,13 +269,13 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// What may come again, without what only this one has.
-    pub(crate) fn like(&self) -> Plan {
-        Plan {
+    /// What may come again, without what only this one has. A probe comes once.
+    pub(crate) fn like(&self) -> Option<Plan> {
+        (self.plan.executable != Executable::Probe).then(|| Plan {
             argv: Vec::new(),
             envp: Vec::new(),
             ..self.plan.clone()
-        }
+        })
     }
 
     /// Has it carried out, by a new keeper if the present one is gone.
@@ -330,6 +330,8 @@ pub(crate) struct Sandbox {
     oom: Option<OwnedFd>,
     memory_bytes: u64,
     pub(crate) report: Report,
+    /// The directory of its sockets, if it is its own.
+    pub(crate) sockets: Option<OwnedFd>,
     end: OnceLock<Option<End>>,
 }
 
@@ -395,6 +397,7 @@ fn plan(
         .read_only
         .iter()
         .chain(&confinement.writable)
+        .chain(&confinement.socket_dir)
         .chain([&confinement.temp_dir, &spec.working_dir])
     {
         if !path.is_absolute() {
@@ -452,6 +455,7 @@ fn plan(
         writable: confinement.writable.iter().map(Bytes::from).collect(),
         temp_dir: Bytes::from(&confinement.temp_dir),
         temp_bytes: confinement.temp_bytes,
+        socket_dir: confinement.socket_dir.as_ref().map(Bytes::from),
         network: confinement.network,
         uid: id.uid,
         gid: id.gid,
@@ -476,6 +480,7 @@ impl Pending {
     ) -> Result<(OwnedFd, OwnedFd, Sandbox), Failure> {
         let deadline = Instant::now() + SET_UP_TIMEOUT;
         let mut layers = Vec::new();
+        let mut sockets = None;
         let failure = |what: &str| Failure {
             step: FailedStep::Process,
             what: what.to_owned(),
@@ -496,7 +501,10 @@ impl Pending {
             }
             let ended = !fds[1].revents().is_empty();
             match channel::receive::<Event>(&self.control, false) {
-                Ok(Some((Event::Layers(more), _))) => layers.extend(more),
+                Ok(Some((Event::Layers(all), descriptors))) => {
+                    layers = all;
+                    sockets = descriptors.into_iter().next();
+                }
                 Ok(Some((Event::Started, _))) => break,
                 Ok(Some((Event::Failed(failed), _))) => return Err(failed),
                 Ok(Some((Event::Ended(_), _)) | None) if probe && !layers.is_empty() => break,
@@ -512,6 +520,7 @@ impl Pending {
             oom,
             memory_bytes: self.memory_bytes,
             report: Report::new(layers),
+            sockets,
             end: OnceLock::new(),
         };
         Ok((self.stdout, self.stderr, sandbox))

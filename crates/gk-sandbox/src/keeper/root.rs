@@ -55,8 +55,20 @@ const LIBRARIES: &[&str] = &[
 const PROGRAMS: &[&str] = &["/usr", "/bin", "/sbin", "/etc/alternatives"];
 /// How many files `/tmp` holds at most.
 const TEMP_FILES_MAX: u32 = 16 * 1024;
+/// How much fits where its sockets are, and how many: a socket has no size.
+const SOCKETS_BYTES: u64 = 64 << 10;
+const SOCKETS_MAX: u32 = 64;
 /// The size of the root itself: directories, links, and a pinned script.
 const ROOT_BYTES: u64 = 4 << 20;
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    /// Whether there is a `/proc`.
+    pub(crate) proc: bool,
+    /// Where its sockets are.
+    pub(crate) sockets: Option<OwnedFd>,
+}
 
 /// A step of the building that failed.
 #[derive(Debug)]
@@ -148,14 +160,14 @@ fn is_plain(path: &Path) -> bool {
             .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
 }
 
-/// Builds the root and moves into it. Returns whether there is a `/proc`.
+/// Builds the root and moves into it.
 ///
 /// On an error nothing has changed but this process's own mounts.
 pub(crate) fn enter(
     plan: &Plan,
     script: Option<BorrowedFd<'_>>,
     zero: bool,
-) -> Result<bool, RootError> {
+) -> Result<Entered, RootError> {
     rustix::mount::mount_change(
         "/",
         MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
@@ -163,15 +175,17 @@ pub(crate) fn enter(
     .map_err(failed("make the mounts private"))?;
     // All of it, before anything is covered.
     let shown = collect(plan, zero)?;
-    if let Some(outer) = shown
-        .iter()
-        .find(|part| plan.temp_dir.path().starts_with(&part.path))
+    for own in [Some(&plan.temp_dir), plan.socket_dir.as_ref()]
+        .into_iter()
+        .flatten()
     {
-        return Err(conflict(format!(
-            "make the temporary directory {}, which lies in {}, which it is shown: give it another place",
-            plan.temp_dir.path().display(),
-            outer.path.display()
-        )));
+        if let Some(outer) = shown.iter().find(|part| own.path().starts_with(&part.path)) {
+            return Err(conflict(format!(
+                "give it {} for itself, which lies in {}, which it is shown: give it another place",
+                own.path().display(),
+                outer.path.display()
+            )));
+        }
     }
     let root = tmpfs("0755", ROOT_BYTES, 4096)?;
     // A detached mount cannot be mounted on: it gets a place.
@@ -196,34 +210,20 @@ fn build(
     root: &OwnedFd,
     shown: &[Shown],
     script: Option<BorrowedFd<'_>>,
-) -> Result<bool, RootError> {
+) -> Result<Entered, RootError> {
     let owner = (plan.uid, plan.gid);
-    let temp = tmpfs("1777", plan.temp_bytes, TEMP_FILES_MAX)?;
-    restrict(
-        &temp,
-        MountFlags {
-            no_devices: true,
-            no_exec: true,
-            ..MountFlags::default()
-        },
+    own_directory(
+        root,
+        Path::new("/tmp"),
+        "1777",
+        plan.temp_bytes,
+        TEMP_FILES_MAX,
     )?;
-    make_directory(root, Path::new("/tmp"), 0o755)?;
-    attach(&temp, root, Path::new("/tmp"))?;
     let temp_dir = plan.temp_dir.path();
-    if !temp_dir.starts_with("/tmp") {
-        let other = tmpfs("0755", plan.temp_bytes, TEMP_FILES_MAX)?;
-        restrict(
-            &other,
-            MountFlags {
-                no_devices: true,
-                no_exec: true,
-                ..MountFlags::default()
-            },
-        )?;
-        make_directory(root, temp_dir, 0o755)?;
-        attach(&other, root, temp_dir)?;
-    } else {
+    if temp_dir.starts_with("/tmp") {
         make_directory(root, temp_dir, 0o700)?;
+    } else {
+        own_directory(root, temp_dir, "0755", plan.temp_bytes, TEMP_FILES_MAX)?;
     }
     let own = |path: &Path, mode: u32| {
         let path = relative(path);
@@ -239,6 +239,14 @@ fn build(
         )
     };
     own(temp_dir, 0o700).map_err(failed("hand over the temporary directory"))?;
+    let sockets = match &plan.socket_dir {
+        Some(dir) => {
+            let made = own_directory(root, dir.path(), "0700", SOCKETS_BYTES, SOCKETS_MAX)?;
+            own(dir.path(), 0o700).map_err(failed("hand over the directory of its sockets"))?;
+            Some(made)
+        }
+        None => None,
+    };
 
     for part in shown {
         show(root, part)?;
@@ -263,7 +271,27 @@ fn build(
         refuse: true,
         ..error
     })?;
-    Ok(proc)
+    Ok(Entered { proc, sockets })
+}
+
+/// A directory for data of the program's own, of bounded size.
+fn own_directory(
+    root: &OwnedFd,
+    path: &Path,
+    mode: &str,
+    bytes: u64,
+    files: u32,
+) -> Result<OwnedFd, RootError> {
+    let made = tmpfs(mode, bytes, files)?;
+    let flags = MountFlags {
+        no_devices: true,
+        no_exec: true,
+        ..MountFlags::default()
+    };
+    restrict(&made, flags)?;
+    make_directory(root, path, 0o755)?;
+    attach(&made, root, path)?;
+    Ok(made)
 }
 
 /// Lets go of the old root and makes the new one read-only.
