@@ -103,25 +103,68 @@ fn random(root: &Path, prefix: &str) -> Result<tempfile::TempDir, DirError> {
         })
 }
 
-/// The temporary directory of a plugin: `goatflow-plugin-<name>` below `root`, or, where that
-/// name is taken by somebody else, one with a random name.
-pub(crate) fn plugin_temp(
-    root: &Path,
-    name: &str,
-    owner: Option<Identity>,
-) -> Result<PathBuf, DirError> {
-    let path = root.join(format!("goatflow-plugin-{name}"));
-    match private_for(&path, owner) {
-        Ok(()) => Ok(path),
-        Err(error @ DirError::Foreign { .. }) => {
-            tracing::warn!(plugin = name, %error, "the plugin gets a temporary directory with a random name");
-            let prefix = format!("goatflow-plugin-{name}-");
-            let made = random(root, &prefix)?.keep();
-            private_for(&made, owner)?;
-            Ok(made)
+/// The temporary directory of a plugin. One with a random name is removed when dropped, as no other
+/// process will use it.
+#[derive(Debug)]
+pub(crate) struct PluginTemp {
+    path: PathBuf,
+    random: bool,
+}
+
+impl PluginTemp {
+    /// `goatflow-plugin-<name>` below `root`, or, where that name is taken by somebody else, one with
+    /// a random name.
+    pub(crate) fn create(
+        root: &Path,
+        name: &str,
+        owner: Option<Identity>,
+    ) -> Result<Self, DirError> {
+        let path = root.join(format!("goatflow-plugin-{name}"));
+        match private_for(&path, owner) {
+            Ok(()) => Ok(Self {
+                path,
+                random: false,
+            }),
+            Err(error @ DirError::Foreign { .. }) => {
+                tracing::warn!(plugin = name, %error, "the plugin gets a temporary directory with a random name");
+                let prefix = format!("goatflow-plugin-{name}-");
+                let made = Self {
+                    path: random(root, &prefix)?.keep(),
+                    random: true,
+                };
+                private_for(&made.path, owner)?;
+                Ok(made)
+            }
+            Err(error) => Err(error),
         }
-        Err(error) => Err(error),
     }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for PluginTemp {
+    fn drop(&mut self) {
+        if self.random {
+            remove_aside(std::mem::take(&mut self.path));
+        }
+    }
+}
+
+/// Removes a directory that a plugin may have filled: where that takes long, nobody waits for it.
+fn remove_aside(path: PathBuf) {
+    if std::fs::remove_dir(&path).is_ok() {
+        return;
+    }
+    let remove = move || {
+        if let Err(error) = remove_tree(&path) {
+            tracing::debug!(path = %path.display(), %error, "a plugin's directory was not removed");
+        }
+    };
+    let thread = std::thread::Builder::new().name("gk-remove".into());
+    // Without a thread it stays until the next host starts.
+    let _ = thread.spawn(remove);
 }
 
 /// The name of the file whose lock says that a socket root is in use.
@@ -240,9 +283,7 @@ impl SocketDir {
 
 impl Drop for SocketDir {
     fn drop(&mut self) {
-        if let Err(error) = remove_tree(&self.path) {
-            tracing::debug!(path = %self.path.display(), %error, "a socket directory was not removed");
-        }
+        remove_aside(std::mem::take(&mut self.path));
     }
 }
 
@@ -277,14 +318,19 @@ mod tests {
             private(&root.path().join("goatflow-plugin-p")),
             Err(DirError::Foreign { .. })
         ));
-        let temp = plugin_temp(root.path(), "p", None).unwrap();
-        assert_ne!(temp, root.path().join("goatflow-plugin-p"));
-        assert_eq!(mode(&temp), 0o700);
+        let temp = PluginTemp::create(root.path(), "p", None).unwrap();
+        assert_ne!(temp.path(), root.path().join("goatflow-plugin-p"));
+        assert_eq!(mode(temp.path()), 0o700);
         assert_eq!(mode(&elsewhere), 0o755);
-        assert_eq!(
-            plugin_temp(root.path(), "q", None).unwrap(),
-            root.path().join("goatflow-plugin-q")
-        );
+        // It would be one more with every start.
+        let random = temp.path().to_owned();
+        drop(temp);
+        assert!(!random.exists());
+        let usual = root.path().join("goatflow-plugin-q");
+        let temp = PluginTemp::create(root.path(), "q", None).unwrap();
+        assert_eq!(temp.path(), usual);
+        drop(temp);
+        assert!(usual.exists());
     }
 
     #[test]
@@ -301,7 +347,11 @@ mod tests {
         std::fs::write(one.path().join("s"), "").unwrap();
         let path = one.path().to_owned();
         drop(one);
-        assert!(!path.exists());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while path.exists() {
+            assert!(std::time::Instant::now() < deadline, "it is still there");
+            std::thread::yield_now();
+        }
         let two = sockets.process(None).unwrap();
         assert_ne!(two.path(), path);
         // What a killed host left: a directory whose lock is free.

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
-use crate::dirs::{self, DirError, SocketDir, SocketRoot};
+use crate::dirs::{DirError, PluginTemp, SocketDir, SocketRoot};
 use crate::environment;
 use crate::error::StartError;
 use crate::identity::Identities;
@@ -215,18 +215,18 @@ impl Launcher for ProcessLauncher {
     async fn launch(&self, request: LaunchRequest) -> Result<Launched, LaunchError> {
         let name = request.plugin.as_str();
         let (work_dir, identity) = self.identities.work_dir(name, self.gives_users())?;
-        let temp_dir = dirs::plugin_temp(&self.temp_root, name, identity)?;
+        let temp_dir = PluginTemp::create(&self.temp_root, name, identity)?;
         let socket_dir = self.sockets.process(identity)?;
         let program = program(request.program, &request.artifact)?;
         let mut spec = SandboxSpec::new(program, work_dir.clone());
         spec.env = environment::process(
-            &temp_dir,
+            temp_dir.path(),
             socket_dir.path(),
             request.network,
             self.timezone.clone(),
         );
         spec.confinement = self.sandbox.as_ref().map(|sandbox| {
-            let mut confinement = sandbox.confinement(&request.plugin, temp_dir.clone());
+            let mut confinement = sandbox.confinement(&request.plugin, temp_dir.path().into());
             confinement.read_only.push(request.plugin_dir);
             confinement.writable.push(work_dir);
             confinement.socket_dir = Some(socket_dir.path().into());
@@ -248,7 +248,7 @@ impl Launcher for ProcessLauncher {
         };
         if holds(Layer::Mount) {
             // It has one inside; this one was for a machine without mounts.
-            let _ = std::fs::remove_dir(&temp_dir);
+            let _ = std::fs::remove_dir(temp_dir.path());
         }
         let own = holds(Layer::Identity);
         let uid = match identity {
@@ -268,6 +268,7 @@ impl Launcher for ProcessLauncher {
             pidfd,
             child,
             socket_dir,
+            _temp_dir: temp_dir,
             uid,
             sandbox,
             program_pid,
@@ -315,6 +316,7 @@ struct PluginProcess {
     pidfd: AsyncFd<OwnedFd>,
     child: Child,
     socket_dir: SocketDir,
+    _temp_dir: PluginTemp,
     /// The user it runs as.
     uid: u32,
     sandbox: Option<Report>,

@@ -24,9 +24,10 @@ use crate::sys::process::{MountFlags, set_mount_flags};
 /// Where a script that is pinned gets a path.
 pub(crate) const SCRIPT: &str = "/.program";
 /// The devices there are.
-const DEVICES: &[&str] = &["null", "full", "random", "urandom"];
-/// And this one, unless memory is added up: what is mapped from it shared belongs to nobody.
-const ZERO: &str = "zero";
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
+/// What is mapped from this one shared belongs to nobody, so that adding up memory does not see it.
+/// The other one reads the same and cannot be mapped.
+const ZERO_AND_ITS_LIKE: (&str, &str) = ("/dev/zero", "/dev/full");
 /// What is shown of the system's configuration.
 const CONFIGURATION: &[&str] = &["/etc/localtime", "/usr/share/zoneinfo"];
 /// And where the host's network is used.
@@ -160,7 +161,7 @@ fn is_plain(path: &Path) -> bool {
             .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
 }
 
-/// Builds the root and moves into it.
+/// Builds the root and moves into it. `zero` says whether there is a real `/dev/zero`.
 ///
 /// On an error nothing has changed but this process's own mounts.
 pub(crate) fn enter(
@@ -371,7 +372,6 @@ fn collect(plan: &Plan, zero: bool) -> Result<Vec<Shown>, RootError> {
         .chain(
             DEVICES
                 .iter()
-                .chain(zero.then_some(&ZERO))
                 .map(|name| (Path::new("/dev").join(name), true, true)),
         )
         .collect();
@@ -404,7 +404,10 @@ fn collect(plan: &Plan, zero: bool) -> Result<Vec<Shown>, RootError> {
                 outer.path.display()
             )));
         }
-        let taken = if is_named(plan, &path) {
+        let (whole_zero, like_zero) = ZERO_AND_ITS_LIKE;
+        let taken = if path == Path::new(whole_zero) && !zero {
+            take(like_zero.as_ref()).map_err(failed(format!("show {like_zero}")))?
+        } else if is_named(plan, &path) {
             take_named(&path)?
         } else {
             take(&path).map_err(failed(format!("show {}", path.display())))?
