@@ -25,7 +25,8 @@
 //!
 //! On other Unix systems a child is started without the parent-death signal and without the
 //! guarantee about descriptors; a warning says so at the first start. A confinement has no effect
-//! there, unless its level is [`Level::Required`], which is refused.
+//! there, unless its level is [`Level::Required`], which is refused. Systems that are not Unix have
+//! neither the sockets nor the descriptors that this is about; it does not compile there.
 //!
 //! # Examples
 //!
@@ -62,6 +63,11 @@
 //!     Ok(())
 //! }
 //! ```
+
+#[cfg(not(unix))]
+compile_error!(
+    "gk-sandbox is for Unix systems: its processes are spoken to by pipes and Unix sockets"
+);
 
 mod child;
 #[cfg(target_os = "linux")]

@@ -202,6 +202,20 @@ impl LayerReport {
             (Layer::User, Some(libc::ENOSPC)) => {
                 "raise the limit: sysctl user.max_user_namespaces=10000"
             }
+            (Layer::Mount, Some(libc::ENOSPC)) => {
+                "raise the limits: sysctl user.max_mnt_namespaces=10000 and user.max_user_namespaces=10000, or fs.mount-max"
+            }
+            (
+                Layer::Pid | Layer::Network | Layer::Ipc | Layer::Uts | Layer::Cgroup,
+                Some(libc::ENOSPC),
+            ) => {
+                "raise the limit of its kind: sysctl user.max_pid_namespaces, max_net_namespaces, \
+                 max_ipc_namespaces, max_uts_namespaces or max_cgroup_namespaces, and \
+                 user.max_user_namespaces"
+            }
+            (Layer::Mount, Some(libc::ENOSYS | libc::EINVAL)) => {
+                "use a kernel of 5.12 or newer; in a container, allow the mount calls of its seccomp profile"
+            }
             (
                 Layer::User
                 | Layer::Mount
