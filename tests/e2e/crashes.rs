@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::bad_plugins::explained;
 use crate::eventually;
 use crate::host::{Host, Setup};
 use crate::processes::{self, Watched};
@@ -83,6 +84,7 @@ fn an_exit_fails_the_pending_calls_with_the_exit_code() {
             .function("doomed", "crash", &json!({}))
             .expect(502)
             .error();
+        let error = explained(&host, "doomed", error);
         assert!(error.contains("code 3"), "{error}");
     };
     dies_with_calls(&host, crash, &["exited with code 3"]);
