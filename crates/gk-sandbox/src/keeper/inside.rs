@@ -350,7 +350,12 @@ impl Inside {
             Executable::Script => self.given.program.as_ref().map(AsFd::as_fd),
             _ => None,
         };
-        let entered = root::enter(plan, script, !self.adds_up_memory());
+        let owner = if self.given.privileged && !self.wants(Layer::Identity) {
+            self.given.host
+        } else {
+            (plan.uid, plan.gid)
+        };
+        let entered = root::enter(plan, script, !self.adds_up_memory(), owner);
         let entry = match entered {
             Ok(Entered { proc, sockets }) => {
                 (self.own_root, self.proc, self.sockets) = (true, proc, sockets);

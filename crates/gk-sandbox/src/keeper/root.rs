@@ -161,13 +161,15 @@ fn is_plain(path: &Path) -> bool {
             .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
 }
 
-/// Builds the root and moves into it. `zero` says whether there is a real `/dev/zero`.
+/// Builds the root and moves into it. `zero` says whether there is a real `/dev/zero`, `owner` whose
+/// its own directories are: the user and group it will run as.
 ///
 /// On an error nothing has changed but this process's own mounts.
 pub(crate) fn enter(
     plan: &Plan,
     script: Option<BorrowedFd<'_>>,
     zero: bool,
+    owner: (u32, u32),
 ) -> Result<Entered, RootError> {
     rustix::mount::mount_change(
         "/",
@@ -198,7 +200,7 @@ pub(crate) fn enter(
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )
     .map_err(failed("mount the root"))?;
-    let built = build(plan, &root, &shown, script);
+    let built = build(plan, &root, &shown, script, owner);
     if built.is_err() {
         let _ = rustix::mount::unmount("/tmp", UnmountFlags::DETACH);
     }
@@ -211,8 +213,8 @@ fn build(
     root: &OwnedFd,
     shown: &[Shown],
     script: Option<BorrowedFd<'_>>,
+    owner: (u32, u32),
 ) -> Result<Entered, RootError> {
-    let owner = (plan.uid, plan.gid);
     own_directory(
         root,
         Path::new("/tmp"),
