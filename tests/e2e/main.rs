@@ -26,6 +26,7 @@ mod output;
 mod processes;
 mod refusals;
 mod signatures;
+mod slow_clients;
 mod tutorial;
 mod users;
 

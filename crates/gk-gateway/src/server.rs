@@ -1,6 +1,7 @@
 //! Accepting connections, within limits: a slow or greedy client costs itself, nobody else.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ pub const HEADERS_MAX: usize = 100;
 /// Wait after a failed accept (no descriptors left, most likely), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Failed accepts in a row for each line in the log; it has the first of them.
+const FAILURES_PER_LINE: u64 = 100;
+
 /// Serves until `stop` resolves; then takes no more connections and returns when those that are open have
 /// finished their requests. Bound that wait from outside: dropping the future cuts them.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
@@ -36,6 +40,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
+    let mut failed: u64 = 0;
     loop {
         let accepting = async {
             let permit = Arc::clone(&room).acquire_owned().await;
@@ -48,12 +53,21 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         };
         let socket = match accepted {
             Ok((socket, _)) => socket,
+            // Gone before its turn came: that concerns nobody else.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                if failed.is_multiple_of(FAILURES_PER_LINE) {
+                    tracing::warn!(%error, failed, "connections cannot be accepted; they wait");
+                }
+                failed = failed.saturating_add(1);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        if failed > 0 {
+            tracing::info!(failed, "connections are accepted again");
+            failed = 0;
+        }
         // Answers are written whole; a socket that refuses the option still works.
         let _ = socket.set_nodelay(true);
         let mut socket = TimeoutStream::new(socket);

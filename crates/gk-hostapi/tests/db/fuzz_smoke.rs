@@ -1,17 +1,12 @@
-//! The fuzz target without a fuzzer: every seed and every statement of the tables, and mutations of
-//! them that are the same each time.
+//! The fuzz target without a fuzzer, on the statements of the tables, too.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-
+#[path = "../../../../tests/common/fuzz_smoke.rs"]
+mod smoke;
 #[path = "../../fuzz/src/targets.rs"]
 #[allow(unreachable_pub, reason = "the fuzzer builds it as a library")]
 mod targets;
 
-/// Mutations of each seed.
-const MUTATIONS: u32 = 12;
-
-/// What mutations put in: signs that readers of SQL disagree about.
+/// Signs that readers of SQL disagree about.
 const WORDS: &[&str] = &[
     "'",
     "\"",
@@ -51,86 +46,26 @@ const WORDS: &[&str] = &[
     "''",
 ];
 
-/// xorshift64*: the same numbers on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d);
-        usize::try_from(number >> 33).unwrap() % bound.max(1)
-    }
-
-    fn place(&mut self, text: &str) -> usize {
-        let mut at = self.below(text.len() + 1);
-        while !text.is_char_boundary(at) {
-            at -= 1;
-        }
-        at
-    }
-
-    fn mutate(&mut self, seed: &str, other: &str) -> String {
-        let mut text = seed.to_owned();
-        for _ in 0..=self.below(3) {
-            let (a, b) = (self.place(&text), self.place(&text));
-            let (from, to) = (a.min(b), a.max(b));
-            match self.below(6) {
-                0 => text.truncate(to),
-                1 => text.replace_range(from..to.min(from + 6).max(from), ""),
-                2 => {
-                    let again = text[from..to].to_owned();
-                    text.insert_str(to, &again);
-                }
-                3 => {
-                    let at = self.place(other);
-                    text.push_str(&other[at..]);
-                }
-                _ => text.insert_str(from, WORDS[self.below(WORDS.len())]),
-            }
-        }
-        text
-    }
-}
-
 #[test]
 fn guard() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/guard");
-    let mut paths: Vec<_> = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.sort();
-    assert!(paths.len() >= 15, "{} seeds", paths.len());
-    let mut seeds: Vec<String> = paths
-        .iter()
-        .map(|path| std::fs::read_to_string(path).unwrap())
-        .collect();
-    for table in [
+    let words: Vec<&[u8]> = WORDS.iter().map(|word| word.as_bytes()).collect();
+    let tables = [
         include_str!("cases/shared.sql"),
         include_str!("cases/sqlite.sql"),
         include_str!("cases/postgres.sql"),
         include_str!("cases/mysql.sql"),
-    ] {
-        seeds.extend(
-            table
-                .lines()
-                .filter_map(|line| line.get(2..))
-                .map(str::to_owned),
-        );
-    }
-    let check = |input: &str| {
-        if catch_unwind(AssertUnwindSafe(|| targets::guard(input.as_bytes()))).is_err() {
-            panic!("the guard fails with {input:?}");
-        }
+    ];
+    let statements = tables.iter().flat_map(|table| table.lines());
+    let smoke = smoke::Smoke {
+        name: "guard",
+        manifest_dir: env!("CARGO_MANIFEST_DIR"),
+        mutations: 12,
+        words: &words,
+        more: statements
+            .filter_map(|line| line.get(2..))
+            .map(|statement| statement.as_bytes().to_vec())
+            .collect(),
     };
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for seed in &seeds {
-        check(seed);
-        for _ in 0..MUTATIONS {
-            let other = &seeds[random.below(seeds.len())];
-            check(&random.mutate(seed, other));
-        }
-    }
+    // What is no UTF-8 does not get as far as the guard.
+    smoke.run(|input| targets::guard(String::from_utf8_lossy(input).as_bytes()));
 }
