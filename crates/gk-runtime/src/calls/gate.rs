@@ -43,6 +43,8 @@ impl Gate {
     /// Lets no more in.
     pub(crate) fn close(&self) {
         self.state.fetch_or(CLOSED, Ordering::AcqRel);
+        // Whoever waits already would otherwise miss that it is empty.
+        self.empty.notify_waiters();
     }
 
     /// Resolves when it is closed and nobody is inside.
@@ -77,6 +79,8 @@ impl Drop for Inside<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use std::task::{Context, Wake, Waker};
     use std::time::Duration;
 
     #[tokio::test]
@@ -98,5 +102,67 @@ mod tests {
         drop(one);
         drained.await;
         assert_eq!(gate.inside(), 0);
+    }
+
+    /// A waker that counts.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Each step is one atomic operation, so all orders of the steps of several threads are all sequences of steps. A
+    /// wake-up that is lost in one of them would let a plugin's end wait for ever for its last call.
+    #[test]
+    fn in_every_order_of_steps_the_gate_counts_and_the_waiting_one_is_woken() {
+        const STEPS: u32 = 7;
+        const KINDS: usize = 4;
+        const LIMIT: usize = 2;
+        for number in 0..KINDS.pow(STEPS) {
+            let gate = Gate::new();
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut context = Context::from_waker(&waker);
+            let mut drained = Some(Box::pin(gate.drained()));
+            let (mut inside, mut closed, mut waits) = (Vec::new(), false, None);
+            let mut steps = number;
+            for _ in 0..STEPS {
+                match steps % KINDS {
+                    0 => match gate.enter(LIMIT) {
+                        Ok(one) => {
+                            assert!(!closed && inside.len() < LIMIT);
+                            inside.push(one);
+                        }
+                        Err(Refusal::Closed) => assert!(closed),
+                        Err(Refusal::Full) => assert!(!closed && inside.len() == LIMIT),
+                    },
+                    1 => drop(inside.pop()),
+                    2 => {
+                        gate.close();
+                        closed = true;
+                    }
+                    _ => {
+                        if let Some(future) = &mut drained {
+                            if future.as_mut().poll(&mut context).is_ready() {
+                                assert!(closed && inside.is_empty());
+                                drained = None;
+                            } else {
+                                assert!(!closed || !inside.is_empty());
+                                waits = Some(woken.0.load(Ordering::Relaxed));
+                            }
+                        }
+                    }
+                }
+                assert_eq!(gate.inside(), inside.len());
+                steps /= KINDS;
+            }
+            let still = drained.is_some() && closed && inside.is_empty();
+            if let (true, Some(before)) = (still, waits) {
+                assert!(woken.0.load(Ordering::Relaxed) > before, "{number}");
+            }
+        }
     }
 }
