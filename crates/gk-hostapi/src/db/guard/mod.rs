@@ -23,6 +23,7 @@ mod write;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use moka::sync::Cache;
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement};
@@ -172,7 +173,30 @@ pub struct Analysis {
     pub placeholders: u16,
     /// The text for the engine.
     pub sql: String,
+    /// What the engine found out.
+    pub(super) note: Note,
 }
+
+/// What was found out about a statement since it was analysed. It is no part of what it means.
+#[derive(Debug, Default)]
+pub(super) struct Note {
+    /// It is too much work to be done in passing.
+    pub(super) is_heavy: AtomicBool,
+}
+
+impl Clone for Note {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Note {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Note {}
 
 impl Analysis {
     /// Bytes in memory, roughly.
@@ -390,6 +414,7 @@ fn understand(
         with_names: walk.with_names,
         placeholders,
         sql,
+        note: Note::default(),
     })
 }
 
