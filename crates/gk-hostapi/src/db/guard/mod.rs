@@ -23,7 +23,7 @@ mod write;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 
 use moka::sync::Cache;
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement};
@@ -180,8 +180,8 @@ pub struct Analysis {
 /// What was found out about a statement since it was analysed. It is no part of what it means.
 #[derive(Debug, Default)]
 pub(super) struct Note {
-    /// It is too much work to be done in passing.
-    pub(super) is_heavy: AtomicBool,
+    /// How often in a row it was too much work to be done in passing.
+    pub(super) too_much: AtomicU32,
 }
 
 impl Clone for Note {

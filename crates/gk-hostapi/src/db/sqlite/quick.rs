@@ -6,7 +6,8 @@
 //! ([`TIME_MAX`]), which also hold while a statement is compiled; the size of a value, so that no
 //! step takes long ([`VALUE_BYTES_MAX`]); the functions, of which only those are called whose work
 //! grows with their arguments' size at most. Locks are not waited for. A statement that was too
-//! much is not tried again.
+//! much is not tried again; one that took too long, where the machine may have been busy, is tried
+//! [`STRIKES_MAX`] times.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -32,6 +33,9 @@ const STEPS_MAX: u32 = 1000;
 
 /// How long it may have taken at a look.
 const TIME_MAX: Duration = Duration::from_micros(250);
+
+/// How often in a row a statement may have taken too long.
+const STRIKES_MAX: u32 = 3;
 
 /// Longest text of a statement, in bytes.
 const SQL_BYTES_MAX: usize = 2048;
@@ -60,8 +64,8 @@ pub(super) struct Quick {
     time_max: Duration,
     answered: AtomicU64,
     given_up: AtomicU64,
-    /// Steps of the statement that took most, to the last look.
-    steps_max: Arc<AtomicU32>,
+    /// Steps of the last statement, to its last look.
+    steps: Arc<AtomicU32>,
 }
 
 /// What came of it.
@@ -91,7 +95,7 @@ impl Quick {
             time_max: TIME_MAX,
             answered: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
-            steps_max: Arc::default(),
+            steps: Arc::default(),
         })
     }
 
@@ -99,19 +103,18 @@ impl Quick {
     pub(super) fn query(&self, statement: &Arc<Analysis>, args: &[Arg]) -> Answer {
         if statement.sql.len() > SQL_BYTES_MAX
             || bytes_of(args) > VALUE_BYTES_MAX
-            || statement.note.is_heavy.load(Ordering::Relaxed)
+            || statement.note.too_much.load(Ordering::Relaxed) >= STRIKES_MAX
         {
             return Answer::Later;
         }
         let Some(session) = self.session.try_lock() else {
             return Answer::Later;
         };
-        let steps = AtomicU32::new(0);
-        let most = Arc::clone(&self.steps_max);
+        self.steps.store(0, Ordering::Relaxed);
+        let steps = Arc::clone(&self.steps);
         let (start, time_max) = (Instant::now(), self.time_max);
         let is_too_much = move || {
             let steps = steps.fetch_add(STEPS_PER_LOOK, Ordering::Relaxed) + STEPS_PER_LOOK;
-            most.fetch_max(steps, Ordering::Relaxed);
             steps >= STEPS_MAX || start.elapsed() >= time_max
         };
         let connection = &session.connection;
@@ -119,28 +122,28 @@ impl Quick {
         session.rules.store(Some(Arc::clone(statement)));
         let result = read(connection, statement, args, Rows::new(&self.limits));
         session.rules.store(None);
-        match result {
+        let too_much = &statement.note.too_much;
+        let is_too_much = match result {
             Ok(Ok(rows)) => {
+                too_much.store(0, Ordering::Relaxed);
                 self.answered.fetch_add(1, Ordering::Relaxed);
                 return Answer::Rows(rows);
             }
             // Too many rows, or a value that is none for a plugin.
-            Ok(Err(_)) => statement.note.is_heavy.store(true, Ordering::Relaxed),
-            // Anything else may be otherwise the next time: a lock, a table that is missing.
-            Err(error) => {
-                let is_heavy = matches!(
-                    error.sqlite_error_code(),
-                    Some(
-                        ErrorCode::OperationInterrupted
-                            | ErrorCode::TooBig
-                            | ErrorCode::AuthorizationForStatementDenied
-                    ) // A function that is denied has no code of its own.
-                ) || error.to_string().contains("not authorized");
-                statement
-                    .note
-                    .is_heavy
-                    .fetch_or(is_heavy, Ordering::Relaxed);
-            }
+            Ok(Err(_)) => true,
+            Err(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::OperationInterrupted) => {
+                    too_much.fetch_add(1, Ordering::Relaxed);
+                    self.steps.load(Ordering::Relaxed) >= STEPS_MAX
+                }
+                Some(ErrorCode::TooBig | ErrorCode::AuthorizationForStatementDenied) => true,
+                // A function that is denied has no code of its own. Anything else may be otherwise
+                // the next time: a lock, a table that is missing.
+                _ => error.to_string().contains("not authorized"),
+            },
+        };
+        if is_too_much {
+            too_much.store(STRIKES_MAX, Ordering::Relaxed);
         }
         self.given_up.fetch_add(1, Ordering::Relaxed);
         Answer::Later

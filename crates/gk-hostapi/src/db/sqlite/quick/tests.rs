@@ -130,7 +130,7 @@ fn nothing_holds_the_asking_thread() {
             (before.0, before.1 + 1),
             "{number}: {sql}"
         );
-        assert!(quick.steps_max.load(Ordering::Relaxed) <= STEPS_MAX);
+        assert!(quick.steps.load(Ordering::Relaxed) <= STEPS_MAX);
     }
     // The connection is in order after all that.
     let statement = Arc::new(analyse(Dialect::Sqlite, "SELECT 1 AS a").unwrap());
@@ -192,6 +192,31 @@ async fn the_authorizer_asks_on_both_ways() {
     assert_eq!(fixture.quick().query(&Arc::new(write), &[]), Answer::Later);
 }
 
+/// A machine that was busy once makes no statement slow for ever.
+#[test]
+fn what_took_too_long_is_tried_again() {
+    let mut fixture = Fixture::new();
+    let sql = "SELECT id FROM t WHERE id <= 90";
+    let statement = Arc::new(analyse(Dialect::Sqlite, sql).unwrap());
+    let set = |fixture: &mut Fixture, time_max: Duration| {
+        fixture.sqlite.quick.as_mut().unwrap().time_max = time_max;
+    };
+    for strikes in [1, STRIKES_MAX - 1] {
+        set(&mut fixture, Duration::ZERO);
+        for _ in 0..strikes {
+            assert_eq!(fixture.quick().query(&statement, &[]), Answer::Later);
+        }
+        set(&mut fixture, Duration::from_secs(600));
+        assert_ne!(fixture.quick().query(&statement, &[]), Answer::Later);
+    }
+    set(&mut fixture, Duration::ZERO);
+    for _ in 0..STRIKES_MAX {
+        assert_eq!(fixture.quick().query(&statement, &[]), Answer::Later);
+    }
+    set(&mut fixture, Duration::from_secs(600));
+    assert_eq!(fixture.quick().query(&statement, &[]), Answer::Later);
+}
+
 /// A writer that holds the file makes a reader wait; not this one.
 #[tokio::test]
 async fn locks_are_not_waited_for() {
@@ -206,5 +231,5 @@ async fn locks_are_not_waited_for() {
     let statement = Arc::new(analyse(Dialect::Sqlite, "SELECT id FROM other").unwrap());
     // In the write-ahead log readers and a writer do not meet: an answer or none, but at once.
     let _ = fixture.quick().query(&statement, &[]);
-    assert!(!statement.note.is_heavy.load(Ordering::Relaxed));
+    assert_eq!(statement.note.too_much.load(Ordering::Relaxed), 0);
 }
