@@ -74,13 +74,16 @@ pub(crate) struct Events(BufReader<TcpStream>);
 
 impl Events {
     pub(crate) fn subscribe(host: &Host, path: &str) -> Self {
+        Self::subscribe_as(host, path, host.admin_token())
+    }
+
+    fn subscribe_as(host: &Host, path: &str, token: &str) -> Self {
         let address = host.address();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\r\n",
-            host.admin_token()
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n",
         )
         .unwrap();
         let mut events = Events(BufReader::new(stream));
@@ -340,6 +343,55 @@ fn a_policy_shortens_the_next_call() {
     let body = json!({ "status": "approved", "call_timeout": "0s" });
     let refused = host.admin("PUT", policy).json(&body).send().expect(400);
     assert!(refused.error().contains("more than 0s"));
+}
+
+/// What runs in a plugin when it is blocked is given up, with a clear word to who called.
+#[test]
+fn a_block_ends_calls_that_run() {
+    let host = Setup::new()
+        .plugin_with("gen3", "gen3", "call_timeout: 600s")
+        .settled();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| host.function("gen3", "sleep", &json!({ "ms": 500_000 })));
+        crate::lifecycle::in_flight(&host, "gen3");
+        let blocked = json!({ "status": "blocked" });
+        host.admin("PUT", "/api/v1/plugins/gen3/policy")
+            .json(&blocked)
+            .send()
+            .expect(200);
+        let error = call.join().unwrap().expect(403).error();
+        assert!(error.contains("blocked by its policy while"), "{error}");
+    });
+}
+
+/// Who listens with a token listens no longer than it is valid; others go on.
+#[test]
+fn a_deleted_token_ends_its_streams() {
+    let (host, _hooks) = tickets(&[]);
+    let path = "/api/v1/plugins/tickets-go/events/tickets";
+    let mut stays = Events::subscribe(&host, path);
+    let token = host.new_token("agnes", "agent");
+    let mut goes = Events::subscribe_as(&host, path, &token);
+    let list = host.get("/api/v1/tokens").expect(200).json();
+    let ids: Vec<_> = list
+        .as_array()
+        .unwrap_or_else(|| panic!("{list}"))
+        .iter()
+        .filter(|token| token["login"] == "agnes")
+        .map(|token| token["id"].as_i64().unwrap())
+        .collect();
+    for id in ids {
+        host.admin("DELETE", &format!("/api/v1/tokens/{id}"))
+            .send()
+            .expect(204);
+    }
+    let mut rest = Vec::new();
+    goes.0.read_to_end(&mut rest).unwrap();
+    host.admin("POST", &format!("{BASE}/tickets"))
+        .json(&json!({ "title": "t" }))
+        .send()
+        .expect(201);
+    assert!(!stays.next().0.is_empty());
 }
 
 /// Without the operator's word a plugin gets what is safe, and says itself what it lacks.

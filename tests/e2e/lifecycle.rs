@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::eventually;
 use crate::host::{Host, Setup};
 
-fn in_flight(host: &Host, plugin: &str) {
+pub(crate) fn in_flight(host: &Host, plugin: &str) {
     eventually("a call is under way", || {
         let running = host.metric("gk_plugin_calls_in_flight", plugin)?;
         (running >= 1.0).then_some(())

@@ -16,7 +16,7 @@ use gk_hostapi::{ErrorKind, Host, HostApi};
 use gk_manifest::PluginName;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::api::{no_plugin, require};
 use crate::auth::Middleware;
@@ -161,10 +161,23 @@ pub(crate) async fn subscribe(
     // Blocked while the check was under way: whoever did so has closed what there was by then.
     admitted(host, &status.name)?;
     let (frames, body) = mpsc::channel(FRAMES_MAX);
-    let stopping = gateway.stopping();
+    let mut stopping = gateway.stopping();
+    let (host, plugin) = (Arc::clone(host), status.name.clone());
+    let token = caller.map(|caller| caller.id);
+    let over = async move {
+        let tokens = &gateway.inner.tokens;
+        tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = host.policies().blocked(&plugin) => {}
+            () = async { tokens.gone(token.unwrap_or_default()).await }, if token.is_some() => {}
+        }
+    };
     tokio::spawn(async move {
         let _place = place;
-        pass_on(subscription, frames, stopping).await;
+        tokio::select! {
+            () = pass_on(subscription, frames) => {}
+            () = over => {}
+        }
     });
     let mut response = Body::from_stream(Frames(body)).into_response();
     let headers = response.headers_mut();
@@ -191,12 +204,8 @@ fn last_event_id(headers: &HeaderMap) -> Option<u64> {
     id.trim().parse().ok()
 }
 
-/// Writes frames until the plugin, the client or the host has gone, or the client reads no more.
-async fn pass_on(
-    mut subscription: Subscription,
-    frames: mpsc::Sender<Bytes>,
-    mut stopping: watch::Receiver<bool>,
-) {
+/// Writes frames until the plugin or the client has gone, or the client reads no more.
+async fn pass_on(mut subscription: Subscription, frames: mpsc::Sender<Bytes>) {
     let hello = "event: connected\ndata: {\"status\":\"ok\"}\n\n";
     if frames
         .send(Bytes::from_static(hello.as_bytes()))
@@ -209,7 +218,6 @@ async fn pass_on(
         let next = tokio::select! {
             next = tokio::time::timeout(KEEP_ALIVE, subscription.next()) => next,
             () = frames.closed() => return,
-            _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         let frame = match next {
             Err(_) => Bytes::from_static(b":\n\n"),
@@ -218,9 +226,8 @@ async fn pass_on(
             Ok(Delivery::Lagged) => Bytes::from_static(b"event: lagged\ndata: {}\n\n"),
             Ok(Delivery::Closed) => return,
         };
-        tokio::select! {
-            sent = frames.send_timeout(frame, SEND_TIMEOUT) => if sent.is_err() { return },
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+        if frames.send_timeout(frame, SEND_TIMEOUT).await.is_err() {
+            return;
         }
     }
 }

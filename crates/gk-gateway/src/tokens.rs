@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 /// Random bytes of a token.
 const TOKEN_BYTES: usize = 32;
@@ -140,6 +141,8 @@ fn hash(token: &str) -> Hash {
 pub struct Tokens {
     database: Mutex<Connection>,
     known: RwLock<HashMap<Hash, Identity>>,
+    /// How many were deleted.
+    deleted: watch::Sender<u64>,
 }
 
 impl fmt::Debug for Tokens {
@@ -201,6 +204,7 @@ impl Tokens {
         Ok(Tokens {
             database: Mutex::new(database),
             known: RwLock::new(known),
+            deleted: watch::Sender::default(),
         })
     }
 
@@ -289,7 +293,17 @@ impl Tokens {
         self.known
             .write()
             .retain(|_, identity| identity.id != id || id == 0);
+        self.deleted.send_modify(|deleted| *deleted += 1);
         Ok(deleted)
+    }
+
+    /// Waits until the token of that number is valid no more.
+    pub(crate) async fn gone(&self, id: i64) {
+        let mut deleted = self.deleted.subscribe();
+        while self.known.read().values().any(|identity| identity.id == id) {
+            // It cannot fail: the sender is `self`'s.
+            let _ = deleted.changed().await;
+        }
     }
 }
 

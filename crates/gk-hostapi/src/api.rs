@@ -34,6 +34,12 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
         Ok(Admission::default())
     }
 
+    /// Waits until the operator blocks a plugin: calls into it that run end then. Dropped where the
+    /// call ends before.
+    async fn blocked(&self, _plugin: &PluginName) {
+        std::future::pending().await
+    }
+
     /// What the operator lets a process of a plugin have that is about to start. `request` is what its
     /// plugin.yaml asks for; its registration is not known yet.
     fn limits(&self, _plugin: &PluginName, _request: &ResourceRequest) -> PluginLimits {

@@ -74,6 +74,23 @@ impl Granted<'_> {
         self.plugin.store_request(self.deadline()).await
     }
 
+    /// Does the work, unless the plugin is blocked meanwhile: then the work is dropped.
+    ///
+    /// # Errors
+    /// The work's own. Denied: the plugin was blocked; what it asked for may have happened or not.
+    pub(crate) async fn unless_blocked<T>(
+        &self,
+        work: impl Future<Output = Result<T, HostError>>,
+    ) -> Result<T, HostError> {
+        tokio::select! {
+            biased;
+            result = work => result,
+            () = self.plugin.blocked() => Err(HostError::denied(
+                "it was blocked by its policy while the request ran; what it asked for may have happened or not",
+            )),
+        }
+    }
+
     /// Counts one more against a rate.
     ///
     /// # Errors

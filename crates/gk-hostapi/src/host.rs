@@ -132,13 +132,15 @@ impl HostApi for Host {
         match self.methods.get(method) {
             Some(Served::Builtin(builtin, spec)) => {
                 let granted = admit(&self.policies, caller, spec)?;
-                wire::serve(self, *builtin, &granted, &args)
+                let work = wire::serve(self, *builtin, &granted, &args);
+                granted
+                    .unless_blocked(work)
                     .await
                     .map_err(|error| granted.explain(spec.name, error))
             }
             Some(Served::Added(added, spec)) => {
                 let granted = admit(&self.policies, caller, spec)?;
-                let result = added.call(&granted, args).await;
+                let result = granted.unless_blocked(added.call(&granted, args)).await;
                 result.map_err(|error| granted.explain(spec.name, error))
             }
             // Blocked plugins learn nothing here, either.
@@ -164,6 +166,10 @@ impl HostApi for Host {
 
     fn admit(&self, plugin: &PluginName) -> Result<Admission, HostError> {
         self.policies.admit(plugin)
+    }
+
+    async fn blocked(&self, plugin: &PluginName) {
+        self.policies.blocked(plugin).await;
     }
 
     fn limits(&self, plugin: &PluginName, request: &ResourceRequest) -> PluginLimits {

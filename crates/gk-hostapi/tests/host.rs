@@ -890,3 +890,60 @@ async fn a_plugin_has_so_many_requests_under_way_and_no_more() {
     requests.spawn(async move { again.ask("http_request", args).await });
     silent.accept().await.unwrap();
 }
+
+/// A method that never answers.
+#[derive(Debug, Default)]
+struct Endless {
+    began: tokio::sync::Notify,
+    dropped: Arc<std::sync::atomic::AtomicBool>,
+}
+
+struct Dropped(Arc<std::sync::atomic::AtomicBool>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
+    }
+}
+
+#[async_trait]
+impl Method for Endless {
+    fn spec(&self) -> MethodSpec {
+        MethodSpec::free("endless")
+    }
+
+    async fn call(&self, _: &Granted<'_>, _: Bytes) -> Result<Bytes, HostError> {
+        let _dropped = Dropped(Arc::clone(&self.dropped));
+        self.began.notify_one();
+        std::future::pending().await
+    }
+}
+
+/// Row 20: upstream lets what runs go on when a plugin is blocked.
+#[tokio::test]
+async fn a_block_ends_requests_that_run() {
+    let mut rig = Rig::trusting(&[]).await;
+    let endless = Arc::new(Endless::default());
+    rig.host.add(endless.clone()).unwrap();
+    let (set, asked) = tokio::join!(
+        async {
+            endless.began.notified().await;
+            // Another policy ends nothing.
+            let approved = Policy::from_json(br#"{"status":"approved"}"#).unwrap();
+            let policies = rig.host.policies();
+            policies.set(&name("goat"), approved).await.unwrap();
+            assert!(!endless.dropped.load(std::sync::atomic::Ordering::Acquire));
+            let blocked = Policy::from_json(br#"{"status":"blocked"}"#).unwrap();
+            policies.set(&name("goat"), blocked).await
+        },
+        tokio::time::timeout(Duration::from_secs(20), rig.ask("endless", json!({}))),
+    );
+    set.unwrap();
+    let error = asked.expect("the request goes on").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(
+        error.to_string().contains("blocked by its policy while"),
+        "{error}"
+    );
+    assert!(endless.dropped.load(std::sync::atomic::Ordering::Acquire));
+}

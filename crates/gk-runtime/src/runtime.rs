@@ -331,11 +331,18 @@ impl Runtime {
     ) -> Result<Bytes, CallError> {
         let instance = self.instance(plugin)?;
         let admission = self.inner.hub.host_api.admit(&instance.plugin);
-        let admission = admission.map_err(|error| CallError::Refused {
+        let refused = |reason: String| CallError::Refused {
             plugin: instance.plugin.clone(),
-            reason: error.to_string(),
-        })?;
-        instance.call(function, args, context, admission).await
+            reason,
+        };
+        let admission = admission.map_err(|error| refused(error.to_string()))?;
+        tokio::select! {
+            biased;
+            result = instance.call(function, args, context, admission) => result,
+            () = async { self.inner.hub.host_api.blocked(&instance.plugin).await } => Err(refused(
+                "it was blocked by its policy while the call ran".to_owned(),
+            )),
+        }
     }
 
     /// A handle that does not keep the runtime alive, for a host API that calls plugins.

@@ -62,6 +62,8 @@ pub struct DbLimits {
     pub max_connections: usize,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
+    /// SQLite: whether short reads run on the thread that asks. Not for files on slow storage.
+    pub inline_reads: bool,
 }
 
 impl Default for DbLimits {
@@ -72,6 +74,7 @@ impl Default for DbLimits {
             max_arg_bytes: 8 * 1024 * 1024,
             max_connections: 8,
             connect_timeout: Duration::from_secs(5),
+            inline_reads: true,
         }
     }
 }

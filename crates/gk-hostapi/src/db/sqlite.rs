@@ -1,4 +1,9 @@
 //! SQLite: one writer, several readers that cannot write, and the authorizer as a second wall.
+//!
+//! A statement blocks, so it runs on a thread that may. Short reads are tried where they are asked
+//! for first ([`quick`]): two wake-ups between threads cost more than they do.
+
+mod quick;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
@@ -17,6 +23,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use self::quick::{Answer, Quick};
 use super::DbLimits;
 use super::guard::{Analysis, StatementKind, TableName, is_allowed_in_sqlite};
 use super::rows::Rows;
@@ -37,6 +44,7 @@ const PROGRAM_STEPS_MAX: i32 = 100_000;
 pub(super) struct Sqlite {
     readers: Arc<Side>,
     writer: Arc<Side>,
+    quick: Option<Box<Quick>>,
     limits: DbLimits,
 }
 
@@ -46,8 +54,17 @@ struct Side {
     path: PathBuf,
     writes: bool,
     value_bytes_max: i32,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Session>>,
     places: Arc<Semaphore>,
+}
+
+/// A connection, and what the statement may touch that it compiles. The authorizer stays: setting
+/// another one makes SQLite compile every statement anew. It is asked when a statement is compiled,
+/// and again when tables have changed since.
+#[derive(Debug)]
+struct Session {
+    connection: Connection,
+    rules: Arc<ArcSwapOption<Analysis>>,
 }
 
 /// Tells a running statement to stop when its future is dropped.
@@ -89,17 +106,23 @@ impl Sqlite {
                 places: Arc::new(Semaphore::new(places)),
             })
         };
-        let sqlite = Self {
+        let mut sqlite = Self {
             readers: side(false, limits.max_connections.max(1)),
             writer: side(true, 1),
+            quick: None,
             limits: limits.clone(),
         };
         // Readers cannot turn the write-ahead log on.
-        let writer = sqlite.writer.connect().map_err(|error| {
+        let failed = |error: rusqlite::Error| {
             tracing::warn!(%error, "the SQLite file cannot be opened");
             HostError::unavailable("the SQLite file cannot be opened")
-        })?;
+        };
+        let writer = sqlite.writer.connect(permits).map_err(failed)?;
         sqlite.writer.idle.lock().push(writer);
+        if limits.inline_reads {
+            let quick = Quick::open(&sqlite.readers, limits).map_err(failed)?;
+            sqlite.quick = Some(Box::new(quick));
+        }
         Ok(sqlite)
     }
 
@@ -109,39 +132,16 @@ impl Sqlite {
         args: Vec<Arg>,
         deadline: Instant,
     ) -> Result<Bytes, HostError> {
-        let mut rows = Rows::new(&self.limits);
+        if let Some(quick) = &self.quick
+            // Among the places of the readers: it is one of the statements that run at once.
+            && let Ok(_place) = self.readers.places.try_acquire()
+            && let Answer::Rows(rows) = quick.query(&statement, &args)
+        {
+            return Ok(rows);
+        }
+        let rows = Rows::new(&self.limits);
         let work = move |connection: &Connection, statement: &Analysis| {
-            let mut prepared = connection.prepare_cached(&statement.sql)?;
-            // The guard says that it reads; so has SQLite to.
-            if !prepared.readonly() {
-                return Ok(Err(HostError::denied("the statement writes")));
-            }
-            rows.columns(prepared.column_names());
-            let mut found = prepared.query(rusqlite::params_from_iter(args))?;
-            while let Some(row) = found.next()? {
-                let written = rows.row(|index, json| {
-                    let value = row.get_ref(index).map_err(failure)?;
-                    match value {
-                        ValueRef::Null => json.null(),
-                        ValueRef::Integer(int) => json.int(int),
-                        ValueRef::Real(float) => json.float(float),
-                        ValueRef::Blob(blob) => json.blob(blob),
-                        ValueRef::Text(text) => match std::str::from_utf8(text) {
-                            Ok(text) => json.text(text),
-                            Err(_) => {
-                                return Err(HostError::failed(
-                                    "a column's text is not UTF-8: CAST it to BLOB",
-                                ));
-                            }
-                        },
-                    }
-                    Ok(())
-                });
-                if let Err(error) = written {
-                    return Ok(Err(error));
-                }
-            }
-            Ok(Ok(rows.finish()))
+            read(connection, statement, &args, rows)
         };
         run(&self.readers, statement, deadline, work).await
     }
@@ -163,6 +163,46 @@ impl Sqlite {
     }
 }
 
+/// Runs a statement that reads.
+fn read(
+    connection: &Connection,
+    statement: &Analysis,
+    args: &[Arg],
+    mut rows: Rows,
+) -> rusqlite::Result<Result<Bytes, HostError>> {
+    let mut prepared = connection.prepare_cached(&statement.sql)?;
+    // The guard says that it reads; so has SQLite to.
+    if !prepared.readonly() {
+        return Ok(Err(HostError::denied("the statement writes")));
+    }
+    rows.columns(prepared.column_names());
+    let mut found = prepared.query(rusqlite::params_from_iter(args))?;
+    while let Some(row) = found.next()? {
+        let written = rows.row(|index, json| {
+            let value = row.get_ref(index).map_err(failure)?;
+            match value {
+                ValueRef::Null => json.null(),
+                ValueRef::Integer(int) => json.int(int),
+                ValueRef::Real(float) => json.float(float),
+                ValueRef::Blob(blob) => json.blob(blob),
+                ValueRef::Text(text) => match std::str::from_utf8(text) {
+                    Ok(text) => json.text(text),
+                    Err(_) => {
+                        return Err(HostError::failed(
+                            "a column's text is not UTF-8: CAST it to BLOB",
+                        ));
+                    }
+                },
+            }
+            Ok(())
+        });
+        if let Err(error) = written {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(rows.finish()))
+}
+
 /// Runs a statement on a connection of its own, on a thread that may block.
 async fn run<T: Send + 'static>(
     side: &Arc<Side>,
@@ -180,10 +220,10 @@ async fn run<T: Send + 'static>(
     let side = side.clone();
     let running = tokio::task::spawn_blocking(move || {
         let _place = place;
-        let connection = side.take().map_err(failure)?;
+        let session = side.take().map_err(failure)?;
         let is_over = move || cancelled.load(Ordering::Relaxed) || Instant::now() >= deadline;
-        let result = side.guarded(&connection, &statement, is_over, deadline, work);
-        side.idle.lock().push(connection);
+        let result = session.guarded(&statement, is_over, deadline, work);
+        side.idle.lock().push(session);
         result
     });
     running
@@ -192,12 +232,16 @@ async fn run<T: Send + 'static>(
 }
 
 impl Side {
-    fn take(&self) -> rusqlite::Result<Connection> {
+    fn take(&self) -> rusqlite::Result<Session> {
         let idle = self.idle.lock().pop();
-        idle.map_or_else(|| self.connect(), Ok)
+        idle.map_or_else(|| self.connect(permits), Ok)
     }
 
-    fn connect(&self) -> rusqlite::Result<Connection> {
+    /// A connection on which `permits` says what a statement may do.
+    fn connect(
+        &self,
+        permits: fn(&Analysis, &AuthContext<'_>) -> bool,
+    ) -> rusqlite::Result<Session> {
         let access = if self.writes {
             OpenFlags::SQLITE_OPEN_READ_WRITE
         } else {
@@ -242,38 +286,39 @@ impl Side {
             connection.set_limit(limit, value)?;
         }
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        Ok(connection)
+        let rules = Arc::new(ArcSwapOption::<Analysis>::empty());
+        let asked = Arc::clone(&rules);
+        connection.authorizer(Some(move |context: AuthContext<'_>| match &*asked.load() {
+            Some(statement) if permits(statement, &context) => Authorization::Allow,
+            _ => Authorization::Deny,
+        }));
+        Ok(Session { connection, rules })
     }
+}
 
+impl Session {
     /// Runs a statement with authorizer and progress handler in place.
     fn guarded<T>(
         &self,
-        connection: &Connection,
         statement: &Arc<Analysis>,
         is_over: impl Fn() -> bool + Send + Sync + 'static + std::panic::RefUnwindSafe,
         deadline: Instant,
         work: impl FnOnce(&Connection, &Analysis) -> rusqlite::Result<Result<T, HostError>>,
     ) -> Result<T, HostError> {
+        let connection = &self.connection;
         let is_over = Arc::new(is_over);
         if is_over() {
             return Err(too_late());
         }
         let watched = is_over.clone();
-        let rules = statement.clone();
+        self.rules.store(Some(Arc::clone(statement)));
         let result = (|| {
             let wait = deadline.saturating_duration_since(Instant::now());
             connection.busy_timeout(wait)?;
             connection.progress_handler(STEPS_PER_LOOK, Some(move || watched()));
-            connection.authorizer(Some(move |context: AuthContext<'_>| {
-                if permits(&rules, &context) {
-                    Authorization::Allow
-                } else {
-                    tracing::warn!(action = ?context.action, "SQLite was asked for more than the statement says");
-                    Authorization::Deny
-                }
-            }));
             work(connection, statement)
         })();
+        self.rules.store(None);
         match result {
             Ok(result) => result,
             Err(error) => match error.sqlite_error_code() {
@@ -295,6 +340,7 @@ fn too_late() -> HostError {
 fn failure(error: rusqlite::Error) -> HostError {
     match error.sqlite_error_code() {
         Some(ErrorCode::AuthorizationForStatementDenied) => {
+            tracing::warn!(%error, "SQLite was asked for more than the statement says");
             HostError::denied("the engine was asked for more than the statement says")
         }
         Some(ErrorCode::ReadOnly) => HostError::denied("the statement writes"),

@@ -33,6 +33,8 @@ use crate::HostError;
 pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most files of a plugin.
 pub const FILES_MAX: u64 = 100_000;
+/// Most directories of a plugin: the parts of its keys before the last one, each counted once.
+pub const DIRECTORIES_MAX: u64 = 100_000;
 /// What a plugin's files may take on disk, metadata included, where its policy says nothing.
 pub const QUOTA_BYTES_DEFAULT: u64 = 500 * 1024 * 1024;
 /// Files in a page of [`Files::list`], where the caller names no number, and the most of a page.
@@ -84,6 +86,7 @@ pub struct StoredFile {
 pub struct Files {
     root: Arc<OwnedFd>,
     resolve: Resolve,
+    directories_max: u64,
     plugins: Mutex<HashMap<PluginName, Arc<Plugin>>>,
 }
 
@@ -126,6 +129,7 @@ impl Files {
         Ok(Self {
             resolve: Resolve::detect(&root),
             root: Arc::new(root),
+            directories_max: DIRECTORIES_MAX,
             plugins: Mutex::default(),
         })
     }
@@ -144,7 +148,8 @@ impl Files {
     /// [`QUOTA_BYTES_DEFAULT`].
     ///
     /// # Errors
-    /// Invalid: the key. Limit: [`FILE_BYTES_MAX`], [`FILES_MAX`], the metadata's limits, the quota.
+    /// Invalid: the key. Limit: [`FILE_BYTES_MAX`], [`FILES_MAX`], [`DIRECTORIES_MAX`], the
+    /// metadata's limits, the quota.
     /// Unavailable: the disk.
     pub async fn store(
         &self,
@@ -164,12 +169,13 @@ impl Files {
         let header = format::header(metadata)?;
         let quota = quota.unwrap_or(QUOTA_BYTES_DEFAULT);
         let name = plugin.clone();
+        let directories_max = self.directories_max;
         self.write(plugin, move |tree, usage| {
             let bytes = (header.len() + data.len()) as u64;
             let old = tree.size(&file_key)?;
             let mut after = Usage {
-                files: usage.files,
                 bytes: usage.bytes.saturating_sub(old.unwrap_or(0)),
+                ..*usage
             };
             let others = after.bytes;
             after.bytes += bytes;
@@ -184,6 +190,13 @@ impl Files {
                 if after.files > FILES_MAX {
                     return Err(Failure::Host(HostError::limit(format!(
                         "plugin \"{name}\" has {FILES_MAX} files; delete some"
+                    ))));
+                }
+                let missing = tree.missing(&file_key)?;
+                after.directories += missing;
+                if missing > 0 && after.directories > directories_max {
+                    return Err(Failure::Host(HostError::limit(format!(
+                        "plugin \"{name}\" has {directories_max} directories; delete files, or use keys with fewer different parts"
                     ))));
                 }
             }
@@ -244,7 +257,8 @@ impl Files {
             let Some(bytes) = tree.size(&key)? else {
                 return Ok(false);
             };
-            tree.delete(&key)?;
+            let emptied = tree.delete(&key)?;
+            usage.directories = usage.directories.saturating_sub(emptied);
             usage.files = usage.files.saturating_sub(1);
             usage.bytes = usage.bytes.saturating_sub(bytes);
             Ok(true)

@@ -325,3 +325,44 @@ async fn turns_are_few_and_each_plugins_own() {
     turns.pop();
     let _next = files.turn(&greedy).await.unwrap();
 }
+
+/// Directories take room on the disk that no byte counts, whether or not files are in them.
+#[tokio::test]
+async fn directories_have_a_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let p = plugin("p");
+    for mut files in [
+        Files::open(&dir.path().join("kernel")).unwrap(),
+        Files::open_stepwise(&dir.path().join("step")).unwrap(),
+    ] {
+        files.directories_max = 3;
+        let store =
+            async |files: &Files, key: &str| files.store(&p, key, data(1), &none(), None).await;
+        store(&files, "a/b/1").await.unwrap();
+        store(&files, "a/b/2").await.unwrap();
+        let error = store(&files, "c/d/1").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        assert!(error.to_string().contains("3 directories"), "{error}");
+        store(&files, "a/c/1").await.unwrap();
+        assert!(store(&files, "d/1").await.is_err());
+        // What needs none more is stored, and what becomes empty is free again.
+        store(&files, "1").await.unwrap();
+        store(&files, "a/c/2").await.unwrap();
+        for key in ["a/c/1", "a/c/2"] {
+            assert!(files.delete(&p, key).await.unwrap());
+        }
+        store(&files, "d/1").await.unwrap();
+        assert!(store(&files, "e/1").await.is_err());
+    }
+    // Those that are left over from a write that failed count from the host's start on.
+    let left = dir.path().join("kernel/p/f.d");
+    std::fs::create_dir(&left).unwrap();
+    let mut files = Files::open(&dir.path().join("kernel")).unwrap();
+    files.directories_max = 5;
+    files
+        .store(&p, "e/1", data(1), &none(), None)
+        .await
+        .unwrap();
+    let more = files.store(&p, "g/1", data(1), &none(), None).await;
+    assert_eq!(more.unwrap_err().kind(), ErrorKind::Limit);
+}

@@ -65,6 +65,8 @@ pub(super) fn open_or_make(base: impl AsFd, name: &str) -> Result<OwnedFd, Errno
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) files: u64,
+    /// Whether or not they hold a file.
+    pub(super) directories: u64,
     pub(super) bytes: u64,
 }
 
@@ -117,6 +119,19 @@ impl Tree {
         }
     }
 
+    /// How many of a key's directories there are not yet.
+    pub(super) fn missing(&self, key: &FileKey) -> Result<u64, Errno> {
+        for there in (1..=key.directories.len()).rev() {
+            let path = key.directories.get(..there).unwrap_or_default().join("/");
+            match self.open_directory(&path) {
+                Ok(_) => return Ok((key.directories.len() - there) as u64),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(key.directories.len() as u64)
+    }
+
     /// Opens a key's file for reading.
     pub(super) fn read(&self, key: &FileKey) -> Result<File, Errno> {
         // Not blocking: a pipe in the file's place must not hold the host up.
@@ -156,20 +171,22 @@ impl Tree {
         Ok(rustix::fs::fsync(&directory)?)
     }
 
-    /// Deletes a key's file, and the directories that it leaves empty.
-    pub(super) fn delete(&self, key: &FileKey) -> Result<(), Errno> {
+    /// Deletes a key's file, and the directories that it leaves empty; says how many these were.
+    pub(super) fn delete(&self, key: &FileKey) -> Result<u64, Errno> {
         let mut directories = key.directories.clone();
         let directory = self.open_directory(&directories.join("/"))?;
         rustix::fs::unlinkat(&directory, &*key.file, AtFlags::empty())?;
         rustix::fs::fsync(&directory)?;
+        let mut emptied = 0;
         while let Some(empty) = directories.pop() {
             let parent = self.open_directory(&directories.join("/"))?;
             // Usually because it is not empty.
             if rustix::fs::unlinkat(&parent, &*empty, AtFlags::REMOVEDIR).is_err() {
                 break;
             }
+            emptied += 1;
         }
-        Ok(())
+        Ok(emptied)
     }
 
     /// All keys that start with `prefix`, in no order.
@@ -198,7 +215,8 @@ impl Tree {
                 OnDisk::Unfinished => {
                     rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
                 }
-                OnDisk::Directory(_) | OnDisk::Foreign => {}
+                OnDisk::Directory(_) => usage.directories += 1,
+                OnDisk::Foreign => {}
             }
             Ok(true)
         })?;

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::meter::Meter;
 use super::safe::safe_default;
@@ -137,6 +137,8 @@ pub(crate) struct PluginPolicy {
     counters: Counters,
     statements: Semaphore,
     store_requests: Semaphore,
+    /// How often it was blocked.
+    blocks: watch::Sender<u64>,
 }
 
 impl PluginPolicy {
@@ -151,6 +153,25 @@ impl PluginPolicy {
             counters: Counters::default(),
             statements: Semaphore::new(STATEMENTS_AT_ONCE_MAX),
             store_requests: Semaphore::new(STORE_REQUESTS_AT_ONCE_MAX),
+            blocks: watch::Sender::default(),
+        }
+    }
+
+    /// Puts a policy in force. What runs ends if it blocks the plugin.
+    fn put(&self, effective: Effective) {
+        let is_blocked = effective.policy.status == PolicyStatus::Blocked;
+        self.effective.store(Arc::new(effective));
+        if is_blocked {
+            self.blocks.send_modify(|blocks| *blocks += 1);
+        }
+    }
+
+    /// Waits until the plugin is blocked, however short it is.
+    pub(crate) async fn blocked(&self) {
+        let mut blocks = self.blocks.subscribe();
+        if self.effective().policy.status != PolicyStatus::Blocked {
+            // It cannot fail: the sender is `self`'s.
+            let _ = blocks.changed().await;
         }
     }
 
@@ -307,6 +328,11 @@ impl Policies {
             .is_some_and(|entry| entry.effective().policy.status == PolicyStatus::Blocked)
     }
 
+    /// Waits until the operator blocks a plugin; returns at once where that is so already.
+    pub async fn blocked(&self, plugin: &PluginName) {
+        self.of(plugin).blocked().await;
+    }
+
     /// What a process of a plugin may have that is about to start: what the stored policy says. Without
     /// one it has no network, unless the host trusts what plugins declare, and the rest is left to it.
     pub fn limits(&self, plugin: &PluginName, request: &ResourceRequest) -> PluginLimits {
@@ -349,7 +375,7 @@ impl Policies {
         for (plugin, entry) in self.plugins.read().iter() {
             if entry.effective().origin == Origin::Default {
                 let default = default_of(self.trust_declared, plugin, entry, &installed);
-                entry.effective.store(Arc::new(default));
+                entry.put(default);
             }
         }
     }
@@ -372,11 +398,11 @@ impl Policies {
         match stored {
             Ok(Some(policy)) => {
                 let effective = Effective::new(policy, Origin::Stored)?;
-                entry.effective.store(Arc::new(effective));
+                entry.put(effective);
             }
             Ok(None) => {
                 let default = default_of(self.trust_declared, plugin, &entry, &installed);
-                entry.effective.store(Arc::new(default));
+                entry.put(default);
             }
             Err(error) => {
                 let before = entry.effective().policy.status;
@@ -384,7 +410,7 @@ impl Policies {
                     PolicyStatus::Blocked => Effective::unreadable(),
                     _ => Effective::nothing(Origin::Unreadable),
                 };
-                entry.effective.store(Arc::new(nothing));
+                entry.put(nothing);
                 return Err(HostError::unavailable(format!(
                     "its stored policy cannot be read ({error}); mend the store, or set the policy anew"
                 )));
@@ -413,7 +439,7 @@ impl Policies {
                     (name, json),
                 )?;
                 let _installed = installed.lock();
-                entry.effective.store(Arc::new(effective));
+                entry.put(effective);
                 Ok(())
             })
             .await
@@ -438,7 +464,7 @@ impl Policies {
                     Origin::Stored | Origin::Unreadable
                 ) {
                     let default = default_of(trust_declared, &plugin, &entry, &installed);
-                    entry.effective.store(Arc::new(default));
+                    entry.put(default);
                 }
                 Ok(removed > 0)
             })
@@ -482,7 +508,7 @@ impl Policies {
                     tracing::error!(%plugin, %error, "the stored policy cannot be read; the plugin is blocked until one is set");
                     Effective::unreadable()
                 });
-            self.of(&plugin).effective.store(Arc::new(effective));
+            self.of(&plugin).put(effective);
         }
         Ok(())
     }

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use gk_hostapi::ErrorKind;
-use gk_hostapi::db::Dialect;
 use gk_hostapi::db::guard::{self, Analysis};
+use gk_hostapi::db::{DbLimits, Dialect};
 use serde_json::json;
 
 use super::fixture::{CANARY, Fixture, Rows};
@@ -86,7 +86,11 @@ fn sqlite_touches(path: &str, sql: &str) -> BTreeSet<String> {
 }
 
 async fn run(dialect: Dialect, own: &'static str) {
-    let fixture = Fixture::new(dialect).await;
+    run_with(dialect, own, DbLimits::default()).await;
+}
+
+async fn run_with(dialect: Dialect, own: &'static str, limits: DbLimits) {
+    let fixture = Fixture::with_limits(dialect, limits).await;
     let cases = cases(own);
     assert!(cases.len() >= 150, "{} statements", cases.len());
     let before = fixture.ungranted().await;
@@ -164,6 +168,14 @@ async fn run(dialect: Dialect, own: &'static str) {
 #[tokio::test]
 async fn sqlite() {
     run(Dialect::Sqlite, include_str!("cases/sqlite.sql")).await;
+}
+
+/// The same, when no statement runs on the thread that asks.
+#[tokio::test]
+async fn sqlite_on_its_own_threads() {
+    let mut limits = DbLimits::default();
+    limits.inline_reads = false;
+    run_with(Dialect::Sqlite, include_str!("cases/sqlite.sql"), limits).await;
 }
 
 #[tokio::test]

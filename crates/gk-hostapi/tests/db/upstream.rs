@@ -316,6 +316,13 @@ async fn a_named_database_has_to_be_granted() {
         rows.map(|rows| String::from_utf8(rows.to_vec()).unwrap())
     };
     let sql = "@reports: SELECT s FROM granted_a";
+    // Upstream looks for tables in the whole text, finds one that is granted in the default database,
+    // and takes whichever database the prefix names.
+    assert!(upstream_allows(sql, "granted_", true));
+    let (prefix, statement) = sql.split_once(": ").unwrap();
+    assert_eq!(prefix, "@reports");
+    let rows = super::fixture::sqlite(path.to_str().unwrap(), statement).unwrap();
+    assert_eq!(rows, [[Some(CANARY.to_owned())]]);
     // Everything of the default database is nothing of another one.
     for grants in [
         grants(),

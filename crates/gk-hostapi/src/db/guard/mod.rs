@@ -5,7 +5,7 @@
 //! a part that it does not know is refused, and so is a function that is not on the list of its
 //! engine. What the engine gets is never the plugin's text: it is written from the parsed
 //! statement, every name in quotes, without comments, and it has to parse to the same statement
-//! again. Thus a text that the parser and an engine read in different ways is no way around the
+//! again, which is plain where it has the tokens that the statement was parsed from. Thus a text that the parser and an engine read in different ways is no way around the
 //! guard: the engine sees only what the parser understood.
 //!
 //! Parsers of SQL recurse. Length, words and nesting of a statement are limited before it is
@@ -16,18 +16,19 @@ mod functions;
 mod query;
 mod scan;
 mod schema;
+mod tokens;
 mod types;
 mod write;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use moka::sync::Cache;
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement};
 use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
-use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::HostError;
 
@@ -172,7 +173,30 @@ pub struct Analysis {
     pub placeholders: u16,
     /// The text for the engine.
     pub sql: String,
+    /// What the engine found out.
+    pub(super) note: Note,
 }
+
+/// What was found out about a statement since it was analysed. It is no part of what it means.
+#[derive(Debug, Default)]
+pub(super) struct Note {
+    /// How often in a row it was too much work to be done in passing.
+    pub(super) too_much: AtomicU32,
+}
+
+impl Clone for Note {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Note {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Note {}
 
 impl Analysis {
     /// Bytes in memory, roughly.
@@ -296,20 +320,42 @@ pub fn analyse(dialect: Dialect, statement: &str) -> Result<Analysis, Refusal> {
         )));
     }
     let prepared = scan::prepare(dialect, statement)?;
-    let tokens = tokenize(dialect, &prepared.text)?;
-    known_verb(tokens.first())?;
-    let is_small = tokens.len() <= SMALL_TOKENS && prepared.depth <= SMALL_NESTING;
-    if is_small {
-        let tokens = tokens.clone();
-        let work = || understand(dialect, tokens, prepared.placeholders, SMALL_RECURSION);
-        match stacker::maybe_grow(SMALL_STACK_BYTES, STACK_BYTES, work) {
+    let mut tokens = tokens::tokenize(dialect, &prepared.text)?;
+    known_verb(tokens.first().map(|first| &first.token))?;
+    if tokens::quote_names(dialect, &mut tokens) {
+        let quoted = |text: &str| {
+            let mut tokens = tokens::tokenize(dialect, text)?;
+            tokens::quote_names(dialect, &mut tokens);
+            Ok(tokens)
+        };
+        if let Ok(analysis) = with_room(dialect, &prepared, tokens, quoted) {
+            return Ok(analysis);
+        }
+        // What is wrong with it, the plugin's own words say.
+        tokens = tokens::tokenize(dialect, &prepared.text)?;
+    }
+    let as_given = |text: &str| tokens::tokenize(dialect, text);
+    with_room(dialect, &prepared, tokens, as_given)
+}
+
+/// [`understand`], on a stack with room for what recurses. `again` makes the tokens once more.
+fn with_room(
+    dialect: Dialect,
+    prepared: &scan::Prepared,
+    mut tokens: Vec<TokenWithSpan>,
+    again: impl FnOnce(&str) -> Result<Vec<TokenWithSpan>, Refusal>,
+) -> Result<Analysis, Refusal> {
+    let work =
+        |tokens, recursion_max| understand(dialect, tokens, prepared.placeholders, recursion_max);
+    if tokens.len() <= SMALL_TOKENS && prepared.depth <= SMALL_NESTING {
+        let small = || work(tokens, SMALL_RECURSION);
+        match stacker::maybe_grow(SMALL_STACK_BYTES, STACK_BYTES, small) {
             Err(Refusal::Large(Cow::Borrowed(TOO_DEEP))) => {}
             verdict => return verdict,
         }
+        tokens = again(&prepared.text)?;
     }
-    stacker::grow(STACK_BYTES, || {
-        understand(dialect, tokens, prepared.placeholders, RECURSION_MAX)
-    })
+    stacker::grow(STACK_BYTES, || work(tokens, RECURSION_MAX))
 }
 
 /// Most of what the parser knows is not for plugins, and is not even parsed.
@@ -340,15 +386,21 @@ fn known_verb(first: Option<&Token>) -> Outcome {
 /// Parses, walks, writes, compares and drops a statement, all of which recurse.
 fn understand(
     dialect: Dialect,
-    tokens: Vec<Token>,
+    tokens: Vec<TokenWithSpan>,
     placeholders: u16,
     recursion_max: usize,
 ) -> Result<Analysis, Refusal> {
-    let mut statement = parse(dialect, tokens, recursion_max)?;
+    let (mut statement, tokens) = tokens::parse(dialect, tokens, recursion_max)?;
     let mut walk = Walk::new(dialect);
     let kind = walk.statement(&mut statement)?;
     let written = statement.to_string();
-    if parse(dialect, tokenize(dialect, &written)?, recursion_max)? != statement {
+    let means_the_same = || {
+        let again = tokens::tokenize(dialect, &written)?;
+        Ok::<_, Refusal>(tokens::parse(dialect, again, recursion_max)?.0 == statement)
+    };
+    if tokens::spell(&written, &tokens) {
+        debug_assert_eq!(means_the_same(), Ok(true), "{written}");
+    } else if !means_the_same()? {
         return Err(Refusal::unclear(
             "something that the host cannot write down again: simplify it, or pass strings as arguments",
         ));
@@ -362,6 +414,7 @@ fn understand(
         with_names: walk.with_names,
         placeholders,
         sql,
+        note: Note::default(),
     })
 }
 
@@ -373,55 +426,6 @@ fn with_dialect<T>(
         Dialect::Sqlite => work(&SQLiteDialect {}),
         Dialect::Postgres => work(&PostgreSqlDialect {}),
         Dialect::Mysql => work(&MySqlDialect {}),
-    }
-}
-
-fn tokenize(dialect: Dialect, text: &str) -> Result<Vec<Token>, Refusal> {
-    let tokens = with_dialect(dialect, |dialect| Tokenizer::new(dialect, text).tokenize());
-    let mut tokens = tokens.map_err(|error| Refusal::invalid(error.to_string()))?;
-    tokens.retain(
-        |token| !matches!(token, Token::Whitespace(blank) if blank.to_string().trim().is_empty()),
-    );
-    if tokens.len() > TOKENS_MAX {
-        return Err(Refusal::large(format!(
-            "more than {TOKENS_MAX} words and signs"
-        )));
-    }
-    for token in &tokens {
-        let is_known = !matches!(
-            token,
-            // Comments have gone before.
-            Token::Whitespace(_)
-                | Token::DollarQuotedString(_)
-                | Token::EscapedStringLiteral(_)
-                | Token::UnicodeStringLiteral(_)
-                | Token::NationalStringLiteral(_)
-                | Token::Char(_)
-                | Token::Backslash
-                | Token::SemiColon
-        );
-        if !is_known {
-            return Err(Refusal::unclear(format!("{token}")));
-        }
-    }
-    Ok(tokens)
-}
-
-fn parse(dialect: Dialect, tokens: Vec<Token>, recursion_max: usize) -> Result<Statement, Refusal> {
-    let statements = with_dialect(dialect, |dialect| {
-        Parser::new(dialect)
-            .with_recursion_limit(recursion_max)
-            .with_tokens(tokens)
-            .parse_statements()
-    });
-    let mut statements = statements.map_err(|error| match error {
-        sqlparser::parser::ParserError::RecursionLimitExceeded => Refusal::large(TOO_DEEP),
-        error => Refusal::invalid(error.to_string()),
-    })?;
-    match (statements.pop(), statements.is_empty()) {
-        (Some(statement), true) => Ok(statement),
-        (None, _) => Err(Refusal::invalid("it is empty")),
-        _ => Err(Refusal::invalid("more than one statement")),
     }
 }
 
@@ -474,11 +478,7 @@ impl Walk {
     /// Puts a name in quotes, folded as the engine folds it without them.
     fn name(&self, ident: &mut Ident) -> Outcome {
         if ident.quote_style.is_none() {
-            let mut characters = ident.value.chars();
-            let starts = characters
-                .next()
-                .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-            if !starts || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            if !scan::is_plain_word(&ident.value) {
                 return Err(Refusal::unclear(format!("the name {}", ident.value)));
             }
             if self.dialect == Dialect::Postgres {

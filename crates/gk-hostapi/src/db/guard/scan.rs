@@ -264,6 +264,15 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
 }
 
+/// A name that no engine needs quotes for, if it is no word of the engine's.
+pub(super) fn is_plain_word(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
 /// A name that no engine needs an escape for.
 pub(super) fn is_plain_name(name: &str) -> bool {
     let plain = |c: char| !c.is_control() && !matches!(c, '"' | '`' | '\'' | '\\' | '[' | ']');
