@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use gk_manifest::{PluginName, Registration, ResourceRequest};
+use tokio::sync::watch;
 
 use crate::caller::Caller;
 use crate::chain::Chain;
@@ -32,12 +33,6 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
     /// When the operator has blocked the plugin.
     fn admit(&self, _plugin: &PluginName) -> Result<Admission, HostError> {
         Ok(Admission::default())
-    }
-
-    /// Waits until the operator blocks a plugin: calls into it that run end then. Dropped where the
-    /// call ends before.
-    async fn blocked(&self, _plugin: &PluginName) {
-        std::future::pending().await
     }
 
     /// What the operator lets a process of a plugin have that is about to start. `request` is what its
@@ -66,17 +61,39 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
 }
 
 /// The operator's word on one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Admission {
     /// How long it may take; `None` leaves that to what the plugin asks for.
     pub call_timeout: Option<Duration>,
+    /// How often the plugin was blocked; `None`: nobody blocks it.
+    blocks: Option<watch::Receiver<u64>>,
 }
 
 impl Admission {
     /// A call that may take so long.
     pub fn within(call_timeout: Option<Duration>) -> Self {
-        Self { call_timeout }
+        Self {
+            call_timeout,
+            blocks: None,
+        }
+    }
+
+    /// A call that is to end when `blocks` changes. Subscribe before looking whether the plugin is
+    /// blocked.
+    pub fn until(mut self, blocks: watch::Receiver<u64>) -> Self {
+        self.blocks = Some(blocks);
+        self
+    }
+
+    /// Waits until the operator withdraws it, by blocking the plugin.
+    pub async fn withdrawn(&mut self) {
+        if let Some(blocks) = &mut self.blocks
+            && blocks.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
     }
 }
 

@@ -168,10 +168,6 @@ impl HostApi for Host {
         self.policies.admit(plugin)
     }
 
-    async fn blocked(&self, plugin: &PluginName) {
-        self.policies.blocked(plugin).await;
-    }
-
     fn limits(&self, plugin: &PluginName, request: &ResourceRequest) -> PluginLimits {
         self.policies.limits(plugin, request)
     }

@@ -335,11 +335,12 @@ impl Runtime {
             plugin: instance.plugin.clone(),
             reason,
         };
-        let admission = admission.map_err(|error| refused(error.to_string()))?;
+        let mut admission = admission.map_err(|error| refused(error.to_string()))?;
+        let limit = admission.call_timeout;
         tokio::select! {
             biased;
-            result = instance.call(function, args, context, admission) => result,
-            () = async { self.inner.hub.host_api.blocked(&instance.plugin).await } => Err(refused(
+            result = instance.call(function, args, context, limit) => result,
+            () = admission.withdrawn() => Err(refused(
                 "it was blocked by its policy while the call ran".to_owned(),
             )),
         }

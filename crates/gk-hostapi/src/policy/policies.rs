@@ -358,14 +358,14 @@ impl Policies {
         let Some(entry) = plugins.get(plugin) else {
             return Ok(Admission::default());
         };
+        let blocks = entry.blocks.subscribe();
         let effective = entry.effective();
         if effective.policy.status == PolicyStatus::Blocked {
             return Err(HostError::denied("it is blocked by its policy"));
         }
         let stored = (effective.origin == Origin::Stored).then_some(effective.policy.call_timeout);
-        Ok(Admission::within(
-            stored.flatten().and_then(GoDuration::to_std),
-        ))
+        let limit = stored.flatten().and_then(GoDuration::to_std);
+        Ok(Admission::within(limit).until(blocks))
     }
 
     /// These plugins are installed; what the default grants of tables depends on the others' names.
@@ -642,7 +642,7 @@ mod tests {
         assert_eq!(policies.limits(&plugin(), &http), PluginLimits::default());
         policies.register(&plugin(), &http).await.unwrap();
         assert_eq!(policies.limits(&plugin(), &http), PluginLimits::default());
-        assert_eq!(policies.admit(&plugin()).unwrap(), Admission::default());
+        assert_eq!(policies.admit(&plugin()).unwrap().call_timeout, None);
 
         let set = br#"{"status":"approved","permissions":[{"type":"http","scope":["a.example"]}],
             "call_timeout":"5s","init_timeout":"6s","shutdown_timeout":"7s","memory_mb":64}"#;
@@ -666,7 +666,7 @@ mod tests {
         let admitted = policies.admit(&plugin()).unwrap();
         assert_eq!(admitted.call_timeout, seconds(5));
         policies.reset(&plugin()).await.unwrap();
-        assert_eq!(policies.admit(&plugin()).unwrap(), Admission::default());
+        assert_eq!(policies.admit(&plugin()).unwrap().call_timeout, None);
         assert_eq!(policies.limits(&plugin(), &http), PluginLimits::default());
 
         policies.set(&plugin(), blocked()).await.unwrap();

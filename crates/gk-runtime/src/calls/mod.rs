@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gk_hostapi::{Admission, Chain};
+use gk_hostapi::Chain;
 use gk_manifest::PluginName;
 use gk_protocol::RpcError;
 use gk_protocol::host::PluginConnection;
@@ -108,7 +108,7 @@ impl Instance {
         function: &str,
         args: Bytes,
         context: CallContext,
-        admission: Admission,
+        limit: Option<Duration>,
     ) -> Result<Bytes, CallError> {
         if function.is_empty() || function.len() > FUNCTION_BYTES_MAX {
             return Err(CallError::FunctionName {
@@ -146,7 +146,7 @@ impl Instance {
                 });
             }
         };
-        let limit = admission.call_timeout.map_or(self.call_timeout, |set| {
+        let limit = limit.map_or(self.call_timeout, |set| {
             set.clamp(TIMEOUT_MIN, CALL_TIMEOUT_MAX)
         });
         let after = context.timeout.map_or(limit, |timeout| timeout.min(limit));
