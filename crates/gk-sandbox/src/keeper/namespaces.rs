@@ -8,9 +8,9 @@ use crate::sys::process::{self, Forked};
 
 /// Those it can be created in, and the layers they are. The user namespace first: where that is
 /// missing, an unprivileged process gets none of the others, and its remedy is theirs.
-const KINDS: [(Layer, i32); 6] = [
+/// Not among them is the mount namespace, which would have the mounts of that moment: see `inside`.
+const KINDS: [(Layer, i32); 5] = [
     (Layer::User, libc::CLONE_NEWUSER),
-    (Layer::Mount, libc::CLONE_NEWNS),
     (Layer::Pid, libc::CLONE_NEWPID),
     (Layer::Network, libc::CLONE_NEWNET),
     (Layer::Ipc, libc::CLONE_NEWIPC),
@@ -41,8 +41,7 @@ impl Namespaces {
                 if let Some((_, errno)) = refused {
                     Some(LayerReport::absent(layer, "no namespace", Some(*errno)))
                 } else if wanted & flag != 0 {
-                    // The mounts are still to be made.
-                    (layer != Layer::Mount).then(|| LayerReport::enforced(layer, ""))
+                    Some(LayerReport::enforced(layer, ""))
                 } else if layer == Layer::User && plan.wants(layer) {
                     // It comes later.
                     None
