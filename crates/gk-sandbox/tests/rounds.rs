@@ -109,7 +109,12 @@ fn round(spawner: &Spawner, number: usize) {
     };
     let mut spec = SandboxSpec::new(program, "/");
     spec.args = vec!["1000".into()];
-    spec.confinement = Some(Confinement::new("round", "/tmp/round"));
+    let confinement = Confinement::new("round", "/tmp/round");
+    if number.is_multiple_of(3) {
+        // These rounds follow each other too fast for one to be made ahead by itself.
+        spawner.expect(&confinement);
+    }
+    spec.confinement = Some(confinement);
     let mut child = spawner.spawn(spec).unwrap();
     if number.is_multiple_of(2) {
         let timeout = Timespec::try_from(DEADLINE).unwrap();

@@ -228,10 +228,13 @@ impl Inside {
             // Before it is undumpable, when these files belong to root.
             self.map_myself()?;
         }
+        let own_mounts = self.mount_namespace()?;
         self.settle()?;
         self.memfd()?;
         let processes = self.watched();
-        self.root()?;
+        if own_mounts {
+            self.root()?;
+        }
         if self.has(libc::CLONE_NEWUTS) {
             let named = rustix::system::sethostname(self.given.plan.name.as_bytes());
             let entry = match named {
@@ -340,11 +343,25 @@ impl Inside {
         Some(Watched::Below(proc, own.to_str().ok()?.parse().ok()?))
     }
 
-    fn root(&mut self) -> Result<(), Fatal> {
-        if !self.has(libc::CLONE_NEWNS) {
-            // How it stands was noted when this process was created.
-            return Ok(());
+    /// Moves into a mount namespace: now, as this process may have waited for its plan while the
+    /// host's mounts changed. Returns whether it has one.
+    fn mount_namespace(&mut self) -> Result<bool, Fatal> {
+        if !self.wants(Layer::Mount) {
+            self.note(LayerReport::off(Layer::Mount))?;
+            return Ok(false);
         }
+        let Err(error) = process::unshare(libc::CLONE_NEWNS) else {
+            return Ok(true);
+        };
+        // Where the user namespace is missing that is the reason, and what to do about it is the same.
+        let user = self.layers.iter().find(|entry| entry.layer == Layer::User);
+        let reason = user.filter(|entry| entry.state == State::Absent);
+        let errno = reason.map_or(errno(&error), |entry| entry.errno);
+        self.note(LayerReport::absent(Layer::Mount, "no namespace", errno))?;
+        Ok(false)
+    }
+
+    fn root(&mut self) -> Result<(), Fatal> {
         let plan = &self.given.plan;
         let script = match plan.executable {
             Executable::Script => self.given.program.as_ref().map(AsFd::as_fd),

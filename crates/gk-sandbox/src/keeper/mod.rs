@@ -86,7 +86,10 @@ impl KeeperProgram {
 
 /// A running keeper. Used from the spawner's thread, whose children the sandboxes are.
 pub(crate) struct Keeper {
+    /// Never blocks.
     socket: OwnedFd,
+    /// How long it may take to answer.
+    patience: Duration,
     /// How many requests it was sent.
     sent: u64,
     /// First processes that wait for their plans. Theirs ends when the keeper's socket does.
@@ -118,6 +121,7 @@ impl Keeper {
     /// Starts one.
     pub(crate) fn start(program: &KeeperProgram) -> io::Result<Self> {
         let (socket, there) = channel::pair()?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
         let name = CString::new(KEEPER_NAME)?;
         let prepared = Prepared {
             image: Image::Path,
@@ -141,6 +145,7 @@ impl Keeper {
         })?;
         Ok(Self {
             socket,
+            patience: KEEPER_TIMEOUT,
             sent: 0,
             spares: Vec::new(),
         })
@@ -187,7 +192,7 @@ impl Keeper {
 
     /// Sends a request and waits for its answer.
     fn ask(
-        &self,
+        &mut self,
         number: u64,
         request: &Request,
         fds: &[OwnedFd],
@@ -199,51 +204,56 @@ impl Keeper {
                 errno: errno.unwrap_or(0),
             })
         };
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        match channel::send_within(channel::REQUEST_BYTES_MAX, &self.socket, request, &fds) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Unmade::Gone),
-            Err(error) => {
-                return Err(failed(
-                    format!("speak to the keeper of sandboxes ({error})"),
-                    error.raw_os_error(),
-                ));
-            }
-        }
         // A program that is no keeper, or one that hangs, must not stop every start.
-        let deadline = Instant::now() + KEEPER_TIMEOUT;
+        let deadline = Instant::now() + self.patience;
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec::try_from(left).ok();
-            let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-            match rustix::event::poll(&mut fds, timeout.as_ref()) {
-                Ok(1..) => {}
-                Err(rustix::io::Errno::INTR) => continue,
-                // Its sandboxes live as long as it is not given up.
-                Ok(0) => {
+            match channel::send_within(channel::REQUEST_BYTES_MAX, &self.socket, request, &fds) {
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Err(Unmade::Gone);
+                }
+                // It has not read the ones before.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(PollFlags::OUT, deadline)?;
+                }
+                Err(error) => {
                     return Err(failed(
-                        format!(
-                            "get an answer from the keeper of sandboxes within {KEEPER_TIMEOUT:?} (its program has to call gk_sandbox::run_if_keeper)"
-                        ),
-                        None,
+                        format!("speak to the keeper of sandboxes ({error})"),
+                        error.raw_os_error(),
                     ));
                 }
-                Err(_) => return Err(Unmade::Gone),
             }
-            let Ok(Some((reply, descriptors))) = channel::receive::<Reply>(&self.socket, true)
-            else {
-                return Err(Unmade::Gone);
+        }
+        loop {
+            self.wait(PollFlags::IN, deadline)?;
+            let (reply, descriptors) = match channel::receive::<Reply>(&self.socket, true) {
+                Ok(Some(received)) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Ok(None) | Err(_) => return Err(Unmade::Gone),
             };
             let mut descriptors = descriptors.into_iter();
             let made = match reply.answer {
                 Answer::Made { pid } => {
-                    Pid::from_raw(pid)
-                        .zip(descriptors.next())
-                        .map(|(pid, pidfd)| Answered {
+                    let pid = Pid::from_raw(pid).ok_or(Unmade::Gone)?;
+                    match descriptors.next() {
+                        Some(pidfd) => Some(Answered {
                             pid,
                             pidfd,
                             oom: descriptors.next(),
-                        })
+                        }),
+                        // There was no room for it here; the keeper has nothing to do with that.
+                        None => {
+                            self.end(pid);
+                            if reply.number == number {
+                                return Err(failed(
+                                    "receive the descriptor of a process: too many are open".into(),
+                                    Some(libc::EMFILE),
+                                ));
+                            }
+                            None
+                        }
+                    }
                 }
                 Answer::Nothing => None,
                 Answer::Failed(failure) if reply.number == number => {
@@ -254,11 +264,56 @@ impl Keeper {
             if reply.number == number {
                 return Ok(made);
             }
-            // To an earlier request, which was given up: what was made then is ended.
+            // To an earlier request, which was given up. If it was a start, the keeper ends what
+            // was made by its lifeline; if not, it may be what the keeper has chosen for this one.
             if let Some(late) = made {
-                drop(Child::first_process(late.pid, late.pidfd));
+                self.spares.push(Child::first_process(late.pid, late.pidfd));
             }
         }
+    }
+
+    /// Waits until the socket can be read, or written.
+    fn wait(&self, what: PollFlags, deadline: Instant) -> Result<(), Unmade> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).ok();
+            match rustix::event::poll(&mut [PollFd::new(&self.socket, what)], timeout.as_ref()) {
+                Ok(1..) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                // Its sandboxes live as long as it is not given up.
+                Ok(0) => {
+                    return Err(Unmade::Failed(Failure {
+                        step: FailedStep::Process,
+                        what: format!(
+                            "get an answer from the keeper of sandboxes within {:?} (its program has to call gk_sandbox::run_if_keeper)",
+                            self.patience
+                        ),
+                        errno: 0,
+                    }));
+                }
+                Err(_) => return Err(Unmade::Gone),
+            }
+        }
+    }
+
+    /// Ends a process of which only the id is known: a child that nobody has collected.
+    fn end(&mut self, pid: Pid) {
+        if let Some(spare) = self.spares.iter().position(|spare| spare.pid() == pid) {
+            drop(self.spares.swap_remove(spare));
+            return;
+        }
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let reaper = std::thread::Builder::new()
+            .name("gk-reaper".into())
+            .stack_size(64 * 1024);
+        let _ = reaper.spawn(move || {
+            let _ = rustix::io::retry_on_intr(|| {
+                rustix::process::waitid(
+                    rustix::process::WaitId::Pid(pid),
+                    rustix::process::WaitIdOptions::EXITED,
+                )
+            });
+        });
     }
 }
 
@@ -585,4 +640,94 @@ pub(crate) fn explain(failure: Failure, spec: &SandboxSpec) -> SpawnError {
 /// Whether it is worth another try: somebody still writes the program.
 pub(crate) fn is_text_busy(failure: &Failure) -> bool {
     failure.step == FailedStep::Exec && failure.errno == libc::ETXTBSY
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+
+    use super::*;
+    use crate::sys::trial::{Beside, beside};
+
+    /// The host's side, and the end at which its keeper would be.
+    fn keeper() -> (Keeper, OwnedFd) {
+        let (socket, there) = channel::pair().unwrap();
+        rustix::io::ioctl_fionbio(&socket, true).unwrap();
+        let keeper = Keeper {
+            socket,
+            patience: Duration::from_millis(200),
+            sent: 0,
+            spares: Vec::new(),
+        };
+        (keeper, there)
+    }
+
+    fn answer(from: &OwnedFd, number: u64, pid: Pid, descriptors: &[BorrowedFd<'_>]) {
+        let pid = pid.as_raw_pid();
+        let answer = Answer::Made { pid };
+        channel::send(from, &Reply { number, answer }, descriptors).unwrap();
+    }
+
+    /// One that waits, and its pidfd.
+    fn waiting() -> (Beside, OwnedFd) {
+        let process = beside(|| {
+            loop {
+                let _ = rustix::event::poll(&mut [], None);
+            }
+        });
+        let flags = rustix::process::PidfdFlags::empty();
+        let pidfd = rustix::process::pidfd_open(process.pid, flags).unwrap();
+        (process, pidfd)
+    }
+
+    fn request() -> Request {
+        Request::RemoveAtEnd(Path::new("/nothing").into())
+    }
+
+    /// The keeper was slow, so the host no longer waits for the process that was to be ready; then
+    /// the keeper gives that one to the next start.
+    #[test]
+    fn one_that_was_made_too_late_is_still_good_for_the_next_start() {
+        let (mut keeper, there) = keeper();
+        let (process, pidfd) = waiting();
+        answer(&there, 1, process.pid, &[pidfd.as_fd()]);
+        answer(&there, 2, process.pid, &[pidfd.as_fd()]);
+        let Ok(Some(made)) = keeper.ask(2, &request(), &[]) else {
+            panic!("it is not made");
+        };
+        assert_eq!(made.pid, process.pid);
+        let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+        let soon = Timespec::try_from(Duration::from_millis(100)).unwrap();
+        assert_eq!(rustix::event::poll(&mut ended, Some(&soon)), Ok(0));
+    }
+
+    /// A host that has no descriptor left loses this start, and not its keeper with all sandboxes.
+    #[test]
+    fn a_descriptor_that_is_lost_is_no_reason_to_give_up_the_keeper() {
+        let (mut keeper, there) = keeper();
+        let (process, pidfd) = waiting();
+        answer(&there, 1, process.pid, &[]);
+        let Err(Unmade::Failed(failure)) = keeper.ask(1, &request(), &[]) else {
+            panic!("the keeper is given up");
+        };
+        assert_eq!(failure.errno, libc::EMFILE);
+        // What nobody can watch is not left running.
+        let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+        let timeout = Timespec::try_from(Duration::from_secs(20)).unwrap();
+        assert_eq!(rustix::event::poll(&mut ended, Some(&timeout)), Ok(1));
+    }
+
+    /// What it does not read fills the socket in the end; the thread that starts everything must not
+    /// wait for that without end.
+    #[test]
+    fn a_keeper_that_reads_nothing_stops_nobody() {
+        let (mut keeper, _there) = keeper();
+        let long = Request::RemoveAtEnd(Bytes(vec![b'/'; channel::REQUEST_BYTES_MAX / 2]));
+        for number in 1..8 {
+            assert!(matches!(
+                keeper.ask(number, &long, &[]),
+                Err(Unmade::Failed(_))
+            ));
+        }
+    }
 }

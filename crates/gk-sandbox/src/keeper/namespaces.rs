@@ -8,9 +8,9 @@ use crate::sys::process::{self, Forked};
 
 /// Those it can be created in, and the layers they are. The user namespace first: where that is
 /// missing, an unprivileged process gets none of the others, and its remedy is theirs.
-const KINDS: [(Layer, i32); 6] = [
+/// Not among them is the mount namespace, which would have the mounts of that moment: see `inside`.
+const KINDS: [(Layer, i32); 5] = [
     (Layer::User, libc::CLONE_NEWUSER),
-    (Layer::Mount, libc::CLONE_NEWNS),
     (Layer::Pid, libc::CLONE_NEWPID),
     (Layer::Network, libc::CLONE_NEWNET),
     (Layer::Ipc, libc::CLONE_NEWIPC),
@@ -41,8 +41,7 @@ impl Namespaces {
                 if let Some((_, errno)) = refused {
                     Some(LayerReport::absent(layer, "no namespace", Some(*errno)))
                 } else if wanted & flag != 0 {
-                    // The mounts are still to be made.
-                    (layer != Layer::Mount).then(|| LayerReport::enforced(layer, ""))
+                    Some(LayerReport::enforced(layer, ""))
                 } else if layer == Layer::User && plan.wants(layer) {
                     // It comes later.
                     None
@@ -84,7 +83,9 @@ pub(super) fn fork(wanted: i32) -> io::Result<(Forked, Namespaces)> {
     for narrow in [without_refused, without_any] {
         match process::fork(got.flags, true) {
             Ok(forked) => return Ok((forked, got)),
-            Err(error) if got.flags != 0 && lasts(&error) => narrow(&mut got, &error),
+            Err(error) if got.flags != 0 && lasts(&error) => {
+                narrow(&mut got, &error, &process::fork_and_end)?;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -107,29 +108,34 @@ fn lasts(error: &io::Error) -> bool {
     )
 }
 
+/// Tries namespaces; an error says why they cannot be had.
+type Try<'a> = &'a dyn Fn(i32) -> io::Result<()>;
+
 /// Leaves out the kinds that cannot be had: each is tried by a process that ends at once.
-fn without_refused(got: &mut Namespaces, _: &io::Error) {
+fn without_refused(got: &mut Namespaces, _: &io::Error, can_be_had: Try<'_>) -> io::Result<()> {
     let user = got.flags & libc::CLONE_NEWUSER;
     for (_, flag) in KINDS {
         if got.flags & flag == 0 {
             continue;
         }
-        if let Err(error) = process::fork_and_end(flag | user) {
-            if flag == user {
-                // Without it there are no others.
-                return without_any(got, &error);
-            }
-            got.refuse(flag, &error);
+        match can_be_had(flag | user) {
+            Ok(()) => {}
+            Err(error) if !lasts(&error) => return Err(error),
+            // Without it there are no others.
+            Err(error) if flag == user => return without_any(got, &error, can_be_had),
+            Err(error) => got.refuse(flag, &error),
         }
     }
+    Ok(())
 }
 
-fn without_any(got: &mut Namespaces, error: &io::Error) {
+fn without_any(got: &mut Namespaces, error: &io::Error, _: Try<'_>) -> io::Result<()> {
     for (_, flag) in KINDS {
         if got.flags & flag != 0 {
             got.refuse(flag, error);
         }
     }
+    Ok(())
 }
 
 impl Namespaces {
@@ -137,5 +143,38 @@ impl Namespaces {
         self.flags &= !flag;
         self.refused
             .push((flag, error.raw_os_error().unwrap_or_default()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(errno: i32) -> io::Error {
+        io::Error::from_raw_os_error(errno)
+    }
+
+    /// A machine that does not give network namespaces runs out of processes for a moment: that must
+    /// not cost the process namespace.
+    #[test]
+    fn what_may_pass_is_no_reason_to_go_without() {
+        let all = KINDS.iter().fold(0, |flags, (_, flag)| flags | flag);
+        for errno in [libc::EAGAIN, libc::ENOMEM, libc::EMFILE] {
+            let mut got = Namespaces {
+                flags: all,
+                refused: Vec::new(),
+            };
+            let outcome = without_refused(&mut got, &error(libc::ENOSPC), &|flags| {
+                if flags & libc::CLONE_NEWNET != 0 {
+                    Err(error(libc::ENOSPC))
+                } else if flags & libc::CLONE_NEWPID != 0 {
+                    Err(error(errno))
+                } else {
+                    Ok(())
+                }
+            });
+            assert_eq!(outcome.unwrap_err().raw_os_error(), Some(errno));
+            assert_ne!(got.flags & libc::CLONE_NEWPID, 0);
+        }
     }
 }

@@ -216,7 +216,14 @@ impl Keeper {
             return Ok(None);
         }
         let first = self.create(wanted)?;
-        let made = (first.pid, vec![keep(&first.pidfd)?]);
+        let pidfd = match keep(&first.pidfd) {
+            Ok(pidfd) => pidfd,
+            Err(failure) => {
+                self.discard(first);
+                return Err(failure);
+            }
+        };
+        let made = (first.pid, vec![pidfd]);
         self.spares.push(first);
         Ok(Some(made))
     }
@@ -272,8 +279,11 @@ impl Keeper {
             privileged,
             layers,
         };
-        // One that ended already, the host hears of from itself, as soon as it has it.
-        let _ = first.assign(&assignment, &descriptors);
+        if first.assign(&assignment, &descriptors).is_err() {
+            // Most often it ended already. One that lives would wait, and the host for it; of its end
+            // the host hears from itself, as soon as it has it.
+            let _ = process::kill(&first.pidfd);
+        }
         let mut out = vec![keep(&first.pidfd)?];
         out.extend(first.group.oom_counter());
         let pid = first.pid;

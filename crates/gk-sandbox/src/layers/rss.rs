@@ -21,7 +21,8 @@ const PROCESSES_MAX: usize = 65_536;
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Usage {
-    /// Private and shared memory in RAM, without pages of files.
+    /// Private and shared memory in RAM, without pages of files, and the tables that map it: those of
+    /// memory that is only read, of which a page costs nothing, can be made as large as one likes.
     pub(crate) resident_bytes: u64,
     /// Private memory that was swapped out.
     pub(crate) swapped_bytes: u64,
@@ -118,17 +119,49 @@ fn add(proc_dir: BorrowedFd<'_>, pid: i32, buffer: &mut [u8; BUFFER_BYTES], usag
         return;
     };
     usage.processes += 1;
-    for line in status.split(|&byte| byte == b'\n') {
-        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
-            continue;
-        };
-        let sum = match &line[..colon] {
-            b"RssAnon" | b"RssShmem" => &mut usage.resident_bytes,
-            b"VmSwap" => &mut usage.swapped_bytes,
-            _ => continue,
-        };
-        *sum = sum.saturating_add(kilobytes(&line[colon + 1..]).saturating_mul(1024));
+    if add_status(status, usage) || field(status, b"Threads").is_none_or(|threads| threads < 2) {
+        return;
     }
+    // Its first thread has ended, and with it what the process's own file says of memory; the
+    // others, which it may have left on purpose, tell of the same memory.
+    for thread in threads(proc_dir, pid) {
+        let status = read(proc_dir, pid, Field::ThreadStatus(thread), buffer);
+        if status.is_some_and(|status| add_status(status, usage)) {
+            return;
+        }
+    }
+}
+
+/// Adds what a `status` says; `false` if it says nothing of memory.
+fn add_status(status: &[u8], usage: &mut Usage) -> bool {
+    let resident = [&b"RssAnon"[..], b"RssShmem", b"VmPTE"];
+    let found = resident.map(|name| field(status, name));
+    for sum in found.into_iter().flatten() {
+        usage.resident_bytes = usage
+            .resident_bytes
+            .saturating_add(sum.saturating_mul(1024));
+    }
+    let swapped = field(status, b"VmSwap").unwrap_or_default();
+    let swapped = swapped.saturating_mul(1024);
+    usage.swapped_bytes = usage.swapped_bytes.saturating_add(swapped);
+    found.iter().any(Option::is_some)
+}
+
+/// The number in the line of a `status` that begins so.
+fn field(status: &[u8], name: &[u8]) -> Option<u64> {
+    let mut lines = status.split(|&byte| byte == b'\n');
+    lines.find_map(|line| Some(kilobytes(line.strip_prefix(name)?.strip_prefix(b":")?)))
+}
+
+/// The threads of a process, as far as they can be had.
+fn threads(proc_dir: BorrowedFd<'_>, pid: i32) -> impl Iterator<Item = i32> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::openat(proc_dir, format!("{pid}/task"), flags, Mode::empty());
+    let dir = dir.and_then(Dir::new).ok();
+    dir.into_iter().flatten().filter_map(|entry| {
+        let entry = entry.ok()?;
+        entry.file_name().to_str().ok()?.parse().ok()
+    })
 }
 
 /// The number of `\t  1234 kB`.
@@ -152,6 +185,7 @@ fn parent(stat: &[u8]) -> Option<i32> {
 enum Field {
     Status,
     Stat,
+    ThreadStatus(i32),
 }
 
 /// Reads a file of a process; `None` if there is no such process any more, or none that may be
@@ -176,15 +210,17 @@ fn read<'a>(
 }
 
 fn open(proc_dir: BorrowedFd<'_>, pid: i32, field: Field) -> rustix::io::Result<OwnedFd> {
-    let name = match field {
-        Field::Status => "status",
-        Field::Stat => "stat",
-    };
-    // On the stack: the longest is `-2147483648/status`.
-    let mut path = [0; 24];
+    // On the stack: the longest is `-2147483648/task/-2147483648/status`.
+    let mut path = [0; 40];
     let mut rest = &mut path[..];
-    io::Write::write_fmt(&mut rest, format_args!("{pid}/{name}"))
-        .map_err(|_| Errno::NAMETOOLONG)?;
+    match field {
+        Field::Status => io::Write::write_fmt(&mut rest, format_args!("{pid}/status")),
+        Field::Stat => io::Write::write_fmt(&mut rest, format_args!("{pid}/stat")),
+        Field::ThreadStatus(thread) => {
+            io::Write::write_fmt(&mut rest, format_args!("{pid}/task/{thread}/status"))
+        }
+    }
+    .map_err(|_| Errno::NAMETOOLONG)?;
     let unused = rest.len();
     let used = path.len() - unused;
     rustix::fs::openat(
@@ -297,6 +333,61 @@ mod tests {
         (&ours).read_exact(&mut ready).unwrap();
         let usage = summed_of(proc_dir.as_fd(), &[child.pid.as_raw_pid()]);
         assert!(usage.resident_bytes >= 32 * MIB as u64, "{usage:?}");
+    }
+
+    /// A process can hide what it has from its own `status`: by ending its first thread alone.
+    #[test]
+    fn memory_counts_when_the_first_thread_has_ended() {
+        let proc_dir = proc_dir();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let child = beside(|| {
+            let theirs = theirs.try_clone().unwrap();
+            std::thread::spawn(move || {
+                let memory = vec![1_u8; 32 * MIB];
+                (&theirs).write_all(b"!").unwrap();
+                let _ = (&theirs).read(&mut [0]);
+                assert_eq!(memory[MIB], 1);
+            });
+            // Of this thread, not of the process.
+            let _ = crate::sys::trial::call(libc::SYS_exit, &[0]);
+        });
+        (&ours).read_exact(&mut [0]).unwrap();
+        let pid = child.pid.as_raw_pid();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let gone = || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            !status.contains("RssAnon")
+        };
+        while !gone() {
+            assert!(std::time::Instant::now() < deadline, "it has not ended");
+            std::thread::yield_now();
+        }
+        let usage = summed_of(proc_dir.as_fd(), &[pid]);
+        assert!(usage.resident_bytes >= 32 * MIB as u64, "{usage:?}");
+    }
+
+    /// What is only read is one page of zeros everywhere, but not the tables that lead there.
+    #[test]
+    fn tables_of_pages_count() {
+        let proc_dir = proc_dir();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let child = beside(|| {
+            let file = std::fs::File::open("/proc/self/mem").unwrap();
+            // PROT_READ; MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE: 64 GiB.
+            let length = 64_u64 << 30;
+            let args = [0, i64::try_from(length).unwrap(), 1, 0x4022, -1, 0];
+            let start = crate::sys::trial::call(libc::SYS_mmap, &args).unwrap();
+            let start = u64::try_from(start).unwrap();
+            for at in (start..start + length).step_by(2 * MIB) {
+                use std::os::unix::fs::FileExt;
+                file.read_exact_at(&mut [0], at).unwrap();
+            }
+            (&theirs).write_all(b"!").unwrap();
+            let _ = (&theirs).read(&mut [0]);
+        });
+        (&ours).read_exact(&mut [0]).unwrap();
+        let usage = summed_of(proc_dir.as_fd(), &[child.pid.as_raw_pid()]);
+        assert!(usage.resident_bytes >= 128 * MIB as u64, "{usage:?}");
     }
 
     /// Processes come and go while the directory is read.

@@ -248,7 +248,8 @@ fn clone_child(shared: &Shared) -> Result<(Pid, OwnedFd), Failure> {
             &raw mut pidfd,
         )
     };
-    let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+    // Of a negative number it would panic.
+    let Some(pid) = (pid > 0).then(|| Pid::from_raw(pid)).flatten() else {
         return Err(Failure::new(Step::Clone, io::Error::last_os_error()));
     };
     // SAFETY: clone succeeded, so the kernel stored a new descriptor that nobody else owns.
