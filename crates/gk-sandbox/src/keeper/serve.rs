@@ -216,23 +216,33 @@ impl Keeper {
             return Ok(None);
         }
         let first = self.create(wanted)?;
-        let pidfd = match keep(&first.pidfd) {
-            Ok(pidfd) => pidfd,
-            Err(failure) => {
-                self.discard(first);
-                return Err(failure);
-            }
-        };
+        let (first, pidfd) = self.pidfd_of(first)?;
         let made = (first.pid, vec![pidfd]);
-        self.spares.push(first);
+        if is_usual(&first) {
+            self.spares.push(first);
+        } else {
+            // It would not be used: the next one may get all it was to have.
+            self.discard(first);
+        }
         Ok(Some(made))
     }
 
-    /// One that waits and got all it was to have.
+    /// A first process with its pidfd once more, for the host. Where that cannot be had, it ends.
+    fn pidfd_of(&mut self, first: First) -> Result<(First, OwnedFd), Failure> {
+        match keep(&first.pidfd) {
+            Ok(pidfd) => Ok((first, pidfd)),
+            Err(failure) => {
+                self.discard(first);
+                Err(failure)
+            }
+        }
+    }
+
+    /// One that waits.
     fn spare(&mut self, wanted: i32) -> Option<First> {
         while let Some(index) = self.spares.iter().position(|spare| spare.wanted == wanted) {
             let spare = self.spares.swap_remove(index);
-            if spare.namespaces.complete() && spare.entered.is_ok() && !has_ended(&spare.pidfd) {
+            if !has_ended(&spare.pidfd) {
                 return Some(spare);
             }
             self.discard(spare);
@@ -263,10 +273,11 @@ impl Keeper {
         let (uid, gid) = (plan.uid, plan.gid);
         let privileged = self.privileged(&plan);
         let wanted = namespaces::wanted(&plan, privileged);
-        let mut first = match self.spare(wanted) {
+        let first = match self.spare(wanted) {
             Some(spare) => spare,
             None => self.create(wanted)?,
         };
+        let (mut first, pidfd) = self.pidfd_of(first)?;
         let mut layers = first.namespaces.layers(&plan, privileged);
         layers.extend(self.limit(&mut first, &plan));
         let assignment = Assignment {
@@ -284,7 +295,7 @@ impl Keeper {
             // the host hears from itself, as soon as it has it.
             let _ = process::kill(&first.pidfd);
         }
-        let mut out = vec![keep(&first.pidfd)?];
+        let mut out = vec![pidfd];
         out.extend(first.group.oom_counter());
         let pid = first.pid;
         self.entries.push(Entry {
@@ -357,6 +368,11 @@ fn is_gone(error: &io::Error) -> bool {
         errno,
         Some(libc::ECONNRESET | libc::EPIPE | libc::ENOTCONN | libc::EBADF)
     )
+}
+
+/// Whether it got all it was to have.
+fn is_usual(first: &First) -> bool {
+    first.namespaces.complete() && first.entered.is_ok()
 }
 
 /// Some eight descriptors per sandbox: as many as this process may have.
