@@ -68,7 +68,7 @@ impl Attacked {
             .plugin("neighbour", "gen3")
             .argument("--config");
         for plugin in &plugins {
-            setup = setup.plugin_with(plugin, "escape", "call_timeout: 20s\nmemory_mb: 128");
+            setup = setup.plugin_with(plugin, "escape", "call_timeout: 40s\nmemory_mb: 128");
         }
         let config = setup.path("host.toml");
         let leaked = users::leak();
