@@ -68,7 +68,7 @@ impl Attacked {
             .plugin("neighbour", "gen3")
             .argument("--config");
         for plugin in &plugins {
-            setup = setup.plugin_with(plugin, "escape", "call_timeout: 40s\nmemory_mb: 128");
+            setup = setup.plugin_with(plugin, "escape", "call_timeout: 45s\nmemory_mb: 128");
         }
         let config = setup.path("host.toml");
         let leaked = users::leak();
@@ -81,7 +81,7 @@ impl Attacked {
         params["threads"] = json!(256);
         params["descriptors"] = json!(1024);
         params["bytes"] = json!(256 << 20);
-        params["lines"] = json!(2000);
+        params["lines"] = json!(500);
         Self {
             host,
             plugins: RefCell::new(plugins),
