@@ -132,7 +132,7 @@ impl HostApi for Host {
         match self.methods.get(method) {
             Some(Served::Builtin(builtin, spec)) => {
                 let granted = admit(&self.policies, caller, spec)?;
-                let work = wire::serve(self, *builtin, &granted, &args);
+                let work = std::pin::pin!(wire::serve(self, *builtin, &granted, &args));
                 granted
                     .unless_blocked(work)
                     .await

@@ -280,7 +280,7 @@ pub(crate) async fn serve(
             services.cache.delete(plugin, &key, deadline).await?;
             Ok(OK)
         }
-        Builtin::HttpRequest => http_request(host, granted, args).await,
+        Builtin::HttpRequest => Box::pin(http_request(host, granted, args)).await,
         Builtin::SendEmail => {
             let mail: Email<'_> = read(args)?;
             let mailer = services.mail.as_ref().ok_or_else(|| {
@@ -293,7 +293,7 @@ pub(crate) async fn serve(
                 body: &mail.body,
                 html: mail.html,
             };
-            mailer.send(mail, scope, deadline).await?;
+            Box::pin(mailer.send(mail, scope, deadline)).await?;
             Ok(OK)
         }
         Builtin::Log => crate::record::log(granted.caller(), args),
@@ -311,7 +311,7 @@ pub(crate) async fn serve(
                 .translate(plugin, language, &wanted.key, &wanted.args);
             value_of(granted, &text)
         }
-        Builtin::PluginCall => plugin_call(host, granted, args).await,
+        Builtin::PluginCall => Box::pin(plugin_call(host, granted, args)).await,
         Builtin::PublishEvent => {
             let event: Publication<'_> = read(args)?;
             services

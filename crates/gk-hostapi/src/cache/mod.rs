@@ -98,7 +98,8 @@ impl Cache {
         check_key(key)?;
         match self {
             Self::Memory(cache) => Ok(cache.get(plugin, key)),
-            Self::Redis(cache) => cache.get(plugin, key, deadline).await,
+            // Boxed, so that no other request carries its size.
+            Self::Redis(cache) => Box::pin(cache.get(plugin, key, deadline)).await,
         }
     }
 
@@ -129,7 +130,7 @@ impl Cache {
                 cache.set(plugin, key, value, ttl);
                 Ok(())
             }
-            Self::Redis(cache) => cache.set(plugin, key, &value, ttl, deadline).await,
+            Self::Redis(cache) => Box::pin(cache.set(plugin, key, &value, ttl, deadline)).await,
         }
     }
 
@@ -149,7 +150,7 @@ impl Cache {
                 cache.delete(plugin, key);
                 Ok(())
             }
-            Self::Redis(cache) => cache.delete(plugin, key, deadline).await,
+            Self::Redis(cache) => Box::pin(cache.delete(plugin, key, deadline)).await,
         }
     }
 

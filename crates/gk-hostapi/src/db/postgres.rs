@@ -70,7 +70,8 @@ impl Manager for Connector {
     type Error = NotReached;
 
     async fn create(&self) -> Result<Session, NotReached> {
-        NotReached::within(self.timeout, self.connect(), describe).await
+        // Rare, and large: each statement that waits for a connection would carry it.
+        Box::pin(NotReached::within(self.timeout, self.connect(), describe)).await
     }
 
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Self::Error> {
@@ -90,7 +91,7 @@ impl Connector {
                 client
             }
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await?;
+                let (client, connection) = Box::pin(self.config.connect(tls.clone())).await?;
                 tokio::spawn(connection);
                 client
             }

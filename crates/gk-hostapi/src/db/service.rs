@@ -84,8 +84,10 @@ impl Databases {
         in_time(deadline)?;
         match &database.engine {
             Engine::Sqlite(engine) => engine.query(statement, args, deadline).await,
-            Engine::Postgres(engine) => engine.query(statement, args, deadline).await,
-            Engine::Mysql(engine) => engine.query(statement, args, deadline).await,
+            // Beside a server's answer an allocation is nothing; in the request's own future they would be copied
+            // with each request of any kind.
+            Engine::Postgres(engine) => Box::pin(engine.query(statement, args, deadline)).await,
+            Engine::Mysql(engine) => Box::pin(engine.query(statement, args, deadline)).await,
         }
     }
 
@@ -109,8 +111,8 @@ impl Databases {
         in_time(deadline)?;
         match &database.engine {
             Engine::Sqlite(engine) => engine.exec(statement, args, deadline).await,
-            Engine::Postgres(engine) => engine.exec(statement, args, deadline).await,
-            Engine::Mysql(engine) => engine.exec(statement, args, deadline).await,
+            Engine::Postgres(engine) => Box::pin(engine.exec(statement, args, deadline)).await,
+            Engine::Mysql(engine) => Box::pin(engine.exec(statement, args, deadline)).await,
         }
     }
 
