@@ -25,6 +25,7 @@ use gk_hostapi::{Host, Services};
 use gk_manifest::PluginName;
 use gk_plugin::Plugin;
 use gk_runtime::{CallContext, ProcessLauncher, Runtime, RuntimeConfig};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::measure::{payload, print};
@@ -35,6 +36,19 @@ const POLICY: &[u8] = br#"{"status":"approved","max_db_queries_per_min":0,
     "permissions":[{"type":"cache","access":"readwrite"},{"type":"db","access":"readwrite"}]}"#;
 const QUERY: &str = "SELECT id, title FROM bench_ticket WHERE id = ?";
 const ROWS: usize = 1000;
+
+/// A row, as a plugin reads it.
+#[derive(Deserialize)]
+struct Ticket {
+    id: i64,
+    title: String,
+}
+
+impl Ticket {
+    fn is_whole(&self) -> bool {
+        self.title == format!("ticket {}", self.id)
+    }
+}
 
 /// The plugin's side.
 pub(crate) fn plugin() -> Plugin {
@@ -72,9 +86,9 @@ pub(crate) fn plugin() -> Plugin {
                 let mut times = Vec::with_capacity(count);
                 for number in 0..count {
                     let start = Instant::now();
-                    let rows: Vec<Value> = host.db().query(QUERY, (number % ROWS,)).await?;
+                    let rows: Vec<Ticket> = host.db().query(QUERY, (number % ROWS,)).await?;
                     times.push(start.elapsed().as_secs_f64());
-                    debug_assert_eq!(rows.len(), 1);
+                    debug_assert!(rows.iter().all(Ticket::is_whole) && rows.len() == 1);
                 }
                 Ok::<_, gk_plugin::Error>(median_us(times))
             },

@@ -60,7 +60,7 @@ pub(crate) async fn run(plugin: PathBuf, instances: Option<usize>) -> Result<()>
     if let Some(instances) = instances {
         let mut running = Vec::new();
         for _ in 0..instances {
-            running.push(start(&plugin).await?);
+            running.push(Box::pin(start(&plugin)).await?);
         }
         measure::print(&json!({ "rss_kb": measure::rss_kb()? }))?;
         for (client, _) in running {
@@ -69,7 +69,7 @@ pub(crate) async fn run(plugin: PathBuf, instances: Option<usize>) -> Result<()>
         return Ok(());
     }
     let begin = Instant::now();
-    let (client, dispensed) = start(&plugin).await?;
+    let (client, dispensed) = Box::pin(start(&plugin)).await?;
     let spawn = begin.elapsed();
     while let Some(wanted) = next_wanted()? {
         let args = payload(wanted.payload_bytes);

@@ -1,17 +1,25 @@
 //! Rows as a JSON array of objects, within the limits of a result.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::DbLimits;
 use super::value::Json;
 use crate::HostError;
 
+/// Room for the usual result of a row or two.
+const OUT_BYTES: usize = 256;
+
 /// Writes rows as they come.
 #[derive(Debug)]
 pub(super) struct Rows {
     out: Vec<u8>,
-    /// `"name":` of each column that is written, `None` for one that another of its name hides.
-    keys: Vec<Option<String>>,
+    /// `"name":` of each column that is written, one behind the other.
+    keys: Vec<u8>,
+    /// Where the column's key is; empty for one that another of its name hides.
+    columns: Vec<Range<usize>>,
     rows: usize,
     rows_max: usize,
     bytes_max: usize,
@@ -19,9 +27,12 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn new(limits: &DbLimits) -> Self {
+        let mut out = Vec::with_capacity(OUT_BYTES);
+        out.push(b'[');
         Self {
-            out: vec![b'['],
+            out,
             keys: Vec::new(),
+            columns: Vec::new(),
             rows: 0,
             rows_max: limits.max_rows,
             bytes_max: limits.max_result_bytes,
@@ -30,20 +41,18 @@ impl Rows {
 
     /// The columns' names, before the first row.
     pub(super) fn columns<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
-        let names: Vec<&str> = names.into_iter().collect();
-        let mut last = std::collections::HashMap::with_capacity(names.len());
-        for (index, name) in names.iter().enumerate() {
-            last.insert(*name, index);
+        let mut last = HashMap::new();
+        for (index, name) in names.into_iter().enumerate() {
+            let start = self.keys.len();
+            Json(&mut self.keys).text(name);
+            self.keys.push(b':');
+            self.columns.push(start..self.keys.len());
+            if let Some(hidden) = last.insert(name, index)
+                && let Some(hidden) = self.columns.get_mut(hidden)
+            {
+                *hidden = 0..0;
+            }
         }
-        let key = |(index, name): (usize, &&str)| {
-            (last.get(name) == Some(&index)).then(|| {
-                let mut key = Vec::new();
-                Json(&mut key).text(name);
-                key.push(b':');
-                String::from_utf8_lossy(&key).into_owned()
-            })
-        };
-        self.keys = names.iter().enumerate().map(key).collect();
     }
 
     /// A row, whose cells `cell` writes by index.
@@ -63,13 +72,16 @@ impl Rows {
         self.rows += 1;
         self.out.push(b'{');
         let mut first = true;
-        for (index, key) in self.keys.iter().enumerate() {
-            let Some(key) = key else { continue };
+        for (index, column) in self.columns.iter().enumerate() {
+            let key = self.keys.get(column.clone()).unwrap_or_default();
+            if key.is_empty() {
+                continue;
+            }
             if !first {
                 self.out.push(b',');
             }
             first = false;
-            self.out.extend_from_slice(key.as_bytes());
+            self.out.extend_from_slice(key);
             cell(index, &mut Json(&mut self.out))?;
             // The closing bracket counts.
             if self.out.len() + 2 > self.bytes_max {

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
@@ -64,7 +63,7 @@ struct Side {
 #[derive(Debug)]
 struct Session {
     connection: Connection,
-    rules: Arc<ArcSwapOption<Analysis>>,
+    rules: Arc<Mutex<Option<Arc<Analysis>>>>,
 }
 
 /// Tells a running statement to stop when its future is dropped.
@@ -286,9 +285,9 @@ impl Side {
             connection.set_limit(limit, value)?;
         }
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        let rules = Arc::new(ArcSwapOption::<Analysis>::empty());
+        let rules = Arc::<Mutex<Option<Arc<Analysis>>>>::default();
         let asked = Arc::clone(&rules);
-        connection.authorizer(Some(move |context: AuthContext<'_>| match &*asked.load() {
+        connection.authorizer(Some(move |context: AuthContext<'_>| match &*asked.lock() {
             Some(statement) if permits(statement, &context) => Authorization::Allow,
             _ => Authorization::Deny,
         }));
@@ -311,14 +310,14 @@ impl Session {
             return Err(too_late());
         }
         let watched = is_over.clone();
-        self.rules.store(Some(Arc::clone(statement)));
+        *self.rules.lock() = Some(Arc::clone(statement));
         let result = (|| {
             let wait = deadline.saturating_duration_since(Instant::now());
             connection.busy_timeout(wait)?;
             connection.progress_handler(STEPS_PER_LOOK, Some(move || watched()));
             work(connection, statement)
         })();
-        self.rules.store(None);
+        *self.rules.lock() = None;
         match result {
             Ok(result) => result,
             Err(error) => match error.sqlite_error_code() {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::value::RawValue;
 
 use super::{Host, HostError, list};
 
@@ -60,8 +60,8 @@ impl<'a> Db<'a> {
             affected: i64,
         }
         let args = list("db_exec", &args)?;
-        let args = json!({ "query": query, "args": args });
-        let result: Affected = self.host.call("db_exec", &args).await?;
+        let statement = Statement { query, args: &args };
+        let result: Affected = self.host.call("db_exec", &statement).await?;
         Ok(result.affected)
     }
 
@@ -93,13 +93,20 @@ impl<'a> Db<'a> {
     async fn run<T: DeserializeOwned>(
         &self,
         query: &str,
-        args: &[Value],
+        args: &RawValue,
     ) -> Result<Vec<T>, HostError> {
-        let args = json!({ "query": query, "args": args });
         // No rows are `null`.
-        let rows: Option<Vec<T>> = self.host.call("db_query", &args).await?;
+        let statement = Statement { query, args };
+        let rows: Option<Vec<T>> = self.host.call("db_query", &statement).await?;
         Ok(rows.unwrap_or_default())
     }
+}
+
+/// What `db_query` and `db_exec` take.
+#[derive(Serialize)]
+struct Statement<'a> {
+    query: &'a str,
+    args: &'a RawValue,
 }
 
 /// Rows that are fetched as they are asked for. See [`Db::rows`].
@@ -107,7 +114,7 @@ impl<'a> Db<'a> {
 pub struct Rows<'a, T> {
     db: Db<'a>,
     query: String,
-    args: Vec<Value>,
+    args: Box<RawValue>,
     page_rows: u32,
     offset: u64,
     page: VecDeque<T>,

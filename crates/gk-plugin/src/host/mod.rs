@@ -14,6 +14,7 @@ use bytes::Bytes;
 use gk_protocol::plugin::HostApi;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -117,7 +118,7 @@ impl Host {
         self.call::<IgnoredAny>(method, args).await.map(drop)
     }
 
-    async fn text(&self, method: &str, args: &Value) -> Result<String, HostError> {
+    async fn text(&self, method: &str, args: &impl Serialize) -> Result<String, HostError> {
         self.call::<Text>(method, args).await.map(Text::value)
     }
 
@@ -193,9 +194,13 @@ impl Host {
     /// # Errors
     /// See [`HostError`].
     pub async fn translate(&self, key: &str, args: impl Serialize) -> Result<String, HostError> {
-        let args = list("translate", &args)?;
-        self.text("translate", &json!({ "key": key, "args": args }))
-            .await
+        #[derive(Serialize)]
+        struct Translation<'a> {
+            key: &'a str,
+            args: &'a RawValue,
+        }
+        let args = &*list("translate", &args)?;
+        self.text("translate", &Translation { key, args }).await
     }
 
     /// Calls a function of another plugin.
@@ -208,10 +213,18 @@ impl Host {
         function: &str,
         args: &impl Serialize,
     ) -> Result<T, HostError> {
-        let args = serde_json::to_value(args)
-            .map_err(|error| HostError::arguments("plugin_call", error))?;
-        let args = json!({ "plugin": plugin, "function": function, "args": args });
-        self.call("plugin_call", &args).await
+        #[derive(Serialize)]
+        struct PluginCall<'a, A> {
+            plugin: &'a str,
+            function: &'a str,
+            args: &'a A,
+        }
+        let call = PluginCall {
+            plugin,
+            function,
+            args,
+        };
+        self.call("plugin_call", &call).await
     }
 
     /// Publishes an event on a channel of this plugin (`""` is one of them). A text is sent as it is,
@@ -285,15 +298,16 @@ impl fmt::Debug for Host {
 }
 
 /// Arguments that travel as a JSON array: a slice, a tuple, or `()` for none.
-fn list(method: &str, args: &impl Serialize) -> Result<Vec<Value>, HostError> {
-    match serde_json::to_value(args) {
-        Ok(Value::Array(list)) => Ok(list),
-        Ok(Value::Null) => Ok(Vec::new()),
-        Ok(_) => Err(HostError::arguments(
+fn list(method: &str, args: &impl Serialize) -> Result<Box<RawValue>, HostError> {
+    let refused = |error| HostError::arguments(method, error);
+    let args = serde_json::value::to_raw_value(args).map_err(refused)?;
+    match args.get() {
+        "null" => serde_json::value::to_raw_value::<[(); 0]>(&[]).map_err(refused),
+        list if list.starts_with('[') => Ok(args),
+        _ => Err(HostError::arguments(
             method,
             "they must be a slice, a tuple or ()",
         )),
-        Err(error) => Err(HostError::arguments(method, error)),
     }
 }
 

@@ -119,9 +119,9 @@ impl Quick {
         };
         let connection = &session.connection;
         connection.progress_handler(STEPS_PER_LOOK.cast_signed(), Some(is_too_much));
-        session.rules.store(Some(Arc::clone(statement)));
+        *session.rules.lock() = Some(Arc::clone(statement));
         let result = read(connection, statement, args, Rows::new(&self.limits));
-        session.rules.store(None);
+        *session.rules.lock() = None;
         let too_much = &statement.note.too_much;
         let is_too_much = match result {
             Ok(Ok(rows)) => {
