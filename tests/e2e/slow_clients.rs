@@ -27,15 +27,18 @@ fn descriptors(host: &Host) -> usize {
         .count()
 }
 
+/// What the kernel's table shows of the host's end of a connection: its address and ours.
+fn ends(client: &TcpStream) -> [String; 2] {
+    [client.peer_addr(), client.local_addr()].map(|address| hexadecimal(address.unwrap()))
+}
+
 /// Whether the host has its end of this connection open. (How many descriptors it has says nothing: it opens others
 /// of its own meanwhile.) An end that was closed with answers still to be sent belongs to no process: its inode is 0.
-fn has_end_of(host: &Host, client: &TcpStream) -> bool {
-    let there = hexadecimal(client.peer_addr().unwrap());
-    let here = hexadecimal(client.local_addr().unwrap());
+fn has_open(host: &Host, ends: &[String]) -> bool {
     let table = fs::read_to_string(format!("/proc/{}/net/tcp", host.pid())).unwrap();
     table.lines().any(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        fields.get(1..3) == Some(&[&*there, &*here]) && fields.get(9) != Some(&"0")
+        fields.get(1..3).is_some_and(|found| found == ends) && fields.get(9) != Some(&"0")
     })
 }
 
@@ -81,15 +84,16 @@ fn answered(mut stream: &TcpStream, request: &[u8]) {
 fn a_client_that_takes_nothing_of_its_answers_is_cut() {
     let host = Setup::new().settled();
     let mut client = connect(&host);
+    let ends = ends(&client);
     let request = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
     // The server reads no further while it cannot write; what it leaves is the sender's to keep.
     let mut writer = client.try_clone().unwrap();
     let asking = std::thread::spawn(move || writer.write_all(request.repeat(REQUESTS).as_bytes()));
     eventually("the host has the connection", || {
-        has_end_of(&host, &client).then_some(())
+        has_open(&host, &ends).then_some(())
     });
     eventually("the host closes the connection", || {
-        (!has_end_of(&host, &client)).then_some(())
+        (!has_open(&host, &ends)).then_some(())
     });
     host.call("GET", "/livez").send().expect(200);
     // It was cut in the middle, and not because all had been sent.

@@ -17,6 +17,8 @@
 //! | [`server`] | connections and their limits |
 
 #![forbid(unsafe_code)]
+// Copied whenever it is boxed or spawned, whatever of it is ever used.
+#![warn(clippy::large_futures)]
 
 mod answer;
 mod api;

@@ -24,6 +24,8 @@
 //! Without the feature `services` (a default one) only the interface between supervisor and host API is
 //! left, with [`BasicHostApi`].
 #![forbid(unsafe_code)]
+// Copied whenever it is boxed or spawned, whatever of it is ever used.
+#![warn(clippy::large_futures)]
 
 mod api;
 mod basic;

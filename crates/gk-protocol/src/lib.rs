@@ -6,6 +6,8 @@
 //! This crate starts no processes, has no timeouts and grants nothing: those are the runtime's.
 
 #![forbid(unsafe_code)]
+// Copied whenever it is boxed or spawned, whatever of it is ever used.
+#![warn(clippy::large_futures)]
 
 pub mod host;
 mod messages;

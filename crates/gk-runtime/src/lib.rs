@@ -14,6 +14,8 @@
 //! - No lock is held while a plugin is being waited for. A call reads one immutable snapshot.
 //! - A process is a *generation*: connection, routes, call tokens and log lines belong to it.
 #![forbid(unsafe_code)]
+// Copied whenever it is boxed or spawned, whatever of it is ever used.
+#![warn(clippy::large_futures)]
 
 mod calls;
 mod dirs;

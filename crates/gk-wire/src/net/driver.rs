@@ -163,7 +163,7 @@ impl Driver {
         if !self.poll_write(cx) {
             return Poll::Ready(Ok(()));
         }
-        let (mut idle, mut came, mut busy) = (false, false, false);
+        let (mut idle, mut came) = (false, false);
         for _ in 0..READS_PER_TURN {
             match self.poll_read(cx) {
                 Poll::Pending => {
@@ -175,7 +175,7 @@ impl Driver {
                 // The tasks that were woken run before this one does again, and what they send goes out
                 // together.
                 Poll::Ready(Ok(_)) => {
-                    busy = true;
+                    came = true;
                     break;
                 }
                 Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
@@ -189,10 +189,7 @@ impl Driver {
             return Poll::Ready(Ok(()));
         }
         let now = std::time::Instant::now();
-        if busy {
-            // With so much under way the processors have better things to do.
-            self.linger.stop();
-        } else if came {
+        if came {
             self.linger.came(now);
         }
         let (was_awake, awake) = (self.reader.is_awake(), self.linger.stays(now));
