@@ -20,6 +20,7 @@ mod smtp;
 
 pub use mariadb::Mariadb;
 pub use postgres::Postgres;
+pub use process::Certificate;
 pub use redis::Redis;
 pub use shared::{
     MARIADB_URL, POSTGRES_URL, REDIS_URL, shared_mariadb, shared_postgres, shared_redis,

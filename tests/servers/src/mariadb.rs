@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{Home, Server, connect, free_port, program, random_word};
+use crate::process::{
+    CERTIFICATE, Certificate, Home, KEY, Server, connect, free_port, program, random_word,
+};
 
 /// A MariaDB server with a user that may do everything, and a database, both named `gk`.
 pub struct Mariadb {
@@ -15,6 +17,7 @@ pub struct Mariadb {
     port: u16,
     password: String,
     binary: PathBuf,
+    tls: bool,
 }
 
 impl std::fmt::Debug for Mariadb {
@@ -30,6 +33,19 @@ impl Mariadb {
     ///
     /// MariaDB is not installed, or does not start.
     pub fn start() -> Result<Self> {
+        Self::start_as(None)
+    }
+
+    /// Like [`start`](Self::start), with a server that speaks over TLS only, with this certificate.
+    ///
+    /// # Errors
+    ///
+    /// MariaDB is not installed, or does not start.
+    pub fn start_with_tls(certificate: &Certificate<'_>) -> Result<Self> {
+        Self::start_as(Some(certificate))
+    }
+
+    fn start_as(tls: Option<&Certificate<'_>>) -> Result<Self> {
         let binary = program("mariadbd", &[], "mariadb-server")?;
         let install = program("mariadb-install-db", &[], "mariadb-server")?;
         let home = Home::new("gk-mariadb-", "mysql")?;
@@ -55,7 +71,11 @@ impl Mariadb {
                  GRANT ALL ON *.* TO 'gk'@'127.0.0.1' WITH GRANT OPTION;\n"
             ),
         )?;
+        if let Some(certificate) = tls {
+            certificate.put(&home)?;
+        }
         let mut mariadb = Self {
+            tls: tls.is_some(),
             server: None,
             home,
             port: free_port()?,
@@ -87,6 +107,11 @@ impl Mariadb {
         command.arg(format!("--pid-file={}", path("mariadb.pid")));
         command.arg(format!("--tmpdir={}", path("")));
         command.arg(format!("--init-file={}", path("init.sql")));
+        if self.tls {
+            command.arg("--require-secure-transport=ON");
+            command.arg(format!("--ssl-cert={}", path(CERTIFICATE)));
+            command.arg(format!("--ssl-key={}", path(KEY)));
+        }
         let server = Server::start(&self.home, command, || greets(port)).context("MariaDB")?;
         self.server = Some(server);
         Ok(())

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{Home, Server, connect, free_port, program, random_word};
+use crate::process::{
+    CERTIFICATE, Certificate, Home, KEY, Server, connect, free_port, program, random_word,
+};
 
 /// A PostgreSQL server with a superuser and a database, both named `gk`.
 pub struct Postgres {
@@ -15,6 +17,7 @@ pub struct Postgres {
     port: u16,
     password: String,
     binary: PathBuf,
+    tls: bool,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -50,6 +53,19 @@ impl Postgres {
     ///
     /// PostgreSQL is not installed, or does not start.
     pub fn start() -> Result<Self> {
+        Self::start_as(None)
+    }
+
+    /// Like [`start`](Self::start), with a server that speaks over TLS only, with this certificate.
+    ///
+    /// # Errors
+    ///
+    /// PostgreSQL is not installed, or does not start.
+    pub fn start_with_tls(certificate: &Certificate<'_>) -> Result<Self> {
+        Self::start_as(Some(certificate))
+    }
+
+    fn start_as(tls: Option<&Certificate<'_>>) -> Result<Self> {
         let binary = postgres_program("postgres")?;
         let initdb = postgres_program("initdb")?;
         let home = Home::new("gk-postgres-", "postgres")?;
@@ -69,7 +85,14 @@ impl Postgres {
             ],
         )
         .context("PostgreSQL's initdb")?;
+        if let Some(certificate) = tls {
+            certificate.put(&home)?;
+            // Without TLS nobody is let in.
+            let rule = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
+            home.write("data/pg_hba.conf", rule)?;
+        }
         let mut postgres = Self {
+            tls: tls.is_some(),
             server: None,
             home,
             port: free_port()?,
@@ -81,7 +104,7 @@ impl Postgres {
     }
 
     fn launch(&mut self) -> Result<()> {
-        let port = self.port;
+        let (port, tls) = (self.port, self.tls);
         let mut last = None;
         // A killed server's shared memory may outlive it for a moment.
         for _ in 0..20 {
@@ -97,7 +120,17 @@ impl Postgres {
             ] {
                 command.args(["-c", setting]);
             }
-            match Server::start(&self.home, command, || answers(port)) {
+            if tls {
+                let path = |name: &str| self.home.path().join(name).display().to_string();
+                for (setting, value) in [
+                    ("ssl", "on".to_owned()),
+                    ("ssl_cert_file", path(CERTIFICATE)),
+                    ("ssl_key_file", path(KEY)),
+                ] {
+                    command.arg("-c").arg(format!("{setting}={value}"));
+                }
+            }
+            match Server::start(&self.home, command, || answers(port, tls)) {
                 Ok(server) => {
                     self.server = Some(server);
                     return Ok(());
@@ -124,16 +157,25 @@ impl Postgres {
 
 super::process::controls!(Postgres);
 
-/// Asks for a session; one that is ready wants a password, others say that they are starting.
-fn answers(port: u16) -> Result<()> {
+/// Asks for a session; one that is ready wants a password, others say that they are starting. One with TLS agrees to
+/// it, as soon as it listens.
+fn answers(port: u16, tls: bool) -> Result<()> {
     let mut stream = connect(port)?;
+    let mut kind = [0];
+    if tls {
+        stream.write_all(b"\0\0\0\x08\x04\xd2\x16\x2f")?;
+        stream.read_exact(&mut kind)?;
+        return match &kind {
+            b"S" => Ok(()),
+            _ => bail!("it has no TLS"),
+        };
+    }
     let parameters = b"user\0gk\0database\0postgres\0\0";
     let length = u32::try_from(parameters.len() + 8)?;
     let mut message = length.to_be_bytes().to_vec();
     message.extend_from_slice(&196_608_u32.to_be_bytes());
     message.extend_from_slice(parameters);
     stream.write_all(&message)?;
-    let mut kind = [0];
     stream.read_exact(&mut kind)?;
     if kind != *b"R" {
         bail!("it is not ready yet");

@@ -60,6 +60,32 @@ pub(crate) fn random_word() -> Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// The files of a server's certificate in its directory.
+pub(crate) const CERTIFICATE: &str = "server.crt";
+pub(crate) const KEY: &str = "server.key";
+
+/// A server's certificate and its key, both PEM.
+#[derive(Clone, Copy)]
+pub struct Certificate<'a> {
+    /// What it shows.
+    pub certificate: &'a str,
+    /// What it keeps.
+    pub key: &'a str,
+}
+
+impl std::fmt::Debug for Certificate<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").finish_non_exhaustive()
+    }
+}
+
+impl Certificate<'_> {
+    pub(crate) fn put(&self, home: &Home) -> Result<()> {
+        home.write(CERTIFICATE, self.certificate)?;
+        home.write(KEY, self.key).map(drop)
+    }
+}
+
 /// A directory of a server, which goes with it and, at the latest, with this process.
 pub(crate) struct Home {
     directory: TempDir,

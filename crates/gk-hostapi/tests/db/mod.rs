@@ -5,5 +5,6 @@ mod fixture;
 mod fuzz_smoke;
 mod limits;
 mod outages;
+mod tls;
 mod types;
 mod upstream;
