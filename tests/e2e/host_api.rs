@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use gk_servers::{Mariadb, Postgres, Redis};
+use gk_servers::{Certificate, Mariadb, Postgres, Redis};
 use serde_json::{Value, json};
 
 use crate::DEADLINE;
@@ -53,10 +53,14 @@ fn webhook() -> (String, mpsc::Receiver<(String, Value)>) {
 }
 
 fn tickets(arguments: &[String]) -> (Host, mpsc::Receiver<(String, Value)>) {
+    tickets_in(Setup::new(), arguments)
+}
+
+fn tickets_in(setup: Setup, arguments: &[String]) -> (Host, mpsc::Receiver<(String, Value)>) {
     let (url, hooks) = webhook();
     let manifest = include_str!("../../plugins/tickets-go/plugin.yaml");
     let config = "trust_declared_permissions = true\n[http]\nallow_networks = [\"127.0.0.0/8\"]\n";
-    let setup = Setup::new().file("host.toml", config);
+    let setup = setup.file("host.toml", config);
     let path = setup.path("host.toml");
     let setup = setup
         .plugin("tickets-go", "tickets-go")
@@ -124,7 +128,12 @@ impl Events {
 /// The whole walk: tables, cache, event, webhook, translations, widget.
 #[track_caller]
 fn walk(arguments: &[String]) {
-    let (host, hooks) = tickets(arguments);
+    walk_in(Setup::new(), arguments);
+}
+
+#[track_caller]
+fn walk_in(setup: Setup, arguments: &[String]) {
+    let (host, hooks) = tickets_in(setup, arguments);
     let plugin = host.plugin("tickets-go");
     assert_eq!(plugin["state"], "running", "{plugin}");
     let mut events = Events::subscribe(&host, "/api/v1/plugins/tickets-go/events/tickets");
@@ -245,6 +254,28 @@ fn tickets_on_postgresql_and_redis() {
         format!("--database-url={}", postgres.url()),
         format!("--cache-url={}", redis.url()),
     ]);
+}
+
+/// An operator's own authority, as the machine's.
+#[test]
+fn tickets_over_tls() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (root, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let certificate = Certificate {
+        certificate: &root,
+        key: &key,
+    };
+    let mariadb = Mariadb::start_with_tls(&certificate).unwrap();
+    let redis = Redis::start_with_tls(&certificate).unwrap();
+    let setup = Setup::new().file("machine.pem", &root);
+    let path = setup.path("machine.pem");
+    walk_in(
+        setup.variable("SSL_CERT_FILE", path),
+        &[
+            format!("--database-url={}?sslmode=require", mariadb.url()),
+            format!("--cache-url={}", redis.url()),
+        ],
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use mysql_async::{Column, Conn, Opts, OptsBuilder, Params, SslOpts, Value};
 use tokio::time::Instant;
 
 use super::DbLimits;
-use super::config::{ServerTarget, TlsRoots};
+use super::config::ServerTarget;
 use super::guard::Analysis;
 use super::rows::Rows;
 use super::server::{self, Failure, NotReached, STATEMENTS_KEPT, too_late, within};
@@ -68,7 +68,7 @@ impl Manager for Connector {
     type Error = NotReached;
 
     async fn create(&self) -> Result<Session, NotReached> {
-        NotReached::within(self.timeout, self.connect(), ToString::to_string).await
+        NotReached::within(self.timeout, Box::pin(self.connect()), ToString::to_string).await
     }
 
     async fn recycle(&self, _: &mut Session, _: &Metrics) -> RecycleResult<Self::Error> {
@@ -114,11 +114,13 @@ impl Mysql {
         let opts = Opts::from_url(&target.url)
             .map_err(|_| HostError::invalid("a mysql:// URL cannot be read"))?;
         let database = opts.db_name().unwrap_or_default().to_owned();
-        let tls = target.tls.as_ref().map(|roots| match roots {
-            TlsRoots::Machine => SslOpts::default(),
-            TlsRoots::File(path) => SslOpts::default()
-                .with_root_certs(vec![path.clone().into()])
-                .with_disable_built_in_roots(true),
+        let tls = target.tls.as_ref().map(server::roots).transpose()?;
+        // Of its own roots the driver has those of the web, which are none of a database's.
+        let tls = tls.map(|roots| {
+            let roots = roots.iter().map(|root| root.to_vec().into());
+            SslOpts::default()
+                .with_root_certs(roots.collect())
+                .with_disable_built_in_roots(true)
         });
         let opts: Opts = OptsBuilder::from_opts(opts)
             .ssl_opts(tls)

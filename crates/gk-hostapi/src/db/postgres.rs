@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleError, RecycleResult};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTls;
@@ -70,8 +68,7 @@ impl Manager for Connector {
     type Error = NotReached;
 
     async fn create(&self) -> Result<Session, NotReached> {
-        // Rare, and large: each statement that waits for a connection would carry it.
-        Box::pin(NotReached::within(self.timeout, self.connect(), describe)).await
+        NotReached::within(self.timeout, Box::pin(self.connect()), describe).await
     }
 
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Self::Error> {
@@ -357,22 +354,7 @@ fn describe(error: &tokio_postgres::Error) -> String {
 
 fn connector(roots: &TlsRoots) -> Result<MakeRustlsConnect, HostError> {
     let mut store = rustls::RootCertStore::empty();
-    match roots {
-        TlsRoots::Machine => {
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        TlsRoots::File(path) => {
-            let certificates = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|_| HostError::unavailable("the file of sslrootcert cannot be read"))?;
-            store.add_parsable_certificates(certificates);
-        }
-    }
-    if store.is_empty() {
-        return Err(HostError::unavailable(
-            "no certificate authority to check the database's certificate with: name one by sslrootcert",
-        ));
-    }
+    store.add_parsable_certificates(server::roots(roots)?);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

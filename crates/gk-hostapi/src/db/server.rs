@@ -4,9 +4,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Pool};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::DbLimits;
+use super::config::TlsRoots;
 use crate::HostError;
 
 /// Prepared statements that a connection keeps.
@@ -44,14 +48,14 @@ impl Failure {
 pub(super) struct NotReached(String);
 
 impl NotReached {
-    /// What came of connecting, within its time.
+    /// What came of connecting, within its time. Drivers' futures are large, and this one is part of every
+    /// statement's: give it a boxed one.
     pub(super) async fn within<T, E>(
         limit: Duration,
         connecting: impl Future<Output = Result<T, E>>,
         describe: impl FnOnce(&E) -> String,
     ) -> Result<T, Self> {
-        // Drivers' futures are large, and this one is part of every statement's.
-        match timeout(limit, Box::pin(connecting)).await {
+        match timeout(limit, connecting).await {
             Ok(Ok(connected)) => Ok(connected),
             Ok(Err(error)) => Err(Self(describe(&error))),
             Err(_) => Err(Self("no answer in time".to_owned())),
@@ -107,4 +111,25 @@ pub(super) async fn cancel<S: Send + 'static, E>(
         tracing::debug!(engine, "a statement could not be cancelled");
     }
     drop(session);
+}
+
+/// The certificates that may vouch for a server. Of the machine's, those that cannot be read are left out.
+///
+/// # Errors
+///
+/// The file cannot be read, or there are none.
+pub(super) fn roots(roots: &TlsRoots) -> Result<Vec<CertificateDer<'static>>, HostError> {
+    let mut certificates = match roots {
+        TlsRoots::Machine => rustls_native_certs::load_native_certs().certs,
+        TlsRoots::File(path) => CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|_| HostError::unavailable("the file of sslrootcert cannot be read"))?,
+    };
+    certificates.retain(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok());
+    match certificates.is_empty() {
+        true => Err(HostError::unavailable(
+            "no certificate authority to check the database's certificate with: name one by sslrootcert",
+        )),
+        false => Ok(certificates),
+    }
 }

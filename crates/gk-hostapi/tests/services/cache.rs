@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gk_hostapi::ErrorKind;
 use gk_hostapi::cache::{Cache, CacheConfig, VALUE_BYTES_MAX};
-use gk_servers::{Redis, shared_redis};
+use gk_servers::{Certificate, Redis, shared_redis};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
@@ -206,4 +206,19 @@ async fn a_wrong_password_is_an_error_that_does_not_show_it() {
     let error = cache.get(&plugin("p"), "k", far()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+/// The machine's authorities do not know this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_nobody_vouches_for_is_not_believed() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let (certificate, key) = (certificate.as_str(), key.as_str());
+    let server = Redis::start_with_tls(&Certificate { certificate, key }).unwrap();
+    let cache = Cache::redis(&server.url(), CacheConfig::default()).unwrap();
+    let error = cache.get(&plugin("a"), "k", far()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let plain = server.url().replace("rediss:", "redis:");
+    let cache = Cache::redis(&plain, CacheConfig::default()).unwrap();
+    assert!(cache.get(&plugin("a"), "k", far()).await.is_err());
 }
