@@ -508,8 +508,7 @@ async fn crash_with_pending_calls() -> bool {
         assert!(matches!(error, CallError::Crashed { .. }), "{error}");
         let error = error.to_string();
         assert!(error.contains("\"goat\""), "{error}");
-        let told =
-            error.contains("exited with code 2") && error.contains("panic: out of goats");
+        let told = error.contains("exited with code 2") && error.contains("panic: out of goats");
         assert!(
             told || error.contains("the peer closed the connection"),
             "{error}"
@@ -706,7 +705,8 @@ async fn a_bad_start_is_one_clear_error_and_others_run() {
     let mut expected = Vec::new();
     for (name, fake, texts) in cases {
         // Only who hangs is meant to run into it, however busy the machine is.
-        let resources = if matches!(fake.register, Does::Hangs) || matches!(fake.init, Does::Hangs) {
+        let resources = if matches!(fake.register, Does::Hangs) || matches!(fake.init, Does::Hangs)
+        {
             "init_timeout: 3s"
         } else {
             "init_timeout: 100s"
