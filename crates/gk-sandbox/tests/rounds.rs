@@ -15,6 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 const ROUNDS: usize = 1000;
 /// Rounds before the first look: what is made once, is made then.
 const FIRST: usize = 20;
+/// For how many looks a count has to stay the same to be one that lasts.
+const LOOKS: usize = 100;
 /// By how much the keeper may grow.
 const GROWTH_KB: u64 = 2048;
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -143,12 +145,19 @@ fn round(spawner: &Spawner, number: usize) {
 /// The count once it is this one, or what it is at the deadline: the keeper tidies up when it gets to it.
 fn settled(keeper: &str, expected: Option<&Count>) -> Count {
     let started = Instant::now();
+    let (mut last, mut looks) = (None, 0);
     loop {
         let now = count(keeper);
         // The keeper, and the first process that it makes ahead after each start, when there was none for a moment:
         // before that, this would be no state that lasts.
         let quiet = now.with_cgroups <= 1 && now.children == 2 && now.keeper_children == 0;
-        let as_expected = expected.map_or(quiet, |expected| *expected == now);
+        looks = if quiet && last.as_ref() == Some(&now) {
+            looks + 1
+        } else {
+            0
+        };
+        last = Some(now.clone());
+        let as_expected = expected.map_or(looks >= LOOKS, |expected| *expected == now);
         if as_expected || started.elapsed() > DEADLINE {
             return now;
         }
