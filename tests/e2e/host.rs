@@ -90,13 +90,16 @@ impl Setup {
         self.plugin_with(name, built, "")
     }
 
-    /// As [`Setup::plugin`], with these lines under `resources`.
+    /// As [`Setup::plugin`], with these lines under `resources`. Times that they do not set are no test's subject, and
+    /// long enough for a busy machine.
     pub(crate) fn plugin_with(self, name: &str, built: &str, resources: &str) -> Self {
-        let mut manifest = format!("name: {name}\nversion: 1.0.0\nruntime: grpc\n");
-        if !resources.is_empty() {
-            manifest.push_str("resources:\n");
-            for line in resources.lines() {
-                manifest.push_str(&format!("  {line}\n"));
+        let mut manifest = format!("name: {name}\nversion: 1.0.0\nruntime: grpc\nresources:\n");
+        for line in resources.lines() {
+            manifest.push_str(&format!("  {line}\n"));
+        }
+        for time in ["init_timeout", "call_timeout"] {
+            if !resources.contains(time) {
+                manifest.push_str(&format!("  {time}: 100s\n"));
             }
         }
         let setup = self.file(&format!("plugins/{name}/plugin.yaml"), &manifest);

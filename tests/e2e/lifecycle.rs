@@ -25,8 +25,18 @@ fn a_stop_lets_the_running_calls_finish() {
     let (family, root) = host.family("gen3");
     assert_eq!(family.len(), 2);
     thread::scope(|scope| {
-        let call = scope.spawn(|| host.function("gen3", "sleep", &json!({ "ms": 3000 })));
-        in_flight(&host, "gen3");
+        // It has to be seen while it runs, and to be over before a stop gives up waiting.
+        let call = loop {
+            let call = scope.spawn(|| host.function("gen3", "sleep", &json!({ "ms": 3000 })));
+            let runs = eventually("a call is under way, or over", || {
+                let running = host.metric("gk_plugin_calls_in_flight", "gen3")?;
+                (running >= 1.0 || call.is_finished()).then_some(running >= 1.0)
+            });
+            if runs {
+                break call;
+            }
+            call.join().unwrap().expect(200);
+        };
         host.signal(Signal::TERM);
         host.wait_for_log("stopping");
         // Whoever still gets through is told that the host is not ready.

@@ -33,9 +33,16 @@ fn a_plugin_over_its_limit_is_killed_and_the_others_go_on() {
         // One of its checks fills 100 MiB. See that it is the limit which ends it: its twin does the same and lives.
         let checks = |name: &str| host.function(name, "checks", &json!({}));
         checks(&moderate).expect(200);
-        // The call fails at once; why, it says if that was known by then.
-        let error = checks(&plugin).expect(502).error();
-        assert!(error.contains("it crashed"), "{error}");
+        // The call fails at once; why, it says if that was known by then. A watchdog looks again and again: on a busy
+        // machine a check may be over before that, and then the next one is not.
+        let error = eventually("the end of a plugin over its limit", || {
+            let reply = checks(&plugin);
+            (reply.status != 200).then_some(reply)
+        });
+        if user == User::Root || error.status != 503 {
+            let error = error.expect(502).error();
+            assert!(error.contains("it crashed"), "{error}");
+        }
         let told = eventually("the reason of its end", || {
             let plugin = host.plugin(&plugin);
             plugin["error"].as_str().map(str::to_owned)

@@ -44,7 +44,7 @@ fn both_samples_answer_the_tutorials_requests() {
             format!("/api/plugins/{name}/status")
         );
         assert_eq!(one["refused_routes"], json!([]));
-        assert_eq!(one["timeouts_ms"]["call"], 30_000);
+        assert_eq!(one["timeouts_ms"]["call"], 100_000);
 
         let widget = host
             .get(&format!("/api/v1/plugins/{name}/widgets/my-widget"))

@@ -41,8 +41,8 @@ pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(2);
 pub const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a plugin whose connection broke may take to exit by itself, so that its own exit code
 /// and not our SIGKILL is reported. Its calls have failed before; on a busy machine a process that
-/// was killed for its memory takes a while to be gone.
-pub const CRASH_EXIT_GRACE: Duration = Duration::from_millis(500);
+/// was killed for its memory, or whose sandbox has to be told of its end, takes a while to be gone.
+pub const CRASH_EXIT_GRACE: Duration = Duration::from_secs(2);
 /// How long the last output of an ended plugin is waited for.
 pub const LAST_OUTPUT_GRACE: Duration = Duration::from_millis(30);
 /// The same for one that never ran: no call waits for the report, and its output is all there is to

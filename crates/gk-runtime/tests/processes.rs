@@ -11,8 +11,8 @@ use gk_runtime::{
     CallContext, CallError, LogQuery, LogSource, PluginState, Runtime, RuntimeConfig,
 };
 
-/// How long anything here may take; far more than it does.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// How long anything here may take; far more than it does, also on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 struct Host {
     root: tempfile::TempDir,
@@ -180,12 +180,13 @@ async fn a_handshake_that_leads_elsewhere_is_refused() {
 async fn a_start_that_hangs_is_ended() {
     let host = Host::new().plugin("slow", "printf 'not yet'; sleep 1000 & exec sleep 1000");
     let mut config = host.config();
-    config.start_timeout = Duration::from_millis(200);
+    // Long enough for the shell to print.
+    config.start_timeout = Duration::from_secs(5);
     let runtime = Runtime::start(config).unwrap();
     within(runtime.settled()).await;
     let error = error(&runtime, "slow");
     assert!(
-        error.contains("took longer than 200ms") && error.contains("not yet"),
+        error.contains("took longer than 5s") && error.contains("not yet"),
         "{error}"
     );
 }
@@ -585,8 +586,23 @@ async fn a_killed_process_fails_its_calls_with_the_signal() {
             ),
             "{error}"
         );
-        assert!(error.to_string().contains("SIGKILL"), "{error}");
+        // A call waits for the report only for a moment, which on a busy machine may pass before it is there.
+        let error = error.to_string();
+        assert!(
+            error.contains("SIGKILL") || error.contains("the peer closed the connection"),
+            "{error}"
+        );
     }
+    let mut changed = runtime.changed();
+    within(async {
+        while !matches!(
+            runtime.snapshot().get("goat").unwrap().state,
+            PluginState::Failed { .. }
+        ) {
+            changed.changed().await.unwrap();
+        }
+    })
+    .await;
     assert!(error(&runtime, "goat").contains("SIGKILL"));
 }
 

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 fn wait_readable(fd: impl AsFd) {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-    let timeout = Timespec::try_from(Duration::from_secs(20)).unwrap();
+    let timeout = Timespec::try_from(Duration::from_secs(120)).unwrap();
     assert_eq!(rustix::event::poll(&mut fds, Some(&timeout)).unwrap(), 1);
 }
 

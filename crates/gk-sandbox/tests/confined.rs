@@ -16,7 +16,7 @@ use gk_sandbox::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Lives as long as the process: what it starts ends with it.
 fn spawner() -> &'static Spawner {

@@ -15,15 +15,16 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 fn wait_readable(fd: impl AsFd) {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-    let timeout = Timespec::try_from(Duration::from_secs(20)).unwrap();
+    let timeout = Timespec::try_from(Duration::from_secs(120)).unwrap();
     assert_eq!(rustix::event::poll(&mut fds, Some(&timeout)).unwrap(), 1);
 }
 
 fn keeper() -> Pid {
     for task in Path::new("/proc/self/task").read_dir().unwrap().flatten() {
-        let children = std::fs::read_to_string(task.path().join("children")).unwrap();
+        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
         for child in children.split_whitespace() {
-            let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap();
+            // Others of them may end meanwhile.
+            let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
             if name.trim() == "gk-keeper" {
                 return Pid::from_raw(child.parse().unwrap()).unwrap();
             }

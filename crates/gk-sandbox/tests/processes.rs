@@ -14,7 +14,7 @@ use gk_sandbox::{Child, ExitStatus, SandboxSpec, SpawnError, Spawner};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 fn sh(script: &str) -> SandboxSpec {
     let mut spec = SandboxSpec::new("/bin/sh", "/");

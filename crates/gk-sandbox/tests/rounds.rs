@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,9 +15,11 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 const ROUNDS: usize = 1000;
 /// Rounds before the first look: what is made once, is made then.
 const FIRST: usize = 20;
+/// For how many looks a count has to stay the same to be one that lasts.
+const LOOKS: usize = 100;
 /// By how much the keeper may grow.
 const GROWTH_KB: u64 = 2048;
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// What could accumulate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,8 @@ struct Count {
     keeper_mounts: usize,
     keeper_children: usize,
     cgroups: usize,
+    /// How many sandboxes they belong to.
+    with_cgroups: usize,
 }
 
 fn entries(path: &str) -> usize {
@@ -77,6 +82,8 @@ fn sandboxes(below: &Path, prefix: &str, depth: u32) -> Vec<PathBuf> {
 
 fn count(keeper: &str) -> Count {
     let prefix = format!("goatkit-{keeper}-");
+    let cgroups = sandboxes(Path::new("/sys/fs/cgroup"), &prefix, 6);
+    let names: BTreeSet<_> = cgroups.iter().map(|path| path.file_name()).collect();
     Count {
         fds: entries("/proc/self/fd"),
         threads: entries("/proc/self/task"),
@@ -85,7 +92,8 @@ fn count(keeper: &str) -> Count {
         keeper_fds: entries(&format!("/proc/{keeper}/fd")),
         keeper_mounts: lines(&format!("/proc/{keeper}/mountinfo")),
         keeper_children: children(keeper).len(),
-        cgroups: sandboxes(Path::new("/sys/fs/cgroup"), &prefix, 6).len(),
+        cgroups: cgroups.len(),
+        with_cgroups: names.len(),
     }
 }
 
@@ -137,10 +145,19 @@ fn round(spawner: &Spawner, number: usize) {
 /// The count once it is this one, or what it is at the deadline: the keeper tidies up when it gets to it.
 fn settled(keeper: &str, expected: Option<&Count>) -> Count {
     let started = Instant::now();
+    let (mut last, mut looks) = (None, 0);
     loop {
         let now = count(keeper);
-        let quiet = now.cgroups == 0 && now.children == 1 && now.keeper_children == 0;
-        let as_expected = expected.map_or(quiet, |expected| *expected == now);
+        // The keeper, and the first process that it makes ahead after each start, when there was none for a moment:
+        // before that, this would be no state that lasts.
+        let quiet = now.with_cgroups <= 1 && now.children == 2 && now.keeper_children == 0;
+        looks = if quiet && last.as_ref() == Some(&now) {
+            looks + 1
+        } else {
+            0
+        };
+        last = Some(now.clone());
+        let as_expected = expected.map_or(looks >= LOOKS, |expected| *expected == now);
         if as_expected || started.elapsed() > DEADLINE {
             return now;
         }

@@ -45,6 +45,8 @@ type params struct {
 	Descriptors int   `json:"descriptors,omitempty"`
 	Bytes       int64 `json:"bytes,omitempty"`
 	Lines       int   `json:"lines,omitempty"`
+	// For how many milliseconds a bomb keeps the memory it got.
+	HeldMS int `json:"held_ms,omitempty"`
 	// Whether pid 1 may get every signal there is. Not on a machine that is still needed.
 	SignalInit bool `json:"signal_init,omitempty"`
 	// Where a daemon leaves its files; by default TMPDIR.

@@ -103,11 +103,16 @@ func descriptorBomb(p *params) result {
 	return bomb(len(held), p.Descriptors, "descriptors", 0)
 }
 
-const (
-	step = 8 << 20
-	// held is for how long a bomb keeps what it got: what is given back within an instant, a watchdog does not see.
-	held = 300 * time.Millisecond
-)
+const step = 8 << 20
+
+// hold keeps for a while what a bomb got: what is given back within an instant, a watchdog does not see.
+func (p *params) hold() {
+	held := 300
+	if p.HeldMS > 0 {
+		held = p.HeldMS
+	}
+	time.Sleep(time.Duration(held) * time.Millisecond)
+}
 
 // progress is what remains to be read when the process is ended.
 func progress(bytes int64) { fmt.Fprintf(os.Stderr, "\r%d MiB", bytes>>20) }
@@ -123,7 +128,7 @@ func memoryBomb(p *params, kind int) result {
 		}
 		progress(taken)
 	}
-	time.Sleep(held)
+	p.hold()
 	return open("%d MiB", p.Bytes>>20)
 }
 
@@ -161,7 +166,7 @@ func fills(p *params, file *os.File) result {
 		}
 		progress(taken)
 	}
-	time.Sleep(held)
+	p.hold()
 	return open("%d MiB", p.Bytes>>20)
 }
 

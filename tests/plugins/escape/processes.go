@@ -244,7 +244,7 @@ func daemonise(p *params) result {
 	if !started {
 		return refused("no process can be started: ", last)
 	}
-	for range 1000 {
+	for range 3000 {
 		if text, err := os.ReadFile(file); err == nil && bytes.HasSuffix(text, []byte("\n")) {
 			if p.HostPID != 0 && errors.Is(syscall.Kill(p.HostPID, 0), syscall.ESRCH) {
 				return holds("process %s in %s, among processes of its own", bytes.TrimSpace(text), dir)
@@ -275,7 +275,7 @@ func daemon(arguments []string) {
 	if err := os.WriteFile(filepath.Join(dir, "daemon.pid"), []byte(fmt.Sprintln(os.Getpid())), 0o600); err != nil {
 		fail(err)
 	}
-	time.Sleep(2 * time.Minute)
+	time.Sleep(10 * time.Minute)
 	_ = listener.Close()
 	_ = os.Remove(filepath.Join(dir, "daemon.pid"))
 }

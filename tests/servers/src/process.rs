@@ -1,8 +1,10 @@
 //! A server's process: started as a user it accepts, ended with its owner, stopped and continued.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -38,10 +40,26 @@ pub(crate) fn program(name: &str, places: &[PathBuf], package: &str) -> Result<P
         .with_context(|| format!("{name} is missing: apt-get install {package}"))
 }
 
-/// A port of the loopback interface that nobody listens on.
+/// Below the ports that the kernel gives to whoever asks for any: what nobody listens on for a moment, before a server
+/// has started or while it is down, would be another test's by then.
+const PORTS: Range<u16> = 15_000..32_000;
+
+/// A port of the loopback interface that nobody listens on, and that this process gives to one server alone.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?.port())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().map_err(|_| anyhow!("a thread panicked"))?;
+    // Other processes do the same, and are unlikely to begin at the same place.
+    let mut random = [0; 2];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let begin = u16::from_ne_bytes(random) % (PORTS.end - PORTS.start);
+    let rounds = (PORTS.start + begin..PORTS.end).chain(PORTS.start..PORTS.start + begin);
+    for port in rounds {
+        if !given.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            given.insert(port);
+            return Ok(port);
+        }
+    }
+    bail!("no free port from {} to {}", PORTS.start, PORTS.end)
 }
 
 /// Connects to a port of the loopback interface, for a probe.

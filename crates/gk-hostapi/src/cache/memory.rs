@@ -229,7 +229,7 @@ mod tests {
         cache.set(&p, "long", Bytes::new(), Some(Duration::from_secs(600)));
         cache.set(&p, "default", Bytes::new(), Some(Duration::ZERO));
         while cache.get(&p, "short").is_some() {
-            assert!(set.elapsed() < Duration::from_secs(20), "it never expires");
+            assert!(set.elapsed() < Duration::from_secs(120), "it never expires");
             std::thread::yield_now();
         }
         // moka counts whole microseconds.
@@ -242,7 +242,7 @@ mod tests {
         }
         assert!(cache.get(&p, "long").is_some());
         while cache.get(&p, "short").is_some() {
-            assert!(set.elapsed() < Duration::from_secs(20), "it never expires");
+            assert!(set.elapsed() < Duration::from_secs(120), "it never expires");
             std::thread::yield_now();
         }
     }

@@ -164,7 +164,7 @@ async fn running(fixture: &Fixture) -> Option<usize> {
 }
 
 async fn until_running(fixture: &Fixture, expected: usize) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while running(fixture)
         .await
         .is_some_and(|count| count != expected)

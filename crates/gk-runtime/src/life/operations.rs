@@ -347,6 +347,9 @@ fn closed_during(step: Step, reason: &str) -> PluginError {
     }
 }
 
+/// How many turns the others get to read what an ended process has printed, when its time is over.
+const LAST_OUTPUT_TURNS: usize = 64;
+
 /// Reads what is left of an ended process's output, for a moment: somebody else may hold it open.
 async fn collect_output(
     first: Arc<Mutex<FirstOutput>>,
@@ -355,7 +358,7 @@ async fn collect_output(
     grace: Duration,
 ) -> Result<Product, PluginError> {
     let until = Instant::now() + grace;
-    let rest = async {
+    let mut rest = std::pin::pin!(async {
         {
             let mut first = first.lock().await;
             let FirstOutput { stream, printed } = &mut *first;
@@ -366,8 +369,18 @@ async fn collect_output(
         for capture in captures.lock().await.iter_mut() {
             capture.ended().await;
         }
-    };
-    let _ = tokio::time::timeout_at(until, rest).await;
+    });
+    if tokio::time::timeout_at(until, &mut rest).await.is_err() {
+        // On a busy machine the moment may have passed without anybody having had a turn: what lies there still
+        // counts, and takes no more waiting.
+        for _ in 0..LAST_OUTPUT_TURNS {
+            tokio::select! {
+                biased;
+                () = &mut rest => break,
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
     // It was killed: its end is near, and how it ended may be news.
     let _ = timeout(EXIT_TIMEOUT, exited(process.as_deref())).await;
     Ok(Product::Nothing)

@@ -353,7 +353,7 @@ mod tests {
         });
         (&ours).read_exact(&mut [0]).unwrap();
         let pid = child.pid.as_raw_pid();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
         let gone = || {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
             !status.contains("RssAnon")

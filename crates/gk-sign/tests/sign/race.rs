@@ -147,7 +147,13 @@ fn race(state: State) {
     let swaps = thread::scope(|scope| {
         let swapper = scope.spawn(|| swap_until(&stop, &targets));
         let verifier = scope.spawn(|| {
-            for round in 0..ROUNDS {
+            for round in 0..100 * ROUNDS {
+                // Where the other side gets few turns, until the swap was met once.
+                let both =
+                    verified.load(Ordering::Relaxed) > 0 && refused.load(Ordering::Relaxed) > 0;
+                if round >= ROUNDS && both {
+                    break;
+                }
                 if round % 3 == 0 {
                     // Both ways in: by a new copy, and by the cache.
                     package.cache.clear();

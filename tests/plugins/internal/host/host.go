@@ -71,7 +71,7 @@ func Start(path string, stdout, stderr io.Writer) (*Plugin, error) {
 		Cmd:              exec.Command(path),
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolNetRPC},
 		Logger:           hclog.NewNullLogger(),
-		StartTimeout:     30 * time.Second,
+		StartTimeout:     2 * time.Minute,
 		SyncStdout:       stdout,
 		SyncStderr:       stdout,
 		Stderr:           stderr,

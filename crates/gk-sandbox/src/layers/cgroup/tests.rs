@@ -15,7 +15,7 @@ use super::*;
 use crate::sys::trial::{Beside, Ended, become_nobody, beside, call, ends_well};
 
 const MIB: usize = 1 << 20;
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 const LIMITS: Resources = Resources {
     memory_bytes: 32 << 20,

@@ -19,7 +19,7 @@ import (
 	"github.com/goatkit/goatflow/pkg/plugin"
 )
 
-const deadline = 20 * time.Second
+const deadline = 2 * time.Minute
 
 // sample implements every interface of the package.
 type sample struct {
