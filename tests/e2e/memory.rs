@@ -47,7 +47,8 @@ fn a_plugin_over_its_limit_is_killed_and_the_others_go_on() {
             let plugin = host.plugin(&plugin);
             plugin["error"].as_str().map(str::to_owned)
         });
-        assert!(told.contains("killed: memory limit 64 MB"), "{told}");
+        assert!(told.contains("was killed: memory limit 64 MB"), "{told}");
+        assert!(told.contains("raise resources.memory_mb"), "{told}");
         host.wait_for_log("killed: memory limit 64 MB");
         checks(&moderate).expect(200);
         let (family, root) = host.family(&moderate);

@@ -14,7 +14,7 @@ use crate::plugins;
 pub(crate) fn run(listen: SocketAddr, data_dir: &PathBuf) -> Result<()> {
     let plugins_dir = root().join("target/plugins");
     plugins::build(&plugins_dir)?;
-    say("building the host");
+    say("building the host (the first time takes some minutes)");
     run_command(cargo().args(["build", "--quiet", "--release", "--package", "gk-host"]))?;
     let data_dir = root().join(data_dir);
     let mut host = command(root().join("target/release/gk-host"))
@@ -46,7 +46,11 @@ pub(crate) fn run(listen: SocketAddr, data_dir: &PathBuf) -> Result<()> {
                 Some(_) => "$GK_ADMIN_TOKEN".to_owned(),
                 None => format!("$(cat {})", token.display()),
             };
-            say("try it (Ctrl-C stops the host):");
+            // Who ends this program alone, by its id, leaves the host behind: so the host's id.
+            say(format!(
+                "try it (Ctrl-C, or kill {}, stops the host):",
+                host.id()
+            ));
             for plugin in ["hello-go", "hello-rust"] {
                 eprintln!(
                     "  curl -H \"Authorization: Bearer {token}\" {address}/api/plugins/{plugin}/status"

@@ -16,6 +16,13 @@
 //! assert!(error.to_string().starts_with("plugin.yaml:1:7: error: name: "));
 //! # Ok::<(), gk_manifest::ManifestError>(())
 //! ```
+//!
+//! # Limits and errors
+//!
+//! A file has at most 256 KiB, and its lists, texts and depth have limits, too, all of which [`limits`] names. What is wrong
+//! comes as a [`ManifestError`] of [`Diagnostic`]s, up to 64 at once, each with file, line, column, field and remedy; what
+//! has no effect, such as an unknown key, comes as warnings. Whether a plugin gets the
+//! timeouts, the memory and the permissions it asks for is its host's to say.
 #![forbid(unsafe_code)]
 
 mod diagnostic;

@@ -29,7 +29,7 @@ pub(crate) fn install(level: LevelFilter) {
                 .location()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            let backtrace = std::backtrace::Backtrace::force_capture();
+            let backtrace = known(std::backtrace::Backtrace::force_capture().to_string());
             let payload = panic.payload();
             let text = payload
                 .downcast_ref::<&str>()
@@ -37,6 +37,17 @@ pub(crate) fn install(level: LevelFilter) {
                 .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
             tracing::error!(%location, %backtrace, "panic: {}", text.unwrap_or("(no text)"));
         }));
+    }
+}
+
+/// A backtrace, unless nothing in it is known: the program is started from sealed memory, where its symbols cannot always
+/// be read, and a page of unknown frames hides the rest of the log.
+fn known(backtrace: String) -> String {
+    let unknown = |frame: &str| frame.trim_end().ends_with(": <unknown>");
+    if backtrace.lines().all(unknown) {
+        "not known: there are no symbols to read; location says where it was".to_owned()
+    } else {
+        backtrace
     }
 }
 
@@ -110,5 +121,18 @@ impl Visit for Fields<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.insert(field, format!("{value:?}").into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::known;
+
+    #[test]
+    fn a_backtrace_that_says_nothing_is_left_out() {
+        let unknown = "   0: <unknown>\n   1: <unknown>\n";
+        assert!(!known(unknown.to_owned()).contains("<unknown>"));
+        let half = format!("{unknown}   2: goat::bleat\n             at src/goat.rs:1\n");
+        assert_eq!(known(half.clone()), half);
     }
 }

@@ -78,6 +78,11 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
         let file = dir.join(MANIFEST_NAME);
         // A dangling link is an error to report, not an absent manifest.
         if file.symlink_metadata().is_err() {
+            // It may be anybody's; but who forgot the manifest has nothing else to go by.
+            tracing::info!(
+                "{} has no {MANIFEST_NAME} and is left alone; a plugin needs one",
+                dir.display()
+            );
             continue;
         }
         match Manifest::load(&file) {
@@ -104,7 +109,7 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
                     warnings,
                 });
             }
-            Err(error) if error.is_not_native() => tracing::debug!(%error, "not a native plugin"),
+            Err(error) if error.is_not_native() => tracing::info!("{error}"),
             Err(error) => {
                 let name = dir
                     .file_name()

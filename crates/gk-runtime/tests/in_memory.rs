@@ -674,7 +674,16 @@ async fn a_bad_start_is_one_clear_error_and_others_run() {
                 init: Does::Fails("no pasture"),
                 ..Fake::default()
             },
-            &["Init failed", "no pasture"],
+            &["Init failed", "no pasture", "mend the plugin"],
+        ),
+        (
+            // What is missing is not the plugin's to mend.
+            "init-denied",
+            Fake {
+                init: Does::Fails("host: database write access not granted"),
+                ..Fake::default()
+            },
+            &["not granted", "PUT /api/v1/plugins/init-denied/policy"],
         ),
         (
             "init-hangs",

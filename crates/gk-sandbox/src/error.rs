@@ -102,13 +102,15 @@ pub enum SpawnError {
     },
     /// A layer that was insisted on does not hold.
     #[error(
-        "it is not started, as every layer of its sandbox is required and the layer {layer} is {why}; get it for this machine, or choose the level best-effort"
+        "it is not started, as every layer of its sandbox is required and the layer {layer} is {why}; to get it: {remedy}; or choose the level best-effort"
     )]
     Layer {
         /// The layer.
         layer: crate::Layer,
         /// How it stands, and why.
         why: String,
+        /// How to get it, as [`LayerReport::remedy`](crate::LayerReport::remedy) has it.
+        remedy: &'static str,
         /// The system's answer.
         #[source]
         source: io::Error,

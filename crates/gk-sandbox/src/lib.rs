@@ -63,6 +63,16 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! The work directory (`/tmp/tool`) has to exist. Inside, a program sees what `read_only` names, its work directory and a
+//! `/tmp` of its own; a dynamic one also the system's libraries, but none of the system's other programs. Without root,
+//! [`Layer::Identity`] is degraded always, so that `Required` is refused unless `without` has it.
+//!
+//! # Limits and errors
+//!
+//! [`Resources`] are what a sandbox may use. A start fails with a [`SpawnError`], which names the path or the layer and what
+//! to do; a layer that is missing at [`Level::BestEffort`] is no error but an entry of the [`Report`] with its
+//! [remedy](LayerReport::remedy). More memory than allowed ends as [`ExitStatus::MemoryLimit`].
 
 #[cfg(not(unix))]
 compile_error!(

@@ -303,6 +303,9 @@ fn helper_without_network_namespaces() {
         ),
         "{refused}"
     );
+    // And it says what to do, also where there is no doctor to ask.
+    let text = refused.to_string();
+    assert!(text.contains("sysctl user.max_pid_namespaces"), "{text}");
 }
 
 fn libc_enospc() -> i32 {

@@ -1,17 +1,37 @@
 //! Signs a plugin's package: `plugin.sig`, and with `--v1` first `<binary>.sig` for hosts that know only that.
 //!
-//! `cargo run -p gk-sign --example sign -- keys > my.keys`
+//! `(umask 077; cargo run -p gk-sign --example sign -- keys > my.keys)`
 //! `cargo run -p gk-sign --example sign -- <key file> <directory> <name> <version> <binary> [--v1]`
 //!
 //! The key file has the private key (128 digits) in its first line.
 
-#![allow(clippy::print_stdout, reason = "it is what an example does")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it is what an example does"
+)]
 
 use std::time::SystemTime;
 
 use gk_sign::{PackageToSign, SecretKey, sign_binary, sign_package};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::process::ExitCode {
+    match run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(error) = source {
+                text.push_str(&format!(": {error}"));
+                source = error.source();
+            }
+            eprintln!("sign: {text}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let (what, v1) = match args.as_slice() {
@@ -31,8 +51,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .into(),
         );
     };
-    let text = zeroize::Zeroizing::new(std::fs::read_to_string(key_file)?);
-    let key = SecretKey::from_hex(text.lines().next().unwrap_or_default())?;
+    let text = std::fs::read_to_string(key_file)
+        .map_err(|error| format!("the key file {key_file} cannot be read: {error}"))?;
+    let text = zeroize::Zeroizing::new(text);
+    let key = SecretKey::from_hex(text.lines().next().unwrap_or_default())
+        .map_err(|error| format!("{key_file}, line 1: {error}"))?;
     if v1 {
         let signature = sign_binary(&key, &std::path::Path::new(directory).join(binary))?;
         println!("{binary}.sig: {}", signature.to_hex());

@@ -17,7 +17,7 @@ use crate::path::{self, PathError};
 #[non_exhaustive]
 pub enum FileError {
     /// There is none.
-    #[error("{path} does not exist", path = .path.display())]
+    #[error("{path} does not exist; build it, or correct its name where it is asked for (a plugin's binary: `binary` in plugin.yaml)", path = .path.display())]
     Missing {
         /// The file.
         path: PathBuf,

@@ -24,7 +24,15 @@
 //! # }
 //! ```
 //!
-//! `examples/host.rs` is that with a process around it, `examples/greeter.rs` the other end.
+//! The process is yours to start, with [`HandshakeConfig::environment`], without which a plugin refuses to run, and with
+//! somebody who drains its stdout and stderr. `examples/host.rs` is all of that, `examples/greeter.rs` the other end:
+//! `cargo run -p gk-wire --example host -- target/debug/examples/greeter`.
+//!
+//! # Limits and errors
+//!
+//! What a peer sends is bounded before it is allocated, by [`Limits`]: frames, streams, messages, calls. What each does when
+//! it is reached is said there: a call is answered with an error, or the connection ends. What is no protocol ends the
+//! connection, and every call on it fails with the reason.
 
 #![forbid(unsafe_code)]
 

@@ -204,8 +204,9 @@ impl Policy {
         }
         for (number, permission) in self.permissions.iter().enumerate() {
             let Some(kind) = permission.kind() else {
+                let known = PermissionKind::ALL.map(PermissionKind::as_str).join(", ");
                 return invalid(format!(
-                    "permissions[{number}]: there is no permission type {:?}",
+                    "permissions[{number}]: there is no permission type {:?}; the types are {known}",
                     permission.kind_name
                 ));
             };

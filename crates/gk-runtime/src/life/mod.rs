@@ -477,7 +477,11 @@ impl Life {
             report.push_str(&printed().await.to_string());
         }
         if let Some(exit) = self.exit.filter(|_| self.exited_by_itself) {
-            report.push_str(&format!("; its process {exit}"));
+            let was = match exit {
+                ExitStatus::MemoryLimit { .. } => "was ",
+                _ => "",
+            };
+            report.push_str(&format!("; its process {was}{exit}"));
         }
         let stderr = self.log.stderr_tail(self.generation, SHOWN_STDERR_LINES);
         if !stderr.is_empty() {
@@ -493,17 +497,29 @@ impl Life {
                 report.push_str("; it does not know this host's cookie: its handshake must use GOATKIT_PLUGIN=goatkit-v1, as the SDK does");
             }
         }
-        // For these the cause, and so the remedy, is in the plugin's own code.
-        if matches!(
-            error,
-            PluginError::Crashed { .. } | PluginError::Connect(_) | PluginError::Rpc { .. }
-        ) {
-            report.push_str(&format!(
-                "; mend the plugin: GET /api/v1/plugins/{}/logs shows all that it printed",
-                self.plugin.found.name
-            ));
-        }
+        report.push_str(&self.remedy(&error, &report));
         report
+    }
+
+    /// What to do about it, where the error itself does not say so.
+    fn remedy(&self, error: &PluginError, report: &str) -> String {
+        let name = &self.plugin.found.name;
+        if let Some(ExitStatus::MemoryLimit { .. }) = self.exit {
+            return "; let it use less, or raise resources.memory_mb in plugin.yaml or memory_mb in its policy, and restart the host".into();
+        }
+        match error {
+            // As the host API words its refusals; a plugin that says so by itself gets the same advice.
+            PluginError::Rpc { .. } if report.contains("not granted") => format!(
+                "; if you want it to have that, grant it by PUT /api/v1/plugins/{name}/policy (GET shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml), and restart the host"
+            ),
+            // The cause is in the plugin's own code.
+            PluginError::Crashed { .. } | PluginError::Connect(_) | PluginError::Rpc { .. } => {
+                format!(
+                    "; mend the plugin: GET /api/v1/plugins/{name}/logs shows all that it printed"
+                )
+            }
+            _ => String::new(),
+        }
     }
 
     pub(crate) fn publish(&self) {

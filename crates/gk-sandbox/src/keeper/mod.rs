@@ -625,6 +625,7 @@ pub(crate) fn explain(failure: Failure, spec: &SandboxSpec) -> SpawnError {
         FailedStep::Layer(layer) => SpawnError::Layer {
             layer,
             why: what,
+            remedy: crate::report::remedy(layer, Some(errno).filter(|errno| *errno != 0)),
             source,
         },
         FailedStep::Paths => SpawnError::Paths { what },

@@ -81,15 +81,15 @@ pub(crate) enum GroupState {
 pub(crate) fn remedy(errno: i32) -> &'static str {
     match errno {
         libc::EBUSY => {
-            "the host's cgroup has processes, so it cannot give controllers to others; under systemd set Delegate=yes and DelegateSubgroup=host in the unit"
+            "under systemd set Delegate=yes and DelegateSubgroup=host in the host's unit: a cgroup that has processes itself cannot give controllers to others"
         }
         libc::EACCES | libc::EPERM => {
-            "the host may not make cgroups; under systemd set Delegate=yes in the unit, or run the host in a container with a writable cgroup"
+            "let the host make cgroups: under systemd (cgroup v2) set Delegate=yes and DelegateSubgroup=host in its unit; else run it as root, or in a container with a writable cgroup"
         }
         libc::EROFS => {
-            "the cgroup file system is mounted read-only; give the container a writable one (--cgroupns=private and a rw mount of /sys/fs/cgroup)"
+            "give the container a writable cgroup file system (--cgroupns=private and a rw mount of /sys/fs/cgroup); this one is read-only"
         }
-        libc::EWOULDBLOCK => "another host with the same label runs; give each its own",
+        libc::EWOULDBLOCK => "give each host a label of its own: another one with this label runs",
         libc::EINVAL => "use letters, digits, '-', '_' and '.' in labels and names",
         _ => {
             "boot a kernel with this controller, mount cgroup2 at /sys/fs/cgroup, or enable the controller in the cgroups above the host's"
