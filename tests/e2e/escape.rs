@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::attacks::Outside;
@@ -164,12 +165,25 @@ impl Attacked {
 
     /// What the victim noticed; the host has to be well.
     pub(crate) fn end(self) -> Value {
-        self.host
-            .function("neighbour", "echo", &json!({}))
-            .expect(200);
+        self.is_well();
         let (family, root) = self.host.family("neighbour");
         self.host.stop(family, &root);
         self.outside.end()
+    }
+
+    /// Where layers are off, what an attack has started outlives its host, and is ended here.
+    pub(crate) fn end_with_all(mut self) {
+        self.is_well();
+        let (family, _) = self.host.family("neighbour");
+        self.host.signal(Signal::TERM);
+        assert!(self.host.wait().success());
+        family.end();
+        self.outside.end();
+    }
+
+    fn is_well(&self) {
+        let echo = self.host.function("neighbour", "echo", &json!({}));
+        echo.expect(200);
     }
 }
 

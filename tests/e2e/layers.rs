@@ -95,7 +95,7 @@ fn run(user: User, case: Case) -> Found {
         };
     }
     let outcomes: Outcomes = attacked.attack();
-    attacked.end();
+    attacked.end_with_all();
     let open = |id: &String| outcomes[id].outcome == "open";
     Found {
         open: outcomes.keys().filter(|id| open(id)).cloned().collect(),

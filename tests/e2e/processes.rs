@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::DEADLINE;
 
@@ -55,6 +55,16 @@ impl Watched {
         self.0
             .keys()
             .any(|&pid| inside(pid) == Some(number) && namespace(pid) == namespace(plugin))
+    }
+
+    /// Ends those that are still there.
+    #[track_caller]
+    pub(crate) fn end(self) {
+        for process in self.0.values() {
+            // One that has ended is what is wanted.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        self.expect_end();
     }
 
     /// Waits until all of them have ended.

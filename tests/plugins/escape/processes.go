@@ -275,7 +275,7 @@ func daemon(arguments []string) {
 	if err := os.WriteFile(filepath.Join(dir, "daemon.pid"), []byte(fmt.Sprintln(os.Getpid())), 0o600); err != nil {
 		fail(err)
 	}
-	time.Sleep(10 * time.Minute)
+	time.Sleep(2 * time.Minute)
 	_ = listener.Close()
 	_ = os.Remove(filepath.Join(dir, "daemon.pid"))
 }

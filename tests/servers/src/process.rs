@@ -261,6 +261,27 @@ impl Server {
         Ok(())
     }
 
+    /// Stops the server and what it started, and waits until they stand still: a signal takes its time.
+    pub(crate) fn pause(&self) -> Result<()> {
+        let own = pid(self.child.id())?;
+        let deadline = Instant::now() + READY_TIMEOUT;
+        let stop = |process: Pid| {
+            if kill_process(process, Signal::STOP).is_err() {
+                return Ok(());
+            }
+            while !stands_still(process) {
+                if Instant::now() > deadline {
+                    bail!("process {} does not stop", process.as_raw_nonzero());
+                }
+                std::thread::sleep(POLL);
+            }
+            Ok(())
+        };
+        // The server first: it starts no more processes once it stands still.
+        stop(own)?;
+        children(own).into_iter().try_for_each(stop)
+    }
+
     /// Kills the server and waits until it and what it started have gone.
     pub(crate) fn kill(&mut self) -> Result<()> {
         let own = pid(self.child.id())?;
@@ -363,14 +384,24 @@ fn parent_of(id: i32) -> Option<i32> {
 }
 
 fn is_alive(process: Pid) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())) else {
-        return false;
-    };
     // A zombie has ended; whoever inherited it has not looked yet.
-    let state = stat
-        .rsplit_once(')')
-        .map(|(_, rest)| rest.trim_start().starts_with('Z'));
-    state != Some(true)
+    state(&format!("/proc/{}/stat", process.as_raw_nonzero())).is_some_and(|state| state != 'Z')
+}
+
+/// Whether all threads of a process are stopped, or it has gone.
+fn stands_still(process: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero()));
+    threads.into_iter().flatten().flatten().all(|thread| {
+        let path = thread.path().join("stat").display().to_string();
+        state(&path).is_none_or(|state| matches!(state, 'T' | 'Z' | 'X'))
+    })
+}
+
+/// The state of a process or thread; none when it has gone.
+fn state(path: &str) -> Option<char> {
+    let stat = fs::read_to_string(path).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.trim_start().chars().next()
 }
 
 /// What can be done with a running server, whichever it is: it has a port, a `server` while it runs, and
@@ -400,7 +431,10 @@ macro_rules! controls {
             ///
             /// It does not run.
             pub fn pause(&self) -> anyhow::Result<()> {
-                self.signal(rustix::process::Signal::STOP)
+                let server = self.server.as_ref();
+                server.map_or(Err(anyhow::anyhow!("it does not run")), |server| {
+                    server.pause()
+                })
             }
 
             /// Continues it, with SIGCONT.
