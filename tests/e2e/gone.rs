@@ -11,9 +11,8 @@ use crate::host::{Host, Setup};
 use crate::processes::{self, Watched};
 use crate::users::{HOSTS, User};
 
-/// How soon nothing may be left of a host that was killed: five times what is promised, for a busy machine. What nobody
-/// ends stays for minutes.
-const SOON: Duration = Duration::from_secs(10);
+/// How soon nothing may be left of a host that was killed: what is promised. It takes a fraction of it.
+const SOON: Duration = Duration::from_secs(2);
 
 /// All that a host is on this machine.
 struct Traces {
