@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use gk_hostapi::policy::{Policy, PolicyStatus};
+use gk_hostapi::policy::{PolicyStatus, PolicyUpdate};
 use gk_hostapi::{ErrorKind, Host, HostError};
 use gk_manifest::PluginName;
 use std::sync::Arc;
@@ -57,15 +57,16 @@ pub(crate) async fn set(
     let caller = require(&gateway, &request, Middleware::Admin)?;
     let (host, plugin) = (host(&gateway)?, name(&plugin)?);
     let body = gateway.inner.bodies.read(request.into_body()).await?;
-    let policy = Policy::from_json(&body).map_err(|error| problem(&error))?;
-    let status = policy.status;
-    let set = host.policies().set(&plugin, policy).await;
+    let update = PolicyUpdate::from_json(&body).map_err(|error| problem(&error))?;
+    let status = update.status();
+    let set = host.policies().update(&plugin, update).await;
+    if status == PolicyStatus::Blocked && host.policies().is_blocked(&plugin) {
+        // A block holds although it could not be stored.
+        host.services().events.close(&plugin);
+    }
     set.map_err(|error| problem(&error))?;
     let by = caller.map(|caller| caller.login);
     tracing::info!(%plugin, ?status, by = by.as_deref(), "a policy was set");
-    if status == PolicyStatus::Blocked {
-        host.services().events.close(&plugin);
-    }
     Ok(Json(host.policies().view(&plugin)).into_response())
 }
 

@@ -523,7 +523,7 @@ async fn nobody_is_granted_what_nobody_reviewed() {
         .await;
     assert!(error.contains("sheep_t"), "{error}");
     // A plugin that arrives later, whose tables the name would include, ends that.
-    let own = json!({"query": "SELECT * FROM goat_x_t"});
+    let own = json!({"query": "SELECT * FROM gk_goat_x_t"});
     assert_eq!(
         rig.ask("db_query", own.clone()).await.unwrap_err().kind(),
         ErrorKind::Failed

@@ -128,6 +128,13 @@ impl PermissionKind {
     }
 }
 
+impl PermissionKind {
+    /// Whether a permission of this kind can be limited to some of what it is about.
+    pub const fn has_scope(self) -> bool {
+        !matches!(self, Self::File | Self::Article | Self::Ticket)
+    }
+}
+
 impl Access {
     /// Every access.
     pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::ReadWrite, Self::HardDelete];
@@ -275,7 +282,7 @@ impl Permission {
                 "permission type",
                 &self.kind_name,
                 &kinds,
-                "it grants nothing",
+                None,
             );
             return;
         };
@@ -289,13 +296,7 @@ impl Permission {
             .is_some_and(|access| kind.accesses().contains(&access));
         if !accesses.is_empty() && !self.access.is_empty() && !known {
             let what = format!("access for {}", kind.as_str());
-            report.unknown_word(
-                &join(field, "access"),
-                &what,
-                &self.access,
-                &accesses,
-                "it grants nothing",
-            );
+            report.unknown_word(&join(field, "access"), &what, &self.access, &accesses, None);
         }
         if !accesses.is_empty() && self.access.is_empty() {
             report.warning(

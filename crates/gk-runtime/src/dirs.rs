@@ -5,12 +5,14 @@
 //! and its owner is checked before it is used.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use gk_sandbox::{Identity, remove_tree};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use parking_lot::{Condvar, Mutex};
+use rustix::fs::{FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::identity;
@@ -28,24 +30,32 @@ pub enum DirError {
         #[source]
         source: io::Error,
     },
-    /// Something that is not this user's own directory is in its place.
-    #[error("{path} is not a directory of this user ({why}); remove it", path = .path.display())]
+    /// A link or a file is in its place.
+    #[error("{path} is a link or a file, and a directory is needed; move it away", path = .path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It belongs to another user.
+    #[error("{path} belongs to another user; nothing in it is lost: as root, give the host's whole data directory to the user that runs the host (chown -R), or run the host as the user it had", path = .path.display())]
     Foreign {
         /// The path.
         path: PathBuf,
-        /// What is there.
-        why: &'static str,
     },
 }
 
 /// Makes sure that `path` is a directory of this user that no other user can enter (mode 0700),
 /// creating it if need be. Its parent has to exist.
 pub(crate) fn private(path: &Path) -> Result<(), DirError> {
-    private_for(path, None)
+    private_for(path, None, None)
 }
 
-/// The same for another user, to whom it is given; only root can.
-pub(crate) fn private_for(path: &Path, owner: Option<Identity>) -> Result<(), DirError> {
+/// The same for another user, to whom it is given; only root can. It may have belonged to the user `former` before.
+pub(crate) fn private_for(
+    path: &Path,
+    owner: Option<Identity>,
+    former: Option<u32>,
+) -> Result<(), DirError> {
     let failed = |errno: Errno| DirError::Io {
         path: path.into(),
         source: errno.into(),
@@ -54,31 +64,20 @@ pub(crate) fn private_for(path: &Path, owner: Option<Identity>) -> Result<(), Di
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(failed(errno)),
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = match rustix::fs::open(path, flags, Mode::empty()) {
+    let dir = match open_dir(path) {
         Ok(dir) => dir,
         // Which of the two a link gives depends on the system.
         Err(Errno::LOOP | Errno::NOTDIR | Errno::MLINK) => {
-            return Err(DirError::Foreign {
-                path: path.into(),
-                why: "a link or a file",
-            });
+            return Err(DirError::NotADirectory { path: path.into() });
         }
-        Err(Errno::ACCESS) => {
-            return Err(DirError::Foreign {
-                path: path.into(),
-                why: "another user's directory",
-            });
-        }
+        Err(Errno::ACCESS) => return Err(DirError::Foreign { path: path.into() }),
         Err(errno) => return Err(failed(errno)),
     };
     let stat = rustix::fs::fstat(&dir).map_err(failed)?;
     let own = rustix::process::geteuid().as_raw();
-    if stat.st_uid != own && owner.is_none_or(|owner| owner.uid != stat.st_uid) {
-        return Err(DirError::Foreign {
-            path: path.into(),
-            why: "another user's directory",
-        });
+    let accepted = [Some(own), owner.map(|owner| owner.uid), former];
+    if !accepted.contains(&Some(stat.st_uid)) {
+        return Err(DirError::Foreign { path: path.into() });
     }
     if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
         rustix::fs::fchmod(&dir, Mode::RWXU).map_err(failed)?;
@@ -103,68 +102,125 @@ fn random(root: &Path, prefix: &str) -> Result<tempfile::TempDir, DirError> {
         })
 }
 
-/// The temporary directory of a plugin. One with a random name is removed when dropped, as no other
-/// process will use it.
+/// How the names of plugins' temporary directories begin.
+const TEMP_PREFIX: &str = "goatflow-plugin-";
+
+/// The temporary directory of a plugin process. It is removed when dropped, and while it is used it is locked, so that
+/// what a killed host left behind can be told from what another host uses.
 #[derive(Debug)]
 pub(crate) struct PluginTemp {
     path: PathBuf,
-    random: bool,
+    dir: OwnedFd,
 }
 
 impl PluginTemp {
-    /// `goatflow-plugin-<name>` below `root`, or, where that name is taken by somebody else, one with
-    /// a random name.
+    /// Makes `goatflow-plugin-<name>` below `root`, or, where something has that name already, a directory with a
+    /// random ending.
     pub(crate) fn create(
         root: &Path,
         name: &str,
         owner: Option<Identity>,
     ) -> Result<Self, DirError> {
-        let path = root.join(format!("goatflow-plugin-{name}"));
-        match private_for(&path, owner) {
-            Ok(()) => Ok(Self {
-                path,
-                random: false,
-            }),
-            Err(error @ DirError::Foreign { .. }) => {
-                tracing::warn!(plugin = name, %error, "the plugin gets a temporary directory with a random name");
-                let prefix = format!("goatflow-plugin-{name}-");
-                let made = Self {
-                    path: random(root, &prefix)?.keep(),
-                    random: true,
-                };
-                private_for(&made.path, owner)?;
-                Ok(made)
-            }
-            Err(error) => Err(error),
+        let failed = |source: io::Error| DirError::Io {
+            path: root.into(),
+            source,
+        };
+        // It gets its name only when it is locked: from then on another host may look at it.
+        let made = random(root, &format!(".{TEMP_PREFIX}"))?;
+        let dir = open_dir(made.path()).map_err(|errno| failed(errno.into()))?;
+        rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| failed(errno.into()))?;
+        if let Some(owner) = owner {
+            let owned = identity::hand_over(&dir, owner);
+            owned.map_err(|errno| failed(errno.into()))?;
         }
+        let usual = format!("{TEMP_PREFIX}{name}");
+        let ending = made.path().to_string_lossy();
+        let ending = ending.rsplit('-').next().unwrap_or_default();
+        for name in [usual.clone(), format!("{usual}-{ending}")] {
+            let path = root.join(name);
+            let renamed = rustix::fs::renameat_with(
+                rustix::fs::CWD,
+                made.path(),
+                rustix::fs::CWD,
+                &path,
+                rustix::fs::RenameFlags::NOREPLACE,
+            );
+            match renamed {
+                Ok(()) => {
+                    let _ = made.keep();
+                    return Ok(Self { path, dir });
+                }
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(failed(errno.into())),
+            }
+        }
+        Err(failed(Errno::EXIST.into()))
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// The directory itself, whatever its path leads to.
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
 }
 
 impl Drop for PluginTemp {
     fn drop(&mut self) {
-        if self.random {
+        // The plugin owns the directory, and may have put something else in its place.
+        let is_it = |found: Stat| {
+            rustix::fs::fstat(&self.dir)
+                .is_ok_and(|own| (own.st_dev, own.st_ino) == (found.st_dev, found.st_ino))
+        };
+        if rustix::fs::lstat(&self.path).is_ok_and(is_it) {
             remove_aside(std::mem::take(&mut self.path));
         }
     }
 }
 
-/// Removes a directory that a plugin may have filled: where that takes long, nobody waits for it.
+fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// How many directories are being removed.
+static REMOVALS: Mutex<usize> = Mutex::new(0);
+/// Signalled whenever one has been.
+static REMOVED: Condvar = Condvar::new();
+
+/// Removes a directory that a plugin may have filled: where that takes long, nobody waits for it but the end of the
+/// host ([`removed`]).
 fn remove_aside(path: PathBuf) {
+    struct Removal;
+    impl Drop for Removal {
+        fn drop(&mut self) {
+            *REMOVALS.lock() -= 1;
+            REMOVED.notify_all();
+        }
+    }
     if std::fs::remove_dir(&path).is_ok() {
         return;
     }
+    *REMOVALS.lock() += 1;
+    let removal = Removal;
     let remove = move || {
         if let Err(error) = remove_tree(&path) {
             tracing::debug!(path = %path.display(), %error, "a plugin's directory was not removed");
         }
+        drop(removal);
     };
     let thread = std::thread::Builder::new().name("gk-remove".into());
     // Without a thread it stays until the next host starts.
     let _ = thread.spawn(remove);
+}
+
+/// Waits until no directory is being removed, or the time is over. Blocks.
+pub(crate) fn removed(timeout: Duration) {
+    let mut removals = REMOVALS.lock();
+    REMOVED.wait_while_for(&mut removals, |removals| *removals > 0, timeout);
 }
 
 /// The name of the file whose lock says that a socket root is in use.
@@ -222,7 +278,7 @@ impl SocketRoot {
     pub(crate) fn process(&self, owner: Option<Identity>) -> Result<SocketDir, DirError> {
         let number = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
         let path = self.path.join(number.to_string());
-        private_for(&path, owner)?;
+        private_for(&path, owner, None)?;
         Ok(SocketDir { path })
     }
 }
@@ -241,29 +297,36 @@ fn open_lock(dir: &Path, extra: OFlags) -> Result<OwnedFd, Errno> {
     )
 }
 
-/// Removes the socket roots of hosts that are gone: this user's own, whose lock is free.
+/// Removes what hosts that are gone left behind: socket roots of this user's, and plugins' temporary directories, whose
+/// lock is free.
 fn remove_stale(root: &Path) {
     let Ok(entries) = std::fs::read_dir(root) else {
         return;
     };
+    let euid = rustix::process::geteuid();
     for entry in entries.flatten() {
-        let path = entry.path();
-        if !entry.file_name().to_string_lossy().starts_with(ROOT_PREFIX)
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        let is_temp = name.starts_with(TEMP_PREFIX);
+        if !(is_temp || name.starts_with(ROOT_PREFIX))
             || !entry.file_type().is_ok_and(|kind| kind.is_dir())
         {
             continue;
         }
-        let own = rustix::fs::lstat(&path)
-            .is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw());
-        // Without a lock file it may be one that is being created: leave it.
-        let Some(lock) = own
-            .then(|| open_lock(&path, OFlags::empty()).ok())
-            .flatten()
-        else {
+        let own = rustix::fs::lstat(&path).is_ok_and(|stat| {
+            stat.st_uid == euid.as_raw()
+                || (is_temp && euid.is_root() && identity::is_ours(stat.st_uid))
+        });
+        // A socket root without a lock file may be one that is being created: leave it.
+        let lock = match is_temp {
+            true => open_dir(&path),
+            false => open_lock(&path, OFlags::empty()),
+        };
+        let Some(lock) = own.then(|| lock.ok()).flatten() else {
             continue;
         };
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            tracing::debug!(path = %path.display(), "removing the sockets of a host that is gone");
+            tracing::debug!(path = %path.display(), "removing what a host that is gone left behind");
             let _ = remove_tree(&path);
         }
     }
@@ -316,7 +379,7 @@ mod tests {
         std::os::unix::fs::symlink(&elsewhere, root.path().join("goatflow-plugin-p")).unwrap();
         assert!(matches!(
             private(&root.path().join("goatflow-plugin-p")),
-            Err(DirError::Foreign { .. })
+            Err(DirError::NotADirectory { .. })
         ));
         let temp = PluginTemp::create(root.path(), "p", None).unwrap();
         assert_ne!(temp.path(), root.path().join("goatflow-plugin-p"));
@@ -326,11 +389,31 @@ mod tests {
         let random = temp.path().to_owned();
         drop(temp);
         assert!(!random.exists());
+    }
+
+    #[test]
+    fn a_temporary_directory_belongs_to_one_process_and_goes_with_it() {
+        let root = tempfile::tempdir().unwrap();
         let usual = root.path().join("goatflow-plugin-q");
-        let temp = PluginTemp::create(root.path(), "q", None).unwrap();
-        assert_eq!(temp.path(), usual);
-        drop(temp);
+        let first = PluginTemp::create(root.path(), "q", None).unwrap();
+        let second = PluginTemp::create(root.path(), "q", None).unwrap();
+        assert_eq!(first.path(), usual);
+        assert_ne!(second.path(), usual);
+        // A host that starts leaves alone what another one uses.
+        let sockets = SocketRoot::create(root.path()).unwrap();
+        assert!(first.path().exists() && second.path().exists());
+        let other = second.path().to_owned();
+        drop(second);
+        assert!(!other.exists());
+        // The plugin put another directory in the place of its own: that is not removed.
+        std::fs::rename(&usual, root.path().join("moved")).unwrap();
+        std::fs::create_dir(&usual).unwrap();
+        drop(first);
         assert!(usual.exists());
+        drop(sockets);
+        // What a killed host left is removed.
+        let _next = SocketRoot::create(root.path()).unwrap();
+        assert!(!usual.exists());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Finds the plugins of a plugins directory: `<plugins>/<dir>/plugin.yaml`, top level only.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ use crate::limits::PLUGIN_DIRS_MAX;
 
 /// The manifest's file name.
 pub(crate) const MANIFEST_NAME: &str = "plugin.yaml";
+/// How much of a broken manifest is looked through for a name, in bytes.
+const BROKEN_MANIFEST_BYTES_MAX: u64 = 64 * 1024;
 
 /// What a plugins directory holds.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub(crate) struct Discovery {
     pub(crate) plugins: Vec<Discovered>,
     /// What cannot be started, in directory order.
     pub(crate) problems: Vec<Problem>,
+    /// Names of plugins that are not loaded, as far as directories and broken manifests tell.
+    pub(crate) other_names: BTreeSet<String>,
 }
 
 /// A plugin to start.
@@ -73,8 +77,9 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
         });
         dirs.truncate(PLUGIN_DIRS_MAX);
     }
-    let mut taken: BTreeMap<PluginName, PathBuf> = BTreeMap::new();
+    let mut found: BTreeMap<PluginName, Vec<Discovered>> = BTreeMap::new();
     for dir in dirs {
+        let own_name = dir.file_name().and_then(|name| name.to_str());
         let file = dir.join(MANIFEST_NAME);
         // A dangling link is an error to report, not an absent manifest.
         if file.symlink_metadata().is_err() {
@@ -83,38 +88,27 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
                 "{} has no {MANIFEST_NAME} and is left alone; a plugin needs one",
                 dir.display()
             );
+            discovery.other_names.extend(own_name.map(str::to_owned));
             continue;
         }
         match Manifest::load(&file) {
             Ok((manifest, warnings)) => {
                 let name = manifest.name.clone();
-                if let Some(first) = taken.get(&name) {
-                    let error = format!(
-                        "plugin \"{name}\" in {} is not loaded: {} has the same name and comes first; rename one of them or remove it",
-                        dir.display(),
-                        first.display()
-                    );
-                    discovery.problems.push(Problem {
-                        dir,
-                        name: Some(name),
-                        error,
-                    });
-                    continue;
-                }
-                taken.insert(name.clone(), dir.clone());
-                discovery.plugins.push(Discovered {
+                found.entry(name.clone()).or_default().push(Discovered {
                     name,
                     dir,
                     manifest: Arc::new(manifest),
                     warnings,
                 });
             }
-            Err(error) if error.is_not_native() => tracing::info!("{error}"),
             Err(error) => {
-                let name = dir
-                    .file_name()
-                    .and_then(|name| name.to_str())
-                    .and_then(|name| PluginName::new(name).ok());
+                discovery.other_names.extend(own_name.map(str::to_owned));
+                discovery.other_names.extend(name_of_broken(&file));
+                if error.is_not_native() {
+                    tracing::info!("{error}");
+                    continue;
+                }
+                let name = own_name.and_then(|name| PluginName::new(name).ok());
                 discovery.problems.push(Problem {
                     error: describe(&error),
                     dir,
@@ -123,8 +117,73 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
             }
         }
     }
-    discovery.plugins.sort_by(|a, b| a.name.cmp(&b.name));
+    for (name, mut candidates) in found {
+        let chosen = candidates.swap_remove(choose(&name, &candidates));
+        for other in candidates {
+            let error = format!(
+                "plugin \"{name}\" in {} (version {:?}) is not loaded: {} (version {:?}) has the same name and {}; rename one of them or remove it",
+                other.dir.display(),
+                other.manifest.version,
+                chosen.dir.display(),
+                chosen.manifest.version,
+                if is_named(&chosen, &name) {
+                    "is the directory of that name"
+                } else if version(&chosen) > version(&other) {
+                    "is newer"
+                } else {
+                    "comes first"
+                },
+            );
+            discovery.problems.push(Problem {
+                dir: other.dir,
+                name: Some(name.clone()),
+                error,
+            });
+        }
+        discovery.plugins.push(chosen);
+    }
+    discovery.problems.sort_by(|a, b| a.dir.cmp(&b.dir));
     Ok(discovery)
+}
+
+/// Which of several directories has the plugin of a name: the one that is called so, else the newest version, else the
+/// first.
+fn choose(name: &PluginName, candidates: &[Discovered]) -> usize {
+    let mut best = 0;
+    for at in 1..candidates.len() {
+        let rank = |of: &Discovered| (is_named(of, name), version(of));
+        if rank(&candidates[at]) > rank(&candidates[best]) {
+            best = at;
+        }
+    }
+    best
+}
+
+fn is_named(found: &Discovered, name: &PluginName) -> bool {
+    found
+        .dir
+        .file_name()
+        .is_some_and(|dir| dir == name.as_str())
+}
+
+/// `None`, which is older than any, where it is no version.
+fn version(found: &Discovered) -> Option<[u64; 3]> {
+    crate::version::numbers(&found.manifest.version)
+}
+
+/// The name that a manifest which cannot be read as one seems to give.
+fn name_of_broken(file: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .ok()?
+        .take(BROKEN_MANIFEST_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().find_map(|line| line.strip_prefix("name:"))?;
+    let value = line.split(" #").next().unwrap_or_default();
+    let name = value.trim().trim_matches(['"', '\'']);
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 fn describe(error: &ManifestError) -> String {
@@ -183,21 +242,66 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_names_the_first_directory_wins_and_the_other_is_told() {
-        let manifest = "name: same\nversion: 1.0.0\nruntime: grpc\n";
-        let root = plugins_dir(&[("two", manifest), ("one", manifest)]);
+    fn of_equal_names_one_directory_is_chosen_and_the_other_is_told() {
+        let manifest = |version: &str| format!("name: same\nversion: {version}\nruntime: grpc\n");
+        let (old, new) = (manifest("1.9.0"), manifest("1.10.0"));
+        for (dirs, chosen, why) in [
+            ([("two", &old), ("one", &old)], "one", "comes first"),
+            ([("a-backup", &old), ("b", &new)], "b", "is newer"),
+            ([("a", &new), ("b", &old)], "a", "is newer"),
+            (
+                [("backup-same", &new), ("same", &old)],
+                "same",
+                "of that name",
+            ),
+        ] {
+            let dirs = dirs.map(|(dir, manifest)| (dir, manifest.as_str()));
+            let root = plugins_dir(&dirs);
+            let discovery = discover(root.path()).unwrap();
+            assert_eq!(names(&discovery), ["same"]);
+            assert!(discovery.plugins[0].dir.ends_with(chosen), "{dirs:?}");
+            let [problem] = discovery.problems.as_slice() else {
+                panic!("{:?}", discovery.problems)
+            };
+            assert!(!problem.dir.ends_with(chosen));
+            assert!(
+                problem.error.contains(why) && problem.error.contains("rename"),
+                "{}",
+                problem.error
+            );
+        }
+    }
+
+    #[test]
+    fn a_runtime_that_nobody_knows_is_a_problem() {
+        let root = plugins_dir(&[
+            ("a", "version: 1.0.0\nruntime: netrpc\n"),
+            ("b", "version: 1.0.0\nruntime: wasm\n"),
+        ]);
         let discovery = discover(root.path()).unwrap();
-        assert_eq!(names(&discovery), ["same"]);
-        assert!(discovery.plugins[0].dir.ends_with("one"));
         let [problem] = discovery.problems.as_slice() else {
             panic!("{:?}", discovery.problems)
         };
-        assert!(problem.dir.ends_with("two"));
+        assert!(problem.dir.ends_with("a"));
         assert!(
-            problem.error.contains("has the same name") && problem.error.contains("rename"),
+            problem.error.contains("netrpc") && problem.error.contains("runtime: grpc"),
             "{}",
             problem.error
         );
+    }
+
+    /// What they may be called keeps other plugins from their variables.
+    #[test]
+    fn what_is_not_loaded_has_names_too() {
+        let root = plugins_dir(&[
+            ("broken", "name: \"probe-x\" # mine\nversion: [\n"),
+            ("wasm", "name: w\nversion: 1.0.0\nruntime: wasm\n"),
+            ("good", "version: 1.0.0\nruntime: grpc\n"),
+        ]);
+        std::fs::create_dir(root.path().join("half-copied")).unwrap();
+        let discovery = discover(root.path()).unwrap();
+        let others: Vec<&str> = discovery.other_names.iter().map(String::as_str).collect();
+        assert_eq!(others, ["broken", "half-copied", "probe-x", "w", "wasm"]);
     }
 
     #[test]

@@ -16,13 +16,34 @@ const PROTECTED_KEYS: [&str; 4] = ["host_version", "plugin_dir", "plugin_name", 
 /// Where plugins find programs.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// Of its memory limit, what a Go program is told to keep its heap below, in percent: the rest is for what Go does not
+/// count, such as the program itself, stacks of C code and files in its temporary directory.
+const GO_MEMORY_PERCENT: u64 = 80;
+
+/// What the environment of a plugin process depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct ProcessEnvironment<'a> {
+    pub(crate) temp_dir: &'a Path,
+    pub(crate) socket_dir: &'a Path,
+    /// Whether it is told that it may use the network, by itself or through the host API.
+    pub(crate) network: bool,
+    pub(crate) timezone: Option<OsString>,
+    /// The limit of its memory in bytes, if there is one.
+    pub(crate) memory_bytes: Option<u64>,
+    /// The limit of its processor time in thousandths of a processor, if there is one.
+    pub(crate) cpu_millis: Option<u32>,
+}
+
 /// The complete environment of a plugin process.
-pub(crate) fn process(
-    temp_dir: &Path,
-    socket_dir: &Path,
-    network: bool,
-    timezone: Option<OsString>,
-) -> BTreeMap<OsString, OsString> {
+pub(crate) fn process(of: ProcessEnvironment<'_>) -> BTreeMap<OsString, OsString> {
+    let ProcessEnvironment {
+        temp_dir,
+        socket_dir,
+        network,
+        timezone,
+        memory_bytes,
+        cpu_millis,
+    } = of;
     let mut env: BTreeMap<OsString, OsString> = gk_protocol::handshake_config()
         .environment()
         .into_iter()
@@ -37,6 +58,16 @@ pub(crate) fn process(
     }
     if !network {
         env.insert("GOATFLOW_NO_NETWORK".into(), "1".into());
+    }
+    // Go's garbage collector lets the heap double by default, which ends a program at half of its limit, and Go before
+    // 1.25 starts a thread for each processor of the machine, whatever the program may use.
+    if let Some(bytes) = memory_bytes {
+        let heap = bytes / 100 * GO_MEMORY_PERCENT;
+        env.insert("GOMEMLIMIT".into(), heap.to_string().into());
+    }
+    if let Some(millis) = cpu_millis {
+        let processors = millis.div_ceil(1000).max(1);
+        env.insert("GOMAXPROCS".into(), processors.to_string().into());
     }
     env
 }
@@ -66,22 +97,29 @@ pub(crate) fn init_config(
 ///
 /// `<NAME>` is the plugin's name in upper case with `_` for `-`. Where several plugins' names fit
 /// (`foo` and `foo-bar` both fit `…_FOO_BAR_KEY`), the longest has it; where two names read the
-/// same (`foo-bar` and `foo_bar`), neither has it, because it may be a secret.
+/// same (`foo-bar` and `foo_bar`), neither has it, because it may be a secret. A plugin that cannot be
+/// loaded keeps its variables from the others all the same.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct PluginVariables {
     by_plugin: BTreeMap<PluginName, BTreeMap<String, String>>,
 }
 
 impl PluginVariables {
-    /// Assigns `variables` to `plugins`, all that were discovered: a plugin's variables must not
-    /// fall to another because it failed to start.
+    /// Assigns `variables` to `plugins`, all that were discovered. `others` are names that something else in the plugins
+    /// directory has or may have, such as a plugin whose manifest is broken: what is meant for it must not fall to a
+    /// plugin whose name is the beginning of its own.
     pub(crate) fn assign(
         plugins: &BTreeSet<PluginName>,
+        others: &BTreeSet<String>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Self {
         let mut names: BTreeMap<String, Vec<&PluginName>> = BTreeMap::new();
         for plugin in plugins {
-            names.entry(env_form(plugin)).or_default().push(plugin);
+            let form = env_form(plugin.as_str());
+            names.entry(form).or_default().push(plugin);
+        }
+        for other in others {
+            names.entry(env_form(other)).or_default();
         }
         let mut assigned = Self::default();
         for (variable, value) in variables {
@@ -99,12 +137,22 @@ impl PluginVariables {
                 continue;
             };
             let key = key.to_ascii_lowercase();
-            let [owner] = owners.as_slice() else {
-                tracing::warn!(
-                    variable,
-                    "no plugin gets this variable, because the names of several read the same in it; rename one of them"
-                );
-                continue;
+            let owner = match owners.as_slice() {
+                [owner] => owner,
+                [] => {
+                    tracing::warn!(
+                        variable,
+                        "no plugin gets this variable: it is meant for one that is not loaded"
+                    );
+                    continue;
+                }
+                _ => {
+                    tracing::warn!(
+                        variable,
+                        "no plugin gets this variable, because the names of several read the same in it; rename one of them"
+                    );
+                    continue;
+                }
             };
             if key.is_empty() || PROTECTED_KEYS.contains(&key.as_str()) {
                 tracing::warn!(plugin = %owner, variable, "ignored: only the host sets this key");
@@ -128,8 +176,8 @@ impl PluginVariables {
     }
 }
 
-fn env_form(plugin: &PluginName) -> String {
-    plugin.as_str().to_ascii_uppercase().replace('-', "_")
+fn env_form(plugin: &str) -> String {
+    plugin.to_ascii_uppercase().replace('-', "_")
 }
 
 #[cfg(test)]
@@ -144,8 +192,17 @@ mod tests {
     }
 
     fn assign(plugins: &[&str], variables: &[(&str, &str)]) -> PluginVariables {
+        assign_beside(plugins, &[], variables)
+    }
+
+    fn assign_beside(
+        plugins: &[&str],
+        others: &[&str],
+        variables: &[(&str, &str)],
+    ) -> PluginVariables {
         PluginVariables::assign(
             &names(plugins),
+            &others.iter().map(|&other| other.to_owned()).collect(),
             variables
                 .iter()
                 .map(|(name, value)| (name.into(), value.into())),
@@ -164,12 +221,15 @@ mod tests {
 
     #[test]
     fn the_environment_is_the_contracts() {
-        let env = process(
-            Path::new("/tmp/t"),
-            Path::new("/tmp/s"),
-            false,
-            Some("UTC".into()),
-        );
+        let of = ProcessEnvironment {
+            temp_dir: Path::new("/tmp/t"),
+            socket_dir: Path::new("/tmp/s"),
+            network: false,
+            timezone: Some("UTC".into()),
+            memory_bytes: Some(96 << 20),
+            cpu_millis: Some(1500),
+        };
+        let env = process(of.clone());
         let shown: Vec<String> = env
             .iter()
             .map(|(name, value)| format!("{}={}", name.display(), value.display()))
@@ -179,6 +239,8 @@ mod tests {
             [
                 "GOATFLOW_NO_NETWORK=1",
                 "GOATKIT_PLUGIN=goatkit-v1",
+                "GOMAXPROCS=2",
+                "GOMEMLIMIT=80530560",
                 "HOME=/tmp/t",
                 "PATH=/usr/local/bin:/usr/bin:/bin",
                 "PLUGIN_MAX_PORT=25000",
@@ -189,9 +251,16 @@ mod tests {
                 "TZ=UTC",
             ]
         );
-        let env = process(Path::new("/tmp/t"), Path::new("/tmp/s"), true, None);
-        assert!(!env.contains_key(&OsString::from("GOATFLOW_NO_NETWORK")));
-        assert!(!env.contains_key(&OsString::from("TZ")));
+        let env = process(ProcessEnvironment {
+            network: true,
+            timezone: None,
+            memory_bytes: None,
+            cpu_millis: None,
+            ..of
+        });
+        for name in ["GOATFLOW_NO_NETWORK", "TZ", "GOMEMLIMIT", "GOMAXPROCS"] {
+            assert!(!env.contains_key(&OsString::from(name)), "{name}");
+        }
     }
 
     #[test]
@@ -212,6 +281,22 @@ mod tests {
         let foo_bar = config("foo-bar", &variables);
         assert_eq!(foo_bar["key"], "2");
         assert_eq!(foo_bar.len(), 5);
+    }
+
+    /// `probe-x` is there, but its manifest is broken: `probe` must not read its key.
+    #[test]
+    fn what_is_meant_for_a_plugin_that_is_not_loaded_goes_to_nobody() {
+        let variables = assign_beside(
+            &["probe"],
+            &["probe-x", "Probe Y"],
+            &[
+                ("GOATFLOW_PLUGIN_PROBE_X_KEY", "k"),
+                ("GOATFLOW_PLUGIN_PROBE_Z", "own"),
+            ],
+        );
+        let probe = config("probe", &variables);
+        assert!(!probe.values().any(|value| value == "k"), "{probe:?}");
+        assert_eq!(probe["z"], "own");
     }
 
     #[test]

@@ -52,11 +52,14 @@ impl Identities {
         let euid = rustix::process::geteuid();
         let _choosing = self.choosing.lock();
         let present = owner(&path);
+        // After a time as an ordinary user, whose the whole data directory is.
+        let former = owner(&self.work_root).filter(|uid| euid.is_root() && *uid != 0);
         if !own || !euid.is_root() {
-            let back = present.filter(|uid| euid.is_root() && is_ours(*uid));
-            // After a time with sandboxes: what was the plugin's is the host's again.
+            let back =
+                present.filter(|uid| euid.is_root() && (is_ours(*uid) || former == Some(*uid)));
+            // After a time with sandboxes, or as another user: what was the plugin's is the host's again.
             if let Some(uid) = back {
-                dirs::private_for(&path, Some(Identity::new(uid, uid)))?;
+                dirs::private_for(&path, Some(Identity::new(uid, uid)), None)?;
                 reclaim(&path)?;
             }
             dirs::private(&path)?;
@@ -76,14 +79,14 @@ impl Identities {
             .or_else(|| (FIRST..FIRST + COUNT).find(|uid| !taken.contains(uid)))
             .unwrap_or(FIRST);
         let identity = Identity::new(uid, uid);
-        match dirs::private_for(&path, Some(identity)) {
+        match dirs::private_for(&path, Some(identity), former) {
             Ok(()) => Ok((path, Some(identity))),
             // A host that is root in a container with few users.
             Err(DirError::Io { source, .. })
                 if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
             {
                 let nobody = Identity::default();
-                match dirs::private_for(&path, Some(nobody)) {
+                match dirs::private_for(&path, Some(nobody), former) {
                     Ok(()) => Ok((path, Some(nobody))),
                     // Or with none to give.
                     Err(_) => dirs::private(&path).map(|()| (path, None)),
@@ -94,7 +97,8 @@ impl Identities {
     }
 }
 
-fn is_ours(uid: u32) -> bool {
+/// Whether a user is one that plugins get.
+pub(crate) fn is_ours(uid: u32) -> bool {
     (FIRST..FIRST + COUNT).contains(&uid)
 }
 
@@ -125,7 +129,7 @@ fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
 /// name elsewhere is given away.
 pub(crate) fn hand_over(dir: impl AsFd, to: Identity) -> Result<(), Errno> {
     let from = rustix::fs::fstat(&dir)?.st_uid;
-    hand_over_below(dir.as_fd(), from, to, DEPTH_MAX)?;
+    hand_over_below(dir.as_fd(), &|_| true, &|uid| uid == from, to, DEPTH_MAX)?;
     rustix::fs::fchown(
         &dir,
         Some(Uid::from_raw(to.uid)),
@@ -133,9 +137,37 @@ pub(crate) fn hand_over(dir: impl AsFd, to: Identity) -> Result<(), Errno> {
     )
 }
 
+/// Gives what a host made in a data directory back to the user that the directory belongs to: what root made in it, or
+/// gave to plugins. For the end of a host that runs as root on another user's directory: the next one, which may run as
+/// that user, can read what this one leaves. `names` are what the names of the host's own entries begin with; other
+/// entries are left alone. No link is followed, and no file with another name elsewhere is given away.
+///
+/// Does nothing unless it runs as root and the directory is another user's.
+///
+/// # Errors
+/// The system's answer where something cannot be given; what was given until then stays given.
+pub fn give_back(data_dir: &Path, names: &[&str]) -> std::io::Result<()> {
+    let dir = open_dir(data_dir)?;
+    let stat = rustix::fs::fstat(&dir)?;
+    if !rustix::process::geteuid().is_root() || stat.st_uid == 0 {
+        return Ok(());
+    }
+    let owner = Identity::new(stat.st_uid, stat.st_gid);
+    let from = |uid: u32| uid == 0 || is_ours(uid);
+    let is_made = |name: &[u8]| names.iter().any(|made| name.starts_with(made.as_bytes()));
+    Ok(hand_over_below(
+        dir.as_fd(),
+        &is_made,
+        &from,
+        owner,
+        DEPTH_MAX,
+    )?)
+}
+
 fn hand_over_below(
     dir: std::os::fd::BorrowedFd<'_>,
-    from: u32,
+    named: &dyn Fn(&[u8]) -> bool,
+    from: &dyn Fn(u32) -> bool,
     to: Identity,
     depth: u32,
 ) -> Result<(), Errno> {
@@ -145,7 +177,7 @@ fn hand_over_below(
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
+        if matches!(name.to_bytes(), b"." | b"..") || !named(name.to_bytes()) {
             continue;
         }
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -153,9 +185,9 @@ fn hand_over_below(
         if directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let below = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-            hand_over_below(below.as_fd(), from, to, depth - 1)?;
+            hand_over_below(below.as_fd(), &|_| true, from, to, depth - 1)?;
         }
-        if stat.st_uid == from && (directory || stat.st_nlink == 1) {
+        if from(stat.st_uid) && (directory || stat.st_nlink == 1) {
             rustix::fs::chownat(
                 dir,
                 name,

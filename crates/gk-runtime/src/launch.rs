@@ -23,7 +23,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
 use crate::dirs::{DirError, PluginTemp, SocketDir, SocketRoot};
-use crate::environment;
+use crate::environment::{self, ProcessEnvironment};
 use crate::error::StartError;
 use crate::identity::Identities;
 use crate::runtime::{RuntimeConfig, made};
@@ -216,17 +216,23 @@ impl Launcher for ProcessLauncher {
         let name = request.plugin.as_str();
         let (work_dir, identity) = self.identities.work_dir(name, self.gives_users())?;
         let temp_dir = PluginTemp::create(&self.temp_root, name, identity)?;
+        let temp_path = temp_dir.path().to_owned();
         let socket_dir = self.sockets.process(identity)?;
         let program = program(request.program, &request.artifact)?;
         let mut spec = SandboxSpec::new(program, work_dir.clone());
-        spec.env = environment::process(
-            temp_dir.path(),
-            socket_dir.path(),
-            request.network,
-            self.timezone.clone(),
-        );
+        let sandbox = self.sandbox.as_ref();
+        let direct =
+            sandbox.is_some_and(|sandbox| sandbox.direct_network.contains(&request.plugin));
+        spec.env = environment::process(ProcessEnvironment {
+            temp_dir: &temp_path,
+            socket_dir: socket_dir.path(),
+            network: request.network || direct,
+            timezone: self.timezone.clone(),
+            memory_bytes: sandbox.map(|_| request.memory_bytes),
+            cpu_millis: sandbox.and_then(|sandbox| sandbox.cpu_millis),
+        });
         spec.confinement = self.sandbox.as_ref().map(|sandbox| {
-            let mut confinement = sandbox.confinement(&request.plugin, temp_dir.path().into());
+            let mut confinement = sandbox.confinement(&request.plugin, temp_path.clone());
             confinement.read_only.push(request.plugin_dir);
             confinement.writable.push(work_dir);
             confinement.socket_dir = Some(socket_dir.path().into());
@@ -246,10 +252,8 @@ impl Launcher for ProcessLauncher {
             let entry = report.get(layer);
             entry.is_some_and(|entry| entry.state == State::Enforced)
         };
-        if holds(Layer::Mount) {
-            // It has one inside; this one was for a machine without mounts.
-            let _ = std::fs::remove_dir(temp_dir.path());
-        }
+        // With mounts it has one inside; this one was for a machine without.
+        let temp_dir = Some(temp_dir).filter(|_| !holds(Layer::Mount));
         let own = holds(Layer::Identity);
         let uid = match identity {
             Some(identity) if own => identity.uid,
@@ -268,7 +272,8 @@ impl Launcher for ProcessLauncher {
             pidfd,
             child,
             socket_dir,
-            _temp_dir: temp_dir,
+            temp_path,
+            temp_dir,
             uid,
             sandbox,
             program_pid,
@@ -316,7 +321,10 @@ struct PluginProcess {
     pidfd: AsyncFd<OwnedFd>,
     child: Child,
     socket_dir: SocketDir,
-    _temp_dir: PluginTemp,
+    /// What it was told that its temporary directory is.
+    temp_path: PathBuf,
+    /// The host's directory of that path, unless it is the process's own.
+    temp_dir: Option<PluginTemp>,
     /// The user it runs as.
     uid: u32,
     sandbox: Option<Report>,
@@ -357,19 +365,39 @@ impl Process for PluginProcess {
     }
 
     async fn connect(&self, handshake: &Handshake) -> Result<UnixStream, LaunchError> {
-        let path =
-            check(handshake, self.socket_dir.path()).map_err(|why| LaunchError::Refused { why })?;
+        let (path, place) = check(handshake, self.socket_dir.path(), &self.temp_path)
+            .map_err(|why| LaunchError::Refused { why })?;
+        let dir = match place {
+            Place::SocketDir => self.child.sockets(),
+            Place::TempDir => self
+                .child
+                .temp_dir()
+                .or_else(|| self.temp_dir.as_ref().map(PluginTemp::dir)),
+        };
         let expected = ExpectedPeer {
             uid: self.uid,
             session: Some(self.child.pid()),
         };
-        let stream = gk_sandbox::socket::connect(&path, self.child.sockets(), expected)?;
+        let stream = gk_sandbox::socket::connect(&path, dir, expected)?;
         UnixStream::from_std(stream).map_err(LaunchError::Pipes)
     }
 }
 
+/// In which of its directories a plugin made its socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// `PLUGIN_UNIX_SOCKET_DIR`.
+    SocketDir,
+    /// `TMPDIR`: go-plugin before 1.5 does not know the other variable.
+    TempDir,
+}
+
 /// The socket's path, if the handshake is one that a plugin started here may print.
-fn check(handshake: &Handshake, socket_dir: &Path) -> Result<PathBuf, String> {
+fn check(
+    handshake: &Handshake,
+    socket_dir: &Path,
+    temp_dir: &Path,
+) -> Result<(PathBuf, Place), String> {
     if handshake.app_version != PROTOCOL_VERSION {
         return Err(format!(
             "it speaks version {} of the plugin protocol, this host version {PROTOCOL_VERSION}; rebuild it with a matching SDK",
@@ -396,44 +424,59 @@ fn check(handshake: &Handshake, socket_dir: &Path) -> Result<PathBuf, String> {
         .as_os_str()
         .to_str()
         .is_some_and(|path| !path.contains("/../") && !path.contains("/./"));
-    if !plain || !named || path.parent() != Some(socket_dir) || path.file_name().is_none() {
-        return Err(format!(
-            "its socket {} is not directly in PLUGIN_UNIX_SOCKET_DIR, {}; create it there",
+    let place = match path.parent() {
+        Some(parent) if parent == socket_dir => Some(Place::SocketDir),
+        Some(parent) if parent == temp_dir => Some(Place::TempDir),
+        _ => None,
+    };
+    match place.filter(|_| plain && named && path.file_name().is_some()) {
+        Some(place) => Ok((path.to_owned(), place)),
+        None => Err(format!(
+            "its socket {} is directly in neither PLUGIN_UNIX_SOCKET_DIR, {}, nor TMPDIR, {}; create it there",
             path.display(),
-            socket_dir.display()
-        ));
+            socket_dir.display(),
+            temp_dir.display()
+        )),
     }
-    Ok(path.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn checked(line: &str) -> Result<PathBuf, String> {
+    fn checked(line: &str) -> Result<(PathBuf, Place), String> {
         check(
             &Handshake::parse(line.as_bytes()).unwrap(),
             Path::new("/tmp/s/1"),
+            Path::new("/tmp/t"),
         )
     }
 
     #[test]
-    fn only_a_socket_in_the_private_directory_is_connected_to() {
+    fn only_a_socket_in_a_private_directory_is_connected_to() {
         assert_eq!(
             checked("1|1|unix|/tmp/s/1/plugin7|netrpc|").unwrap(),
-            Path::new("/tmp/s/1/plugin7")
+            (PathBuf::from("/tmp/s/1/plugin7"), Place::SocketDir)
+        );
+        assert_eq!(
+            checked("1|1|unix|/tmp/t/plugin7|netrpc|").unwrap(),
+            (PathBuf::from("/tmp/t/plugin7"), Place::TempDir)
         );
         for (line, why) in [
             ("1|2|unix|/tmp/s/1/p|netrpc|", "version 2"),
             ("1|1|tcp|127.0.0.1:1234|netrpc|", "TCP"),
             ("1|1|unix|/tmp/s/1/p|grpc|", "gRPC"),
-            ("1|1|unix|/tmp/s/1/../2/p|netrpc|", "not directly in"),
-            ("1|1|unix|/tmp/s/1/..|netrpc|", "not directly in"),
-            ("1|1|unix|/tmp/s/1/.|netrpc|", "not directly in"),
-            ("1|1|unix|/tmp/s/1/link/p|netrpc|", "not directly in"),
-            ("1|1|unix|/tmp/s/10/p|netrpc|", "not directly in"),
-            ("1|1|unix|/run/docker.sock|netrpc|", "not directly in"),
-            ("1|1|unix|p|netrpc|", "not directly in"),
+            ("1|1|unix|/tmp/s/1/../2/p|netrpc|", "directly in neither"),
+            ("1|1|unix|/tmp/s/1/..|netrpc|", "directly in neither"),
+            ("1|1|unix|/tmp/s/1/.|netrpc|", "directly in neither"),
+            ("1|1|unix|/tmp/s/1/link/p|netrpc|", "directly in neither"),
+            ("1|1|unix|/tmp/s/10/p|netrpc|", "directly in neither"),
+            ("1|1|unix|/run/docker.sock|netrpc|", "directly in neither"),
+            ("1|1|unix|/tmp/p|netrpc|", "directly in neither"),
+            ("1|1|unix|/tmp/t|netrpc|", "directly in neither"),
+            ("1|1|unix|/tmp/t/../t2/p|netrpc|", "directly in neither"),
+            ("1|1|unix|/tmp/t/link/p|netrpc|", "directly in neither"),
+            ("1|1|unix|p|netrpc|", "directly in neither"),
         ] {
             let refused = checked(line).unwrap_err();
             assert!(refused.contains(why), "{line}: {refused}");

@@ -31,6 +31,7 @@ mod log;
 mod metrics;
 mod runtime;
 mod sandbox;
+mod schedule;
 mod signatures;
 mod snapshot;
 mod supervisor;
@@ -46,6 +47,7 @@ pub use error::{CallError, PluginError, Printed, StartError, Step};
 pub use gk_sandbox::{
     ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State, run_if_keeper,
 };
+pub use identity::give_back;
 pub use launch::{
     LaunchError, LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher,
 };

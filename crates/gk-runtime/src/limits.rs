@@ -91,6 +91,11 @@ pub const CALLS_IN_FLIGHT_MAX: usize = 1024;
 
 /// The longest log line; a longer one becomes several entries.
 pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// The longest line that is read as one, in bytes; go-plugin's own limit. Of a structured record that is longer than
+/// [`LOG_LINE_BYTES_MAX`] the message is cut, and text becomes several entries.
+pub const LOG_RECORD_BYTES_MAX: usize = 64 * 1024;
+/// How often it is said that a plugin's lines are kept out of the host's log.
+pub const LOG_SUPPRESSED_INTERVAL: Duration = Duration::from_secs(1);
 /// How many log entries are kept per plugin.
 pub const LOG_RING_ENTRIES: usize = 1000;
 /// How many bytes of log entries are kept per plugin.
@@ -105,3 +110,5 @@ pub const LOG_FIELD_VALUE_BYTES_MAX: usize = 1024;
 pub const LOG_BURST: u32 = 1000;
 /// How many log lines of one plugin reach the host's own log per second.
 pub const LOG_LINES_PER_SECOND: u32 = 200;
+/// How long the end of the host waits for directories of plugins to be removed.
+pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);

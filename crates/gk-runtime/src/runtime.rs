@@ -21,7 +21,7 @@ use crate::environment::{self, PluginVariables};
 use crate::error::{CallError, StartError};
 use crate::launch::{Launcher, ProcessLauncher};
 use crate::life::Life;
-use crate::limits::{PARALLEL_STARTS, START_TIMEOUT};
+use crate::limits::{PARALLEL_STARTS, REMOVAL_TIMEOUT, START_TIMEOUT};
 use crate::log::{LogEntry, LogLevel, LogQuery, LogSink};
 use crate::sandbox::SandboxConfig;
 use crate::signatures::{Signatures, Warned};
@@ -226,6 +226,7 @@ impl Runtime {
             .collect();
         let variables = Arc::new(PluginVariables::assign(
             &names,
+            &discovery.other_names,
             config.variables.iter().cloned(),
         ));
 
@@ -404,6 +405,8 @@ impl Runtime {
         }
         // Another shutdown may have taken the handles and still be waiting.
         self.settled().await;
+        let removed = || crate::dirs::removed(REMOVAL_TIMEOUT);
+        let _ = tokio::task::spawn_blocking(removed).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Comparing versions, as far as a plugin's `min_host_version` needs it.
+//! Comparing versions, as far as a plugin's `min_host_version` and two plugins of one name need it.
 
 /// Whether a host of version `host` is at least `required`. Pre-release and build suffixes do not
 /// count; an empty or unreadable requirement is none (validation reports the latter).
@@ -9,7 +9,8 @@ pub(crate) fn satisfies(host: &str, required: &str) -> bool {
     }
 }
 
-fn numbers(version: &str) -> Option<[u64; 3]> {
+/// Major, minor and patch; `None` for what is no version.
+pub(crate) fn numbers(version: &str) -> Option<[u64; 3]> {
     let core = version
         .trim()
         .trim_start_matches('v')

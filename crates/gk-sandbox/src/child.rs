@@ -117,7 +117,19 @@ impl Child {
     pub fn sockets(&self) -> Option<BorrowedFd<'_>> {
         #[cfg(target_os = "linux")]
         if let Some(sandbox) = &self.process.sandbox {
-            return sandbox.sockets.as_ref().map(AsFd::as_fd);
+            return sandbox.directories.sockets.as_ref().map(AsFd::as_fd);
+        }
+        None
+    }
+
+    /// The directory at its [`temp_dir`](crate::Confinement::temp_dir), for
+    /// [`socket::connect`](crate::socket::connect), if it is its own: some programs make their
+    /// socket there. `None`: it is the host's. While the child is held, what is in it counts as
+    /// used memory.
+    pub fn temp_dir(&self) -> Option<BorrowedFd<'_>> {
+        #[cfg(target_os = "linux")]
+        if let Some(sandbox) = &self.process.sandbox {
+            return sandbox.directories.temp.as_ref().map(AsFd::as_fd);
         }
         None
     }

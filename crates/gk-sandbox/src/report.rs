@@ -288,17 +288,13 @@ impl Report {
 }
 
 impl fmt::Display for Report {
-    /// In one line: `all layers enforced`, or what is missing and why.
+    /// In one line: `all layers enforced`, or what is missing and why; then what was not asked for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.layers.is_empty() {
             return f.write_str("not confined");
         }
         let mut any = false;
-        for entry in self
-            .layers
-            .iter()
-            .filter(|entry| entry.state != State::Enforced)
-        {
+        for entry in self.missing() {
             f.write_str(if any { "; " } else { "" })?;
             any = true;
             write!(f, "{} {}", entry.layer, entry.state)?;
@@ -306,10 +302,24 @@ impl fmt::Display for Report {
                 write!(f, " ({})", entry.detail)?;
             }
         }
-        if any {
-            Ok(())
-        } else {
-            f.write_str("all layers enforced")
+        let off: Vec<String> = self
+            .layers
+            .iter()
+            .filter(|entry| entry.state == State::Off)
+            .map(|entry| match entry.layer {
+                Layer::Cpu => "no limit of processor time".to_owned(),
+                layer => format!("without {layer}"),
+            })
+            .collect();
+        match (any, off.is_empty()) {
+            (true, true) => Ok(()),
+            (true, false) => write!(f, "; as configured: {}", off.join(", ")),
+            (false, true) => f.write_str("all layers enforced"),
+            (false, false) => write!(
+                f,
+                "all layers enforced that were asked for; as configured: {}",
+                off.join(", ")
+            ),
         }
     }
 }

@@ -3,10 +3,12 @@
 //! What a plugin declares (plugin.yaml, registration) is a request and grants nothing by itself. For a
 //! plugin without a stored policy the request is cut down to the safe default (`safe.rs`).
 
+mod check;
 mod grants;
 mod meter;
 mod policies;
 mod safe;
+mod update;
 
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ pub use grants::{Grants, ReadWrite};
 pub use meter::Rate;
 pub(crate) use policies::{Effective, PluginPolicy};
 pub use policies::{Origin, Policies, PolicyView, Usage};
+pub use update::PolicyUpdate;
 
 use crate::api::PluginLimits;
 use crate::error::HostError;
@@ -41,16 +44,18 @@ pub const MEMORY_MIB_MAX: u32 = 1024 * 1024;
 /// The largest rate that can be set.
 pub const RATE_MAX: u32 = 1_000_000;
 
-/// What the operator thinks of a plugin.
+/// What the operator decided about a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyStatus {
-    /// Nobody has looked at it.
+    /// Nothing is decided: the safe default of what the plugin asks for, whatever permissions the policy lists. Rates
+    /// and limits of the policy hold.
     #[default]
     PendingReview,
-    /// It has what its policy says.
+    /// It has the permissions that the policy lists. A plugin that later asks for more does not get it; the log and
+    /// [`PolicyView::exceeds_grant`] say so.
     Approved,
-    /// It has what its policy says; a note to the operator that this is less than it asked for.
+    /// It has the permissions that the policy lists, knowingly less than it asks for: nothing is reported.
     Restricted,
     /// It may do nothing, and nothing calls it.
     Blocked,
@@ -62,8 +67,8 @@ pub enum PolicyStatus {
 pub struct Policy {
     /// What the operator thinks of it.
     pub status: PolicyStatus,
-    /// What it is granted.
-    #[serde(default)]
+    /// What it is granted. Of a policy that is pending review: what the default grants.
+    #[serde(default, deserialize_with = "update::strict")]
     pub permissions: Vec<Permission>,
     /// Calls to other plugins in a second; 0 is unlimited.
     #[serde(default = "default_calls")]
@@ -143,8 +148,16 @@ impl Policy {
     /// Everything a plugin asks for, as a policy.
     pub fn of_request(request: &ResourceRequest) -> Self {
         let timeout = |asked: Option<Duration>| asked.and_then(|asked| asked.try_into().ok());
+        // A scope where there is none means nothing; a policy must not have one.
+        let permission = |asked: &Permission| Permission {
+            scope: match asked.kind().is_none_or(PermissionKind::has_scope) {
+                true => asked.scope.clone(),
+                false => Vec::new(),
+            },
+            ..asked.clone()
+        };
         Policy {
-            permissions: request.permissions.clone(),
+            permissions: request.permissions.iter().map(permission).collect(),
             max_file_storage_bytes: request.file_storage_bytes().unwrap_or(0),
             memory_mb: u32::try_from(request.memory_mb)
                 .unwrap_or(0)
@@ -170,79 +183,6 @@ impl Policy {
                     .iter()
                     .any(|permission| permission.kind() == Some(PermissionKind::Http)),
         }
-    }
-
-    fn check(&self) -> Result<(), HostError> {
-        let invalid = |text: String| Err(HostError::invalid(text));
-        if self.permissions.len() > PERMISSIONS_MAX {
-            return invalid(format!(
-                "a policy has at most {PERMISSIONS_MAX} permissions"
-            ));
-        }
-        for rate in [
-            self.max_calls_per_second,
-            self.max_db_queries_per_min,
-            self.max_http_req_per_min,
-        ] {
-            if rate > RATE_MAX {
-                return invalid(format!("a rate is at most {RATE_MAX}; 0 is unlimited"));
-            }
-        }
-        for (name, timeout) in [
-            ("call_timeout", self.call_timeout),
-            ("init_timeout", self.init_timeout),
-            ("shutdown_timeout", self.shutdown_timeout),
-        ] {
-            if timeout.is_some_and(|timeout| timeout.as_nanos() <= 0) {
-                return invalid(format!("{name} must be more than 0s"));
-            }
-        }
-        if self.memory_mb > MEMORY_MIB_MAX {
-            return invalid(format!(
-                "memory_mb is at most {MEMORY_MIB_MAX}; 0 leaves it to what the plugin asks for"
-            ));
-        }
-        for (number, permission) in self.permissions.iter().enumerate() {
-            let Some(kind) = permission.kind() else {
-                let known = PermissionKind::ALL.map(PermissionKind::as_str).join(", ");
-                return invalid(format!(
-                    "permissions[{number}]: there is no permission type {:?}; the types are {known}",
-                    permission.kind_name
-                ));
-            };
-            let accesses = kind.accesses();
-            if !accesses.is_empty()
-                && !permission
-                    .access()
-                    .is_some_and(|access| accesses.contains(&access))
-            {
-                let known: Vec<_> = accesses.iter().map(|access| access.as_str()).collect();
-                return invalid(format!(
-                    "permissions[{number}]: the access of {} is one of {}, not {:?}",
-                    kind.as_str(),
-                    known.join(", "),
-                    permission.access
-                ));
-            }
-            if kind == PermissionKind::File && !permission.scope.is_empty() {
-                return invalid(format!(
-                    "permissions[{number}]: file has no scope; a plugin's files are its own"
-                ));
-            }
-            if permission.scope.len() > SCOPE_ENTRIES_MAX
-                || permission
-                    .scope
-                    .iter()
-                    .any(|pattern| pattern.is_empty() || pattern.len() > PATTERN_BYTES_MAX)
-            {
-                return invalid(format!(
-                    "permissions[{number}]: a scope has at most {SCOPE_ENTRIES_MAX} patterns of 1 to {PATTERN_BYTES_MAX} bytes"
-                ));
-            }
-        }
-        // What cannot be read as a scope would grant less than the operator believes.
-        Grants::of(self)?;
-        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use gk_manifest::{GoDuration, PluginName, ResourceRequest};
+use gk_manifest::{GoDuration, Permission, PluginName, ResourceRequest};
 use parking_lot::{Mutex, RwLock};
 use rusqlite::OptionalExtension;
 use serde::Serialize;
@@ -16,13 +16,14 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::meter::Meter;
 use super::safe::safe_default;
+use super::update::{PolicyUpdate, missing};
 use super::{
     Grants, HTTP_IN_FLIGHT_MAX, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate,
     STORE_REQUESTS_AT_ONCE_MAX,
 };
 use crate::api::{Admission, PluginLimits};
 use crate::error::HostError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Statements of one plugin that run at once; the next ones wait until their deadline. Fewer than a
 /// database has connections: a plugin whose statements never end must not take them all.
@@ -129,8 +130,10 @@ async fn place(places: &Semaphore, deadline: Deadline, at_once: usize) -> Place<
 #[derive(Debug)]
 pub(crate) struct PluginPolicy {
     effective: ArcSwap<Effective>,
-    /// What it asks for.
-    request: RwLock<Policy>,
+    /// What it asks for; `None` until it registers.
+    request: RwLock<Option<Policy>>,
+    /// What the operator stored. It differs from what is in force where that is pending review.
+    stored: Mutex<Option<Policy>>,
     meters: [Meter; 4],
     /// Places for outgoing requests, each of which may hold bodies of many megabytes.
     http_slots: Semaphore,
@@ -147,6 +150,7 @@ impl PluginPolicy {
         PluginPolicy {
             effective: ArcSwap::from_pointee(Effective::nothing(Origin::Unregistered)),
             request: RwLock::default(),
+            stored: Mutex::default(),
             meters: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail]
                 .map(|rate| Meter::new(rate, now)),
             http_slots: Semaphore::new(HTTP_IN_FLIGHT_MAX),
@@ -280,6 +284,9 @@ pub struct PolicyView {
     pub policy: Policy,
     /// What the plugin asks for, as a policy that would grant it.
     pub requested: Policy,
+    /// What the plugin asks for and an approved policy does not grant: it asks for more than it did when it was
+    /// approved. Empty for every other status.
+    pub exceeds_grant: Vec<Permission>,
     /// What it has used.
     pub usage: Usage,
 }
@@ -373,9 +380,12 @@ impl Policies {
         let mut installed = self.installed.lock();
         installed.clone_from(plugins);
         for (plugin, entry) in self.plugins.read().iter() {
-            if entry.effective().origin == Origin::Default {
-                let default = default_of(self.trust_declared, plugin, entry, &installed);
-                entry.put(default);
+            let effective = entry.effective();
+            let is_default = effective.origin == Origin::Default
+                || (effective.origin == Origin::Stored
+                    && effective.policy.status == PolicyStatus::PendingReview);
+            if is_default {
+                entry.put(in_force(self.trust_declared, plugin, entry, &installed));
             }
         }
     }
@@ -392,17 +402,21 @@ impl Policies {
     ) -> Result<(), HostError> {
         let _changing = self.changing.lock().await;
         let entry = self.of(plugin);
-        *entry.request.write() = Policy::of_request(request);
+        let request = Policy::of_request(request);
+        *entry.request.write() = Some(request.clone());
         let stored = self.stored(plugin).await;
         let installed = self.installed.lock();
         match stored {
-            Ok(Some(policy)) => {
-                let effective = Effective::new(policy, Origin::Stored)?;
+            Ok(policy) => {
+                *entry.stored.lock() = policy;
+                let effective = in_force(self.trust_declared, plugin, &entry, &installed);
+                let exceeds = exceeds_grant(&effective.policy, &request);
+                if !exceeds.is_empty() {
+                    let kinds: Vec<_> = exceeds.iter().map(|entry| &*entry.kind_name).collect();
+                    tracing::warn!(%plugin, permissions = ?kinds,
+                        "the plugin asks for more than its approved policy grants; it does not get it until the policy is set anew");
+                }
                 entry.put(effective);
-            }
-            Ok(None) => {
-                let default = default_of(self.trust_declared, plugin, &entry, &installed);
-                entry.put(default);
             }
             Err(error) => {
                 let before = entry.effective().policy.status;
@@ -419,28 +433,50 @@ impl Policies {
         Ok(())
     }
 
+    /// Carries out an operator's change of a policy, as [`Policies::set`] does.
+    ///
+    /// # Errors
+    /// Invalid: the update is not for this plugin, or grants what the plugin asks for and that is not known yet.
+    /// Otherwise as [`Policies::set`].
+    pub async fn update(&self, plugin: &PluginName, update: PolicyUpdate) -> Result<(), HostError> {
+        let request = self.of(plugin).request.read().clone();
+        self.set(plugin, update.resolve(plugin, request.as_ref())?)
+            .await
+    }
+
     /// Stores a policy. It applies at once.
     ///
     /// # Errors
-    /// Unavailable: it cannot be stored; then nothing has changed.
+    /// Unavailable: it cannot be stored. Then nothing has changed, but for a policy that blocks the plugin: that one is
+    /// in force until the host ends, because a plugin must be stopped where a disk is full, too.
     pub async fn set(&self, plugin: &PluginName, policy: Policy) -> Result<(), HostError> {
-        let effective = Effective::new(policy, Origin::Stored)?;
-        let json = serde_json::to_string(&effective.policy)
+        // What cannot be compiled is refused before anything is stored.
+        Grants::of(&policy)?;
+        let json = serde_json::to_string(&policy)
             .map_err(|error| HostError::invalid(error.to_string()))?;
         let changing = Arc::clone(&self.changing).lock_owned().await;
         let (installed, entry) = (Arc::clone(&self.installed), self.of(plugin));
-        let name = plugin.as_str().to_owned();
+        let (name, trust_declared) = (plugin.clone(), self.trust_declared);
+        let is_blocked = policy.status == PolicyStatus::Blocked;
         self.store
             .run(move |connection| {
                 let _changing = changing;
-                connection.execute(
+                let stored = connection.execute(
                     "INSERT INTO policy (plugin, policy, set_at) VALUES (?1, ?2, unixepoch())
                      ON CONFLICT (plugin) DO UPDATE SET policy = excluded.policy, set_at = excluded.set_at",
-                    (name, json),
-                )?;
-                let _installed = installed.lock();
-                entry.put(effective);
-                Ok(())
+                    (name.as_str(), json),
+                );
+                if stored.is_ok() || is_blocked {
+                    let installed = installed.lock();
+                    *entry.stored.lock() = Some(policy);
+                    entry.put(in_force(trust_declared, &name, &entry, &installed));
+                }
+                match stored {
+                    Err(error) if is_blocked => Err(StoreError::Host(HostError::unavailable(format!(
+                        "the plugin is blocked, but only until the host ends: the policy cannot be stored ({error}); mend the store and set it again"
+                    )))),
+                    stored => Ok(stored.map(drop)?),
+                }
             })
             .await
     }
@@ -459,12 +495,12 @@ impl Policies {
                 let removed = connection
                     .execute("DELETE FROM policy WHERE plugin = ?1", [plugin.as_str()])?;
                 let installed = installed.lock();
+                *entry.stored.lock() = None;
                 if matches!(
                     entry.effective().origin,
                     Origin::Stored | Origin::Unreadable
                 ) {
-                    let default = default_of(trust_declared, &plugin, &entry, &installed);
-                    entry.put(default);
+                    entry.put(in_force(trust_declared, &plugin, &entry, &installed));
                 }
                 Ok(removed > 0)
             })
@@ -475,11 +511,13 @@ impl Policies {
     pub fn view(&self, plugin: &PluginName) -> Option<PolicyView> {
         let entry = self.plugins.read().get(plugin).cloned()?;
         let effective = entry.effective();
+        let request = entry.request.read().clone().unwrap_or_default();
         Some(PolicyView {
             plugin_name: plugin.clone(),
             origin: effective.origin,
             policy: effective.policy.clone(),
-            requested: entry.request.read().clone(),
+            exceeds_grant: exceeds_grant(&effective.policy, &request),
+            requested: request,
             usage: entry.usage(),
         })
     }
@@ -502,13 +540,18 @@ impl Policies {
             let Ok(plugin) = PluginName::new(&plugin) else {
                 continue;
             };
-            let effective = Policy::from_json(json.as_bytes())
-                .and_then(|policy| Effective::new(policy, Origin::Stored))
-                .unwrap_or_else(|error| {
+            let entry = self.of(&plugin);
+            let effective = match Policy::from_json(json.as_bytes()) {
+                Ok(policy) => {
+                    *entry.stored.lock() = Some(policy);
+                    in_force(self.trust_declared, &plugin, &entry, &self.installed.lock())
+                }
+                Err(error) => {
                     tracing::error!(%plugin, %error, "the stored policy cannot be read; the plugin is blocked until one is set");
                     Effective::unreadable()
-                });
-            self.of(&plugin).put(effective);
+                }
+            };
+            entry.put(effective);
         }
         Ok(())
     }
@@ -533,23 +576,55 @@ impl Policies {
     }
 }
 
-/// What applies without a stored policy.
-fn default_of(
+/// What applies: the stored policy, or the default where there is none or nothing is decided yet.
+fn in_force(
     trust_declared: bool,
     plugin: &PluginName,
     entry: &PluginPolicy,
     installed: &BTreeSet<PluginName>,
 ) -> Effective {
-    let request = entry.request.read();
-    let (policy, origin) = match trust_declared {
-        true => (request.clone(), Origin::Declared),
+    let stored = entry.stored.lock().clone();
+    let stored = match stored {
+        Some(policy) if policy.status != PolicyStatus::PendingReview => {
+            return compiled(plugin, policy, Origin::Stored);
+        }
+        pending => pending,
+    };
+    let request = entry.request.read().clone().unwrap_or_default();
+    let (default, origin) = match trust_declared {
+        true => (request, Origin::Declared),
         false => (safe_default(plugin, &request, installed), Origin::Default),
     };
-    drop(request);
+    match stored {
+        None => compiled(plugin, default, origin),
+        Some(pending) => {
+            let permissions = default.permissions;
+            let policy = Policy {
+                permissions,
+                ..pending
+            };
+            compiled(plugin, policy, Origin::Stored)
+        }
+    }
+}
+
+fn compiled(plugin: &PluginName, policy: Policy, origin: Origin) -> Effective {
+    let blocked = policy.status == PolicyStatus::Blocked;
     Effective::new(policy, origin).unwrap_or_else(|error| {
-        tracing::warn!(%plugin, %error, "what the plugin asks for cannot be read as a policy; it has nothing");
-        Effective::nothing(origin)
+        tracing::warn!(%plugin, %error, "the permissions cannot be read as a policy; the plugin has nothing");
+        match blocked {
+            true => Effective::unreadable(),
+            false => Effective::nothing(origin),
+        }
     })
+}
+
+/// What an approved plugin asks for beyond what it was granted.
+fn exceeds_grant(policy: &Policy, request: &Policy) -> Vec<Permission> {
+    match policy.status {
+        PolicyStatus::Approved => missing(&request.permissions, &policy.permissions),
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -722,5 +797,119 @@ mod tests {
         assert!(policies.reset(&plugin()).await.unwrap());
         assert_eq!(policies.view(&plugin()).unwrap().origin, Origin::Default);
         assert!(!policies.is_blocked(&plugin()));
+    }
+
+    fn asks_for(scope: &[&str]) -> ResourceRequest {
+        ResourceRequest {
+            permissions: vec![Permission {
+                kind_name: "db".into(),
+                access: "readwrite".into(),
+                scope: scope.iter().map(|&pattern| pattern.into()).collect(),
+            }],
+            max_file_storage_bytes: 1 << 40,
+            ..ResourceRequest::default()
+        }
+    }
+
+    async fn update(policies: &Policies, json: &str) -> Result<PolicyView, HostError> {
+        let update = PolicyUpdate::from_json(json.as_bytes())?;
+        policies.update(&plugin(), update).await?;
+        Ok(policies.view(&plugin()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_for_is_approved_and_pinned() {
+        let policies = Policies::new(Store::in_memory().unwrap(), false);
+        let error = update(&policies, r#"{"status":"approved"}"#).await;
+        assert!(error.unwrap_err().to_string().contains("registered"));
+        let asked = asks_for(&["a", "b"]);
+        policies.register(&plugin(), &asked).await.unwrap();
+        for json in [
+            r#"{"status":"approved"}"#,
+            r#"{"status":"approved","permissions":"requested"}"#,
+        ] {
+            let view = update(&policies, json).await.unwrap();
+            assert_eq!(view.policy.permissions, asked.permissions, "{json}");
+            assert_eq!(view.policy.max_file_storage_bytes, 1 << 40);
+            assert_eq!(view.exceeds_grant, []);
+            policies.reset(&plugin()).await.unwrap();
+        }
+        // The answer of GET, whole or its parts, is taken back.
+        let view = update(&policies, r#"{"status":"approved"}"#).await.unwrap();
+        for json in [
+            serde_json::to_value(&view).unwrap(),
+            serde_json::to_value(&view.policy).unwrap(),
+        ] {
+            let again = update(&policies, &json.to_string()).await.unwrap();
+            assert_eq!(again.policy, view.policy);
+        }
+        let mut requested = serde_json::to_value(&view.requested).unwrap();
+        requested["status"] = "approved".into();
+        let again = update(&policies, &requested.to_string()).await.unwrap();
+        assert_eq!(again.policy.permissions, view.policy.permissions);
+        let mut another = serde_json::to_value(&view).unwrap();
+        another["plugin_name"] = "another".into();
+        let error = update(&policies, &another.to_string()).await.unwrap_err();
+        assert!(error.to_string().contains("another"), "{error}");
+
+        // A later version asks for more: it does not get it, and that is shown.
+        let more = asks_for(&["a", "b", "c"]);
+        policies.register(&plugin(), &more).await.unwrap();
+        let view = policies.view(&plugin()).unwrap();
+        assert_eq!(view.policy.permissions, asked.permissions);
+        assert_eq!(view.exceeds_grant, more.permissions);
+    }
+
+    #[tokio::test]
+    async fn each_status_has_its_own_effect() {
+        let policies = Policies::new(Store::in_memory().unwrap(), false);
+        let asked = asks_for(&["gk_p_x", "customer"]);
+        policies.register(&plugin(), &asked).await.unwrap();
+        let tables = |view: &PolicyView| -> Vec<String> {
+            let permissions = view.policy.permissions.iter();
+            permissions.flat_map(|p| p.scope.clone()).collect()
+        };
+        let list = r#","max_calls_per_second":7,"permissions":[{"type":"db","access":"read","scope":["customer"]}]}"#;
+        // Nothing is decided: the default, whatever is listed, also after the host starts anew.
+        let pending = format!(r#"{{"status":"pending_review"{list}"#);
+        let view = update(&policies, &pending).await.unwrap();
+        assert_eq!(tables(&view), ["gk_p_x"]);
+        assert_eq!(view.policy.max_calls_per_second, 7);
+        policies.load().await.unwrap();
+        assert_eq!(tables(&policies.view(&plugin()).unwrap()), ["gk_p_x"]);
+        for (status, exceeds) in [("approved", 1), ("restricted", 0)] {
+            let json = format!(r#"{{"status":"{status}"{list}"#);
+            let view = update(&policies, &json).await.unwrap();
+            assert_eq!(tables(&view), ["customer"], "{status}");
+            assert_eq!(view.exceeds_grant.len(), exceeds, "{status}");
+        }
+        let error = update(&policies, r#"{"status":"restricted"}"#).await;
+        assert!(error.unwrap_err().to_string().contains("permissions"));
+        update(&policies, r#"{"status":"blocked"}"#).await.unwrap();
+        assert!(policies.is_blocked(&plugin()));
+    }
+
+    /// A full disk must not keep a plugin running.
+    #[tokio::test]
+    async fn a_block_that_cannot_be_stored_is_in_force() {
+        let store = Store::in_memory().unwrap();
+        let policies = Policies::new(store.clone(), false);
+        let request = ResourceRequest::default();
+        policies.register(&plugin(), &request).await.unwrap();
+        let full = |c: &mut rusqlite::Connection| {
+            Ok(c.execute_batch("CREATE TRIGGER full BEFORE INSERT ON policy BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END")?)
+        };
+        store.run(full).await.unwrap();
+        let error = policies.set(&plugin(), blocked()).await.unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Unavailable);
+        assert!(error.to_string().contains("cannot be stored"), "{error}");
+        assert!(policies.is_blocked(&plugin()));
+        assert!(policies.admit(&plugin()).is_err());
+        // Anything else is not in force when it is not stored.
+        policies
+            .set(&plugin(), Policy::default())
+            .await
+            .unwrap_err();
+        assert!(policies.is_blocked(&plugin()));
     }
 }

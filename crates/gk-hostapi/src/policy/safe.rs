@@ -9,28 +9,23 @@ use super::{Policy, PolicyStatus};
 /// The part of a request that is safe to grant to an unknown author: reading its own tables, the cache,
 /// its own files. No network, no mail, no writing to the database, no other plugin.
 ///
-/// Its own tables are those whose names start with the plugin's name (`-` as `_`) and `_`, with or
-/// without `gk_` ahead of it. A prefix that includes tables of another installed plugin (`goat` and
-/// `goat-x`, `gk` and everybody, `x` and `gk-x`), or that is among them, is nobody's: a name is the
-/// author's to choose.
+/// Its own tables are those whose names start with `gk_`, the plugin's name (`-` as `_`) and `_`. Without
+/// `gk_` they might be the operator's: a plugin may call itself `customer`, and a name is the author's to
+/// choose. For the same reason a prefix that includes tables of another installed plugin (`goat` and
+/// `goat-x`), or that is among them, is nobody's.
 pub(super) fn safe_default(
     plugin: &PluginName,
     request: &Policy,
     installed: &BTreeSet<PluginName>,
 ) -> Policy {
     let others = installed.iter().filter(|other| *other != plugin);
-    let others: Vec<String> = others.flat_map(own_prefixes).collect();
-    let own: Vec<String> = own_prefixes(plugin)
-        .into_iter()
-        .filter(|own| {
-            let overlaps = |other: &String| other.starts_with(&**own) || own.starts_with(&**other);
-            !others.iter().any(overlaps)
-        })
-        .collect();
+    let own = own_prefix(plugin);
+    let overlaps = |other: String| other.starts_with(&own) || own.starts_with(&other);
+    let own = (!others.map(own_prefix).any(overlaps)).then_some(own.as_str());
     let permissions = request
         .permissions
         .iter()
-        .filter_map(|permission| safe(&own, permission))
+        .filter_map(|permission| safe(own, permission))
         .collect();
     Policy {
         status: PolicyStatus::PendingReview,
@@ -40,17 +35,15 @@ pub(super) fn safe_default(
     }
 }
 
-fn safe(own: &[String], permission: &Permission) -> Option<Permission> {
+fn safe(own: Option<&str>, permission: &Permission) -> Option<Permission> {
     let reads = matches!(permission.access()?, Access::Read | Access::ReadWrite);
     match permission.kind()? {
         PermissionKind::Db if reads => {
+            let own = own?;
             let scope: Vec<String> = if permission.scope.is_empty() {
-                own.iter().map(|prefix| format!("{prefix}*")).collect()
+                vec![format!("{own}*")]
             } else {
-                let is_own = |pattern: &&String| {
-                    let pattern = pattern.to_lowercase();
-                    own.iter().any(|prefix| pattern.starts_with(&**prefix))
-                };
+                let is_own = |pattern: &&String| pattern.to_lowercase().starts_with(own);
                 permission.scope.iter().filter(is_own).cloned().collect()
             };
             // An empty scope would be everything.
@@ -66,10 +59,8 @@ fn safe(own: &[String], permission: &Permission) -> Option<Permission> {
 }
 
 /// What the names of a plugin's own tables start with.
-fn own_prefixes(plugin: &PluginName) -> [String; 2] {
-    let own = format!("{}_", plugin.as_str().replace('-', "_"));
-    let long = format!("gk_{own}");
-    [own, long]
+fn own_prefix(plugin: &PluginName) -> String {
+    format!("gk_{}_", plugin.as_str().replace('-', "_"))
 }
 
 #[cfg(test)]
@@ -129,8 +120,8 @@ mod tests {
         assert_eq!(
             safe.permissions,
             [
-                permission("db", "read", &["my_goat_*", "GK_my_goat_x"]),
-                permission("db", "read", &["my_goat_*", "gk_my_goat_*"]),
+                permission("db", "read", &["GK_my_goat_x"]),
+                permission("db", "read", &["gk_my_goat_*"]),
                 permission("cache", "readwrite", &[]),
                 permission("file", "read", &[]),
             ]
@@ -158,9 +149,26 @@ mod tests {
         assert_eq!(alone.permissions.len(), 2);
     }
 
-    /// `gk_` stands ahead of the tables of plugins whose names begin otherwise.
+    /// A plugin that takes the name of something of the operator's gets nothing of it.
     #[test]
-    fn a_name_with_the_hosts_prefix_gets_nobodys_tables() {
+    fn a_name_alone_grants_no_table_of_the_operators() {
+        let request = Policy {
+            permissions: vec![
+                permission("db", "readwrite", &["customer_*", "customer", "*", "gk_*"]),
+                permission("db", "readwrite", &[]),
+            ],
+            ..Policy::default()
+        };
+        let name = PluginName::new("customer").unwrap();
+        let safe = safe_default(&name, &request, &BTreeSet::new());
+        assert_eq!(
+            safe.permissions,
+            [permission("db", "read", &["gk_customer_*"])]
+        );
+    }
+
+    #[test]
+    fn a_name_that_begins_with_the_hosts_prefix_gets_no_other_plugins_tables() {
         let request = Policy {
             permissions: vec![
                 permission("db", "read", &[]),
@@ -176,9 +184,10 @@ mod tests {
             patterns.collect::<Vec<_>>()
         };
         assert_eq!(scopes("gk-goat", &["gk-goat", "goat"]), ["gk_gk_goat_*"]);
-        assert_eq!(scopes("goat", &["gk-goat", "goat"]), ["goat_*"]);
-        assert_eq!(scopes("gk", &["gk", "goat"]), ["gk_gk_*"]);
-        // Alone, a name is as good as any other.
-        assert!(scopes("gk-goat", &["gk-goat"]).contains(&"gk_goat_secrets".to_owned()));
+        assert_eq!(
+            scopes("goat", &["gk-goat", "goat"]),
+            ["gk_goat_*", "gk_goat_secrets"]
+        );
+        assert!(scopes("gk", &["gk", "gk-goat"]).is_empty());
     }
 }

@@ -210,6 +210,15 @@ impl<'r> Fields<'r> {
 
     /// Warns about every key that is not known.
     pub(super) fn finish(self) {
+        self.report_unknown(Severity::Warning, "unknown key: it has no effect");
+    }
+
+    /// Makes every key that is not known an error: without the one that was meant, the mapping would ask for more.
+    pub(super) fn finish_strict(self) {
+        self.report_unknown(Severity::Error, "unknown key");
+    }
+
+    fn report_unknown(self, severity: Severity, message: &str) {
         for (key, (place, _)) in self.entries {
             let remedy = match did_you_mean(&key, self.known.iter().copied()) {
                 Some(close) => format!("did you mean `{close}`?"),
@@ -217,9 +226,9 @@ impl<'r> Fields<'r> {
             };
             self.report.at(
                 place,
-                Severity::Warning,
+                severity,
                 &join(&self.path, &key),
-                "unknown key: it has no effect".into(),
+                message.into(),
                 remedy,
             );
         }

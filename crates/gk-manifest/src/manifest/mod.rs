@@ -25,7 +25,7 @@ use std::path::{Component, Path, PathBuf};
 use self::fields::Fields;
 pub use self::sidecar::{HealthcheckSpec, SidecarSpec};
 use self::yaml::ScalarKind;
-use crate::diagnostic::{Diagnostic, did_you_mean, quoted};
+use crate::diagnostic::{Diagnostic, quoted};
 use crate::limits;
 use crate::name::PluginName;
 use crate::resources::{Permission, ResourceRequest};
@@ -93,15 +93,14 @@ pub enum ManifestError {
         #[source]
         source: io::Error,
     },
-    /// The manifest is of a plugin that does not run as a process: not an error of its author. The host skips it.
-    #[error("{}: runtime {runtime:?} is not a native plugin, skipped{}", file.display(), hint(suggestion.as_deref()))]
+    /// The manifest is of a plugin that does not run as a process (`wasm`, `template`, `theme`): not an error of its
+    /// author. The host skips it.
+    #[error("{}: runtime {runtime:?} is not a native plugin, skipped", file.display())]
     NotNative {
         /// The file.
         file: PathBuf,
         /// The runtime it names.
         runtime: String,
-        /// What was probably meant, where the runtime is not one of the known ones.
-        suggestion: Option<String>,
     },
     /// The manifest is wrong. The text lists every error, one a line.
     #[error("{}", errors(diagnostics))]
@@ -124,12 +123,6 @@ impl ManifestError {
             _ => &[],
         }
     }
-}
-
-fn hint(suggestion: Option<&str>) -> String {
-    suggestion
-        .map(|word| format!(" (did you mean `{word}`?)"))
-        .unwrap_or_default()
 }
 
 fn errors(diagnostics: &[Diagnostic]) -> String {
@@ -230,7 +223,6 @@ fn read_manifest(mut fields: Fields<'_>, file: &Path) -> Result<Option<Manifest>
         return Err(ManifestError::NotNative {
             file: file.to_owned(),
             runtime: "wasm".into(),
-            suggestion: None,
         });
     }
     if runtime.is_empty() {
@@ -239,18 +231,18 @@ fn read_manifest(mut fields: Fields<'_>, file: &Path) -> Result<Option<Manifest>
             "is missing",
             "write `runtime: grpc` for a native plugin",
         );
-    } else if runtime != NATIVE_RUNTIME {
-        let known = OTHER_RUNTIMES.contains(&runtime.as_str());
-        let suggestion = if known {
-            None
-        } else {
-            did_you_mean(&runtime, [NATIVE_RUNTIME]).map(str::to_owned)
-        };
+    } else if OTHER_RUNTIMES.contains(&runtime.as_str()) {
         return Err(ManifestError::NotNative {
             file: file.to_owned(),
             runtime,
-            suggestion,
         });
+    } else if runtime != NATIVE_RUNTIME {
+        let message = format!("there is no runtime {}", quoted(&runtime));
+        fields.report().error(
+            "runtime",
+            message,
+            "write `runtime: grpc`, which is the name of all native plugins",
+        );
     }
     let name = read_name(&mut fields, file);
     let version = match fields.scalar("version") {
@@ -418,12 +410,12 @@ fn read_resources(mut fields: Fields<'_>) -> ResourceRequest {
                     access: fields.text("access"),
                     scope: fields.texts("scope", limits::SCOPE_ENTRIES_MAX),
                 };
-                fields.finish();
+                fields.finish_strict();
                 Some(permission)
             },
         ),
     };
-    fields.finish();
+    fields.finish_strict();
     request
 }
 

@@ -181,7 +181,7 @@ fn findings_name_line_column_field_and_remedy() {
         ),
         (
             "runtime: grpc\nmemory: 3\nresources:\n  memori_mb: 3\n",
-            "4:3: warning: resources.memori_mb: unknown key: it has no effect (did you mean `memory_mb`?)",
+            "4:3: error: resources.memori_mb: unknown key (did you mean `memory_mb`?)",
         ),
         (
             "runtime: grpc\nresources:\n  memory_mb: 512MB\n",
@@ -209,11 +209,11 @@ fn findings_name_line_column_field_and_remedy() {
         ),
         (
             "runtime: grpc\nresources:\n  permissions:\n    - type: dbb\n      access: read\n",
-            "4:13: warning: resources.permissions[0].type: unknown permission type \"dbb\": it grants nothing (did you mean `db`?)",
+            "4:13: error: resources.permissions[0].type: unknown permission type \"dbb\" (did you mean `db`?)",
         ),
         (
             "runtime: grpc\nresources:\n  permissions:\n    - type: db\n      access: all\n",
-            "5:15: warning: resources.permissions[0].access: unknown access for db \"all\"",
+            "5:15: error: resources.permissions[0].access: unknown access for db \"all\"",
         ),
         (
             "runtime: grpc\nresources:\n  permissions:\n    - access: read\n",
@@ -299,42 +299,68 @@ fn several_findings_at_once_in_file_order() {
             (Some(1), Error),
             (Some(3), Error),
             (Some(5), Error),
-            (Some(6), Warning)
+            (Some(6), Error)
         ]
     );
-    assert_eq!(error.to_string().lines().count(), 3, "{error}");
+    assert_eq!(error.to_string().lines().count(), 4, "{error}");
 }
 
 #[test]
-fn other_runtimes_are_skipped() {
-    for (text, suggestion) in [
-        ("runtime: wasm\nname: NOT VALID\n", None),
-        ("runtime: template\n", None),
-        ("wasm: x.wasm\n", None),
-        ("runtime: GRPC\n", Some("grpc")),
-        ("runtime: gprc\n", Some("grpc")),
-        ("runtime: docker\n", None),
+fn other_runtimes_are_skipped_and_unknown_ones_are_errors() {
+    for text in [
+        "runtime: wasm\nname: NOT VALID\n",
+        "runtime: template\n",
+        "wasm: x.wasm\n",
     ] {
         match parse(text) {
             Err(error @ ManifestError::NotNative { .. }) => {
                 assert!(error.is_not_native());
-                assert!(
-                    error
-                        .to_string()
-                        .contains("is not a native plugin, skipped"),
-                    "{error}"
-                );
-                let ManifestError::NotNative {
-                    suggestion: got, ..
-                } = error
-                else {
-                    unreachable!()
-                };
-                assert_eq!(got.as_deref(), suggestion, "{text}");
+                let text = error.to_string();
+                assert!(text.contains("is not a native plugin, skipped"), "{text}");
             }
             other => panic!("{text}: {other:?}"),
         }
     }
+    for runtime in ["GRPC", "gprc", "docker", "netrpc"] {
+        let text = format!("version: 1.0.0\nruntime: {runtime}\nname: a\n");
+        let error = parse(&text).unwrap_err();
+        assert!(!error.is_not_native());
+        assert_eq!(error.diagnostics()[0].line, Some(2));
+        let error = error.to_string();
+        assert!(
+            error.contains(runtime) && error.contains("runtime: grpc"),
+            "{error}"
+        );
+    }
+}
+
+/// `scopes:` for `scope:` would ask for every table.
+#[test]
+fn a_typo_in_resources_is_an_error() {
+    for (text, what) in [
+        (
+            "    - {type: db, access: read, scopes: [t]}",
+            "did you mean `scope`?",
+        ),
+        (
+            "    - {type: db, access: read, Scope: [t]}",
+            "did you mean `scope`?",
+        ),
+        ("    - {type: dbb, access: read}", "did you mean `db`?"),
+        ("    - {type: db, access: raed}", "did you mean `read`?"),
+        ("    - {type: http, hosts: [a.example]}", "unknown key"),
+    ] {
+        let manifest =
+            format!("version: 1.0.0\nruntime: grpc\nname: a\nresources:\n  permissions:\n{text}\n");
+        let error = parse(&manifest).unwrap_err().to_string();
+        assert!(
+            error.contains("plugin.yaml:6:") && error.contains(what),
+            "{error}"
+        );
+    }
+    let manifest = "version: 1.0.0\nruntime: grpc\nname: a\nresources:\n  memori_mb: 3\n";
+    let error = parse(manifest).unwrap_err().to_string();
+    assert!(error.contains("did you mean `memory_mb`?"), "{error}");
 }
 
 #[test]

@@ -128,24 +128,24 @@ impl Report {
         }
     }
 
-    /// A word that is not one of those this version knows.
+    /// A word that is not one of those this version knows, and its effect; without an effect it is an error.
     pub(crate) fn unknown_word(
         &mut self,
         field: &str,
         what: &str,
         word: &str,
         known: &[&str],
-        effect: &str,
+        effect: Option<&str>,
     ) {
         let remedy = match did_you_mean(word, known.iter().copied()) {
             Some(close) => format!("did you mean `{close}`?"),
             None => format!("known are {}", known.join(", ")),
         };
-        self.warning(
-            field,
-            format!("unknown {what} {}: {effect}", quoted(word)),
-            remedy,
-        );
+        let message = format!("unknown {what} {}", quoted(word));
+        match effect {
+            Some(effect) => self.warning(field, format!("{message}: {effect}"), remedy),
+            None => self.error(field, message, remedy),
+        }
     }
 
     /// Whether a list is short enough to be looked at.

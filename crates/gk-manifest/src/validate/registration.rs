@@ -557,7 +557,7 @@ fn ui<'a>(r: &mut Report, field: &str, ui: &'a UiSpec, seen: &mut HashSet<&'a st
 /// A word that should be one of a set, and may be empty.
 fn known(r: &mut Report, field: &str, what: &str, word: &str, known: &[&str], effect: &str) {
     if !word.is_empty() && !known.contains(&word) {
-        r.unknown_word(field, what, word, known, effect);
+        r.unknown_word(field, what, word, known, Some(effect));
     }
 }
 

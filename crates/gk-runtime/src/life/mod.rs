@@ -303,6 +303,7 @@ impl Life {
         let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = registration
             .validate()
             .into_iter()
+            .chain(crate::schedule::check(&registration))
             .partition(Diagnostic::is_error);
         if !errors.is_empty() {
             return Err(PluginError::Registration {

@@ -9,7 +9,7 @@ use super::classify::Classifier;
 use super::lines::LineSplitter;
 use super::ring::{LogLevel, LogSource};
 use super::sink::LogSink;
-use crate::limits::{HANDSHAKE_BYTES_MAX, LOG_LINE_BYTES_MAX};
+use crate::limits::{HANDSHAKE_BYTES_MAX, LOG_RECORD_BYTES_MAX};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 4096;
@@ -73,10 +73,10 @@ impl Capture {
                 LogLevel::Debug
             };
             let mut classifier = Classifier::new(default);
-            let mut lines = LineSplitter::new(LOG_LINE_BYTES_MAX);
+            let mut lines = LineSplitter::new(LOG_RECORD_BYTES_MAX);
             let mut take = |line: &[u8]| {
                 if !line.is_empty() {
-                    log.plugin(generation, source, classifier.classify(line));
+                    classifier.classify(line, |record| log.plugin(generation, source, record));
                 }
             };
             lines.feed(&first, &mut take);
@@ -115,6 +115,7 @@ impl Drop for Capture {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LOG_LINE_BYTES_MAX;
     use crate::log::LogQuery;
     use gk_manifest::PluginName;
 

@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::cut;
 use super::ring::LogLevel;
 use super::sink::Record;
-use crate::limits::{LOG_FIELD_NAME_BYTES_MAX, LOG_FIELD_VALUE_BYTES_MAX, LOG_FIELDS_MAX};
+use crate::limits::{
+    LOG_FIELD_NAME_BYTES_MAX, LOG_FIELD_VALUE_BYTES_MAX, LOG_FIELDS_MAX, LOG_LINE_BYTES_MAX,
+};
 
 /// Classifies the lines of one stream; remembers whether a panic's trace is being printed.
 #[derive(Debug)]
@@ -26,11 +28,12 @@ impl Classifier {
         }
     }
 
-    pub(crate) fn classify(&mut self, line: &[u8]) -> Record {
+    /// Hands what a line says to `take`: one record, or, of a text that is too long for an entry, several.
+    pub(crate) fn classify(&mut self, line: &[u8], mut take: impl FnMut(Record)) {
         let text = String::from_utf8_lossy(line);
         if let Some(record) = hclog(&text) {
             self.in_panic = false;
-            return record;
+            return take(record);
         }
         let (level, message) = match prefixed(&text) {
             Some(found) => found,
@@ -46,7 +49,15 @@ impl Classifier {
                 )
             }
         };
-        Record::text(level, printable(message))
+        let mut rest = message;
+        loop {
+            let piece = cut(rest, LOG_LINE_BYTES_MAX);
+            take(Record::text(level, printable(piece)));
+            rest = &rest[piece.len()..];
+            if rest.is_empty() {
+                return;
+            }
+        }
     }
 }
 
@@ -134,8 +145,36 @@ impl Record {
 mod tests {
     use super::*;
 
+    fn only(classifier: &mut Classifier, line: &[u8]) -> Record {
+        let mut records = Vec::new();
+        classifier.classify(line, |record| records.push(record));
+        assert_eq!(records.len(), 1);
+        records.remove(0)
+    }
+
+    /// go-plugin reads lines of up to 64 KiB.
+    #[test]
+    fn a_long_record_is_one_entry_and_a_long_text_several() {
+        let mut classifier = Classifier::new(LogLevel::Debug);
+        let long = "é".repeat(10_000);
+        let line = format!(r#"{{"@level":"error","@message":"{long}","k":"v"}}"#);
+        let record = only(&mut classifier, line.as_bytes());
+        assert_eq!(
+            (record.level, record.message),
+            (LogLevel::Error, long.clone())
+        );
+        let mut text = String::new();
+        let mut count = 0;
+        classifier.classify(long.as_bytes(), |record| {
+            assert!(record.message.len() <= LOG_LINE_BYTES_MAX);
+            text.push_str(&record.message);
+            count += 1;
+        });
+        assert_eq!((text, count), (long, 2));
+    }
+
     fn one(line: &str) -> (LogLevel, String, Vec<(String, String)>) {
-        let record = Classifier::new(LogLevel::Debug).classify(line.as_bytes());
+        let record = only(&mut Classifier::new(LogLevel::Debug), line.as_bytes());
         (record.level, record.message, record.fields)
     }
 
@@ -167,7 +206,7 @@ mod tests {
     #[test]
     fn a_trace_after_a_panic_is_an_error_until_the_next_record() {
         let mut classifier = Classifier::new(LogLevel::Debug);
-        let mut level = |line: &str| classifier.classify(line.as_bytes()).level;
+        let mut level = |line: &str| only(&mut classifier, line.as_bytes()).level;
         assert_eq!(level("before"), LogLevel::Debug);
         assert_eq!(level("panic: boom"), LogLevel::Error);
         assert_eq!(level("goroutine 1 [running]:"), LogLevel::Error);
@@ -234,9 +273,7 @@ mod tests {
         assert_eq!(one("\x1b[2Jgone").1, "\\u{1b}[2Jgone");
         assert_eq!(one("{\"@message\":\"a\\u001bb\"}").1, "a\\u{1b}b");
         assert_eq!(
-            Classifier::new(LogLevel::Debug)
-                .classify(b"\xff\xfe")
-                .message,
+            only(&mut Classifier::new(LogLevel::Debug), b"\xff\xfe").message,
             "\u{fffd}\u{fffd}"
         );
     }

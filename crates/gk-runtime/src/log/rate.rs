@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use crate::limits::LOG_SUPPRESSED_INTERVAL;
+
 /// Allows a burst and then a rate; counts what it refused.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
@@ -10,14 +12,16 @@ pub(crate) struct RateLimit {
     tokens: f64,
     updated: Option<Instant>,
     suppressed: u64,
+    reported: Option<Instant>,
 }
 
 /// Whether an event may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It may; so many were refused since the last one that passed.
+    /// It may.
     Pass {
-        /// How many were refused.
+        /// How many were refused since that was last said; 0 as long as it was said within
+        /// [`LOG_SUPPRESSED_INTERVAL`].
         suppressed: u64,
     },
     /// It may not.
@@ -32,6 +36,7 @@ impl RateLimit {
             tokens: burst.into(),
             updated: None,
             suppressed: 0,
+            reported: None,
         }
     }
 
@@ -46,6 +51,13 @@ impl RateLimit {
             return Verdict::Refuse;
         }
         self.tokens -= 1.0;
+        let is_due = self.reported.is_none_or(|reported| {
+            now.saturating_duration_since(reported) >= LOG_SUPPRESSED_INTERVAL
+        });
+        if self.suppressed == 0 || !is_due {
+            return Verdict::Pass { suppressed: 0 };
+        }
+        self.reported = Some(now);
         Verdict::Pass {
             suppressed: std::mem::take(&mut self.suppressed),
         }
@@ -76,6 +88,27 @@ mod tests {
             limit.check(start + Duration::from_millis(150)),
             Verdict::Refuse
         );
+        // Said once a second, however often a line passes meanwhile.
+        assert_eq!(
+            limit.check(start + Duration::from_millis(300)),
+            Verdict::Pass { suppressed: 0 }
+        );
+        let mut said = 0;
+        let mut counted = 0;
+        for millis in 400..3400 {
+            if let Verdict::Pass { suppressed } = limit.check(start + Duration::from_millis(millis))
+                && suppressed > 0
+            {
+                said += 1;
+                counted += suppressed;
+            }
+        }
+        assert_eq!(said, 3);
+        assert!((2000..3000).contains(&counted), "{counted}");
+        let mut limit = RateLimit::new(2, 10);
+        for _ in 0..3 {
+            limit.check(start);
+        }
         // However long it is silent, it gets no more than the burst.
         let later = start + Duration::from_secs(3600);
         assert_eq!(limit.check(later), Verdict::Pass { suppressed: 1 });

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel;
 use super::message::{Event, Executable, FailedStep, Failure, Plan};
-use super::root::{self, Entered};
+use super::root::{self, Directories, Entered};
 use super::watch::{WATCHDOG_MILLIS, Watch, Watched};
 use crate::layers::seccomp::{self, Filter, Filters};
 use crate::layers::{landlock, privileges};
@@ -179,8 +179,8 @@ struct Inside {
     /// Whether the root is the sandbox's own.
     own_root: bool,
     proc: bool,
-    /// Where the program makes its sockets, for the host.
-    sockets: Option<OwnedFd>,
+    /// Where the program may make its socket, for the host.
+    directories: Directories,
 }
 
 impl Inside {
@@ -191,7 +191,7 @@ impl Inside {
             layers: Vec::new(),
             own_root: false,
             proc: true,
-            sockets: None,
+            directories: Directories::default(),
         };
         for entry in layers {
             inside.note(entry)?;
@@ -374,8 +374,8 @@ impl Inside {
         };
         let entered = root::enter(plan, script, !self.adds_up_memory(), owner);
         let entry = match entered {
-            Ok(Entered { proc, sockets }) => {
-                (self.own_root, self.proc, self.sockets) = (true, proc, sockets);
+            Ok(Entered { proc, directories }) => {
+                (self.own_root, self.proc, self.directories) = (true, proc, directories);
                 LayerReport::enforced(Layer::Mount, if proc { "" } else { "without /proc" })
             }
             // Landlock would be led the same way.
@@ -522,7 +522,7 @@ impl Inside {
         };
         drop(outcome_there);
         let (given, own_root) = (self.given, self.own_root);
-        drop(self.sockets);
+        drop(self.directories);
         drop((given.stdout, given.stderr, given.program, given.sync));
         for fd in [1, 2] {
             // The program's pipes end with the program.
@@ -595,11 +595,10 @@ impl Inside {
         process::default_signals()
             .map_err(|error| Fatal::new(FailedStep::Process, "reset the signals", errno(&error)))?;
         self.seccomp(&plan)?;
-        let sockets: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
         let _ = channel::send(
             &*self.given.control,
             &Event::Layers(std::mem::take(&mut self.layers)),
-            &sockets,
+            &self.directories.as_fds(),
         );
         if plan.executable == Executable::Probe {
             process::exit(0);

@@ -83,7 +83,7 @@ pub(crate) enum Answer {
 /// From inside the sandbox to the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Event {
-    /// How layers stand. With it comes the directory of its sockets, if it has one of its own.
+    /// How layers stand. With it come its temporary directory and that of its sockets, where they are its own.
     Layers(Vec<LayerReport>),
     /// The program is being executed.
     Started,

@@ -24,6 +24,7 @@ use rustix::process::Pid;
 pub(crate) use self::message::Plan;
 use self::message::{Answer, Bytes, Event, Executable, FailedStep, Reply, Request};
 pub(crate) use self::message::{End, Failure, Needs};
+use self::root::Directories;
 use crate::child::Unsettled;
 use crate::report::Report;
 use crate::spec::Confinement;
@@ -385,8 +386,8 @@ pub(crate) struct Sandbox {
     oom: Option<OwnedFd>,
     memory_bytes: u64,
     pub(crate) report: Report,
-    /// The directory of its sockets, if it is its own.
-    pub(crate) sockets: Option<OwnedFd>,
+    /// The directories that its socket may be in, where they are its own.
+    pub(crate) directories: Directories,
     end: OnceLock<Option<End>>,
 }
 
@@ -535,7 +536,7 @@ impl Pending {
     ) -> Result<(OwnedFd, OwnedFd, Sandbox), Failure> {
         let deadline = Instant::now() + SET_UP_TIMEOUT;
         let mut layers = Vec::new();
-        let mut sockets = None;
+        let mut directories = Directories::default();
         let failure = |what: &str| Failure {
             step: FailedStep::Process,
             what: what.to_owned(),
@@ -558,7 +559,7 @@ impl Pending {
             match channel::receive::<Event>(&self.control, false) {
                 Ok(Some((Event::Layers(all), descriptors))) => {
                     layers = all;
-                    sockets = descriptors.into_iter().next();
+                    directories = Directories::received(descriptors);
                 }
                 Ok(Some((Event::Started, _))) => break,
                 Ok(Some((Event::Failed(failed), _))) => return Err(failed),
@@ -575,7 +576,7 @@ impl Pending {
             oom,
             memory_bytes: self.memory_bytes,
             report: Report::new(layers),
-            sockets,
+            directories,
             end: OnceLock::new(),
         };
         Ok((self.stdout, self.stderr, sandbox))

@@ -67,8 +67,34 @@ const ROOT_BYTES: u64 = 4 << 20;
 pub(crate) struct Entered {
     /// Whether there is a `/proc`.
     pub(crate) proc: bool,
-    /// Where its sockets are.
+    /// The directories that the host looks for its socket in.
+    pub(crate) directories: Directories,
+}
+
+/// The directories of a program's own that the host looks for its socket in.
+#[derive(Debug, Default)]
+pub(crate) struct Directories {
+    /// Its temporary directory.
+    pub(crate) temp: Option<OwnedFd>,
+    /// Where its sockets are, if that was asked for.
     pub(crate) sockets: Option<OwnedFd>,
+}
+
+impl Directories {
+    /// In the order in which they are sent.
+    pub(crate) fn as_fds(&self) -> Vec<BorrowedFd<'_>> {
+        let both = [&self.temp, &self.sockets];
+        both.into_iter().flatten().map(AsFd::as_fd).collect()
+    }
+
+    /// From what was sent.
+    pub(crate) fn received(descriptors: Vec<OwnedFd>) -> Self {
+        let mut descriptors = descriptors.into_iter();
+        Directories {
+            temp: descriptors.next(),
+            sockets: descriptors.next(),
+        }
+    }
 }
 
 /// A step of the building that failed.
@@ -242,6 +268,13 @@ fn build(
         )
     };
     own(temp_dir, 0o700).map_err(failed("hand over the temporary directory"))?;
+    let temp = rustix::fs::openat(
+        root,
+        relative(temp_dir),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(failed("open the temporary directory"))?;
     let sockets = match &plan.socket_dir {
         Some(dir) => {
             let made = own_directory(root, dir.path(), "0700", SOCKETS_BYTES, SOCKETS_MAX)?;
@@ -274,7 +307,11 @@ fn build(
         refuse: true,
         ..error
     })?;
-    Ok(Entered { proc, sockets })
+    let directories = Directories {
+        temp: Some(temp),
+        sockets,
+    };
+    Ok(Entered { proc, directories })
 }
 
 /// A directory for data of the program's own, of bounded size.
