@@ -119,7 +119,7 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
         "icon": text(registered.map(|r| &r.icon), manifest.map(|m| &m.icon)),
         "state": status.state.as_str(),
         "loaded": status.is_running(),
-        "enabled": true,
+        "enabled": status.state != PluginState::Blocked,
         "generation": status.generation,
         "started_at": status.started_at.and_then(rfc3339),
         "running_since": status.running_since.and_then(rfc3339),

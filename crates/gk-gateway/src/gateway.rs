@@ -258,7 +258,7 @@ pub(crate) fn call_context(
 ) -> CallContext {
     let context = CallContext::new().with_language(envelope::language(headers));
     match caller {
-        Some(caller) => context.with_user(Arc::clone(&caller.login)),
+        Some(caller) => context.with_user(caller.user()),
         None => context,
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gk_hostapi::{User, UserRole};
 use parking_lot::{Mutex, RwLock};
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,18 @@ pub struct Identity {
     pub login: Arc<str>,
     /// What they may do.
     pub role: Role,
+}
+
+impl Identity {
+    /// The user, as plugins learn of them.
+    pub(crate) fn user(&self) -> User {
+        let role = match self.role {
+            Role::Admin => UserRole::Admin,
+            Role::Agent => UserRole::Agent,
+            Role::Customer => UserRole::Customer,
+        };
+        User::new(self.id, Arc::clone(&self.login), role)
+    }
 }
 
 /// Why a token could not be made or kept.

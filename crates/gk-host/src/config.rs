@@ -1,6 +1,7 @@
 //! Configuration: a flag beats the environment (`GK_…`), that beats the file, that beats the default.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,6 +91,9 @@ pub(crate) enum LogFormat {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) plugins_dir: PathBuf,
+    /// Whether somebody named that directory: then it must exist.
+    #[serde(skip)]
+    pub(crate) plugins_dir_is_given: bool,
     pub(crate) data_dir: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) log_format: LogFormat,
@@ -136,6 +140,27 @@ const VARIABLES: &[&str] = &[
     "sandbox_level",
 ];
 
+/// Variables that are read elsewhere.
+const OTHER_VARIABLES: &[&str] = &["GK_CONFIG", "GK_ADMIN_TOKEN", "GK_MAIL_PASSWORD"];
+
+/// Whether a variable looks like one of the host's and is none; then, the name that was probably meant.
+fn unknown_variable(name: &str) -> Option<Option<String>> {
+    let key = name.strip_prefix("GK_")?.to_ascii_lowercase();
+    if VARIABLES.contains(&&*key) || OTHER_VARIABLES.contains(&name) {
+        return None;
+    }
+    let known = VARIABLES
+        .iter()
+        .map(|key| format!("GK_{}", key.to_ascii_uppercase()));
+    let known = known.chain(OTHER_VARIABLES.iter().map(|&name| name.to_owned()));
+    let closest = known
+        .map(|known| (strsim::damerau_levenshtein(&known, name), known))
+        .min();
+    // A third of the letters may be wrong.
+    let close = closest.filter(|(distance, known)| distance * 3 <= known.len() - "GK_".len());
+    Some(close.map(|(_, known)| known))
+}
+
 /// What a plugin has until its handshake, unless the configuration says otherwise.
 const START_TIMEOUT_DEFAULT: &str = "60s";
 
@@ -143,6 +168,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             plugins_dir: "plugins".into(),
+            plugins_dir_is_given: false,
             data_dir: "data".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             log_format: LogFormat::Text,
@@ -170,6 +196,24 @@ impl Config {
         self.start_timeout.to_std().unwrap_or_default()
     }
 
+    /// Says of each `GK_…` variable that nothing reads: it may be a mistyped one.
+    pub(crate) fn warn_of_unknown_variables(
+        &self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) {
+        for (name, _) in variables {
+            if let Some(meant) = unknown_variable(&name.to_string_lossy()) {
+                let name = name.display();
+                match meant {
+                    Some(meant) => {
+                        tracing::warn!("{name} is set, but nothing reads it; did you mean {meant}?")
+                    }
+                    None => tracing::warn!("{name} is set, but nothing reads it"),
+                }
+            }
+        }
+    }
+
     /// Puts all sources together. An error says which source it is in.
     pub(crate) fn load(args: &ServeArgs) -> Result<Self> {
         let file = args
@@ -180,7 +224,7 @@ impl Config {
     }
 
     fn merge(args: &ServeArgs, file: Option<&Path>) -> Result<Self> {
-        let mut figment = Figment::from(Serialized::defaults(Config::default()));
+        let mut given = Figment::new();
         if let Some(file) = file {
             if !file.is_file() {
                 bail!(
@@ -193,11 +237,13 @@ impl Config {
             figment::Provider::data(&values).with_context(|| {
                 format!("the configuration file {} is not valid", file.display())
             })?;
-            figment = figment.merge(values);
+            given = given.merge(values);
         }
         let environment = Env::prefixed("GK_").only(VARIABLES);
-        let merged = figment.merge(environment).merge(Serialized::globals(args));
-        let config: Config = merged.extract().context("the configuration is not valid")?;
+        let given = given.merge(environment).merge(Serialized::globals(args));
+        let merged = Figment::from(Serialized::defaults(Config::default())).merge(&given);
+        let mut config: Config = merged.extract().context("the configuration is not valid")?;
+        config.plugins_dir_is_given = given.contains("plugins_dir");
         if config.start_timeout().is_zero() {
             bail!(
                 "the configuration is not valid: start_timeout is {}; it must be more than 0s",
@@ -248,6 +294,37 @@ mod tests {
             (config.listen.port(), &*config.data_dir),
             (2, Path::new("/d"))
         );
+    }
+
+    #[test]
+    fn a_variable_that_nothing_reads_is_noticed() {
+        assert_eq!(unknown_variable("GK_LISTEN"), None);
+        assert_eq!(unknown_variable("GK_ADMIN_TOKEN"), None);
+        assert_eq!(unknown_variable("PATH"), None);
+        for (name, meant) in [
+            ("GK_LISTN", Some("GK_LISTEN")),
+            ("GK_PLUGIN_DIR", Some("GK_PLUGINS_DIR")),
+            ("GK_ADMIN_TOKN", Some("GK_ADMIN_TOKEN")),
+            ("GK_COLOUR_SCHEME", None),
+        ] {
+            let found = unknown_variable(name);
+            assert_eq!(found, Some(meant.map(str::to_owned)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_plugins_directory_that_was_named_must_exist() {
+        let given = |args: &ServeArgs, file: Option<&Path>| {
+            Config::merge(args, file).unwrap().plugins_dir_is_given
+        };
+        assert!(!given(&none(), None));
+        let file = file("plugins_dir = \"p\"\n");
+        assert!(given(&none(), Some(file.path())));
+        let args = ServeArgs {
+            plugins_dir: Some("plugins".into()),
+            ..none()
+        };
+        assert!(given(&args, None));
     }
 
     #[test]

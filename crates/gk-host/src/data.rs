@@ -51,6 +51,20 @@ pub(crate) fn let_through(dir: &Path) -> Result<()> {
     })
 }
 
+/// What the names of the host's own entries begin with.
+const NAMES: &[&str] = &["admin.token", "files", "host.", "hostapi.", PLUGINS];
+
+/// At the end of a host that ran as root on another user's directory: what it made is that user's again.
+pub(crate) fn give_back(dir: &Path) {
+    if let Err(error) = gk_runtime::give_back(dir, NAMES) {
+        tracing::warn!(
+            %error,
+            "{} cannot be given back to the user it belongs to; before the host runs as that user again, do so with chown -R",
+            dir.display()
+        );
+    }
+}
+
 fn is_roots(dir: &Path) -> io::Result<bool> {
     Ok(fs::metadata(dir)?.uid() == 0)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use gk_runtime::{Report, State};
+use gk_runtime::{Layer, Report, State};
 
 use crate::config::{Config, ServeArgs};
 use crate::sandbox::SandboxLevel;
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
         .context("no sandbox can be made at all on this machine")?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &report)?;
+        serde_json::to_writer_pretty(&mut out, &with_remedies(&report)?)?;
         writeln!(out)?;
     } else {
         print(&mut out, &report)?;
@@ -62,6 +62,17 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     })
 }
 
+/// The report, and in each layer's entry how to get what is missing; `null` where nothing is.
+fn with_remedies(report: &Report) -> Result<serde_json::Value> {
+    let mut json = serde_json::to_value(report)?;
+    if let Some(entries) = json["layers"].as_array_mut() {
+        for (entry, layer) in entries.iter_mut().zip(&report.layers) {
+            entry["remedy"] = layer.remedy().into();
+        }
+    }
+    Ok(json)
+}
+
 fn print(out: &mut impl Write, report: &Report) -> Result<()> {
     writeln!(out, "The sandbox of plugins on this machine:\n")?;
     for entry in &report.layers {
@@ -72,6 +83,9 @@ fn print(out: &mut impl Write, report: &Report) -> Result<()> {
         };
         write!(out, "{mark:>9}  {:18} ", entry.layer.name())?;
         match entry.state {
+            State::Off if entry.layer == Layer::Cpu => {
+                writeln!(out, "No limit is set; cpu_millis in [sandbox] sets one.")?;
+            }
             State::Enforced | State::Off if entry.detail.is_empty() => {
                 writeln!(out, "{}", entry.layer.purpose())?;
             }

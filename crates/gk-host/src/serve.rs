@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::lock::DataLock;
 use crate::{services, signatures, telemetry};
 
 /// The administrator's token of the first start stands here, in the data directory.
@@ -56,7 +57,16 @@ fn worker_threads() -> usize {
 
 async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Result<()> {
     let mut stop = StopSignals::new()?;
+    if config.plugins_dir_is_given && !config.plugins_dir.is_dir() {
+        anyhow::bail!(
+            "the plugins directory {} does not exist or is no directory; create it, or correct plugins_dir",
+            config.plugins_dir.display()
+        );
+    }
     crate::data::make(&config.data_dir)?;
+    // Held until the host has ended.
+    let _lock = DataLock::take(&config.data_dir)?;
+    config.warn_of_unknown_variables(std::env::vars_os());
     let signatures = signatures::open(&config.signatures)?;
     let tokens = Arc::new(open_tokens(&config.data_dir)?);
     // Listening comes first: a port that is taken should not cost a start of all plugins.
@@ -116,6 +126,7 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
         () = stop.next() => tracing::warn!("stopped at once"),
     }
     following.abort();
+    crate::data::give_back(&config.data_dir);
     Ok(())
 }
 
@@ -124,16 +135,15 @@ async fn flag(mut flag: watch::Receiver<bool>) {
     let _ = flag.wait_for(|set| *set).await;
 }
 
-/// TERM, INT and HUP.
+/// TERM, INT, and HUP unless whoever started the host wants it ignored, as nohup does.
 struct StopSignals(Vec<Signal>);
 
 impl StopSignals {
     fn new() -> Result<Self> {
-        let kinds = [
-            SignalKind::terminate(),
-            SignalKind::interrupt(),
-            SignalKind::hangup(),
-        ];
+        let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt()];
+        if !is_ignored(SignalKind::hangup()) {
+            kinds.push(SignalKind::hangup());
+        }
         let signals = kinds.into_iter().map(signal).collect::<Result<_, _>>();
         Ok(StopSignals(signals.context("signals cannot be received")?))
     }
@@ -151,6 +161,16 @@ impl StopSignals {
         })
         .await;
     }
+}
+
+/// Whether a signal is ignored, which a process inherits. Where the system does not say, it is not.
+fn is_ignored(signal: SignalKind) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.as_raw_value() - 1) & 1 == 1)
 }
 
 /// A line for the person, or script, that started the host.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use gk_manifest::{PluginName, Registration, ResourceRequest};
 use tokio::sync::watch;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, User};
 use crate::chain::Chain;
 use crate::error::HostError;
 
@@ -139,7 +139,7 @@ pub struct OutgoingCall {
     /// When the caller gives up.
     pub deadline: Instant,
     /// On whose behalf it is.
-    pub user: Option<Arc<str>>,
+    pub user: Option<User>,
     /// That user's language.
     pub language: Option<Arc<str>>,
 }
@@ -149,7 +149,7 @@ impl OutgoingCall {
     pub fn new(
         chain: Chain,
         deadline: Instant,
-        user: Option<Arc<str>>,
+        user: Option<User>,
         language: Option<Arc<str>>,
     ) -> Self {
         OutgoingCall {

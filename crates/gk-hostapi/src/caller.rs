@@ -25,6 +25,62 @@ pub struct Caller {
     process: Arc<dyn PluginProcess>,
 }
 
+/// A user, as the host knows them. A cheap clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct User {
+    /// Their number.
+    pub id: i64,
+    /// Their login; an address of mail, or a name.
+    pub login: Arc<str>,
+    /// Their role.
+    pub role: UserRole,
+}
+
+/// What a user is, as plugins read it in `_user_role`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserRole {
+    /// An administrator.
+    Admin,
+    /// An agent.
+    Agent,
+    /// A customer.
+    Customer,
+}
+
+impl User {
+    /// A user.
+    pub fn new(id: i64, login: impl Into<Arc<str>>, role: UserRole) -> Self {
+        User {
+            id,
+            login: login.into(),
+            role,
+        }
+    }
+
+    /// What the arguments of a call say about its user (contract §4.1): keys that only the host writes. Without a user
+    /// it is that nobody is an administrator.
+    pub fn envelope(user: Option<&Self>) -> impl Iterator<Item = (&'static str, Value)> {
+        let is_admin = user.is_some_and(|user| user.role == UserRole::Admin);
+        let user = user.into_iter().flat_map(|user| {
+            let login = || Value::from(&*user.login);
+            let role = match user.role {
+                UserRole::Admin => "Admin",
+                UserRole::Agent => "Agent",
+                UserRole::Customer => "Customer",
+            };
+            [
+                Some(("_user_id", user.id.into())),
+                Some(("_user_login", login())),
+                Some(("_user_role", role.into())),
+                user.login.contains('@').then(|| ("_user_email", login())),
+                (user.role == UserRole::Customer).then(|| ("_customer_login", login())),
+            ]
+        });
+        std::iter::once(("_is_admin", is_admin.into())).chain(user.flatten())
+    }
+}
+
 /// How `config_get` and `translate` answer: the first SDK that had them decodes a bare string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Shape {
@@ -42,7 +98,7 @@ pub struct CallInfo {
     /// When whoever called gives up.
     pub deadline: Instant,
     /// On whose behalf it is.
-    pub user: Option<Arc<str>>,
+    pub user: Option<User>,
     /// That user's language.
     pub language: Option<Arc<str>>,
     /// The calls from plugin to plugin that led to it, itself last.

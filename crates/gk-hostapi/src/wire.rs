@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{BufMut, Bytes, BytesMut};
 use gk_manifest::PluginName;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::api::OutgoingCall;
-use crate::caller::Shape;
+use crate::caller::{Shape, User};
 use crate::chain::Chain;
 use crate::email::Mail;
 use crate::error::HostError;
@@ -478,13 +478,40 @@ async fn plugin_call(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result<
         Some(call) => (call.user.clone(), call.language.clone()),
         None => (None, None),
     };
+    let args = match wanted.args {
+        None => Bytes::new(),
+        Some(args) => plugin_arguments(args, user.as_ref(), language.as_deref())?,
+    };
     let call = OutgoingCall::new(chain, granted.deadline().into_std(), user, language);
-    let args = wanted.args.map_or_else(Bytes::new, |args| {
-        Bytes::copy_from_slice(args.get().as_bytes())
-    });
     host.plugins()?
         .call_plugin(&target, &wanted.function, args, call)
         .await
+}
+
+/// The arguments of a call from plugin to plugin: what the caller sends under the host's own keys is dropped, and what the
+/// host knows of the running call's user is written, as it is for a request over HTTP.
+fn plugin_arguments(
+    args: &RawValue,
+    user: Option<&User>,
+    language: Option<&str>,
+) -> Result<Bytes, HostError> {
+    if !args.get().starts_with('{') {
+        return Ok(Bytes::copy_from_slice(args.get().as_bytes()));
+    }
+    let language = language.map(|language| ("_lang", Value::from(language)));
+    let envelope = User::envelope(user)
+        .chain(language)
+        .map(|(key, value)| Ok((key, to_raw_value(&value)?)))
+        .collect::<Result<Vec<_>, serde_json::Error>>()
+        .map_err(|error| HostError::failed(error.to_string()))?;
+    let mut members: BTreeMap<String, &RawValue> = read(args.get().as_bytes())?;
+    members.retain(|key, _| !key.starts_with('_'));
+    members.extend(
+        envelope
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), &**value)),
+    );
+    write(&members)
 }
 
 /// RFC 3339 with nanoseconds and the offset of the host's time zone, `Z` for none, as Go writes it.

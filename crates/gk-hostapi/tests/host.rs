@@ -19,7 +19,7 @@ use gk_hostapi::secure::{SecureConfig, SecureKeys};
 use gk_hostapi::store::Store;
 use gk_hostapi::{
     CallInfo, CallPlugins, Caller, Chain, ErrorKind, Granted, Host, HostApi, HostError, Level,
-    Method, MethodSpec, OutgoingCall, PluginProcess, Services, Shape,
+    Method, MethodSpec, OutgoingCall, PluginProcess, Services, Shape, User, UserRole,
 };
 use gk_manifest::{
     Access, I18nSpec, Permission, PermissionKind, PluginName, Registration, ResourceRequest,
@@ -62,7 +62,7 @@ impl CallPlugins for Echo {
         let left = call.deadline.saturating_duration_since(Instant::now());
         let answer = json!({
             "target": target, "function": function, "args": args, "chain": call.chain.to_string(),
-            "user": call.user.as_deref(), "seconds": left.as_secs(),
+            "user": call.user.as_ref().map(|user| &*user.login), "seconds": left.as_secs(),
         });
         Ok(Bytes::from(answer.to_string()))
     }
@@ -344,7 +344,7 @@ async fn the_wire_is_upstreams() {
         .unwrap();
     assert_eq!(
         (&called["target"], &called["args"]),
-        (&json!("other"), &json!({"x": 1}))
+        (&json!("other"), &json!({"x": 1, "_is_admin": false}))
     );
     // RFC 3339 with nanoseconds and an offset.
     let now = rig.ask("time_now", json!({})).await.unwrap();
@@ -689,7 +689,8 @@ async fn calls_from_plugin_to_plugin_are_bounded_by_their_caller() {
     let rig = Rig::trusting(&[permission("plugin_call", "", &[])]).await;
     let chain = Chain::new().then(name("goat"), "f");
     let mut call = CallInfo::new(Instant::now() + Duration::from_secs(70), chain.clone());
-    call.user = Some("alice".into());
+    call.user = Some(User::new(7, "alice@a.example", UserRole::Agent));
+    call.language = Some("de".into());
     let caller = rig.caller("goat").with_call(Some(call));
     let args = json!({"plugin": "other", "function": "g"});
     let answer = rig
@@ -698,9 +699,25 @@ async fn calls_from_plugin_to_plugin_are_bounded_by_their_caller() {
         .unwrap();
     assert_eq!(
         (&answer["chain"], &answer["user"]),
-        (&json!("goat.f"), &json!("alice"))
+        (&json!("goat.f"), &json!("alice@a.example"))
     );
     assert!(answer["seconds"].as_u64().unwrap() < 70);
+    // What a caller says of itself under the host's keys does not arrive; what the host knows does.
+    let forged =
+        json!({"a": [1, 2.50], "_is_admin": true, "_user_role": "Admin", "_user_id": 1, "_any": 1});
+    let forge = |args: &Value| json!({"plugin": "other", "function": "g", "args": args});
+    let answer = rig
+        .ask_as(&caller, "plugin_call", forge(&forged))
+        .await
+        .unwrap();
+    let told = json!({"a": [1, 2.50], "_is_admin": false, "_user_role": "Agent", "_user_id": 7,
+        "_user_login": "alice@a.example", "_user_email": "alice@a.example", "_lang": "de"});
+    assert_eq!(answer["args"], told);
+    // Without a running call there is no user; what is no object has no keys.
+    let answer = rig.ask("plugin_call", forge(&forged)).await.unwrap();
+    assert_eq!(answer["args"], json!({"a": [1, 2.50], "_is_admin": false}));
+    let answer = rig.ask("plugin_call", forge(&json!([1]))).await.unwrap();
+    assert_eq!(answer["args"], json!([1]));
     // A circle, with a token and without.
     let there = chain.then(name("other"), "g").then(name("goat"), "f");
     let inner = CallInfo::new(Instant::now() + Duration::from_secs(70), there);

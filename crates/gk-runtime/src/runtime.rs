@@ -280,17 +280,22 @@ impl Runtime {
             format!("discovered in {}", plugin.found.dir.display()),
         );
         let (stop, stop_requested) = watch::channel(false);
+        let is_blocked = hub.host_api.admit(&name).is_err();
         let life = Life::new(Arc::clone(hub), Arc::new(plugin), generation, log.clone());
-        life.publish();
-        let life = life.spawn(stop_requested);
-        self.inner.slots.lock().insert(
-            name,
-            Slot {
-                log,
-                stop,
-                life: Some(life),
-            },
-        );
+        let life = match is_blocked {
+            false => {
+                life.publish();
+                Some(life.spawn(stop_requested))
+            }
+            true => {
+                life.publish_blocked();
+                None
+            }
+        };
+        self.inner
+            .slots
+            .lock()
+            .insert(name, Slot { log, stop, life });
     }
 
     /// All plugins at this moment.
@@ -367,7 +372,15 @@ impl Runtime {
                 plugin: crate::log::cut(plugin, 128).to_owned(),
             });
         };
-        status.instance.clone().ok_or_else(|| not_running(status))
+        match &status.instance {
+            Some(instance) => Ok(Arc::clone(instance)),
+            // As if it ran: it may not be called in either case.
+            None if status.state == PluginState::Blocked => Err(CallError::Refused {
+                plugin: status.name.clone(),
+                reason: "it is blocked by its policy".to_owned(),
+            }),
+            None => Err(not_running(status)),
+        }
     }
 
     /// The log of a plugin, oldest entry first; `None` if there is no such plugin.

@@ -106,6 +106,8 @@ pub enum PluginState {
     Stopping,
     /// Stopped by the host.
     Stopped,
+    /// Not started, because the operator has blocked it.
+    Blocked,
     /// Not running because something failed.
     Failed {
         /// What, and what to do; names the plugin.
@@ -114,13 +116,14 @@ pub enum PluginState {
 }
 
 impl PluginState {
-    /// `starting`, `running`, `stopping`, `stopped` or `failed`.
+    /// `starting`, `running`, `stopping`, `stopped`, `blocked` or `failed`.
     pub fn as_str(&self) -> &'static str {
         match self {
             PluginState::Starting => "starting",
             PluginState::Running => "running",
             PluginState::Stopping => "stopping",
             PluginState::Stopped => "stopped",
+            PluginState::Blocked => "blocked",
             PluginState::Failed { .. } => "failed",
         }
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gk_hostapi::Chain;
+use gk_hostapi::{Chain, User};
 use gk_manifest::PluginName;
 use gk_protocol::RpcError;
 use gk_protocol::host::PluginConnection;
@@ -37,7 +37,7 @@ pub struct CallContext {
     /// The longest the caller waits; only ever shortens the `call_timeout` of plugin or policy.
     pub timeout: Option<Duration>,
     /// The user on whose behalf it is, as the host knows them.
-    pub user: Option<Arc<str>>,
+    pub user: Option<User>,
     /// The user's language.
     pub language: Option<Arc<str>>,
     /// The calls from plugin to plugin that led here.
@@ -59,8 +59,8 @@ impl CallContext {
 
     /// With the user on whose behalf it is.
     #[must_use]
-    pub fn with_user(mut self, user: impl Into<Arc<str>>) -> Self {
-        self.user = Some(user.into());
+    pub fn with_user(mut self, user: User) -> Self {
+        self.user = Some(user);
         self
     }
 

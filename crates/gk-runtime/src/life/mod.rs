@@ -526,6 +526,19 @@ impl Life {
     pub(crate) fn publish(&self) {
         self.hub.publish(self.status.clone());
     }
+
+    /// Says that the plugin is blocked instead of starting it.
+    pub(crate) fn publish_blocked(mut self) {
+        self.status.state = PluginState::Blocked;
+        self.status.generation = 0;
+        self.status.started_at = None;
+        self.log.host(
+            self.generation,
+            LogLevel::Warn,
+            "not started: its policy has blocked it",
+        );
+        self.publish();
+    }
 }
 
 /// Resolves when a stop is requested, also by the sender's end.
