@@ -9,7 +9,7 @@ use crate::program;
     clippy::disallowed_methods,
     reason = "a host is under test, not a plugin"
 )]
-fn greeting(host: &Path, arguments: &[&Path]) -> String {
+pub(crate) fn greeting(host: &Path, arguments: &[&Path]) -> String {
     let output = std::process::Command::new(host)
         .args(arguments)
         .output()

@@ -29,6 +29,7 @@ mod signatures;
 mod slow_clients;
 mod tutorial;
 mod users;
+mod versions;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,11 +37,16 @@ use std::time::Duration;
 /// How long anything here may take; far more than it does, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(300);
 
+/// Where the programs are that were built for these tests.
+fn programs() -> PathBuf {
+    std::env::var_os("GK_E2E_BIN")
+        .expect("GK_E2E_BIN does not say where the built programs are: run cargo xtask test-e2e")
+        .into()
+}
+
 /// A program that was built for these tests.
 fn program(name: &str) -> PathBuf {
-    let directory = std::env::var_os("GK_E2E_BIN")
-        .expect("GK_E2E_BIN does not say where the built programs are: run cargo xtask test-e2e");
-    let path = PathBuf::from(directory).join(name);
+    let path = programs().join(name);
     assert!(
         path.is_file(),
         "{} is not there: run cargo xtask test-e2e",

@@ -35,6 +35,12 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("harmless", "rust-harmless"),
 ];
 
+/// The versions of go-plugin that plugins were built on since 1.4.0.
+const GO_PLUGIN_VERSIONS: &[&str] = &[
+    "1.4.0", "1.4.1", "1.4.2", "1.4.3", "1.4.4", "1.4.5", "1.4.6", "1.4.7", "1.4.8", "1.4.9",
+    "1.4.10", "1.5.0", "1.5.1", "1.5.2", "1.6.0", "1.6.1", "1.6.2", "1.6.3", "1.7.0", "1.8.0",
+];
+
 /// Builds all that is needed into `target/e2e` and returns the command that runs the tests.
 pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
     let bin = root().join("target/e2e");
@@ -53,6 +59,15 @@ pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
     }
     for sample in GO_SAMPLES {
         go.build(&root().join("plugins").join(sample), ".", &bin.join(sample))?;
+    }
+    // A plugin of the host's, and one of gk-wire's, on each version.
+    let versions = bin.join("go-plugin");
+    for version in GO_PLUGIN_VERSIONS {
+        let place = versions.join(version);
+        fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+        let hello = root().join("plugins/hello-go");
+        go.build_on(version, &hello, ".", &place.join("hello-go"))?;
+        go.build_on(version, &reference, "./greeter", &place.join("greeter"))?;
     }
 
     let target = root().join("target");

@@ -58,17 +58,52 @@ impl Go {
 
     /// Builds the package in `directory` into `binary`.
     pub(crate) fn build(&self, directory: &Path, package: &str, binary: &Path) -> Result<()> {
-        // Paths of this machine and build ids have no place in a program that others may run.
-        let flags = ["build", "-trimpath", "-buildvcs=false", "-o"];
-        // Static, so that a plugin needs nothing of the system that it runs on.
-        let mut go = self.command(directory);
-        go.env("CGO_ENABLED", "0")
-            .args(flags)
-            .arg(binary)
-            .arg(package);
+        let mut go = self.building(directory);
+        go.arg("-o").arg(binary).arg(package);
         run(&mut go).with_context(|| format!("cannot build {}", directory.display()))
     }
+
+    /// As [`Go::build`], on another version of go-plugin than the module asks for.
+    pub(crate) fn build_on(
+        &self,
+        go_plugin: &str,
+        directory: &Path,
+        package: &str,
+        binary: &Path,
+    ) -> Result<()> {
+        let cannot = || {
+            format!(
+                "cannot build {} on go-plugin {go_plugin}",
+                directory.display()
+            )
+        };
+        // The module's own files stay as they are: others of that name tell what is different.
+        let modfile = binary.with_extension("mod");
+        let module = fs::read_to_string(directory.join("go.mod")).with_context(cannot)?;
+        // Paths in the other file would be relative to where it is.
+        let parent = format!("{}/", directory.parent().unwrap_or(directory).display());
+        let module = module.replace("=> ../", &format!("=> {parent}"));
+        let replace = format!("\nreplace {GO_PLUGIN} => {GO_PLUGIN} v{go_plugin}\n");
+        fs::write(&modfile, module + &replace).with_context(cannot)?;
+        fs::copy(directory.join("go.sum"), modfile.with_extension("sum")).with_context(cannot)?;
+        let mut go = self.building(directory);
+        go.arg("-mod=mod").arg("-modfile").arg(&modfile);
+        go.arg("-o").arg(binary).arg(package);
+        run(&mut go).with_context(cannot)
+    }
+
+    fn building(&self, directory: &Path) -> Command {
+        let mut go = self.command(directory);
+        // Static, so that a plugin needs nothing of the system that it runs on. Paths of this machine and build ids
+        // have no place in a program that others may run.
+        go.env("CGO_ENABLED", "0")
+            .args(["build", "-trimpath", "-buildvcs=false"]);
+        go
+    }
 }
+
+/// HashiCorp's library.
+const GO_PLUGIN: &str = "github.com/hashicorp/go-plugin";
 
 fn on_path(path: &OsString) -> Vec<PathBuf> {
     std::env::split_paths(path)
