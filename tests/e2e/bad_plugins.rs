@@ -63,23 +63,27 @@ const MODES: &[(&str, Expect)] = &[
     ),
     (
         "dotdot-path",
-        Fails(&["not directly in PLUGIN_UNIX_SOCKET_DIR", "create it there"]),
+        Fails(&[
+            "directly in neither PLUGIN_UNIX_SOCKET_DIR",
+            "create it there",
+        ]),
     ),
     (
         "other-path",
         Fails(&[
             "/run/other.sock",
-            "not directly in PLUGIN_UNIX_SOCKET_DIR",
+            "directly in neither PLUGIN_UNIX_SOCKET_DIR",
             "create it there",
         ]),
     ),
     (
         "relative-path",
-        Fails(&["plugin.sock", "not directly in PLUGIN_UNIX_SOCKET_DIR"]),
+        Fails(&["plugin.sock", "directly in neither PLUGIN_UNIX_SOCKET_DIR"]),
     ),
     ("tcp", Fails(&["TCP", "must listen on a unix socket"])),
     ("no-socket", Fails(&["absent.sock", "No such file"])),
     ("socket-link", Fails(&["link-", "symbolic link"])),
+    ("temp-link", Fails(&["link-", "symbolic link"])),
     ("socket-file", Fails(&["file-", "is not a socket"])),
     (
         "close-at-once",
@@ -300,12 +304,13 @@ fn expect_failed(host: &Host, name: &str, words: &[&str]) {
 /// The socket and the handshake are judged the same where the host is not root.
 #[test]
 fn an_unprivileged_host_is_led_nowhere_either() {
-    const SOCKETS: [&str; 8] = [
+    const SOCKETS: [&str; 9] = [
         "dotdot-path",
         "other-path",
         "relative-path",
         "tcp",
         "socket-link",
+        "temp-link",
         "socket-file",
         "no-socket",
         "close-at-once",

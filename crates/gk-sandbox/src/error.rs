@@ -50,13 +50,15 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// The interpreter named in the first line of a script, or the loader of a dynamic binary,
-    /// does not exist.
-    #[error("{path} needs {interpreter} to run, which does not exist on this machine; install it, or build the plugin as a static binary", path = .path.display())]
+    /// cannot be had.
+    #[error("{path} needs {interpreter:?} to run, {problem}", path = .path.display())]
     BadInterpreter {
         /// The program.
         path: PathBuf,
         /// What it asks for, as far as it could be read.
         interpreter: String,
+        /// What is wrong with that.
+        problem: InterpreterProblem,
     },
     /// The program is neither a binary for this machine nor a script with a `#!` line.
     #[error("{path} is not an executable for this machine ({arch}); rebuild it for this platform, or add a #! line if it is a script", path = .path.display(), arch = std::env::consts::ARCH)]
@@ -162,4 +164,37 @@ pub enum SpawnError {
     /// The spawner's thread has ended.
     #[error("the spawner has stopped; restart the host")]
     SpawnerGone,
+}
+
+/// Why a program's interpreter, or its loader, cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InterpreterProblem {
+    /// The first line of the script ends with a carriage return, which the system takes for a part of the name.
+    CarriageReturn,
+    /// There is no such file on this machine.
+    Missing,
+    /// It is there, but not among what a confined process is shown.
+    NotShown,
+    /// The interpreter cannot be executed, or needs another one that is missing.
+    Unusable,
+}
+
+impl std::fmt::Display for InterpreterProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::CarriageReturn => {
+                "because its first line ends with a carriage return, as on Windows; save it with Unix line ends (sed -i 's/\\r$//')"
+            }
+            Self::Missing => {
+                "which does not exist on this machine; install it, or build the program statically"
+            }
+            Self::NotShown => {
+                "which exists on this machine but is not shown inside of the sandbox; use one of the system's directories, or build the program statically"
+            }
+            Self::Unusable => {
+                "which exists but cannot be executed; look at its own interpreter and its permissions"
+            }
+        })
+    }
 }

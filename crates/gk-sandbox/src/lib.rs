@@ -99,7 +99,7 @@ mod spec;
 mod sys;
 
 pub use child::{Child, ExitStatus};
-pub use error::SpawnError;
+pub use error::{InterpreterProblem, SpawnError};
 pub use keeper::{KeeperProgram, run_if_keeper};
 pub use remove::remove_tree;
 pub use report::{Layer, LayerReport, LayerSet, Report, State, UnknownLayer};

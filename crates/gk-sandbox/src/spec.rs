@@ -16,7 +16,9 @@ pub struct SandboxSpec {
     pub program: Program,
     /// The arguments after the program's own name.
     pub args: Vec<OsString>,
-    /// The complete environment; nothing of the host's is added.
+    /// The complete environment; nothing of the host's is added. Only a pinned dynamic binary that names directories of
+    /// libraries relative to itself (`$ORIGIN`) also gets these as `LD_LIBRARY_PATH`, unless it is set: the loader could
+    /// not tell where a memory file was.
     pub env: BTreeMap<OsString, OsString>,
     /// The directory the process starts in.
     pub working_dir: PathBuf,

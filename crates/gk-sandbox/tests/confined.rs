@@ -225,6 +225,21 @@ fn its_sockets_are_in_a_small_directory_of_its_own() {
         }
     }
     assert!(matches!(there("absent"), SocketError::Open { .. }));
+    // Some programs make it in their temporary directory.
+    let script = Script::new("cd /tmp/plugin || exit 9; mkdir d; ln -s /dev/null l");
+    let mut other = spawner().spawn(script.spec()).unwrap();
+    let (said, status) = output(&mut other);
+    assert!(status.success(), "{said} {status}");
+    let there = |name: &str| {
+        let path = std::path::Path::new("/tmp/plugin").join(name);
+        connect(&path, other.temp_dir(), expected).unwrap_err()
+    };
+    for (name, is) in [("d", "a directory"), ("l", "a symbolic link")] {
+        match there(name) {
+            SocketError::NotASocket { found, .. } => assert_eq!(found, is),
+            other => panic!("{other:?}"),
+        }
+    }
     // A path without a name is not one outside instead.
     let nowhere = connect("/".as_ref(), child.sockets(), expected).unwrap_err();
     assert!(matches!(nowhere, SocketError::Open { .. }), "{nowhere}");
@@ -487,6 +502,66 @@ fn pinned_bytes_run_whatever_becomes_of_the_path() {
     binary.args = vec!["pinned".into()];
     let (said, status) = output(&mut spawner().spawn(binary).unwrap());
     assert_eq!(said, "pinned\n", "{status}");
+}
+
+/// A package with a library of its own. The program runs from a memory file, where its loader finds nothing beside it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a compiler, not a plugin")]
+fn a_pinned_binary_finds_the_libraries_beside_it() {
+    use std::io::Write;
+    let package = Script::new("true");
+    let dir = package.dir.path();
+    std::fs::create_dir(dir.join("lib")).unwrap();
+    std::fs::write(
+        dir.join("greet.c"),
+        "#include <stdio.h>\nvoid greet(void) { puts(\"greeted\"); }\n",
+    )
+    .unwrap();
+    std::fs::write(
+        dir.join("main.c"),
+        "void greet(void);\nint main(void) { greet(); return 0; }\n",
+    )
+    .unwrap();
+    let compile = |arguments: &[&str]| {
+        let mut cc = std::process::Command::new("cc");
+        let built = cc.current_dir(dir).args(arguments).status();
+        assert!(
+            built
+                .expect("a C compiler (Debian: gcc libc6-dev)")
+                .success()
+        );
+    };
+    compile(&["-shared", "-fPIC", "greet.c", "-o", "lib/libgreet.so"]);
+    compile(&[
+        "main.c",
+        "-Llib",
+        "-lgreet",
+        "-Wl,-rpath,$ORIGIN/lib",
+        "-o",
+        "main",
+    ]);
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let file = rustix::fs::memfd_create("main", flags).unwrap();
+    let mut file = std::fs::File::from(file);
+    file.write_all(&std::fs::read(dir.join("main")).unwrap())
+        .unwrap();
+    // Open for reading alone: what is open for writing is not executed.
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let read_only: OwnedFd = std::fs::File::open(path).unwrap().into();
+    drop(file);
+    let mut spec = package.spec();
+    spec.program = Program::Pinned {
+        name: dir.join("main"),
+        file: Arc::new(read_only),
+    };
+    confinement(&mut spec).read_only.push(dir.into());
+    for confined in [true, false] {
+        if !confined {
+            spec.confinement = None;
+        }
+        let (said, status) = output(&mut spawner().spawn(spec.clone()).unwrap());
+        assert_eq!(said, "greeted\n", "confined: {confined}, {status}");
+    }
 }
 
 #[test]

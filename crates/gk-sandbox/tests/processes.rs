@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use gk_sandbox::{Child, ExitStatus, SandboxSpec, SpawnError, Spawner};
+use gk_sandbox::{Child, ExitStatus, InterpreterProblem, SandboxSpec, SpawnError, Spawner};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 
@@ -257,12 +257,48 @@ fn failures_say_what_is_wrong() {
         failure(&file("text", "just text\n", 0o755)),
         SpawnError::ExecFormat { .. }
     ));
-    let SpawnError::BadInterpreter { interpreter, .. } =
-        failure(&file("script", "#!/no/such/interpreter -x\n", 0o755))
-    else {
-        panic!("not recognised as a missing interpreter");
-    };
-    assert_eq!(interpreter, "/no/such/interpreter -x");
+    let not_a_program = file("not-a-program", "#!/no/such\n", 0o755);
+    let by_it = format!("#!{}\n", not_a_program.display());
+    // A program whose loader is another name of the same length.
+    let mut dynamic = std::fs::read("/bin/cat").unwrap();
+    let at = dynamic
+        .windows(5)
+        .position(|part| part == b"/ld-l")
+        .unwrap();
+    dynamic[at..at + 5].copy_from_slice(b"/no-l");
+    let odd = dir.path().join("dynamic");
+    std::fs::write(&odd, dynamic).unwrap();
+    std::fs::set_permissions(&odd, PermissionsExt::from_mode(0o755)).unwrap();
+    for (program, names, expected) in [
+        (
+            file("script", "#!/no/such/interpreter -x\n", 0o755),
+            "/no/such/interpreter -x",
+            InterpreterProblem::Missing,
+        ),
+        (
+            file("windows", "#!/bin/sh\r\necho\r\n", 0o755),
+            "/bin/sh",
+            InterpreterProblem::CarriageReturn,
+        ),
+        (
+            file("chained", &by_it, 0o755),
+            "not-a-program",
+            InterpreterProblem::Unusable,
+        ),
+        (odd, "/no-l", InterpreterProblem::Missing),
+    ] {
+        let error = failure(&program);
+        let SpawnError::BadInterpreter {
+            interpreter,
+            problem,
+            ..
+        } = &error
+        else {
+            panic!("{}: {error}", program.display());
+        };
+        assert!(interpreter.contains(names), "{error}");
+        assert_eq!(*problem, expected, "{error}");
+    }
 
     let good = file("good", "#!/bin/sh\n", 0o755);
     let writer = std::fs::File::options().append(true).open(&good).unwrap();

@@ -28,7 +28,8 @@ func init() {
 		"other-path":         {"handshake with an absolute path outside the socket directory", func() { say("1|1|unix|/run/other.sock|netrpc|\n"); hang() }},
 		"relative-path":      {"handshake with a relative path", func() { say("1|1|unix|plugin.sock|netrpc|\n"); hang() }},
 		"tcp":                {"handshake with a TCP address", tcp},
-		"socket-link":        {"handshake with a link in the socket directory to a socket elsewhere, on which it listens", socketLink},
+		"socket-link":        {"handshake with a link in the socket directory to a socket elsewhere, on which it listens", func() { socketLink(socketDir()) }},
+		"temp-link":          {"handshake with a link in the temporary directory to a socket elsewhere, on which it listens", func() { socketLink(os.TempDir()) }},
 		"socket-file":        {"handshake with a file where the socket should be", socketFile},
 		"no-socket":          {"handshake with a socket that is not there", func() { say("1|1|unix|" + filepath.Join(socketDir(), "absent.sock") + "|netrpc|\n"); hang() }},
 		"close-at-once":      {"closes the connection at once and stays", closeAtOnce},
@@ -133,8 +134,8 @@ func elsewhere() string {
 	return dir
 }
 
-func socketLink() {
-	target, link := filepath.Join(elsewhere(), "real.sock"), filepath.Join(socketDir(), fmt.Sprintf("link-%d.sock", os.Getpid()))
+func socketLink(directory string) {
+	target, link := filepath.Join(elsewhere(), "real.sock"), filepath.Join(directory, fmt.Sprintf("link-%d.sock", os.Getpid()))
 	listener, err := net.Listen("unix", target)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,16 +1,16 @@
 //! A start in the form the system calls want it, prepared before any process exists, and the
 //! outcome's two forms. Nothing here is unsafe.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::Pid;
 
-use crate::{Program, SandboxSpec, SpawnError};
+use crate::{InterpreterProblem, Program, SandboxSpec, SpawnError};
 
 /// What is executed.
 #[derive(Debug)]
@@ -26,6 +26,10 @@ pub(crate) enum Image {
     /// A pinned script.
     Script(Arc<OwnedFd>),
 }
+
+/// Where a loader looks for libraries first: for a pinned binary, the directories that it names relative to itself.
+#[cfg(target_os = "linux")]
+const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
 /// The strings of a start.
 #[derive(Debug)]
@@ -79,6 +83,20 @@ impl Prepared {
             entry.push("=");
             entry.push(value);
             envp.push(c_string(&entry, "an environment variable")?);
+        }
+        #[cfg(target_os = "linux")]
+        if let (Image::Binary(file), false) = (&image, spec.env.contains_key(OsStr::new(LIBRARIES)))
+        {
+            let directories = crate::elf::origin_directories(file.as_fd(), &path);
+            // A directory with a colon in its name cannot be named here.
+            if !directories.is_empty()
+                && let Ok(list) = std::env::join_paths(&directories)
+            {
+                let mut entry = OsString::from(LIBRARIES);
+                entry.push("=");
+                entry.push(list);
+                envp.push(c_string(&entry, "an environment variable")?);
+            }
         }
         let working_dir = c_string(spec.working_dir.as_os_str(), "the working directory")?;
         Ok(Self {
@@ -199,10 +217,14 @@ impl Failure {
                 path: spec.working_dir.clone(),
                 source,
             },
-            (Step::Exec, Some(libc::ENOENT)) if path.exists() => SpawnError::BadInterpreter {
-                interpreter: interpreter(&path),
-                path,
-            },
+            (Step::Exec, Some(libc::ENOENT)) if path.exists() => {
+                let (interpreter, problem) = interpreter(&path, spec.confinement.is_some());
+                SpawnError::BadInterpreter {
+                    path,
+                    interpreter,
+                    problem,
+                }
+            }
             (Step::Exec, Some(libc::ENOENT)) => SpawnError::Missing { path },
             (Step::Exec, Some(libc::EACCES)) => {
                 match rustix::fs::access(&path, rustix::fs::Access::EXEC_OK) {
@@ -222,20 +244,48 @@ impl Failure {
     }
 }
 
-/// What the program names as its interpreter: the `#!` line's, or "its dynamic loader".
-fn interpreter(path: &PathBuf) -> String {
+/// What the program names as its interpreter, by its `#!` line or as its loader, and what is wrong with it.
+fn interpreter(path: &Path, confined: bool) -> (String, InterpreterProblem) {
     const LONGEST_LINE: u64 = 256;
+    let Ok(file) = std::fs::File::open(path) else {
+        return ("its interpreter".into(), InterpreterProblem::Missing);
+    };
     let mut start = Vec::new();
-    let read =
-        std::fs::File::open(path).and_then(|file| file.take(LONGEST_LINE).read_to_end(&mut start));
-    match (read, start.strip_prefix(b"#!")) {
-        (Ok(_), Some(line)) => {
+    let read = (&file).take(LONGEST_LINE).read_to_end(&mut start);
+    let script = read.ok().and_then(|_| start.strip_prefix(b"#!"));
+    let (line, name) = match script {
+        Some(line) => {
             let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            String::from_utf8_lossy(line)
-                .trim()
-                .escape_default()
-                .to_string()
+            let name = line.trim_ascii().split(|byte| byte.is_ascii_whitespace());
+            let name = name.into_iter().next().unwrap_or_default();
+            (line.trim_ascii(), name.to_owned())
         }
-        _ => "its dynamic loader".to_owned(),
+        None => match loader(&file) {
+            Some(loader) => (&[][..], loader),
+            None => return ("its dynamic loader".into(), InterpreterProblem::Missing),
+        },
+    };
+    let is_cut_by_return = script.is_some_and(|line| {
+        let line = line.split(|&byte| byte == b'\n').next();
+        line.is_some_and(|line| line.ends_with(b"\r"))
+    });
+    let problem = match Path::new(OsStr::from_bytes(&name)).metadata() {
+        _ if is_cut_by_return => InterpreterProblem::CarriageReturn,
+        Err(_) => InterpreterProblem::Missing,
+        Ok(_) if confined => InterpreterProblem::NotShown,
+        Ok(_) => InterpreterProblem::Unusable,
+    };
+    let shown = if line.is_empty() { &name } else { line };
+    (String::from_utf8_lossy(shown).into_owned(), problem)
+}
+
+/// The loader that a binary names.
+fn loader(file: &std::fs::File) -> Option<Vec<u8>> {
+    #[cfg(target_os = "linux")]
+    return crate::elf::loader(file.as_fd()).ok().flatten();
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        None
     }
 }
