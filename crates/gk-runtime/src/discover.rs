@@ -29,6 +29,8 @@ pub(crate) struct Discovery {
 #[derive(Debug, Clone)]
 pub(crate) struct Discovered {
     pub(crate) name: PluginName,
+    /// The plugins directory it was found in: absolute, without links.
+    pub(crate) plugins_dir: PathBuf,
     /// Absolute.
     pub(crate) dir: PathBuf,
     pub(crate) manifest: Arc<Manifest>,
@@ -91,11 +93,18 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
             discovery.other_names.extend(own_name.map(str::to_owned));
             continue;
         }
+        if let Some(error) = leads_out(&file, &dir, &plugins_dir) {
+            discovery.other_names.extend(own_name.map(str::to_owned));
+            let name = own_name.and_then(|name| PluginName::new(name).ok());
+            discovery.problems.push(Problem { error, dir, name });
+            continue;
+        }
         match Manifest::load(&file) {
             Ok((manifest, warnings)) => {
                 let name = manifest.name.clone();
                 found.entry(name.clone()).or_default().push(Discovered {
                     name,
+                    plugins_dir: plugins_dir.clone(),
                     dir,
                     manifest: Arc::new(manifest),
                     warnings,
@@ -144,6 +153,20 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
     }
     discovery.problems.sort_by(|a, b| a.dir.cmp(&b.dir));
     Ok(discovery)
+}
+
+/// What is wrong if a manifest is a link that leads out of its package and out of the plugins directory. A link that leads
+/// nowhere is not this function's to report.
+fn leads_out(file: &Path, dir: &Path, plugins_dir: &Path) -> Option<String> {
+    let (real, dir) = (file.canonicalize().ok()?, dir.canonicalize().ok()?);
+    let is_inside = real.starts_with(&dir) || real.starts_with(plugins_dir);
+    (!is_inside).then(|| {
+        format!(
+            "{} is a symbolic link, or behind one, that leads out of {}; put the file itself there",
+            file.display(),
+            plugins_dir.display()
+        )
+    })
 }
 
 /// Which of several directories has the plugin of a name: the one that is called so, else the newest version, else the
@@ -330,6 +353,31 @@ mod tests {
             "{}",
             discovery.problems[1].error
         );
+    }
+
+    #[test]
+    fn a_manifest_may_be_a_link_that_stays_inside() {
+        let manifest = "version: 1.0.0\nruntime: grpc\n";
+        let root = plugins_dir(&[(".store", manifest), ("good", manifest)]);
+        let outside = tempfile::tempdir().unwrap();
+        let secret = outside.path().join(MANIFEST_NAME);
+        std::fs::write(&secret, manifest).unwrap();
+        let link = |target: &Path, name: &str| {
+            std::fs::create_dir(root.path().join(name)).unwrap();
+            let at = root.path().join(name).join(MANIFEST_NAME);
+            std::os::unix::fs::symlink(target, at).unwrap();
+        };
+        link(Path::new("../.store/plugin.yaml"), "inside");
+        link(&secret, "outside");
+        // A whole package may be anywhere: the operator linked it.
+        std::os::unix::fs::symlink(outside.path(), root.path().join("package")).unwrap();
+        let discovery = discover(root.path()).unwrap();
+        assert_eq!(names(&discovery), ["good", "inside", "package"]);
+        let [problem] = discovery.problems.as_slice() else {
+            panic!("{:?}", discovery.problems)
+        };
+        assert!(problem.dir.ends_with("outside"));
+        assert!(problem.error.contains("leads out of"), "{}", problem.error);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct LaunchRequest {
     pub program: PathBuf,
     /// The plugin's package as it was judged, absolute and without links.
     pub plugin_dir: PathBuf,
+    /// Files and directories outside of the package that links in it lead to.
+    pub linked: Vec<PathBuf>,
     /// Whether it is told that it may use the network.
     pub network: bool,
     /// How many bytes of memory it may have.
@@ -234,6 +236,7 @@ impl Launcher for ProcessLauncher {
         spec.confinement = self.sandbox.as_ref().map(|sandbox| {
             let mut confinement = sandbox.confinement(&request.plugin, temp_path.clone());
             confinement.read_only.push(request.plugin_dir);
+            confinement.read_only.extend(request.linked);
             confinement.writable.push(work_dir);
             confinement.socket_dir = Some(socket_dir.path().into());
             confinement.resources.memory_bytes = request.memory_bytes;

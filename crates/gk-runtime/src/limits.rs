@@ -112,3 +112,5 @@ pub const LOG_BURST: u32 = 1000;
 pub const LOG_LINES_PER_SECOND: u32 = 200;
 /// How long the end of the host waits for directories of plugins to be removed.
 pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many places outside of its package a plugin is shown because links of the package lead there.
+pub const LINKED_MAX: usize = 256;

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::discover::{Discovered, MANIFEST_NAME};
 use crate::error::PluginError;
-use crate::limits::WARNED_VERSIONS_MAX;
+use crate::limits::{LINKED_MAX, WARNED_VERSIONS_MAX};
 
 /// The operator's will: who is trusted, and what happens to plugins of others.
 #[derive(Debug, Clone)]
@@ -100,6 +100,8 @@ pub(crate) struct Verified {
     pub(crate) dir: PathBuf,
     /// Where the binary was; for its name and for messages.
     pub(crate) program: PathBuf,
+    /// What else it is shown: where links of its package lead to.
+    pub(crate) linked: Vec<PathBuf>,
 }
 
 impl Verified {
@@ -119,14 +121,21 @@ pub(crate) fn verify(
     found: &Discovered,
 ) -> Result<Verified, PluginError> {
     let policy = signatures.policy().map_err(PluginError::Revocations)?;
-    // The operator may have linked the directory; inside of it no link is followed.
+    // The operator may have linked the directory; links inside of it stay in the plugins directory, or in the package
+    // where that is elsewhere.
     let dir = found.dir.canonicalize();
     let dir = dir.map_err(|source| PluginError::Files {
         dir: found.dir.clone(),
         source,
     })?;
     let binary = package_path(&found.manifest.binary);
-    let request = Request::new(&dir, &*binary).named(found.name.as_str());
+    let within = match dir.starts_with(&found.plugins_dir) {
+        true => &found.plugins_dir,
+        false => &dir,
+    };
+    let request = Request::new(&dir, &*binary)
+        .named(found.name.as_str())
+        .within(within);
     let artifact = gk_sign::verify(&request, &policy, cache)?;
     let file = dir.join(MANIFEST_NAME);
     let (manifest, warnings) = match (artifact.claims(), artifact.manifest()) {
@@ -141,13 +150,36 @@ pub(crate) fn verify(
         // Nothing is said about the manifest: it is the one that was discovered.
         _ => (Arc::clone(&found.manifest), found.warnings.clone()),
     };
+    let linked = linked(&artifact, found, &dir);
     Ok(Verified {
+        linked,
         program: dir.join(binary),
         dir,
         artifact: Arc::new(artifact),
         manifest,
         warnings,
     })
+}
+
+/// Where links of a package lead to that the plugin may see: not another plugin's package, nor a directory that its own
+/// is in.
+fn linked(artifact: &VerifiedArtifact, found: &Discovered, dir: &Path) -> Vec<PathBuf> {
+    let mut targets = artifact.link_targets();
+    targets.retain(|target| {
+        let mut below = target.strip_prefix(&found.plugins_dir).ok().into_iter();
+        let top = below.next().and_then(|below| below.iter().next());
+        let is_anothers = top.is_some_and(|top| {
+            let manifest = found.plugins_dir.join(top).join(MANIFEST_NAME);
+            manifest.exists()
+                && Manifest::load(manifest).map_or(true, |(other, _)| other.name != found.name)
+        });
+        !dir.starts_with(target) && !is_anothers
+    });
+    if targets.len() > LINKED_MAX {
+        tracing::warn!(plugin = %found.name, "links of its package lead to more than {LINKED_MAX} places; it sees the first ones only");
+        targets.truncate(LINKED_MAX);
+    }
+    targets
 }
 
 /// The signed manifest says what its signature says, and is of the plugin that was discovered.
@@ -221,6 +253,7 @@ mod tests {
         let (manifest, warnings) = Manifest::load(&file).unwrap();
         Discovered {
             name: manifest.name.clone(),
+            plugins_dir: root.canonicalize().unwrap(),
             dir,
             manifest: Arc::new(manifest),
             warnings,
@@ -253,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_a_package_is_followed_and_one_in_it_is_not() {
+    fn links_lead_to_packages_and_stay_in_the_plugins_directory() {
         let root = tempfile::tempdir().unwrap();
         let mut found = package(root.path(), "one");
         let link = root.path().join("link");
@@ -267,10 +300,28 @@ mod tests {
             verified.dir,
             root.path().canonicalize().unwrap().join("goat")
         );
-        std::fs::rename(found.dir.join("goat"), found.dir.join("real")).unwrap();
-        std::os::unix::fs::symlink("real", found.dir.join("goat")).unwrap();
+        assert_eq!(verified.linked, Vec::<PathBuf>::new());
+        // In the package, links stay in the plugins directory.
+        let store = root.path().canonicalize().unwrap().join(".store");
+        std::fs::create_dir(&store).unwrap();
+        std::fs::rename(found.dir.join("goat"), store.join("goat")).unwrap();
+        std::os::unix::fs::symlink("../.store/goat", found.dir.join("goat")).unwrap();
+        let verified = verify(&signatures, &cache, &found).unwrap();
+        assert_eq!(verified.linked, [store.join("goat")]);
+        // Another plugin's files are not shown, nor all of them.
+        let other = root.path().join("other");
+        std::fs::create_dir(&other).unwrap();
+        let manifest = "version: 1.0.0\nruntime: grpc\n";
+        std::fs::write(other.join(MANIFEST_NAME), manifest).unwrap();
+        for (target, name) in [("../other/plugin.yaml", "theirs"), ("..", "all")] {
+            std::os::unix::fs::symlink(target, found.dir.join(name)).unwrap();
+        }
+        let verified = verify(&signatures, &cache, &found).unwrap();
+        assert_eq!(verified.linked, [store.join("goat")]);
+        std::fs::remove_file(found.dir.join("goat")).unwrap();
+        std::os::unix::fs::symlink("/bin/true", found.dir.join("goat")).unwrap();
         let error = verify(&signatures, &cache, &found).unwrap_err();
         let error = crate::error::chain(&error);
-        assert!(error.contains("is a symbolic link"), "{error}");
+        assert!(error.contains("leads out of"), "{error}");
     }
 }

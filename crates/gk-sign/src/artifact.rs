@@ -78,6 +78,12 @@ impl VerifiedArtifact {
         self.warning.as_ref()
     }
 
+    /// Where links of the package lead to outside of it: absolute paths without links, below the directory that
+    /// [`Request::within`](crate::Request::within) named. Who shows the package to somebody else has to show these, too.
+    pub fn link_targets(&self) -> Vec<PathBuf> {
+        self.package.link_targets()
+    }
+
     /// Reads another file of the package, and compares it once more with what is signed.
     ///
     /// # Errors

@@ -141,6 +141,7 @@ mod cache;
 mod digest;
 mod key;
 pub mod limits;
+mod links;
 mod package;
 mod path;
 mod pin;

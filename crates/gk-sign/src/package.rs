@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::limits::{DIRECTORIES_MAX, FILES_MAX};
+use crate::links::Boundary;
 use crate::path::{self, PathError};
 
 /// A file or directory of a package cannot be used.
@@ -22,11 +23,19 @@ pub enum FileError {
         /// The file.
         path: PathBuf,
     },
-    /// A symbolic link, or a path through one.
+    /// A symbolic link, or a path through one, where none is followed.
     #[error("{path} is a symbolic link, or behind one; put the file itself there", path = .path.display())]
     Link {
         /// The file.
         path: PathBuf,
+    },
+    /// A symbolic link, or a path through one, that leads where links may not.
+    #[error("{path} is a symbolic link, or behind one, that leads out of {within}; put the file itself there", path = .path.display(), within = .within.display())]
+    LeadsOut {
+        /// The file.
+        path: PathBuf,
+        /// What links may not lead out of.
+        within: PathBuf,
     },
     /// A directory, a socket, a device: no regular file.
     #[error("{path} is not a regular file; remove it from the package", path = .path.display())]
@@ -74,6 +83,7 @@ impl FileError {
         match self {
             Self::Missing { path }
             | Self::Link { path }
+            | Self::LeadsOut { path, .. }
             | Self::NotAFile { path }
             | Self::TooLarge { path, .. }
             | Self::TooMany { path }
@@ -93,6 +103,18 @@ impl FileError {
 pub(crate) struct Package {
     root: OwnedFd,
     path: PathBuf,
+    /// Where links may lead; without it none is followed.
+    boundary: Option<Boundary>,
+}
+
+/// Device and number of an inode: a file that is reached by two paths has one.
+pub(crate) type InodeId = (u64, u64);
+
+/// A regular file of a package, as a listing has it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Listed {
+    pub(crate) path: String,
+    pub(crate) inode: InodeId,
 }
 
 /// An open regular file.
@@ -115,12 +137,19 @@ const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 impl Package {
-    /// Opens the directory at `path`, which may be reached through links but not be one.
-    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
+    /// Opens the directory at `path`, which may be reached through links but not be one. Links in it are followed as
+    /// long as they stay in `within`, in which it is; both paths are absolute and without links then.
+    pub(crate) fn open(path: &Path, within: Option<&Path>) -> Result<Self, FileError> {
+        let boundary = within
+            .map(|within| {
+                Boundary::open(within, path).map_err(|errno| failed(within.to_owned(), errno))
+            })
+            .transpose()?;
         match rustix::fs::open(path, DIRECTORY, Mode::empty()) {
             Ok(root) => Ok(Self {
                 root,
                 path: path.into(),
+                boundary,
             }),
             Err(errno) => {
                 let link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
@@ -150,14 +179,20 @@ impl Package {
             path: self.full(path),
             source,
         })?;
-        let opened = open_beneath(&self.root, path).map_err(|errno| {
+        let opened = match (open_beneath(&self.root, path), &self.boundary) {
+            (Err(Errno::LOOP | Errno::MLINK), Some(boundary)) => boundary
+                .find(path)
+                .and_then(|found| boundary.reopen(&found, FILE)),
+            (opened, _) => opened,
+        };
+        let opened = opened.map_err(|errno| {
             // A special file without a listener or a device without a driver, say.
             if errno == Errno::NXIO || errno == Errno::NODEV {
                 return FileError::NotAFile {
                     path: self.full(path),
                 };
             }
-            failed(self.full(path), errno)
+            self.failed(path, errno)
         })?;
         let stat = rustix::fs::fstat(&opened).map_err(|errno| failed(self.full(path), errno))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -210,25 +245,76 @@ impl Package {
         Ok(bytes)
     }
 
-    /// The paths of all files but `except` in the root, sorted. Empty directories leave no trace in it.
-    pub(crate) fn list(&self, except: &str) -> Result<Vec<String>, FileError> {
+    fn failed(&self, path: &str, errno: Errno) -> FileError {
+        match (errno, &self.boundary) {
+            (Errno::XDEV | Errno::LOOP, Some(boundary)) => FileError::LeadsOut {
+                path: self.full(path),
+                within: boundary.path().to_owned(),
+            },
+            _ => failed(self.full(path), errno),
+        }
+    }
+
+    /// Where files and directories are that links of the package lead to, outside of the package itself: absolute and
+    /// without links. Of a directory, what is in it is not looked at.
+    ///
+    /// A link that leads nowhere, or out of the boundary, is left out: whoever opens it fails. So is what is in a directory
+    /// that cannot be read, and what comes after as many entries as a signed package may have.
+    pub(crate) fn link_targets(&self) -> Vec<PathBuf> {
+        let Some(boundary) = &self.boundary else {
+            return Vec::new();
+        };
+        let mut targets = Vec::new();
+        let mut queue = vec![String::new()];
+        let mut seen = 0;
+        while let Some(directory) = queue.pop() {
+            for (name, kind, _) in self.entries(&directory).unwrap_or_default() {
+                seen += 1;
+                if seen > FILES_MAX + DIRECTORIES_MAX {
+                    queue.clear();
+                    break;
+                }
+                let path = below(&directory, name);
+                if kind == FileType::Directory {
+                    queue.push(path);
+                } else if kind == FileType::Symlink
+                    && let Ok(found) = boundary.find(&path)
+                {
+                    let target = boundary.full(&found);
+                    if !target.starts_with(&self.path) {
+                        targets.push(target);
+                    }
+                }
+            }
+        }
+        targets.sort();
+        targets.dedup();
+        targets
+    }
+
+    /// All files but `except` in the root, sorted. Empty directories leave no trace in it.
+    pub(crate) fn list(&self, except: &str) -> Result<Vec<Listed>, FileError> {
+        let boundary = self.boundary.as_ref();
+        let excepted = boundary.and_then(|boundary| boundary.find(except).ok());
+        let excepted = excepted.map(|found| id(&found.stat));
         let mut files = Vec::new();
         let mut seen = 1;
         let mut queue = vec![String::new()];
         while let Some(directory) = queue.pop() {
-            for (name, kind) in self.entries(&directory)? {
-                let path = if directory.is_empty() {
-                    name
-                } else {
-                    format!("{directory}/{name}")
-                };
+            for (name, mut kind, mut inode) in self.entries(&directory)? {
+                let path = below(&directory, name);
                 path::check(&path).map_err(|source| FileError::Name {
                     path: self.full(&path),
                     source,
                 })?;
+                if let (FileType::Symlink, Some(boundary)) = (kind, &self.boundary) {
+                    let found = boundary.find(&path);
+                    let found = found.map_err(|errno| self.failed(&path, errno))?;
+                    (inode, kind) = (id(&found.stat), found.kind);
+                }
                 match kind {
-                    FileType::RegularFile if path == except => {}
-                    FileType::RegularFile => files.push(path),
+                    FileType::RegularFile if path == except || Some(inode) == excepted => {}
+                    FileType::RegularFile => files.push(Listed { path, inode }),
                     FileType::Directory => {
                         seen += 1;
                         queue.push(path);
@@ -255,11 +341,17 @@ impl Package {
         Ok(files)
     }
 
-    /// What is in one directory, which is reached part by part without following a link.
-    fn entries(&self, directory: &str) -> Result<Vec<(String, FileType)>, FileError> {
+    /// What is in one directory, which is reached part by part, following a link only where that is allowed.
+    fn entries(&self, directory: &str) -> Result<Vec<(String, FileType, InodeId)>, FileError> {
         let full = self.full(directory);
-        let failed = |errno| failed(full.clone(), errno);
-        let opened = walk(&self.root, directory, DIRECTORY).map_err(failed)?;
+        let failed = |errno| self.failed(directory, errno);
+        let opened = match (walk(&self.root, directory, DIRECTORY), &self.boundary) {
+            (Err(Errno::LOOP | Errno::MLINK), Some(boundary)) => boundary
+                .find(directory)
+                .and_then(|found| boundary.reopen(&found, DIRECTORY)),
+            (opened, _) => opened,
+        };
+        let opened = opened.map_err(failed)?;
         let mut entries = Vec::new();
         for entry in Dir::read_from(&opened).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -274,8 +366,9 @@ impl Package {
                 });
             };
             let stat = rustix::fs::statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW);
-            let mode = stat.map_err(failed)?.st_mode;
-            entries.push((text.to_owned(), FileType::from_raw_mode(mode)));
+            let stat = stat.map_err(failed)?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            entries.push((text.to_owned(), kind, id(&stat)));
             if entries.len() > FILES_MAX + DIRECTORIES_MAX {
                 return Err(FileError::TooMany {
                     path: self.path.clone(),
@@ -284,6 +377,18 @@ impl Package {
         }
         Ok(entries)
     }
+}
+
+/// The path of an entry of a directory.
+fn below(directory: &str, name: String) -> String {
+    match directory {
+        "" => name,
+        directory => format!("{directory}/{name}"),
+    }
+}
+
+fn id(stat: &rustix::fs::Stat) -> InodeId {
+    (stat.st_dev, stat.st_ino)
 }
 
 /// One call where the system has it; else, or where a filter forbids it, part by part.
@@ -369,7 +474,7 @@ mod tests {
         // What is defended against: the plain way in follows both links.
         assert_eq!(fs::read(root.join("link")).unwrap(), b"outside");
         assert_eq!(fs::read(root.join("way/deep/file")).unwrap(), b"inside");
-        let package = Package::open(&root).unwrap();
+        let package = Package::open(&root, None).unwrap();
         for open in [open_beneath, |root: &OwnedFd, path: &str| {
             walk(root, path, FILE)
         }] {
@@ -396,14 +501,14 @@ mod tests {
         ));
         let listed = package.list("plugin.sig").unwrap_err();
         assert!(!matches!(listed, FileError::Read { .. }), "{listed}");
-        let way = Package::open(&root.join("way")).unwrap_err();
+        let way = Package::open(&root.join("way"), None).unwrap_err();
         assert!(matches!(way, FileError::Link { .. }), "{way}");
     }
 
     #[test]
     fn files_and_directories_are_counted() {
         let temp = tempfile::tempdir().unwrap();
-        let package = Package::open(temp.path()).unwrap();
+        let package = Package::open(temp.path(), None).unwrap();
         for number in 0..FILES_MAX {
             fs::write(temp.path().join(number.to_string()), "").unwrap();
         }
@@ -414,7 +519,7 @@ mod tests {
         assert!(matches!(error, FileError::TooMany { .. }), "{error}");
 
         let temp = tempfile::tempdir().unwrap();
-        let package = Package::open(temp.path()).unwrap();
+        let package = Package::open(temp.path(), None).unwrap();
         // The root is one itself.
         for number in 1..DIRECTORIES_MAX {
             fs::create_dir(temp.path().join(number.to_string())).unwrap();

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use crate::digest::{Digest, encode};
 use crate::key::SecretKey;
 use crate::limits::FILE_BYTES_MAX;
-use crate::package::{FileError, Package};
+use crate::package::{FileError, Listed, Package};
 use crate::v1::BinarySignature;
 use crate::v2::{Claims, FormatProblem, PACKAGE_SIGNATURE, SignedFile};
 
@@ -59,9 +59,9 @@ pub enum SignError {
 /// A package with links, special files, more than the [limits](crate::limits), or without manifest or executable
 /// binary.
 pub fn sign_package(key: &SecretKey, what: &PackageToSign) -> Result<Claims, SignError> {
-    let package = Package::open(&what.directory)?;
+    let package = Package::open(&what.directory, None)?;
     let mut files = Vec::new();
-    for path in package.list(PACKAGE_SIGNATURE)? {
+    for Listed { path, .. } in package.list(PACKAGE_SIGNATURE)? {
         files.push(hash(&package, path)?);
     }
     let date = Timestamp::try_from(what.date)
@@ -88,7 +88,7 @@ pub fn sign_package(key: &SecretKey, what: &PackageToSign) -> Result<Claims, Sig
 /// No regular file, or one that is too large.
 pub fn sign_binary(key: &SecretKey, binary: &Path) -> Result<BinarySignature, SignError> {
     let directory = binary.parent().filter(|parent| *parent != Path::new(""));
-    let package = Package::open(directory.unwrap_or(Path::new(".")))?;
+    let package = Package::open(directory.unwrap_or(Path::new(".")), None)?;
     let name = binary.file_name().ok_or_else(|| FileError::NotAFile {
         path: binary.into(),
     })?;

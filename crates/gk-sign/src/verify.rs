@@ -1,5 +1,6 @@
 //! Verification: one pass over the package, in which every byte that is judged is a byte that is kept.
 
+use std::collections::HashSet;
 use std::io::{Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::key::KeyId;
 use crate::limits::{
     BINARY_SIGNATURE_BYTES_MAX, FILE_BYTES_MAX, MANIFEST_BYTES_MAX, PACKAGE_SIGNATURE_BYTES_MAX,
 };
-use crate::package::{FileError, Opened, Package};
+use crate::package::{FileError, Listed, Opened, Package};
 use crate::refusal::{Problem, Refusal, State, VerifyError};
 use crate::trust::{Requirement, Standing, TrustStore};
 use crate::v1::BinarySignature;
@@ -24,6 +25,7 @@ pub struct Request {
     directory: PathBuf,
     binary: String,
     name: Option<String>,
+    within: Option<PathBuf>,
 }
 
 impl Request {
@@ -33,7 +35,19 @@ impl Request {
             directory: directory.into(),
             binary: binary.into(),
             name: None,
+            within: None,
         }
+    }
+
+    /// Follows links in the package as long as they stay in `directory`, which the package is in. Both must be absolute
+    /// and without links themselves. Without this no link is followed.
+    ///
+    /// A file that is reached by several paths counts as signed if one of them is: what Kubernetes mounts has each file
+    /// a second time in a directory of its own.
+    #[must_use]
+    pub fn within(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.within = Some(directory.into());
+        self
     }
 
     /// The name the plugin is loaded as; a package that is signed under another one is refused.
@@ -85,7 +99,7 @@ pub fn verify(
     policy: &Policy,
     cache: &Cache,
 ) -> Result<VerifiedArtifact, VerifyError> {
-    let package = Package::open(&request.directory)?;
+    let package = Package::open(&request.directory, request.within.as_deref())?;
     let job = Job {
         request,
         policy,
@@ -258,11 +272,22 @@ impl Job<'_> {
     fn compare_lists(&self, claims: &Claims) -> Result<(), VerifyError> {
         let key = Some(claims.key);
         let found = self.about_package(key, self.package.list(PACKAGE_SIGNATURE))?;
-        let extra = found.iter().find(|path| claims.file(path).is_none());
+        let is_signed = |listed: &&Listed| claims.file(&listed.path).is_some();
+        let signed: HashSet<_> = found
+            .iter()
+            .filter(is_signed)
+            .map(|listed| listed.inode)
+            .collect();
+        let extra = found
+            .iter()
+            .find(|listed| !is_signed(listed) && !signed.contains(&listed.inode));
         if let Some(extra) = extra {
-            return Err(self.refuse(extra, key, Problem::Extra));
+            return Err(self.refuse(&extra.path, key, Problem::Extra));
         }
-        let there = |file: &SignedFile| found.binary_search(&file.path).is_ok();
+        let there = |file: &SignedFile| {
+            let path = |listed: &Listed| listed.path.cmp(&file.path);
+            found.binary_search_by(path).is_ok()
+        };
         match claims.files.iter().find(|file| !there(file)) {
             Some(missing) => Err(self.refuse(&missing.path, key, Problem::Missing)),
             None => Ok(()),

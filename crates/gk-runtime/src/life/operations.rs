@@ -240,6 +240,7 @@ async fn launch(
         artifact: Arc::clone(&verified.artifact),
         program: verified.program.clone(),
         plugin_dir: verified.dir.clone(),
+        linked: verified.linked.clone(),
         network: limits.network,
         memory_bytes: timeouts::memory(resources, &limits),
     };

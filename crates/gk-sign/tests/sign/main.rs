@@ -4,6 +4,7 @@
 
 mod fuzz_smoke;
 mod golden;
+mod links;
 mod package;
 #[cfg(target_os = "linux")]
 mod race;

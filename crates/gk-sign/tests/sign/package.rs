@@ -68,7 +68,11 @@ impl Package {
     }
 
     pub(crate) fn request(&self) -> Request {
-        Request::new(self.root(), "hello").named("hello")
+        self.request_at(&self.root())
+    }
+
+    pub(crate) fn request_at(&self, root: &Path) -> Request {
+        Request::new(root, "hello").named("hello")
     }
 
     pub(crate) fn verify_with(&self, policy: &Policy) -> Result<VerifiedArtifact, VerifyError> {
