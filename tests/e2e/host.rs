@@ -25,6 +25,9 @@ pub(crate) struct Setup {
     environment: Vec<(OsString, OsString)>,
     user: User,
     namespaces: Namespaces,
+    /// Whether its files stay whose they are, and are not given to the user that runs the host.
+    keeps_owners: bool,
+    ignores_hup: bool,
 }
 
 impl Setup {
@@ -45,13 +48,15 @@ impl Setup {
     }
 
     fn within(dir: tempfile::TempDir) -> Self {
-        fs::create_dir(dir.path().join("plugins")).unwrap();
+        fs::create_dir_all(dir.path().join("plugins")).unwrap();
         let mut setup = Self {
             dir,
             arguments: Vec::new(),
             environment: Vec::new(),
             user: User::Same,
             namespaces: Namespaces::AsTheyAre,
+            keeps_owners: false,
+            ignores_hup: false,
         };
         setup.arguments = ["serve", "--listen", "127.0.0.1:0", "--plugins-dir"]
             .map(Into::into)
@@ -120,6 +125,12 @@ impl Setup {
         self
     }
 
+    /// Starts the host as nohup does: HUP is ignored.
+    pub(crate) fn ignoring_hup(mut self) -> Self {
+        self.ignores_hup = true;
+        self
+    }
+
     /// Starts the host where no user namespaces can be had.
     pub(crate) fn without_user_namespaces(mut self) -> Self {
         self.namespaces = Namespaces::None;
@@ -128,8 +139,15 @@ impl Setup {
 
     /// The command that starts the host.
     fn command(&self) -> Command {
-        self.user.owns(self.dir.path());
+        if !self.keeps_owners {
+            self.user.owns(self.dir.path());
+        }
         let mut command = users::command(&program("gk-host"), self.user, self.namespaces);
+        if self.ignores_hup {
+            // What is ignored stays ignored over an exec.
+            command = users::command(Path::new("/usr/bin/nohup"), self.user, self.namespaces);
+            command.arg(program("gk-host"));
+        }
         command
             .args(&self.arguments)
             .env_clear()
@@ -326,6 +344,23 @@ impl Host {
     pub(crate) fn family(&self, of: &str) -> (Watched, PathBuf) {
         let root = processes::socket_root(self.plugin_pid(of));
         (Watched::family(&root), root)
+    }
+
+    /// Stops the host, and sets up another one of this user on its directories, as it left them.
+    pub(crate) fn again(mut self, user: User) -> Setup {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{status}\n{}", self.log());
+        self.after_kill(user)
+    }
+
+    /// As [`Host::again`], after [`Host::kill`].
+    pub(crate) fn after_kill(mut self, user: User) -> Setup {
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        let mut setup = Setup::within(dir);
+        setup.user = user;
+        setup.keeps_owners = true;
+        setup
     }
 
     /// Kills it as nothing kills it that lets it say goodbye.

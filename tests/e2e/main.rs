@@ -22,6 +22,7 @@ mod layers;
 mod lifecycle;
 mod memory;
 mod namespaces;
+mod operators;
 mod output;
 mod processes;
 mod refusals;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Nobody's number, and no plugin's.
-const UNPRIVILEGED: u32 = 63_210;
+pub(crate) const UNPRIVILEGED: u32 = 63_210;
 
 /// Who runs a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

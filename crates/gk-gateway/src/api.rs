@@ -134,6 +134,7 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
     if let (true, Value::Object(item)) = (admin, &mut item) {
         item.insert("directory".into(), status.dir.to_string_lossy().into());
         item.insert("pid".into(), status.pid.into());
+        item.insert("changed".into(), status.changed.into());
         item.insert("sandbox".into(), sandbox(status));
         item.insert(
             "warnings".into(),

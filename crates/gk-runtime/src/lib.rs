@@ -22,6 +22,7 @@ mod dirs;
 mod discover;
 mod environment;
 mod error;
+mod files;
 mod host_api;
 mod identity;
 mod launch;

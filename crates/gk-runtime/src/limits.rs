@@ -114,3 +114,5 @@ pub const LOG_LINES_PER_SECOND: u32 = 200;
 pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many places outside of its package a plugin is shown because links of the package lead there.
 pub const LINKED_MAX: usize = 256;
+/// How often it is looked whether the files of a running plugin are still what runs.
+pub const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(10);

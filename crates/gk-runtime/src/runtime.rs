@@ -463,6 +463,7 @@ fn failed(name: PluginName, dir: PathBuf, error: String) -> PluginStatus {
         running_since: None,
         sandbox: None,
         timeouts: Timeouts::from_resources(&gk_manifest::ResourceRequest::default()),
+        changed: None,
         instance: None,
     }
 }

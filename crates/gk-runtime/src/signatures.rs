@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::discover::{Discovered, MANIFEST_NAME};
 use crate::error::PluginError;
+use crate::files::Files;
 use crate::limits::{LINKED_MAX, WARNED_VERSIONS_MAX};
 
 /// The operator's will: who is trusted, and what happens to plugins of others.
@@ -100,6 +101,8 @@ pub(crate) struct Verified {
     pub(crate) dir: PathBuf,
     /// Where the binary was; for its name and for messages.
     pub(crate) program: PathBuf,
+    /// What it was started from, to be compared with what is there later.
+    pub(crate) files: Files,
     /// What else it is shown: where links of its package lead to.
     pub(crate) linked: Vec<PathBuf>,
 }
@@ -129,6 +132,8 @@ pub(crate) fn verify(
         source,
     })?;
     let binary = package_path(&found.manifest.binary);
+    let program = dir.join(&binary);
+    let seen = Files::stamps(&dir, &program);
     let within = match dir.starts_with(&found.plugins_dir) {
         true => &found.plugins_dir,
         false => &dir,
@@ -153,7 +158,14 @@ pub(crate) fn verify(
     let linked = linked(&artifact, found, &dir);
     Ok(Verified {
         linked,
-        program: dir.join(binary),
+        files: Files::new(
+            seen,
+            &dir,
+            &program,
+            *artifact.digest(),
+            Arc::clone(&manifest),
+        ),
+        program,
         dir,
         artifact: Arc::new(artifact),
         manifest,

@@ -83,6 +83,8 @@ pub struct PluginStatus {
     /// The timeouts in force since its start; a policy's later `call_timeout` holds for calls, and is
     /// not seen here.
     pub timeouts: Timeouts,
+    /// Which of its files is no longer what runs, for people; `None` as long as nothing differs.
+    pub changed: Option<&'static str>,
     /// What the call path needs while it runs.
     pub(crate) instance: Option<Arc<Instance>>,
 }

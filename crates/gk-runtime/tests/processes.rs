@@ -143,7 +143,7 @@ async fn a_handshake_that_leads_elsewhere_is_refused() {
     fails_with(&prints("1|1|tcp|127.0.0.1:10000|netrpc|"), &["TCP"]).await;
     fails_with(
         &prints("1|1|unix|$PLUGIN_UNIX_SOCKET_DIR/../other|netrpc|"),
-        &["not directly in PLUGIN_UNIX_SOCKET_DIR"],
+        &["directly in neither PLUGIN_UNIX_SOCKET_DIR"],
     )
     .await;
     fails_with(

@@ -43,7 +43,10 @@ impl Digest {
     }
 
     /// The digest and length of what is left of `file`, which may have `max` bytes; `None` if it has more.
-    pub(crate) fn of_file(file: &File, max: u64) -> io::Result<Option<(Self, u64)>> {
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of_file(file: &File, max: u64) -> io::Result<Option<(Self, u64)>> {
         let mut hasher = Sha256::new();
         let mut size = 0;
         let mut limited = file.take(max.saturating_add(1));

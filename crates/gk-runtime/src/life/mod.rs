@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 use self::operations::{Cleared, FirstOutput, Product, Work};
 use crate::calls::{Calls, Gate, Instance};
 use crate::error::{PluginError, Printed, Step, chain};
+use crate::files::Files;
 use crate::launch::{Launched, Output, Process};
-use crate::limits::{SHOWN_STDERR_LINES, SLOW_START};
+use crate::limits::{FILE_CHECK_INTERVAL, SHOWN_STDERR_LINES, SLOW_START};
 use crate::log::{Capture, LogLevel, LogSink, LogSource};
 use crate::metrics::{self, CallMetrics};
 use crate::runtime::{Hub, Plugin};
@@ -45,6 +46,8 @@ pub(crate) struct Life {
     plugin_dir: PathBuf,
     /// The policy's word, as of the start.
     limits: PluginLimits,
+    /// What it was started from.
+    files: Option<Files>,
     /// How long a call may take as far as the plugin is asked.
     call_timeout: Duration,
 
@@ -78,12 +81,14 @@ impl Life {
             running_since: None,
             sandbox: None,
             timeouts: Timeouts::from_resources(&found.manifest.resources),
+            changed: None,
             instance: None,
         };
         Self {
             manifest: Arc::clone(&found.manifest),
             plugin_dir: found.dir.clone(),
             limits: PluginLimits::default(),
+            files: None,
             call_timeout: status.timeouts.call,
             hub,
             plugin,
@@ -138,6 +143,9 @@ impl Life {
         let (mut machine, actions) = Machine::start();
         let mut work: Option<Work> = self.perform(actions, &machine);
         let (mut stopping, mut disconnected) = (false, false);
+        let mut looked: FilesWork = None;
+        let mut look = tokio::time::interval(FILE_CHECK_INTERVAL);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while machine.phase() != Phase::Ended {
             let event = tokio::select! {
                 biased;
@@ -167,6 +175,21 @@ impl Life {
                 }
                 () = &mut slow, if permit.is_some() => {
                     permit = None;
+                    continue;
+                }
+                _ = look.tick(), if machine.phase() == Phase::Running && looked.is_none() => {
+                    let files = self.files.take();
+                    looked = files.map(|files| {
+                        tokio::task::spawn_blocking(move || files.difference())
+                    });
+                    continue;
+                }
+                found = finished(&mut looked) => {
+                    looked = None;
+                    if let Ok((files, difference)) = found {
+                        self.files = Some(files);
+                        self.take_difference(difference);
+                    }
                     continue;
                 }
             };
@@ -223,7 +246,7 @@ impl Life {
                 },
                 cleared,
             ) => {
-                self.take_cleared(cleared);
+                self.take_cleared(*cleared);
                 self.status.pid = process.pid();
                 self.status.sandbox = process.sandbox().map(Arc::new);
                 if let Some(report) = &self.status.sandbox {
@@ -284,6 +307,28 @@ impl Life {
         self.status.warnings = verified.warnings.into();
         self.manifest = verified.manifest;
         self.plugin_dir = verified.dir;
+        self.files = Some(verified.files);
+    }
+
+    /// Says once that what is on the disk is not what runs.
+    fn take_difference(&mut self, difference: Option<&'static str>) {
+        if self.status.changed == difference {
+            return;
+        }
+        self.status.changed = difference;
+        self.publish();
+        match difference {
+            Some(what) => self.log.host(
+                self.generation,
+                LogLevel::Warn,
+                format!("{what} is no longer what runs; restart the host to run what is there now"),
+            ),
+            None => self.log.host(
+                self.generation,
+                LogLevel::Info,
+                "its files are what runs again",
+            ),
+        }
     }
 
     /// Puts the timeouts in force that the plugin asks for and its policy lets it have.
@@ -440,6 +485,7 @@ impl Life {
         self.status.state = state;
         self.status.pid = None;
         self.status.sandbox = None;
+        self.status.changed = None;
         self.status.instance = None;
         self.publish();
         self.hub.host_api.ended(&name, self.generation);
@@ -556,6 +602,18 @@ async fn exited(process: Option<&dyn Process>) -> ExitStatus {
 async fn closed(connection: Option<&PluginConnection>) -> String {
     match connection {
         Some(connection) => connection.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Files of the plugin that are being looked at.
+type FilesWork = Option<JoinHandle<(Files, Option<&'static str>)>>;
+
+async fn finished(
+    work: &mut FilesWork,
+) -> Result<(Files, Option<&'static str>), tokio::task::JoinError> {
+    match work {
+        Some(work) => work.await,
         None => std::future::pending().await,
     }
 }

@@ -32,7 +32,7 @@ use crate::timeouts;
 
 /// What an operation achieved.
 pub(super) enum Product {
-    Launched(Launched, Cleared),
+    Launched(Launched, Box<Cleared>),
     Handshake(Handshake),
     Connected(PluginConnection, PluginOutput),
     Registered(Box<Registration>),
@@ -249,7 +249,8 @@ async fn launch(
         step: Step::Launch,
         after: LAUNCH_TIMEOUT,
     })??;
-    Ok(Product::Launched(launched, Cleared { verified, limits }))
+    let cleared = Box::new(Cleared { verified, limits });
+    Ok(Product::Launched(launched, cleared))
 }
 
 async fn read_handshake(first: Arc<Mutex<FirstOutput>>) -> Result<Product, PluginError> {

@@ -2,6 +2,7 @@
 package behave
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,20 @@ import (
 
 // logger is made before go-plugin replaces os.Stderr: its lines reach the host on the process's own stderr.
 var logger = hclog.New(&hclog.LoggerOptions{Name: "reference", Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
+
+// churn has 48 MB that live and makes far more garbage than any limit here allows.
+func churn() ([]byte, error) {
+	live := make([][]byte, 48)
+	for i := range live {
+		live[i] = bytes.Repeat([]byte{1}, 1<<20)
+	}
+	sum := 0
+	for i := range 2000 {
+		garbage := bytes.Repeat([]byte{byte(i)}, 1<<20)
+		sum += int(garbage[i]) + int(live[i%len(live)][i])
+	}
+	return json.Marshal(map[string]int{"sum": sum})
+}
 
 // Call runs one of the functions.
 func Call(fn string, args []byte, config map[string]string) ([]byte, error) {
@@ -35,6 +50,8 @@ func Call(fn string, args []byte, config map[string]string) ([]byte, error) {
 		}
 		time.Sleep(time.Duration(request.MS) * time.Millisecond)
 		return args, nil
+	case "churn":
+		return churn()
 	case "crash":
 		fmt.Fprintln(os.Stderr, "about to crash")
 		os.Exit(3)
