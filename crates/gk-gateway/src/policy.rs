@@ -67,7 +67,14 @@ pub(crate) async fn set(
     set.map_err(|error| problem(&error))?;
     let by = caller.map(|caller| caller.login);
     tracing::info!(%plugin, ?status, by = by.as_deref(), "a policy was set");
-    Ok(Json(host.policies().view(&plugin)).into_response())
+    let view = host.policies().view(&plugin);
+    let clamped = view
+        .as_ref()
+        .map(|view| gk_runtime::clamped(&view.policy.limits()));
+    let mut answer = serde_json::to_value(view)
+        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    answer["clamped"] = clamped.into();
+    Ok(Json(answer).into_response())
 }
 
 /// Removes a stored policy: the default applies again.

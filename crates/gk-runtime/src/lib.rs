@@ -57,4 +57,4 @@ pub use runtime::{Runtime, RuntimeConfig, WeakRuntime};
 pub use sandbox::SandboxConfig;
 pub use signatures::{SignatureState, Signatures};
 pub use snapshot::{PluginState, PluginStatus, Snapshot};
-pub use timeouts::Timeouts;
+pub use timeouts::{Timeouts, clamped};

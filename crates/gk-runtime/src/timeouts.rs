@@ -56,6 +56,46 @@ impl Timeouts {
     }
 }
 
+/// Which limits of a policy are outside of what this host gives, and what they are taken for.
+pub fn clamped(limits: &PluginLimits) -> Vec<String> {
+    outside(&ResourceRequest::default(), limits)
+}
+
+/// The same for what a plugin asks for where its policy says nothing.
+pub(crate) fn outside(resources: &ResourceRequest, limits: &PluginLimits) -> Vec<String> {
+    let in_force = Timeouts::new(resources, limits);
+    let timeouts = [
+        (
+            "call_timeout",
+            limits.call_timeout,
+            resources.call_timeout(),
+            in_force.call,
+        ),
+        (
+            "init_timeout",
+            limits.init_timeout,
+            resources.init_timeout(),
+            in_force.init,
+        ),
+        (
+            "shutdown_timeout",
+            limits.shutdown_timeout,
+            resources.shutdown_timeout(),
+            in_force.shutdown,
+        ),
+    ];
+    let timeouts = timeouts.into_iter().filter_map(|(name, set, asked, used)| {
+        let wanted = set.or(asked).filter(|wanted| *wanted != used)?;
+        Some(format!("{name} {wanted:?} is taken for {used:?}"))
+    });
+    let used = memory(resources, limits);
+    let bytes = limits.memory_bytes.or(resources.memory_bytes());
+    let memory = bytes
+        .filter(|wanted| *wanted != used)
+        .map(|wanted| format!("memory_mb {} is taken for {}", wanted >> 20, used >> 20));
+    timeouts.chain(memory).collect()
+}
+
 /// How many bytes of memory a plugin has: what the policy's `limits` say, else what its plugin.yaml asks for.
 pub(crate) fn memory(resources: &ResourceRequest, limits: &PluginLimits) -> u64 {
     limits
@@ -92,6 +132,30 @@ mod tests {
                 shutdown: SHUTDOWN_TIMEOUT_MAX
             }
         );
+    }
+
+    #[test]
+    fn what_is_taken_for_something_else_is_said() {
+        let resources = ResourceRequest {
+            call_timeout: "1h".into(),
+            init_timeout: "1m".into(),
+            memory_mb: 16,
+            ..ResourceRequest::default()
+        };
+        let none = PluginLimits::default();
+        assert_eq!(
+            outside(&resources, &none),
+            [
+                "call_timeout 3600s is taken for 600s",
+                "memory_mb 16 is taken for 32"
+            ]
+        );
+        let mut limits = PluginLimits::default();
+        limits.call_timeout = Some(Duration::from_secs(5));
+        limits.memory_bytes = Some(1 << 40);
+        assert_eq!(outside(&resources, &limits), clamped(&limits));
+        assert_eq!(clamped(&limits), ["memory_mb 1048576 is taken for 4096"]);
+        assert_eq!(clamped(&none), Vec::<String>::new());
     }
 
     #[test]

@@ -231,6 +231,8 @@ struct View<'a> {
     _requested: Option<serde::de::IgnoredAny>,
     #[serde(rename = "exceeds_grant")]
     _exceeds_grant: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "clamped")]
+    _clamped: Option<serde::de::IgnoredAny>,
     #[serde(rename = "usage")]
     _usage: Option<serde::de::IgnoredAny>,
 }

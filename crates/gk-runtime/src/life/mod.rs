@@ -30,7 +30,7 @@ use crate::runtime::{Hub, Plugin};
 use crate::signatures::SignatureState;
 use crate::snapshot::{PluginState, PluginStatus};
 use crate::supervisor::{Action, Ending, Event, Machine, Phase};
-use crate::timeouts::Timeouts;
+use crate::timeouts::{self, Timeouts};
 use crate::version;
 
 /// One process from start to end.
@@ -374,7 +374,17 @@ impl Life {
             .resources
             .as_ref()
             .map(|own| own.or(&manifest.resources));
-        self.take_resources(resources.as_ref().unwrap_or(&manifest.resources));
+        let resources = resources.as_ref().unwrap_or(&manifest.resources);
+        self.take_resources(resources);
+        // Memory is what plugin.yaml asks for: the process had it before it registered.
+        let resources = ResourceRequest {
+            memory_mb: manifest.resources.memory_mb,
+            ..resources.clone()
+        };
+        for limit in timeouts::outside(&resources, &self.limits) {
+            let text = format!("{limit}: this host gives no more and no less");
+            self.log.host(self.generation, LogLevel::Warn, text);
+        }
         self.status.warnings = self
             .status
             .warnings
