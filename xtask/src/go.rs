@@ -46,6 +46,13 @@ impl Go {
         })
     }
 
+    /// Whether one is there, on PATH or under target/.
+    pub(crate) fn is_there() -> bool {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let ours = root().join("target/go/go/bin/go");
+        usable(&ours) || on_path(&path).into_iter().any(|program| usable(&program))
+    }
+
     /// A `go` command with the given directory.
     pub(crate) fn command(&self, directory: &Path) -> Command {
         let mut go = command(&self.program);

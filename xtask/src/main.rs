@@ -8,6 +8,7 @@ mod command;
 mod e2e;
 mod go;
 mod golden;
+mod install;
 mod layers;
 mod licences;
 mod plugins;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use install::{Install, Need};
 
 #[derive(Parser)]
 #[command(
@@ -40,6 +42,8 @@ enum Command {
         /// Where the host keeps its data, from the repository's root.
         #[arg(long, default_value = "target/data")]
         data_dir: PathBuf,
+        #[command(flatten)]
+        install: Install,
     },
     /// Measure calls side by side: a Go host, our host, the crate goplugin, a bare socket.
     Bench {
@@ -50,8 +54,12 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Run everything: formatting, lints, all tests, documentation, layers, licences, golden vectors.
-    Test,
+    /// Run everything: formatting, lints, all tests, documentation, layers, licences, golden vectors. What the machine
+    /// lacks is installed first, where this user may.
+    Test {
+        #[command(flatten)]
+        install: Install,
+    },
     /// Check who may import whom: the floors and nevers of docs/architecture.md.
     Layers,
     /// Build the sample plugins, each into a directory of its own with its plugin.yaml.
@@ -65,6 +73,8 @@ enum Command {
         /// For the test program: a filter, `--nocapture`, …
         #[arg(last = true)]
         arguments: Vec<std::ffi::OsString>,
+        #[command(flatten)]
+        install: Install,
     },
     /// Check licences, sources and bans of all dependencies against deny.toml.
     Licences,
@@ -91,13 +101,22 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
-        Command::Run { listen, data_dir } => run::run(listen, &data_dir),
+        Command::Run {
+            listen,
+            data_dir,
+            install,
+        } => install
+            .ensure(Need::Build)
+            .and_then(|()| run::run(listen, &data_dir)),
         Command::Bench { quick, check } => bench::run(quick, check),
-        Command::Test => check::run(),
+        Command::Test { install } => install.ensure(Need::Test).and_then(|()| check::run()),
         Command::Licences => licences::run(),
         Command::Layers => layers::run(),
         Command::BuildPlugins { out } => plugins::build(&command::root().join(out)),
-        Command::TestE2e { arguments } => command::run(&mut e2e::prepare(&arguments)?),
+        Command::TestE2e { arguments, install } => {
+            install.ensure(Need::Test)?;
+            command::run(&mut e2e::prepare(&arguments)?)
+        }
         Command::TestGo => plugins::test_go(),
         Command::Golden { check: _ } => golden::check(),
     }
