@@ -106,6 +106,9 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
         gateway.rebuild();
         gateway.set_ready(true);
         report(&runtime);
+        if let Err(error) = gk_runtime::release_program_text() {
+            tracing::debug!(%error, "the pages of the start stay in memory");
+        }
         stop.next().await;
     }
     tracing::info!("stopping; a second signal stops at once");

@@ -46,7 +46,8 @@ pub use dirs::DirError;
 pub use discover::Problem;
 pub use error::{CallError, PluginError, Printed, StartError, Step};
 pub use gk_sandbox::{
-    ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State, run_if_keeper,
+    ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State,
+    release_program_text, run_if_keeper,
 };
 pub use identity::give_back;
 pub use launch::{

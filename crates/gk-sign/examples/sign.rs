@@ -51,6 +51,18 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
                 .into(),
         );
     };
+    // A host refuses a package whose manifest says something else than its signature.
+    let manifest = std::path::Path::new(directory).join("plugin.yaml");
+    let manifest = std::fs::read_to_string(&manifest)
+        .map_err(|error| format!("{} cannot be read: {error}", manifest.display()))?;
+    for (key, signed) in [("name", name), ("version", version), ("binary", binary)] {
+        if let Some(written) = value(&manifest, key).filter(|written| *written != signed) {
+            return Err(format!(
+                "plugin.yaml says {key}: {written}, and {signed} was to be signed; correct one of them"
+            )
+            .into());
+        }
+    }
     let text = std::fs::read_to_string(key_file)
         .map_err(|error| format!("the key file {key_file} cannot be read: {error}"))?;
     let text = zeroize::Zeroizing::new(text);
@@ -80,4 +92,15 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         claims.key()
     );
     Ok(())
+}
+
+/// The value of a key at the top of a manifest that is written plainly.
+fn value<'a>(manifest: &'a str, key: &str) -> Option<&'a str> {
+    let line = manifest.lines().find_map(|line| {
+        let rest = line.strip_prefix(key)?;
+        rest.trim_start().strip_prefix(':')
+    })?;
+    let value = line.split(" #").next().unwrap_or_default();
+    let value = value.trim().trim_matches(['"', '\'']);
+    Some(value.trim_start_matches("./"))
 }

@@ -1,6 +1,8 @@
 //! Says what a plugin's signature is worth, with the trusted keys of the environment.
 //!
 //! `GOATFLOW_TRUSTED_KEYS=<public key> cargo run -p gk-sign --example verify -- <directory> <binary> [revocations]`
+//!
+//! The exit status is 0 only for a package that a trusted key has signed.
 
 #![allow(clippy::print_stdout, reason = "it is what an example does")]
 
@@ -10,7 +12,8 @@ use gk_sign::{Cache, Policy, Request, Requirement, TrustStore, verify};
 
 fn main() -> std::process::ExitCode {
     match run() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+        Ok(true) => std::process::ExitCode::SUCCESS,
+        Ok(false) => std::process::ExitCode::FAILURE,
         Err(error) => {
             // A refusal's text has its remedy; its source the detail.
             println!("{error}");
@@ -24,7 +27,8 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// Whether a trusted key has signed it.
+fn run() -> Result<bool, Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(directory), Some(binary)) = (args.next(), args.next()) else {
         return Err("usage: verify <directory> <binary> [revocations]".into());
@@ -48,5 +52,5 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(warning) = artifact.warning() {
         println!("warning: {warning}");
     }
-    Ok(())
+    Ok(artifact.key().is_some() && artifact.warning().is_none())
 }

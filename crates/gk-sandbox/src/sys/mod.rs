@@ -15,6 +15,8 @@ pub(crate) mod bpf;
 pub(crate) mod landlock;
 #[cfg(target_os = "linux")]
 pub(crate) mod privileges;
+#[cfg(target_os = "linux")]
+pub(crate) mod text;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) mod trial;
 
