@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use gk_servers::{Mariadb, Postgres, Redis};
 
 use crate::command::{cargo, root, say};
-use crate::{e2e, golden, layers, licences, plugins};
+use crate::{e2e, golden, layers, licences, package, plugins};
 
 /// How many tests a step counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,7 @@ pub(crate) fn run() -> Result<()> {
             .env("RUSTDOCFLAGS", "-D warnings");
         crate::command::run(&mut doc)
     });
+    step("package", &mut |_| package::check());
     step("golden", &mut |_| golden::check());
     step("test-go", &mut |count| {
         let mut first_error = Ok(());

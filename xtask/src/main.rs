@@ -11,6 +11,7 @@ mod golden;
 mod install;
 mod layers;
 mod licences;
+mod package;
 mod plugins;
 mod run;
 
@@ -78,6 +79,8 @@ enum Command {
     },
     /// Check licences, sources and bans of all dependencies against deny.toml.
     Licences,
+    /// Make the packages of the crates that are meant for others, as a registry would take them.
+    Package,
     /// Vet and test the Go modules: the SDK, its sample and the reference programs.
     TestGo,
     /// Compare the golden gob vectors with what the Go at hand encodes.
@@ -111,6 +114,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Bench { quick, check } => bench::run(quick, check),
         Command::Test { install } => install.ensure(Need::Test).and_then(|()| check::run()),
         Command::Licences => licences::run(),
+        Command::Package => package::check(),
         Command::Layers => layers::run(),
         Command::BuildPlugins { out } => plugins::build(&command::root().join(out)),
         Command::TestE2e { arguments, install } => {
