@@ -311,10 +311,10 @@ mod tests {
     fn at(phase: Phase) -> Machine {
         let (mut machine, _) = Machine::start();
         while machine.phase() != phase {
-            let event = if machine.phase() == Phase::Running {
-                Event::StopRequested
-            } else {
-                Event::Done
+            let event = match (machine.phase(), phase) {
+                (Phase::Running, Phase::Dying) => Event::Disconnected("reset".into()),
+                (Phase::Running, _) => Event::StopRequested,
+                _ => Event::Done,
             };
             machine.on(event);
             assert_ne!(machine.phase(), Phase::Ended, "never at {phase:?}");
@@ -458,16 +458,40 @@ mod tests {
             Phase::ShuttingDown,
             Phase::Quitting,
             Phase::Exiting,
+            Phase::Dying,
             Phase::Collecting,
         ];
         for phase in UP.into_iter().chain(down) {
             let mut machine = at(phase);
-            machine.on(Event::StopRequested);
-            let mut events = 0;
+            let actions = machine.on(Event::StopRequested);
+            match phase {
+                Phase::Launching => {
+                    assert_eq!(actions, [Action::Finish]);
+                    assert_eq!(machine.phase(), Phase::Ended);
+                }
+                Phase::Running => assert_eq!(
+                    actions,
+                    [Action::CloseGate, Action::Begin(Operation::Drain)]
+                ),
+                phase if UP.contains(&phase) => {
+                    assert!(
+                        actions.contains(&Action::KillGroup),
+                        "{phase:?}: {actions:?}"
+                    );
+                    assert_eq!(machine.phase(), Phase::Collecting, "{phase:?}");
+                }
+                // It is on its way down already.
+                phase => {
+                    assert_eq!(actions, [], "{phase:?}");
+                    assert_eq!(machine.phase(), phase);
+                }
+            }
+            // Nothing fails from here on: it is the stop that ends it, step by step.
+            let mut steps = 0;
             while machine.phase() != Phase::Ended {
-                machine.on(Event::Failed(timed_out()));
-                events += 1;
-                assert!(events < 10, "{phase:?} never ends");
+                machine.on(Event::Done);
+                steps += 1;
+                assert!(steps < 10, "{phase:?} never ends");
             }
         }
     }

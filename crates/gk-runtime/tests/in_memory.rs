@@ -462,21 +462,10 @@ async fn a_timeout_is_enforced_and_the_late_reply_discarded() {
     );
 }
 
-/// A call waits for the story only for a moment, which on a busy machine may pass before anybody has told it: then
-/// another round is no worse a witness.
-#[tokio::test]
+/// A call waits for the story only for a moment. The clock stands still while anybody has something to do, so the moment
+/// is long enough however busy the machine is.
+#[tokio::test(start_paused = true)]
 async fn a_crash_fails_every_pending_call_with_the_story() {
-    const ROUNDS: usize = 20;
-    for _ in 0..ROUNDS {
-        if crash_with_pending_calls().await {
-            return;
-        }
-    }
-    panic!("in none of {ROUNDS} rounds all calls were told how it ended");
-}
-
-/// Whether each of the calls was told how the plugin ended, and not only that it did.
-async fn crash_with_pending_calls() -> bool {
     let (host, fake) = Host::new().with("goat", "", Fake::default());
     let (host, _other) = host.with("other", "", Fake::default());
     let (runtime, _root) = host.settled().await;
@@ -499,7 +488,6 @@ async fn crash_with_pending_calls() -> bool {
         }
     }
     let own = call(&runtime, "crash", "").await.unwrap_err();
-    let mut all_told = true;
     let mut errors = vec![own];
     for call in pending {
         errors.push(call.await.unwrap().unwrap_err());
@@ -508,12 +496,10 @@ async fn crash_with_pending_calls() -> bool {
         assert!(matches!(error, CallError::Crashed { .. }), "{error}");
         let error = error.to_string();
         assert!(error.contains("\"goat\""), "{error}");
-        let told = error.contains("exited with code 2") && error.contains("panic: out of goats");
         assert!(
-            told || error.contains("the peer closed the connection"),
+            error.contains("exited with code 2") && error.contains("panic: out of goats"),
             "{error}"
         );
-        all_told &= told;
     }
     until(&runtime, |state| {
         matches!(state, PluginState::Failed { .. })
@@ -541,7 +527,6 @@ async fn crash_with_pending_calls() -> bool {
             |entry| entry.source == LogSource::Stderr && entry.message == "panic: out of goats"
         )
     );
-    all_told
 }
 
 /// On a clock that goes on only when nothing else does: what counts is what the code waits for.

@@ -393,13 +393,38 @@ mod tests {
     /// Processes come and go while the directory is read.
     #[test]
     fn vanishing_processes_are_no_error() {
+        use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+        const READS: usize = 50;
         let proc_dir = proc_dir();
         let root = i32::try_from(std::process::id()).unwrap();
-        for _ in 0..20 {
-            let children: Vec<Beside> = (0..8).map(|_| beside(|| ())).collect();
-            summed(proc_dir.as_fd()).unwrap();
-            descendants(proc_dir.as_fd(), root).unwrap();
-            drop(children);
-        }
+        let (gone, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    drop(beside(|| ()));
+                    gone.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+            // Reads during which a process came to an end.
+            let mut witnesses = 0;
+            while witnesses < READS {
+                let before = gone.load(Ordering::Relaxed);
+                let (sum, below) = (
+                    summed(proc_dir.as_fd()),
+                    descendants(proc_dir.as_fd(), root),
+                );
+                let after = gone.load(Ordering::Relaxed);
+                witnesses += usize::from(after > before);
+                let late = std::time::Instant::now() > deadline;
+                if sum.is_err() || below.is_err() || late {
+                    done.store(true, Ordering::Relaxed);
+                }
+                sum.unwrap();
+                below.unwrap();
+                assert!(!late, "{witnesses} reads with a process that ended");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
     }
 }
