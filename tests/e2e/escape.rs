@@ -1,7 +1,7 @@
 //! The attacker in the real host: what it gets, attack by attack, where the host is root and where it is not.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -74,6 +74,12 @@ impl Attacked {
         let config = setup.path("host.toml");
         let leaked = users::leak();
         let host = setup.argument(config).settled();
+        // Without one, who reads the list of keys finds nothing, and whether he may is not seen.
+        let running = plugins
+            .iter()
+            .map(|plugin| host.plugin(plugin)["pid"].as_u64());
+        let users: BTreeSet<u32> = running.flatten().map(users::of_process).collect();
+        users.into_iter().for_each(users::plant_key);
         let outside = Outside::of(user);
         let mut params = outside.params.clone();
         params["other_plugin_dir"] = json!(host.path("plugins/neighbour"));

@@ -112,3 +112,42 @@ fn inheritable(program: &Path) -> String {
 pub(crate) fn leak() -> OwnedFd {
     rustix::io::dup(File::open("/etc/hostname").unwrap()).unwrap()
 }
+
+/// The user that a process runs as.
+pub(crate) fn of_process(pid: u64) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))
+        .unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Gives a user a key in the kernel's keyrings that everybody may see, and that goes by itself after an hour. There is
+/// one of each user: a second call renews it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a helper of the tests, not a plugin"
+)]
+pub(crate) fn plant_key(user: u32) {
+    const PLANT: &str = r#"
+import ctypes, os, platform, sys
+add_key, keyctl = {"x86_64": (248, 250), "aarch64": (217, 219)}[platform.machine()]
+call = ctypes.CDLL(None, use_errno=True).syscall
+def made(result):
+    if result < 0:
+        sys.exit("the kernel keeps no keys here: " + os.strerror(ctypes.get_errno()))
+    return result
+USER_KEYRING, SETPERM, SET_TIMEOUT = -4, 5, 15
+key = made(call(add_key, b"user", b"gk-e2e", b"secret", 6, USER_KEYRING))
+made(call(keyctl, SET_TIMEOUT, key, 3600))
+made(call(keyctl, SETPERM, key, 0x3f3f3f3f))
+"#;
+    let output = Command::new("setpriv")
+        .args([format!("--reuid={user}"), format!("--regid={user}")])
+        .args(["--clear-groups", "/usr/bin/python3", "-c", PLANT])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "no key for user {user}: {said}");
+}
