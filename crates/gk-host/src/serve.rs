@@ -29,8 +29,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the host until it is told to stop.
 pub(crate) fn run(config: Config) -> Result<()> {
-    telemetry::log(&config)?;
-    let render = telemetry::metrics()?;
+    let log = telemetry::log(&config)?;
+    let metrics = telemetry::metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(worker_threads())
@@ -38,7 +38,7 @@ pub(crate) fn run(config: Config) -> Result<()> {
         .build()
         .context("the asynchronous runtime cannot start")?;
     runtime.block_on(async move {
-        tokio::spawn(serve(config, render))
+        tokio::spawn(serve(config, metrics, log))
             .await
             .context("the host panicked")?
     })
@@ -54,7 +54,7 @@ fn worker_threads() -> usize {
     set.filter(|number| *number > 0).unwrap_or_else(half)
 }
 
-async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Result<()> {
+async fn serve(config: Config, metrics: telemetry::Metrics, log: telemetry::Limit) -> Result<()> {
     let mut stop = StopSignals::new()?;
     crate::data::make(&config.data_dir)?;
     let signatures = signatures::open(&config.signatures)?;
@@ -78,7 +78,11 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
     }
     let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;
     host_api.connect(Arc::new(runtime.downgrade()));
-    let gateway = GatewayConfig::new(runtime.clone(), tokens, version, metrics);
+    let render = {
+        let runtime = runtime.clone();
+        Arc::new(move || metrics.render(&runtime.snapshot()))
+    };
+    let gateway = GatewayConfig::new(runtime.clone(), tokens, version, render);
     let gateway = Gateway::new(gateway.with_host_api(host_api));
     let following = tokio::spawn({
         let gateway = gateway.clone();
@@ -96,6 +100,7 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
         gateway.rebuild();
         gateway.set_ready(true);
         report(&runtime);
+        log.started();
         stop.next().await;
     }
     tracing::info!("stopping; a second signal stops at once");
