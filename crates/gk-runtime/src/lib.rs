@@ -46,6 +46,7 @@ pub use error::{CallError, PluginError, Printed, StartError, Step};
 pub use gk_sandbox::{
     ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State, run_if_keeper,
 };
+pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
 pub use launch::{
     LaunchError, LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher,
 };
