@@ -413,7 +413,9 @@ mod tests {
             }
         }
         for from in &admitted {
-            let within = admitted.iter().filter(|at| (*from..from + 900).contains(*at));
+            let within = admitted
+                .iter()
+                .filter(|at| (*from..from + 900).contains(*at));
             assert!(within.count() <= LINES_PER_SECOND_MAX as usize);
         }
         assert!(admitted.len() >= 4 * LINES_PER_SECOND_MAX as usize);

@@ -86,8 +86,8 @@ pub(crate) fn metrics() -> Result<Metrics> {
         .with_failure_strategy(metrics_prometheus::failure::strategy::NoOp);
     for (name, labels, help) in HISTOGRAMS {
         let options = HistogramOpts::new(*name, *help).buckets(SECONDS.to_vec());
-        let histogram = HistogramVec::new(options, labels)
-            .with_context(|| format!("the histogram {name}"))?;
+        let histogram =
+            HistogramVec::new(options, labels).with_context(|| format!("the histogram {name}"))?;
         recorder = recorder
             .try_with_metric(histogram)
             .with_context(|| format!("the histogram {name}"))?;

@@ -54,7 +54,10 @@ impl Stat {
 
 fn seconds(ticks: u64) -> f64 {
     // Both are far below 2^52.
-    #[expect(clippy::cast_precision_loss, reason = "a fraction of a tick is nothing")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a fraction of a tick is nothing"
+    )]
     let seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
     seconds
 }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use gk_wire::Handshake;
 use gk_wire::gob::{self, Decoder, Encoder, Message, Payload, Value};
 use gk_wire::handshake::MAX_LINE_BYTES;
-use gk_wire::rpc::{Assembler, Content, HeaderEncoder, MAX_METHOD_BYTES, RequestHeader, ResponseHeader};
+use gk_wire::rpc::{
+    Assembler, Content, HeaderEncoder, MAX_METHOD_BYTES, RequestHeader, ResponseHeader,
+};
 use gk_wire::yamux::{Event, Header, Kind, Limits, Role, Session};
 use serde::{Deserialize, Serialize};
 

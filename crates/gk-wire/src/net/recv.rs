@@ -681,11 +681,9 @@ impl Recv {
                 if let Some(client) = state.clients.get_mut(&stream) {
                     let reason: Arc<str> = "the peer closed the stream".into();
                     let callers = std::mem::take(&mut client.pending).into_values();
-                    effects.extend(
-                        callers.map(|caller| {
-                            Effect::Reply(caller, Err(NoReply::Closed(Arc::clone(&reason))))
-                        }),
-                    );
+                    effects.extend(callers.map(|caller| {
+                        Effect::Reply(caller, Err(NoReply::Closed(Arc::clone(&reason))))
+                    }));
                 }
                 state.session.close(stream, Instant::now());
             }

@@ -376,7 +376,10 @@ impl State {
         let mut effects = Vec::new();
         for (_, client) in self.clients.drain() {
             let replies = client.pending.into_values();
-            effects.extend(replies.map(|caller| Effect::Reply(caller, Err(NoReply::Closed(Arc::clone(&reason))))));
+            effects
+                .extend(replies.map(|caller| {
+                    Effect::Reply(caller, Err(NoReply::Closed(Arc::clone(&reason))))
+                }));
         }
         for raw in self.raws.values_mut() {
             raw.eof = true;

@@ -318,8 +318,13 @@ mod tests {
         assert_eq!(budget.used(), 0);
         let rest = budget.reserve(8 << 20);
         rest.unwrap_err();
-        let _all: Vec<_> = (0..64).map(|_| budget.reserve(128 << 10).unwrap()).collect();
+        let _all: Vec<_> = (0..64)
+            .map(|_| budget.reserve(128 << 10).unwrap())
+            .collect();
         // A header, or anything else that is small, is never dropped.
-        assert!(matches!(feed(&mut assembler, SMALL_BYTES), Content::Message(_)));
+        assert!(matches!(
+            feed(&mut assembler, SMALL_BYTES),
+            Content::Message(_)
+        ));
     }
 }
