@@ -45,7 +45,7 @@ impl Setup {
     }
 
     fn within(dir: tempfile::TempDir) -> Self {
-        fs::create_dir(dir.path().join("plugins")).unwrap();
+        fs::create_dir_all(dir.path().join("plugins")).unwrap();
         let mut setup = Self {
             dir,
             arguments: Vec::new(),
@@ -77,6 +77,14 @@ impl Setup {
 
     pub(crate) fn argument(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Replaces the address that hosts of tests listen on.
+    pub(crate) fn listening_on(mut self, addresses: &str) -> Self {
+        if let Some(at) = self.arguments.iter().position(|known| known == "--listen") {
+            self.arguments[at + 1] = addresses.into();
+        }
         self
     }
 
@@ -318,6 +326,12 @@ impl Host {
         self.stderr.all()
     }
 
+    /// What stands behind this in the line that begins with it.
+    pub(crate) fn printed_after(&self, beginning: &str) -> String {
+        let line = self.stdout.wait_for(beginning);
+        line.trim_start_matches(beginning).trim().to_owned()
+    }
+
     pub(crate) fn printed(&self) -> String {
         self.stdout.all()
     }
@@ -326,6 +340,12 @@ impl Host {
     pub(crate) fn family(&self, of: &str) -> (Watched, PathBuf) {
         let root = processes::socket_root(self.plugin_pid(of));
         (Watched::family(&root), root)
+    }
+
+    /// A host to be started in the directories of this one, which has ended.
+    pub(crate) fn again(mut self) -> Setup {
+        let empty = tempfile::tempdir().unwrap();
+        Setup::within(std::mem::replace(&mut self.dir, empty))
     }
 
     /// Kills it as nothing kills it that lets it say goodbye.

@@ -13,7 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use gk_hostapi::Host;
 use gk_manifest::PluginName;
-use gk_runtime::{CallContext, MemoryBudget, Runtime};
+use gk_runtime::{CallContext, CallError, MemoryBudget, Runtime};
 use tokio::sync::watch;
 
 use crate::auth::Refusals;
@@ -235,12 +235,10 @@ impl Gateway {
     }
 
     fn complete(&self, router: Router<Gateway>) -> Router {
-        router
-            .method_not_allowed_fallback(async || {
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
-            })
+        // A router says which methods it has only at its outside, where this looks for it.
+        Router::new()
+            .fallback_service(router.with_state(self.clone()))
             .layer(middleware::from_fn_with_state(self.clone(), front))
-            .with_state(self.clone())
     }
 
     /// Builds the arguments of calls.
@@ -340,6 +338,14 @@ async fn front(State(gateway): State<Gateway>, mut request: Request, next: Next)
     };
     if method == Method::OPTIONS {
         response = cors::options(response);
+    } else if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        // The router's own has no text; what it says of the methods stays.
+        let allowed = response.headers_mut().remove(header::ALLOW);
+        response =
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed").into_response();
+        if let Some(allowed) = allowed {
+            response.headers_mut().insert(header::ALLOW, allowed);
+        }
     }
     if let Some(request) = origin {
         let preflight = Cors::is_preflight(&method, &request);
@@ -378,9 +384,13 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
         _ => table.owner(request.uri().path()),
     };
     if let Some(plugin) = owner.filter(|plugin| gateway.is_blocked(plugin)) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            format!("plugin \"{plugin}\" is not called"),
+        let refused = CallError::Refused {
+            plugin: plugin.clone(),
+            reason: "it is blocked by its policy".to_owned(),
+        };
+        return Err(Problem::from_call(
+            &refused,
+            gateway.caller(&request)?.as_ref(),
         ));
     }
     let (route, params) = match found {

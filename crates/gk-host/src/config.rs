@@ -143,7 +143,6 @@ const VARIABLES: &[&str] = &[
     "data_dir",
     "listen",
     "health_listen",
-    "socket_mode",
     "log_format",
     "log",
     "start_timeout",

@@ -18,8 +18,16 @@ const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr
 /// Who may connect to a Unix socket unless the configuration says otherwise: user and group.
 pub(crate) const SOCKET_MODE_DEFAULT: &str = "0660";
 
-/// The least that [`LimitsSection::memory_mb`] can be set to, in MiB: less than a few requests.
-const MEMORY_MIB_MIN: usize = 16;
+/// The least that [`LimitsSection::memory_mb`] can be set to, in MiB: what the process itself takes, and a
+/// few requests.
+const MEMORY_MIB_MIN: usize = 64;
+
+/// Of [`LimitsSection::memory_mb`], what is counted, in eighths. The rest is for the process itself, what
+/// is too small to be counted, and what the allocator keeps.
+const COUNTED_EIGHTHS: usize = 5;
+
+/// What those who ask how the host is may make it hold, in bytes.
+const HEALTH_BYTES: usize = 8 << 20;
 
 /// Connections at a time to the address for health.
 const HEALTH_CONNECTIONS_MAX: usize = 64;
@@ -96,7 +104,7 @@ pub(crate) enum ForwardedHeader {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitsSection {
-    /// What clients and plugins together may make the host hold, in MiB.
+    /// Resident memory that the host keeps below, whatever clients and plugins make it hold, in MiB.
     memory_mb: usize,
     connections: usize,
     connections_per_client: usize,
@@ -228,7 +236,8 @@ impl Front {
 
     /// What clients and plugins together may make the host hold.
     pub(crate) fn memory(&self) -> MemoryBudget {
-        MemoryBudget::new(self.limits.memory_mb.saturating_mul(1 << 20))
+        let counted = self.limits.memory_mb.saturating_mul(1 << 20) / 8 * COUNTED_EIGHTHS;
+        MemoryBudget::new(counted)
     }
 
     /// The certificate, if there is to be one.
@@ -258,7 +267,7 @@ impl Front {
     /// The limits of the server for health.
     pub(crate) fn health_server(&self) -> ServerConfig {
         // A budget of its own: what clients hold must not keep anybody from asking how the host is.
-        let mut config = ServerConfig::new(MemoryBudget::new(MEMORY_MIB_MIN << 20));
+        let mut config = ServerConfig::new(MemoryBudget::new(HEALTH_BYTES));
         config.connections = HEALTH_CONNECTIONS_MAX;
         config.connections_per_client = HEALTH_CONNECTIONS_MAX;
         config
@@ -347,7 +356,7 @@ mod tests {
                 },
                 "cors.credentials",
             ),
-            (|front| front.limits.memory_mb = 15, "memory_mb"),
+            (|front| front.limits.memory_mb = 63, "memory_mb"),
             (|front| front.limits.connections = 0, "connections"),
             (
                 |front| front.limits.idle_timeout = GoDuration::default(),
