@@ -57,7 +57,7 @@ func (Hello) Call(fn string, args json.RawMessage) (json.RawMessage, error) {
 	case "echo":
 		return args, nil
 	default:
-		return nil, fmt.Errorf("%s has no function %q", name, fn)
+		return nil, fmt.Errorf("unknown function: %s", fn)
 	}
 }
 

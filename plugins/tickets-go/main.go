@@ -91,7 +91,7 @@ func (t *Tickets) CallWithContext(ctx context.Context, fn string, args json.RawM
 	}
 	handler, ok := handlers[fn]
 	if !ok {
-		return nil, fmt.Errorf("%s has no function %q", name, fn)
+		return nil, fmt.Errorf("unknown function: %s", fn)
 	}
 	if len(args) == 0 {
 		args = json.RawMessage("{}")

@@ -47,9 +47,9 @@ fn metrics_are_well_formed() {
         );
     }
     for line in [
-        r#"gk_plugin_calls_total{plugin="hello-go",outcome="ok"} 1"#,
-        r#"gk_plugin_calls_total{plugin="gen3",outcome="application_error"} 1"#,
-        r#"gk_plugin_starts_total{plugin="gen3",outcome="ok"} 1"#,
+        r#"gk_plugin_calls_total{outcome="ok",plugin="hello-go"} 1"#,
+        r#"gk_plugin_calls_total{outcome="application_error",plugin="gen3"} 1"#,
+        r#"gk_plugin_starts_total{outcome="ok",plugin="gen3"} 1"#,
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

@@ -85,6 +85,14 @@ impl Setup {
         self
     }
 
+    /// Replaces the address that hosts of tests listen on.
+    pub(crate) fn listening_on(mut self, addresses: &str) -> Self {
+        if let Some(at) = self.arguments.iter().position(|known| known == "--listen") {
+            self.arguments[at + 1] = addresses.into();
+        }
+        self
+    }
+
     pub(crate) fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
         self
@@ -334,6 +342,12 @@ impl Host {
 
     pub(crate) fn log(&self) -> String {
         self.stderr.all()
+    }
+
+    /// What stands behind this in the line that begins with it.
+    pub(crate) fn printed_after(&self, beginning: &str) -> String {
+        let line = self.stdout.wait_for(beginning);
+        line.trim_start_matches(beginning).trim().to_owned()
     }
 
     pub(crate) fn printed(&self) -> String {

@@ -8,9 +8,11 @@
 
 mod attacks;
 mod bad_plugins;
+mod budget;
 mod crashes;
 mod endpoints;
 mod escape;
+mod front;
 mod generations;
 mod gone;
 mod greeter;

@@ -1,5 +1,7 @@
 //! Routes that plugins ask for and do not get, each with the reason.
 
+use serde_json::json;
+
 use crate::eventually;
 use crate::host::{Host, Setup};
 
@@ -68,19 +70,31 @@ fn what_belongs_to_others_is_refused_and_stays_theirs() {
 }
 
 #[test]
-fn of_two_plugins_with_one_path_the_first_has_it() {
+fn a_path_that_is_nobodys_is_a_plugins_if_the_operator_says_so() {
     let host = Setup::new()
         .plugin("zebra", "misbehave")
         .file("data/plugins/zebra/mode", "shared-route")
         .plugin("aardvark", "misbehave")
         .file("data/plugins/aardvark/mode", "shared-route")
         .settled();
+    for plugin in ["aardvark", "zebra"] {
+        let reasons = refused(&host, plugin);
+        assert_eq!(reasons.len(), 1);
+        assert!(reasons[0].contains("not the plugin's own"), "{reasons:?}");
+    }
+    host.get("/shared/status").expect(404);
+    // At once, and of two the first has it.
+    for plugin in ["zebra", "aardvark"] {
+        host.admin("PUT", &format!("/api/v1/plugins/{plugin}/policy"))
+            .json(&json!({ "status": "approved", "routes": ["/shared/*"] }))
+            .send()
+            .expect(200);
+        host.get("/shared/status").expect(200);
+    }
     assert_eq!(refused(&host, "aardvark"), Vec::<String>::new());
     let reasons = refused(&host, "zebra");
-    assert_eq!(reasons.len(), 1);
     assert!(
         reasons[0].contains("collides") && reasons[0].contains("\"aardvark\""),
         "{reasons:?}"
     );
-    host.get("/shared/status").expect(200);
 }

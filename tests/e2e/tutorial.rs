@@ -61,7 +61,7 @@ fn both_samples_answer_the_tutorials_requests() {
         assert_eq!(answer.json()["a"], json!([1, null, "ü"]));
         let unknown = host.function(name, "no-such-function", &json!({}));
         assert!(
-            unknown.expect(500).error().contains("no-such-function"),
+            unknown.expect(404).error().contains("no-such-function"),
             "the plugin's own words"
         );
     }

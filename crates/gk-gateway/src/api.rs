@@ -2,17 +2,19 @@
 
 use std::time::SystemTime;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, Router};
-use gk_runtime::{LogEntry, LogLevel, LogQuery, PluginState, PluginStatus, Snapshot};
+use gk_runtime::{CallError, LogEntry, LogLevel, LogQuery, PluginState, PluginStatus, Snapshot};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::{self, Middleware};
-use crate::envelope::{self, Incoming};
+use crate::bodies::HeldBody;
+use crate::envelope::Incoming;
+use crate::extract::{Path, Query};
 use crate::gateway::{Gateway, call_context};
 use crate::problem::Problem;
 use crate::routes::RouteTable;
@@ -22,29 +24,58 @@ use crate::{answer, events, openapi, policy};
 /// Most log entries in one answer.
 const LOG_ENTRIES_MAX: usize = 1000;
 
+/// Every endpoint of the host: its path and what serves it. The document is checked against it.
+pub(crate) const PATHS: &[(&str, fn() -> MethodRouter<Gateway>)] = &[
+    ("/livez", || get(async || "ok\n")),
+    ("/readyz", || get(ready)),
+    ("/healthz", || get(ready)),
+    ("/metrics", || get(metrics)),
+    ("/openapi.json", || get(openapi::document)),
+    ("/api/v1/plugins", || get(list)),
+    ("/api/v1/plugins/{plugin}", || get(detail)),
+    ("/api/v1/plugins/{plugin}/call/{function}", || post(call)),
+    ("/api/v1/plugins/{plugin}/widgets/{id}", || get(widget)),
+    ("/api/v1/plugins/{plugin}/logs", || get(logs)),
+    ("/api/v1/plugins/{plugin}/policy", || {
+        get(policy::show).put(policy::set).delete(policy::reset)
+    }),
+    ("/api/v1/plugins/{plugin}/events", || {
+        get(events::whole_plugin)
+    }),
+    // The channel of that name, too.
+    ("/api/v1/plugins/{plugin}/events/ticket", || {
+        get(events::ticket_channel).post(events::ticket)
+    }),
+    ("/api/v1/plugins/{plugin}/events/{channel}", || {
+        get(events::subscribe)
+    }),
+    ("/api/v1/tokens", || get(list_tokens).post(create_token)),
+    ("/api/v1/tokens/{id}", || delete(delete_token)),
+];
+
+/// Of these, those that tell how the host is.
+const HEALTH: &[&str] = &["/livez", "/readyz", "/healthz", "/metrics"];
+
+/// Whether a path only asks how the host is.
+pub(crate) fn is_health(path: &str) -> bool {
+    HEALTH.contains(&path)
+}
+
 pub(crate) fn router() -> Router<Gateway> {
-    Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/healthz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/openapi.json", get(openapi::document))
-        .route("/api/v1/plugins", get(list))
-        .route("/api/v1/plugins/{plugin}", get(detail))
-        .route("/api/v1/plugins/{plugin}/call/{function}", post(call))
-        .route("/api/v1/plugins/{plugin}/widgets/{id}", get(widget))
-        .route("/api/v1/plugins/{plugin}/logs", get(logs))
-        .route(
-            "/api/v1/plugins/{plugin}/policy",
-            get(policy::show).put(policy::set).delete(policy::reset),
-        )
-        .route("/api/v1/plugins/{plugin}/events", get(events::whole_plugin))
-        .route(
-            "/api/v1/plugins/{plugin}/events/{channel}",
-            get(events::subscribe),
-        )
-        .route("/api/v1/tokens", get(list_tokens).post(create_token))
-        .route("/api/v1/tokens/{id}", delete(delete_token))
+    let mut router = Router::new();
+    for (path, serve) in PATHS {
+        router = router.route(path, serve());
+    }
+    router
+}
+
+/// The endpoints that tell how the host is.
+pub(crate) fn health_router() -> Router<Gateway> {
+    let mut router = Router::new();
+    for (path, serve) in PATHS.iter().filter(|(path, _)| is_health(path)) {
+        router = router.route(path, serve());
+    }
+    router
 }
 
 type Answer = Result<Response, Problem>;
@@ -64,25 +95,54 @@ fn is_admin(caller: Option<&Identity>) -> bool {
     caller.is_some_and(|caller| caller.role == Role::Admin)
 }
 
-async fn ready(State(gateway): State<Gateway>) -> Response {
-    if gateway.is_ready() {
-        "ok\n".into_response()
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not ready: starting or stopping\n",
-        )
-            .into_response()
+async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
+    let is_ready = gateway.is_ready();
+    let status = match is_ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let stopping = *gateway.stopping().borrow();
+    let text = match (is_ready, stopping) {
+        (true, _) => "ok",
+        (false, false) => "not ready: starting",
+        (false, true) => "not ready: stopping",
+    };
+    let mut text = format!("{text}\n");
+    let query = request.uri().query().unwrap_or_default();
+    if form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "verbose") {
+        for plugin in &gateway.inner.runtime.snapshot().plugins {
+            let sign = if plugin.is_running() { '+' } else { '-' };
+            let state = plugin.state.as_str();
+            text.push_str(&format!("[{sign}] plugin {} {state}\n", plugin.name));
+        }
     }
+    (status, text).into_response()
 }
 
 async fn metrics(State(gateway): State<Gateway>) -> Response {
-    let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    (
-        [(header::CONTENT_TYPE, content_type)],
-        (gateway.inner.metrics)(),
-    )
-        .into_response()
+    let render = std::sync::Arc::clone(&gateway.inner.metrics);
+    let memory = &gateway.inner.memory;
+    #[expect(clippy::cast_precision_loss, reason = "memory is below 2^52 bytes")]
+    for (name, bytes) in [
+        ("gk_memory_budget_bytes", memory.limit()),
+        ("gk_memory_held_bytes", memory.used()),
+        ("gk_memory_held_peak_bytes", memory.peak()),
+        ("gk_memory_refused", memory.refused()),
+    ] {
+        metrics::gauge!(name).set(bytes as f64);
+    }
+    // It looks at all processes of the machine.
+    let text = tokio::task::spawn_blocking(move || render()).await;
+    match text {
+        Ok(text) => {
+            let content_type = "text/plain; version=0.0.4; charset=utf-8";
+            ([(header::CONTENT_TYPE, content_type)], text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be rendered; please report this");
+            Problem::internal("metrics cannot be rendered; the host's log says why").into_response()
+        }
+    }
 }
 
 async fn list(State(gateway): State<Gateway>, request: Request) -> Answer {
@@ -216,25 +276,30 @@ async fn call(
 ) -> Answer {
     let caller = require(&gateway, &request, Middleware::Admin)?;
     let (parts, body) = request.into_parts();
-    let body = gateway.inner.bodies.read(body).await?;
-    let args = envelope::direct_arguments(&Incoming {
-        method: &parts.method,
-        path: parts.uri.path(),
-        query: "",
-        headers: &parts.headers,
-        params: &[],
-        body: &body,
-        caller: caller.as_ref(),
-        skip_org: true,
+    let inner = &gateway.inner;
+    let body = inner
+        .bodies
+        .read(&parts.headers, body, &inner.heavy)
+        .await?;
+    let incoming = Incoming::direct(parts, body, caller);
+    let (args, incoming) = gateway.arguments().direct(incoming).await?;
+    let caller = incoming.caller.as_ref();
+    let context = call_context(caller, &incoming.parts.headers);
+    drop(incoming.body);
+    let result = inner.runtime.call(&plugin, &function, args, context).await;
+    let result = result.map_err(|error| match &error {
+        // In the words of both SDKs and of the tutorial.
+        CallError::Application { message, .. } if is_unknown(message, &function) => {
+            Problem::not_found(error.to_string())
+        }
+        _ => Problem::from_call(&error, caller),
     })?;
-    let context = call_context(caller.as_ref(), &parts.headers);
-    let result = gateway
-        .inner
-        .runtime
-        .call(&plugin, &function, args, context)
-        .await;
-    let result = result.map_err(|error| Problem::from_call(&error, caller.as_ref()))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], result).into_response())
+    answer::plain(&inner.memory, result)
+}
+
+fn is_unknown(message: &str, function: &str) -> bool {
+    let rest = message.strip_prefix("unknown function");
+    rest.is_some_and(|rest| rest.trim_matches([':', ' ', '"']) == function)
 }
 
 #[derive(Deserialize)]
@@ -263,39 +328,30 @@ async fn widget(
     let not_running = widgets.is_none();
     let widget = match found {
         Some(widget) => widget,
-        None if not_running => {
-            return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("plugin \"{plugin}\" is not running"),
-            ));
-        }
+        None if not_running => return Err(Problem::not_running(&plugin)),
         None => {
             return Err(Problem::not_found(format!(
                 "plugin \"{plugin}\" has no widget {id:?}"
             )));
         }
     };
-    let (parts, _) = request.into_parts();
-    let args = envelope::arguments(&Incoming {
-        method: &parts.method,
-        path: parts.uri.path(),
-        query: "",
-        headers: &parts.headers,
-        params: &[],
-        body: &bytes::Bytes::new(),
-        caller: caller.as_ref(),
-        skip_org: false,
-    })?;
-    let context = call_context(caller.as_ref(), &parts.headers);
+    let (mut parts, _) = request.into_parts();
+    let path = parts.uri.path().parse();
+    parts.uri = path.unwrap_or_default();
+    let mut incoming = Incoming::direct(parts, HeldBody::empty(), caller);
+    incoming.skip_org = false;
+    let (args, incoming) = gateway.arguments().arguments(incoming).await?;
+    let caller = incoming.caller.as_ref();
+    let context = call_context(caller, &incoming.parts.headers);
     let result = gateway
         .inner
         .runtime
         .call(&plugin, &widget.handler, args, context)
         .await;
-    let result = result.map_err(|error| Problem::from_call(&error, caller.as_ref()))?;
-    let html = serde_json::from_slice::<Value>(&result)
-        .ok()
-        .and_then(|result| Some(result.get("html")?.as_str()?.to_owned()));
+    let result = result.map_err(|error| Problem::from_call(&error, caller))?;
+    let bytes = result.len();
+    let read = move || html_of(&result);
+    let html = gateway.inner.heavy.run(bytes, read).await?;
     let Some(html) = html else {
         let text =
             format!("the widget {id:?} of plugin \"{plugin}\" did not answer {{\"html\": …}}");
@@ -309,6 +365,17 @@ async fn widget(
         "<div class=\"gk-card-header\">{title}</div>\n<div class=\"gk-card-body\">{html}</div>\n"
     ))
     .into_response())
+}
+
+/// The markup of a widget, and nothing else of what it answered.
+fn html_of(result: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Widget {
+        html: String,
+    }
+    serde_json::from_slice::<Widget>(result)
+        .ok()
+        .map(|widget| widget.html)
 }
 
 #[derive(Deserialize)]
@@ -374,7 +441,12 @@ struct NewToken {
 
 async fn create_token(State(gateway): State<Gateway>, request: Request) -> Answer {
     require(&gateway, &request, Middleware::Admin)?;
-    let body = gateway.inner.bodies.read(request.into_body()).await?;
+    let (parts, body) = request.into_parts();
+    let inner = &gateway.inner;
+    let body = inner
+        .bodies
+        .read(&parts.headers, body, &inner.heavy)
+        .await?;
     let wanted: NewToken = serde_json::from_slice(&body).map_err(|error| {
         Problem::bad_request(format!("expected {{\"login\": …, \"role\": …}}: {error}"))
     })?;

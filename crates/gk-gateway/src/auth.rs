@@ -1,6 +1,10 @@
 //! Who asks, and whether they may.
 
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
 use axum::http::{HeaderMap, header};
+use parking_lot::Mutex;
 
 use crate::problem::Problem;
 use crate::tokens::{Identity, Role, Tokens};
@@ -69,6 +73,55 @@ pub(crate) fn identify(headers: &HeaderMap, tokens: &Tokens) -> Result<Option<Id
     match tokens.identify(token.trim()) {
         Some(identity) => Ok(Some(identity)),
         None => Err(Problem::unauthorized("invalid token")),
+    }
+}
+
+/// A line about sign-ins that failed comes at most this often.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Sign-ins that failed: counted, and told in the log now and then.
+#[derive(Debug)]
+pub(crate) struct Refusals {
+    total: metrics::Counter,
+    state: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    last: Option<Instant>,
+    since: u64,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        metrics::describe_counter!(
+            "gk_auth_failures_total",
+            "Requests with a token that is not valid."
+        );
+        Refusals {
+            total: metrics::counter!("gk_auth_failures_total"),
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl Refusals {
+    /// Counts one, of this client.
+    pub(crate) fn count(&self, client: Option<IpAddr>) {
+        self.total.increment(1);
+        let failures = {
+            let mut told = self.state.lock();
+            told.since += 1;
+            let now = Instant::now();
+            let due = |last: Instant| now.saturating_duration_since(last) >= LINE_INTERVAL;
+            if !told.last.is_none_or(due) {
+                return;
+            }
+            told.last = Some(now);
+            std::mem::take(&mut told.since)
+        };
+        let client = client.map(tracing::field::display);
+        tracing::warn!(client, failures, "a sign-in failed: the token is not valid");
     }
 }
 

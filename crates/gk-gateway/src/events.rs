@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -20,9 +20,13 @@ use tokio::sync::mpsc;
 
 use crate::api::{no_plugin, require};
 use crate::auth::Middleware;
-use crate::envelope::{self, Incoming};
+use crate::bodies::HeldBody;
+use crate::envelope::Incoming;
+use crate::extract::Path;
 use crate::gateway::{Gateway, call_context};
 use crate::problem::Problem;
+use crate::tickets::TICKET_TIME;
+use crate::tokens::Identity;
 
 /// How often a comment is sent where nothing else is: proxies cut connections that are silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -93,6 +97,61 @@ pub(crate) async fn whole_plugin(
     subscribe(gateway, Path((plugin, String::new())), request).await
 }
 
+/// A channel whose name is that of an endpoint.
+pub(crate) async fn ticket_channel(
+    gateway: State<Gateway>,
+    Path(plugin): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    subscribe(gateway, Path((plugin, "ticket".to_owned())), request).await
+}
+
+/// A ticket for one stream of a plugin's events: browsers cannot send a header with `EventSource`.
+pub(crate) async fn ticket(
+    State(gateway): State<Gateway>,
+    Path(plugin): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = require(&gateway, &request, Middleware::Auth)?;
+    let snapshot = gateway.inner.runtime.snapshot();
+    let status = snapshot.get(&plugin).ok_or_else(|| no_plugin(&plugin))?;
+    let Some(caller) = caller else {
+        return Err(Problem::unauthorized("authentication required"));
+    };
+    let ticket = gateway.inner.tickets.issue(caller, status.name.clone())?;
+    let body = json!({ "ticket": ticket, "expires_in": TICKET_TIME.as_secs() });
+    let mut response = (StatusCode::CREATED, axum::Json(body)).into_response();
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Who subscribes: by a token, or by a ticket in the query, which is used up.
+fn subscriber(
+    gateway: &Gateway,
+    plugin: &str,
+    request: &Request,
+) -> Result<Option<Identity>, Problem> {
+    let query = request.uri().query().unwrap_or_default();
+    let ticket = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "ticket");
+    let Some((_, ticket)) = ticket else {
+        return require(gateway, request, Middleware::Auth);
+    };
+    let identity = gateway.inner.tickets.redeem(&ticket, plugin);
+    // Its token may have been deleted meanwhile.
+    let identity = identity.filter(|identity| gateway.inner.tokens.is_valid(identity.id));
+    identity.map(Some).ok_or_else(|| {
+        let inner = &gateway.inner;
+        inner
+            .refusals
+            .count(crate::forwarded::client(request.extensions()));
+        Problem::unauthorized(
+            "the ticket is not valid: it is for one stream, and for half a minute",
+        )
+    })
+}
+
 /// One channel of a plugin. Agents may subscribe; where the plugin has an authorizer, everybody whom it
 /// lets.
 pub(crate) async fn subscribe(
@@ -100,7 +159,7 @@ pub(crate) async fn subscribe(
     Path((plugin, channel)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let caller = require(&gateway, &request, Middleware::Auth)?;
+    let caller = subscriber(&gateway, &plugin, &request)?;
     let snapshot = gateway.inner.runtime.snapshot();
     let status = snapshot.get(&plugin).ok_or_else(|| no_plugin(&plugin))?;
     let Some(registration) = status
@@ -108,10 +167,7 @@ pub(crate) async fn subscribe(
         .as_deref()
         .filter(|_| status.is_running())
     else {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("plugin \"{plugin}\" is not running"),
-        ));
+        return Err(Problem::not_running(&plugin));
     };
     let host = gateway.inner.host_api.as_ref();
     let host = host.ok_or_else(|| Problem::not_found("this host has no events"))?;
@@ -119,21 +175,15 @@ pub(crate) async fn subscribe(
     let login = caller.as_ref().map(|caller| Arc::clone(&caller.login));
     let place = gateway.inner.streams.enter(login.unwrap_or_default())?;
     let (parts, _) = request.into_parts();
+    let after = last_event_id(&parts.headers);
     if registration.event_authorizer.is_empty() {
         crate::auth::require(caller.as_ref(), &[Middleware::Agent])?;
     } else {
         let body = Bytes::from(json!({ "channel": channel }).to_string());
-        let args = envelope::direct_arguments(&Incoming {
-            method: &parts.method,
-            path: parts.uri.path(),
-            query: "",
-            headers: &parts.headers,
-            params: &[],
-            body: &body,
-            caller: caller.as_ref(),
-            skip_org: registration.skip_org_injection,
-        })?;
-        let context = call_context(caller.as_ref(), &parts.headers);
+        let mut incoming = Incoming::direct(parts, HeldBody::of(body), caller.clone());
+        incoming.skip_org = registration.skip_org_injection;
+        let (args, incoming) = gateway.arguments().direct(incoming).await?;
+        let context = call_context(caller.as_ref(), &incoming.parts.headers);
         let function = &registration.event_authorizer;
         let answer = gateway
             .inner
@@ -151,7 +201,6 @@ pub(crate) async fn subscribe(
             return Err(Problem::new(StatusCode::FORBIDDEN, text));
         }
     }
-    let after = last_event_id(&parts.headers);
     let events = &host.services().events;
     let subscription = events.subscribe(&status.name, &channel, after);
     let subscription = subscription.map_err(|error| match error.kind() {

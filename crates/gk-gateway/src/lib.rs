@@ -9,11 +9,13 @@
 //! | [`tokens`] | bearer tokens and the identities behind them |
 //! | `routes` | which plugin function answers which method and path |
 //! | `bodies` | requests' bodies, within their limits |
+//! | `forwarded`, `cors` | whose request it is behind a proxy, and from which page |
 //! | `envelope` | what a plugin is told about a request |
 //! | `answer` | what a plugin's result means in HTTP |
 //! | `api` | the host's own endpoints |
 //! | `policy` | the operator's policies of plugins |
-//! | `events` | plugins' events, as server-sent events |
+//! | `events`, `tickets` | plugins' events, as server-sent events, and the way in for browsers |
+//! | `heavy` | work that takes long, away from everybody else's |
 //! | [`server`] | connections and their limits |
 
 #![forbid(unsafe_code)]
@@ -24,16 +26,25 @@ mod answer;
 mod api;
 mod auth;
 mod bodies;
+mod cors;
 mod envelope;
 mod events;
+mod extract;
+mod forwarded;
 mod gateway;
+mod heavy;
 mod openapi;
 mod policy;
 mod problem;
 mod routes;
 pub mod server;
+#[cfg(test)]
+mod testing;
+mod tickets;
 pub mod tokens;
 
-pub use envelope::BODY_BYTES_MAX;
-pub use gateway::{Gateway, GatewayConfig, RenderMetrics};
+pub use bodies::BODY_BYTES_MAX;
+pub use cors::Cors;
+pub use forwarded::TrustedProxies;
+pub use gateway::{Gateway, GatewayConfig, MEMORY_BYTES_DEFAULT, RenderMetrics};
 pub use routes::{RefusedRoute, RouteTable};

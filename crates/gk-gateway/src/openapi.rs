@@ -29,7 +29,7 @@ const ENDPOINTS: &[Endpoint] = &[
     Endpoint(
         "get",
         "/readyz",
-        "Whether requests are taken; 503 while starting and stopping",
+        "Whether requests are taken; 503 while starting and stopping; ?verbose names the plugins",
         None,
         "text/plain",
     ),
@@ -95,6 +95,20 @@ const ENDPOINTS: &[Endpoint] = &[
         "/api/v1/plugins/{plugin}/events",
         "The plugin's events without a channel, as server-sent events",
         Some(Middleware::Agent),
+        "text/event-stream",
+    ),
+    Endpoint(
+        "post",
+        "/api/v1/plugins/{plugin}/events/ticket",
+        "A ticket for one stream of the plugin's events, as ?ticket=, within half a minute",
+        Some(Middleware::Auth),
+        "application/json",
+    ),
+    Endpoint(
+        "get",
+        "/api/v1/plugins/{plugin}/events/ticket",
+        "The events of the channel of that name",
+        Some(Middleware::Auth),
         "text/event-stream",
     ),
     Endpoint(
@@ -227,4 +241,46 @@ fn operation(
     }
     operation["responses"] = responses;
     operation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::http::{Method, Request};
+    use std::collections::BTreeSet;
+    use tower::ServiceExt;
+
+    /// What the router serves: of each of its paths, the methods that it does not refuse.
+    async fn served() -> BTreeSet<(String, String)> {
+        let mut served = BTreeSet::new();
+        for (path, serve) in crate::api::PATHS {
+            // A method that no endpoint has: the answer says which there are.
+            let router: axum::Router<()> = axum::Router::new()
+                .route("/", serve())
+                .with_state(crate::testing::gateway().await);
+            let request = Request::builder()
+                .method(Method::TRACE)
+                .uri("/")
+                .body(Body::empty())
+                .unwrap();
+            let answer = router.oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), 405, "{path}");
+            for method in answer.headers()["allow"].to_str().unwrap().split(',') {
+                if method != "HEAD" {
+                    served.insert((method.to_ascii_lowercase(), (*path).to_owned()));
+                }
+            }
+        }
+        served
+    }
+
+    #[tokio::test]
+    async fn the_document_has_every_endpoint_and_no_other() {
+        let described: BTreeSet<_> = ENDPOINTS
+            .iter()
+            .map(|Endpoint(method, path, ..)| ((*method).to_owned(), (*path).to_owned()))
+            .collect();
+        assert_eq!(served().await, described);
+    }
 }

@@ -1,7 +1,7 @@
 //! Policies over HTTP: what a plugin asks for, what it is granted, and the operator's word on it.
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use gk_hostapi::policy::{PolicyStatus, PolicyUpdate};
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::api::{no_plugin, require};
 use crate::auth::Middleware;
+use crate::extract::Path;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 
@@ -56,7 +57,12 @@ pub(crate) async fn set(
 ) -> Result<Response, Problem> {
     let caller = require(&gateway, &request, Middleware::Admin)?;
     let (host, plugin) = (host(&gateway)?, name(&plugin)?);
-    let body = gateway.inner.bodies.read(request.into_body()).await?;
+    let (parts, body) = request.into_parts();
+    let inner = &gateway.inner;
+    let body = inner
+        .bodies
+        .read(&parts.headers, body, &inner.heavy)
+        .await?;
     let update = PolicyUpdate::from_json(&body).map_err(|error| problem(&error))?;
     let status = update.status();
     let set = host.policies().update(&plugin, update).await;
@@ -67,6 +73,8 @@ pub(crate) async fn set(
     set.map_err(|error| problem(&error))?;
     let by = caller.map(|caller| caller.login);
     tracing::info!(%plugin, ?status, by = by.as_deref(), "a policy was set");
+    // It may say which paths the plugin serves.
+    gateway.rebuild();
     let view = host.policies().view(&plugin);
     let clamped = view
         .as_ref()
@@ -93,5 +101,6 @@ pub(crate) async fn reset(
     }
     let by = caller.map(|caller| caller.login);
     tracing::info!(%plugin, by = by.as_deref(), "a policy was removed");
+    gateway.rebuild();
     Ok(StatusCode::NO_CONTENT.into_response())
 }

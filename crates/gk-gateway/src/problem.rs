@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use gk_runtime::CallError;
 use serde_json::json;
 
+use crate::bodies::Full;
 use crate::tokens::{Identity, Role};
 
 /// A refusal or failure, as the client sees it.
@@ -13,7 +14,7 @@ use crate::tokens::{Identity, Role};
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) text: String,
-    pub(crate) header: Option<(HeaderName, &'static str)>,
+    pub(crate) header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
@@ -34,11 +35,48 @@ impl Problem {
     }
 
     pub(crate) fn unauthorized(text: &str) -> Self {
-        let challenge = Some((header::WWW_AUTHENTICATE, "Bearer"));
-        Problem {
-            header: challenge,
-            ..Problem::new(StatusCode::UNAUTHORIZED, text)
+        Problem::new(StatusCode::UNAUTHORIZED, text)
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    pub(crate) fn internal(text: &str) -> Self {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+    }
+
+    /// A plugin that does not run at this moment.
+    pub(crate) fn not_running(plugin: &str) -> Self {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("plugin \"{plugin}\" is not running"),
+        )
+    }
+
+    /// What does not fit now, and may in a moment.
+    pub(crate) fn no_memory() -> Self {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the host holds as much as it may at this moment; try again later",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// A body that grows no further.
+    pub(crate) fn full(full: Full, limit: usize) -> Self {
+        match full {
+            Full::Budget => Problem::no_memory(),
+            Full::Limit => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "plugin request body too large (at most {} MiB)",
+                    limit >> 20
+                ),
+            ),
         }
+    }
+
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
     }
 
     /// A failed call. What went on inside of plugin and host is for administrators; everybody else
@@ -55,6 +93,7 @@ impl Problem {
                 Some(format!("plugin \"{plugin}\" is not called")),
             ),
             CallError::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, None),
+            CallError::NoMemory { .. } => (StatusCode::SERVICE_UNAVAILABLE, None),
             CallError::Timeout { plugin, .. } => (
                 StatusCode::GATEWAY_TIMEOUT,
                 Some(format!("plugin \"{plugin}\" did not answer in time")),
@@ -79,10 +118,12 @@ impl Problem {
         let text = public
             .filter(|_| !admin)
             .unwrap_or_else(|| error.to_string());
-        let retry = (status == StatusCode::TOO_MANY_REQUESTS).then_some((header::RETRY_AFTER, "1"));
-        Problem {
-            header: retry,
-            ..Problem::new(status, text)
+        let problem = Problem::new(status, text);
+        match error {
+            CallError::Busy { .. } | CallError::NoMemory { .. } => {
+                problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            _ => problem,
         }
     }
 }
@@ -91,9 +132,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(json!({ "error": self.text }))).into_response();
         if let Some((name, value)) = self.header {
-            response
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, value);
         }
         response
     }

@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use gk_manifest::{PluginName, RouteSpec};
-use gk_runtime::Snapshot;
+use gk_runtime::{PluginStatus, Snapshot};
 use serde::Serialize;
 
 use crate::auth::Middleware;
 
 /// Where plugins have their own paths: below it, a plugin's name.
 const PLUGINS_PREFIX: &str = "/api/plugins/";
+
+/// Where they have their pages: below it, a plugin's name, or that with `_` and a page's.
+const PAGES_PREFIX: &str = "/ui/";
 
 /// The host's own paths; everything below the ones that end in `/`, too.
 const RESERVED: &[&str] = &[
@@ -27,7 +30,6 @@ const RESERVED: &[&str] = &[
     "/openapi.json",
     "/api/v1/",
     "/admin/",
-    "/ui/",
     "/docs/",
     "/static/",
     "/.well-known/",
@@ -65,6 +67,8 @@ pub struct RouteTable {
     routes: Vec<Arc<Route>>,
     by_method: BTreeMap<String, matchit::Router<usize>>,
     refused: BTreeMap<PluginName, Vec<RefusedRoute>>,
+    /// Every plugin, and whether it is known what it registers.
+    plugins: BTreeMap<PluginName, bool>,
 }
 
 /// What a look-up gives.
@@ -80,17 +84,30 @@ pub(crate) enum Found {
 }
 
 impl RouteTable {
-    /// The table of a snapshot.
+    /// The table of a snapshot. `granted` says which paths beside its own a plugin may serve: a path, or
+    /// one that ends in `/*`.
+    ///
+    /// A plugin that no longer runs keeps the routes of its last registration: they answer that it does
+    /// not run, and nobody else gets them.
     #[must_use]
-    pub fn build(snapshot: &Snapshot) -> Self {
-        let mut table = RouteTable::default();
-        for status in snapshot.plugins.iter().filter(|status| status.is_running()) {
+    pub fn build(snapshot: &Snapshot, granted: impl Fn(&PluginName) -> Vec<String>) -> Self {
+        let known = |status: &PluginStatus| (status.name.clone(), status.registration.is_some());
+        let mut table = RouteTable {
+            plugins: snapshot
+                .plugins
+                .iter()
+                .map(|status| known(status))
+                .collect(),
+            ..RouteTable::default()
+        };
+        for status in &snapshot.plugins {
             let Some(registration) = &status.registration else {
                 continue;
             };
+            let granted = granted(&status.name);
             for spec in &registration.routes {
-                if let Err(reason) = table.add(&status.name, spec, registration.skip_org_injection)
-                {
+                let skip_org = registration.skip_org_injection;
+                if let Err(reason) = table.add(&status.name, spec, skip_org, &granted) {
                     table
                         .refused
                         .entry(status.name.clone())
@@ -106,7 +123,37 @@ impl RouteTable {
         table
     }
 
-    fn add(&mut self, plugin: &PluginName, spec: &RouteSpec, skip_org: bool) -> Result<(), String> {
+    /// The plugin whose place a path is in.
+    pub(crate) fn owner(&self, path: &str) -> Option<&PluginName> {
+        if let Some(rest) = path.strip_prefix(PLUGINS_PREFIX) {
+            let name = rest.split('/').next().unwrap_or_default();
+            return self.plugin(name);
+        }
+        let page = path.strip_prefix(PAGES_PREFIX)?.split('/').next()?;
+        // Names may hold `_`, too: the longest is meant.
+        let ends = page.match_indices('_').map(|(at, _)| at);
+        let mut ends: Vec<usize> = ends.chain([page.len()]).collect();
+        ends.reverse();
+        ends.into_iter().find_map(|end| self.plugin(&page[..end]))
+    }
+
+    fn plugin(&self, name: &str) -> Option<&PluginName> {
+        let name = PluginName::new(name).ok()?;
+        self.plugins.get_key_value(&name).map(|(name, _)| name)
+    }
+
+    /// Whether a plugin has not registered, so that nobody knows what it serves.
+    pub(crate) fn is_unknown(&self, plugin: &PluginName) -> bool {
+        self.plugins.get(plugin) == Some(&false)
+    }
+
+    fn add(
+        &mut self,
+        plugin: &PluginName,
+        spec: &RouteSpec,
+        skip_org: bool,
+        granted: &[String],
+    ) -> Result<(), String> {
         let method = match &*spec.method.to_ascii_uppercase() {
             "GET" => Method::GET,
             "POST" => Method::POST,
@@ -119,7 +166,7 @@ impl RouteTable {
                 ));
             }
         };
-        check_path(plugin, &spec.path)?;
+        self.check_path(plugin, &spec.path, granted)?;
         let middleware = spec.middleware.iter().map(|name| {
             Middleware::from_name(name).ok_or_else(|| {
                 format!(
@@ -270,56 +317,91 @@ fn overlap(left: &str, right: &str) -> bool {
     }
 }
 
-/// The host's paths are its own, and a plugin's name in a path is that plugin's.
-fn check_path(plugin: &PluginName, path: &str) -> Result<(), String> {
-    if !path.starts_with('/')
-        || path
-            .bytes()
-            .any(|byte| byte <= b' ' || byte == 0x7f || byte == b'?' || byte == b'#')
-    {
-        return Err("a path starts with / and has no blanks, ? or #".to_owned());
-    }
-    if path.split('/').any(|part| part == "." || part == "..") {
-        return Err("a path has no . or .. in it".to_owned());
-    }
-    let first = path.split('/').nth(1).unwrap_or_default();
-    if first.starts_with([':', '*']) {
-        return Err(format!(
-            "{path:?} would catch the host's own paths; start it with {PLUGINS_PREFIX}{plugin}/"
-        ));
-    }
-    let below = |reserved: &str| match reserved.strip_suffix('/') {
-        Some("") => path == "/",
-        Some(root) => path == root || path.starts_with(reserved),
-        None => path == reserved,
-    };
-    if RESERVED.iter().any(|reserved| below(reserved)) || path == "/api" || wildcard_into_host(path)
-    {
-        return Err(format!(
-            "{path:?} belongs to the host; use a path below {PLUGINS_PREFIX}{plugin}/"
-        ));
-    }
-    if let Some(rest) = path.strip_prefix(PLUGINS_PREFIX) {
-        let owner = rest.split('/').next().unwrap_or_default();
-        if owner != plugin.as_str() {
+impl RouteTable {
+    /// A plugin's paths are in its own place; others are its if the operator says so, and the host's own
+    /// never are.
+    fn check_path(
+        &self,
+        plugin: &PluginName,
+        path: &str,
+        granted: &[String],
+    ) -> Result<(), String> {
+        let odd = |byte: u8| byte <= b' ' || byte == 0x7f || b"?#%\\".contains(&byte);
+        if !path.starts_with('/') || path.bytes().any(odd) {
+            return Err("a path starts with / and has no blanks, ?, #, % or backslash".to_owned());
+        }
+        if path.split('/').any(|part| part == "." || part == "..") {
+            return Err("a path has no . or .. in it".to_owned());
+        }
+        let own = format!("{PLUGINS_PREFIX}{plugin}");
+        if is_below(path, &own) {
+            return Ok(());
+        }
+        let parts: Vec<_> = path.split('/').skip(1).collect();
+        let open = |part: &&str| part.starts_with([':', '*']);
+        if parts.first().is_some_and(open) {
             return Err(format!(
-                "{path:?} is in the place of plugin {owner:?}; use {PLUGINS_PREFIX}{plugin}/"
+                "{path:?} would catch the host's own paths; start it with {own}/"
             ));
         }
+        if is_the_hosts(path) {
+            return Err(format!(
+                "{path:?} belongs to the host; use a path below {own}/"
+            ));
+        }
+        if path.starts_with(PLUGINS_PREFIX) || path.starts_with(PAGES_PREFIX) {
+            return match self.owner(path) {
+                Some(owner) if owner == plugin && path.starts_with(PAGES_PREFIX) => Ok(()),
+                Some(owner) => Err(format!(
+                    "{path:?} is in the place of plugin \"{owner}\"; use {own}/"
+                )),
+                None => Err(format!(
+                    "{path:?} is in the place of another plugin; use {own}/, or {PAGES_PREFIX}{plugin}/ for pages"
+                )),
+            };
+        }
+        let is_granted = granted.iter().any(|known| match known.strip_suffix("/*") {
+            Some(root) => is_below(path, root),
+            None => path == known,
+        });
+        match is_granted {
+            true => Ok(()),
+            false => Err(format!(
+                "{path:?} is not the plugin's own; use a path below {own}/, or let the operator add it to \"routes\" of the plugin's policy"
+            )),
+        }
     }
-    Ok(())
 }
 
-/// Whether a parameter stands where `v1` or a plugin's name belongs.
-fn wildcard_into_host(path: &str) -> bool {
-    let parts: Vec<_> = path.split('/').skip(1).take(3).collect();
-    let open = |part: &&str| part.starts_with([':', '*']);
-    match parts.as_slice() {
-        ["api", second, ..] if open(second) => true,
+/// Whether a path is this one, or below it.
+fn is_below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a path is the host's own, in whatever case and with or without a slash at its end.
+fn is_the_hosts(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let plain = lower.trim_end_matches('/');
+    let parts: Vec<_> = plain.split('/').skip(1).collect();
+    let open = |part: &str| part.starts_with([':', '*']);
+    let into_api = match parts.as_slice() {
+        // Where `v1` or a plugin's name belongs.
+        ["api"] => true,
         ["api", "plugins"] => true,
-        ["api", "plugins", third, ..] => open(third),
+        ["api", second, ..] => {
+            open(second) || (*second == "plugins" && !path.starts_with(PLUGINS_PREFIX))
+        }
+        ["ui"] => true,
+        ["ui", second, ..] => open(second) || !path.starts_with(PAGES_PREFIX),
         _ => false,
-    }
+    };
+    let reserved = |reserved: &&str| match reserved.strip_suffix('/') {
+        Some("") => plain.is_empty(),
+        Some(root) => is_below(plain, root),
+        None => plain == *reserved,
+    };
+    into_api || plain.contains("//") || RESERVED.iter().any(reserved)
 }
 
 /// gin's `:id` and `*rest` in matchit's words.
@@ -370,7 +452,8 @@ fn is_plain(path: &str, name: &str, value: &str) -> bool {
         == Some(name);
     let part = |part: &str| part != "." && part != ".." && !part.contains(['\\', '\0']);
     match rest {
-        true => value.split('/').all(part),
+        // One that begins with a slash is another place on its own.
+        true => !value.starts_with('/') && value.split('/').all(part),
         false => !value.contains('/') && part(value),
     }
 }
@@ -400,7 +483,10 @@ mod tests {
             middleware: middleware.iter().map(|name| (*name).to_owned()).collect(),
             ..RouteSpec::default()
         };
-        table.add(&PluginName::new(plugin).unwrap(), &spec, false)
+        let granted = ["/x", "/x/*", "/shared/*", "/api/plugins/b/x", "/livez"].map(str::to_owned);
+        let plugin = PluginName::new(plugin).unwrap();
+        table.plugins.insert(plugin.clone(), true);
+        table.add(&plugin, &spec, false, &granted)
     }
 
     #[test]
@@ -444,6 +530,12 @@ mod tests {
     #[test]
     fn what_is_not_the_plugins_is_refused_with_a_reason() {
         let mut table = RouteTable::default();
+        for other in ["b", "a_b"] {
+            table.plugins.insert(PluginName::new(other).unwrap(), false);
+        }
+        for path in ["/ui/a/x", "/ui/a_page/:id", "/x/y", "/api/plugins/a"] {
+            add(&mut table, "a", "GET", path, &[]).unwrap();
+        }
         for (path, why) in [
             ("/api/v1/plugins", "belongs to the host"),
             ("/api/v1", "belongs to the host"),
@@ -456,8 +548,22 @@ mod tests {
             ("/*all", "would catch"),
             ("/api/:version/x", "belongs to the host"),
             ("/api/*rest", "belongs to the host"),
-            ("/api/plugins/:name/x", "belongs to the host"),
+            ("/api/plugins/:name/x", "place of another plugin"),
             ("/api/plugins/b/x", "place of plugin \"b\""),
+            ("/API/v1/tokens", "belongs to the host"),
+            ("/Api/Plugins/a/x", "belongs to the host"),
+            ("/readyz/", "belongs to the host"),
+            ("/LIVEZ", "belongs to the host"),
+            ("/api/v1//plugins", "belongs to the host"),
+            ("/ui", "belongs to the host"),
+            ("/ui/b/x", "place of plugin \"b\""),
+            ("/ui/a_b/x", "place of plugin \"a_b\""),
+            ("/ui/c/x", "place of another plugin"),
+            ("/login", "not the plugin's own"),
+            ("/sw.js", "not the plugin's own"),
+            ("/index.html", "not the plugin's own"),
+            ("/xy", "not the plugin's own"),
+            ("/x%2fy", "no blanks"),
             ("/api/plugins/a/../b", "no . or .."),
             ("api/plugins/a", "starts with /"),
             ("/x?y", "no blanks"),
@@ -512,6 +618,8 @@ mod tests {
             "/api/plugins/a/items/a%5Cb",
             "/api/plugins/a/items/a%00b",
             "/api/plugins/a/files/x/%2e%2e/y",
+            "/api/plugins/a/files//etc/passwd",
+            "/api/plugins/a/files/%2Fetc/passwd",
         ] {
             assert!(
                 matches!(table.find(&Method::GET, path), Found::Nothing),

@@ -310,10 +310,15 @@ impl Tokens {
         Ok(deleted)
     }
 
+    /// Whether the token of that number is still valid.
+    pub(crate) fn is_valid(&self, id: i64) -> bool {
+        self.known.read().values().any(|identity| identity.id == id)
+    }
+
     /// Waits until the token of that number is valid no more.
     pub(crate) async fn gone(&self, id: i64) {
         let mut deleted = self.deleted.subscribe();
-        while self.known.read().values().any(|identity| identity.id == id) {
+        while self.is_valid(id) {
             // It cannot fail: the sender is `self`'s.
             let _ = deleted.changed().await;
         }

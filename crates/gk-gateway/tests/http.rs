@@ -35,7 +35,7 @@ impl PluginHandler for Plugin {
         match call.function.as_str() {
             "echo" => Ok(call.args),
             "created" => Ok(Bytes::from_static(
-                br#"{"_status":201,"_headers":{"X-Id":"5"},"id":5}"#,
+                br#"{"_status":201,"_headers":{"X-First-Id":"5"},"id":5}"#,
             )),
             "widget" => Ok(Bytes::from_static(br#"{"html":"<p>w</p>"}"#)),
             "no_widget" => Ok(Bytes::from_static(b"[]")),
@@ -279,7 +279,11 @@ async fn results_become_answers() {
         .send("POST", "/api/plugins/first/created", "nobody", None)
         .await;
     assert_eq!(
-        (status.as_u16(), &headers["x-id"].to_str().unwrap(), &*body),
+        (
+            status.as_u16(),
+            &headers["x-first-id"].to_str().unwrap(),
+            &*body
+        ),
         (201, &"5", r#"{"id":5}"#)
     );
     let (status, _, body) = setup
@@ -412,13 +416,14 @@ async fn the_list_is_an_array_with_both_names_and_the_refusals() {
     };
     let first = reasons(&list[0]);
     assert!(
-        first[0].contains("unknown middleware \"group:staff\"")
-            && first[1].contains("belongs to the host"),
+        first[0].contains("not the plugin's own")
+            && first[1].contains("unknown middleware \"group:staff\"")
+            && first[2].contains("belongs to the host"),
         "{first:?}"
     );
     let second = reasons(&list[1]);
     assert!(
-        second[0].contains("of plugin \"first\"")
+        second[0].contains("not the plugin's own")
             && second[1].contains("in the place of plugin \"first\""),
         "{second:?}"
     );
@@ -434,7 +439,7 @@ async fn the_list_is_an_array_with_both_names_and_the_refusals() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_ends_takes_its_routes_along() {
+async fn a_plugin_that_ended_answers_so_on_its_routes() {
     let setup = setup().await;
     let following = tokio::spawn({
         let gateway = setup.gateway.clone();
@@ -450,11 +455,10 @@ async fn a_plugin_that_ends_takes_its_routes_along() {
         .await;
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
     let mut changed = setup.runtime.changed();
-    // The second plugin had lost its /shared route to the first: it is its own now.
     while setup
         .status("GET", "/api/plugins/first/public", "nobody")
         .await
-        != 404
+        != 503
     {
         let next = tokio::time::timeout_at(deadline, async {
             tokio::select! { _ = changed.changed() => {}, () = tokio::task::yield_now() => {} }
@@ -462,7 +466,13 @@ async fn a_plugin_that_ends_takes_its_routes_along() {
         next.await
             .expect("the routes of a plugin that ended are still served");
     }
-    assert_eq!(setup.status("GET", "/shared", "nobody").await, 200);
+    // What it served is known: there was never more, and its routes ask for what they did.
+    for (path, status) in [
+        ("/api/plugins/first/none", 404),
+        ("/api/plugins/first/auth", 401),
+    ] {
+        assert_eq!(setup.status("GET", path, "nobody").await, status, "{path}");
+    }
     let (status, _, text) = setup
         .send("POST", "/api/v1/plugins/first/call/echo", "admin", None)
         .await;

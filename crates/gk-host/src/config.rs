@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +12,9 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use gk_manifest::GoDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::front::{
+    CorsSection, ForwardedHeader, Front, LimitsSection, Listen, SOCKET_MODE_DEFAULT, TlsSection,
+};
 use crate::sandbox::{SandboxLevel, SandboxSection};
 use crate::services::{AppSection, Hidden, HttpSection, MailSection};
 use crate::signatures::SignaturesSection;
@@ -30,10 +32,16 @@ pub(crate) struct ServeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
+    /// Addresses to listen on, with commas between: 127.0.0.1:8080, localhost:8080, :8080, unix:/path;
+    /// port 0 takes a free one [default: what systemd hands over, else 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<Listen>,
+
+    /// Addresses that only tell how the host is, out of clients' reach [default: none]
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health_listen: Option<Listen>,
 
     /// Form of the log on stderr [default: text]
     #[arg(long, value_name = "FORM")]
@@ -95,7 +103,15 @@ pub(crate) struct Config {
     #[serde(skip)]
     pub(crate) plugins_dir_is_given: bool,
     pub(crate) data_dir: PathBuf,
-    pub(crate) listen: SocketAddr,
+    /// Where it listens; see [`Front`].
+    listen: Option<Listen>,
+    health_listen: Option<Listen>,
+    socket_mode: String,
+    trusted_proxies: Vec<String>,
+    forwarded_header: ForwardedHeader,
+    tls: Option<TlsSection>,
+    cors: CorsSection,
+    limits: LimitsSection,
     pub(crate) log_format: LogFormat,
     pub(crate) log: String,
     start_timeout: GoDuration,
@@ -130,6 +146,7 @@ const VARIABLES: &[&str] = &[
     "plugins_dir",
     "data_dir",
     "listen",
+    "health_listen",
     "log_format",
     "log",
     "start_timeout",
@@ -170,7 +187,14 @@ impl Default for Config {
             plugins_dir: "plugins".into(),
             plugins_dir_is_given: false,
             data_dir: "data".into(),
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            listen: None,
+            health_listen: None,
+            socket_mode: SOCKET_MODE_DEFAULT.into(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
+            tls: None,
+            cors: CorsSection::default(),
+            limits: LimitsSection::default(),
             log_format: LogFormat::Text,
             log: "info".into(),
             start_timeout: START_TIMEOUT_DEFAULT.parse().unwrap_or_default(),
@@ -191,6 +215,20 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Where and how it listens.
+    pub(crate) fn front(&self) -> Front {
+        Front {
+            listen: self.listen.clone(),
+            health_listen: self.health_listen.clone(),
+            socket_mode: self.socket_mode.clone(),
+            trusted_proxies: self.trusted_proxies.clone(),
+            forwarded_header: self.forwarded_header,
+            tls: self.tls.clone(),
+            cors: self.cors.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+
     /// How long a plugin may take to its handshake; [`Config::load`] lets only sensible ones through.
     pub(crate) fn start_timeout(&self) -> Duration {
         self.start_timeout.to_std().unwrap_or_default()
@@ -251,6 +289,10 @@ impl Config {
             );
         }
         config
+            .front()
+            .check()
+            .context("the configuration is not valid")?;
+        config
             .sandbox
             .check()
             .context("the configuration is not valid")?;
@@ -282,8 +324,8 @@ mod tests {
         assert_eq!(Config::default().start_timeout(), Duration::from_secs(60));
         assert_eq!(config.start_timeout(), Duration::from_secs(90));
         assert_eq!(
-            (config.listen.port(), &*config.data_dir, config.log_format),
-            (1, Path::new("/d"), LogFormat::Json)
+            (listen(&config), &*config.data_dir, config.log_format),
+            ("127.0.0.1:1".into(), Path::new("/d"), LogFormat::Json)
         );
         let args = ServeArgs {
             listen: Some("127.0.0.1:2".parse().unwrap()),
@@ -291,9 +333,34 @@ mod tests {
         };
         let config = Config::merge(&args, Some(file.path())).unwrap();
         assert_eq!(
-            (config.listen.port(), &*config.data_dir),
-            (2, Path::new("/d"))
+            (listen(&config), &*config.data_dir),
+            ("127.0.0.1:2".into(), Path::new("/d"))
         );
+    }
+
+    fn listen(config: &Config) -> String {
+        let addresses = config.listen.as_ref().unwrap().0.iter();
+        addresses
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn several_addresses_are_a_list_or_have_commas() {
+        for text in [
+            "listen = \"localhost:1, [::1]:2,unix:/x\"\n",
+            "listen = [\"localhost:1\", \"[::1]:2\", \"unix:/x\"]\n",
+        ] {
+            let config = Config::merge(&none(), Some(file(text).path())).unwrap();
+            assert_eq!(listen(&config), "localhost:1 [::1]:2 unix:/x");
+        }
+        let args = ServeArgs {
+            listen: Some(":1,unix:/x".parse().unwrap()),
+            ..none()
+        };
+        let config = Config::merge(&args, None).unwrap();
+        assert_eq!(listen(&config), ":1 unix:/x");
     }
 
     #[test]
@@ -337,6 +404,13 @@ mod tests {
             ("start_timeout = \"-1s\"\n", "more than 0s"),
             ("[signatures]\nrequired = \"yes\"\n", "required"),
             ("[signatures]\nrequire = true\n", "require"),
+            ("[tls]\ncertificate = \"x\"\n", "key"),
+            ("[cors]\norigin = \"x\"\n", "origin"),
+            ("[cors]\norigins = [\"x\"]\n", "cors.origins"),
+            ("[limits]\nmemory = 1\n", "memory"),
+            ("[limits]\nmemory_mb = 1\n", "memory_mb"),
+            ("trusted_proxies = [\"all\"]\n", "trusted_proxies"),
+            ("socket_mode = \"rw\"\n", "socket_mode"),
         ] {
             let file = file(text);
             let error = format!(

@@ -7,6 +7,7 @@
 mod config;
 mod data;
 mod doctor;
+mod front;
 mod lock;
 mod sandbox;
 mod serve;

@@ -10,8 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use gk_gateway::tokens::{Role, Tokens};
 use gk_gateway::{Gateway, GatewayConfig, server};
-use gk_runtime::{ProcessLauncher, Runtime, RuntimeConfig};
-use tokio::net::TcpListener;
+use gk_runtime::{PluginState, ProcessLauncher, Runtime, RuntimeConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -28,10 +27,15 @@ const DATABASE_FILE: &str = "host.db";
 /// How long requests under way may take when the host stops, before their connections are cut.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long `/readyz` waits for a plugin that is starting. The others are served meanwhile.
+const START_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Runs the host until it is told to stop.
 pub(crate) fn run(config: Config) -> Result<()> {
-    telemetry::log(&config)?;
-    let render = telemetry::metrics()?;
+    // It takes variables out of the environment, which only one thread may do.
+    let inherited = listenfd::ListenFd::from_env();
+    let log = telemetry::log(&config)?;
+    let metrics = telemetry::metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(worker_threads())
@@ -39,7 +43,7 @@ pub(crate) fn run(config: Config) -> Result<()> {
         .build()
         .context("the asynchronous runtime cannot start")?;
     runtime.block_on(async move {
-        tokio::spawn(serve(config, render))
+        tokio::spawn(serve(config, inherited, metrics, log))
             .await
             .context("the host panicked")?
     })
@@ -55,7 +59,12 @@ fn worker_threads() -> usize {
     set.filter(|number| *number > 0).unwrap_or_else(half)
 }
 
-async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Result<()> {
+async fn serve(
+    config: Config,
+    inherited: listenfd::ListenFd,
+    metrics: telemetry::Metrics,
+    log: telemetry::Limit,
+) -> Result<()> {
     let mut stop = StopSignals::new()?;
     if config.plugins_dir_is_given && !config.plugins_dir.is_dir() {
         anyhow::bail!(
@@ -70,10 +79,10 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
     let signatures = signatures::open(&config.signatures)?;
     let tokens = Arc::new(open_tokens(&config.data_dir)?);
     // Listening comes first: a port that is taken should not cost a start of all plugins.
-    let listener = TcpListener::bind(config.listen).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {}; is it in use?", config.listen))?;
-    let address = listener.local_addr()?;
+    let front = config.front();
+    let (memory, tls) = (front.memory(), front.tls()?);
+    let listeners = front.bind(inherited).await?;
+    let health_listeners = front.bind_health().await?;
 
     let version = env!("CARGO_PKG_VERSION");
     let mut plugins =
@@ -81,6 +90,7 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
     plugins.start_timeout = config.start_timeout();
     plugins.sandbox = config.sandbox.to_config(config.sandbox_level)?;
     plugins.signatures = signatures;
+    plugins.memory = Some(memory.clone());
     let launcher = ProcessLauncher::new(&plugins)?;
     let host_api = services::open(&config).await?;
     if plugins.sandbox.is_some() {
@@ -88,23 +98,64 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
     }
     let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;
     host_api.connect(Arc::new(runtime.downgrade()));
-    let gateway = GatewayConfig::new(runtime.clone(), tokens, version, metrics);
+    let render = {
+        let runtime = runtime.clone();
+        Arc::new(move || metrics.render(&runtime.snapshot()))
+    };
+    let mut gateway = GatewayConfig::new(runtime.clone(), tokens, version, render);
+    gateway.memory = memory.clone();
+    gateway.proxies = front.proxies()?;
+    gateway.cors = front.cors()?;
     let gateway = Gateway::new(gateway.with_host_api(host_api));
     let following = tokio::spawn({
         let gateway = gateway.clone();
         async move { gateway.follow().await }
     });
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let shown: Vec<_> = listeners
+        .iter()
+        .map(|listener| listener.shown(scheme))
+        .collect();
+    let health_shown: Vec<_> = health_listeners
+        .iter()
+        .map(|listener| listener.shown("http"))
+        .collect();
     let (closing, closed) = watch::channel(false);
-    let mut server = tokio::spawn(server::serve(listener, gateway.router(), flag(closed)));
-    say(&format!("listening on http://{address}"));
+    let mut server = tokio::spawn(server::serve(
+        listeners,
+        gateway.router(),
+        front.server(memory, tls.clone())?,
+        flag(closed.clone()),
+    ));
+    // It tells how the host is until there is none.
+    let health = tokio::spawn(server::serve(
+        health_listeners,
+        gateway.health_router(),
+        front.health_server(),
+        flag(closed),
+    ));
+    let certificates = tls.map(|tls| tokio::spawn(async move { tls.follow().await }));
+    for address in &shown {
+        say(&format!("listening on {address}"));
+    }
+    for address in &health_shown {
+        say(&format!("telling how the host is on {address}"));
+    }
 
+    let readying = tokio::spawn({
+        let (gateway, runtime) = (gateway.clone(), runtime.clone());
+        async move {
+            serving(&runtime).await;
+            gateway.rebuild();
+            gateway.set_ready(true);
+            log.started();
+        }
+    });
     let settled = tokio::select! {
         () = runtime.settled() => true,
         () = stop.next() => false,
     };
     if settled {
-        gateway.rebuild();
-        gateway.set_ready(true);
         report(&runtime);
         if let Err(error) = gk_runtime::release_program_text() {
             tracing::debug!(%error, "the pages of the start stay in memory");
@@ -112,11 +163,15 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
         stop.next().await;
     }
     tracing::info!("stopping; a second signal stops at once");
+    readying.abort();
     gateway.stop();
-    closing.send_replace(true);
     let orderly = async {
-        let drained = tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await;
-        if drained.is_err() {
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
+            gateway.idle().await;
+            closing.send_replace(true);
+            let _ = (&mut server).await;
+        });
+        if drained.await.is_err() {
             server.abort();
             tracing::warn!(
                 "requests were still under way after {DRAIN_TIMEOUT:?}; their connections are cut"
@@ -129,8 +184,38 @@ async fn serve(config: Config, metrics: Arc<dyn Fn() -> String + Send + Sync>) -
         () = stop.next() => tracing::warn!("stopped at once"),
     }
     following.abort();
+    health.abort();
+    if let Some(certificates) = certificates {
+        certificates.abort();
+    }
     crate::data::give_back(&config.data_dir);
     Ok(())
+}
+
+/// Waits until every plugin has come up or failed, or has been starting for [`START_PATIENCE`]: one that
+/// hangs must not keep the others from being reached.
+async fn serving(runtime: &Runtime) {
+    let mut changed = runtime.changed();
+    loop {
+        let snapshot = runtime.snapshot();
+        let starting = snapshot
+            .plugins
+            .iter()
+            .filter(|status| status.state == PluginState::Starting);
+        // How long each of them still has; one that has no process yet has all of it.
+        let left = starting.map(|status| match status.started_at {
+            Some(started) => START_PATIENCE.saturating_sub(started.elapsed().unwrap_or_default()),
+            None => START_PATIENCE,
+        });
+        let Some(longest) = left.max().filter(|left| !left.is_zero()) else {
+            return;
+        };
+        tokio::select! {
+            // The sender lives as long as the runtime.
+            _ = changed.changed() => {}
+            () = tokio::time::sleep(longest) => {}
+        }
+    }
 }
 
 async fn flag(mut flag: watch::Receiver<bool>) {

@@ -1,5 +1,6 @@
 //! From a typed function to one on JSON bytes.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Context, Error};
+use crate::{Context, Error, lenient};
 
 type Running = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
 
@@ -53,9 +54,12 @@ where
     Arc::new(move |context, args| {
         let function = Arc::clone(&function);
         Box::pin(async move {
+            let name = Arc::clone(&context.function);
             let run = move || {
-                let args = parse(&context, &args)?;
-                to_json(&function(context, args).map_err(Into::into)?)
+                as_function(&name, || {
+                    let args = parse(&context, &args)?;
+                    to_json(&function(context, args).map_err(Into::into)?)
+                })
             };
             match tokio::task::spawn_blocking(run).await {
                 Ok(result) => result,
@@ -73,7 +77,7 @@ where
 fn parse<T: DeserializeOwned>(context: &Context, args: &[u8]) -> Result<T, Error> {
     let parsed = match args {
         b"" | b"null" => serde_json::from_slice(b"null").or_else(|_| serde_json::from_slice(b"{}")),
-        args => serde_json::from_slice(args).or_else(|error| {
+        args => lenient::from_slice(args).or_else(|error| {
             // A function that wants no arguments takes whatever the host adds.
             serde_json::from_slice(b"null")
                 .ok()
@@ -89,34 +93,88 @@ fn to_json(result: &impl Serialize) -> Result<Bytes, Error> {
     Ok(serde_json::to_vec(result)?.into())
 }
 
+thread_local! {
+    /// The function that runs on this thread at this moment, for whoever reports its panic.
+    static RUNNING: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+}
+
+/// The function that runs on this thread.
+pub(crate) fn running() -> Option<Arc<str>> {
+    RUNNING.with(|running| running.try_borrow().ok()?.clone())
+}
+
+/// Does work as this function.
+fn as_function<T>(function: &Arc<str>, work: impl FnOnce() -> T) -> T {
+    struct Before(Option<Arc<str>>);
+
+    impl Drop for Before {
+        fn drop(&mut self) {
+            RUNNING.with(|running| *running.borrow_mut() = self.0.take());
+        }
+    }
+
+    let before = RUNNING.with(|running| running.replace(Some(Arc::clone(function))));
+    let _before = Before(before);
+    work()
+}
+
 /// Runs a call and turns a panic into an error.
-pub(crate) struct Contained(pub(crate) Running);
+pub(crate) struct Contained {
+    function: Arc<str>,
+    running: Running,
+}
+
+impl Contained {
+    pub(crate) fn new(function: Arc<str>, running: Running) -> Self {
+        Contained { function, running }
+    }
+}
 
 impl Future for Contained {
     type Output = Result<Bytes, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+        let this = &mut *self;
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            as_function(&this.function, || this.running.as_mut().poll(cx))
+        }));
+        match polled {
             Ok(poll) => poll,
-            Err(panic) => Poll::Ready(Err(panicked(&*panic))),
+            Err(panic) => Poll::Ready(Err(panicked(&this.function, &*panic))),
         }
     }
 }
 
 /// Starts a call; a handler may panic before it has made a future.
 pub(crate) fn start(handler: &Handler, context: Context, args: Bytes) -> Contained {
-    match catch_unwind(AssertUnwindSafe(|| handler(context, args))) {
-        Ok(running) => Contained(running),
-        Err(panic) => Contained(Box::pin(std::future::ready(Err(panicked(&*panic))))),
-    }
+    let function = Arc::clone(&context.function);
+    let started = catch_unwind(AssertUnwindSafe(|| {
+        as_function(&function, || handler(context, args))
+    }));
+    let running = match started {
+        Ok(running) => running,
+        Err(panic) => Box::pin(std::future::ready(Err(panicked(&function, &*panic)))),
+    };
+    Contained::new(function, running)
 }
 
-pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic
+pub(crate) fn panicked(function: &str, panic: &(dyn std::any::Any + Send)) -> Error {
+    // The text may hold what is nobody's business; it is for the log.
+    tracing::error!(
+        function,
+        panic = panic_text(panic),
+        "a function panicked: this call fails, the plugin goes on"
+    );
+    Error::new(format!(
+        "function {function:?} panicked; the plugin's log says why"
+    ))
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
         .downcast_ref::<&str>()
         .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    // The text may hold what is nobody's business; it is for the log.
-    tracing::error!(panic = text.unwrap_or("(no text)"), "a function panicked");
-    Error::new("the function panicked; the plugin's log says why")
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no text)")
 }

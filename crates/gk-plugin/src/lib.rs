@@ -37,6 +37,9 @@
 //! What the host offers is at [`Context::host`]: database, cache, durable keys and values, files, HTTP, mail,
 //! configuration, translations, events and other plugins.
 //!
+//! Arguments are read into the function's type; text of a path, a query or a form is taken for the numbers and
+//! truth values that it wants. [`IncomingRequest`] has the bytes of a body and the files of a form.
+//!
 //! Calls run concurrently, each in its own task. A handler that panics fails its own call and nothing
 //! else. `tracing` events become structured records in the host's log. Handlers that block belong into
 //! [`Plugin::blocking_function`].
@@ -47,8 +50,10 @@ mod context;
 mod error;
 mod handler;
 mod host;
+mod lenient;
 mod logging;
 mod plugin;
+mod request;
 mod spec;
 
 pub use context::Context;
@@ -58,6 +63,7 @@ pub use host::{
     LogLevel, PAGE_ROWS_DEFAULT, Rows, StoredFile,
 };
 pub use plugin::Plugin;
+pub use request::{IncomingRequest, UploadedFile};
 pub use spec::{Html, Route, Widget};
 
 /// The contract's own types, for what the builders do not cover.

@@ -13,6 +13,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::handler;
+
 /// Sends events and panics to the host. A subscriber that is installed already stays.
 pub(crate) fn install(level: LevelFilter) {
     // What the SDK itself has to say is of interest from `info` on.
@@ -29,26 +31,63 @@ pub(crate) fn install(level: LevelFilter) {
                 .location()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            let backtrace = known(std::backtrace::Backtrace::force_capture().to_string());
-            let payload = panic.payload();
-            let text = payload
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-            tracing::error!(%location, %backtrace, "panic: {}", text.unwrap_or("(no text)"));
+            let text = handler::panic_text(panic.payload());
+            let running = handler::running();
+            let function = running.as_deref();
+            tracing::error!(%location, function, "panic: {text}");
+            // A line each: what a field holds is shown as one, and cut.
+            let backtrace = std::backtrace::Backtrace::force_capture().to_string();
+            for frame in frames(&backtrace) {
+                tracing::error!(function, "    at {frame}");
+            }
         }));
     }
 }
 
-/// A backtrace, unless nothing in it is known: the program is started from sealed memory, where its symbols cannot always
-/// be read, and a page of unknown frames hides the rest of the log.
-fn known(backtrace: String) -> String {
-    let unknown = |frame: &str| frame.trim_end().ends_with(": <unknown>");
-    if backtrace.lines().all(unknown) {
-        "not known: there are no symbols to read; location says where it was".to_owned()
-    } else {
-        backtrace
+/// Frames of a panic that are logged.
+const FRAMES_MAX: usize = 16;
+
+/// Beginnings of frames that say nothing of the plugin: how a panic is made, and how calls are run.
+const INNER_FRAMES: &[&str] = &[
+    "std::",
+    "core::",
+    "<core::",
+    "<alloc::",
+    "alloc::",
+    "__rust",
+    "rust_",
+    "tokio::",
+    "<tokio::",
+    "gk_plugin::",
+    "<gk_plugin::",
+    "gk_protocol::",
+    "<gk_protocol::",
+    "clone",
+    "start_thread",
+    "_start",
+    "__libc_",
+];
+
+/// The frames of a backtrace that are known and the plugin's, each with its place. The program is
+/// started from sealed memory, where its symbols cannot always be read: then there are none.
+fn frames(backtrace: &str) -> Vec<String> {
+    let mut frames: Vec<String> = Vec::new();
+    let mut inside = false;
+    for line in backtrace.lines().map(str::trim) {
+        if let Some(place) = line.strip_prefix("at ") {
+            if let Some(frame) = frames.last_mut().filter(|_| inside) {
+                frame.push_str(&format!(" ({place})"));
+            }
+            continue;
+        }
+        let name = line.split_once(": ").map_or(line, |(_, name)| name);
+        inside = name != "<unknown>" && !INNER_FRAMES.iter().any(|inner| name.starts_with(inner));
+        if inside {
+            frames.push(name.to_owned());
+        }
     }
+    frames.truncate(FRAMES_MAX);
+    frames
 }
 
 struct Hclog;
@@ -126,13 +165,17 @@ impl Visit for Fields<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::known;
+    use super::frames;
 
     #[test]
-    fn a_backtrace_that_says_nothing_is_left_out() {
-        let unknown = "   0: <unknown>\n   1: <unknown>\n";
-        assert!(!known(unknown.to_owned()).contains("<unknown>"));
-        let half = format!("{unknown}   2: goat::bleat\n             at src/goat.rs:1\n");
-        assert_eq!(known(half.clone()), half);
+    fn only_frames_that_say_something_are_told() {
+        let backtrace = "   0: <unknown>\n   1: std::panicking::panic\n             at /rustc/x.rs:1\n   \
+                         2: goat::bleat::{{closure}}\n             at src/goat.rs:1:5\n   3: <unknown>\n   \
+                         4: tokio::runtime::x\n             at /tokio.rs:9\n   5: goat::main\n";
+        assert_eq!(
+            frames(backtrace),
+            ["goat::bleat::{{closure}} (src/goat.rs:1:5)", "goat::main"]
+        );
+        assert!(frames("   0: <unknown>\n   1: <unknown>\n").is_empty());
     }
 }

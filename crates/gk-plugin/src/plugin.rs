@@ -1,6 +1,6 @@
 //! The plugin: what it offers, and running it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -27,6 +27,8 @@ type Hook =
 pub struct Plugin {
     registration: Registration,
     functions: HashMap<Arc<str>, Handler>,
+    /// Names that more than one function has.
+    twice: BTreeSet<String>,
     on_init: Option<Hook>,
     on_shutdown: Option<Hook>,
     log_level: LevelFilter,
@@ -51,6 +53,7 @@ impl Plugin {
         Plugin {
             registration,
             functions: HashMap::new(),
+            twice: BTreeSet::new(),
             on_init: None,
             on_shutdown: None,
             log_level: LevelFilter::DEBUG,
@@ -111,9 +114,11 @@ impl Plugin {
         self.function(function, handler)
     }
 
-    /// Adds a function: its argument is read from JSON, its result written as JSON. An argument that
-    /// does not fit is the caller's error (400 on a route). Of two with one name the later counts.
-    pub fn function<T, R, E, F, Fut>(mut self, name: &str, handler: F) -> Self
+    /// Adds a function: its argument is read from JSON, its result written as JSON. Text is taken for
+    /// the number, truth value, list or option that the type wants. An argument that
+    /// does not fit is the caller's error (400 on a route). Two with one name are an error of the plugin's
+    /// registration.
+    pub fn function<T, R, E, F, Fut>(self, name: &str, handler: F) -> Self
     where
         T: DeserializeOwned,
         R: Serialize,
@@ -121,31 +126,34 @@ impl Plugin {
         F: Fn(Context, T) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
     {
-        self.functions.insert(name.into(), handler::typed(handler));
-        self
+        self.add(name, handler::typed(handler))
     }
 
     /// Adds a function on JSON as it is, without a look at it.
-    pub fn raw_function<F, Fut>(mut self, name: &str, handler: F) -> Self
+    pub fn raw_function<F, Fut>(self, name: &str, handler: F) -> Self
     where
         F: Fn(Context, Bytes) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Bytes, Error>> + Send + 'static,
     {
-        self.functions.insert(name.into(), handler::raw(handler));
-        self
+        self.add(name, handler::raw(handler))
     }
 
     /// Adds a function that blocks or computes for long: it gets a thread of its own, so that the
     /// plugin's other calls go on.
-    pub fn blocking_function<T, R, E, F>(mut self, name: &str, handler: F) -> Self
+    pub fn blocking_function<T, R, E, F>(self, name: &str, handler: F) -> Self
     where
         T: DeserializeOwned,
         R: Serialize,
         E: Into<Error>,
         F: Fn(Context, T) -> Result<R, E> + Send + Sync + 'static,
     {
-        self.functions
-            .insert(name.into(), handler::blocking(handler));
+        self.add(name, handler::blocking(handler))
+    }
+
+    fn add(mut self, name: &str, handler: Handler) -> Self {
+        if self.functions.insert(name.into(), handler).is_some() {
+            self.twice.insert(name.to_owned());
+        }
         self
     }
 
@@ -218,6 +226,7 @@ impl Plugin {
         Arc::new(Running {
             registration: self.registration,
             functions: self.functions,
+            twice: self.twice,
             on_init: Mutex::new(self.on_init),
             on_shutdown: Mutex::new(self.on_shutdown),
             initialised: OnceLock::new(),
@@ -243,6 +252,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 struct Running {
     registration: Registration,
     functions: HashMap<Arc<str>, Handler>,
+    twice: BTreeSet<String>,
     on_init: Mutex<Option<Hook>>,
     on_shutdown: Mutex<Option<Hook>>,
     initialised: OnceLock<Arc<Initialised>>,
@@ -265,16 +275,24 @@ impl Running {
             return Ok(());
         };
         let context = self.context(name.into(), "");
-        let running = handler::Contained(Box::pin(async move {
-            hook(context).await.map(|()| Bytes::new())
-        }));
-        running.await.map(drop).map_err(|error| error.to_string())
+        let running = Box::pin(async move { hook(context).await.map(|()| Bytes::new()) });
+        handler::Contained::new(name.into(), running)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
     }
 }
 
 #[async_trait]
 impl PluginHandler for Running {
     async fn register(&self) -> Result<Registration, String> {
+        if !self.twice.is_empty() {
+            let names: Vec<_> = self.twice.iter().map(|name| format!("{name:?}")).collect();
+            return Err(format!(
+                "more than one function is named {}; give each a name of its own",
+                names.join(", ")
+            ));
+        }
         Ok(self.registration.clone())
     }
 

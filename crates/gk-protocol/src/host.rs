@@ -12,7 +12,7 @@ use bytes::Bytes;
 use gk_manifest::Registration;
 use gk_wire::gob::Payload;
 use gk_wire::host::Client;
-use gk_wire::{Limits, Protocol, Request, Responder, RpcClient, Service, Stream};
+use gk_wire::{Limits, MemoryBudget, Protocol, Request, Responder, RpcClient, Service, Stream};
 use tokio::net::UnixStream;
 
 use crate::messages::{CallRequest, CallResponse, HostApiRequest, HostApiResponse, InitRequest};
@@ -150,6 +150,7 @@ pub async fn connect(
     if handshake.app_version != PROTOCOL_VERSION {
         return Err(ConnectError::Version(handshake.app_version));
     }
+    let memory = options.limits.memory.clone();
     let mut client = match (&options.identity, &handshake.cert) {
         (None, None) => Client::connect(socket, options.limits)?,
         (Some(identity), Some(cert)) => {
@@ -162,9 +163,11 @@ pub async fn connect(
     let (stdout, stderr) =
         output.ok_or_else(|| ConnectError::Dispense(RpcError::Closed("no output".into())))?;
     let host_api_id = client.broker().next_id();
-    client
-        .broker()
-        .serve(host_api_id, Arc::new(HostApiService { handler: host_api }));
+    let service = HostApiService {
+        handler: host_api,
+        memory,
+    };
+    client.broker().serve(host_api_id, Arc::new(service));
     let plugin = client
         .dispense(PLUGIN_NAME)
         .await
@@ -288,6 +291,23 @@ impl PluginConnection {
 /// The host API as a net/rpc service.
 struct HostApiService {
     handler: Arc<dyn HostApiHandler>,
+    /// What answers are counted in until the plugin has taken them.
+    memory: Option<MemoryBudget>,
+}
+
+/// Answers up to this size, in bytes, are not counted: there are no more of them than requests.
+const UNCOUNTED_ANSWER_BYTES: usize = 1024;
+
+impl HostApiService {
+    /// The answer, counted until it is sent.
+    fn count(memory: Option<&MemoryBudget>, result: Bytes) -> Result<Bytes, String> {
+        match memory {
+            Some(memory) if result.len() > UNCOUNTED_ANSWER_BYTES => {
+                memory.hold(result).map_err(|error| error.to_string())
+            }
+            _ => Ok(result),
+        }
+    }
 }
 
 impl Service for HostApiService {
@@ -309,7 +329,7 @@ impl Service for HostApiService {
             Ok(message) => message,
             Err(error) => return responder.error(&error.to_string()),
         };
-        let handler = Arc::clone(&self.handler);
+        let (handler, memory) = (Arc::clone(&self.handler), self.memory.clone());
         tokio::spawn(async move {
             let request = HostRequest {
                 method: message.method,
@@ -317,7 +337,9 @@ impl Service for HostApiService {
                 call_token: Some(message.call_token).filter(|token| !token.is_empty()),
                 generation,
             };
-            let response = match handler.call(request).await {
+            let answer = handler.call(request).await;
+            let answer = answer.and_then(|result| Self::count(memory.as_ref(), result));
+            let response = match answer {
                 Ok(result) => HostApiResponse {
                     result: Payload(result),
                     error: String::new(),

@@ -104,16 +104,23 @@ impl HostApi {
     }
 }
 
+/// The largest request that a plugin takes of its host, in bytes: more than the arguments of a call.
+const REQUEST_BYTES_MAX: usize = 128 << 20;
+
 /// A go-plugin server whose set is this plugin; [`Server::serve`] runs it. It speaks as the newest SDK
 /// generation does.
 #[must_use]
 pub fn server(handler: Arc<dyn PluginHandler>) -> Server {
-    Server::new(handshake_config()).plugin(PLUGIN_NAME, move |broker| {
-        Arc::new(PluginService {
-            handler: Arc::clone(&handler),
-            broker: broker.clone(),
+    let mut limits = gk_wire::Limits::default();
+    limits.gob.max_message_bytes = REQUEST_BYTES_MAX;
+    Server::new(handshake_config())
+        .limits(limits)
+        .plugin(PLUGIN_NAME, move |broker| {
+            Arc::new(PluginService {
+                handler: Arc::clone(&handler),
+                broker: broker.clone(),
+            })
         })
-    })
 }
 
 struct PluginService {

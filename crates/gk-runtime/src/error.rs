@@ -258,6 +258,16 @@ pub enum CallError {
         /// How many calls may run at the same time.
         limit: usize,
     },
+    /// The result was thrown away because the host may hold no more at this moment.
+    #[error(
+        "the result of plugin \"{plugin}\" has {bytes} bytes, for which the host's memory budget has no room at this moment; try again later"
+    )]
+    NoMemory {
+        /// The plugin.
+        plugin: PluginName,
+        /// The result's size in bytes.
+        bytes: usize,
+    },
     /// The call took too long. The plugin may still be working on it; its late reply is discarded.
     #[error(
         "plugin \"{plugin}\" did not answer the call of {function:?} within {after:?}; if it needs longer, raise resources.call_timeout in plugin.yaml, or call_timeout in its policy"

@@ -49,6 +49,7 @@ pub use gk_sandbox::{
     ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State,
     release_program_text, run_if_keeper,
 };
+pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
 pub use identity::give_back;
 pub use launch::{
     LaunchError, LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher,

@@ -79,8 +79,8 @@ pub const SHOWN_STDERR_LINES: usize = 8;
 
 /// The longest function name of a call.
 pub const FUNCTION_BYTES_MAX: usize = 256;
-/// The largest arguments of a call.
-pub const ARGS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The largest arguments of a call: a request's body of 64 MiB, as base64.
+pub const ARGS_BYTES_MAX: usize = 96 * 1024 * 1024;
 /// The largest result of a call.
 pub const RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The largest error text a plugin may answer with; longer ones are cut.

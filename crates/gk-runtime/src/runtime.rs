@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gk_hostapi::{BasicHostApi, CallPlugins, HostApi, HostError, OutgoingCall};
 use gk_manifest::PluginName;
+use gk_wire::MemoryBudget;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -52,6 +53,9 @@ pub struct RuntimeConfig {
     pub sandbox: Option<SandboxConfig>,
     /// Who is trusted to sign plugins, and whether others run.
     pub signatures: Signatures,
+    /// What all plugins together may make this process hold: results, requests to the host API and
+    /// its answers. `None` leaves it to the limits of each connection.
+    pub memory: Option<MemoryBudget>,
 }
 
 impl RuntimeConfig {
@@ -71,6 +75,7 @@ impl RuntimeConfig {
             start_timeout: START_TIMEOUT,
             sandbox: None,
             signatures: Signatures::default(),
+            memory: None,
         }
     }
 
@@ -178,7 +183,9 @@ impl CallPlugins for WeakRuntime {
             CallError::UnknownPlugin { .. } => HostError::not_found(error.to_string()),
             CallError::Timeout { .. } => HostError::timeout(error.to_string()),
             CallError::Refused { .. } => HostError::denied(error.to_string()),
-            CallError::Busy { .. } => HostError::limit(error.to_string()),
+            CallError::Busy { .. } | CallError::NoMemory { .. } => {
+                HostError::limit(error.to_string())
+            }
             other => HostError::failed(other.to_string()),
         })
     }

@@ -40,12 +40,14 @@
 pub mod automtls;
 pub mod gob;
 pub mod handshake;
+pub mod memory;
 #[cfg(feature = "tokio")]
 mod net;
 pub mod rpc;
 pub mod yamux;
 
 pub use handshake::{Handshake, HandshakeConfig, HandshakeError, Network, Protocol};
+pub use memory::{MemoryBudget, OverBudget, Reservation};
 #[cfg(feature = "tokio")]
 pub use net::{
     Broker, CallError, Empty, Limits, Request, Responder, RpcClient, Service, Socket, Stream, host,

@@ -66,6 +66,12 @@ func (s *server) GKRegister(_ interface{}, reply *[]byte) error {
 		}, {
 			"method": "GET", "path": "/api/plugins/" + name + "/public", "handler": "echo",
 			"description": "The same, for everybody",
+		}, {
+			"method": "POST", "path": "/api/plugins/" + name + "/form", "handler": "echo",
+			"description": "The same, of a body",
+		}, {
+			"method": "GET", "path": "/api/plugins/" + name + "/large", "handler": "large",
+			"description": "As many mebibytes as ?mb= says",
 		}},
 		"widgets": []map[string]any{{
 			"id": "my-widget", "title": "My Widget", "handler": "render_widget", "location": "agent_home", "size": "medium",

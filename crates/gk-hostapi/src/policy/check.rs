@@ -3,7 +3,8 @@
 use gk_manifest::{Permission, PermissionKind, PluginName};
 
 use super::{
-    Grants, MEMORY_MIB_MAX, PATTERN_BYTES_MAX, PERMISSIONS_MAX, Policy, RATE_MAX, SCOPE_ENTRIES_MAX,
+    BODY_MIB_MAX, Grants, HTTP_ENTRIES_MAX, MEMORY_MIB_MAX, PATTERN_BYTES_MAX, PERMISSIONS_MAX,
+    Policy, RATE_MAX, SCOPE_ENTRIES_MAX,
 };
 use crate::error::HostError;
 
@@ -39,6 +40,7 @@ impl Policy {
                 "memory_mb is at most {MEMORY_MIB_MAX}; 0 leaves it to what the plugin asks for"
             ));
         }
+        self.check_http()?;
         for (number, permission) in self.permissions.iter().enumerate() {
             check_permission(permission).map_err(|problem| {
                 HostError::invalid(format!("permissions[{number}]: {problem}"))
@@ -46,6 +48,47 @@ impl Policy {
         }
         // What cannot be read as a scope would grant less than the operator believes.
         Grants::of(self)?;
+        Ok(())
+    }
+
+    /// What it says of routes, bodies and headers.
+    fn check_http(&self) -> Result<(), HostError> {
+        let invalid = |text: String| Err(HostError::invalid(text));
+        if self.body_limit_mb > BODY_MIB_MAX {
+            return invalid(format!(
+                "body_limit_mb is at most {BODY_MIB_MAX}; 0 is the host's default"
+            ));
+        }
+        if self.routes.len() > HTTP_ENTRIES_MAX || self.response_headers.len() > HTTP_ENTRIES_MAX {
+            return invalid(format!(
+                "routes and response_headers have at most {HTTP_ENTRIES_MAX} entries each"
+            ));
+        }
+        for path in &self.routes {
+            let plain = path.strip_suffix("/*").unwrap_or(path);
+            let fits = plain.len() > 1
+                && plain.len() <= PATTERN_BYTES_MAX
+                && plain.starts_with('/')
+                && plain
+                    .bytes()
+                    .all(|byte| byte.is_ascii_graphic() && !b"*?#%\\".contains(&byte))
+                && !plain.split('/').any(|part| part == "." || part == "..");
+            if !fits {
+                return invalid(format!(
+                    "routes: {path:?} is no path such as \"/webhook\", or \"/shop/*\" for all below"
+                ));
+            }
+        }
+        for name in &self.response_headers {
+            let fits = !name.is_empty()
+                && name.len() <= 128
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+            if !fits {
+                return invalid(format!("response_headers: {name:?} is no header's name"));
+            }
+        }
         Ok(())
     }
 }

@@ -41,6 +41,10 @@ pub const HTTP_IN_FLIGHT_MAX: usize = 16;
 pub const STORE_REQUESTS_AT_ONCE_MAX: usize = 4;
 /// The most memory that can be set, in MiB; what a host gives is less.
 pub const MEMORY_MIB_MAX: u32 = 1024 * 1024;
+/// The largest body of a request that can be set, in MiB.
+pub const BODY_MIB_MAX: u32 = 64;
+/// Paths, and headers, of one policy.
+pub const HTTP_ENTRIES_MAX: usize = 64;
 /// The largest rate that can be set.
 pub const RATE_MAX: u32 = 1_000_000;
 
@@ -94,6 +98,21 @@ pub struct Policy {
     /// How long Shutdown may take, of processes that start from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown_timeout: Option<GoDuration>,
+    /// The largest body of a request to its routes in MiB, up to [`BODY_MIB_MAX`]; 0 is the host's
+    /// default of 4.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub body_limit_mb: u32,
+    /// Paths beside its own that it may serve: `/webhook`, or `/shop/*` for all below. Never the host's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// Headers that its answers may have beyond the host's list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub response_headers: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 const fn default_calls() -> u32 {
@@ -122,6 +141,9 @@ impl Default for Policy {
             call_timeout: None,
             init_timeout: None,
             shutdown_timeout: None,
+            body_limit_mb: 0,
+            routes: Vec::new(),
+            response_headers: Vec::new(),
         }
     }
 }
@@ -186,6 +208,29 @@ impl Policy {
     }
 }
 
+/// What a plugin's stored policy says of its routes, its requests' bodies and its answers' headers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpPolicy {
+    /// The largest body of a request in bytes; `None` is the host's default.
+    pub body_bytes: Option<usize>,
+    /// Paths beside its own: a path, or one that ends in `/*`.
+    pub routes: Vec<String>,
+    /// Further headers of answers.
+    pub response_headers: Vec<String>,
+}
+
+impl HttpPolicy {
+    fn of(policy: &Policy) -> Self {
+        let bytes = usize::try_from(policy.body_limit_mb).unwrap_or_default() << 20;
+        HttpPolicy {
+            body_bytes: (bytes > 0).then_some(bytes),
+            routes: policy.routes.clone(),
+            response_headers: policy.response_headers.clone(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,6 +291,15 @@ mod tests {
             (
                 r#"{"status":"approved","permissions":[{"type":"file","access":"read","scope":["a"]}]}"#,
                 "no scope",
+            ),
+            (r#"{"status":"approved","body_limit_mb":65}"#, "at most 64"),
+            (r#"{"status":"approved","routes":["x"]}"#, "no path"),
+            (r#"{"status":"approved","routes":["/"]}"#, "no path"),
+            (r#"{"status":"approved","routes":["/a/*/b"]}"#, "no path"),
+            (r#"{"status":"approved","routes":["/a/../b"]}"#, "no path"),
+            (
+                r#"{"status":"approved","response_headers":["A b"]}"#,
+                "no header",
             ),
             (
                 r#"{"status":"approved","max_calls_per_second":1000001}"#,

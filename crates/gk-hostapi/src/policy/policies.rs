@@ -18,7 +18,7 @@ use super::meter::Meter;
 use super::safe::safe_default;
 use super::update::{PolicyUpdate, missing};
 use super::{
-    Grants, HTTP_IN_FLIGHT_MAX, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate,
+    Grants, HTTP_IN_FLIGHT_MAX, HttpPolicy, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate,
     STORE_REQUESTS_AT_ONCE_MAX,
 };
 use crate::api::{Admission, PluginLimits};
@@ -333,6 +333,15 @@ impl Policies {
             .read()
             .get(plugin)
             .is_some_and(|entry| entry.effective().policy.status == PolicyStatus::Blocked)
+    }
+
+    /// What the operator's stored policy of a plugin says of HTTP; nothing without one.
+    pub fn http(&self, plugin: &PluginName) -> HttpPolicy {
+        let entry = self.plugins.read().get(plugin).cloned();
+        let stored = entry.filter(|entry| entry.effective().origin == Origin::Stored);
+        stored
+            .map(|entry| HttpPolicy::of(&entry.effective().policy))
+            .unwrap_or_default()
     }
 
     /// Waits until the operator blocks a plugin; returns at once where that is so already.

@@ -41,6 +41,12 @@ struct Fields {
     call_timeout: Option<GoDuration>,
     init_timeout: Option<GoDuration>,
     shutdown_timeout: Option<GoDuration>,
+    #[serde(default)]
+    body_limit_mb: u32,
+    #[serde(default)]
+    routes: Vec<String>,
+    #[serde(default)]
+    response_headers: Vec<String>,
 }
 
 enum Permissions {
@@ -171,6 +177,9 @@ impl PolicyUpdate {
             call_timeout: fields.call_timeout,
             init_timeout: fields.init_timeout,
             shutdown_timeout: fields.shutdown_timeout,
+            body_limit_mb: fields.body_limit_mb,
+            routes: fields.routes,
+            response_headers: fields.response_headers,
         };
         policy.check()?;
         Ok(PolicyUpdate {

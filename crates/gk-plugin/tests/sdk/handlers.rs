@@ -100,11 +100,11 @@ async fn a_panic_is_contained_to_its_call() {
     let plugin = plugin().into_handler();
     assert_eq!(
         call(&plugin, "panics", "").await.unwrap_err(),
-        "the function panicked; the plugin's log says why"
+        "function \"panics\" panicked; the plugin's log says why"
     );
     assert_eq!(
         call(&plugin, "slow", "0").await.unwrap_err(),
-        "the function panicked; the plugin's log says why"
+        "function \"slow\" panicked; the plugin's log says why"
     );
     assert_eq!(call(&plugin, "slow", "21").await.unwrap(), "42");
     assert_eq!(call(&plugin, "none", "").await.unwrap(), "\"ok\"");
@@ -135,4 +135,22 @@ async fn init_happens_once_and_may_refuse() {
         call(&without_host, "ask", "").await,
         Err("the host offers no host API".to_owned())
     );
+}
+
+#[tokio::test]
+async fn text_of_a_request_becomes_what_a_function_wants() {
+    let plugin = plugin().into_handler();
+    let args = r#"{"a":"1","b":"2","_method":"GET"}"#;
+    assert_eq!(call(&plugin, "add", args).await.unwrap(), "3");
+    assert_eq!(call(&plugin, "slow", "\"21\"").await.unwrap(), "42");
+    let wrong = call(&plugin, "add", r#"{"a":"x"}"#).await.unwrap();
+    assert!(wrong.contains("expected i64"), "{wrong}");
+}
+
+#[tokio::test]
+async fn two_functions_of_one_name_are_an_error() {
+    let twice = plugin().function("add", async |_: Context, _: ()| Ok::<_, Error>(1));
+    let error = twice.into_handler().register().await.unwrap_err();
+    assert!(error.contains("\"add\""), "{error}");
+    plugin().into_handler().register().await.unwrap();
 }

@@ -204,6 +204,9 @@ impl Instance {
         if let gk_protocol::host::CallError::Rpc(RpcError::TooManyCalls(limit)) = error {
             return CallError::Busy { plugin, limit };
         }
+        if let gk_protocol::host::CallError::Rpc(RpcError::NoMemory(bytes)) = error {
+            return CallError::NoMemory { plugin, bytes };
+        }
         let reason = chain(&error);
         if !is_disconnect(&error) {
             return CallError::Protocol { plugin, reason };

@@ -12,7 +12,7 @@ use gk_protocol::RpcError;
 use gk_protocol::host::{
     ConnectError, ConnectOptions, PluginConnection, PluginOutput, RegisterError,
 };
-use gk_wire::{Handshake, HandshakeError};
+use gk_wire::{Handshake, HandshakeError, MemoryBudget};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -81,7 +81,12 @@ impl Life {
                 bounded(
                     Step::Connect,
                     CONNECT_TIMEOUT,
-                    connect(self.process.clone(), self.handshake.clone(), api),
+                    connect(
+                        self.process.clone(),
+                        self.handshake.clone(),
+                        api,
+                        connect_options(self.hub.config.memory.clone()),
+                    ),
                 )
             }
             Operation::Register => with(self.connection.clone(), move |connection| {
@@ -285,6 +290,7 @@ async fn connect(
     process: Option<Arc<dyn Process>>,
     handshake: Option<Handshake>,
     api: ConnectionHostApi,
+    options: ConnectOptions,
 ) -> Result<Product, PluginError> {
     let (Some(process), Some(handshake)) = (process, handshake) else {
         return Err(PluginError::Crashed {
@@ -295,7 +301,7 @@ async fn connect(
     let socket = process.connect(&handshake).await?;
     drop(process);
     let (connection, output) =
-        gk_protocol::host::connect(socket, &handshake, Arc::new(api), connect_options())
+        gk_protocol::host::connect(socket, &handshake, Arc::new(api), options)
             .await
             .map_err(|error| match error {
                 ConnectError::Dispense(RpcError::Closed(reason)) => {
@@ -307,8 +313,9 @@ async fn connect(
 }
 
 /// What is taken from a plugin, and how much it may owe.
-fn connect_options() -> ConnectOptions {
+fn connect_options(memory: Option<MemoryBudget>) -> ConnectOptions {
     let mut options = ConnectOptions::default();
+    options.limits.memory = memory;
     // Calls whose caller has given up count until the plugin answers: it still works on them.
     options.limits.max_calls = CALLS_IN_FLIGHT_MAX;
     options

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use gk_wire::Handshake;
 use gk_wire::gob::{self, Decoder, Encoder, Message, Payload, Value};
 use gk_wire::handshake::MAX_LINE_BYTES;
-use gk_wire::rpc::{Assembler, HeaderEncoder, MAX_METHOD_BYTES, RequestHeader, ResponseHeader};
+use gk_wire::rpc::{
+    Assembler, Content, HeaderEncoder, MAX_METHOD_BYTES, RequestHeader, ResponseHeader,
+};
 use gk_wire::yamux::{Event, Header, Kind, Limits, Role, Session};
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +120,8 @@ pub fn rpc(data: &[u8]) {
             let mut piece = Bytes::copy_from_slice(piece);
             loop {
                 match assembler.next(&mut piece) {
-                    Ok(Some(message)) => messages.push(message),
+                    Ok(Some(Content::Message(message))) => messages.push(message),
+                    Ok(Some(dropped)) => panic!("{dropped:?} without a budget"),
                     Ok(None) => break,
                     Err(error) => return (messages, Some(error)),
                 }

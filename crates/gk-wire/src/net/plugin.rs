@@ -211,7 +211,7 @@ impl Server {
     }
 
     fn start(&self, reader: Reader, writer: Writer, quit: Option<Arc<Notify>>) -> Connection {
-        let shared = Shared::new(Role::Server, self.limits, writer);
+        let shared = Shared::new(Role::Server, self.limits.clone(), writer);
         let broker = Broker {
             shared: Arc::clone(&shared),
         };

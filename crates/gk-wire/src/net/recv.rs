@@ -7,13 +7,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::rpc_client::NoReply;
 use super::rpc_server::{Request, Responder, Service, Share};
 use super::state::{
     Acceptor, ClientState, Effect, Limits, Parked, RawState, RpcOut, Shared, State, Switch,
 };
 use super::stream::Stream;
 use crate::gob::{self, Decoder, Message};
-use crate::rpc::{Assembler, RequestHeader, ResponseHeader};
+use crate::rpc::{Assembler, Content, RequestHeader, ResponseHeader};
 use crate::yamux::{Event, Header, SessionError};
 
 /// Bytes asked of the socket at once. Larger payloads are read straight into their message.
@@ -104,7 +105,7 @@ pub(super) struct RpcIn<H> {
 impl<H> RpcIn<H> {
     fn new(limits: &Limits) -> Self {
         RpcIn {
-            assembler: Assembler::new(limits.gob),
+            assembler: Assembler::new(limits.gob).within(limits.memory.clone()),
             decoder: Decoder::new(limits.gob),
             header: None,
             held_bytes: 0,
@@ -520,11 +521,17 @@ impl Recv {
     fn rpc_message(
         &mut self,
         stream: u32,
-        content: Bytes,
+        content: Content,
         state: &mut State,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReceiveError> {
         let gob = |source| ReceiveError::Gob { stream, source };
+        let content = match content {
+            Content::Message(content) => content,
+            Content::Dropped(bytes) => {
+                return self.dropped(stream, bytes, state, effects);
+            }
+        };
         let bytes = content.len();
         match self.receivers.get_mut(&stream) {
             Some(Receiver::Replies(rpc)) => {
@@ -566,6 +573,44 @@ impl Recv {
                             body,
                         };
                         effects.push(Effect::Request(service, request, responder));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// There was no room for a message: the call it belongs to fails.
+    fn dropped(
+        &mut self,
+        stream: u32,
+        bytes: usize,
+        state: &mut State,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReceiveError> {
+        match self.receivers.get_mut(&stream) {
+            Some(Receiver::Replies(rpc)) => {
+                if let Some(header) = rpc.header.take()
+                    && let Some(client) = state.clients.get_mut(&stream)
+                    && let Some(caller) = client.pending.remove(&header.seq)
+                {
+                    effects.push(Effect::Reply(caller, Err(NoReply::Dropped(bytes))));
+                }
+            }
+            Some(Receiver::Requests(rpc, _)) => {
+                if let Some(header) = rpc.header.take() {
+                    let share = Share {
+                        requests: 0,
+                        bytes: 0,
+                    };
+                    let text = format!(
+                        "the request has {bytes} bytes, for which the host has no memory at this moment; try again later"
+                    );
+                    Responder::new(&self.shared, stream, header, share).error_locked(state, &text);
+                    if !state.session.has_room() {
+                        let queued = state.session.queued_bytes();
+                        return Err(SessionError::QueueFull(queued).into());
                     }
                 }
             }
@@ -636,9 +681,9 @@ impl Recv {
                 if let Some(client) = state.clients.get_mut(&stream) {
                     let reason: Arc<str> = "the peer closed the stream".into();
                     let callers = std::mem::take(&mut client.pending).into_values();
-                    effects.extend(
-                        callers.map(|caller| Effect::Reply(caller, Err(Arc::clone(&reason)))),
-                    );
+                    effects.extend(callers.map(|caller| {
+                        Effect::Reply(caller, Err(NoReply::Closed(Arc::clone(&reason))))
+                    }));
                 }
                 state.session.close(stream, Instant::now());
             }

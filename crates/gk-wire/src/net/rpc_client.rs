@@ -12,7 +12,16 @@ use crate::gob::{self, Message};
 use crate::rpc::ResponseHeader;
 
 /// What a caller gets: the reply, or why there will be none.
-pub(super) type Reply = Result<(ResponseHeader, Message), Arc<str>>;
+pub(super) type Reply = Result<(ResponseHeader, Message), NoReply>;
+
+/// Why a call gets no reply.
+#[derive(Debug, Clone)]
+pub(super) enum NoReply {
+    /// The connection, or the stream, has ended.
+    Closed(Arc<str>),
+    /// The budget of memory had no room for this many bytes.
+    Dropped(usize),
+}
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,6 +39,10 @@ pub enum CallError {
     /// So many calls on this stream have no reply yet. Nothing of the call was sent.
     #[error("{0} calls wait for the peer's reply")]
     TooManyCalls(usize),
+    /// The reply was read and thrown away: [`Limits::memory`](super::Limits::memory) had no room for its
+    /// so many bytes. The connection goes on.
+    #[error("the reply has {0} bytes, for which there is no memory at this moment")]
+    NoMemory(usize),
     /// The argument has no form in gob. Nothing of the call was sent.
     #[error("the argument cannot be encoded")]
     Encode(#[source] gob::Error),
@@ -103,11 +116,12 @@ impl RpcClient {
         let reply = self.send(method, request)?;
         match reply
             .await
-            .unwrap_or_else(|_| Err("the connection was dropped".into()))
+            .unwrap_or_else(|_| Err(NoReply::Closed("the connection was dropped".into())))
         {
             Ok((header, body)) if header.error.is_empty() => Ok(body),
             Ok((header, _)) => Err(CallError::Remote(header.error)),
-            Err(reason) => Err(CallError::Closed(reason)),
+            Err(NoReply::Closed(reason)) => Err(CallError::Closed(reason)),
+            Err(NoReply::Dropped(bytes)) => Err(CallError::NoMemory(bytes)),
         }
     }
 

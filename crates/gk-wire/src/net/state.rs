@@ -15,16 +15,17 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::recv::Receiver;
-use super::rpc_client::Reply;
+use super::rpc_client::{NoReply, Reply};
 use super::rpc_server::{Request, Responder, Service};
 use super::stream::Stream;
 use super::transport::Writer;
 use crate::gob::{self, Encoder, Sink};
+use crate::memory::MemoryBudget;
 use crate::rpc::{HeaderEncoder, ServiceMethod};
 use crate::yamux::{self, Role, Session};
 
 /// What a connection takes from its peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Messages and their contents.
     pub gob: gob::Limits,
@@ -37,6 +38,10 @@ pub struct Limits {
     /// messages that are not complete and the arguments of calls that run. A call beyond it is answered
     /// with an error; unfinished messages beyond it end the connection.
     pub max_held_bytes: usize,
+    /// A budget that this connection shares with others; none by default. Messages of more than 16 KiB
+    /// count in it, from their first byte until nobody holds them any more. A call or reply for which it
+    /// has no room is read, thrown away, and fails; the connection goes on.
+    pub memory: Option<MemoryBudget>,
     /// Calls of ours on one stream that the peer has not answered, those included whose caller has
     /// given up; 65,536 by default.
     pub max_calls: usize,
@@ -52,6 +57,7 @@ impl Default for Limits {
             yamux: yamux::Limits::default(),
             max_requests: 4096,
             max_held_bytes: 256 << 20,
+            memory: None,
             max_calls: 65_536,
             broker_timeout: Duration::from_secs(5),
         }
@@ -370,7 +376,10 @@ impl State {
         let mut effects = Vec::new();
         for (_, client) in self.clients.drain() {
             let replies = client.pending.into_values();
-            effects.extend(replies.map(|caller| Effect::Reply(caller, Err(Arc::clone(&reason)))));
+            effects
+                .extend(replies.map(|caller| {
+                    Effect::Reply(caller, Err(NoReply::Closed(Arc::clone(&reason))))
+                }));
         }
         for raw in self.raws.values_mut() {
             raw.eof = true;

@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use crate::gob::{self, Limits, message_length};
+use crate::memory::{MemoryBudget, Reservation, SMALL_BYTES};
 
 /// A message that is not complete grows by at least this much, so that an announced length alone
 /// reserves little.
@@ -11,15 +12,88 @@ const GROWTH_BYTES: usize = 1 << 20;
 /// From this many missing bytes on, a reader may put them into the message directly.
 const DIRECT_MIN_BYTES: usize = 4 * 1024;
 
+/// What a stream had next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A whole message.
+    Message(Bytes),
+    /// A message for which the budget had no room: it was read and thrown away. This is its length.
+    Dropped(usize),
+}
+
 /// Finds the messages in the pieces of a stream. A message inside one piece is not copied.
 #[derive(Debug)]
 pub struct Assembler {
     limits: Limits,
+    memory: Option<MemoryBudget>,
     /// The start of a length that is not complete; its longest form has nine bytes.
     prefix: [u8; 9],
     prefix_len: usize,
-    /// A message that began in an earlier piece, and its whole length.
-    partial: Option<(Vec<u8>, usize)>,
+    /// A message that began in an earlier piece.
+    partial: Option<Partial>,
+}
+
+/// A message that is not complete.
+#[derive(Debug)]
+struct Partial {
+    bytes: Vec<u8>,
+    length: usize,
+    /// Its part of the budget; grows with what is allocated.
+    reservation: Option<Reservation>,
+    /// How much of it is still to be thrown away, if there was no room for it.
+    dropping: Option<usize>,
+}
+
+impl Partial {
+    /// Makes room for `more` bytes, ahead but never beyond the message; without room in the budget the
+    /// message is dropped from here on.
+    fn grow(&mut self, more: usize) {
+        if self.bytes.capacity() - self.bytes.len() >= more {
+            return;
+        }
+        let step = self.bytes.len().max(GROWTH_BYTES).max(more);
+        let step = step.min(self.length - self.bytes.len());
+        if let Some(reservation) = &mut self.reservation
+            && reservation.grow(step).is_err()
+        {
+            self.dropping = Some(self.length - self.bytes.len());
+            self.bytes = Vec::new();
+            self.reservation = None;
+            return;
+        }
+        self.bytes.reserve_exact(step);
+    }
+
+    fn take(&mut self, piece: &mut Bytes) {
+        if self.dropping.is_none() {
+            let missing = piece.len().min(self.length - self.bytes.len());
+            self.grow(missing);
+            if self.dropping.is_none() {
+                self.bytes.extend_from_slice(&piece.split_to(missing));
+                return;
+            }
+        }
+        if let Some(left) = &mut self.dropping {
+            let gone = piece.len().min(*left);
+            piece.advance(gone);
+            *left -= gone;
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        match self.dropping {
+            Some(left) => left == 0,
+            None => self.bytes.len() == self.length,
+        }
+    }
+
+    fn into_content(self) -> Content {
+        match (self.dropping, self.reservation) {
+            (Some(_), _) => Content::Dropped(self.length),
+            (None, Some(reservation)) => Content::Message(reservation.attach(self.bytes)),
+            (None, None) => Content::Message(Bytes::from(self.bytes)),
+        }
+    }
 }
 
 impl Assembler {
@@ -28,10 +102,19 @@ impl Assembler {
     pub fn new(limits: Limits) -> Self {
         Assembler {
             limits,
+            memory: None,
             prefix: [0; 9],
             prefix_len: 0,
             partial: None,
         }
+    }
+
+    /// Counts messages that come in several pieces among the bytes of this budget, until the last clone
+    /// of them is dropped; of what it has no room for nothing is kept.
+    #[must_use]
+    pub fn within(mut self, memory: Option<MemoryBudget>) -> Self {
+        self.memory = memory;
+        self
     }
 
     /// Takes bytes off `piece` and gives the content of the next message; `None` when `piece` is used up.
@@ -39,11 +122,9 @@ impl Assembler {
     /// # Errors
     ///
     /// If a length is malformed or over the limit: the stream is lost.
-    pub fn next(&mut self, piece: &mut Bytes) -> Result<Option<Bytes>, gob::Error> {
-        if let Some((partial, length)) = &mut self.partial {
-            let missing = piece.split_to(piece.len().min(*length - partial.len()));
-            grow(partial, *length, missing.len());
-            partial.extend_from_slice(&missing);
+    pub fn next(&mut self, piece: &mut Bytes) -> Result<Option<Content>, gob::Error> {
+        if let Some(partial) = &mut self.partial {
+            partial.take(piece);
             return Ok(self.take_complete());
         }
         while self.prefix_len > 0 && piece.has_remaining() {
@@ -76,29 +157,38 @@ impl Assembler {
         }
     }
 
-    fn start(&mut self, piece: &mut Bytes, length: usize) -> Result<Option<Bytes>, gob::Error> {
+    fn start(&mut self, piece: &mut Bytes, length: usize) -> Result<Option<Content>, gob::Error> {
         if piece.len() >= length {
-            return Ok(Some(piece.split_to(length)));
+            return Ok(Some(Content::Message(piece.split_to(length))));
         }
-        let mut partial = Vec::new();
-        grow(&mut partial, length, piece.len());
-        partial.extend_from_slice(piece);
-        piece.clear();
-        self.partial = Some((partial, length));
+        // What fits into one read is not worth a count, and a header must never be dropped.
+        let counted = self.memory.as_ref().filter(|_| length > SMALL_BYTES);
+        let mut partial = Partial {
+            bytes: Vec::new(),
+            length,
+            // Nothing is no more than there is room for.
+            reservation: counted.and_then(|memory| memory.reserve(0).ok()),
+            dropping: None,
+        };
+        partial.take(piece);
+        self.partial = Some(partial);
         Ok(None)
     }
 
     /// Where the next bytes of the stream belong, and how many of them at most, if so many are missing
     /// that reading them straight into place is worth it. Call [`direct_done`](Self::direct_done) after.
     pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
-        let (partial, length) = self.partial.as_mut()?;
-        let missing = *length - partial.len();
-        if missing < DIRECT_MIN_BYTES {
+        let partial = self.partial.as_mut()?;
+        let missing = partial.length - partial.bytes.len();
+        if missing < DIRECT_MIN_BYTES || partial.dropping.is_some() {
             return None;
         }
-        grow(partial, *length, 1);
-        let room = partial.capacity() - partial.len();
-        Some((partial, missing.min(room)))
+        partial.grow(1);
+        if partial.dropping.is_some() {
+            return None;
+        }
+        let room = partial.bytes.capacity() - partial.bytes.len();
+        Some((&mut partial.bytes, missing.min(room)))
     }
 
     /// How many bytes of an incomplete message it holds.
@@ -106,29 +196,18 @@ impl Assembler {
     pub fn held_bytes(&self) -> usize {
         self.partial
             .as_ref()
-            .map_or(0, |(partial, _)| partial.len())
+            .map_or(0, |partial| partial.bytes.len())
     }
 
     /// The message that a direct read completed, if it did.
-    pub fn direct_done(&mut self) -> Option<Bytes> {
+    pub fn direct_done(&mut self) -> Option<Content> {
         self.take_complete()
     }
 
-    fn take_complete(&mut self) -> Option<Bytes> {
-        match &self.partial {
-            Some((partial, length)) if partial.len() == *length => {
-                self.partial.take().map(|(done, _)| Bytes::from(done))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Makes room for `more` bytes, ahead but never beyond the message.
-fn grow(partial: &mut Vec<u8>, length: usize, more: usize) {
-    if partial.capacity() - partial.len() < more {
-        let step = partial.len().max(GROWTH_BYTES).max(more);
-        partial.reserve_exact(step.min(length - partial.len()));
+    fn take_complete(&mut self) -> Option<Content> {
+        self.partial
+            .take_if(|partial| partial.is_complete())
+            .map(Partial::into_content)
     }
 }
 
@@ -141,7 +220,10 @@ mod tests {
         let mut messages = Vec::new();
         for piece in stream.chunks(size) {
             let mut piece = Bytes::copy_from_slice(piece);
-            while let Some(message) = assembler.next(&mut piece).unwrap() {
+            while let Some(content) = assembler.next(&mut piece).unwrap() {
+                let Content::Message(message) = content else {
+                    panic!("dropped without a budget");
+                };
                 messages.push(message);
             }
             assert!(piece.is_empty());
@@ -185,5 +267,64 @@ mod tests {
                 limit: 32 << 20
             })
         );
+    }
+
+    /// Feeds a message of `length` bytes in pieces, part of them read directly.
+    fn feed(assembler: &mut Assembler, length: usize) -> Content {
+        let mut stream = vec![0xfc];
+        stream.extend(u32::try_from(length).unwrap().to_be_bytes());
+        stream.resize(stream.len() + length, 7);
+        let mut at = 0;
+        loop {
+            let direct = assembler.direct().map(|(message, room)| {
+                let count = room.min(50_000);
+                message.extend_from_slice(&stream[at..at + count]);
+                count
+            });
+            if let Some(count) = direct {
+                at += count;
+                if let Some(content) = assembler.direct_done() {
+                    return content;
+                }
+                continue;
+            }
+            let end = stream.len().min(at + 16_000);
+            let mut piece = Bytes::copy_from_slice(&stream[at..end]);
+            at = end;
+            if let Some(content) = assembler.next(&mut piece).unwrap() {
+                assert_eq!(at, stream.len());
+                return content;
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_budget_has_no_room_for_is_read_and_thrown_away() {
+        let limits = Limits {
+            max_message_bytes: 32 << 20,
+            ..Limits::default()
+        };
+        let budget = MemoryBudget::new(8 << 20);
+        let mut assembler = Assembler::new(limits).within(Some(budget.clone()));
+        let Content::Message(first) = feed(&mut assembler, 4 << 20) else {
+            panic!("there was room for it");
+        };
+        assert_eq!((first.len(), budget.used()), (4 << 20, 4 << 20));
+        assert_eq!(feed(&mut assembler, 5 << 20), Content::Dropped(5 << 20));
+        assert_eq!(budget.used(), 4 << 20, "what is dropped takes nothing");
+        assert!(budget.peak() <= 6 << 20, "large ones leave a quarter");
+        drop(first);
+        assert!(matches!(feed(&mut assembler, 5 << 20), Content::Message(_)));
+        assert_eq!(budget.used(), 0);
+        let rest = budget.reserve(8 << 20);
+        rest.unwrap_err();
+        let _all: Vec<_> = (0..64)
+            .map(|_| budget.reserve(128 << 10).unwrap())
+            .collect();
+        // A header, or anything else that is small, is never dropped.
+        assert!(matches!(
+            feed(&mut assembler, SMALL_BYTES),
+            Content::Message(_)
+        ));
     }
 }

@@ -7,7 +7,7 @@
 mod assemble;
 mod header;
 
-pub use assemble::Assembler;
+pub use assemble::{Assembler, Content};
 pub use header::{
     FIRST_BODY_ID, HeaderEncoder, MAX_METHOD_BYTES, RequestHeader, ResponseHeader, ServiceMethod,
 };

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"strings"
+	"sync"
 	"time"
 
 	hclog "github.com/hashicorp/go-hclog"
@@ -65,6 +67,37 @@ func Call(fn string, args []byte, config map[string]string) ([]byte, error) {
 		return []byte("null"), nil
 	case "config":
 		return json.Marshal(config)
+	case "large":
+		return large(args)
 	}
 	return nil, fmt.Errorf("unknown function: %s", fn)
+}
+
+// made holds what large has made: many callers are to cost the host memory, not the plugin.
+var made sync.Map
+
+// large answers {"mb": n} with an array of so many mebibytes, as a page of markup where "shaped" is given.
+func large(args []byte) ([]byte, error) {
+	var request struct {
+		MB     json.Number `json:"mb"`
+		Shaped string      `json:"shaped"`
+	}
+	if err := json.Unmarshal(args, &request); err != nil {
+		return nil, err
+	}
+	mb, err := request.MB.Int64()
+	if err != nil {
+		return nil, err
+	}
+	head := `{"a":[`
+	if request.Shaped != "" {
+		head = `{"html":"x","raw":true,"a":[`
+	}
+	key := fmt.Sprint(head, mb)
+	if made, ok := made.Load(key); ok {
+		return made.([]byte), nil
+	}
+	result := []byte(head + strings.Repeat("0,", int(mb)<<19) + "0]}")
+	made.Store(key, result)
+	return result, nil
 }

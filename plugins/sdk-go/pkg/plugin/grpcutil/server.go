@@ -8,6 +8,7 @@ import (
 	"net/rpc"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	hclog "github.com/hashicorp/go-hclog"
@@ -155,8 +156,46 @@ func contain(what, function string, err *error) {
 		if function != "" {
 			what += fmt.Sprintf(" %q", function)
 		}
-		logger.Error("panic in "+what, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		logger.Error("panic in "+what, "panic", fmt.Sprint(cause))
+		// A line each: what a field holds is shown as one, and cut.
+		for _, frame := range frames(string(debug.Stack())) {
+			logger.Error("    at " + frame)
+		}
 		// The cause may hold what is nobody's business; it is for the log.
 		*err = fmt.Errorf("%s panicked; the plugin's log says why", what)
 	}
+}
+
+// framesMax is how many frames of a panic are logged.
+const framesMax = 16
+
+// frames takes the frames of a stack that are above the panic and not of the SDK or the runtime, each with its place.
+func frames(stack string) []string {
+	lines := strings.Split(stack, "\n")
+	var found []string
+	// Behind the goroutine's title come pairs: a function, and a tab and its place.
+	for at := 1; at+1 < len(lines) && len(found) < framesMax; at++ {
+		if strings.HasPrefix(lines[at], "\t") || !strings.HasPrefix(lines[at+1], "\t") {
+			continue
+		}
+		name := lines[at]
+		if strings.HasPrefix(name, "panic(") {
+			// What came before was about the panic itself.
+			found = nil
+			continue
+		}
+		inner := false
+		for _, prefix := range []string{"runtime", "net/rpc.", "reflect.", "created by ", "github.com/goatkit/goatflow/pkg/plugin/grpcutil.(*GKPluginRPCServer)"} {
+			inner = inner || strings.HasPrefix(name, prefix)
+		}
+		if inner {
+			continue
+		}
+		if open := strings.LastIndexByte(name, '('); open > 0 {
+			name = name[:open]
+		}
+		place, _, _ := strings.Cut(strings.TrimSpace(lines[at+1]), " +0x")
+		found = append(found, name+" ("+place+")")
+	}
+	return found
 }

@@ -1,0 +1,280 @@
+//! What a plugin is told about a request: one flat JSON object.
+//!
+//! The body's and the query's own values come first, a path's parameters replace them, and the host's
+//! envelope (every key that begins with `_`, and `org_id`) is written last: whatever a client sends
+//! under those names is dropped. Values of a JSON body are passed on as they stand, digit by digit.
+
+mod multipart;
+mod value;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use gk_runtime::MemoryBudget;
+use gk_runtime::limits::ARGS_BYTES_MAX;
+use serde_json::value::RawValue;
+
+pub(crate) use self::value::Key;
+use self::value::{Members, Value};
+use crate::bodies::{Full, Growing, HeldBody};
+use crate::heavy::Heavy;
+use crate::problem::Problem;
+use crate::tokens::{Identity, Role};
+
+/// Keys of a query, a form, or a JSON body's object, each.
+pub(crate) const KEYS_MAX: usize = 10_000;
+
+/// Longest language tag that is passed on.
+const LANGUAGE_CHARS_MAX: usize = 35;
+
+/// A request, as far as a plugin learns of it.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) parts: Parts,
+    pub(crate) params: Vec<(String, String)>,
+    pub(crate) body: HeldBody,
+    pub(crate) caller: Option<Identity>,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) skip_org: bool,
+}
+
+impl Incoming {
+    /// A request whose query and parameters are no arguments.
+    pub(crate) fn direct(parts: Parts, body: HeldBody, caller: Option<Identity>) -> Self {
+        let client = crate::forwarded::client(&parts.extensions);
+        Incoming {
+            parts,
+            params: Vec::new(),
+            body,
+            caller,
+            client,
+            skip_org: true,
+        }
+    }
+}
+
+type Args<'a> = BTreeMap<Cow<'a, str>, Value<'a>>;
+
+/// Builds arguments, on a thread of its own where there is much to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Builder<'a> {
+    pub(crate) memory: &'a MemoryBudget,
+    pub(crate) heavy: &'a Heavy,
+}
+
+impl Builder<'_> {
+    /// The arguments of a route's function, and the request back.
+    pub(crate) async fn arguments(&self, request: Incoming) -> Result<(Bytes, Incoming), Problem> {
+        self.build(request, arguments).await
+    }
+
+    /// The arguments of a call by an administrator: the body's object with the envelope.
+    pub(crate) async fn direct(&self, request: Incoming) -> Result<(Bytes, Incoming), Problem> {
+        self.build(request, direct_arguments).await
+    }
+
+    async fn build(
+        &self,
+        request: Incoming,
+        how: fn(&Incoming, &MemoryBudget) -> Result<Bytes, Problem>,
+    ) -> Result<(Bytes, Incoming), Problem> {
+        let memory = self.memory.clone();
+        let bytes = request.body.len();
+        let work = move || how(&request, &memory).map(|args| (args, request));
+        self.heavy.run(bytes, work).await?
+    }
+}
+
+/// The arguments of a route's function.
+fn arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem> {
+    let mut args = Args::new();
+    let parts = &request.parts;
+    add_form(
+        &mut args,
+        parts.uri.query().unwrap_or_default().as_bytes(),
+        "query",
+    )?;
+    let content_type = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = content_type
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let body: &[u8] = &request.body;
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    // What the envelope says of a body that is no form and no object, and of files.
+    let mut rest = Args::new();
+    let as_text = |rest: &mut Args<'_>| {
+        let content_type = content_type.unwrap_or_default().to_owned();
+        rest.insert("_content_type".into(), Value::Text(content_type.into()));
+    };
+    match &*media_type {
+        _ if body.is_empty() => {}
+        json if json == "application/json" || json.ends_with("+json") => {
+            if !add_json(&mut args, body)? {
+                rest.insert("_body".into(), Value::text_or_base64(body));
+                as_text(&mut rest);
+            }
+        }
+        "application/x-www-form-urlencoded" => {
+            // What a command line sends that names no type; no form begins so.
+            if !is_object || !add_json(&mut args, body).unwrap_or_default() {
+                add_form(&mut args, body, "form")?;
+            }
+        }
+        "multipart/form-data" => {
+            let form = multipart::read(content_type.unwrap_or_default(), &request.body)?;
+            args.extend(form.fields);
+            rest.insert("_files".into(), Value::Files(form.files));
+        }
+        _ => {
+            let value = Value::text_or_base64(body);
+            if let Value::Base64(_) = value {
+                rest.insert("_body_encoding".into(), Value::Text("base64".into()));
+            }
+            rest.insert("_body".into(), value);
+            as_text(&mut rest);
+        }
+    }
+    // Go's decoder takes a key for a field when both are the same but for case: such a twin would win.
+    let params: Vec<_> = request.params.iter().map(|(name, _)| fold(name)).collect();
+    args.retain(|name, _| {
+        let folded = fold(name);
+        !name.starts_with('_')
+            && (request.skip_org || folded != "org_id")
+            && !params.contains(&folded)
+    });
+    for (name, value) in &request.params {
+        args.insert(name.into(), Value::Text(value.into()));
+    }
+    write_envelope(&mut args, request);
+    args.extend(rest);
+    written(&args, memory)
+}
+
+/// The arguments of a call by an administrator: the body's object with the envelope.
+fn direct_arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem> {
+    let mut args = Args::new();
+    if !request.body.is_empty() && !add_json(&mut args, &request.body)? {
+        return Err(Problem::bad_request("request body must be a JSON object"));
+    }
+    args.retain(|name, _| !name.starts_with('_'));
+    write_envelope(&mut args, request);
+    written(&args, memory)
+}
+
+/// The object as JSON, within the budget and what a call may have.
+fn written(args: &Args<'_>, memory: &MemoryBudget) -> Result<Bytes, Problem> {
+    let full = |full| Problem::full(full, ARGS_BYTES_MAX);
+    let mut json = Growing::new(memory, ARGS_BYTES_MAX).map_err(full)?;
+    match serde_json::to_writer(&mut json, args) {
+        Ok(()) => Ok(json.freeze()),
+        Err(error) => Err(match error.io_error_kind() {
+            Some(std::io::ErrorKind::FileTooLarge) => full(Full::Limit),
+            Some(std::io::ErrorKind::OutOfMemory) => full(Full::Budget),
+            _ => Problem::internal(&format!("the arguments cannot be written: {error}")),
+        }),
+    }
+}
+
+/// A key without regard to case, as Go folds it: `ſ` is an s, and the Kelvin sign a k.
+fn fold(name: &str) -> String {
+    name.to_uppercase().to_lowercase()
+}
+
+fn write_envelope<'a>(args: &mut Args<'a>, request: &'a Incoming) {
+    let mut set = |name: &'static str, value: Value<'a>| {
+        args.insert(name.into(), value);
+    };
+    let (parts, caller) = (&request.parts, request.caller.as_ref());
+    set("_method", Value::Text(parts.method.as_str().into()));
+    set("_path", Value::Text(parts.uri.path().into()));
+    set("_lang", Value::Text(language(&parts.headers).into()));
+    if let Some(client) = request.client {
+        set("_client_ip", Value::Text(client.to_string().into()));
+    }
+    let is_admin = caller.is_some_and(|caller| caller.role == Role::Admin);
+    set("_is_admin", Value::Bool(is_admin));
+    if let Some(caller) = caller {
+        let login = || Value::Text(Cow::Borrowed(&*caller.login));
+        set("_user_id", Value::Number(caller.id));
+        set("_user_login", login());
+        set("_user_role", Value::Text(caller.role.for_plugins().into()));
+        if caller.login.contains('@') {
+            set("_user_email", login());
+        }
+        if caller.role == Role::Customer {
+            set("_customer_login", login());
+        }
+    }
+}
+
+/// Adds the members of a JSON object; `false` if the JSON is something else.
+fn add_json<'a>(args: &mut Args<'a>, body: &'a [u8]) -> Result<bool, Problem> {
+    let wrong = |error: serde_json::Error| {
+        Problem::bad_request(format!("the body is not valid JSON: {error}"))
+    };
+    if body.trim_ascii_start().first() == Some(&b'{') {
+        let members: Members<'a> = serde_json::from_slice(body).map_err(wrong)?;
+        let members = members.0.into_iter();
+        args.extend(members.map(|(name, value)| (name, Value::Raw(value))));
+        return Ok(true);
+    }
+    serde_json::from_slice::<&RawValue>(body).map_err(wrong)?;
+    Ok(false)
+}
+
+/// Adds a query or a form: one value is a string, several are an array of strings.
+fn add_form<'a>(args: &mut Args<'a>, form: &'a [u8], what: &str) -> Result<(), Problem> {
+    let mut values: BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>> = BTreeMap::new();
+    for (number, (name, value)) in form_urlencoded::parse(form).enumerate() {
+        if number >= KEYS_MAX {
+            return Err(too_many_keys(what));
+        }
+        values.entry(name).or_default().push(value);
+    }
+    args.extend(
+        values
+            .into_iter()
+            .map(|(name, values)| (name, Value::of_texts(values))),
+    );
+    Ok(())
+}
+
+fn too_many_keys(what: &str) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        format!("the {what} has more than {KEYS_MAX} keys"),
+    )
+}
+
+/// The client's first language, `en` without one.
+pub(crate) fn language(headers: &HeaderMap) -> String {
+    let accepted = headers
+        .get(header::ACCEPT_LANGUAGE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let mut best = ("en", 0.0_f32);
+    for range in accepted.split(',') {
+        let (tag, weight) = range.split_once(";q=").unwrap_or((range, "1"));
+        let (tag, weight) = (tag.trim(), weight.trim().parse().unwrap_or(0.0));
+        let plain = !tag.is_empty()
+            && tag
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if plain && tag.len() <= LANGUAGE_CHARS_MAX && weight > best.1 {
+            best = (tag, weight);
+        }
+    }
+    best.0.to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! Forms with files (`multipart/form-data`), taken apart.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use super::value::Value;
+use crate::problem::Problem;
+
+/// Parts of a form, fields and files together.
+const PARTS_MAX: usize = 1000;
+
+/// Files of a form.
+const FILES_MAX: usize = 100;
+
+/// The longest name of a field or a file, in bytes.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// A form, taken apart.
+#[derive(Debug, Default)]
+pub(super) struct Form {
+    /// One value is a string, several of one name are an array.
+    pub(super) fields: BTreeMap<Cow<'static, str>, Value<'static>>,
+    pub(super) files: Vec<File>,
+}
+
+/// A file of a form. Its bytes are a part of the body.
+#[derive(Debug)]
+pub(super) struct File {
+    name: String,
+    filename: String,
+    content_type: String,
+    data: Bytes,
+}
+
+impl Serialize for File {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut file = serializer.serialize_struct("File", 5)?;
+        file.serialize_field("name", &self.name)?;
+        file.serialize_field("filename", &self.filename)?;
+        file.serialize_field("content_type", &self.content_type)?;
+        file.serialize_field("size", &self.data.len())?;
+        file.serialize_field("data", &Encoded(&self.data))?;
+        file.end()
+    }
+}
+
+/// Bytes as a string of standard base64.
+struct Encoded<'a>(&'a [u8]);
+
+impl Serialize for Encoded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+    }
+}
+
+/// Takes a body apart. A part with a filename, and one that is not UTF-8, is a file; all others are
+/// fields.
+///
+/// # Errors
+/// 400 for what is no such form, or has too many parts or too long names.
+pub(super) fn read(content_type: &str, body: &Bytes) -> Result<Form, Problem> {
+    let boundary = multer::parse_boundary(content_type).map_err(|error| wrong(&error))?;
+    let mut parts = multer::Multipart::new(Whole(Some(body.clone())), boundary);
+    let reading = std::pin::pin!(read_parts(&mut parts));
+    // The body is there as a whole: nothing waits.
+    match reading.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(form) => form,
+        Poll::Pending => Err(Problem::bad_request(
+            "the multipart body ends before its last boundary",
+        )),
+    }
+}
+
+fn wrong(error: &multer::Error) -> Problem {
+    Problem::bad_request(format!("the multipart body cannot be read: {error}"))
+}
+
+async fn read_parts(parts: &mut multer::Multipart<'_>) -> Result<Form, Problem> {
+    let mut texts: BTreeMap<String, Vec<Cow<'static, str>>> = BTreeMap::new();
+    let mut files = Vec::new();
+    let mut count = 0;
+    while let Some(part) = parts.next_field().await.map_err(|error| wrong(&error))? {
+        count += 1;
+        if count > PARTS_MAX {
+            let text = format!("the multipart body has more than {PARTS_MAX} parts");
+            return Err(Problem::bad_request(text));
+        }
+        let name = part.name().unwrap_or_default().to_owned();
+        let filename = part.file_name().map(str::to_owned);
+        let longest = name.len().max(filename.as_ref().map_or(0, String::len));
+        if longest > NAME_BYTES_MAX {
+            let text = format!("a part's name has more than {NAME_BYTES_MAX} bytes");
+            return Err(Problem::bad_request(text));
+        }
+        let content_type = part.content_type().map(ToString::to_string);
+        let data = part.bytes().await.map_err(|error| wrong(&error))?;
+        match (&filename, std::str::from_utf8(&data)) {
+            (None, Ok(text)) => texts
+                .entry(name)
+                .or_default()
+                .push(Cow::Owned(text.to_owned())),
+            _ if files.len() >= FILES_MAX => {
+                let text = format!("the multipart body has more than {FILES_MAX} files");
+                return Err(Problem::bad_request(text));
+            }
+            _ => files.push(File {
+                name,
+                filename: filename.unwrap_or_default(),
+                content_type: content_type.unwrap_or_else(|| "application/octet-stream".to_owned()),
+                data,
+            }),
+        }
+    }
+    let fields = texts
+        .into_iter()
+        .map(|(name, texts)| (Cow::Owned(name), Value::of_texts(texts)));
+    Ok(Form {
+        fields: fields.collect(),
+        files,
+    })
+}
+
+/// A body that is there as a whole, as a stream.
+struct Whole(Option<Bytes>);
+
+impl futures_core::Stream for Whole {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.take().map(Ok))
+    }
+}

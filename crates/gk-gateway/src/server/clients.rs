@@ -1,0 +1,143 @@
+//! How many connections there are, and whose: one client cannot have them all.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::{Peer, ServerConfig};
+
+/// Connections at a time; further ones wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 4096;
+
+/// Connections of one client address at a time. Of IPv6 an address is a network of 64 bits, which is
+/// what one client usually has.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = 1024;
+
+/// A line about clients that have too many comes at most this often.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The connections of each client.
+#[derive(Debug)]
+pub(super) struct Clients {
+    limit: usize,
+    unlimited: Vec<ipnet::IpNet>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connections: HashMap<IpAddr, usize>,
+    last_line: Option<Instant>,
+}
+
+/// A place among the connections of a client, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    of: Option<(Arc<Clients>, IpAddr)>,
+}
+
+impl Clients {
+    pub(super) fn new(config: &ServerConfig) -> Arc<Self> {
+        metrics::describe_counter!(
+            "gk_http_connections_refused_total",
+            "Connections that were closed at once because their client had too many."
+        );
+        Arc::new(Clients {
+            limit: config.connections_per_client,
+            unlimited: config.unlimited.clone(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// A place for one more connection of this client; `None` if it has as many as it may.
+    pub(super) fn enter(self: &Arc<Self>, peer: Peer) -> Option<Place> {
+        let Peer(Some(address)) = peer else {
+            return Some(Place { of: None });
+        };
+        let ip = address.ip().to_canonical();
+        if self.unlimited.iter().any(|network| network.contains(&ip)) {
+            return Some(Place { of: None });
+        }
+        let client = client(ip);
+        let mut state = self.state.lock();
+        let connections = state.connections.entry(client).or_default();
+        if *connections < self.limit {
+            *connections += 1;
+            return Some(Place {
+                of: Some((Arc::clone(self), client)),
+            });
+        }
+        metrics::counter!("gk_http_connections_refused_total").increment(1);
+        let now = Instant::now();
+        let due = |last: Instant| now.saturating_duration_since(last) >= LINE_INTERVAL;
+        if state.last_line.is_none_or(due) {
+            state.last_line = Some(now);
+            tracing::warn!(client = %ip, limit = self.limit, "a client has too many connections: further ones are closed; a proxy belongs into trusted_proxies");
+        }
+        None
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some((clients, client)) = &self.of {
+            let mut state = clients.state.lock();
+            if let Some(connections) = state.connections.get_mut(client) {
+                *connections -= 1;
+                if *connections == 0 {
+                    state.connections.remove(client);
+                }
+            }
+        }
+    }
+}
+
+/// What counts as one client.
+fn client(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::V6([a, b, c, d, 0, 0, 0, 0].into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gk_runtime::MemoryBudget;
+
+    fn peer(address: &str) -> Peer {
+        Peer(Some(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_client_has_its_share_and_gives_it_back() {
+        let mut config = ServerConfig::new(MemoryBudget::new(1));
+        config.connections_per_client = 2;
+        config.unlimited = vec!["10.0.0.0/8".parse().unwrap()];
+        let clients = Clients::new(&config);
+        for (one, same, other) in [
+            ("192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1"),
+            ("192.0.2.9:1", "[::ffff:192.0.2.9]:2", "192.0.2.10:1"),
+            ("[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8:0:1::1]:1"),
+        ] {
+            let first = clients.enter(peer(one)).unwrap();
+            let _second = clients.enter(peer(same)).unwrap();
+            assert!(clients.enter(peer(one)).is_none(), "{one}");
+            assert!(clients.enter(peer(other)).is_some(), "{other}");
+            drop(first);
+            assert!(clients.enter(peer(same)).is_some(), "{same}");
+        }
+        let many: Vec<_> = (0..9).map(|_| clients.enter(peer("10.1.2.3:4"))).collect();
+        assert!(many.iter().all(Option::is_some));
+        let many: Vec<_> = (0..9).map(|_| clients.enter(Peer(None))).collect();
+        assert!(many.iter().all(Option::is_some));
+        drop(many);
+        assert!(clients.state.lock().connections.is_empty());
+    }
+}

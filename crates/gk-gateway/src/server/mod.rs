@@ -1,0 +1,313 @@
+//! Accepting connections, within limits: a slow or greedy client costs itself, nobody else.
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | `listen` | addresses to listen on, and sockets that were made from them or handed over |
+//! | `clients` | how many connections there are, and whose |
+//! | `connection` | one connection's time and memory |
+//! | `tls` | certificates, and their reload |
+
+mod clients;
+mod connection;
+mod listen;
+mod tls;
+
+use std::convert::Infallible;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{Version, header};
+use axum::response::IntoResponse;
+use gk_runtime::MemoryBudget;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+pub use self::clients::{CONNECTIONS_MAX, CONNECTIONS_PER_CLIENT_MAX};
+use self::clients::{Clients, Place};
+use self::connection::{Connection, Progress, Times};
+pub use self::listen::{BoundListener, ListenAddress, ListenError, Made, inherited};
+pub use self::tls::{Tls, TlsError};
+use crate::problem::Problem;
+
+/// How long a client may take from a request's first byte to the end of its head, and to a TLS
+/// handshake.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may be idle between two requests. Load balancers keep theirs for 60 s: one
+/// that is closed under a request becomes an error of the client's.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long a client may take less of its answer than [`WRITE_BYTES_MIN`].
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a client must take of an answer within [`WRITE_TIMEOUT`], in bytes.
+pub const WRITE_BYTES_MIN: usize = 32 * 1024;
+
+/// The largest head of a request, in bytes.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Headers of a request.
+pub const HEADERS_MAX: usize = 100;
+
+/// Requests of one HTTP/2 connection at a time.
+pub const HTTP2_STREAMS_MAX: u32 = 64;
+
+/// Bytes of bodies that an HTTP/2 client may send ahead of their being read: of one request, and of all
+/// of a connection.
+const HTTP2_WINDOW_BYTES: u32 = 64 * 1024;
+
+/// What a request of HTTP/2 takes beside its head, in bytes.
+const HTTP2_REQUEST_BYTES: usize = 8 * 1024;
+
+/// Wait after a failed accept (no descriptors left, most likely), so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Failed accepts in a row for each line in the log; it has the first of them.
+const FAILURES_PER_LINE: u64 = 100;
+
+/// Within which limits connections are served.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// What connections count in.
+    pub memory: MemoryBudget,
+    /// Connections at a time; further ones wait to be accepted.
+    pub connections: usize,
+    /// Connections of one client address at a time; further ones are closed at once. Clients behind a
+    /// Unix socket, and those that `unlimited` names, have no such limit.
+    pub connections_per_client: usize,
+    /// Proxies, whose connections are many clients'.
+    pub unlimited: Vec<ipnet::IpNet>,
+    /// See [`IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// See [`HEAD_TIMEOUT`].
+    pub head_timeout: Duration,
+    /// Certificates for TCP connections; without them they are not encrypted.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl ServerConfig {
+    /// The default limits, within this budget.
+    #[must_use]
+    pub fn new(memory: MemoryBudget) -> Self {
+        ServerConfig {
+            memory,
+            connections: CONNECTIONS_MAX,
+            connections_per_client: CONNECTIONS_PER_CLIENT_MAX,
+            unlimited: Vec::new(),
+            idle_timeout: IDLE_TIMEOUT,
+            head_timeout: HEAD_TIMEOUT,
+            tls: None,
+        }
+    }
+}
+
+/// Where a request's connection comes from: `None` is a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub Option<SocketAddr>);
+
+/// Serves until `stop` resolves; then takes no more connections and returns when those that are open have
+/// finished their requests. Bound that wait from outside: dropping the future cuts them.
+pub async fn serve(
+    listeners: Vec<BoundListener>,
+    router: Router,
+    config: ServerConfig,
+    stop: impl Future<Output = ()>,
+) {
+    let (stopping, stopped) = watch::channel(false);
+    let server = Arc::new(Server {
+        clients: Clients::new(&config),
+        room: Arc::new(Semaphore::new(config.connections)),
+        router,
+        config,
+    });
+    // Dropped with this future, and every task with it.
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(Arc::clone(&server).accept_all(listener, stopped.clone()));
+    }
+    stop.await;
+    stopping.send_replace(true);
+    while accepting.join_next().await.is_some() {}
+}
+
+/// What the tasks of a server share.
+struct Server {
+    clients: Arc<Clients>,
+    room: Arc<Semaphore>,
+    router: Router,
+    config: ServerConfig,
+}
+
+impl Server {
+    /// Accepts on one listener until it is to stop; then waits for its connections.
+    async fn accept_all(self: Arc<Self>, listener: BoundListener, mut stop: watch::Receiver<bool>) {
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        let mut failed: u64 = 0;
+        loop {
+            let accepting = async {
+                let permit = Arc::clone(&self.room).acquire_owned().await;
+                (permit, listener.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = accepting => accepted,
+            };
+            let (socket, peer) = match accepted {
+                Ok(accepted) => accepted,
+                // Gone before its turn came: that concerns nobody else.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    if failed.is_multiple_of(FAILURES_PER_LINE) {
+                        tracing::warn!(%error, failed, "connections cannot be accepted; they wait");
+                    }
+                    failed = failed.saturating_add(1);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            if failed > 0 {
+                tracing::info!(failed, "connections are accepted again");
+                failed = 0;
+            }
+            let Some(place) = self.clients.enter(peer) else {
+                continue;
+            };
+            let (server, watcher) = (Arc::clone(&self), graceful.watcher());
+            connections.spawn(async move {
+                let served = match socket {
+                    listen::Accepted::Tcp(socket) => match server.config.tls.clone() {
+                        Some(tls) => match server.handshake(&tls, socket).await {
+                            Ok(socket) => server.serve_one(socket, peer, place, watcher).await,
+                            Err(error) => Err(error.into()),
+                        },
+                        None => server.serve_one(socket, peer, place, watcher).await,
+                    },
+                    listen::Accepted::Unix(socket) => {
+                        server.serve_one(socket, peer, place, watcher).await
+                    }
+                };
+                // That a client goes away is not news.
+                if let Err(error) = served {
+                    tracing::debug!(error, "a connection ended early");
+                }
+                drop(permit);
+            });
+        }
+        drop(listener);
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = async { while connections.join_next().await.is_some() {} } => {}
+        }
+    }
+
+    async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        tls: &Tls,
+        socket: S,
+    ) -> io::Result<tokio_rustls::server::TlsStream<S>> {
+        tokio::time::timeout(self.config.head_timeout, tls.accept(socket))
+            .await
+            .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+    }
+
+    async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        socket: S,
+        peer: Peer,
+        _place: Place,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let progress = Arc::new(Progress::default());
+        let times = Times {
+            idle: self.config.idle_timeout,
+            head: self.config.head_timeout,
+        };
+        let memory = self.config.memory.clone();
+        let socket = Connection::new(socket, Arc::clone(&progress), times, &memory)?;
+        let router = self.router.clone();
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let (router, progress) = (router.clone(), Arc::clone(&progress));
+            let memory = memory.clone();
+            async move {
+                let _running = progress.begin();
+                let mut request: Request = request.map(axum::body::Body::new);
+                if let Err(problem) = check_host(&request) {
+                    return Ok::<_, Infallible>(problem.into_response());
+                }
+                // Those of one connection of HTTP/1 come one after the other, and it is counted.
+                let reservation = match request.version() == Version::HTTP_2 {
+                    true => match memory.reserve(HTTP2_REQUEST_BYTES + head_bytes(&request)) {
+                        Ok(reservation) => Some(reservation),
+                        Err(_) => return Ok(Problem::no_memory().into_response()),
+                    },
+                    false => None,
+                };
+                request.extensions_mut().insert(peer);
+                let response = router.oneshot(request).await?;
+                Ok(match reservation {
+                    Some(reservation) => progress.watch(response, reservation),
+                    None => response,
+                })
+            }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            // Times are the connection's own to keep: idle, and from a head's first byte to its end.
+            .header_read_timeout(None)
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEAD_BYTES_MAX);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(HTTP2_STREAMS_MAX)
+            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+            .initial_stream_window_size(HTTP2_WINDOW_BYTES)
+            .initial_connection_window_size(HTTP2_WINDOW_BYTES)
+            .max_send_buf_size(HTTP2_WINDOW_BYTES as usize);
+        let connection = builder.serve_connection(TokioIo::new(Box::pin(socket)), service);
+        watcher.watch(connection.into_owned()).await
+    }
+}
+
+/// A request of HTTP/1.1 says once, and in a form that can be one, for which host it is: what stands in
+/// front of this server may take another word for it than what stands behind.
+fn check_host(request: &Request) -> Result<(), Problem> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    let wrong = match (request.version(), first, second) {
+        (_, _, Some(_)) => "more than one Host header",
+        (Version::HTTP_11, None, None) => "no Host header",
+        (_, Some(host), None) if !is_host(host.as_bytes()) => "a Host header that names no host",
+        _ => return Ok(()),
+    };
+    Err(Problem::bad_request(format!("the request has {wrong}")))
+}
+
+/// Whether it is a host and maybe a port, or nothing, which a request without an authority has.
+fn is_host(host: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !b"/\\?#@,<>\"^`{|}".contains(byte);
+    host.iter().all(plain)
+}
+
+/// What the head of a request holds, in bytes.
+fn head_bytes(request: &Request) -> usize {
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 64);
+    let path = request.uri().path_and_query();
+    headers.sum::<usize>() + path.map_or(0, |path| path.as_str().len())
+}

@@ -1,0 +1,160 @@
+//! TLS on the host's own addresses: certificate and key from files, read anew when they change.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// How often the files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Why there is no certificate to serve with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file cannot be read, or holds nothing of the kind.
+    #[error("{what} {}: {source}; it must be a file in PEM form", .path.display())]
+    File {
+        /// Certificate or key.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// They do not belong together, or are of a kind that is not known.
+    #[error("the certificate and the key cannot be used together")]
+    Unusable(#[source] rustls::Error),
+}
+
+/// What tells a file from its next version.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+/// Certificate and key of the host. The files may change while it runs.
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    files: Arc<Files>,
+}
+
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("certificate", &self.files.certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Files")
+    }
+}
+
+impl ResolvesServerCert for Files {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+impl Tls {
+    /// Reads a chain of certificates, the host's own first, and its private key, both in PEM form.
+    ///
+    /// # Errors
+    /// See [`TlsError`].
+    pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let files = Arc::new(Files {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            current: ArcSwap::new(Arc::new(read(certificate, key)?)),
+        });
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Unusable)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&files) as _);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Tls {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            files,
+        })
+    }
+
+    pub(super) async fn accept<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.acceptor.accept(socket).await
+    }
+
+    /// Looks at the files every few seconds and takes new ones; what cannot be used is told, and the
+    /// ones before stay in force. Never returns.
+    pub async fn follow(&self) {
+        let files = &self.files;
+        let stamps = || (stamp(&files.certificate), stamp(&files.key));
+        let mut taken = stamps();
+        let mut interval = tokio::time::interval(LOOK_INTERVAL);
+        loop {
+            interval.tick().await;
+            let now = stamps();
+            if now == taken {
+                continue;
+            }
+            taken = now;
+            match read(&files.certificate, &files.key) {
+                Ok(current) => {
+                    files.current.store(Arc::new(current));
+                    tracing::info!(certificate = %files.certificate.display(), "the certificate was read anew");
+                }
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(
+                        error,
+                        "the new certificate cannot be used; the one before stays in force"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    let file = |what: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |source| TlsError::File { what, path, source }
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(|chain| chain.collect::<Result<Vec<_>, _>>())
+        .and_then(|chain| match chain.is_empty() {
+            true => Err(rustls::pki_types::pem::Error::NoItemsFound),
+            false => Ok(chain),
+        })
+        .map_err(file("the certificate", certificate))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(file("the key", key))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    CertifiedKey::from_der(chain, key, &provider).map_err(TlsError::Unusable)
+}

@@ -1,0 +1,119 @@
+//! Log and metrics of the host process.
+//!
+//! Both are bounded whatever happens around them: a log line has at most [`lines::LINE_BYTES_MAX`]
+//! bytes, a second at most [`lines::LINES_PER_SECOND_MAX`] lines, and a histogram keeps counts and
+//! no samples, so that nothing grows while nobody reads `/metrics`.
+
+mod lines;
+mod process;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use gk_runtime::Snapshot;
+use prometheus::{Encoder, HistogramOpts, HistogramVec, Registry, TextEncoder};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub(crate) use self::lines::Limit;
+use crate::config::{Config, LogFormat};
+
+/// Bounds of the duration histograms in seconds: from a call's 30 µs to a timeout's 30 s.
+const SECONDS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
+    30.0,
+];
+
+/// The duration histograms, their labels, and what `/metrics` says about them. Their buckets must
+/// be known before the first sample.
+const HISTOGRAMS: &[(&str, &[&str], &str)] = &[
+    (
+        "gk_plugin_call_duration_seconds",
+        &["plugin"],
+        "How long calls into plugins took.",
+    ),
+    (
+        "gk_http_request_seconds",
+        &[],
+        "How long HTTP requests took, from the end of the head to the answer's.",
+    ),
+];
+
+/// Sends the log to stderr. The handle says when the host has started.
+pub(crate) fn log(config: &Config) -> Result<Limit> {
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("log = {:?} is no filter", config.log))?;
+    let limit = Limit::new();
+    let filter = filter.and(limit.filter());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Json => {
+            let lines = lines
+                .json()
+                .map_event_format(|format| lines::Capped::json(format, limit.clone()));
+            tracing_subscriber::registry()
+                .with(lines.with_filter(filter))
+                .try_init()
+        }
+        LogFormat::Text => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && std::env::var_os("NO_COLOR").is_none();
+            let lines = lines.with_ansi(ansi).map_event_format(|format| {
+                lines::Capped::text(format.with_ansi(ansi), limit.clone())
+            });
+            tracing_subscriber::registry()
+                .with(lines.with_filter(filter))
+                .try_init()
+        }
+    }
+    .context("the log cannot be set up")?;
+    Ok(limit)
+}
+
+/// What is counted, in Prometheus' text format.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    registry: Registry,
+}
+
+/// Records metrics from now on.
+pub(crate) fn metrics() -> Result<Metrics> {
+    let registry = Registry::new();
+    let mut recorder = metrics_prometheus::Recorder::builder()
+        .with_registry(registry.clone())
+        .with_failure_strategy(metrics_prometheus::failure::strategy::NoOp);
+    for (name, labels, help) in HISTOGRAMS {
+        let options = HistogramOpts::new(*name, *help).buckets(SECONDS.to_vec());
+        let histogram =
+            HistogramVec::new(options, labels).with_context(|| format!("the histogram {name}"))?;
+        recorder = recorder
+            .try_with_metric(histogram)
+            .with_context(|| format!("the histogram {name}"))?;
+    }
+    let recorder = recorder.build();
+    metrics::set_global_recorder(recorder)
+        .ok()
+        .context("a recorder of metrics is installed already")?;
+    metrics::describe_gauge!("gk_build_info", "1; the label is the host's version.");
+    metrics::gauge!("gk_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    lines::describe();
+    process::describe();
+    Ok(Metrics { registry })
+}
+
+impl Metrics {
+    /// Everything that was counted, and how processes stand at this moment: the host's own by the
+    /// standard `process_…` names, the plugins' with their names.
+    pub(crate) fn render(&self, snapshot: &Arc<Snapshot>) -> String {
+        process::record_plugins(snapshot);
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be rendered");
+        }
+        let mut text = String::from_utf8(text).unwrap_or_default();
+        text.push_str(&process::own());
+        text
+    }
+}
