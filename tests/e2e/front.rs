@@ -68,6 +68,7 @@ fn several_addresses_and_sockets_are_listened_on() {
 
 /// As systemd does for a unit with `Accept=no`: descriptor 3, and two variables.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the host under test")]
 fn a_socket_that_is_handed_over_is_listened_on() {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -24,8 +24,11 @@ use crate::{answer, events, openapi, policy};
 /// Most log entries in one answer.
 const LOG_ENTRIES_MAX: usize = 1000;
 
-/// Every endpoint of the host: its path and what serves it. The document is checked against it.
-pub(crate) const PATHS: &[(&str, fn() -> MethodRouter<Gateway>)] = &[
+/// A path of the host's, and what serves it.
+type Endpoint = (&'static str, fn() -> MethodRouter<Gateway>);
+
+/// Every endpoint of the host. The document is checked against it.
+pub(crate) const PATHS: &[Endpoint] = &[
     ("/livez", || get(async || "ok\n")),
     ("/readyz", || get(ready)),
     ("/healthz", || get(ready)),

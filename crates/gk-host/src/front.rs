@@ -318,9 +318,12 @@ impl Front {
 mod tests {
     use super::*;
 
+    /// A change of the defaults.
+    type Change = fn(&mut Front);
+
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        let with = |change: fn(&mut Front)| {
+        let with = |change: Change| {
             let mut front = crate::config::Config::default().front();
             change(&mut front);
             front.check().map_err(|error| format!("{error:#}"))
@@ -334,7 +337,7 @@ mod tests {
             }),
             Ok(())
         );
-        let wrong: [(fn(&mut Front), &str); 9] = [
+        let wrong: [(Change, &str); 9] = [
             (|front| front.socket_mode = "0999".into(), "socket_mode"),
             (|front| front.socket_mode = "1777".into(), "socket_mode"),
             (

@@ -92,7 +92,7 @@ fn counted(memory: &MemoryBudget, result: Bytes) -> Result<Bytes, Problem> {
     match result.len() {
         // A small one is a piece of what was read together with others, and would keep that.
         0..=UNCOUNTED_BYTES => Ok(Bytes::copy_from_slice(&result)),
-        ..=COUNTED_BYTES => {
+        bytes if bytes <= COUNTED_BYTES => {
             let reservation = memory.reserve(COUNTED_BYTES);
             Ok(reservation
                 .map_err(|_| Problem::no_memory())?

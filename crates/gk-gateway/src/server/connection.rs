@@ -15,6 +15,7 @@ use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
 use gk_runtime::{MemoryBudget, Reservation};
+use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -90,6 +91,7 @@ impl Progress {
         response.map(|body| {
             Body::new(Watched {
                 body,
+                rest: Bytes::new(),
                 _sending: sending,
                 _reservation: reservation,
             })
@@ -105,8 +107,14 @@ impl Drop for Sending {
     }
 }
 
+/// What is handed to an HTTP/2 connection at a time, in bytes: it would take all there is, and nobody
+/// would know any more whether it was sent.
+const PIECE_BYTES: usize = 16 * 1024;
+
 struct Watched {
     body: Body,
+    /// What is left of the last piece of the body.
+    rest: Bytes,
     _sending: Option<Sending>,
     _reservation: Reservation,
 }
@@ -118,16 +126,35 @@ impl HttpBody for Watched {
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        if this.rest.is_empty() {
+            let frame = match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                other => return Poll::Ready(other),
+            };
+            match frame.into_data() {
+                Ok(data) => this.rest = data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        self.body.size_hint()
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower().saturating_add(rest));
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
     }
 }
 
