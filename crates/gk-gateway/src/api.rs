@@ -284,7 +284,7 @@ async fn call(
         .bodies
         .read(&parts.headers, body, &inner.heavy)
         .await?;
-    let incoming = Incoming::direct(parts, body, caller);
+    let incoming = Incoming::direct(parts, body, caller.as_ref().map(Identity::user));
     let (args, incoming) = gateway.arguments().direct(incoming).await?;
     let caller = incoming.caller.as_ref();
     let context = call_context(caller, &incoming.parts.headers);
@@ -341,7 +341,11 @@ async fn widget(
     let (mut parts, _) = request.into_parts();
     let path = parts.uri.path().parse();
     parts.uri = path.unwrap_or_default();
-    let mut incoming = Incoming::direct(parts, HeldBody::empty(), caller);
+    let mut incoming = Incoming::direct(
+        parts,
+        HeldBody::empty(),
+        caller.as_ref().map(Identity::user),
+    );
     incoming.skip_org = false;
     let (args, incoming) = gateway.arguments().arguments(incoming).await?;
     let caller = incoming.caller.as_ref();

@@ -180,10 +180,14 @@ pub(crate) async fn subscribe(
         crate::auth::require(caller.as_ref(), &[Middleware::Agent])?;
     } else {
         let body = Bytes::from(json!({ "channel": channel }).to_string());
-        let mut incoming = Incoming::direct(parts, HeldBody::of(body), caller.clone());
+        let mut incoming = Incoming::direct(
+            parts,
+            HeldBody::of(body),
+            caller.as_ref().map(Identity::user),
+        );
         incoming.skip_org = registration.skip_org_injection;
         let (args, incoming) = gateway.arguments().direct(incoming).await?;
-        let context = call_context(caller.as_ref(), &incoming.parts.headers);
+        let context = call_context(incoming.caller.as_ref(), &incoming.parts.headers);
         let function = &registration.event_authorizer;
         let answer = gateway
             .inner

@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use gk_hostapi::Host;
+use gk_hostapi::{Host, User};
 use gk_manifest::PluginName;
 use gk_runtime::{CallContext, CallError, MemoryBudget, Runtime};
 use tokio::sync::watch;
@@ -390,7 +390,11 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
         };
         return Err(Problem::from_call(
             &refused,
-            gateway.caller(&request)?.as_ref(),
+            gateway
+                .caller(&request)?
+                .as_ref()
+                .map(Identity::user)
+                .as_ref(),
         ));
     }
     let (route, params) = match found {
@@ -430,7 +434,7 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
         parts,
         params,
         body,
-        caller,
+        caller: caller.as_ref().map(Identity::user),
         skip_org: route.skip_org,
     };
     let (args, incoming) = gateway.arguments().arguments(incoming).await?;
@@ -447,13 +451,10 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
 }
 
 /// What the runtime is told about the caller.
-pub(crate) fn call_context(
-    caller: Option<&Identity>,
-    headers: &axum::http::HeaderMap,
-) -> CallContext {
+pub(crate) fn call_context(caller: Option<&User>, headers: &axum::http::HeaderMap) -> CallContext {
     let context = CallContext::new().with_language(envelope::language(headers));
     match caller {
-        Some(caller) => context.with_user(caller.user()),
+        Some(caller) => context.with_user(caller.clone()),
         None => context,
     }
 }

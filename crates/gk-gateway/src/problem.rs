@@ -7,7 +7,7 @@ use gk_runtime::CallError;
 use serde_json::json;
 
 use crate::bodies::Full;
-use crate::tokens::{Identity, Role};
+use gk_hostapi::{User, UserRole};
 
 /// A refusal or failure, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Problem {
 
     /// A failed call. What went on inside of plugin and host is for administrators; everybody else
     /// learns that it failed, and the plugin's own words.
-    pub(crate) fn from_call(error: &CallError, caller: Option<&Identity>) -> Self {
+    pub(crate) fn from_call(error: &CallError, caller: Option<&User>) -> Self {
         let (status, public) = match error {
             CallError::UnknownPlugin { .. } => (StatusCode::NOT_FOUND, None),
             CallError::NotRunning { plugin, .. } => (
@@ -114,7 +114,7 @@ impl Problem {
                 Some("the call failed".to_owned()),
             ),
         };
-        let admin = caller.is_some_and(|caller| caller.role == Role::Admin);
+        let admin = caller.is_some_and(|caller| caller.role == UserRole::Admin);
         let text = public
             .filter(|_| !admin)
             .unwrap_or_else(|| error.to_string());

@@ -58,15 +58,6 @@ impl Role {
             Role::Customer => "customer",
         }
     }
-
-    /// As plugins read it in `_user_role`.
-    pub(crate) fn for_plugins(self) -> &'static str {
-        match self {
-            Role::Admin => "Admin",
-            Role::Agent => "Agent",
-            Role::Customer => "Customer",
-        }
-    }
 }
 
 impl fmt::Display for Role {

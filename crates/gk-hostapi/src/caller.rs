@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gk_manifest::PluginName;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::chain::Chain;
@@ -60,25 +61,44 @@ impl User {
 
     /// What the arguments of a call say about its user (contract §4.1): keys that only the host writes. Without a user
     /// it is that nobody is an administrator.
-    pub fn envelope(user: Option<&Self>) -> impl Iterator<Item = (&'static str, Value)> {
+    pub fn envelope(user: Option<&Self>) -> impl Iterator<Item = (&'static str, Told<'_>)> {
         let is_admin = user.is_some_and(|user| user.role == UserRole::Admin);
         let user = user.into_iter().flat_map(|user| {
-            let login = || Value::from(&*user.login);
-            let role = match user.role {
-                UserRole::Admin => "Admin",
-                UserRole::Agent => "Agent",
-                UserRole::Customer => "Customer",
-            };
+            let login = Told::Text(&user.login);
+            let is_customer = user.role == UserRole::Customer;
             [
-                Some(("_user_id", user.id.into())),
-                Some(("_user_login", login())),
-                Some(("_user_role", role.into())),
-                user.login.contains('@').then(|| ("_user_email", login())),
-                (user.role == UserRole::Customer).then(|| ("_customer_login", login())),
+                Some(("_user_id", Told::Number(user.id))),
+                Some(("_user_login", login)),
+                Some(("_user_role", Told::Text(user.role.as_str()))),
+                user.login.contains('@').then_some(("_user_email", login)),
+                is_customer.then_some(("_customer_login", login)),
             ]
         });
-        std::iter::once(("_is_admin", is_admin.into())).chain(user.flatten())
+        std::iter::once(("_is_admin", Told::Bool(is_admin))).chain(user.flatten())
     }
+}
+
+impl UserRole {
+    /// `Admin`, `Agent` or `Customer`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UserRole::Admin => "Admin",
+            UserRole::Agent => "Agent",
+            UserRole::Customer => "Customer",
+        }
+    }
+}
+
+/// A value of [`User::envelope`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Told<'a> {
+    /// Yes or no.
+    Bool(bool),
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(&'a str),
 }
 
 /// How `config_get` and `translate` answer: the first SDK that had them decodes a bare string.

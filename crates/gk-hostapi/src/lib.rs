@@ -150,7 +150,7 @@ mod wire;
 
 pub use api::{Admission, CallPlugins, HostApi, OutgoingCall, PluginLimits};
 pub use basic::BasicHostApi;
-pub use caller::{CallInfo, Caller, Level, PluginProcess, Shape, User, UserRole};
+pub use caller::{CallInfo, Caller, Level, PluginProcess, Shape, Told, User, UserRole};
 pub use chain::{Chain, DEPTH_MAX};
 pub use error::{ErrorKind, HostError};
 pub use record::LOG_BYTES_MAX;

@@ -13,7 +13,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::api::OutgoingCall;
-use crate::caller::{Shape, User};
+use crate::caller::{Shape, Told, User};
 use crate::chain::Chain;
 use crate::email::Mail;
 use crate::error::HostError;
@@ -498,7 +498,7 @@ fn plugin_arguments(
     if !args.get().starts_with('{') {
         return Ok(Bytes::copy_from_slice(args.get().as_bytes()));
     }
-    let language = language.map(|language| ("_lang", Value::from(language)));
+    let language = language.map(|language| ("_lang", Told::Text(language)));
     let envelope = User::envelope(user)
         .chain(language)
         .map(|(key, value)| Ok((key, to_raw_value(&value)?)))

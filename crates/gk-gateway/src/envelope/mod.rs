@@ -23,7 +23,7 @@ use self::value::{Members, Value};
 use crate::bodies::{Full, Growing, HeldBody};
 use crate::heavy::Heavy;
 use crate::problem::Problem;
-use crate::tokens::{Identity, Role};
+use gk_hostapi::{Told, User};
 
 /// Keys of a query, a form, or a JSON body's object, each.
 pub(crate) const KEYS_MAX: usize = 10_000;
@@ -37,14 +37,14 @@ pub(crate) struct Incoming {
     pub(crate) parts: Parts,
     pub(crate) params: Vec<(String, String)>,
     pub(crate) body: HeldBody,
-    pub(crate) caller: Option<Identity>,
+    pub(crate) caller: Option<User>,
     pub(crate) client: Option<IpAddr>,
     pub(crate) skip_org: bool,
 }
 
 impl Incoming {
     /// A request whose query and parameters are no arguments.
-    pub(crate) fn direct(parts: Parts, body: HeldBody, caller: Option<Identity>) -> Self {
+    pub(crate) fn direct(parts: Parts, body: HeldBody, caller: Option<User>) -> Self {
         let client = crate::forwarded::client(&parts.extensions);
         Incoming {
             parts,
@@ -200,19 +200,13 @@ fn write_envelope<'a>(args: &mut Args<'a>, request: &'a Incoming) {
     if let Some(client) = request.client {
         set("_client_ip", Value::Text(client.to_string().into()));
     }
-    let is_admin = caller.is_some_and(|caller| caller.role == Role::Admin);
-    set("_is_admin", Value::Bool(is_admin));
-    if let Some(caller) = caller {
-        let login = || Value::Text(Cow::Borrowed(&*caller.login));
-        set("_user_id", Value::Number(caller.id));
-        set("_user_login", login());
-        set("_user_role", Value::Text(caller.role.for_plugins().into()));
-        if caller.login.contains('@') {
-            set("_user_email", login());
-        }
-        if caller.role == Role::Customer {
-            set("_customer_login", login());
-        }
+    for (name, told) in User::envelope(caller) {
+        let value = match told {
+            Told::Bool(yes) => Value::Bool(yes),
+            Told::Number(number) => Value::Number(number),
+            Told::Text(text) => Value::Text(text.into()),
+        };
+        set(name, value);
     }
 }
 

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::*;
+use crate::tokens::{Identity, Role};
 
 fn request(
     query: &str,
@@ -26,7 +27,7 @@ fn request(
         parts,
         params,
         body: HeldBody::of(Bytes::copy_from_slice(body)),
-        caller: caller.cloned(),
+        caller: caller.map(Identity::user),
         client: None,
         skip_org: false,
     }
