@@ -236,3 +236,73 @@ fn requests_leave_nothing_behind() {
     assert!(calls.unwrap() > 40_000.0);
     host.function("hello-rust", "echo", &json!({})).expect(200);
 }
+
+/// The same for hours of work in minutes: ten million calls, over HTTP, several at a time. Run it with
+/// `cargo xtask test-e2e -- --ignored ten_million --nocapture`.
+#[test]
+#[ignore = "takes minutes; to be run on a quiet machine"]
+fn ten_million_calls_leave_nothing_behind() {
+    const WARM: usize = 10_000;
+    const CALLS: usize = 10_000_000;
+    const CLIENTS: usize = 4;
+    /// Requests that a client sends before it waits for their answers.
+    const BATCH: usize = 32;
+    let host = Setup::new().plugin("hello-rust", "hello-rust").settled();
+    let request = format!(
+        "GET /api/plugins/hello-rust/status HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+        host.admin_token()
+    );
+    let calls = |count: usize| {
+        thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| {
+                    batches(
+                        &host,
+                        request.repeat(BATCH).as_bytes(),
+                        count / CLIENTS / BATCH,
+                        BATCH,
+                    )
+                });
+            }
+        });
+    };
+    calls(WARM);
+    let before = status_kib(&host, "VmRSS");
+    let started = Instant::now();
+    for tenth in 1..=10 {
+        calls(CALLS / 10);
+        let now = status_kib(&host, "VmRSS");
+        println!(
+            "{} calls in {:?}: {before} KiB became {now} KiB",
+            CALLS / 10 * tenth,
+            started.elapsed()
+        );
+    }
+    let after = status_kib(&host, "VmRSS");
+    assert!(after < before + 2048, "{before} KiB became {after} KiB");
+}
+
+/// Sends a batch of requests, waits for as many answers, and so on.
+fn batches(host: &Host, batch: &[u8], count: usize, answers: usize) {
+    const BEGINNING: &[u8] = b"HTTP/1.1 200";
+    let mut stream = TcpStream::connect(host.address()).unwrap();
+    stream.set_read_timeout(Some(crate::DEADLINE)).unwrap();
+    let mut part = vec![0; 64 * 1024];
+    for _ in 0..count {
+        stream.write_all(batch).unwrap();
+        let (mut have, mut kept) = (0, 0);
+        while have < answers {
+            let read = stream.read(&mut part[kept..]).unwrap();
+            assert_ne!(read, 0, "closed");
+            let seen = &part[..kept + read];
+            have += seen
+                .windows(BEGINNING.len())
+                .filter(|window| *window == BEGINNING)
+                .count();
+            // A beginning may be cut.
+            let from = seen.len().saturating_sub(BEGINNING.len() - 1);
+            kept = seen.len() - from;
+            part.copy_within(from..from + kept, 0);
+        }
+    }
+}

@@ -71,6 +71,7 @@ fn several_addresses_and_sockets_are_listened_on() {
 #[expect(clippy::disallowed_methods, reason = "the host under test")]
 fn a_socket_that_is_handed_over_is_listened_on() {
     let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("plugins")).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";

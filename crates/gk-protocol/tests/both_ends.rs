@@ -16,6 +16,9 @@ use gk_protocol::plugin::{self, Call, HostApi, PluginHandler};
 use gk_protocol::{Handshake, RpcError, SdkGeneration};
 use tokio::sync::{Mutex, Notify};
 
+/// More than the budget of a host has.
+const LARGE_BYTES: usize = 2 << 20;
+
 #[derive(Default)]
 struct Plugin {
     host: Mutex<Option<HostApi>>,
@@ -52,6 +55,16 @@ impl PluginHandler for Plugin {
                 self.release.notified().await;
                 Ok(Bytes::from_static(b"late"))
             }
+            "large" => Ok(vec![b'7'; LARGE_BYTES].into()),
+            "tell" | "wish" => {
+                let host = self.host.lock().await.clone().ok_or("no host")?;
+                let args = match call.function.as_str() {
+                    "tell" => vec![b'7'; LARGE_BYTES].into(),
+                    _ => Bytes::new(),
+                };
+                let answer = host.call(&call.function, args, "").await;
+                answer.map_err(|error| error.to_string())
+            }
             "ask" => {
                 let host = self.host.lock().await.clone().ok_or("no host")?;
                 host.call("who", call.args, &call.call_token)
@@ -75,25 +88,32 @@ impl HostApiHandler for Host {
         assert_eq!(request.generation, SdkGeneration::G3);
         match request.method.as_str() {
             "who" => Ok(format!("{:?}", request.call_token).into()),
+            "tell" => Ok(Bytes::from_static(b"heard")),
+            "wish" => Ok(vec![b'7'; LARGE_BYTES].into()),
             other => Err(format!("unknown host API method: {other}")),
         }
     }
 }
 
-async fn pair() -> (
+type Pair = (
     PluginConnection,
     gk_wire::plugin::Connection,
     Arc<Plugin>,
     host::PluginOutput,
-) {
+);
+
+async fn pair() -> Pair {
+    pair_with(ConnectOptions::default()).await
+}
+
+async fn pair_with(options: ConnectOptions) -> Pair {
     let (near, far) = tokio::net::UnixStream::pair().unwrap();
     let handler = Arc::new(Plugin::default());
     let serving = plugin::server(handler.clone()).serve_connection(far);
     let handshake = Handshake::parse(b"1|1|unix|/nowhere|netrpc|").unwrap();
-    let (connection, output) =
-        host::connect(near, &handshake, Arc::new(Host), ConnectOptions::default())
-            .await
-            .unwrap();
+    let (connection, output) = host::connect(near, &handshake, Arc::new(Host), options)
+        .await
+        .unwrap();
     (connection, serving, handler, output)
 }
 
@@ -202,4 +222,53 @@ async fn closing_fails_every_call_under_way() {
         Err(CallError::Rpc(RpcError::Closed(_)))
     ));
     assert_eq!(connection.closed().await, "the peer closed the connection");
+}
+
+/// A result, a request and an answer that the host's budget has no room for fail alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_budget_has_no_room_for_fails_alone() {
+    let memory = gk_wire::MemoryBudget::new(1 << 20);
+    let mut options = ConnectOptions::default();
+    options.limits.memory = Some(memory.clone());
+    let (connection, _serving, _, _output) = pair_with(options).await;
+    connection.init(&config()).await.unwrap();
+    for round in 0..3 {
+        let refused = connection.call("large", Bytes::new(), "").await;
+        assert!(
+            matches!(refused, Err(CallError::Rpc(RpcError::NoMemory(bytes))) if bytes >= LARGE_BYTES),
+            "{refused:?}"
+        );
+        for function in ["tell", "wish"] {
+            let refused = connection.call(function, Bytes::new(), "").await;
+            let Err(CallError::Application(text)) = refused else {
+                panic!("{function} in round {round}: {refused:?}");
+            };
+            assert!(text.contains("try again later"), "{function}: {text}");
+        }
+        let small = connection
+            .call("echo", vec![b'x'; 100_000].into(), "")
+            .await;
+        assert_eq!(small.unwrap().len(), 100_000);
+    }
+    // With room for them they come through, and count until they are gone.
+    drop(connection);
+    let memory = gk_wire::MemoryBudget::new(16 << 20);
+    let mut options = ConnectOptions::default();
+    options.limits.memory = Some(memory.clone());
+    let (connection, _serving, _, _output) = pair_with(options).await;
+    connection.init(&config()).await.unwrap();
+    let result = connection.call("large", Bytes::new(), "").await.unwrap();
+    assert!(result.len() == LARGE_BYTES && memory.used() >= LARGE_BYTES);
+    for function in ["tell", "wish"] {
+        connection.call(function, Bytes::new(), "").await.unwrap();
+    }
+    drop(result);
+    let all_back = async {
+        while memory.used() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all_back)
+        .await
+        .unwrap();
 }
