@@ -1,6 +1,6 @@
 //! PostgreSQL: a transaction for each statement, and a request to cancel what is given up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +15,17 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DbLimits;
 use super::config::{ServerTarget, TlsRoots};
-use super::guard::Analysis;
-use super::rows::Rows;
+use super::guard::{Analysis, StatementKind};
+use super::rows::{Left, Rows};
 use super::server::{self, Failure, NotReached, STATEMENTS_KEPT, too_late, within};
 use super::value::Arg;
+use super::write::{Bound, Written};
 use crate::HostError;
 
 mod decode;
+
+/// Names that a connection remembers not to be functions.
+const FIELDS_KEPT: usize = 1000;
 
 /// A server's database.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ struct Session {
     client: Client,
     tls: Option<MakeRustlsConnect>,
     statements: HashMap<String, Statement>,
+    /// Names that were no functions when they were looked up.
+    fields: HashSet<String>,
 }
 
 impl std::fmt::Debug for Session {
@@ -98,6 +104,7 @@ impl Connector {
             client,
             tls: self.tls.clone(),
             statements: HashMap::new(),
+            fields: HashSet::new(),
         })
     }
 }
@@ -150,21 +157,23 @@ impl Postgres {
     ) -> Result<Bytes, HostError> {
         within(deadline, async {
             let mut lease = self.lease("BEGIN READ ONLY", deadline).await?;
-            let result = self.read(&mut lease, &statement, &args).await;
+            let mut rows = Rows::new(&self.limits);
+            let result = fetch(&mut lease, &statement, &args, &mut rows).await;
+            let result = result.map(|_| rows.finish());
             lease.end(result).await
         })
         .await
     }
 
-    pub(super) async fn exec(
+    /// Runs statements in one transaction, all of them or none.
+    pub(super) async fn write(
         &self,
-        statement: Arc<Analysis>,
-        args: Vec<Arg>,
+        statements: Vec<Bound>,
         deadline: Instant,
-    ) -> Result<u64, HostError> {
+    ) -> Result<Vec<Written>, HostError> {
         within(deadline, async {
             let mut lease = self.lease("BEGIN READ WRITE", deadline).await?;
-            let result = write(&mut lease, &statement, &args).await;
+            let result = write(&mut lease, &statements, &self.limits).await;
             lease.end(result).await
         })
         .await
@@ -191,36 +200,36 @@ impl Postgres {
         }
         Err(server::all_broken())
     }
+}
 
-    async fn read(
-        &self,
-        lease: &mut Lease,
-        statement: &Analysis,
-        args: &[Arg],
-    ) -> Result<Bytes, Failure> {
-        let prepared = lease.prepare(statement).await?;
-        for column in prepared.columns() {
-            if !decode::is_supported(column.type_()) {
-                return Err(Failure::Kept(HostError::failed(format!(
-                    "column {:?} is of type {}, which has no JSON form: cast it to text",
-                    column.name(),
-                    column.type_()
-                ))));
-            }
+/// Runs a statement and writes its rows. Returns how many it wrote or read, as the server says.
+async fn fetch(
+    lease: &mut Lease,
+    statement: &Analysis,
+    args: &[Arg],
+    rows: &mut Rows,
+) -> Result<u64, Failure> {
+    let prepared = lease.prepare(statement).await?;
+    for column in prepared.columns() {
+        if !decode::is_supported(column.type_()) {
+            return Err(Failure::Kept(HostError::failed(format!(
+                "column {:?} is of type {}, which has no JSON form: cast it to text",
+                column.name(),
+                column.type_()
+            ))));
         }
-        let mut rows = Rows::new(&self.limits);
-        rows.columns(prepared.columns().iter().map(|column| column.name()));
-        let client = lease.client().map_err(Failure::Lost)?;
-        let found = client.query_raw(&prepared, args.iter().map(TextArg));
-        let mut found = std::pin::pin!(found.await.map_err(failure)?);
-        while let Some(row) = next(&mut found).await {
-            let row = row.map_err(failure)?;
-            // The rest of the result is still under way.
-            rows.row(|index, json| decode::cell(&row, index, json))
-                .map_err(Failure::Lost)?;
-        }
-        Ok(rows.finish())
     }
+    rows.columns(prepared.columns().iter().map(|column| column.name()));
+    let client = lease.client().map_err(Failure::Lost)?;
+    let found = client.query_raw(&prepared, args.iter().map(TextArg));
+    let mut found = std::pin::pin!(found.await.map_err(failure)?);
+    while let Some(row) = next(&mut found).await {
+        let row = row.map_err(failure)?;
+        // The rest of the result is still under way.
+        rows.row(|index, json| decode::cell(&row, index, json))
+            .map_err(Failure::Lost)?;
+    }
+    Ok(found.rows_affected().unwrap_or_default())
 }
 
 /// The next item of a stream, without a crate for it.
@@ -231,11 +240,73 @@ async fn next(
     std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
-async fn write(lease: &mut Lease, statement: &Analysis, args: &[Arg]) -> Result<u64, Failure> {
-    let prepared = lease.prepare(statement).await?;
-    let client = lease.client().map_err(Failure::Lost)?;
-    let written = client.execute_raw(&prepared, args.iter().map(TextArg));
-    written.await.map_err(failure)
+async fn write(
+    lease: &mut Lease,
+    statements: &[Bound],
+    limits: &DbLimits,
+) -> Result<Vec<Written>, Failure> {
+    let mut left = Left::new(limits);
+    let mut all = Vec::with_capacity(statements.len());
+    for (index, bound) in statements.iter().enumerate() {
+        let done = one(lease, bound, &mut left).await;
+        all.push(done.map_err(|failure| failure.numbered(index, statements.len()))?);
+    }
+    Ok(all)
+}
+
+async fn one(
+    lease: &mut Lease,
+    Bound { statement, args }: &Bound,
+    left: &mut Left,
+) -> Result<Written, Failure> {
+    let (counted, rows) = if statement.returns_rows() {
+        let mut rows = left.rows();
+        let counted = fetch(lease, statement, args, &mut rows).await?;
+        (counted, Some(left.take(rows)))
+    } else {
+        let prepared = lease.prepare(statement).await?;
+        let client = lease.client().map_err(Failure::Lost)?;
+        let written = client.execute_raw(&prepared, args.iter().map(TextArg));
+        (written.await.map_err(failure)?, None)
+    };
+    if statement.kind == StatementKind::Schema {
+        // What was prepared for the tables as they were may not fit them any more.
+        lease.forget();
+    }
+    let writes = statement.kind == StatementKind::Write;
+    Ok(Written {
+        affected: if writes { counted } else { 0 },
+        last_insert_id: None,
+        rows,
+    })
+}
+
+impl Session {
+    /// Refuses a name behind a period that the server may take for a function. What the server has
+    /// of immutable functions only computes.
+    async fn check_fields(&mut self, fields: &BTreeSet<String>) -> Result<(), Failure> {
+        const FUNCTIONS: &str = "SELECT proname::text FROM pg_catalog.pg_proc WHERE proname = ANY($1) \
+             AND (pronargs = 1 OR pronargs > 1 AND pronargs - pronargdefaults <= 1 OR provariadic <> 0) \
+             AND NOT (pronamespace = 'pg_catalog'::regnamespace AND provolatile = 'i') LIMIT 1";
+        let unknown = fields.iter().filter(|name| !self.fields.contains(*name));
+        let unknown: Vec<&str> = unknown.map(String::as_str).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let found = self.client.query_opt(FUNCTIONS, &[&unknown]).await;
+        if let Some(found) = found.map_err(failure)? {
+            let name: String = found.try_get(0).map_err(failure)?;
+            return Err(Failure::Kept(HostError::denied(format!(
+                "\"{name}\" behind a period is a function to the server if it is no column: \
+                 name the column in another way, as by an alias of the table's columns"
+            ))));
+        }
+        if self.fields.len() + unknown.len() > FIELDS_KEPT {
+            self.fields.clear();
+        }
+        self.fields.extend(unknown.into_iter().map(str::to_owned));
+        Ok(())
+    }
 }
 
 impl Lease {
@@ -246,6 +317,13 @@ impl Lease {
         }
     }
 
+    /// Forgets what was prepared.
+    fn forget(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.statements.clear();
+        }
+    }
+
     async fn prepare(&mut self, statement: &Analysis) -> Result<Statement, Failure> {
         let Some(session) = &mut self.session else {
             return Err(Failure::Lost(server::gone()));
@@ -253,6 +331,7 @@ impl Lease {
         if let Some(prepared) = session.statements.get(&statement.sql) {
             return Ok(prepared.clone());
         }
+        session.check_fields(&statement.fields).await?;
         let prepared = session
             .client
             .prepare(&statement.sql)
@@ -285,10 +364,8 @@ impl Lease {
             }
         }
         // A plan may have become stale by a change of tables; the next statement prepares anew.
-        if result.is_err()
-            && let Some(session) = &mut self.session
-        {
-            session.statements.clear();
+        if result.is_err() {
+            self.forget();
         }
         self.session = None;
         result

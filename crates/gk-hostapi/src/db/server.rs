@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::DbLimits;
 use super::config::TlsRoots;
+use super::write::numbered;
 use crate::HostError;
 
 /// Prepared statements that a connection keeps.
@@ -31,6 +32,14 @@ impl Failure {
         Self::Lost(HostError::unavailable(
             "the database fails; the host's log says why",
         ))
+    }
+
+    /// The same, of one statement of several.
+    pub(super) fn numbered(self, index: usize, count: usize) -> Self {
+        match self {
+            Self::Kept(error) => Self::Kept(numbered(error, index, count)),
+            Self::Lost(error) => Self::Lost(numbered(error, index, count)),
+        }
     }
 
     /// The connection broke in the middle.
