@@ -32,6 +32,7 @@ pub(super) struct Mysql {
 /// Makes connections.
 struct Connector {
     opts: Opts,
+    temp_bytes_max: u64,
     timeout: Duration,
 }
 
@@ -83,12 +84,21 @@ impl Connector {
         let mut conn = Conn::new(self.opts.clone()).await?;
         let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
         let started = started(&mut conn).await?;
+        let is_mariadb = version.is_some_and(|version| version.contains("MariaDB"));
+        if is_mariadb {
+            // A server that is too old for it keeps its own limits.
+            let limit = format!("SET SESSION tmp_disk_table_size = {}", self.temp_bytes_max);
+            match conn.query_drop(limit).await {
+                Ok(()) | Err(mysql_async::Error::Server(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Session {
             conn,
             started,
             is_broken: false,
             opts: self.opts.clone(),
-            is_mariadb: version.is_some_and(|version| version.contains("MariaDB")),
+            is_mariadb,
         })
     }
 }
@@ -139,6 +149,7 @@ impl Mysql {
             .into();
         let connector = Connector {
             opts,
+            temp_bytes_max: limits.max_temp_bytes,
             timeout: limits.connect_timeout,
         };
         let pool = server::pool(connector, limits)?;
@@ -399,6 +410,11 @@ fn failure(error: mysql_async::Error, is_broken: &mut bool) -> Failure {
         mysql_async::Error::Server(error) => match error.code {
             // Interrupted, or beyond its time, in MySQL and in MariaDB.
             1317 | 1969 | 3024 => Failure::Kept(too_late()),
+            // A temporary table is full.
+            1114 => Failure::Kept(HostError::limit(format!(
+                "{} (limit max_temp_bytes, if it is a temporary one): sort or compare fewer rows",
+                error.message
+            ))),
             1792 => Failure::Kept(HostError::denied("the statement writes")),
             1205 => Failure::Kept(HostError::timeout(
                 "the rows were in use by others for too long",

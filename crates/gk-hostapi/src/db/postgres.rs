@@ -39,6 +39,7 @@ struct Connector {
     config: Config,
     tls: Option<MakeRustlsConnect>,
     setup: String,
+    temp_limit: String,
     timeout: Duration,
 }
 
@@ -100,6 +101,10 @@ impl Connector {
             }
         };
         client.batch_execute(&self.setup).await?;
+        // Where the server lets this user set it; what it is otherwise is the server's operator's to say.
+        if let Err(error) = client.batch_execute(&self.temp_limit).await {
+            tracing::debug!(error = describe(&error), "temp_file_limit is left as it is");
+        }
         Ok(Session {
             client,
             tls: self.tls.clone(),
@@ -139,6 +144,10 @@ impl Postgres {
                 "SET search_path TO \"{schema}\", pg_temp; SET standard_conforming_strings TO on; \
                  SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO'; SET bytea_output TO 'hex'; \
                  SET idle_in_transaction_session_timeout TO '60s'"
+            ),
+            temp_limit: format!(
+                "SET temp_file_limit TO '{}kB'",
+                (limits.max_temp_bytes / 1024).clamp(1, i32::MAX as u64)
             ),
             timeout: limits.connect_timeout,
         };
@@ -405,6 +414,9 @@ fn failure(error: tokio_postgres::Error) -> Failure {
     let message = db.message().to_owned();
     match code.code().get(..2) {
         _ if *code == SqlState::QUERY_CANCELED => Failure::Kept(too_late()),
+        _ if *code == SqlState::CONFIGURATION_LIMIT_EXCEEDED => Failure::Kept(HostError::limit(
+            format!("{message} (limit max_temp_bytes): sort or compare fewer rows"),
+        )),
         _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
             Failure::Kept(HostError::denied("the statement writes"))
         }

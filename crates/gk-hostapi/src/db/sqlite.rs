@@ -6,6 +6,7 @@
 mod quick;
 mod rules;
 mod stamp;
+mod temp;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 
 use self::quick::{Answer, Quick};
 use self::rules::{Keys, Rules, permits};
+use self::temp::TempWatch;
 use super::DbLimits;
 use super::guard::{Analysis, StatementKind};
 use super::rows::{Left, Rows};
@@ -64,6 +66,7 @@ struct Side {
     path: PathBuf,
     writes: bool,
     value_bytes_max: i32,
+    temp_bytes_max: u64,
     idle: Mutex<Vec<Session>>,
     places: Arc<Semaphore>,
 }
@@ -75,6 +78,7 @@ struct Side {
 struct Session {
     connection: Connection,
     rules: Arc<Mutex<Rules>>,
+    temp_bytes_max: u64,
     /// Of the writer.
     keys: Mutex<Keys>,
     /// The row that was inserted last into the table of that name, which is the host's to ask for.
@@ -126,6 +130,7 @@ impl Sqlite {
                 path: path.to_owned(),
                 writes,
                 value_bytes_max,
+                temp_bytes_max: limits.max_temp_bytes,
                 idle: Mutex::default(),
                 places: Arc::new(Semaphore::new(places)),
             })
@@ -369,6 +374,7 @@ impl Side {
         Ok(Session {
             connection,
             rules,
+            temp_bytes_max: self.temp_bytes_max,
             keys: Mutex::default(),
             inserted,
         })
@@ -390,17 +396,26 @@ impl Session {
             return Err(too_late());
         }
         let watched = is_over.clone();
+        let mut temp = TempWatch::new(self.temp_bytes_max);
+        let fills_disk = temp.flag();
         *self.rules.lock() = rules;
         let result = (|| {
             let wait = deadline.saturating_duration_since(Instant::now());
             connection.busy_timeout(wait)?;
-            connection.progress_handler(STEPS_PER_LOOK, Some(move || watched.get()));
+            connection.progress_handler(STEPS_PER_LOOK, Some(move || watched.get() || temp.look()));
             work(connection)
         })();
         let rules = std::mem::take(&mut *self.rules.lock());
         match result {
             Ok(result) => result,
             Err(error) => Err(match error.sqlite_error_code() {
+                Some(ErrorCode::OperationInterrupted) if fills_disk.load(Ordering::Relaxed) => {
+                    HostError::limit(format!(
+                        "statements have more than {} bytes in temporary files (limit max_temp_bytes), and this one was \
+                         cancelled: sort or compare fewer rows",
+                        self.temp_bytes_max
+                    ))
+                }
                 Some(ErrorCode::OperationInterrupted) => too_late(),
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if is_over.get() => {
                     too_late()

@@ -93,6 +93,36 @@ async fn a_large_row_of_mariadb_is_not_read() {
     assert!(fixture.query("SELECT id FROM granted_a", &[]).await.is_ok());
 }
 
+/// Statements that fill temporary files for as long as they may run.
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_files_are_bounded() {
+    let bound = |limits: &mut DbLimits| limits.max_temp_bytes = 8 * 1024 * 1024;
+    for (dialect, sql) in [
+        (
+            Dialect::Sqlite,
+            "WITH RECURSIVE n(i, s) AS (SELECT 1, printf('%0100d', 1) UNION SELECT i + 1, printf('%0100d', i) FROM n) \
+             SELECT COUNT(*) FROM (SELECT s FROM n ORDER BY s)",
+        ),
+        (
+            Dialect::Postgres,
+            "SELECT COUNT(*) FROM (SELECT DISTINCT repeat('x', 1000) || a.g || b.g AS s FROM generate_series(1, 1000) AS a(g), \
+             generate_series(1, 1000) AS b(g) ORDER BY 1) x",
+        ),
+        (
+            Dialect::Mysql,
+            "SELECT COUNT(*) FROM (SELECT DISTINCT CONCAT(REPEAT('x', 200), a.id, b.id, c.id, d.id) AS s FROM granted_l a, \
+             granted_l b, granted_l c, granted_l d) x",
+        ),
+    ] {
+        let fixture = Fixture::with_limits(dialect, limits(bound)).await;
+        endless(&fixture).await;
+        let error = fixture.query(sql, &[]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{dialect:?}: {error}");
+        assert!(error.to_string().contains("max_temp_bytes"), "{error}");
+        assert!(fixture.query("SELECT id FROM granted_a", &[]).await.is_ok());
+    }
+}
+
 #[tokio::test]
 async fn arguments_are_counted() {
     for dialect in ENGINES {

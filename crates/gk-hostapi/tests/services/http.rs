@@ -352,10 +352,7 @@ async fn redirects_are_read_as_browsers_read_them() {
         (b"/a\\b", "/a/b"),
         (b"/tab\there", "/tabhere"),
         (b"?only=query x", "/first?only=query%20x"),
-        (
-            b"/brackets[1]|{x}\"<>`",
-            "/brackets[1]|%7Bx%7D%22%3C%3E%60",
-        ),
+        (b"/brackets[1]|{x}\"<>`", "/brackets[1]|%7Bx%7D%22%3C%3E%60"),
         (b"/percent%zz", "/percent%zz"),
         (b"next#part", "/next"),
     ] {
