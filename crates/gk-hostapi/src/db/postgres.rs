@@ -182,7 +182,7 @@ impl Postgres {
     ) -> Result<Vec<Written>, HostError> {
         within(deadline, async {
             let mut lease = self.lease("BEGIN READ WRITE", deadline).await?;
-            let result = write(&mut lease, &statements, &self.limits).await;
+            let result = Box::pin(write(&mut lease, &statements, &self.limits)).await;
             lease.end(result).await
         })
         .await
