@@ -139,7 +139,7 @@ impl Mysql {
             .prefer_socket(Some(false))
             .stmt_cache_size(Some(STATEMENTS_KEPT))
             .tcp_nodelay(true)
-            .max_allowed_packet(Some(packet_bytes_max(limits)))
+            .max_allowed_packet(Some(server::packet_bytes_max(limits)))
             .setup(vec![
                 // The defaults: a backslash escapes, which LIKE without ESCAPE needs, and `||` is OR.
                 "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,\
@@ -396,14 +396,6 @@ impl Drop for Lease {
     }
 }
 
-/// The largest packet either way: a row, or a statement with its arguments. The driver refuses a row by
-/// its length, before it is read.
-fn packet_bytes_max(limits: &DbLimits) -> usize {
-    // For what is shorter in JSON than in a packet, and the statement's text.
-    const MORE: usize = 64 * 1024;
-    limits.max_result_bytes.max(limits.max_arg_bytes) + MORE
-}
-
 /// Numbers: the servers' lists of error messages.
 fn failure(error: mysql_async::Error, is_broken: &mut bool) -> Failure {
     match error {
@@ -429,9 +421,7 @@ fn failure(error: mysql_async::Error, is_broken: &mut bool) -> Failure {
         // The driver has no other name for it; what is left of the row stays in the connection.
         error if error.to_string().contains("max_allowed_packet") => {
             *is_broken = true;
-            Failure::Lost(HostError::limit(
-                "a row has more bytes than a result may have (limit max_result_bytes): ask for less at a time",
-            ))
+            Failure::Lost(server::too_large_a_row())
         }
         error => {
             *is_broken = true;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -23,6 +24,9 @@ use super::write::{Bound, Written};
 use crate::HostError;
 
 mod decode;
+mod stream;
+
+use self::stream::{BoundedTls, Largest};
 
 /// Names that a connection remembers not to be functions.
 const FIELDS_KEPT: usize = 1000;
@@ -36,7 +40,8 @@ pub(super) struct Postgres {
 
 /// Makes connections.
 struct Connector {
-    config: Config,
+    config: Arc<Config>,
+    message_bytes_max: usize,
     tls: Option<MakeRustlsConnect>,
     setup: String,
     temp_limit: String,
@@ -53,6 +58,9 @@ impl std::fmt::Debug for Connector {
 struct Session {
     client: Client,
     tls: Option<MakeRustlsConnect>,
+    config: Arc<Config>,
+    /// A message was too large, which ended the connection.
+    too_large: Arc<AtomicBool>,
     statements: HashMap<String, Statement>,
     /// Names that were no functions when they were looked up.
     fields: HashSet<String>,
@@ -87,15 +95,22 @@ impl Manager for Connector {
 }
 
 impl Connector {
-    async fn connect(&self) -> Result<Session, tokio_postgres::Error> {
-        let client = match &self.tls {
+    async fn connect(&self) -> Result<Session, NotConnected> {
+        let bound = Largest {
+            message_bytes_max: self.message_bytes_max,
+            too_large: Arc::default(),
+        };
+        let too_large = Arc::clone(&bound.too_large);
+        let client = match self.tls.clone() {
             None => {
-                let (client, connection) = self.config.connect(NoTls).await?;
+                let stream = stream::connect(&self.config, bound).await?;
+                let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
                 tokio::spawn(connection);
                 client
             }
-            Some(tls) => {
-                let (client, connection) = Box::pin(self.config.connect(tls.clone())).await?;
+            Some(inner) => {
+                let tls = BoundedTls { inner, bound };
+                let (client, connection) = Box::pin(self.config.connect(tls)).await?;
                 tokio::spawn(connection);
                 client
             }
@@ -103,11 +118,13 @@ impl Connector {
         client.batch_execute(&self.setup).await?;
         // Where the server lets this user set it; what it is otherwise is the server's operator's to say.
         if let Err(error) = client.batch_execute(&self.temp_limit).await {
-            tracing::debug!(error = describe(&error), "temp_file_limit is left as it is");
+            tracing::debug!(%error, "temp_file_limit is left as it is");
         }
         Ok(Session {
             client,
             tls: self.tls.clone(),
+            config: self.config.clone(),
+            too_large,
             statements: HashMap::new(),
             fields: HashSet::new(),
         })
@@ -137,7 +154,8 @@ impl Postgres {
             Some(_) => tokio_postgres::config::SslMode::Require,
         });
         let connector = Connector {
-            config,
+            config: Arc::new(config),
+            message_bytes_max: server::packet_bytes_max(limits),
             tls: target.tls.as_ref().map(connector).transpose()?,
             // A temporary table would otherwise come before the schema's own.
             setup: format!(
@@ -360,7 +378,15 @@ impl Lease {
         let (end, result) = match result {
             Ok(value) => ("COMMIT", Ok(value)),
             Err(Failure::Kept(error)) => ("ROLLBACK", Err(error)),
-            Err(Failure::Lost(error)) => return Err(error),
+            Err(Failure::Lost(error)) => {
+                let session = self.session.as_ref();
+                let too_large =
+                    |session: &Object<Connector>| session.too_large.load(Ordering::Relaxed);
+                return Err(match session.is_some_and(too_large) {
+                    true => server::too_large_a_row(),
+                    false => error,
+                });
+            }
         };
         let ended = self.client()?.batch_execute(end).await;
         match (ended, &result) {
@@ -396,8 +422,15 @@ impl Drop for Lease {
             async |session: &Session| {
                 let cancel = session.client.cancel_token();
                 match session.tls.clone() {
-                    None => cancel.cancel_query(NoTls).await,
-                    Some(tls) => cancel.cancel_query(tls).await,
+                    None => {
+                        let bound = Largest {
+                            message_bytes_max: usize::MAX,
+                            too_large: Arc::default(),
+                        };
+                        let stream = stream::connect(&session.config, bound).await?;
+                        Ok::<_, NotConnected>(cancel.cancel_query_raw(stream, NoTls).await?)
+                    }
+                    Some(tls) => Ok(cancel.cancel_query(tls).await?),
                 }
             },
         ));
@@ -431,7 +464,20 @@ fn failure(error: tokio_postgres::Error) -> Failure {
     }
 }
 
-fn describe(error: &tokio_postgres::Error) -> String {
+/// Why there is no connection: the network's words, or the driver's.
+#[derive(Debug, thiserror::Error)]
+enum NotConnected {
+    #[error("{0}")]
+    Network(#[from] std::io::Error),
+    #[error("{0}")]
+    Driver(#[from] tokio_postgres::Error),
+}
+
+fn describe(error: &NotConnected) -> String {
+    let error = match error {
+        NotConnected::Network(error) => return error.to_string(),
+        NotConnected::Driver(error) => error,
+    };
     match error.as_db_error() {
         Some(db) => db.message().to_owned(),
         None => {

@@ -80,6 +80,20 @@ pub(super) fn pool<M: Manager>(connector: M, limits: &DbLimits) -> Result<Pool<M
         .map_err(|_| HostError::unavailable("no pool for the database"))
 }
 
+/// The largest message either way: a row, or a statement with its arguments. A row that is larger is
+/// refused by its length, before it is read.
+pub(super) fn packet_bytes_max(limits: &DbLimits) -> usize {
+    // For what is shorter in JSON than in a packet, and the statement's text.
+    const MORE: usize = 64 * 1024;
+    limits.max_result_bytes.max(limits.max_arg_bytes) + MORE
+}
+
+pub(super) fn too_large_a_row() -> HostError {
+    HostError::limit(
+        "a row has more bytes than a result may have (limit max_result_bytes): ask for less at a time",
+    )
+}
+
 /// There is no connection to be had.
 pub(super) fn not_reached() -> HostError {
     HostError::unavailable("the database cannot be reached; the host's log says why")

@@ -69,28 +69,29 @@ async fn rows_and_bytes_of_a_result() {
 /// A row that is too large is refused by its length. The column that hides it would else let it pass,
 /// after it was read as a whole.
 #[tokio::test]
-async fn a_large_row_of_mariadb_is_not_read() {
-    let limits = limits(|limits| {
-        limits.max_result_bytes = 1000;
-        limits.max_arg_bytes = 1000;
-    });
-    let fixture = Fixture::with_limits(Dialect::Mysql, limits).await;
-    for sql in [
-        "CREATE TABLE granted_l (id INTEGER, s LONGTEXT)",
-        "INSERT INTO granted_l VALUES (1, REPEAT('x', 60000)), (2, REPEAT('x', 80000))",
-    ] {
-        fixture.admin(sql).await.unwrap();
+async fn a_large_row_of_a_server_is_not_read() {
+    for (dialect, text) in [(Dialect::Mysql, "LONGTEXT"), (Dialect::Postgres, "TEXT")] {
+        let limits = limits(|limits| {
+            limits.max_result_bytes = 1000;
+            limits.max_arg_bytes = 1000;
+        });
+        let fixture = Fixture::with_limits(dialect, limits).await;
+        let table = format!("CREATE TABLE granted_l (id INTEGER, s {text})");
+        let rows = "INSERT INTO granted_l VALUES (1, REPEAT('x', 60000)), (2, REPEAT('x', 80000))";
+        for sql in [table.as_str(), rows] {
+            fixture.admin(sql).await.unwrap();
+        }
+        let sql = "SELECT s, id AS s FROM granted_l WHERE id = ?";
+        let rows = fixture.query(sql, &[json!(1)]).await.unwrap();
+        assert_eq!(rows, r#"[{"s":1}]"#);
+        let error = fixture.query(sql, &[json!(2)]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        assert!(
+            error.to_string().contains("a row has more bytes"),
+            "{error}"
+        );
+        assert!(fixture.query("SELECT id FROM granted_a", &[]).await.is_ok());
     }
-    let sql = "SELECT s, id AS s FROM granted_l WHERE id = ?";
-    let rows = fixture.query(sql, &[json!(1)]).await.unwrap();
-    assert_eq!(rows, r#"[{"s":1}]"#);
-    let error = fixture.query(sql, &[json!(2)]).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
-    assert!(
-        error.to_string().contains("a row has more bytes"),
-        "{error}"
-    );
-    assert!(fixture.query("SELECT id FROM granted_a", &[]).await.is_ok());
 }
 
 /// Statements that fill temporary files for as long as they may run.
