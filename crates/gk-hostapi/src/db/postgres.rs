@@ -185,7 +185,7 @@ impl Postgres {
         within(deadline, async {
             let mut lease = self.lease("BEGIN READ ONLY", deadline).await?;
             let mut rows = Rows::new(&self.limits);
-            let result = fetch(&mut lease, &statement, &args, &mut rows).await;
+            let result = Box::pin(fetch(&mut lease, &statement, &args, &mut rows)).await;
             let result = result.map(|_| rows.finish());
             lease.end(result).await
         })
