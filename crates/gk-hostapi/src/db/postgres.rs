@@ -183,9 +183,9 @@ impl Postgres {
         deadline: Instant,
     ) -> Result<Bytes, HostError> {
         within(deadline, async {
-            let mut lease = self.lease("BEGIN READ ONLY", deadline).await?;
+            let mut lease = Box::pin(self.lease("BEGIN READ ONLY", deadline)).await?;
             let mut rows = Rows::new(&self.limits);
-            let result = Box::pin(fetch(&mut lease, &statement, &args, &mut rows)).await;
+            let result = fetch(&mut lease, &statement, &args, &mut rows).await;
             let result = result.map(|_| rows.finish());
             lease.end(result).await
         })
@@ -199,7 +199,7 @@ impl Postgres {
         deadline: Instant,
     ) -> Result<Vec<Written>, HostError> {
         within(deadline, async {
-            let mut lease = self.lease("BEGIN READ WRITE", deadline).await?;
+            let mut lease = Box::pin(self.lease("BEGIN READ WRITE", deadline)).await?;
             let result = Box::pin(write(&mut lease, &statements, &self.limits)).await;
             lease.end(result).await
         })
