@@ -10,7 +10,7 @@
 //! [`Databases::query`] takes SELECT, VALUES and set operations, with WITH or without, and statements
 //! that write rows where the plugin may write. [`Databases::exec`] takes INSERT, REPLACE, UPDATE,
 //! DELETE and MERGE, with RETURNING or without, CREATE TABLE, ALTER TABLE, DROP TABLE, TRUNCATE, CREATE
-//! INDEX, and DROP INDEX where it names its table. One statement is one transaction;
+//! INDEX and DROP INDEX. One statement is one transaction;
 //! [`Databases::batch`] makes one of several. Arguments
 //! stand for `?`, counted from the left; `@name:` before a statement selects a named database.
 //!

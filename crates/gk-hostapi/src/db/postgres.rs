@@ -16,11 +16,12 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DbLimits;
 use super::config::{ServerTarget, TlsRoots};
-use super::guard::{Analysis, StatementKind};
+use super::guard::{Analysis, StatementKind, TableName};
 use super::rows::{Left, Rows};
+use super::scope::DbGrant;
 use super::server::{self, Failure, NotReached, STATEMENTS_KEPT, too_late, within};
 use super::value::Arg;
-use super::write::{Bound, Written};
+use super::write::{Bound, Written, foreign_index};
 use crate::HostError;
 
 mod decode;
@@ -35,6 +36,8 @@ const FIELDS_KEPT: usize = 1000;
 #[derive(Debug)]
 pub(super) struct Postgres {
     pool: Pool<Connector>,
+    /// Where tables and indexes without a schema are.
+    schema: String,
     limits: DbLimits,
 }
 
@@ -172,6 +175,7 @@ impl Postgres {
         let pool = server::pool(connector, limits)?;
         Ok(Self {
             pool,
+            schema: schema.to_owned(),
             limits: limits.clone(),
         })
     }
@@ -196,14 +200,48 @@ impl Postgres {
     pub(super) async fn write(
         &self,
         statements: Vec<Bound>,
+        grant: DbGrant,
         deadline: Instant,
     ) -> Result<Vec<Written>, HostError> {
         within(deadline, async {
             let mut lease = Box::pin(self.lease("BEGIN READ WRITE", deadline)).await?;
+            for bound in &statements {
+                let checked = self.check_indexes(&lease, &bound.statement.drops, &grant);
+                if let Err(error) = Box::pin(checked).await {
+                    return lease.end(Err(error)).await;
+                }
+            }
             let result = Box::pin(write(&mut lease, &statements, &self.limits)).await;
             lease.end(result).await
         })
         .await
+    }
+
+    /// Refuses to drop an index of a table that may not be written.
+    async fn check_indexes(
+        &self,
+        lease: &Lease,
+        indexes: &BTreeSet<String>,
+        grant: &DbGrant,
+    ) -> Result<(), Failure> {
+        const TABLES: &str = "SELECT t.relname::text FROM pg_catalog.pg_index i \
+             JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_class t ON t.oid = i.indrelid \
+             JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace WHERE n.nspname = $1 AND x.relname = ANY($2)";
+        if indexes.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = indexes.iter().map(String::as_str).collect();
+        let client = lease.client().map_err(Failure::Lost)?;
+        let found = client.query(TABLES, &[&self.schema, &names]).await;
+        for row in found.map_err(failure)? {
+            let table: String = row.try_get(0).map_err(failure)?;
+            let name = TableName::new(None, &table);
+            let scope = grant.write.as_ref();
+            if !scope.is_some_and(|scope| scope.contains(&name, &self.schema)) {
+                return Err(Failure::Kept(foreign_index(&table)));
+            }
+        }
+        Ok(())
     }
 
     /// A connection in a transaction. One that turns out to be broken is replaced.

@@ -286,7 +286,9 @@ impl Engine {
     ) -> Result<Vec<Written>, HostError> {
         match self {
             Self::Sqlite(engine) => engine.write(statements, grant.clone(), deadline).await,
-            Self::Postgres(engine) => Box::pin(engine.write(statements, deadline)).await,
+            Self::Postgres(engine) => {
+                Box::pin(engine.write(statements, grant.clone(), deadline)).await
+            }
             Self::Mysql(engine) => Box::pin(engine.write(statements, deadline)).await,
         }
     }

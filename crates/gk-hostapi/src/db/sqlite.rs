@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::quick::{Answer, Quick};
-use self::rules::{Keys, Rules, permits};
+use self::rules::{Keys, Reach, Rules, permits};
 use self::temp::TempWatch;
 use super::DbLimits;
 use super::guard::{Analysis, StatementKind};
@@ -504,7 +504,10 @@ impl Session {
         self.guarded(Rules::Own, is_over.clone(), deadline, |connection| {
             keys.refresh(connection).map(Ok)
         })?;
-        let reach = keys.reach(&statement.writes, grant);
+        let reach = match statement.drops.is_empty() {
+            true => keys.reach(&statement.writes, grant),
+            false => Some(Reach::nothing(grant)),
+        };
         let has_keys = reach.is_some();
         let rules = match reach {
             None => Rules::Statement(statement.clone()),

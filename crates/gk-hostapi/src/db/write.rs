@@ -40,3 +40,10 @@ pub(super) fn numbered(error: HostError, index: usize, count: usize) -> HostErro
         _ => error.prefixed(&format!("statement {}: ", index + 1)),
     }
 }
+
+/// Why an index is not dropped.
+pub(super) fn foreign_index(table: &str) -> HostError {
+    HostError::denied(format!(
+        "an index of table \"{table}\" not permitted to be dropped: ask for write access to the table"
+    ))
+}

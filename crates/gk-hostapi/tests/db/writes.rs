@@ -520,3 +520,38 @@ async fn timestamps_of_sqlite_are_rfc_3339() {
         assert_eq!(found[0][column], expected, "{column}");
     }
 }
+
+/// An index is its table's: who may not write the table does not drop it.
+#[tokio::test]
+async fn an_index_belongs_to_its_table() {
+    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+        let fixture = Fixture::new(dialect).await;
+        for sql in [
+            "CREATE INDEX granted_looks_granted ON secret (s)",
+            "CREATE INDEX looks_foreign ON granted_a (s)",
+        ] {
+            fixture.admin(sql).await.unwrap();
+        }
+        for sql in [
+            "DROP INDEX granted_looks_granted",
+            "DROP INDEX IF EXISTS granted_looks_granted",
+            "drop index GRANTED_LOOKS_GRANTED",
+        ] {
+            let error = fixture.exec(sql, &[]).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Denied, "{sql}: {error}");
+            assert!(error.to_string().contains("\"secret\""), "{error}");
+        }
+        fixture.exec("DROP INDEX looks_foreign", &[]).await.unwrap();
+        fixture
+            .exec("DROP INDEX IF EXISTS looks_foreign", &[])
+            .await
+            .unwrap();
+        let error = fixture
+            .exec("DROP INDEX looks_foreign", &[])
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Failed, "{error}");
+        let again = fixture.admin("DROP INDEX granted_looks_granted").await;
+        again.unwrap();
+    }
+}

@@ -177,6 +177,9 @@ pub struct Analysis {
     /// Tables that its foreign keys refer to. To make such a key, a plugin has to be granted both
     /// reading and writing them.
     pub keys: BTreeSet<TableName>,
+    /// Indexes that it drops without naming their tables. To drop one, a plugin has to be granted
+    /// writing its table.
+    pub drops: BTreeSet<String>,
     /// The table that it inserts into, if it is an INSERT or a REPLACE.
     pub inserts: Option<String>,
     /// Whether it writes and returns rows all the same: RETURNING.
@@ -442,6 +445,7 @@ fn understand(
         with_names: walk.with_names,
         fields: walk.fields,
         keys: walk.keys,
+        drops: walk.drops,
         inserts: walk.inserts,
         returning: walk.returning,
         placeholders,
@@ -500,6 +504,7 @@ struct Walk {
     with_names: BTreeSet<String>,
     fields: BTreeSet<String>,
     keys: BTreeSet<TableName>,
+    drops: BTreeSet<String>,
     inserts: Option<String>,
     returning: bool,
     /// Names that WITH defines around the place that is walked: tables of the same name are
@@ -517,6 +522,7 @@ impl Walk {
             with_names: BTreeSet::new(),
             fields: BTreeSet::new(),
             keys: BTreeSet::new(),
+            drops: BTreeSet::new(),
             inserts: None,
             returning: false,
             hidden: Vec::new(),

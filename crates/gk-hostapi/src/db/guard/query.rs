@@ -617,6 +617,13 @@ fn plain_wildcard(options: &WildcardAdditionalOptions) -> Outcome {
 /// A name for a column that has none, from the text of its expression. MySQL's names hold no
 /// characters beyond the basic plane.
 fn label(dialect: Dialect, text: &str) -> String {
+    let text = match dialect {
+        // The mark is not the plugin's word.
+        Dialect::Sqlite => text
+            .replace(" IS NOT UNKNOWN", " NOTNULL")
+            .replace(" IS UNKNOWN", " ISNULL"),
+        _ => text.to_owned(),
+    };
     let plain = text.chars().filter(|c| {
         !c.is_control()
             && !matches!(c, '"' | '`' | '\'' | '\\' | '[' | ']')

@@ -93,6 +93,8 @@ pub(super) fn concerns(dialect: Dialect, tokens: &[TokenWithSpan]) -> bool {
         Dialect::Mysql => &[
             "regexp",
             "rlike",
+            "character",
+            "charset",
             "mod",
             "binary",
             "leading",
@@ -108,6 +110,7 @@ pub(super) fn concerns(dialect: Dialect, tokens: &[TokenWithSpan]) -> bool {
         .iter()
         .enumerate()
         .any(|(at, token)| match &token.token {
+            Token::Overlap => dialect == Dialect::Mysql,
             Token::Word(word) if word.quote_style.is_none() => {
                 words
                     .iter()
@@ -207,6 +210,12 @@ impl Rewriter {
 
     /// Rewrites what stands here; `false` where it is nothing special.
     fn special(&mut self, aside: &mut Aside) -> bool {
+        if self.dialect == Dialect::Mysql && self.token(0) == Some(&Token::Overlap) {
+            // `&&` binds as AND does, which the parser does not know.
+            self.skip(1);
+            self.put_words(&["AND"]);
+            return true;
+        }
         if self.word(0).is_empty() || self.previous() == Some(&Token::Period) {
             return self.comma_of_update();
         }
@@ -349,6 +358,26 @@ impl Rewriter {
                     return true;
                 }
             }
+        }
+        if self.is(0, "CHARACTER") && self.is(1, "SET") && self.is(2, "utf8mb4") {
+            // CAST(… AS CHAR CHARACTER SET utf8mb4): what the session's strings are in any case.
+            let in_cast = self.token(3) == Some(&Token::RParen);
+            let first = self.out.first().map(|first| &first.token);
+            let defines = matches!(first, Some(Token::Word(word)) if matches!(word.keyword, Keyword::CREATE | Keyword::ALTER));
+            if in_cast && !defines {
+                self.skip(3);
+                return true;
+            }
+        }
+        if self.is(0, "CHARSET")
+            && matches!(self.token(1), Some(Token::Word(_)))
+            && !matches!(self.previous(), Some(Token::Word(word)) if word.keyword == Keyword::DEFAULT)
+            && self.out.len() > 3
+        {
+            // Of a column.
+            self.skip(1);
+            self.put_words(&["CHARACTER", "SET"]);
+            return true;
         }
         // The parser looks for NOT NULL behind these words, too.
         if (self.is(0, "REGEXP") || self.is(0, "RLIKE")) && self.is(1, "NULL") {

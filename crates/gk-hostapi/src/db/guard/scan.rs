@@ -32,6 +32,7 @@ pub(super) fn prepare(dialect: Dialect, text: &str) -> Result<Prepared, Refusal>
         placeholders: 0,
         depth: 0,
         deepest: 0,
+        brackets: 0,
         ended: false,
     };
     while scan.step()? {}
@@ -51,6 +52,8 @@ struct Scan<'a> {
     placeholders: u16,
     depth: usize,
     deepest: usize,
+    /// Of those the square ones.
+    brackets: usize,
     /// A semicolon was seen: nothing but blanks, comments and more semicolons may follow.
     ended: bool,
 }
@@ -400,6 +403,7 @@ impl<'a> Scan<'a> {
         let postgres = self.dialect == Dialect::Postgres;
         match first {
             '(' | '[' => {
+                self.brackets += usize::from(first == '[');
                 self.depth += 1;
                 self.deepest = self.deepest.max(self.depth);
                 if self.depth > NESTING_MAX {
@@ -408,21 +412,19 @@ impl<'a> Scan<'a> {
                     )));
                 }
             }
-            ')' | ']' => self.depth = self.depth.saturating_sub(1),
+            ')' | ']' => {
+                self.depth = self.depth.saturating_sub(1);
+                self.brackets = self.brackets.saturating_sub(usize::from(first == ']'));
+            }
             // To MySQL these are two signs; together they are a comment to others.
             '-' if second == '-' => {
                 self.take(1);
                 self.push("- ");
                 return Ok(());
             }
-            // Somebody else's placeholder.
-            ':' if postgres
-                && (second.is_ascii_alphabetic() || second == '_')
-                && matches!(self.previous, ' ' | '(' | ',' | '=') =>
-            {
-                return Err(Refusal::unclear(
-                    "a colon before a name: placeholders are ?",
-                ));
+            // A cast, or a slice of an array; anywhere else it is somebody else's placeholder.
+            ':' if postgres && second != ':' && self.previous != ':' && self.brackets == 0 => {
+                return Err(Refusal::unclear(": outside of quotes: placeholders are ?"));
             }
             // Parts of operators, and of nothing else there.
             '@' | ':' | '#' if postgres => {}

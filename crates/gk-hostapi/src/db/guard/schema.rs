@@ -7,10 +7,10 @@ use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, CheckConstraint, ColumnDef,
     ColumnOption, CreateIndex, CreateTable, CreateTableLike, CreateTableLikeKind,
     CreateTableOptions, Expr, ForeignKeyConstraint, FullTextOrSpatialConstraint, FunctionArg,
-    FunctionArgExpr, FunctionArguments, IndexColumn, IndexConstraint, IndexType,
-    MySQLColumnPosition, NamedParenthesizedList, ObjectName, ObjectType, PrimaryKeyConstraint,
-    RenameTable, RenameTableNameKind, SqlOption, Statement, TableConstraint, Truncate,
-    UniqueConstraint, Value,
+    FunctionArgExpr, FunctionArguments, IndexColumn, IndexConstraint, IndexOption, IndexType,
+    MySQLColumnPosition, NamedParenthesizedList, ObjectName, ObjectNamePart, ObjectType,
+    PrimaryKeyConstraint, RenameTable, RenameTableNameKind, SqlOption, Statement, TableConstraint,
+    Truncate, UniqueConstraint, Value,
 };
 use sqlparser::tokenizer::Token;
 
@@ -243,7 +243,7 @@ impl Walk {
                 index_type: None | Some(IndexType::BTree | IndexType::Hash),
                 columns,
                 index_options,
-            }) if index_options.is_empty() => {
+            }) if plain_options(index_options) => {
                 self.names(name)?;
                 self.index_columns(columns)
             }
@@ -275,7 +275,7 @@ impl Walk {
         else {
             return Err(Refusal::unclear("UNIQUE … USING"));
         };
-        if !index_options.is_empty() {
+        if !plain_options(index_options) {
             return Err(Refusal::unclear("options of an index"));
         }
         self.names(name)?;
@@ -297,7 +297,7 @@ impl Walk {
         else {
             return Err(Refusal::unclear("PRIMARY KEY … USING"));
         };
-        if !index_options.is_empty() {
+        if !plain_options(index_options) {
             return Err(Refusal::unclear("options of an index"));
         }
         self.names(name)?;
@@ -405,7 +405,7 @@ impl Walk {
         else {
             return Err(Refusal::denied("a clause of the CREATE INDEX"));
         };
-        if !with.is_empty() || !index_options.is_empty() || !alter_options.is_empty() {
+        if !with.is_empty() || !plain_options(index_options) || !alter_options.is_empty() {
             return Err(Refusal::denied("a clause of the CREATE INDEX"));
         }
         if name.0.len() != 1 {
@@ -534,9 +534,11 @@ impl Walk {
                     };
                     self.writes.insert(there);
                 }
+                AlterTableOperation::AutoIncrement { equals: _, value }
+                    if matches!(value.value, Value::Number(..)) => {}
                 AlterTableOperation::AddConstraint {
                     constraint,
-                    not_valid: false,
+                    not_valid: _,
                 } => self.constraint(constraint)?,
                 _ => return Err(Refusal::denied("this ALTER TABLE")),
             }
@@ -547,7 +549,12 @@ impl Walk {
     /// MySQL's FIRST and AFTER.
     fn position(&self, position: &mut Option<MySQLColumnPosition>) -> Outcome {
         match position {
-            Some(MySQLColumnPosition::After(column)) => self.name(column),
+            // The parser writes it without quotes.
+            Some(MySQLColumnPosition::After(column)) if scan::is_plain_word(&column.value) => {
+                column.quote_style = None;
+                Ok(())
+            }
+            Some(MySQLColumnPosition::After(_)) => Err(Refusal::unclear("a name behind AFTER")),
             None | Some(MySQLColumnPosition::First) => Ok(()),
         }
     }
@@ -568,10 +575,34 @@ impl Walk {
                     .try_for_each(|name| self.object_name(name))?;
                 self.write(table).map(drop)
             }
+            // Whose it is the engine tells, before it is dropped.
+            (ObjectType::Index, None) if self.dialect != Dialect::Mysql => {
+                for name in names {
+                    self.object_name(name)?;
+                    match name.0.as_slice() {
+                        [ObjectNamePart::Identifier(index)] => {
+                            self.drops.insert(index.value.clone());
+                        }
+                        _ => return Err(Refusal::denied("an index in a schema")),
+                    }
+                }
+                Ok(())
+            }
             (ObjectType::Index, None) => Err(Refusal::denied(
                 "DROP INDEX without a table: whose index it is cannot be told",
             )),
             _ => Err(Refusal::denied(format!("DROP {object_type}"))),
         }
     }
+}
+
+/// Whether they say nothing but of which kind an index is.
+fn plain_options(options: &[IndexOption]) -> bool {
+    let is_plain = |option: &IndexOption| {
+        matches!(
+            option,
+            IndexOption::Using(IndexType::BTree | IndexType::Hash)
+        )
+    };
+    options.iter().all(is_plain)
 }

@@ -16,6 +16,7 @@ use rusqlite::hooks::{AuthAction, AuthContext};
 use crate::HostError;
 use crate::db::guard::{Analysis, StatementKind, TableName, is_allowed_in_sqlite};
 use crate::db::scope::DbGrant;
+use crate::db::write::foreign_index;
 
 /// What the authorizer goes by.
 #[derive(Debug, Default)]
@@ -56,6 +57,9 @@ impl Rules {
     }
 }
 
+/// An access of its own: the table is not named by the statement.
+const DROP_INDEX: &str = "drop an index of";
+
 /// What foreign keys lead to from the tables of a statement.
 #[derive(Debug)]
 pub(super) struct Reach {
@@ -65,7 +69,25 @@ pub(super) struct Reach {
 }
 
 impl Reach {
+    /// Nothing but the grant itself.
+    pub(super) fn nothing(grant: &DbGrant) -> Self {
+        Self {
+            tables: HashSet::new(),
+            grant: grant.clone(),
+            denied: None,
+        }
+    }
+
     fn permits(&mut self, action: &AuthAction<'_>) -> bool {
+        if let AuthAction::DropIndex { table_name, .. } = action {
+            let (name, scope) = (TableName::new(None, table_name), &self.grant.write);
+            let scope = scope.as_ref();
+            let is_granted = scope.is_some_and(|scope| scope.contains(&name, super::OWN_SCHEMA));
+            if !is_granted {
+                self.denied = Some(((*table_name).to_owned(), DROP_INDEX));
+            }
+            return is_granted;
+        }
         let (table, scope, access) = match action {
             AuthAction::Read { table_name, .. } => (*table_name, &self.grant.read, "read"),
             AuthAction::Insert { table_name }
@@ -88,6 +110,9 @@ impl Reach {
 
     fn reason(&self) -> Option<HostError> {
         let (table, access) = self.denied.as_ref()?;
+        if *access == DROP_INDEX {
+            return Some(foreign_index(table));
+        }
         Some(HostError::denied(format!(
             "a foreign key makes the statement {access} table \"{table}\", which is not permitted: \
              ask for {access} access to it, or drop the key"

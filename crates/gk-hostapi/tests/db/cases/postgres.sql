@@ -245,3 +245,7 @@
 - UPDATE ONLY granted_a SET s = 'x'
 - DELETE FROM ONLY secret
 + SELECT "user" FROM (SELECT 1 AS user) x
+- DROP INDEX other.granted_i
+- DROP INDEX secret_pkey
+- DROP INDEX granted_i, secret_pkey
++ DROP INDEX IF EXISTS granted_i

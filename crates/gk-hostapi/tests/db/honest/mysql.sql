@@ -187,3 +187,9 @@ SELECT t.id, (SELECT GROUP_CONCAT(c.body SEPARATOR ' | ') FROM granted_comments 
 SELECT COUNT(*) FROM granted_users u JOIN (granted_tickets t JOIN granted_comments c ON c.ticket_id = t.id) ON t.user_id = u.id
 SELECT u.id FROM granted_users u NATURAL LEFT JOIN granted_nodes n ORDER BY u.id
 SELECT u.id FROM (granted_users u, granted_tickets t) WHERE t.user_id = u.id ORDER BY t.id
+SELECT id FROM granted_users WHERE NOT name = 'Ada' && age > 18 || id = 1 ORDER BY id
+INSERT INTO granted_users (id, name) VALUES (1, 'again') ON DUPLICATE KEY UPDATE id = LAST_INSERT_ID(id), name = VALUES(name)
+CREATE TABLE granted_m8 (id INT, v VARCHAR(10) CHARSET utf8mb4 NOT NULL, KEY k (v) USING BTREE)
+CREATE INDEX granted_m8_id ON granted_m8 (id) USING BTREE
+ALTER TABLE granted_m8 ADD COLUMN w INT NULL AFTER id, DROP COLUMN v
+ALTER TABLE granted_m8 AUTO_INCREMENT = 100
