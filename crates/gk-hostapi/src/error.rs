@@ -74,6 +74,15 @@ constructors! {
 }
 
 impl HostError {
+    /// The same, with a text that says first where it happened.
+    #[cfg(feature = "services")]
+    pub(crate) fn prefixed(self, place: &str) -> Self {
+        Self {
+            kind: self.kind,
+            text: format!("{place}{}", self.text).into(),
+        }
+    }
+
     /// What it failed of.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -87,6 +87,7 @@ impl MethodSpec {
 pub(crate) enum Builtin {
     DbQuery,
     DbExec,
+    DbBatch,
     CacheGet,
     CacheSet,
     CacheDelete,
@@ -128,6 +129,10 @@ pub(crate) const BUILTINS: &[(Builtin, MethodSpec)] = {
         (
             B::DbExec,
             M::needing("db_exec", K::Db, WRITE, DB_WRITE).counted(Rate::Db),
+        ),
+        (
+            B::DbBatch,
+            M::needing("db_batch", K::Db, WRITE, DB_WRITE).counted(Rate::Db),
         ),
         (
             B::CacheGet,

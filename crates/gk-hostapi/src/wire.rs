@@ -15,12 +15,15 @@ use serde_json::{Value, json};
 use crate::api::OutgoingCall;
 use crate::caller::{Shape, Told, User};
 use crate::chain::Chain;
+use crate::db::guard::PLACEHOLDERS_MAX;
+use crate::db::{BATCH_STATEMENTS_MAX, Written};
 use crate::email::Mail;
 use crate::error::HostError;
 use crate::guard::Granted;
 use crate::host::Host;
 use crate::http::HttpRequest;
 use crate::method::Builtin;
+use crate::policy::Rate;
 use crate::secure::Secret;
 
 /// The longest name of a function in `plugin_call`, in bytes.
@@ -62,12 +65,63 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// A statement whose arguments are not read yet: as values they take many times their JSON's memory,
+/// and a plugin may have many statements waiting for a place.
 #[derive(Deserialize)]
 struct Statement<'a> {
     #[serde(borrow)]
     query: Cow<'a, str>,
-    #[serde(default, deserialize_with = "or_default")]
-    args: Vec<Value>,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+}
+
+impl Statement<'_> {
+    /// Refuses, unread, more arguments than a statement can have placeholders.
+    fn check(&self) -> Result<(), HostError> {
+        let count = self.args.map_or(0, |args| elements(args.get()));
+        match count > usize::from(PLACEHOLDERS_MAX) {
+            true => Err(HostError::limit(format!(
+                "a statement has at most {PLACEHOLDERS_MAX} arguments, not {count}"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// The arguments; to be called once the statement may run.
+    fn args(&self) -> Result<Vec<Value>, HostError> {
+        let args: Option<Vec<Value>> = match self.args {
+            None => None,
+            Some(args) => serde_json::from_str(args.get())
+                .map_err(|error| HostError::invalid(format!("arguments: args: {error}")))?,
+        };
+        Ok(args.unwrap_or_default())
+    }
+}
+
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    statements: Option<&'a RawValue>,
+}
+
+impl<'a> Batch<'a> {
+    /// The statements, their arguments unread.
+    fn statements(&self) -> Result<Vec<Statement<'a>>, HostError> {
+        let Some(statements) = self.statements else {
+            return Ok(Vec::new());
+        };
+        let count = elements(statements.get());
+        if count > BATCH_STATEMENTS_MAX {
+            return Err(HostError::limit(format!(
+                "a batch has at most {BATCH_STATEMENTS_MAX} statements, not {count}"
+            )));
+        }
+        let statements: Option<Vec<Statement<'a>>> = serde_json::from_str(statements.get())
+            .map_err(|error| HostError::invalid(format!("arguments: statements: {error}")))?;
+        let statements = statements.unwrap_or_default();
+        statements.iter().try_for_each(Statement::check)?;
+        Ok(statements)
+    }
 }
 
 #[derive(Deserialize)]
@@ -204,6 +258,50 @@ fn values(json: &[u8]) -> usize {
     count
 }
 
+/// How many elements a JSON array has, whatever is in them; 0 of anything else.
+fn elements(json: &str) -> usize {
+    let Some(content) = json.trim_ascii_start().strip_prefix('[') else {
+        return 0;
+    };
+    let (mut count, mut depth, mut is_empty) = (1, 1_usize, true);
+    let mut bytes = content.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b']' if depth == 1 => break,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'[' | b'{' => depth += 1,
+            b',' if depth == 1 => count += 1,
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => {
+                            bytes.next();
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        is_empty &= byte.is_ascii_whitespace();
+    }
+    if is_empty { 0 } else { count }
+}
+
+/// What came of a statement that writes: rows are JSON already, and are not read again.
+fn written(result: &Written, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{{\"affected\":{}", result.affected).as_bytes());
+    if let Some(id) = &result.last_insert_id {
+        out.extend_from_slice(format!(",\"last_insert_id\":{id}").as_bytes());
+    }
+    if let Some(rows) = &result.rows {
+        out.extend_from_slice(b",\"rows\":");
+        out.extend_from_slice(rows);
+    }
+    out.push(b'}');
+}
+
 /// `{"value": …, "found": …}`, straight into one buffer: the path of a cache hit.
 fn found(value: Option<&Bytes>) -> Bytes {
     let Some(value) = value else {
@@ -239,23 +337,28 @@ pub(crate) async fn serve(
     match method {
         Builtin::DbQuery => {
             let statement: Statement<'_> = read(args)?;
+            statement.check()?;
             let grants = &granted.grants().db;
             let _place = granted.statement().await?;
             services
                 .db
-                .query(grants, &statement.query, &statement.args, deadline)
+                .query(grants, &statement.query, &statement.args()?, deadline)
                 .await
         }
         Builtin::DbExec => {
             let statement: Statement<'_> = read(args)?;
+            statement.check()?;
             let grants = &granted.grants().db;
             let _place = granted.statement().await?;
-            let affected = services
+            let result = services
                 .db
-                .exec(grants, &statement.query, &statement.args, deadline)
+                .exec(grants, &statement.query, &statement.args()?, deadline)
                 .await?;
-            write(&json!({ "affected": affected }))
+            let mut out = Vec::with_capacity(64 + result.rows.as_ref().map_or(0, Bytes::len));
+            written(&result, &mut out);
+            Ok(out.into())
         }
+        Builtin::DbBatch => Box::pin(db_batch(host, granted, args)).await,
         Builtin::CacheGet => {
             let Key { key } = read(args)?;
             cache_key(granted, &key, false)?;
@@ -334,6 +437,7 @@ pub(crate) async fn serve(
             Ok(STATUS_OK)
         }
         Builtin::StoreFile => {
+            let _turn = services.files.turn(plugin).await?;
             let file: NewFile<'_> = read(args)?;
             let quota = Some(granted.policy().max_file_storage_bytes).filter(|bytes| *bytes > 0);
             services
@@ -427,6 +531,36 @@ fn value_of(granted: &Granted<'_>, text: &str) -> Result<Bytes, HostError> {
     }
 }
 
+async fn db_batch(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result<Bytes, HostError> {
+    let statements = read::<Batch<'_>>(args)?.statements()?;
+    // The guard has counted one.
+    for _ in statements.iter().skip(1) {
+        granted.charge(Rate::Db)?;
+    }
+    let _place = granted.statement().await?;
+    let args: Vec<Vec<Value>> = statements
+        .iter()
+        .map(Statement::args)
+        .collect::<Result<_, _>>()?;
+    let statements: Vec<(&str, &[Value])> = statements
+        .iter()
+        .zip(&args)
+        .map(|(statement, args)| (&*statement.query, &**args))
+        .collect();
+    let db = &host.services().db;
+    let results = db.batch(&granted.grants().db, &statements, granted.deadline());
+    let results = results.await?;
+    let mut out = vec![b'['];
+    for (index, result) in results.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        written(result, &mut out);
+    }
+    out.push(b']');
+    Ok(out.into())
+}
+
 async fn http_request(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result<Bytes, HostError> {
     #[derive(Serialize)]
     struct Response {
@@ -434,9 +568,9 @@ async fn http_request(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result
         body: String,
         headers: BTreeMap<String, Vec<String>>,
     }
-    let outgoing: Outgoing = read(args)?;
     let scope = granted.grants().http.as_ref().ok_or_else(not_granted)?;
     let _slot = granted.http_slot()?;
+    let outgoing: Outgoing = read(args)?;
     let request = HttpRequest {
         method: outgoing.method,
         url: outgoing.url,
@@ -540,6 +674,45 @@ mod tests {
         ] {
             assert_eq!(values(json.as_bytes()), count, "{json}");
         }
+    }
+
+    #[test]
+    fn elements_are_counted_whatever_is_in_them() {
+        for (json, count) in [
+            ("null", 0),
+            ("{}", 0),
+            ("[]", 0),
+            ("[ \n ]", 0),
+            ("[1]", 1),
+            (" [1,2,[3,4],{\"a\":5,\"b\":6}]", 4),
+            (r#"[",","\",]","[",{"base64":","}]"#, 4),
+            ("[[]]", 1),
+        ] {
+            assert_eq!(elements(json), count, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_result_of_a_statement_in_json() {
+        let json = |affected, id: Option<u64>, rows: Option<&'static str>| {
+            let result = Written {
+                affected,
+                last_insert_id: id.map(Into::into),
+                rows: rows.map(|rows| Bytes::from_static(rows.as_bytes())),
+            };
+            let mut out = Vec::new();
+            written(&result, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(json(2, None, None), r#"{"affected":2}"#);
+        assert_eq!(
+            json(1, Some(7), None),
+            r#"{"affected":1,"last_insert_id":7}"#
+        );
+        assert_eq!(
+            json(1, Some(7), Some(r#"[{"id":7}]"#)),
+            r#"{"affected":1,"last_insert_id":7,"rows":[{"id":7}]}"#
+        );
     }
 
     /// 64 MiB of `[0,0,…` were gigabytes of values, before the first of them was looked at.

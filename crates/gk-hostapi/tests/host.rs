@@ -195,7 +195,7 @@ async fn the_wire_is_upstreams() {
         (
             "db_exec",
             json!({"query": "INSERT INTO t VALUES (?, ?)", "args": [9_007_199_254_740_993_i64, "x"]}),
-            json!({"affected": 1}),
+            json!({"affected": 1, "last_insert_id": 1}),
         ),
         (
             "db_query",
@@ -906,6 +906,77 @@ async fn a_plugin_has_so_many_requests_under_way_and_no_more() {
     let (again, args) = (Arc::clone(&rig), json!({ "url": url }));
     requests.spawn(async move { again.ask("http_request", args).await });
     silent.accept().await.unwrap();
+}
+
+/// While all places are taken, what cannot run is refused, and not kept waiting with its arguments.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_arguments_are_refused_unread() {
+    let rig = Arc::new(Rig::trusting(&[permission("db", "readwrite", &[])]).await);
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000000) \
+                   SELECT COUNT(*) FROM n";
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let rig = Arc::clone(&rig);
+        running.spawn(async move { rig.ask("db_query", json!({ "query": endless })).await });
+    }
+    let refused = async |method: &str, args: Value| {
+        let asked = tokio::time::timeout(Duration::from_secs(10), rig.ask(method, args));
+        let error = asked.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{method}: {error}");
+    };
+    let many = vec![0; 1000];
+    for method in ["db_query", "db_exec"] {
+        refused(method, json!({"query": "SELECT 1", "args": many})).await;
+        refused(
+            method,
+            json!({"query": "SELECT 1", "args": vec![0; 65_000]}),
+        )
+        .await;
+    }
+    let statement = json!({"query": "SELECT ?", "args": many});
+    refused(
+        "db_batch",
+        json!({"statements": [{"query": "SELECT 1"}, statement]}),
+    )
+    .await;
+    refused(
+        "db_batch",
+        json!({"statements": vec![json!({"query": "SELECT 1"}); 101]}),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_over_the_wire() {
+    let rig = Rig::trusting(&[permission("db", "readwrite", &[])]).await;
+    rig.ask(
+        "db_exec",
+        json!({"query": "CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT)"}),
+    )
+    .await
+    .unwrap();
+    let statements = json!({"statements": [
+        {"query": "INSERT INTO t (s) VALUES (?)", "args": ["a"]},
+        {"query": "INSERT INTO t (s) VALUES ('b') RETURNING id, s", "args": null},
+        {"query": "SELECT COUNT(*) AS n FROM t"},
+    ]});
+    let expected = json!([
+        {"affected": 1, "last_insert_id": 1},
+        {"affected": 1, "last_insert_id": 2, "rows": [{"id": 2, "s": "b"}]},
+        {"affected": 0, "rows": [{"n": 2}]},
+    ]);
+    assert_eq!(rig.ask("db_batch", statements).await.unwrap(), expected);
+    for none in [
+        json!({}),
+        json!({"statements": null}),
+        json!({"statements": []}),
+    ] {
+        assert_eq!(rig.ask("db_batch", none).await.unwrap(), json!([]));
+    }
+    let error = rig
+        .ask("db_batch", json!({"statements": [{"args": []}]}))
+        .await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 /// A method that never answers.

@@ -59,8 +59,8 @@ mod spec;
 pub use context::Context;
 pub use error::Error;
 pub use host::{
-    Cache, Db, FileInfo, Files, Host, HostError, HttpRequest, HttpResponse, Keys, Kv, KvPage,
-    LogLevel, PAGE_ROWS_DEFAULT, Rows, StoredFile,
+    Batch, Cache, Db, FileInfo, Files, Host, HostError, HttpRequest, HttpResponse, Keys, Kv,
+    KvPage, LogLevel, PAGE_ROWS_DEFAULT, Rows, StoredFile, Written,
 };
 pub use plugin::Plugin;
 pub use request::{IncomingRequest, UploadedFile};

@@ -58,6 +58,10 @@ pub struct DbLimits {
     pub max_result_bytes: usize,
     /// Most bytes of a statement's arguments.
     pub max_arg_bytes: usize,
+    /// Most bytes that statements may put into temporary files: all that run in SQLite at a moment
+    /// together, and each one of a server that has such a limit and lets the host's user set it
+    /// (PostgreSQL `temp_file_limit`, MariaDB `tmp_disk_table_size`).
+    pub max_temp_bytes: u64,
     /// Most connections to one database; statements wait for one until their deadline.
     pub max_connections: usize,
     /// How long a connection may take to be made.
@@ -72,6 +76,7 @@ impl Default for DbLimits {
             max_rows: 10_000,
             max_result_bytes: 8 * 1024 * 1024,
             max_arg_bytes: 8 * 1024 * 1024,
+            max_temp_bytes: 256 * 1024 * 1024,
             max_connections: 8,
             connect_timeout: Duration::from_secs(5),
             inline_reads: true,

@@ -7,10 +7,11 @@
 //!
 //! # Statements
 //!
-//! [`Databases::query`] takes SELECT, VALUES and set operations, with WITH or without.
-//! [`Databases::exec`] takes INSERT, REPLACE, UPDATE and DELETE of one table, CREATE TABLE, ALTER
-//! TABLE (columns, constraints, new names), DROP TABLE, TRUNCATE, CREATE INDEX, and DROP INDEX
-//! where it names its table. RETURNING is refused. One statement is one transaction. Arguments
+//! [`Databases::query`] takes SELECT, VALUES and set operations, with WITH or without, and statements
+//! that write rows where the plugin may write. [`Databases::exec`] takes INSERT, REPLACE, UPDATE,
+//! DELETE and MERGE, with RETURNING or without, CREATE TABLE, ALTER TABLE, DROP TABLE, TRUNCATE, CREATE
+//! INDEX and DROP INDEX. One statement is one transaction;
+//! [`Databases::batch`] makes one of several. Arguments
 //! stand for `?`, counted from the left; `@name:` before a statement selects a named database.
 //!
 //! # Values
@@ -25,7 +26,7 @@
 //! | BLOB, BINARY, BYTEA | string, standard base64 |
 //! | DATE | `"2026-01-31"` |
 //! | TIME | `"13:30:00.5"`; MySQL's may be negative or beyond a day |
-//! | TIMESTAMP, DATETIME | `"2026-01-31T13:30:00.5Z"` (RFC 3339); without a zone it is taken for UTC |
+//! | TIMESTAMP, DATETIME | `"2026-01-31T13:30:00.5Z"` (RFC 3339); without a zone it is taken for UTC; of SQLite's columns those that are declared so |
 //! | INTERVAL | ISO 8601, `"P1Y2M3DT4H5M6.7S"` |
 //! | arrays of PostgreSQL | array |
 //! | NULL | `null` |
@@ -51,8 +52,10 @@ mod server;
 mod service;
 mod sqlite;
 mod value;
+mod write;
 
 pub use config::{DatabaseConfig, DatabasesConfig, DbLimits};
 pub use guard::Dialect;
 pub use scope::{DbGrant, DbGrants, TableScope};
 pub use service::Databases;
+pub use write::{BATCH_STATEMENTS_MAX, Written};

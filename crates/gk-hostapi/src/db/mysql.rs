@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use super::DbLimits;
 use super::config::ServerTarget;
-use super::guard::Analysis;
-use super::rows::Rows;
+use super::guard::{Analysis, StatementKind};
+use super::rows::{Left, Rows};
 use super::server::{self, Failure, NotReached, STATEMENTS_KEPT, too_late, within};
 use super::value::{Arg, Json, fraction};
+use super::write::{Bound, Written};
 use crate::HostError;
 
 /// Number of the character set of bytes that are no text.
@@ -31,6 +32,7 @@ pub(super) struct Mysql {
 /// Makes connections.
 struct Connector {
     opts: Opts,
+    temp_bytes_max: u64,
     timeout: Duration,
 }
 
@@ -82,12 +84,21 @@ impl Connector {
         let mut conn = Conn::new(self.opts.clone()).await?;
         let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
         let started = started(&mut conn).await?;
+        let is_mariadb = version.is_some_and(|version| version.contains("MariaDB"));
+        if is_mariadb {
+            // A server that is too old for it keeps its own limits.
+            let limit = format!("SET SESSION tmp_disk_table_size = {}", self.temp_bytes_max);
+            match conn.query_drop(limit).await {
+                Ok(()) | Err(mysql_async::Error::Server(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Session {
             conn,
             started,
             is_broken: false,
             opts: self.opts.clone(),
-            is_mariadb: version.is_some_and(|version| version.contains("MariaDB")),
+            is_mariadb,
         })
     }
 }
@@ -128,16 +139,17 @@ impl Mysql {
             .prefer_socket(Some(false))
             .stmt_cache_size(Some(STATEMENTS_KEPT))
             .tcp_nodelay(true)
-            .max_allowed_packet(Some(packet_bytes_max(limits)))
+            .max_allowed_packet(Some(server::packet_bytes_max(limits)))
             .setup(vec![
-                // A backslash is a backslash, and `"` a string's quote: as the guard reads them.
+                // The defaults: a backslash escapes, which LIKE without ESCAPE needs, and `||` is OR.
                 "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,\
-                 NO_BACKSLASH_ESCAPES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1",
+                 NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1",
                 "SET NAMES utf8mb4",
             ])
             .into();
         let connector = Connector {
             opts,
+            temp_bytes_max: limits.max_temp_bytes,
             timeout: limits.connect_timeout,
         };
         let pool = server::pool(connector, limits)?;
@@ -153,22 +165,28 @@ impl Mysql {
     ) -> Result<Bytes, HostError> {
         within(deadline, async {
             let mut lease = self.lease(deadline).await?;
-            let result = self.read(&mut lease, &statement, args).await;
-            lease.end(result, true).await
+            let mut rows = Rows::new(&self.limits);
+            let result = match lease.run("START TRANSACTION READ ONLY").await {
+                Ok(()) => fetch(&mut lease, &statement, args, &mut rows).await,
+                Err(error) => Err(error),
+            };
+            lease.end(result.map(|_| rows.finish()), true).await
         })
         .await
     }
 
-    pub(super) async fn exec(
+    /// Runs statements in one transaction, all of them or none. A single one without rows is a
+    /// transaction by itself.
+    pub(super) async fn write(
         &self,
-        statement: Arc<Analysis>,
-        args: Vec<Arg>,
+        statements: Vec<Bound>,
         deadline: Instant,
-    ) -> Result<u64, HostError> {
+    ) -> Result<Vec<Written>, HostError> {
         within(deadline, async {
             let mut lease = self.lease(deadline).await?;
-            let result = write(&mut lease, &statement, args).await;
-            lease.end(result, false).await
+            let is_plain = matches!(&*statements, [only] if !only.statement.returns_rows());
+            let result = write(&mut lease, statements, &self.limits, is_plain).await;
+            lease.end(result, !is_plain).await
         })
         .await
     }
@@ -207,51 +225,94 @@ impl Mysql {
         }
         Err(server::all_broken())
     }
-
-    async fn read(
-        &self,
-        lease: &mut Lease,
-        statement: &Analysis,
-        args: Vec<Arg>,
-    ) -> Result<Bytes, Failure> {
-        let Session {
-            conn, is_broken, ..
-        } = lease.session().map_err(Failure::Lost)?;
-        let mut failure = |error| failure(error, is_broken);
-        conn.query_drop("START TRANSACTION READ ONLY")
-            .await
-            .map_err(&mut failure)?;
-        let mut found = conn
-            .exec_iter(statement.sql.as_str(), params(args))
-            .await
-            .map_err(&mut failure)?;
-        let columns = found.columns().unwrap_or_default();
-        let mut rows = Rows::new(&self.limits);
-        let names: Vec<_> = columns.iter().map(Column::name_str).collect();
-        rows.columns(names.iter().map(AsRef::as_ref));
-        while let Some(row) = found.next().await.map_err(&mut failure)? {
-            // The rest of the result is still under way.
-            rows.row(|index, json| {
-                let garbled = || HostError::failed("a value of the database cannot be read");
-                let column = columns.get(index).ok_or_else(garbled)?;
-                let value = row.as_ref(index).ok_or_else(garbled)?;
-                cell(column, value, json).ok_or_else(garbled)
-            })
-            .map_err(Failure::Lost)?;
-        }
-        drop(found);
-        Ok(rows.finish())
-    }
 }
 
-async fn write(lease: &mut Lease, statement: &Analysis, args: Vec<Arg>) -> Result<u64, Failure> {
+/// What the server says of a statement that is done.
+struct Done {
+    affected: u64,
+    last_insert_id: Option<u64>,
+}
+
+/// Runs a statement and writes its rows.
+async fn fetch(
+    lease: &mut Lease,
+    statement: &Analysis,
+    args: Vec<Arg>,
+    rows: &mut Rows,
+) -> Result<Done, Failure> {
     let Session {
         conn, is_broken, ..
     } = lease.session().map_err(Failure::Lost)?;
-    conn.exec_drop(statement.sql.as_str(), params(args))
+    let mut failure = |error| failure(error, is_broken);
+    let mut found = conn
+        .exec_iter(statement.sql.as_str(), params(args))
         .await
-        .map_err(|error| failure(error, is_broken))?;
-    Ok(conn.affected_rows())
+        .map_err(&mut failure)?;
+    let columns = found.columns().unwrap_or_default();
+    let names: Vec<_> = columns.iter().map(Column::name_str).collect();
+    rows.columns(names.iter().map(AsRef::as_ref));
+    while let Some(row) = found.next().await.map_err(&mut failure)? {
+        // The rest of the result is still under way.
+        rows.row(|index, json| {
+            let garbled = || HostError::failed("a value of the database cannot be read");
+            let column = columns.get(index).ok_or_else(garbled)?;
+            let value = row.as_ref(index).ok_or_else(garbled)?;
+            cell(column, value, json).ok_or_else(garbled)
+        })
+        .map_err(Failure::Lost)?;
+    }
+    drop(found);
+    Ok(Done {
+        affected: conn.affected_rows(),
+        last_insert_id: conn.last_insert_id(),
+    })
+}
+
+async fn write(
+    lease: &mut Lease,
+    statements: Vec<Bound>,
+    limits: &DbLimits,
+    is_plain: bool,
+) -> Result<Vec<Written>, Failure> {
+    if !is_plain {
+        lease.run("START TRANSACTION READ WRITE").await?;
+    }
+    let mut left = Left::new(limits);
+    let mut all = Vec::with_capacity(statements.len());
+    let count = statements.len();
+    for (index, bound) in statements.into_iter().enumerate() {
+        let done = one(lease, bound, &mut left).await;
+        all.push(done.map_err(|failure| failure.numbered(index, count))?);
+    }
+    if !is_plain {
+        lease.run("COMMIT").await?;
+    }
+    Ok(all)
+}
+
+async fn one(
+    lease: &mut Lease,
+    Bound { statement, args }: Bound,
+    left: &mut Left,
+) -> Result<Written, Failure> {
+    let mut rows = left.rows();
+    let done = fetch(lease, &statement, args, &mut rows).await?;
+    let is_insert = statement.inserts.is_some();
+    let returned = rows.len() as u64;
+    let rows = statement.returns_rows().then(|| left.take(rows));
+    Ok(Written {
+        affected: match statement.kind {
+            // MariaDB counts what it returns as rows that were read.
+            StatementKind::Write if rows.is_some() => done.affected.max(returned),
+            StatementKind::Write => done.affected,
+            StatementKind::Query | StatementKind::Schema => 0,
+        },
+        last_insert_id: done
+            .last_insert_id
+            .filter(|id| is_insert && *id > 0)
+            .map(Into::into),
+        rows,
+    })
 }
 
 fn params(args: Vec<Arg>) -> Params {
@@ -276,6 +337,15 @@ impl Lease {
             Some(session) => Ok(session),
             None => Err(server::gone()),
         }
+    }
+
+    /// Runs a statement of the host's own.
+    async fn run(&mut self, sql: &str) -> Result<(), Failure> {
+        let Session {
+            conn, is_broken, ..
+        } = self.session().map_err(Failure::Lost)?;
+        let done = conn.query_drop(sql).await;
+        done.map_err(|error| failure(error, is_broken))
     }
 
     /// Ends the transaction, where there is one, and gives the connection back.
@@ -326,20 +396,17 @@ impl Drop for Lease {
     }
 }
 
-/// The largest packet either way: a row, or a statement with its arguments. The driver refuses a row by
-/// its length, before it is read.
-fn packet_bytes_max(limits: &DbLimits) -> usize {
-    // For what is shorter in JSON than in a packet, and the statement's text.
-    const MORE: usize = 64 * 1024;
-    limits.max_result_bytes.max(limits.max_arg_bytes) + MORE
-}
-
 /// Numbers: the servers' lists of error messages.
 fn failure(error: mysql_async::Error, is_broken: &mut bool) -> Failure {
     match error {
         mysql_async::Error::Server(error) => match error.code {
             // Interrupted, or beyond its time, in MySQL and in MariaDB.
             1317 | 1969 | 3024 => Failure::Kept(too_late()),
+            // A temporary table is full.
+            1114 => Failure::Kept(HostError::limit(format!(
+                "{} (limit max_temp_bytes, if it is a temporary one): sort or compare fewer rows",
+                error.message
+            ))),
             1792 => Failure::Kept(HostError::denied("the statement writes")),
             1205 => Failure::Kept(HostError::timeout(
                 "the rows were in use by others for too long",
@@ -354,9 +421,7 @@ fn failure(error: mysql_async::Error, is_broken: &mut bool) -> Failure {
         // The driver has no other name for it; what is left of the row stays in the connection.
         error if error.to_string().contains("max_allowed_packet") => {
             *is_broken = true;
-            Failure::Lost(HostError::limit(
-                "a row has more bytes than a result may have (limit max_result_bytes): ask for less at a time",
-            ))
+            Failure::Lost(server::too_large_a_row())
         }
         error => {
             *is_broken = true;

@@ -1,7 +1,8 @@
 //! PostgreSQL: a transaction for each statement, and a request to cancel what is given up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,26 +16,38 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DbLimits;
 use super::config::{ServerTarget, TlsRoots};
-use super::guard::Analysis;
-use super::rows::Rows;
+use super::guard::{Analysis, StatementKind, TableName};
+use super::rows::{Left, Rows};
+use super::scope::DbGrant;
 use super::server::{self, Failure, NotReached, STATEMENTS_KEPT, too_late, within};
 use super::value::Arg;
+use super::write::{Bound, Written, foreign_index};
 use crate::HostError;
 
 mod decode;
+mod stream;
+
+use self::stream::{BoundedTls, Largest};
+
+/// Names that a connection remembers not to be functions.
+const FIELDS_KEPT: usize = 1000;
 
 /// A server's database.
 #[derive(Debug)]
 pub(super) struct Postgres {
     pool: Pool<Connector>,
+    /// Where tables and indexes without a schema are.
+    schema: String,
     limits: DbLimits,
 }
 
 /// Makes connections.
 struct Connector {
-    config: Config,
+    config: Arc<Config>,
+    message_bytes_max: usize,
     tls: Option<MakeRustlsConnect>,
     setup: String,
+    temp_limit: String,
     timeout: Duration,
 }
 
@@ -48,7 +61,12 @@ impl std::fmt::Debug for Connector {
 struct Session {
     client: Client,
     tls: Option<MakeRustlsConnect>,
+    config: Arc<Config>,
+    /// A message was too large, which ended the connection.
+    too_large: Arc<AtomicBool>,
     statements: HashMap<String, Statement>,
+    /// Names that were no functions when they were looked up.
+    fields: HashSet<String>,
 }
 
 impl std::fmt::Debug for Session {
@@ -80,24 +98,38 @@ impl Manager for Connector {
 }
 
 impl Connector {
-    async fn connect(&self) -> Result<Session, tokio_postgres::Error> {
-        let client = match &self.tls {
+    async fn connect(&self) -> Result<Session, NotConnected> {
+        let bound = Largest {
+            message_bytes_max: self.message_bytes_max,
+            too_large: Arc::default(),
+        };
+        let too_large = Arc::clone(&bound.too_large);
+        let client = match self.tls.clone() {
             None => {
-                let (client, connection) = self.config.connect(NoTls).await?;
+                let stream = stream::connect(&self.config, bound).await?;
+                let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
                 tokio::spawn(connection);
                 client
             }
-            Some(tls) => {
-                let (client, connection) = Box::pin(self.config.connect(tls.clone())).await?;
+            Some(inner) => {
+                let tls = BoundedTls { inner, bound };
+                let (client, connection) = Box::pin(self.config.connect(tls)).await?;
                 tokio::spawn(connection);
                 client
             }
         };
         client.batch_execute(&self.setup).await?;
+        // Where the server lets this user set it; what it is otherwise is the server's operator's to say.
+        if let Err(error) = client.batch_execute(&self.temp_limit).await {
+            tracing::debug!(%error, "temp_file_limit is left as it is");
+        }
         Ok(Session {
             client,
             tls: self.tls.clone(),
+            config: self.config.clone(),
+            too_large,
             statements: HashMap::new(),
+            fields: HashSet::new(),
         })
     }
 }
@@ -125,7 +157,8 @@ impl Postgres {
             Some(_) => tokio_postgres::config::SslMode::Require,
         });
         let connector = Connector {
-            config,
+            config: Arc::new(config),
+            message_bytes_max: server::packet_bytes_max(limits),
             tls: target.tls.as_ref().map(connector).transpose()?,
             // A temporary table would otherwise come before the schema's own.
             setup: format!(
@@ -133,11 +166,16 @@ impl Postgres {
                  SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO'; SET bytea_output TO 'hex'; \
                  SET idle_in_transaction_session_timeout TO '60s'"
             ),
+            temp_limit: format!(
+                "SET temp_file_limit TO '{}kB'",
+                (limits.max_temp_bytes / 1024).clamp(1, i32::MAX as u64)
+            ),
             timeout: limits.connect_timeout,
         };
         let pool = server::pool(connector, limits)?;
         Ok(Self {
             pool,
+            schema: schema.to_owned(),
             limits: limits.clone(),
         })
     }
@@ -149,25 +187,61 @@ impl Postgres {
         deadline: Instant,
     ) -> Result<Bytes, HostError> {
         within(deadline, async {
-            let mut lease = self.lease("BEGIN READ ONLY", deadline).await?;
-            let result = self.read(&mut lease, &statement, &args).await;
+            let mut lease = Box::pin(self.lease("BEGIN READ ONLY", deadline)).await?;
+            let mut rows = Rows::new(&self.limits);
+            let result = fetch(&mut lease, &statement, &args, &mut rows).await;
+            let result = result.map(|_| rows.finish());
             lease.end(result).await
         })
         .await
     }
 
-    pub(super) async fn exec(
+    /// Runs statements in one transaction, all of them or none.
+    pub(super) async fn write(
         &self,
-        statement: Arc<Analysis>,
-        args: Vec<Arg>,
+        statements: Vec<Bound>,
+        grant: DbGrant,
         deadline: Instant,
-    ) -> Result<u64, HostError> {
+    ) -> Result<Vec<Written>, HostError> {
         within(deadline, async {
-            let mut lease = self.lease("BEGIN READ WRITE", deadline).await?;
-            let result = write(&mut lease, &statement, &args).await;
+            let mut lease = Box::pin(self.lease("BEGIN READ WRITE", deadline)).await?;
+            for bound in &statements {
+                let checked = self.check_indexes(&lease, &bound.statement.drops, &grant);
+                if let Err(error) = Box::pin(checked).await {
+                    return lease.end(Err(error)).await;
+                }
+            }
+            let result = Box::pin(write(&mut lease, &statements, &self.limits)).await;
             lease.end(result).await
         })
         .await
+    }
+
+    /// Refuses to drop an index of a table that may not be written.
+    async fn check_indexes(
+        &self,
+        lease: &Lease,
+        indexes: &BTreeSet<String>,
+        grant: &DbGrant,
+    ) -> Result<(), Failure> {
+        const TABLES: &str = "SELECT t.relname::text FROM pg_catalog.pg_index i \
+             JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_class t ON t.oid = i.indrelid \
+             JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace WHERE n.nspname = $1 AND x.relname = ANY($2)";
+        if indexes.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = indexes.iter().map(String::as_str).collect();
+        let client = lease.client().map_err(Failure::Lost)?;
+        let found = client.query(TABLES, &[&self.schema, &names]).await;
+        for row in found.map_err(failure)? {
+            let table: String = row.try_get(0).map_err(failure)?;
+            let name = TableName::new(None, &table);
+            let scope = grant.write.as_ref();
+            if !scope.is_some_and(|scope| scope.contains(&name, &self.schema)) {
+                return Err(Failure::Kept(foreign_index(&table)));
+            }
+        }
+        Ok(())
     }
 
     /// A connection in a transaction. One that turns out to be broken is replaced.
@@ -191,36 +265,36 @@ impl Postgres {
         }
         Err(server::all_broken())
     }
+}
 
-    async fn read(
-        &self,
-        lease: &mut Lease,
-        statement: &Analysis,
-        args: &[Arg],
-    ) -> Result<Bytes, Failure> {
-        let prepared = lease.prepare(statement).await?;
-        for column in prepared.columns() {
-            if !decode::is_supported(column.type_()) {
-                return Err(Failure::Kept(HostError::failed(format!(
-                    "column {:?} is of type {}, which has no JSON form: cast it to text",
-                    column.name(),
-                    column.type_()
-                ))));
-            }
+/// Runs a statement and writes its rows. Returns how many it wrote or read, as the server says.
+async fn fetch(
+    lease: &mut Lease,
+    statement: &Analysis,
+    args: &[Arg],
+    rows: &mut Rows,
+) -> Result<u64, Failure> {
+    let prepared = lease.prepare(statement).await?;
+    for column in prepared.columns() {
+        if !decode::is_supported(column.type_()) {
+            return Err(Failure::Kept(HostError::failed(format!(
+                "column {:?} is of type {}, which has no JSON form: cast it to text",
+                column.name(),
+                column.type_()
+            ))));
         }
-        let mut rows = Rows::new(&self.limits);
-        rows.columns(prepared.columns().iter().map(|column| column.name()));
-        let client = lease.client().map_err(Failure::Lost)?;
-        let found = client.query_raw(&prepared, args.iter().map(TextArg));
-        let mut found = std::pin::pin!(found.await.map_err(failure)?);
-        while let Some(row) = next(&mut found).await {
-            let row = row.map_err(failure)?;
-            // The rest of the result is still under way.
-            rows.row(|index, json| decode::cell(&row, index, json))
-                .map_err(Failure::Lost)?;
-        }
-        Ok(rows.finish())
     }
+    rows.columns(prepared.columns().iter().map(|column| column.name()));
+    let client = lease.client().map_err(Failure::Lost)?;
+    let found = client.query_raw(&prepared, args.iter().map(TextArg));
+    let mut found = std::pin::pin!(found.await.map_err(failure)?);
+    while let Some(row) = next(&mut found).await {
+        let row = row.map_err(failure)?;
+        // The rest of the result is still under way.
+        rows.row(|index, json| decode::cell(&row, index, json))
+            .map_err(Failure::Lost)?;
+    }
+    Ok(found.rows_affected().unwrap_or_default())
 }
 
 /// The next item of a stream, without a crate for it.
@@ -231,11 +305,73 @@ async fn next(
     std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
-async fn write(lease: &mut Lease, statement: &Analysis, args: &[Arg]) -> Result<u64, Failure> {
-    let prepared = lease.prepare(statement).await?;
-    let client = lease.client().map_err(Failure::Lost)?;
-    let written = client.execute_raw(&prepared, args.iter().map(TextArg));
-    written.await.map_err(failure)
+async fn write(
+    lease: &mut Lease,
+    statements: &[Bound],
+    limits: &DbLimits,
+) -> Result<Vec<Written>, Failure> {
+    let mut left = Left::new(limits);
+    let mut all = Vec::with_capacity(statements.len());
+    for (index, bound) in statements.iter().enumerate() {
+        let done = one(lease, bound, &mut left).await;
+        all.push(done.map_err(|failure| failure.numbered(index, statements.len()))?);
+    }
+    Ok(all)
+}
+
+async fn one(
+    lease: &mut Lease,
+    Bound { statement, args }: &Bound,
+    left: &mut Left,
+) -> Result<Written, Failure> {
+    let (counted, rows) = if statement.returns_rows() {
+        let mut rows = left.rows();
+        let counted = fetch(lease, statement, args, &mut rows).await?;
+        (counted, Some(left.take(rows)))
+    } else {
+        let prepared = lease.prepare(statement).await?;
+        let client = lease.client().map_err(Failure::Lost)?;
+        let written = client.execute_raw(&prepared, args.iter().map(TextArg));
+        (written.await.map_err(failure)?, None)
+    };
+    if statement.kind == StatementKind::Schema {
+        // What was prepared for the tables as they were may not fit them any more.
+        lease.forget();
+    }
+    let writes = statement.kind == StatementKind::Write;
+    Ok(Written {
+        affected: if writes { counted } else { 0 },
+        last_insert_id: None,
+        rows,
+    })
+}
+
+impl Session {
+    /// Refuses a name behind a period that the server may take for a function. What the server has
+    /// of immutable functions only computes.
+    async fn check_fields(&mut self, fields: &BTreeSet<String>) -> Result<(), Failure> {
+        const FUNCTIONS: &str = "SELECT proname::text FROM pg_catalog.pg_proc WHERE proname = ANY($1) \
+             AND (pronargs = 1 OR pronargs > 1 AND pronargs - pronargdefaults <= 1 OR provariadic <> 0) \
+             AND NOT (pronamespace = 'pg_catalog'::regnamespace AND provolatile = 'i') LIMIT 1";
+        let unknown = fields.iter().filter(|name| !self.fields.contains(*name));
+        let unknown: Vec<&str> = unknown.map(String::as_str).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let found = self.client.query_opt(FUNCTIONS, &[&unknown]).await;
+        if let Some(found) = found.map_err(failure)? {
+            let name: String = found.try_get(0).map_err(failure)?;
+            return Err(Failure::Kept(HostError::denied(format!(
+                "\"{name}\" behind a period is a function to the server if it is no column: \
+                 name the column in another way, as by an alias of the table's columns"
+            ))));
+        }
+        if self.fields.len() + unknown.len() > FIELDS_KEPT {
+            self.fields.clear();
+        }
+        self.fields.extend(unknown.into_iter().map(str::to_owned));
+        Ok(())
+    }
 }
 
 impl Lease {
@@ -246,6 +382,13 @@ impl Lease {
         }
     }
 
+    /// Forgets what was prepared.
+    fn forget(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.statements.clear();
+        }
+    }
+
     async fn prepare(&mut self, statement: &Analysis) -> Result<Statement, Failure> {
         let Some(session) = &mut self.session else {
             return Err(Failure::Lost(server::gone()));
@@ -253,6 +396,7 @@ impl Lease {
         if let Some(prepared) = session.statements.get(&statement.sql) {
             return Ok(prepared.clone());
         }
+        session.check_fields(&statement.fields).await?;
         let prepared = session
             .client
             .prepare(&statement.sql)
@@ -272,7 +416,15 @@ impl Lease {
         let (end, result) = match result {
             Ok(value) => ("COMMIT", Ok(value)),
             Err(Failure::Kept(error)) => ("ROLLBACK", Err(error)),
-            Err(Failure::Lost(error)) => return Err(error),
+            Err(Failure::Lost(error)) => {
+                let session = self.session.as_ref();
+                let too_large =
+                    |session: &Object<Connector>| session.too_large.load(Ordering::Relaxed);
+                return Err(match session.is_some_and(too_large) {
+                    true => server::too_large_a_row(),
+                    false => error,
+                });
+            }
         };
         let ended = self.client()?.batch_execute(end).await;
         match (ended, &result) {
@@ -285,10 +437,8 @@ impl Lease {
             }
         }
         // A plan may have become stale by a change of tables; the next statement prepares anew.
-        if result.is_err()
-            && let Some(session) = &mut self.session
-        {
-            session.statements.clear();
+        if result.is_err() {
+            self.forget();
         }
         self.session = None;
         result
@@ -310,8 +460,15 @@ impl Drop for Lease {
             async |session: &Session| {
                 let cancel = session.client.cancel_token();
                 match session.tls.clone() {
-                    None => cancel.cancel_query(NoTls).await,
-                    Some(tls) => cancel.cancel_query(tls).await,
+                    None => {
+                        let bound = Largest {
+                            message_bytes_max: usize::MAX,
+                            too_large: Arc::default(),
+                        };
+                        let stream = stream::connect(&session.config, bound).await?;
+                        Ok::<_, NotConnected>(cancel.cancel_query_raw(stream, NoTls).await?)
+                    }
+                    Some(tls) => Ok(cancel.cancel_query(tls).await?),
                 }
             },
         ));
@@ -328,6 +485,9 @@ fn failure(error: tokio_postgres::Error) -> Failure {
     let message = db.message().to_owned();
     match code.code().get(..2) {
         _ if *code == SqlState::QUERY_CANCELED => Failure::Kept(too_late()),
+        _ if *code == SqlState::CONFIGURATION_LIMIT_EXCEEDED => Failure::Kept(HostError::limit(
+            format!("{message} (limit max_temp_bytes): sort or compare fewer rows"),
+        )),
         _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
             Failure::Kept(HostError::denied("the statement writes"))
         }
@@ -342,7 +502,20 @@ fn failure(error: tokio_postgres::Error) -> Failure {
     }
 }
 
-fn describe(error: &tokio_postgres::Error) -> String {
+/// Why there is no connection: the network's words, or the driver's.
+#[derive(Debug, thiserror::Error)]
+enum NotConnected {
+    #[error("{0}")]
+    Network(#[from] std::io::Error),
+    #[error("{0}")]
+    Driver(#[from] tokio_postgres::Error),
+}
+
+fn describe(error: &NotConnected) -> String {
+    let error = match error {
+        NotConnected::Network(error) => return error.to_string(),
+        NotConnected::Driver(error) => error,
+    };
     match error.as_db_error() {
         Some(db) => db.message().to_owned(),
         None => {

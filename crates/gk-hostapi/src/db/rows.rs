@@ -95,9 +95,40 @@ impl Rows {
         Ok(())
     }
 
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.rows
+    }
+
     pub(super) fn finish(mut self) -> Bytes {
         self.out.push(b']');
         self.out.into()
+    }
+}
+
+/// What is left of a result's limits for the next statements of a transaction.
+#[derive(Debug)]
+pub(super) struct Left {
+    limits: DbLimits,
+}
+
+impl Left {
+    pub(super) fn new(limits: &DbLimits) -> Self {
+        let limits = limits.clone();
+        Self { limits }
+    }
+
+    /// For the rows of the next statement.
+    pub(super) fn rows(&self) -> Rows {
+        Rows::new(&self.limits)
+    }
+
+    /// These rows are done.
+    pub(super) fn take(&mut self, rows: Rows) -> Bytes {
+        self.limits.max_rows = self.limits.max_rows.saturating_sub(rows.len());
+        let rows = rows.finish();
+        self.limits.max_result_bytes = self.limits.max_result_bytes.saturating_sub(rows.len());
+        rows
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::DbLimits;
 use super::config::TlsRoots;
+use super::write::numbered;
 use crate::HostError;
 
 /// Prepared statements that a connection keeps.
@@ -31,6 +32,14 @@ impl Failure {
         Self::Lost(HostError::unavailable(
             "the database fails; the host's log says why",
         ))
+    }
+
+    /// The same, of one statement of several.
+    pub(super) fn numbered(self, index: usize, count: usize) -> Self {
+        match self {
+            Self::Kept(error) => Self::Kept(numbered(error, index, count)),
+            Self::Lost(error) => Self::Lost(numbered(error, index, count)),
+        }
     }
 
     /// The connection broke in the middle.
@@ -69,6 +78,20 @@ pub(super) fn pool<M: Manager>(connector: M, limits: &DbLimits) -> Result<Pool<M
         .max_size(limits.max_connections.max(1))
         .build()
         .map_err(|_| HostError::unavailable("no pool for the database"))
+}
+
+/// The largest message either way: a row, or a statement with its arguments. A row that is larger is
+/// refused by its length, before it is read.
+pub(super) fn packet_bytes_max(limits: &DbLimits) -> usize {
+    // For what is shorter in JSON than in a packet, and the statement's text.
+    const MORE: usize = 64 * 1024;
+    limits.max_result_bytes.max(limits.max_arg_bytes) + MORE
+}
+
+pub(super) fn too_large_a_row() -> HostError {
+    HostError::limit(
+        "a row has more bytes than a result may have (limit max_result_bytes): ask for less at a time",
+    )
 }
 
 /// There is no connection to be had.

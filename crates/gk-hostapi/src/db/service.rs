@@ -1,6 +1,7 @@
 //! The databases of a host: prefix, guard, grants, engine.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -8,7 +9,9 @@ use tokio::time::Instant;
 
 use super::config::{DatabaseConfig, DatabasesConfig, DbLimits, Target};
 use super::guard::{Analysis, Dialect, Guard, StatementKind, TableName};
-use super::scope::{DbGrants, TableScope};
+use super::scope::{DbGrant, DbGrants, TableScope};
+use super::value::Arg;
+use super::write::{BATCH_STATEMENTS_MAX, Bound, Written};
 use super::{mysql::Mysql, postgres::Postgres, sqlite::Sqlite, value};
 use crate::HostError;
 
@@ -41,6 +44,14 @@ enum Engine {
 enum Call {
     Query,
     Exec,
+    Batch,
+}
+
+/// A statement that a plugin may run.
+struct Admitted<'a> {
+    database: &'a Database,
+    grant: &'a DbGrant,
+    analysis: Arc<Analysis>,
 }
 
 impl Databases {
@@ -65,8 +76,9 @@ impl Databases {
         })
     }
 
-    /// Runs a statement that reads, and returns its rows: a JSON array of objects, `[]` where
-    /// there are none. Dropping the future cancels the statement in the engine.
+    /// Runs a statement and returns its rows: a JSON array of objects, `[]` where there are none. A
+    /// statement that writes is run where the plugin may write; its rows are those of its RETURNING.
+    /// Dropping the future cancels the statement in the engine.
     ///
     /// # Errors
     ///
@@ -79,10 +91,18 @@ impl Databases {
         args: &[Value],
         deadline: Instant,
     ) -> Result<Bytes, HostError> {
-        let (database, statement) = self.admit(grants, statement, Call::Query)?;
-        let args = value::arguments(args, statement.placeholders, self.limits.max_arg_bytes)?;
+        let admitted = self.admit(grants, statement, Call::Query)?;
+        let args = self.arguments(&admitted.analysis, args)?;
         in_time(deadline)?;
-        match &database.engine {
+        let statement = admitted.analysis;
+        if statement.kind != StatementKind::Query {
+            let statements = vec![Bound { statement, args }];
+            let engine = &admitted.database.engine;
+            let written = engine.write(statements, admitted.grant, deadline).await?;
+            let rows = written.into_iter().next().and_then(|written| written.rows);
+            return Ok(rows.unwrap_or(Bytes::from_static(b"[]")));
+        }
+        match &admitted.database.engine {
             Engine::Sqlite(engine) => engine.query(statement, args, deadline).await,
             // Beside a server's answer an allocation is nothing; in the request's own future they would be copied
             // with each request of any kind.
@@ -91,9 +111,8 @@ impl Databases {
         }
     }
 
-    /// Runs a statement that writes, in a transaction of its own, and returns how many rows it
-    /// wrote; 0 for one that changes tables. Dropping the future cancels the statement in the
-    /// engine, if it is not too late.
+    /// Runs a statement that writes, in a transaction of its own. Dropping the future cancels the
+    /// statement in the engine, if it is not too late.
     ///
     /// # Errors
     ///
@@ -105,29 +124,87 @@ impl Databases {
         statement: &str,
         args: &[Value],
         deadline: Instant,
-    ) -> Result<u64, HostError> {
-        let (database, statement) = self.admit(grants, statement, Call::Exec)?;
-        let args = value::arguments(args, statement.placeholders, self.limits.max_arg_bytes)?;
+    ) -> Result<Written, HostError> {
+        let admitted = self.admit(grants, statement, Call::Exec)?;
+        let args = self.arguments(&admitted.analysis, args)?;
         in_time(deadline)?;
-        match &database.engine {
-            Engine::Sqlite(engine) => engine.exec(statement, args, deadline).await,
-            Engine::Postgres(engine) => Box::pin(engine.exec(statement, args, deadline)).await,
-            Engine::Mysql(engine) => Box::pin(engine.exec(statement, args, deadline)).await,
+        let statement = admitted.analysis;
+        let statements = vec![Bound { statement, args }];
+        let engine = &admitted.database.engine;
+        let written = engine.write(statements, admitted.grant, deadline).await?;
+        let written = written.into_iter().next();
+        written.ok_or_else(|| HostError::failed("the statement could not be run"))
+    }
+
+    /// Runs statements of any kind in one transaction, all of them or none, and returns what came of
+    /// each. All are for the same database. On MySQL none of them may change tables, as that ends the
+    /// transaction there.
+    ///
+    /// # Errors
+    ///
+    /// Limit: more than [`BATCH_STATEMENTS_MAX`]. Otherwise as for [`exec`](Self::exec); the text says
+    /// which statement failed, counted from 1. The limits of arguments and results hold for all
+    /// together.
+    pub async fn batch(
+        &self,
+        grants: &DbGrants,
+        statements: &[(&str, &[Value])],
+        deadline: Instant,
+    ) -> Result<Vec<Written>, HostError> {
+        if statements.len() > BATCH_STATEMENTS_MAX {
+            return Err(HostError::limit(format!(
+                "a batch has at most {BATCH_STATEMENTS_MAX} statements, not {}",
+                statements.len()
+            )));
+        }
+        let (mut target, mut bound, mut bytes) = (None, Vec::with_capacity(statements.len()), 0);
+        for (index, (text, args)) in statements.iter().enumerate() {
+            let numbered = |error: HostError| error.prefixed(&format!("statement {}: ", index + 1));
+            let admitted = self.admit(grants, text, Call::Batch).map_err(numbered)?;
+            let (database, grant) = *target.get_or_insert((admitted.database, admitted.grant));
+            if !std::ptr::eq(database, admitted.database) || !std::ptr::eq(grant, admitted.grant) {
+                return Err(numbered(HostError::invalid(
+                    "a batch is for one database: no transaction is over two of them",
+                )));
+            }
+            let statement = admitted.analysis;
+            if matches!(database.engine, Engine::Mysql(_))
+                && statement.kind == StatementKind::Schema
+            {
+                return Err(numbered(HostError::denied(
+                    "in a batch no table is changed on MySQL, where that ends the transaction",
+                )));
+            }
+            let args = self.arguments(&statement, args).map_err(numbered)?;
+            bytes += args.iter().map(Arg::bytes).sum::<usize>();
+            if bytes > self.limits.max_arg_bytes {
+                return Err(value::too_many_bytes(self.limits.max_arg_bytes));
+            }
+            bound.push(Bound { statement, args });
+        }
+        in_time(deadline)?;
+        match target {
+            None => Ok(Vec::new()),
+            Some((database, grant)) => database.engine.write(bound, grant, deadline).await,
         }
     }
 
+    fn arguments(&self, statement: &Analysis, args: &[Value]) -> Result<Vec<Arg>, HostError> {
+        value::arguments(args, statement.placeholders, self.limits.max_arg_bytes)
+    }
+
     /// The database a statement is for, and what the statement does, if the plugin may do that.
-    fn admit(
-        &self,
-        grants: &DbGrants,
+    fn admit<'a>(
+        &'a self,
+        grants: &'a DbGrants,
         statement: &str,
         call: Call,
-    ) -> Result<(&Database, std::sync::Arc<Analysis>), HostError> {
+    ) -> Result<Admitted<'a>, HostError> {
         let (name, statement) = split_prefix(statement)?;
         let grant = grants.of(name);
         let needed = match call {
             Call::Query => grant.and_then(|grant| grant.read.as_ref()),
-            Call::Exec => grant.and_then(|grant| grant.write.as_ref()),
+            Call::Exec | Call::Batch => grant.and_then(|grant| grant.write.as_ref()),
         };
         let of = name.map_or(String::new(), |name| format!(" on database {name:?}"));
         let not_granted =
@@ -135,7 +212,7 @@ impl Databases {
         if needed.is_none() {
             return Err(not_granted(match call {
                 Call::Query => "read",
-                Call::Exec => "write",
+                Call::Exec | Call::Batch => "write",
             }));
         }
         let database = match name {
@@ -150,13 +227,6 @@ impl Databases {
         };
         let analysis = database.guard.analyse(statement)?;
         match (call, analysis.kind) {
-            (Call::Query, StatementKind::Query)
-            | (Call::Exec, StatementKind::Write | StatementKind::Schema) => {}
-            (Call::Query, StatementKind::Write) => {
-                return Err(HostError::denied(
-                    "a query runs no statement that writes: db_exec does",
-                ));
-            }
             (Call::Query, StatementKind::Schema) => {
                 return Err(HostError::denied("DDL statements not permitted in a query"));
             }
@@ -165,12 +235,26 @@ impl Databases {
                     "this statement returns rows: db_query runs it",
                 ));
             }
+            (Call::Query, StatementKind::Write)
+                if grant.is_none_or(|grant| grant.write.is_none()) =>
+            {
+                return Err(not_granted("write"));
+            }
+            _ => {}
         }
         let grant = grant.ok_or_else(|| not_granted("read"))?;
         let may = |scope: &Option<TableScope>, table: &TableName| {
             let scope = scope.as_ref();
             scope.is_some_and(|scope| scope.contains(table, &database.own_schema))
         };
+        for table in &analysis.keys {
+            if !may(&grant.read, table) || !may(&grant.write, table) {
+                return Err(HostError::denied(format!(
+                    "a foreign key to table \"{table}\" not permitted{of}: it tells which rows are there, and keeps \
+                     others from deleting them, so reading and writing that table have to be granted"
+                )));
+            }
+        }
         for table in &analysis.writes {
             if !may(&grant.write, table) {
                 return Err(HostError::denied(format!(
@@ -185,7 +269,28 @@ impl Databases {
                 )));
             }
         }
-        Ok((database, analysis))
+        Ok(Admitted {
+            database,
+            grant,
+            analysis,
+        })
+    }
+}
+
+impl Engine {
+    async fn write(
+        &self,
+        statements: Vec<Bound>,
+        grant: &DbGrant,
+        deadline: Instant,
+    ) -> Result<Vec<Written>, HostError> {
+        match self {
+            Self::Sqlite(engine) => engine.write(statements, grant.clone(), deadline).await,
+            Self::Postgres(engine) => {
+                Box::pin(engine.write(statements, grant.clone(), deadline)).await
+            }
+            Self::Mysql(engine) => Box::pin(engine.write(statements, deadline)).await,
+        }
     }
 }
 

@@ -4,6 +4,9 @@
 //! for first ([`quick`]): two wake-ups between threads cost more than they do.
 
 mod quick;
+mod rules;
+mod stamp;
+mod temp;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::hooks::{Action, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
@@ -23,10 +26,14 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::quick::{Answer, Quick};
+use self::rules::{Keys, Reach, Rules, permits};
+use self::temp::TempWatch;
 use super::DbLimits;
-use super::guard::{Analysis, StatementKind, TableName, is_allowed_in_sqlite};
-use super::rows::Rows;
+use super::guard::{Analysis, StatementKind};
+use super::rows::{Left, Rows};
+use super::scope::DbGrant;
 use super::value::Arg;
+use super::write::{Bound, Written, numbered};
 use crate::HostError;
 
 /// Virtual machine's steps between two looks at the deadline.
@@ -34,6 +41,12 @@ const STEPS_PER_LOOK: i32 = 1000;
 
 /// Prepared statements that a connection keeps.
 const STATEMENTS_KEPT: usize = 64;
+
+/// The schema of the tables in the file.
+const OWN_SCHEMA: &str = "main";
+
+/// Longest definition of a table that can be read, however small results are to be.
+const DEFINITION_BYTES_MAX: i32 = 1024 * 1024;
 
 /// Steps that a statement may be compiled to.
 const PROGRAM_STEPS_MAX: i32 = 100_000;
@@ -53,6 +66,7 @@ struct Side {
     path: PathBuf,
     writes: bool,
     value_bytes_max: i32,
+    temp_bytes_max: u64,
     idle: Mutex<Vec<Session>>,
     places: Arc<Semaphore>,
 }
@@ -63,7 +77,19 @@ struct Side {
 #[derive(Debug)]
 struct Session {
     connection: Connection,
-    rules: Arc<Mutex<Option<Arc<Analysis>>>>,
+    rules: Arc<Mutex<Rules>>,
+    temp_bytes_max: u64,
+    /// Of the writer.
+    keys: Mutex<Keys>,
+    /// The row that was inserted last into the table of that name, which is the host's to ask for.
+    inserted: Arc<Mutex<Inserted>>,
+}
+
+/// Which table's new rows are watched, and the last one's number.
+#[derive(Debug, Default)]
+struct Inserted {
+    table: Option<String>,
+    row: Option<i64>,
 }
 
 /// Tells a running statement to stop when its future is dropped.
@@ -97,10 +123,14 @@ impl Sqlite {
         })?;
         let value_bytes_max = i32::try_from(limits.max_result_bytes).unwrap_or(i32::MAX);
         let side = |writes: bool, places: usize| {
+            // The writer reads the tables' definitions, too.
+            let least = if writes { DEFINITION_BYTES_MAX } else { 0 };
+            let value_bytes_max = value_bytes_max.max(least);
             Arc::new(Side {
                 path: path.to_owned(),
                 writes,
                 value_bytes_max,
+                temp_bytes_max: limits.max_temp_bytes,
                 idle: Mutex::default(),
                 places: Arc::new(Semaphore::new(places)),
             })
@@ -139,42 +169,55 @@ impl Sqlite {
             return Ok(rows);
         }
         let rows = Rows::new(&self.limits);
-        let work = move |connection: &Connection, statement: &Analysis| {
-            read(connection, statement, &args, rows)
-        };
-        run(&self.readers, statement, deadline, work).await
+        run(&self.readers, deadline, move |session, is_over| {
+            let work = |connection: &Connection| read(connection, &statement.sql, &args, rows);
+            session.guarded(Rules::Statement(statement.clone()), is_over, deadline, work)
+        })
+        .await
     }
 
-    pub(super) async fn exec(
+    /// Runs statements in one transaction, all of them or none. `grant` bounds what foreign keys lead
+    /// to.
+    pub(super) async fn write(
         &self,
-        statement: Arc<Analysis>,
-        args: Vec<Arg>,
+        statements: Vec<Bound>,
+        grant: DbGrant,
         deadline: Instant,
-    ) -> Result<u64, HostError> {
-        let work = move |connection: &Connection, statement: &Analysis| {
-            let mut prepared = connection.prepare_cached(&statement.sql)?;
-            let changed = prepared.execute(rusqlite::params_from_iter(args))?;
-            // For other statements SQLite tells the number of the one before.
-            let counts = statement.kind == StatementKind::Write;
-            Ok(Ok(if counts { changed as u64 } else { 0 }))
-        };
-        run(&self.writer, statement, deadline, work).await
+    ) -> Result<Vec<Written>, HostError> {
+        let limits = self.limits.clone();
+        run(&self.writer, deadline, move |session, is_over| {
+            session.write(&statements, &grant, &limits, is_over, deadline)
+        })
+        .await
     }
 }
 
 /// Runs a statement that reads.
 fn read(
     connection: &Connection,
-    statement: &Analysis,
+    sql: &str,
     args: &[Arg],
     mut rows: Rows,
 ) -> rusqlite::Result<Result<Bytes, HostError>> {
-    let mut prepared = connection.prepare_cached(&statement.sql)?;
+    let mut prepared = connection.prepare_cached(sql)?;
     // The guard says that it reads; so has SQLite to.
     if !prepared.readonly() {
         return Ok(Err(HostError::denied("the statement writes")));
     }
+    Ok(match fetch(&mut prepared, args, &mut rows)? {
+        Ok(()) => Ok(rows.finish()),
+        Err(error) => Err(error),
+    })
+}
+
+/// Runs a statement and writes its rows.
+fn fetch(
+    prepared: &mut rusqlite::Statement<'_>,
+    args: &[Arg],
+    rows: &mut Rows,
+) -> rusqlite::Result<Result<(), HostError>> {
     rows.columns(prepared.column_names());
+    let stamps = stamp::columns(prepared);
     let mut found = prepared.query(rusqlite::params_from_iter(args))?;
     while let Some(row) = found.next()? {
         let written = rows.row(|index, json| {
@@ -185,7 +228,10 @@ fn read(
                 ValueRef::Real(float) => json.float(float),
                 ValueRef::Blob(blob) => json.blob(blob),
                 ValueRef::Text(text) => match std::str::from_utf8(text) {
-                    Ok(text) => json.text(text),
+                    Ok(text) => match stamps.is_stamp(index).then(|| stamp::rfc3339(text)) {
+                        Some(Some(stamp)) => json.text(&stamp),
+                        _ => json.text(text),
+                    },
                     Err(_) => {
                         return Err(HostError::failed(
                             "a column's text is not UTF-8: CAST it to BLOB",
@@ -199,15 +245,15 @@ fn read(
             return Ok(Err(error));
         }
     }
-    Ok(Ok(rows.finish()))
+    Ok(Ok(()))
 }
 
-/// Runs a statement on a connection of its own, on a thread that may block.
+/// Runs statements on a connection of its own, on a thread that may block. `work` is told whether it
+/// has become useless.
 async fn run<T: Send + 'static>(
     side: &Arc<Side>,
-    statement: Arc<Analysis>,
     deadline: Instant,
-    work: impl FnOnce(&Connection, &Analysis) -> rusqlite::Result<Result<T, HostError>> + Send + 'static,
+    work: impl FnOnce(&Session, IsOver) -> Result<T, HostError> + Send + 'static,
 ) -> Result<T, HostError> {
     let place = tokio::time::timeout_at(deadline, side.places.clone().acquire_owned());
     let place = place
@@ -220,14 +266,33 @@ async fn run<T: Send + 'static>(
     let running = tokio::task::spawn_blocking(move || {
         let _place = place;
         let session = side.take().map_err(failure)?;
-        let is_over = move || cancelled.load(Ordering::Relaxed) || Instant::now() >= deadline;
-        let result = session.guarded(&statement, is_over, deadline, work);
-        side.idle.lock().push(session);
+        let is_over = IsOver {
+            cancelled,
+            deadline,
+        };
+        let result = work(&session, is_over);
+        // A connection whose transaction did not end is closed, which ends it.
+        if session.connection.is_autocommit() {
+            side.idle.lock().push(session);
+        }
         result
     });
     running
         .await
         .unwrap_or_else(|_| Err(HostError::failed("the statement could not be run")))
+}
+
+/// Whether a statement's result is of no more use.
+#[derive(Debug, Clone)]
+struct IsOver {
+    cancelled: Arc<AtomicBool>,
+    deadline: Instant,
+}
+
+impl IsOver {
+    fn get(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed) || Instant::now() >= self.deadline
+    }
 }
 
 impl Side {
@@ -285,49 +350,204 @@ impl Side {
             connection.set_limit(limit, value)?;
         }
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        let rules = Arc::<Mutex<Option<Arc<Analysis>>>>::default();
+        let rules = Arc::<Mutex<Rules>>::default();
         let asked = Arc::clone(&rules);
-        connection.authorizer(Some(move |context: AuthContext<'_>| match &*asked.lock() {
-            Some(statement) if permits(statement, &context) => Authorization::Allow,
-            _ => Authorization::Deny,
+        connection.authorizer(Some(move |context: AuthContext<'_>| {
+            match asked.lock().permit(&context, permits) {
+                true => Authorization::Allow,
+                false => Authorization::Deny,
+            }
         }));
-        Ok(Session { connection, rules })
+        let inserted = Arc::<Mutex<Inserted>>::default();
+        if self.writes {
+            let watched = Arc::clone(&inserted);
+            connection.update_hook(Some(move |action, _: &str, table: &str, row| {
+                let mut inserted = watched.lock();
+                let is_watched = |watched: &String| watched.eq_ignore_ascii_case(table);
+                if action == Action::SQLITE_INSERT
+                    && inserted.table.as_ref().is_some_and(is_watched)
+                {
+                    inserted.row = Some(row);
+                }
+            }));
+        }
+        Ok(Session {
+            connection,
+            rules,
+            temp_bytes_max: self.temp_bytes_max,
+            keys: Mutex::default(),
+            inserted,
+        })
     }
 }
 
 impl Session {
-    /// Runs a statement with authorizer and progress handler in place.
+    /// Runs statements of the host's own, or a plugin's under `rules`, with the progress handler in
+    /// place.
     fn guarded<T>(
         &self,
-        statement: &Arc<Analysis>,
-        is_over: impl Fn() -> bool + Send + Sync + 'static + std::panic::RefUnwindSafe,
+        rules: Rules,
+        is_over: IsOver,
         deadline: Instant,
-        work: impl FnOnce(&Connection, &Analysis) -> rusqlite::Result<Result<T, HostError>>,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, HostError>>,
     ) -> Result<T, HostError> {
         let connection = &self.connection;
-        let is_over = Arc::new(is_over);
-        if is_over() {
+        if is_over.get() {
             return Err(too_late());
         }
         let watched = is_over.clone();
-        *self.rules.lock() = Some(Arc::clone(statement));
+        let mut temp = TempWatch::new(self.temp_bytes_max);
+        let fills_disk = temp.flag();
+        *self.rules.lock() = rules;
         let result = (|| {
             let wait = deadline.saturating_duration_since(Instant::now());
             connection.busy_timeout(wait)?;
-            connection.progress_handler(STEPS_PER_LOOK, Some(move || watched()));
-            work(connection, statement)
+            connection.progress_handler(STEPS_PER_LOOK, Some(move || watched.get() || temp.look()));
+            work(connection)
         })();
-        *self.rules.lock() = None;
+        let rules = std::mem::take(&mut *self.rules.lock());
         match result {
             Ok(result) => result,
-            Err(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::OperationInterrupted) => Err(too_late()),
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if is_over() => {
-                    Err(too_late())
+            Err(error) => Err(match error.sqlite_error_code() {
+                Some(ErrorCode::OperationInterrupted) if fills_disk.load(Ordering::Relaxed) => {
+                    HostError::limit(format!(
+                        "statements have more than {} bytes in temporary files (limit max_temp_bytes), and this one was \
+                         cancelled: sort or compare fewer rows",
+                        self.temp_bytes_max
+                    ))
                 }
-                _ => Err(failure(error)),
-            },
+                Some(ErrorCode::OperationInterrupted) => too_late(),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if is_over.get() => {
+                    too_late()
+                }
+                Some(ErrorCode::AuthorizationForStatementDenied) => {
+                    rules.reason().unwrap_or_else(|| failure(error))
+                }
+                _ => failure(error),
+            }),
         }
+    }
+
+    /// Runs statements in one transaction. A single one without rows is a transaction by itself.
+    fn write(
+        &self,
+        statements: &[Bound],
+        grant: &DbGrant,
+        limits: &DbLimits,
+        is_over: IsOver,
+        deadline: Instant,
+    ) -> Result<Vec<Written>, HostError> {
+        let own = |sql: &'static str| {
+            self.guarded(Rules::Own, is_over.clone(), deadline, |connection| {
+                connection.execute_batch(sql).map(Ok)
+            })
+        };
+        let is_plain = matches!(statements, [only] if !only.statement.returns_rows());
+        if is_plain {
+            return self.all(statements, grant, limits, &is_over, deadline);
+        }
+        own("BEGIN IMMEDIATE")?;
+        let written = self.all(statements, grant, limits, &is_over, deadline);
+        match written {
+            Ok(written) => match own("COMMIT") {
+                Ok(()) => Ok(written),
+                Err(error) => {
+                    self.roll_back();
+                    Err(error)
+                }
+            },
+            Err(error) => {
+                self.roll_back();
+                Err(error)
+            }
+        }
+    }
+
+    /// Nothing may keep it from ending, not even the deadline.
+    fn roll_back(&self) {
+        *self.rules.lock() = Rules::Own;
+        self.connection.progress_handler(0, None::<fn() -> bool>);
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::warn!(%error, "a transaction of SQLite could not be rolled back");
+        }
+        *self.rules.lock() = Rules::Nothing;
+    }
+
+    fn all(
+        &self,
+        statements: &[Bound],
+        grant: &DbGrant,
+        limits: &DbLimits,
+        is_over: &IsOver,
+        deadline: Instant,
+    ) -> Result<Vec<Written>, HostError> {
+        let mut left = Left::new(limits);
+        let mut all = Vec::with_capacity(statements.len());
+        for (index, bound) in statements.iter().enumerate() {
+            let done = self.one(bound, grant, &mut left, is_over, deadline);
+            all.push(done.map_err(|error| numbered(error, index, statements.len()))?);
+        }
+        Ok(all)
+    }
+
+    fn one(
+        &self,
+        Bound { statement, args }: &Bound,
+        grant: &DbGrant,
+        left: &mut Left,
+        is_over: &IsOver,
+        deadline: Instant,
+    ) -> Result<Written, HostError> {
+        let mut keys = self.keys.lock();
+        self.guarded(Rules::Own, is_over.clone(), deadline, |connection| {
+            keys.refresh(connection).map(Ok)
+        })?;
+        let reach = match statement.drops.is_empty() {
+            true => keys.reach(&statement.writes, grant),
+            false => Some(Reach::nothing(grant)),
+        };
+        let has_keys = reach.is_some();
+        let rules = match reach {
+            None => Rules::Statement(statement.clone()),
+            Some(reach) => Rules::WithKeys(statement.clone(), reach),
+        };
+        *self.inserted.lock() = Inserted {
+            table: statement.inserts.clone(),
+            row: None,
+        };
+        self.guarded(rules, is_over.clone(), deadline, |connection| {
+            let (mut kept, mut fresh);
+            let prepared: &mut rusqlite::Statement<'_> = match has_keys {
+                // Whoever else compiled it may be granted other tables.
+                true => {
+                    fresh = connection.prepare(&statement.sql)?;
+                    &mut fresh
+                }
+                false => {
+                    kept = connection.prepare_cached(&statement.sql)?;
+                    &mut kept
+                }
+            };
+            let mut rows = None;
+            if statement.returns_rows() {
+                let mut found = left.rows();
+                if let Err(error) = fetch(prepared, args, &mut found)? {
+                    return Ok(Err(error));
+                }
+                rows = Some(left.take(found));
+            } else {
+                prepared.execute(rusqlite::params_from_iter(args))?;
+            }
+            // For other statements SQLite tells the number of the one before.
+            let counts = statement.kind == StatementKind::Write;
+            Ok(Ok(Written {
+                affected: if counts { connection.changes() } else { 0 },
+                last_insert_id: self.inserted.lock().row.map(Into::into),
+                rows,
+            }))
+        })
     }
 }
 
@@ -367,65 +587,6 @@ fn failure(error: rusqlite::Error) -> HostError {
             rusqlite::Error::MultipleStatement => HostError::denied("more than one statement"),
             _ => HostError::failed("the statement could not be run"),
         },
-    }
-}
-
-/// Whether a statement needs what SQLite is about to do for it.
-fn permits(statement: &Analysis, context: &AuthContext<'_>) -> bool {
-    let has = |tables: &std::collections::BTreeSet<TableName>, table: &str| {
-        tables
-            .iter()
-            .any(|known| known.name().eq_ignore_ascii_case(table))
-    };
-    let is_schema = statement.kind == StatementKind::Schema;
-    // SQLite's own books, which a change of tables changes.
-    let is_book = |table: &str| {
-        [
-            "sqlite_master",
-            "sqlite_temp_master",
-            "sqlite_schema",
-            "sqlite_sequence",
-            "sqlite_stat1",
-            "sqlite_stat4",
-        ]
-        .iter()
-        .any(|book| book.eq_ignore_ascii_case(table))
-    };
-    let writes = |table: &str| has(&statement.writes, table) || (is_schema && is_book(table));
-    let reads = |table: &str| {
-        has(&statement.reads, table)
-            || writes(table)
-            || statement.functions.contains(&table.to_ascii_lowercase())
-    };
-    let is_with = |name: &str| {
-        let mut names = statement.with_names.iter();
-        names.any(|known| known.eq_ignore_ascii_case(name))
-    };
-    // A view reads and a trigger writes what whoever made it may; plugins make neither.
-    let is_inside = context.accessor.is_some();
-    let may_write = statement.kind != StatementKind::Query;
-    match context.action {
-        AuthAction::Select | AuthAction::Recursive => true,
-        // The rows of a WITH query are counted under its name, without a column.
-        AuthAction::Read {
-            table_name,
-            column_name,
-        } => is_inside || reads(table_name) || (column_name.is_empty() && is_with(table_name)),
-        AuthAction::Insert { table_name }
-        | AuthAction::Update { table_name, .. }
-        | AuthAction::Delete { table_name } => may_write && (is_inside || writes(table_name)),
-        AuthAction::Function { function_name } => {
-            is_inside
-                || is_allowed_in_sqlite(function_name)
-                || (is_schema && function_name.starts_with("sqlite_"))
-        }
-        AuthAction::CreateTable { table_name }
-        | AuthAction::DropTable { table_name }
-        | AuthAction::AlterTable { table_name, .. }
-        | AuthAction::CreateIndex { table_name, .. }
-        | AuthAction::DropIndex { table_name, .. } => is_schema && writes(table_name),
-        AuthAction::Reindex { .. } => is_schema,
-        _ => false,
     }
 }
 

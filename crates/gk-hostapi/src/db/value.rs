@@ -19,6 +19,23 @@ pub(super) enum Arg {
     Blob(Vec<u8>),
 }
 
+impl Arg {
+    /// What it counts for in the limit of a statement's arguments.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Blob(blob) => blob.len(),
+            _ => 8,
+        }
+    }
+}
+
+pub(super) fn too_many_bytes(bytes_max: usize) -> HostError {
+    HostError::limit(format!(
+        "the arguments have more than {bytes_max} bytes (limit max_arg_bytes)"
+    ))
+}
+
 /// Reads a plugin's arguments.
 pub(super) fn arguments(
     args: &[Value],
@@ -35,15 +52,9 @@ pub(super) fn arguments(
     let mut read = Vec::with_capacity(args.len());
     for (index, value) in args.iter().enumerate() {
         let arg = argument(value, index + 1)?;
-        bytes += match &arg {
-            Arg::Text(text) => text.len(),
-            Arg::Blob(blob) => blob.len(),
-            _ => 8,
-        };
+        bytes += arg.bytes();
         if bytes > bytes_max {
-            return Err(HostError::limit(format!(
-                "the arguments have more than {bytes_max} bytes (limit max_arg_bytes)"
-            )));
+            return Err(too_many_bytes(bytes_max));
         }
         read.push(arg);
     }

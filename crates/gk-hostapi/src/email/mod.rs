@@ -7,7 +7,7 @@ mod scope;
 use std::fmt;
 use std::time::Duration;
 
-use lettre::message::header::ContentType;
+use lettre::message::header::{ContentType, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::AsyncSmtpTransportBuilder;
 use lettre::transport::smtp::authentication::Credentials;
@@ -175,6 +175,8 @@ impl Mailer {
             .to(Mailbox::new(name, address))
             .subject(mail.subject)
             .message_id(Some(message_id(self.from.email.domain())?))
+            // Without it a reader may take the text for ASCII, whatever the other headers say.
+            .header(MIME_VERSION_1_0)
             .header(content_type)
             // lettre makes CR LF of every line end: servers disagree on what a bare one is, and one of
             // them may see the end of the mail there.

@@ -10,6 +10,7 @@ mod headers;
 mod resolve;
 mod scope;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -221,7 +222,8 @@ impl HttpClient {
         let shown = shown(url);
         if !scope.allows(url) {
             return Err(HostError::denied(format!(
-                "HTTP access to {shown} not permitted"
+                "HTTP access to {shown} not permitted: {}",
+                scope.remedy(url)
             )));
         }
         let address = match url.host() {
@@ -279,8 +281,8 @@ impl Hop {
             return Ok(None);
         };
         let invalid = || HostError::failed("the server redirects to something that is no URL");
-        let location = std::str::from_utf8(location.as_bytes()).map_err(|_| invalid())?;
-        let next = url(location, Some(&self.url)).map_err(|_| invalid())?;
+        let next =
+            url(&location_text(location.as_bytes()), Some(&self.url)).map_err(|_| invalid())?;
         if self.url.scheme() == "https" && next.scheme() != "https" {
             return Err(HostError::denied(
                 "the server redirects from https to http, which is not followed",
@@ -321,7 +323,25 @@ fn method(text: &str) -> Result<Method, HostError> {
     Ok(method)
 }
 
-/// Parses a URL, by the rules of browsers; everything after this works on the parsed one.
+/// A redirect's target as text: bytes that are no UTF-8 are escaped, as browsers do.
+fn location_text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(
+            bytes
+                .iter()
+                .map(|byte| match byte {
+                    0..=0x7f => char::from(*byte).to_string(),
+                    byte => format!("%{byte:02X}"),
+                })
+                .collect(),
+        ),
+    }
+}
+
+/// Parses a URL, by the rules of browsers; everything after this works on the parsed one. A plugin's
+/// own text has to say what it means; a server's, which comes with a `base`, is taken as browsers take
+/// it, blanks and backslashes included.
 fn url(text: &str, base: Option<&Url>) -> Result<Url, HostError> {
     if text.len() > URL_BYTES_MAX {
         return Err(HostError::limit(format!(
@@ -331,7 +351,7 @@ fn url(text: &str, base: Option<&Url>) -> Result<Url, HostError> {
     }
     // The parser drops tabs and newlines anywhere, and blanks around: whoever reads the text sees
     // another URL than is requested.
-    if text.contains(|c: char| c.is_control() || c == ' ' || c == '\\') {
+    if base.is_none() && text.contains(|c: char| c.is_control() || c == ' ' || c == '\\') {
         return Err(HostError::invalid(
             "the URL holds a blank, a backslash or a control character; escape it with %",
         ));
@@ -399,7 +419,7 @@ fn shown(url: &Url) -> String {
 
 fn refused(shown: &str, kind: &str) -> HostError {
     HostError::denied(format!(
-        "HTTP access to {shown} not permitted: its address is {kind}; the operator can allow the network"
+        "HTTP access to {shown} not permitted: its address is {kind}; the operator can allow the network by http.allow_networks"
     ))
 }
 

@@ -88,6 +88,30 @@ impl HttpScope {
     }
 }
 
+impl HttpScope {
+    /// What a scope would have to say for a URL that it does not allow.
+    pub(crate) fn remedy(&self, url: &Url) -> String {
+        let (Some(scheme), Some(host)) = (Scheme::of(url.scheme()), host(url)) else {
+            return "it is neither http nor https".to_owned();
+        };
+        let port = url.port();
+        let of_host = |pattern: &&Pattern| pattern.matches_host(&host);
+        let at_port = |pattern: &&Pattern| of_host(pattern) && pattern.matches_port(scheme, port);
+        let shown = url.host_str().unwrap_or_default();
+        if self.patterns.iter().any(|pattern| at_port(&pattern)) {
+            return format!("the scope grants this host, but not by {}", url.scheme());
+        }
+        if self.patterns.iter().any(|pattern| of_host(&pattern)) {
+            let port = port.unwrap_or(scheme.default_port());
+            return format!(
+                "the scope grants this host, but not this port: an entry without a port is for the scheme's own one; \
+                 write \"{shown}:{port}\", or \"{shown}:*\" for every port"
+            );
+        }
+        format!("no entry of the permission's scope is this host; \"{shown}\" would be")
+    }
+}
+
 /// The host in one form: lower case and IDNA come from the parser; one trailing dot, which means the
 /// same host, goes here.
 fn host(url: &Url) -> Option<Host> {
@@ -163,7 +187,13 @@ impl Pattern {
     }
 
     fn matches(&self, scheme: Scheme, host: &Host, port: Option<u16>) -> bool {
-        let host_matches = match (&self.host, host) {
+        self.matches_host(host)
+            && self.matches_port(scheme, port)
+            && self.scheme.is_none_or(|wanted| wanted == scheme)
+    }
+
+    fn matches_host(&self, host: &Host) -> bool {
+        match (&self.host, host) {
             (HostPattern::Any, _) => true,
             (HostPattern::Exactly(wanted), host) => wanted == host,
             (HostPattern::AtOrBelow(domain), Host::Domain(host)) => {
@@ -173,13 +203,15 @@ impl Pattern {
                         .is_some_and(|above| above.ends_with('.'))
             }
             (HostPattern::AtOrBelow(_), _) => false,
-        };
-        let port_matches = match self.port {
+        }
+    }
+
+    fn matches_port(&self, scheme: Scheme, port: Option<u16>) -> bool {
+        match self.port {
             PortPattern::Any => true,
             PortPattern::OfScheme => port.is_none(),
             PortPattern::Exactly(wanted) => port.unwrap_or(scheme.default_port()) == wanted,
-        };
-        host_matches && port_matches && self.scheme.is_none_or(|wanted| wanted == scheme)
+        }
     }
 }
 
@@ -285,6 +317,38 @@ mod tests {
             ("allowed.example", "ftp://allowed.example/", false),
         ] {
             assert_eq!(allows(pattern, url), expected, "{pattern} {url}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_would_be_granted() {
+        for (patterns, url, expected) in [
+            (
+                &["127.0.0.1"][..],
+                "http://127.0.0.1:8080/",
+                "\"127.0.0.1:8080\"",
+            ),
+            (&["127.0.0.1"], "http://127.0.0.1:8080/", "\"127.0.0.1:*\""),
+            (&["a.example:8080"], "http://a.example/", "\"a.example:80\""),
+            (
+                &["*.a.example"],
+                "https://b.a.example:8443/",
+                "\"b.a.example:8443\"",
+            ),
+            (&["https://a.example"], "http://a.example/", "not by http"),
+            (&["[::1]"], "http://[::1]:81/", "\"[::1]:81\""),
+            (
+                &["a.example", "c.example:1"],
+                "http://b.example/",
+                "\"b.example\" would be",
+            ),
+        ] {
+            let patterns: Vec<String> = patterns.iter().map(|&text| text.to_owned()).collect();
+            let scope = HttpScope::parse(&patterns).unwrap();
+            let url = Url::parse(url).unwrap();
+            assert!(!scope.allows(&url), "{url}");
+            let remedy = scope.remedy(&url);
+            assert!(remedy.contains(expected), "{url}: {remedy}");
         }
     }
 

@@ -237,7 +237,7 @@ impl PluginPolicy {
         counters.requests.fetch_add(1, Ordering::Relaxed);
         let of_kind = match method {
             "db_query" => Some(&counters.db_queries),
-            "db_exec" => Some(&counters.db_execs),
+            "db_exec" | "db_batch" => Some(&counters.db_execs),
             "cache_get" | "cache_set" | "cache_delete" => Some(&counters.cache_ops),
             "http_request" => Some(&counters.http_requests),
             "plugin_call" => Some(&counters.calls),

@@ -14,17 +14,27 @@ use super::fixture::{CANARY, Fixture, Rows};
 
 const SHARED: &str = include_str!("cases/shared.sql");
 
+/// Characters that editors hide or change, and the pictures that stand for them in the tables.
+const PICTURES: [(&str, &str); 4] = [("␍", "\r"), ("␀", "\0"), ("␋", "\u{b}"), ("␌", "\u{c}")];
+
 /// Verdict and statement.
-fn cases(own: &'static str) -> Vec<(bool, &'static str)> {
+fn cases(own: &'static str) -> Vec<(bool, String)> {
     let lines = SHARED.split('\n').chain(own.split('\n'));
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| match line.split_at(1) {
-            ("+", sql) => (true, sql.strip_prefix(' ').unwrap()),
-            ("-", sql) => (false, sql.strip_prefix(' ').unwrap()),
+            ("+", sql) => (true, hidden(sql.strip_prefix(' ').unwrap())),
+            ("-", sql) => (false, hidden(sql.strip_prefix(' ').unwrap())),
             _ => panic!("{line}"),
         })
         .collect()
+}
+
+fn hidden(sql: &str) -> String {
+    let replaced = PICTURES.iter();
+    replaced.fold(sql.to_owned(), |sql, (picture, character)| {
+        sql.replace(picture, character)
+    })
 }
 
 fn is_refusal(kind: ErrorKind) -> bool {

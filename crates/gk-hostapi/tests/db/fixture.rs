@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use gk_hostapi::HostError;
-use gk_hostapi::db::{DatabaseConfig, Databases, DatabasesConfig, DbGrants, DbLimits, Dialect};
+use gk_hostapi::db::{
+    DatabaseConfig, Databases, DatabasesConfig, DbGrants, DbLimits, Dialect, Written,
+};
 use gk_manifest::Access;
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
@@ -155,7 +157,12 @@ impl Fixture {
         Ok(String::from_utf8(rows.to_vec()).unwrap())
     }
 
+    /// How many rows a statement wrote.
     pub(super) async fn exec(&self, sql: &str, args: &[Value]) -> Result<u64, HostError> {
+        Ok(self.write(sql, args).await?.affected)
+    }
+
+    pub(super) async fn write(&self, sql: &str, args: &[Value]) -> Result<Written, HostError> {
         self.databases.exec(&grants(), sql, args, deadline()).await
     }
 

@@ -69,28 +69,59 @@ async fn rows_and_bytes_of_a_result() {
 /// A row that is too large is refused by its length. The column that hides it would else let it pass,
 /// after it was read as a whole.
 #[tokio::test]
-async fn a_large_row_of_mariadb_is_not_read() {
-    let limits = limits(|limits| {
-        limits.max_result_bytes = 1000;
-        limits.max_arg_bytes = 1000;
-    });
-    let fixture = Fixture::with_limits(Dialect::Mysql, limits).await;
-    for sql in [
-        "CREATE TABLE granted_l (id INTEGER, s LONGTEXT)",
-        "INSERT INTO granted_l VALUES (1, REPEAT('x', 60000)), (2, REPEAT('x', 80000))",
-    ] {
-        fixture.admin(sql).await.unwrap();
+async fn a_large_row_of_a_server_is_not_read() {
+    for (dialect, text) in [(Dialect::Mysql, "LONGTEXT"), (Dialect::Postgres, "TEXT")] {
+        let limits = limits(|limits| {
+            limits.max_result_bytes = 1000;
+            limits.max_arg_bytes = 1000;
+        });
+        let fixture = Fixture::with_limits(dialect, limits).await;
+        let table = format!("CREATE TABLE granted_l (id INTEGER, s {text})");
+        let rows = "INSERT INTO granted_l VALUES (1, REPEAT('x', 60000)), (2, REPEAT('x', 80000))";
+        for sql in [table.as_str(), rows] {
+            fixture.admin(sql).await.unwrap();
+        }
+        let sql = "SELECT s, id AS s FROM granted_l WHERE id = ?";
+        let rows = fixture.query(sql, &[json!(1)]).await.unwrap();
+        assert_eq!(rows, r#"[{"s":1}]"#);
+        let error = fixture.query(sql, &[json!(2)]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        assert!(
+            error.to_string().contains("a row has more bytes"),
+            "{error}"
+        );
+        assert!(fixture.query("SELECT id FROM granted_a", &[]).await.is_ok());
     }
-    let sql = "SELECT s, id AS s FROM granted_l WHERE id = ?";
-    let rows = fixture.query(sql, &[json!(1)]).await.unwrap();
-    assert_eq!(rows, r#"[{"s":1}]"#);
-    let error = fixture.query(sql, &[json!(2)]).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
-    assert!(
-        error.to_string().contains("a row has more bytes"),
-        "{error}"
-    );
-    assert!(fixture.query("SELECT id FROM granted_a", &[]).await.is_ok());
+}
+
+/// Statements that fill temporary files for as long as they may run.
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_files_are_bounded() {
+    let bound = |limits: &mut DbLimits| limits.max_temp_bytes = 8 * 1024 * 1024;
+    for (dialect, sql) in [
+        (
+            Dialect::Sqlite,
+            "WITH RECURSIVE n(i, s) AS (SELECT 1, printf('%0100d', 1) UNION SELECT i + 1, printf('%0100d', i) FROM n) \
+             SELECT COUNT(*) FROM (SELECT s FROM n ORDER BY s)",
+        ),
+        (
+            Dialect::Postgres,
+            "SELECT COUNT(*) FROM (SELECT DISTINCT repeat('x', 1000) || a.g || b.g AS s FROM generate_series(1, 1000) AS a(g), \
+             generate_series(1, 1000) AS b(g) ORDER BY 1) x",
+        ),
+        (
+            Dialect::Mysql,
+            "SELECT COUNT(*) FROM (SELECT DISTINCT CONCAT(REPEAT('x', 200), a.id, b.id, c.id, d.id) AS s FROM granted_l a, \
+             granted_l b, granted_l c, granted_l d) x",
+        ),
+    ] {
+        let fixture = Fixture::with_limits(dialect, limits(bound)).await;
+        endless(&fixture).await;
+        let error = fixture.query(sql, &[]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{dialect:?}: {error}");
+        assert!(error.to_string().contains("max_temp_bytes"), "{error}");
+        assert!(fixture.query("SELECT id FROM granted_a", &[]).await.is_ok());
+    }
 }
 
 #[tokio::test]

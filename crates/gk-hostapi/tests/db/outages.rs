@@ -116,7 +116,7 @@ async fn a_server_goes_and_comes_back() {
             let written = databases
                 .exec(&grants(), insert, &[json!(round)], deadline())
                 .await;
-            assert_eq!(written.unwrap(), 1);
+            assert_eq!(written.unwrap().affected, 1);
             server.restart();
             let count = "SELECT COUNT(*) AS n FROM granted_k";
             let rows = databases

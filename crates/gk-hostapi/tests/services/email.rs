@@ -77,6 +77,47 @@ async fn mail_arrives_as_it_was_meant() {
     assert!(!header.contains(machine.trim()), "{header}");
 }
 
+/// Whatever a mail holds, its headers say how to read it.
+#[tokio::test]
+async fn every_mail_is_mime() {
+    let server = Smtp::start().unwrap();
+    let mailer = Mailer::new(&config(&server)).unwrap();
+    let any = MailScope::default();
+    let to = "x@example.com";
+    let long = "x".repeat(2000);
+    let mails = [
+        mail(to, "Hello", "plain"),
+        mail(to, "Hello", "\u{fc}"),
+        mail(to, "Gr\u{fc}\u{df}e", "plain"),
+        mail("\u{dc} <x@example.com>", "Hello", "plain"),
+        mail(to, "", ""),
+        mail(to, "long", &long),
+        Mail {
+            html: true,
+            ..mail(to, "Hello", "<p>plain</p>")
+        },
+        Mail {
+            html: true,
+            ..mail(to, "Hello", "<p>\u{1f600}</p>")
+        },
+    ];
+    for sent in mails {
+        mailer.send(sent, &any, far()).await.unwrap();
+        let delivered = server.delivered().unwrap().pop().unwrap().content;
+        let head = delivered.split("\n\n").next().unwrap().replace('\r', "");
+        let head = head.split("\n\n").next().unwrap();
+        for header in [
+            "MIME-Version: 1.0",
+            "Content-Type: text/",
+            "Content-Transfer-Encoding: ",
+        ] {
+            let count = head.lines().filter(|line| line.starts_with(header)).count();
+            assert_eq!(count, 1, "{header}{head}");
+        }
+        assert!(head.is_ascii(), "{head}");
+    }
+}
+
 #[tokio::test]
 async fn nothing_in_a_mail_adds_to_its_envelope_or_headers() {
     let server = Smtp::start().unwrap();

@@ -340,6 +340,61 @@ async fn redirects_are_checked_like_first_requests() {
     assert_eq!(kind(get(&client, &url).await), ErrorKind::Failed);
 }
 
+/// Servers write targets that are no URLs by the letter; browsers, curl and Go follow them.
+#[tokio::test]
+async fn redirects_are_read_as_browsers_read_them() {
+    for (location, expected) in [
+        (&b"/plain?x=a b"[..], "/plain?x=a%20b"),
+        (b"/a b/c", "/a%20b/c"),
+        (b"  /blank  ", "/blank"),
+        (b"/\xc3\xa4?\xc3\xb6", "/%C3%A4?%C3%B6"),
+        (b"/latin\xe4", "/latin%E4"),
+        (b"/a\\b", "/a/b"),
+        (b"/tab\there", "/tabhere"),
+        (b"?only=query x", "/first?only=query%20x"),
+        (b"/brackets[1]|{x}\"<>`", "/brackets[1]|%7Bx%7D%22%3C%3E%60"),
+        (b"/percent%zz", "/percent%zz"),
+        (b"next#part", "/next"),
+    ] {
+        let web = Web::start(OUTSIDE, move |request| {
+            if !request.starts_with("GET /first ") {
+                return ok("there");
+            }
+            let mut answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: ".to_vec();
+            answer.extend_from_slice(location);
+            answer.extend_from_slice(b"\r\n\r\n");
+            answer
+        })
+        .await;
+        let shown = String::from_utf8_lossy(location);
+        let url = format!("http://{OUTSIDE}:{}/first", web.port);
+        let found = get(&client(&no_names()), &url).await;
+        let found = found.unwrap_or_else(|error| panic!("{shown}: {error}"));
+        assert_eq!(found.body, "there", "{shown}");
+        let seen = web.seen().pop().unwrap();
+        let path = seen.split(' ').nth(1).unwrap();
+        assert!(path.eq_ignore_ascii_case(expected), "{shown}: {path}");
+    }
+    // However it is read, it is checked.
+    let inside = Web::start(INSIDE, |_| ok("secret")).await;
+    for target in [
+        format!("http:\\\\127.0.0.1:{}\\x y", inside.port),
+        format!(" //127.0.0.1:{}/a b", inside.port),
+        format!("http://127.1:{}/\t", inside.port),
+        format!("\\\\127.0.0.1:{}\\", inside.port),
+    ] {
+        let to = target.clone();
+        let start = Web::start(OUTSIDE, move |_| redirect("302 Found", &to)).await;
+        let url = format!("http://{OUTSIDE}:{}/", start.port);
+        assert_eq!(
+            kind(get(&client(&no_names()), &url).await),
+            ErrorKind::Denied,
+            "{target}"
+        );
+        assert!(inside.seen().is_empty(), "{target}");
+    }
+}
+
 #[tokio::test]
 async fn redirects_change_the_request_as_they_should() {
     let target = Web::start(OUTSIDE, |_| ok("done")).await;

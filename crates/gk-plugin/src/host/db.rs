@@ -65,6 +65,25 @@ impl<'a> Db<'a> {
         Ok(result.affected)
     }
 
+    /// Runs a writing statement and returns all that came of it: how many rows it wrote, a new row's
+    /// number, and the rows of its RETURNING.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub async fn write(&self, query: &str, args: impl Serialize) -> Result<Written, HostError> {
+        let args = list("db_exec", &args)?;
+        let statement = Statement { query, args: &args };
+        self.host.call("db_exec", &statement).await
+    }
+
+    /// Several statements of any kind in one transaction, all of them or none.
+    pub fn batch(&self) -> Batch<'a> {
+        Batch {
+            db: *self,
+            statements: Vec::new(),
+        }
+    }
+
     /// The rows of a reading statement one by one, fetched [`PAGE_ROWS_DEFAULT`] at a time, however
     /// many there are.
     ///
@@ -102,11 +121,89 @@ impl<'a> Db<'a> {
     }
 }
 
-/// What `db_query` and `db_exec` take.
+/// What `db_query` and `db_exec` take, and `db_batch` several of.
 #[derive(Serialize)]
 struct Statement<'a> {
     query: &'a str,
     args: &'a RawValue,
+}
+
+/// What came of a statement that may write.
+#[derive(Debug, Deserialize)]
+#[non_exhaustive]
+pub struct Written {
+    /// Rows that it wrote; 0 for one that reads, or that changes tables.
+    pub affected: i64,
+    /// The number that the database gave to a new row: SQLite to the last one, MySQL to the first one of
+    /// the statement. `None` where there is no such row, and always on PostgreSQL: RETURNING tells there.
+    #[serde(default)]
+    pub last_insert_id: Option<i64>,
+    #[serde(default)]
+    rows: Option<Box<RawValue>>,
+}
+
+impl Written {
+    /// The rows that it returned, by the rules of [`Db::query`]; none of a statement without RETURNING.
+    ///
+    /// # Errors
+    /// If they are no `T`.
+    pub fn rows<T: DeserializeOwned>(&self) -> Result<Vec<T>, HostError> {
+        let Some(rows) = &self.rows else {
+            return Ok(Vec::new());
+        };
+        serde_json::from_str(rows.get()).map_err(|source| HostError::Result {
+            method: "db_exec".to_owned(),
+            source,
+        })
+    }
+}
+
+/// Statements of one transaction. See [`Db::batch`].
+#[must_use = "nothing is run before `run`"]
+pub struct Batch<'a> {
+    db: Db<'a>,
+    statements: Vec<(String, Box<RawValue>)>,
+}
+
+impl Batch<'_> {
+    /// Adds a statement; its arguments are as those of [`Db::query`].
+    ///
+    /// # Errors
+    /// If the arguments are no list.
+    pub fn add(
+        mut self,
+        query: impl Into<String>,
+        args: impl Serialize,
+    ) -> Result<Self, HostError> {
+        self.statements
+            .push((query.into(), list("db_batch", &args)?));
+        Ok(self)
+    }
+
+    /// Runs them, and returns what came of each in turn.
+    ///
+    /// # Errors
+    /// See [`HostError`]; then nothing was carried out, but for a timeout or a broken connection, after
+    /// which nobody knows.
+    pub async fn run(self) -> Result<Vec<Written>, HostError> {
+        #[derive(Serialize)]
+        struct Statements<'a> {
+            statements: Vec<Statement<'a>>,
+        }
+        let statements = self.statements.iter();
+        let statements = statements.map(|(query, args)| Statement { query, args });
+        let statements = Statements {
+            statements: statements.collect(),
+        };
+        self.db.host.call("db_batch", &statements).await
+    }
+}
+
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let queries = self.statements.iter().map(|(query, _)| query);
+        f.debug_list().entries(queries).finish()
+    }
 }
 
 /// Rows that are fetched as they are asked for. See [`Db::rows`].

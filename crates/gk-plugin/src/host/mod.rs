@@ -22,7 +22,7 @@ use time::format_description::well_known::Rfc3339;
 use self::wire::Text;
 use crate::context::Initialised;
 
-pub use self::db::{Db, PAGE_ROWS_DEFAULT, Rows};
+pub use self::db::{Batch, Db, PAGE_ROWS_DEFAULT, Rows, Written};
 pub use self::error::HostError;
 pub use self::files::{FileInfo, Files, StoredFile};
 pub use self::http::{HttpRequest, HttpResponse};

@@ -118,6 +118,19 @@ fn plugin() -> Plugin {
         .function("db_exec", async |c: Context, (): ()| {
             Ok::<_, Error>(c.host().db().execute("q", ()).await?)
         })
+        .function("db_write", async |c: Context, (): ()| {
+            let written = c.host().db().write("q", (1,)).await?;
+            let users: Vec<User> = written.rows()?;
+            let users: Vec<i64> = users.iter().map(|user| user.id).collect();
+            Ok::<_, Error>((written.affected, written.last_insert_id, users))
+        })
+        .function("db_batch", async |c: Context, (): ()| {
+            let batch = c.host().db().batch().add("a", (1,))?.add("b", ())?;
+            let results = batch.run().await?;
+            let counts: Vec<i64> = results.iter().map(|result| result.affected).collect();
+            let users: Vec<User> = results[1].rows()?;
+            Ok::<_, Error>((counts, users.len()))
+        })
         .function("db_args", async |c: Context, (): ()| {
             Ok::<_, Error>(c.host().db().execute("q", "no list").await?)
         })
@@ -280,6 +293,27 @@ async fn every_method_speaks_as_the_contract_says() {
             json!({"query": "q", "args": []}),
             r#"{"affected":3}"#,
             json!(3),
+        ),
+        (
+            "db_write",
+            "db_exec",
+            json!({"query": "q", "args": [1]}),
+            r#"{"affected":1,"last_insert_id":7,"rows":[{"id":7,"name":null}]}"#,
+            json!([1, 7, [7]]),
+        ),
+        (
+            "db_write",
+            "db_exec",
+            json!({"query": "q", "args": [1]}),
+            r#"{"affected":1,"last_insert_id":null}"#,
+            json!([1, null, []]),
+        ),
+        (
+            "db_batch",
+            "",
+            json!({"statements": [{"query": "a", "args": [1]}, {"query": "b", "args": []}]}),
+            r#"[{"affected":2,"last_insert_id":null},{"affected":0,"last_insert_id":null,"rows":[{"id":1,"name":"n"}]}]"#,
+            json!([[2, 0], 1]),
         ),
         (
             "cache_get",

@@ -1,7 +1,9 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"strings"
 	"time"
 )
@@ -18,6 +20,12 @@ type ExtendedHostAPI interface {
 	// by the rules of encoding/json: a column goes into the field of its name or json tag. Whole numbers are exact
 	// in integer fields, and json.Number where the type is any.
 	DBQueryInto(ctx context.Context, dest any, query string, args ...any) error
+
+	// DBWrite runs a writing statement and returns all that came of it: how many rows it wrote, a new row's number,
+	// and the rows of its RETURNING.
+	DBWrite(ctx context.Context, query string, args ...any) (*DBResult, error)
+	// DBBatch runs statements of any kind in one transaction, all of them or none, and returns what came of each.
+	DBBatch(ctx context.Context, statements ...DBStatement) ([]DBResult, error)
 
 	// HTTPDo makes a request like HTTPRequest and returns the response with its headers.
 	HTTPDo(ctx context.Context, request HTTPRequest) (*HTTPResponse, error)
@@ -40,6 +48,33 @@ type ExtendedHostAPI interface {
 func Extended(host HostAPI) (ExtendedHostAPI, bool) {
 	extended, ok := host.(ExtendedHostAPI)
 	return extended, ok
+}
+
+// DBStatement is a statement of a transaction.
+type DBStatement struct {
+	Query string
+	Args  []any
+}
+
+// DBResult is what came of a statement that may write.
+type DBResult struct {
+	// Affected is how many rows it wrote; 0 for one that reads, or that changes tables.
+	Affected int64 `json:"affected"`
+	// LastInsertID is the number that the database gave to a new row: SQLite to the last one, MySQL to the first one
+	// of the statement. It is nil where there is no such row, and always on PostgreSQL: RETURNING tells there.
+	LastInsertID *int64 `json:"last_insert_id"`
+	// Rows is what it returned, a JSON array of objects; nil of a statement without rows.
+	Rows json.RawMessage `json:"rows"`
+}
+
+// Into decodes the rows into dest as DBQueryInto does. Without rows it leaves dest alone.
+func (r *DBResult) Into(dest any) error {
+	if r.Rows == nil {
+		return nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(r.Rows))
+	decoder.UseNumber()
+	return decoder.Decode(dest)
 }
 
 // HTTPRequest is a request that the host makes for the plugin.

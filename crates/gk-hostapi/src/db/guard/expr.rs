@@ -2,12 +2,12 @@
 
 use sqlparser::ast::{
     AccessExpr, Array, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DateTimeField, Expr,
-    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, Interval, ObjectName, Subscript, TypedString, UnaryOperator, Value,
-    WindowFrame, WindowFrameBound, WindowSpec, WindowType,
+    Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, Interval, ObjectName, Subscript, TypedString,
+    UnaryOperator, Value, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
-use super::{Dialect, Outcome, Refusal, Walk, functions, types};
+use super::{Dialect, Outcome, Refusal, Walk, dialects, functions, types};
 
 impl Walk {
     pub(super) fn exprs<'a>(&mut self, list: impl IntoIterator<Item = &'a mut Expr>) -> Outcome {
@@ -26,9 +26,30 @@ impl Walk {
             {
                 Ok(())
             }
-            Expr::Identifier(ident) => self.name(ident),
-            Expr::CompoundIdentifier(parts) => self.names(parts),
+            Expr::Identifier(ident)
+                if self.dialect == Dialect::Mysql
+                    && ident.quote_style.is_none()
+                    && functions::is_bare_in_mysql(&ident.value)
+                    && !functions::is_dual(ident) =>
+            {
+                self.functions.insert(ident.value.to_ascii_lowercase());
+                Ok(())
+            }
+            Expr::Identifier(ident) => self.own_name(ident),
+            Expr::CompoundIdentifier(parts) => {
+                self.names(parts.iter_mut())?;
+                if let Some(field) = parts.last() {
+                    self.field(&field.value);
+                }
+                Ok(())
+            }
             Expr::Value(value) => literal(&value.value),
+            // The scan lets harmless character sets pass, and no others.
+            Expr::Prefixed { prefix, value }
+                if self.dialect == Dialect::Mysql && prefix.quote_style.is_none() =>
+            {
+                self.expr(value)
+            }
             Expr::IsFalse(inner)
             | Expr::IsNotFalse(inner)
             | Expr::IsTrue(inner)
@@ -73,26 +94,18 @@ impl Walk {
                 binary(self.dialect, op)?;
                 self.expr(right)
             }
-            Expr::UnaryOp { op, expr } => {
-                match op {
-                    UnaryOperator::Plus
-                    | UnaryOperator::Minus
-                    | UnaryOperator::Not
-                    | UnaryOperator::BitwiseNot => {}
-                    _ => return Err(Refusal::unclear(format!("the operator {op}"))),
-                }
-                self.expr(expr)
-            }
+            Expr::UnaryOp { op, expr } => self.unary(op, expr),
+            // Only PostgreSQL knows ANY here.
             Expr::Like {
                 negated: _,
-                any: false,
+                any: _,
                 expr,
                 pattern,
                 escape_char,
             }
             | Expr::ILike {
                 negated: _,
-                any: false,
+                any: _,
                 expr,
                 pattern,
                 escape_char,
@@ -193,6 +206,30 @@ impl Walk {
         }
     }
 
+    /// Written without a blank, an operator and the one behind it might be read as one.
+    #[inline(never)]
+    fn unary(&mut self, op: &UnaryOperator, expr: &mut Expr) -> Outcome {
+        let is_known = match op {
+            UnaryOperator::Plus
+            | UnaryOperator::Minus
+            | UnaryOperator::Not
+            | UnaryOperator::BitwiseNot => true,
+            UnaryOperator::BangNot => self.dialect == Dialect::Mysql,
+            UnaryOperator::PGAbs | UnaryOperator::PGSquareRoot | UnaryOperator::PGCubeRoot => {
+                self.dialect == Dialect::Postgres
+            }
+            _ => false,
+        };
+        if !is_known {
+            return Err(Refusal::unclear(format!("the operator {op}")));
+        }
+        if *op != UnaryOperator::Not && matches!(expr, Expr::UnaryOp { .. }) {
+            let inner = std::mem::replace(expr, Expr::value(Value::Null));
+            *expr = Expr::Nested(Box::new(inner));
+        }
+        self.expr(expr)
+    }
+
     /// Expressions with a syntax of their own: fewer statements have them, and a smaller frame for
     /// the others is a deeper recursion.
     #[inline(never)]
@@ -203,7 +240,7 @@ impl Walk {
                 syntax: _,
                 expr,
             } => {
-                date_field(field)?;
+                date_field(self.dialect, field)?;
                 self.functions.insert("extract".to_owned());
                 self.expr(expr)
             }
@@ -262,7 +299,18 @@ impl Walk {
                 self.object_name(collation)?;
                 self.expr(expr)
             }
-            Expr::Array(Array { elem, named: true }) if self.dialect == Dialect::Postgres => {
+            Expr::MatchAgainst {
+                columns,
+                match_value,
+                opt_search_modifier: _,
+            } if self.dialect == Dialect::Mysql => {
+                columns
+                    .iter_mut()
+                    .try_for_each(|column| self.object_name(column))?;
+                literal(&match_value.value)
+            }
+            // Within an array of arrays the word ARRAY is left out.
+            Expr::Array(Array { elem, named: _ }) if self.dialect == Dialect::Postgres => {
                 self.exprs(elem)
             }
             Expr::CompoundFieldAccess { root, access_chain }
@@ -272,6 +320,18 @@ impl Walk {
                 for access in access_chain {
                     match access {
                         AccessExpr::Subscript(Subscript::Index { index }) => self.expr(index)?,
+                        AccessExpr::Subscript(Subscript::Slice {
+                            lower_bound,
+                            upper_bound,
+                            stride: None,
+                        }) => {
+                            self.optional(lower_bound.as_mut())?;
+                            self.optional(upper_bound.as_mut())?;
+                        }
+                        AccessExpr::Dot(Expr::Identifier(field)) => {
+                            self.name(field)?;
+                            self.field(&field.value);
+                        }
                         _ => return Err(Refusal::unclear("a part of a value")),
                     }
                 }
@@ -284,6 +344,13 @@ impl Walk {
         }
     }
 
+    /// To PostgreSQL `x.f` is `f(x)` where `x` has no column `f`, if there is such a function.
+    fn field(&mut self, name: &str) {
+        if self.dialect == Dialect::Postgres && !functions::is_harmless_field(name) {
+            self.fields.insert(name.to_owned());
+        }
+    }
+
     fn interval(&mut self, interval: &mut Interval) -> Outcome {
         let Interval {
             value,
@@ -293,7 +360,7 @@ impl Walk {
             fractional_seconds_precision: _,
         } = interval;
         for field in [leading_field, last_field].into_iter().flatten() {
-            date_field(field)?;
+            date_field(self.dialect, field)?;
         }
         self.expr(value)
     }
@@ -321,7 +388,11 @@ impl Walk {
             over,
         } = function;
         let name = self.function_name(name)?;
-        if !functions::is_allowed(self.dialect, &name) {
+        // With an argument it says nothing of the session: it sets the number that db_exec answers.
+        let sets_id = self.dialect == Dialect::Mysql
+            && name == "last_insert_id"
+            && matches!(args, FunctionArguments::List(list) if list.args.len() == 1);
+        if !functions::is_allowed(self.dialect, &name) && !sets_id {
             return Err(Refusal::denied(format!("the function {name}")));
         }
         if *uses_odbc_syntax || *parameters != FunctionArguments::None {
@@ -338,6 +409,7 @@ impl Walk {
                 args,
                 clauses,
             }) => {
+                sized(&name, args)?;
                 args.iter_mut().try_for_each(|arg| self.function_arg(arg))?;
                 for clause in clauses {
                     match clause {
@@ -364,6 +436,22 @@ impl Walk {
         match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => self.unit_or_expr(expr),
             FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => Ok(()),
+            FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(name))
+                if self.dialect == Dialect::Postgres =>
+            {
+                self.object_name(name)
+            }
+            FunctionArg::ExprNamed {
+                name,
+                arg: FunctionArgExpr::Expr(expr),
+                operator:
+                    FunctionArgOperator::RightArrow
+                    | FunctionArgOperator::Assignment
+                    | FunctionArgOperator::Colon,
+            } if self.dialect == Dialect::Postgres => {
+                self.expr(name)?;
+                self.expr(expr)
+            }
             FunctionArg::Named {
                 name,
                 arg: FunctionArgExpr::Expr(expr),
@@ -438,13 +526,67 @@ impl Walk {
     }
 }
 
-fn literal(value: &Value) -> Outcome {
+/// Longest string that a function may be asked to fill up, and most rows that one may be asked to make.
+const FILLED_MAX: u64 = 100_000;
+const SERIES_MAX: u64 = 1_000_000;
+
+/// What makes much of nothing has to say how much.
+pub(super) fn sized(name: &str, args: &[FunctionArg]) -> Outcome {
+    fn value(expr: &Expr) -> Option<f64> {
+        match expr {
+            Expr::Value(value) => match &value.value {
+                Value::Number(number, _) => number.parse().ok(),
+                _ => None,
+            },
+            Expr::UnaryOp {
+                op: UnaryOperator::Minus,
+                expr,
+            } => value(expr).map(|number| -number),
+            _ => None,
+        }
+    }
+    let number = |index: usize| match args.get(index) {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => value(expr),
+        _ => None,
+    };
+    let (index, max) = match name {
+        "lpad" | "rpad" | "repeat" => (1, FILLED_MAX),
+        "space" => (0, FILLED_MAX),
+        // Of dates, and of what a table holds, it cannot be told ahead.
+        "generate_series" => {
+            return match (number(0), number(1)) {
+                (Some(from), Some(to)) if to - from > SERIES_MAX as f64 => Err(Refusal::large(
+                    format!("generate_series makes at most {SERIES_MAX} rows"),
+                )),
+                (None, Some(to)) if to > SERIES_MAX as f64 => Err(Refusal::large(format!(
+                    "generate_series makes at most {SERIES_MAX} rows"
+                ))),
+                _ => Ok(()),
+            };
+        }
+        _ => return Ok(()),
+    };
+    match number(index) {
+        Some(length) if length <= max as f64 => Ok(()),
+        _ => Err(Refusal::denied(format!(
+            "the length in {name} has to be a number of at most {max}, written down"
+        ))),
+    }
+}
+
+pub(super) fn literal(value: &Value) -> Outcome {
     match value {
         Value::Number(_, false)
         | Value::SingleQuotedString(_)
         | Value::Boolean(_)
         | Value::Null
         | Value::Placeholder(_) => Ok(()),
+        Value::NationalStringLiteral(_) => Ok(()),
+        Value::SingleQuotedByteStringLiteral(digits)
+            if digits.bytes().all(|digit| matches!(digit, b'0' | b'1')) =>
+        {
+            Ok(())
+        }
         Value::HexStringLiteral(digits) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
             Ok(())
         }
@@ -452,8 +594,15 @@ fn literal(value: &Value) -> Outcome {
     }
 }
 
-fn date_field(field: &DateTimeField) -> Outcome {
+fn date_field(dialect: Dialect, field: &DateTimeField) -> Outcome {
     match field {
+        DateTimeField::Custom(unit)
+            if dialect == Dialect::Mysql
+                && unit.quote_style.is_none()
+                && dialects::is_unit(&unit.value) =>
+        {
+            Ok(())
+        }
         DateTimeField::Custom(_) | DateTimeField::Week(Some(_)) => {
             Err(Refusal::unclear("a part of a date"))
         }
@@ -487,7 +636,9 @@ fn binary(dialect: Dialect, op: &BinaryOperator) -> Outcome {
             | Op::LongArrow
     );
     let is_own = match dialect {
-        Dialect::Sqlite => matches!(op, Op::Glob),
+        Dialect::Sqlite => {
+            matches!(op, Op::Glob) || matches!(op, Op::Custom(op) if op == "NOT GLOB")
+        }
         Dialect::Mysql => matches!(
             op,
             Op::Spaceship | Op::Xor | Op::BitwiseXor | Op::MyIntegerDivide | Op::Regexp
@@ -511,6 +662,13 @@ fn binary(dialect: Dialect, op: &BinaryOperator) -> Outcome {
                 | Op::HashLongArrow
                 | Op::AtArrow
                 | Op::ArrowAt
+                | Op::AtAt
+                | Op::AtQuestion
+                | Op::HashMinus
+                | Op::Overlaps
+                | Op::AndLt
+                | Op::AndGt
+                | Op::LtDashGt
         ),
     };
     if is_common || is_own {

@@ -11,9 +11,12 @@
 //! Parsers of SQL recurse. Length, words and nesting of a statement are limited before it is
 //! parsed, and everything that recurses runs on a stack that is large enough for these limits.
 
+mod dialects;
 mod expr;
 mod functions;
+mod literals;
 mod query;
+mod rewrite;
 mod scan;
 mod schema;
 mod tokens;
@@ -27,7 +30,7 @@ use std::sync::atomic::AtomicU32;
 
 use moka::sync::Cache;
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement};
-use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
+use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::HostError;
@@ -169,6 +172,18 @@ pub struct Analysis {
     pub functions: BTreeSet<String>,
     /// Names that WITH defines in it.
     pub with_names: BTreeSet<String>,
+    /// PostgreSQL: names behind a period that may be functions, if they are no columns.
+    pub(super) fields: BTreeSet<String>,
+    /// Tables that its foreign keys refer to. To make such a key, a plugin has to be granted both
+    /// reading and writing them.
+    pub keys: BTreeSet<TableName>,
+    /// Indexes that it drops without naming their tables. To drop one, a plugin has to be granted
+    /// writing its table.
+    pub drops: BTreeSet<String>,
+    /// The table that it inserts into, if it is an INSERT or a REPLACE.
+    pub inserts: Option<String>,
+    /// Whether it writes and returns rows all the same: RETURNING.
+    pub returning: bool,
     /// How many arguments it takes.
     pub placeholders: u16,
     /// The text for the engine.
@@ -199,11 +214,18 @@ impl PartialEq for Note {
 impl Eq for Note {}
 
 impl Analysis {
+    /// Whether rows come of it.
+    #[must_use]
+    pub fn returns_rows(&self) -> bool {
+        self.returning || self.kind == StatementKind::Query
+    }
+
     /// Bytes in memory, roughly.
     fn weight(&self) -> usize {
-        let tables = self.reads.iter().chain(&self.writes);
+        let tables = self.reads.iter().chain(&self.writes).chain(&self.keys);
         let names = tables.map(|table| table.name.len() + table.schema().map_or(0, str::len) + 96);
         let functions = self.functions.iter().chain(&self.with_names);
+        let functions = functions.chain(&self.fields);
         let functions = functions.map(|name| name.len() + 48);
         self.sql.len() + names.sum::<usize>() + functions.sum::<usize>() + 200
     }
@@ -320,22 +342,26 @@ pub fn analyse(dialect: Dialect, statement: &str) -> Result<Analysis, Refusal> {
         )));
     }
     let prepared = scan::prepare(dialect, statement)?;
-    let mut tokens = tokens::tokenize(dialect, &prepared.text)?;
-    known_verb(tokens.first().map(|first| &first.token))?;
+    let (mut tokens, aside) = tokens::read(dialect, &prepared.text)?;
+    known_verb(dialect, tokens.first().map(|first| &first.token))?;
+    let with_aside = |mut analysis: Analysis| {
+        analysis.sql = aside.put_back(analysis.sql);
+        analysis
+    };
     if tokens::quote_names(dialect, &mut tokens) {
         let quoted = |text: &str| {
-            let mut tokens = tokens::tokenize(dialect, text)?;
+            let (mut tokens, _) = tokens::read(dialect, text)?;
             tokens::quote_names(dialect, &mut tokens);
             Ok(tokens)
         };
         if let Ok(analysis) = with_room(dialect, &prepared, tokens, quoted) {
-            return Ok(analysis);
+            return Ok(with_aside(analysis));
         }
         // What is wrong with it, the plugin's own words say.
-        tokens = tokens::tokenize(dialect, &prepared.text)?;
+        (tokens, _) = tokens::read(dialect, &prepared.text)?;
     }
-    let as_given = |text: &str| tokens::tokenize(dialect, text);
-    with_room(dialect, &prepared, tokens, as_given)
+    let as_given = |text: &str| Ok(tokens::read(dialect, text)?.0);
+    with_room(dialect, &prepared, tokens, as_given).map(with_aside)
 }
 
 /// [`understand`], on a stack with room for what recurses. `again` makes the tokens once more.
@@ -359,14 +385,19 @@ fn with_room(
 }
 
 /// Most of what the parser knows is not for plugins, and is not even parsed.
-fn known_verb(first: Option<&Token>) -> Outcome {
+fn known_verb(dialect: Dialect, first: Option<&Token>) -> Outcome {
     const VERBS: &[&str] = &[
-        "SELECT", "VALUES", "WITH", "INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "ALTER",
-        "DROP", "TRUNCATE",
+        "SELECT", "VALUES", "WITH", "INSERT", "REPLACE", "UPDATE", "DELETE", "MERGE", "CREATE",
+        "ALTER", "DROP", "TRUNCATE",
     ];
     match first {
         None => Err(Refusal::invalid("it is empty")),
         Some(Token::LParen) => Ok(()),
+        Some(Token::Word(word))
+            if dialect == Dialect::Mysql && word.value.eq_ignore_ascii_case("RENAME") =>
+        {
+            Ok(())
+        }
         Some(Token::Word(word))
             if word.quote_style.is_none()
                 && VERBS
@@ -412,10 +443,45 @@ fn understand(
         writes: walk.writes,
         functions: walk.functions,
         with_names: walk.with_names,
+        fields: walk.fields,
+        keys: walk.keys,
+        drops: walk.drops,
+        inserts: walk.inserts,
+        returning: walk.returning,
         placeholders,
         sql,
         note: Note::default(),
     })
+}
+
+/// Whether an engine gives a word a meaning that the parser does not know: without quotes it is no name.
+fn is_word_of(dialect: Dialect, word: &str) -> bool {
+    let words: &[&str] = match dialect {
+        Dialect::Sqlite => &[],
+        Dialect::Postgres => &[
+            "analyse",
+            "analyze",
+            "asymmetric",
+            "current_catalog",
+            "current_role",
+            "current_schema",
+            "current_user",
+            "only",
+            "session_user",
+            "symmetric",
+            "system_user",
+            "tablesample",
+            "user",
+            "variadic",
+        ],
+        Dialect::Mysql => &[
+            "current_role",
+            "current_user",
+            "low_priority",
+            "straight_join",
+        ],
+    };
+    words.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
 fn with_dialect<T>(
@@ -423,9 +489,9 @@ fn with_dialect<T>(
     work: impl FnOnce(&dyn sqlparser::dialect::Dialect) -> T,
 ) -> T {
     match dialect {
-        Dialect::Sqlite => work(&SQLiteDialect {}),
+        Dialect::Sqlite => work(&dialects::Sqlite),
         Dialect::Postgres => work(&PostgreSqlDialect {}),
-        Dialect::Mysql => work(&MySqlDialect {}),
+        Dialect::Mysql => work(&dialects::Mysql),
     }
 }
 
@@ -436,6 +502,11 @@ struct Walk {
     writes: BTreeSet<TableName>,
     functions: BTreeSet<String>,
     with_names: BTreeSet<String>,
+    fields: BTreeSet<String>,
+    keys: BTreeSet<TableName>,
+    drops: BTreeSet<String>,
+    inserts: Option<String>,
+    returning: bool,
     /// Names that WITH defines around the place that is walked: tables of the same name are
     /// hidden there, and only there.
     hidden: Vec<String>,
@@ -449,6 +520,11 @@ impl Walk {
             writes: BTreeSet::new(),
             functions: BTreeSet::new(),
             with_names: BTreeSet::new(),
+            fields: BTreeSet::new(),
+            keys: BTreeSet::new(),
+            drops: BTreeSet::new(),
+            inserts: None,
+            returning: false,
             hidden: Vec::new(),
         }
     }
@@ -468,6 +544,10 @@ impl Walk {
                 self.delete(delete)?;
                 Ok(StatementKind::Write)
             }
+            Statement::Merge(merge) => {
+                self.merge(merge)?;
+                Ok(StatementKind::Write)
+            }
             other => {
                 self.schema_change(other)?;
                 Ok(StatementKind::Schema)
@@ -477,6 +557,9 @@ impl Walk {
 
     /// Puts a name in quotes, folded as the engine folds it without them.
     fn name(&self, ident: &mut Ident) -> Outcome {
+        if ident.quote_style == Some('\'') && self.dialect == Dialect::Postgres {
+            return Err(Refusal::invalid("a string where a name has to be"));
+        }
         if ident.quote_style.is_none() {
             if !scan::is_plain_word(&ident.value) {
                 return Err(Refusal::unclear(format!("the name {}", ident.value)));
@@ -498,6 +581,18 @@ impl Walk {
         Ok(())
     }
 
+    /// Puts a name in quotes that stands by itself, where a word may have a meaning to the engine that
+    /// the parser does not know.
+    fn own_name(&self, ident: &mut Ident) -> Outcome {
+        if ident.quote_style.is_none() && is_word_of(self.dialect, &ident.value) {
+            return Err(Refusal::denied(format!(
+                "{}, which is a word of the engine's: put it in quotes if it is a name",
+                ident.value.to_ascii_uppercase()
+            )));
+        }
+        self.name(ident)
+    }
+
     fn names<'a>(&self, idents: impl IntoIterator<Item = &'a mut Ident>) -> Outcome {
         idents.into_iter().try_for_each(|ident| self.name(ident))
     }
@@ -516,6 +611,9 @@ impl Walk {
 
     /// A table's name, in quotes from here on.
     fn table_name(&self, name: &mut ObjectName) -> Result<TableName, Refusal> {
+        if let Some(ObjectNamePart::Identifier(first)) = name.0.first_mut() {
+            self.own_name(first)?;
+        }
         self.object_name(name)?;
         let mut parts = name.0.iter().filter_map(|part| part.as_ident());
         let (first, second, third) = (parts.next(), parts.next(), parts.next());
@@ -566,6 +664,13 @@ impl Walk {
     }
 
     fn read(&mut self, name: &mut ObjectName) -> Outcome {
+        if self.dialect == Dialect::Mysql
+            && let [ObjectNamePart::Identifier(only)] = name.0.as_slice()
+            && functions::is_dual(only)
+        {
+            // No table: it stands for one row without columns.
+            return Ok(());
+        }
         let table = self.table_name(name)?;
         let is_hidden = |hidden: &String| match self.dialect {
             Dialect::Sqlite => hidden.eq_ignore_ascii_case(&table.name),
@@ -578,10 +683,10 @@ impl Walk {
     }
 
     /// WITH hides no table that is written.
-    fn write(&mut self, name: &mut ObjectName) -> Outcome {
+    fn write(&mut self, name: &mut ObjectName) -> Result<TableName, Refusal> {
         let table = self.table_name(name)?;
-        self.writes.insert(table);
-        Ok(())
+        self.writes.insert(table.clone());
+        Ok(table)
     }
 }
 

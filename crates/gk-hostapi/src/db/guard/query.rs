@@ -2,13 +2,15 @@
 
 use sqlparser::ast::{
     Cte, Distinct, Fetch, FunctionArg, GroupByExpr, GroupByWithModifier, Ident, Join,
-    JoinConstraint, JoinOperator, LimitClause, NamedWindowDefinition, NamedWindowExpr, Offset,
-    OrderBy, OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Query, Select, SelectFlavor,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, TableAlias, TableFactor,
-    TableFunctionArgs, TableWithJoins, Values, WildcardAdditionalOptions, With,
+    JoinConstraint, JoinOperator, JsonTableColumn, JsonTableColumnErrorHandling,
+    JsonTableNamedColumn, LimitClause, NamedWindowDefinition, NamedWindowExpr, Offset, OrderBy,
+    OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Query, Select, SelectFlavor, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, TableAlias, TableFactor,
+    TableFunctionArgs, TableIndexHints, TableWithJoins, Values, WildcardAdditionalOptions, With,
 };
 
-use super::{Dialect, Outcome, Refusal, StatementKind, Walk, functions};
+use super::expr::literal;
+use super::{Dialect, Outcome, Refusal, StatementKind, Walk, functions, literals, scan, types};
 
 /// Longest name that a column without a name of its own is given, in bytes.
 const LABEL_BYTES_MAX: usize = 60;
@@ -18,7 +20,7 @@ impl Walk {
     pub(super) fn top_query(&mut self, query: &mut Query) -> Result<StatementKind, Refusal> {
         if matches!(
             *query.body,
-            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_)
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
         ) {
             let (with, body) = split(query)?;
             let hidden = self.hidden.len();
@@ -28,14 +30,36 @@ impl Walk {
             let kind = match body {
                 SetExpr::Insert(statement)
                 | SetExpr::Update(statement)
-                | SetExpr::Delete(statement) => self.statement(statement)?,
+                | SetExpr::Delete(statement)
+                | SetExpr::Merge(statement) => self.statement(statement)?,
                 _ => return Err(Refusal::unclear("WITH before this statement")),
             };
             self.hidden.truncate(hidden);
             return Ok(kind);
         }
         self.query(query)?;
-        Ok(StatementKind::Query)
+        if self.writes.is_empty() {
+            return Ok(StatementKind::Query);
+        }
+        // A WITH query writes, and this one returns rows.
+        self.returning = true;
+        Ok(StatementKind::Write)
+    }
+
+    /// A query of WITH. On PostgreSQL it may write; where it may not, the engine says so.
+    fn with_query(&mut self, query: &mut Query) -> Outcome {
+        let writes = matches!(
+            *query.body,
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
+        );
+        if !writes || self.dialect != Dialect::Postgres {
+            return self.query(query);
+        }
+        let outer = (self.returning, self.inserts.take());
+        self.top_query(query)?;
+        // Its rows are the outer statement's to return.
+        (self.returning, self.inserts) = outer;
+        Ok(())
     }
 
     pub(super) fn query(&mut self, query: &mut Query) -> Outcome {
@@ -112,9 +136,9 @@ impl Walk {
             // of that name has to be granted: too strict, never too lax.
             if *recursive {
                 self.hidden.push(alias.name.value.clone());
-                self.query(query)?;
+                self.with_query(query)?;
             } else {
-                self.query(query)?;
+                self.with_query(query)?;
                 self.hidden.push(alias.name.value.clone());
             }
         }
@@ -184,9 +208,11 @@ impl Walk {
             return Err(Refusal::denied("SELECT … INTO writes"));
         }
         let is_known = optimizer_hints.is_empty()
-            && select_modifiers
-                .as_ref()
-                .is_none_or(|modifiers| !modifiers.is_any_set())
+            && select_modifiers.as_ref().is_none_or(|modifiers| {
+                // The others say how, and not what.
+                self.dialect == Dialect::Mysql && !modifiers.sql_calc_found_rows
+                    || !modifiers.is_any_set()
+            })
             && top.is_none()
             && exclude.is_none()
             && lateral_views.is_empty()
@@ -238,15 +264,19 @@ impl Walk {
         Ok(())
     }
 
-    fn select_item(&mut self, item: &mut SelectItem) -> Outcome {
+    pub(super) fn select_item(&mut self, item: &mut SelectItem) -> Outcome {
         match item {
             SelectItem::UnnamedExpr(expr) => {
-                // SQLite and MySQL name a column by its expression's text, which quotes change.
+                // SQLite and MySQL name a column by its expression's text, which quotes change; a literal's
+                // they do not, and a name that could be a column's must not come of it: ORDER BY would
+                // find it.
                 let label = match expr {
                     _ if self.dialect == Dialect::Postgres => None,
                     sqlparser::ast::Expr::Identifier(_)
-                    | sqlparser::ast::Expr::CompoundIdentifier(_) => None,
-                    _ => Some(label(&expr.to_string())),
+                    | sqlparser::ast::Expr::CompoundIdentifier(_)
+                    | sqlparser::ast::Expr::Value(_)
+                    | sqlparser::ast::Expr::Prefixed { .. } => None,
+                    _ => Some(label(self.dialect, &expr.to_string())),
                 };
                 self.expr(expr)?;
                 if let Some(label) = label {
@@ -313,7 +343,7 @@ impl Walk {
         Ok(())
     }
 
-    fn table_factor(&mut self, factor: &mut TableFactor) -> Outcome {
+    pub(super) fn table_factor(&mut self, factor: &mut TableFactor) -> Outcome {
         match factor {
             TableFactor::Table {
                 name,
@@ -331,11 +361,11 @@ impl Walk {
                     && version.is_none()
                     && partitions.is_empty()
                     && json_path.is_none()
-                    && sample.is_none()
-                    && index_hints.is_empty();
+                    && sample.is_none();
                 if !is_plain {
                     return Err(Refusal::unclear("what stands after a table's name"));
                 }
+                self.index_hints(index_hints)?;
                 match args {
                     None if *with_ordinality => return Err(Refusal::unclear("WITH ORDINALITY")),
                     None => self.read(name)?,
@@ -390,10 +420,68 @@ impl Walk {
                 self.exprs(array_exprs)?;
                 self.optional_alias(alias)
             }
+            TableFactor::JsonTable {
+                json_expr,
+                json_path,
+                columns,
+                alias,
+            } if self.dialect == Dialect::Mysql => {
+                self.expr(json_expr)?;
+                literal(&json_path.value)?;
+                self.json_columns(columns)?;
+                self.optional_alias(alias)
+            }
             _ => Err(Refusal::unclear(
                 "something in FROM that is no table, query or join",
             )),
         }
+    }
+
+    fn json_columns(&self, columns: &mut [JsonTableColumn]) -> Outcome {
+        for column in columns {
+            match column {
+                JsonTableColumn::Named(JsonTableNamedColumn {
+                    name,
+                    r#type,
+                    path,
+                    exists: _,
+                    on_empty,
+                    on_error,
+                }) => {
+                    self.name(name)?;
+                    types::check(self.dialect, r#type)?;
+                    literal(&path.value)?;
+                    for handling in [on_empty, on_error].into_iter().flatten() {
+                        if let JsonTableColumnErrorHandling::Default(value) = handling {
+                            literal(&value.value)?;
+                        }
+                    }
+                }
+                JsonTableColumn::ForOrdinality(name) => self.name(name)?,
+                JsonTableColumn::Nested(nested) => {
+                    literal(&nested.path.value)?;
+                    self.json_columns(&mut nested.columns)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// They say how to find rows, and nothing of which.
+    pub(super) fn index_hints(&self, hints: &mut [TableIndexHints]) -> Outcome {
+        for TableIndexHints {
+            hint_type: _,
+            index_type: _,
+            for_clause: _,
+            index_names,
+        } in hints
+        {
+            if self.dialect != Dialect::Mysql {
+                return Err(Refusal::unclear("what stands after a table's name"));
+            }
+            self.names(index_names)?;
+        }
+        Ok(())
     }
 
     fn table_function(
@@ -405,6 +493,7 @@ impl Walk {
         if !functions::is_allowed_table(self.dialect, &name) {
             return Err(Refusal::denied(format!("the function {name}")));
         }
+        super::expr::sized(&name, args)?;
         self.functions.insert(name);
         args.iter_mut().try_for_each(|arg| self.function_arg(arg))
     }
@@ -425,8 +514,8 @@ impl Walk {
         }
         self.name(name)?;
         for column in columns {
-            if column.data_type.is_some() {
-                return Err(Refusal::unclear("a type in an alias"));
+            if let Some(data_type) = &column.data_type {
+                types::check(self.dialect, data_type)?;
             }
             self.name(&mut column.name)?;
         }
@@ -525,20 +614,35 @@ fn plain_wildcard(options: &WildcardAdditionalOptions) -> Outcome {
     Ok(())
 }
 
-/// A name for a column that has none, from the text of its expression.
-fn label(text: &str) -> String {
-    let plain = text
-        .chars()
-        .filter(|c| !matches!(c, '"' | '`' | '\'' | '\\' | '[' | ']'));
-    let mut label: String = plain.filter(|c| !c.is_control()).collect();
+/// A name for a column that has none, from the text of its expression. MySQL's names hold no
+/// characters beyond the basic plane.
+fn label(dialect: Dialect, text: &str) -> String {
+    let text = match dialect {
+        // The mark is not the plugin's word.
+        Dialect::Sqlite => text
+            .replace(" IS NOT UNKNOWN", " NOTNULL")
+            .replace(" IS UNKNOWN", " ISNULL"),
+        _ => text.to_owned(),
+    };
+    let plain = text.chars().filter(|c| {
+        !c.is_control()
+            && !matches!(c, '"' | '`' | '\'' | '\\' | '[' | ']')
+            && !literals::is_stand_in(*c)
+    });
+    let mut label: String = plain
+        .map(|c| match dialect {
+            Dialect::Mysql if c > '\u{ffff}' => '?',
+            _ => c,
+        })
+        .collect();
     let mut end = LABEL_BYTES_MAX.min(label.len());
     while !label.is_char_boundary(end) {
         end -= 1;
     }
     label.truncate(end);
     label.truncate(label.trim_end().len());
-    if label.is_empty() {
-        label.push('_');
+    if label.is_empty() || scan::is_plain_word(&label) {
+        label.push_str(" _");
     }
-    label
+    label.trim_start().to_owned()
 }

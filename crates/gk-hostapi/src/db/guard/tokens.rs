@@ -11,7 +11,8 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
-use super::{Dialect, Refusal, TOKENS_MAX, TOO_DEEP, scan, with_dialect};
+use super::rewrite::{self, Aside};
+use super::{Dialect, Refusal, TOKENS_MAX, TOO_DEEP, functions, scan, with_dialect};
 
 /// Words that the parser knows and that are names wherever a plugin's query or write has them.
 /// Quoting one that was none would be no hole, only another statement: what is understood is
@@ -38,18 +39,38 @@ const USUAL_NAMES: &[Keyword] = &[
     Keyword::URL,
 ];
 
+/// The tokens of a plugin's statement, in spellings that the parser knows.
+pub(super) fn read(dialect: Dialect, text: &str) -> Result<(Vec<TokenWithSpan>, Aside), Refusal> {
+    let mut tokens = tokenize(dialect, text)?;
+    let aside = match rewrite::concerns(dialect, &tokens) {
+        true => rewrite::rewrite(dialect, &mut tokens),
+        false => Aside::default(),
+    };
+    Ok((tokens, aside))
+}
+
 /// The tokens of a text without comments; blanks are left out.
 pub(super) fn tokenize(dialect: Dialect, text: &str) -> Result<Vec<TokenWithSpan>, Refusal> {
     // A token for each three or four characters is usual, blanks included.
     let mut tokens = Vec::with_capacity(text.len() / 3 + 4);
-    // Places in this text would mislead: it is not what the plugin wrote.
-    let nowhere = |token: TokenWithSpan| TokenWithSpan {
-        span: Span::empty(),
-        ..token
+    let place = |TokenWithSpan { token, span }: TokenWithSpan| {
+        let token = match token {
+            // `0x1F` is a number to some engines, and a literal of its own to the others; only
+            // `X'1F'`, which is longer by one, is what this token says.
+            Token::HexStringLiteral(digits)
+                if span.end.column - span.start.column == digits.len() as u64 + 2 =>
+            {
+                Token::Number(format!("0x{digits}"), false)
+            }
+            token => token,
+        };
+        // Places in this text would mislead: it is not what the plugin wrote.
+        let span = Span::empty();
+        TokenWithSpan { token, span }
     };
     let read = with_dialect(dialect, |dialect| {
         let mut tokenizer = Tokenizer::new(dialect, text);
-        tokenizer.tokenize_with_location_into_buf_with_mapper(&mut tokens, nowhere)
+        tokenizer.tokenize_with_location_into_buf_with_mapper(&mut tokens, place)
     });
     read.map_err(|error| Refusal::invalid(error.to_string()))?;
     tokens.retain(|token| {
@@ -71,7 +92,6 @@ pub(super) fn tokenize(dialect: Dialect, text: &str) -> Result<Vec<TokenWithSpan
                 | Token::DollarQuotedString(_)
                 | Token::EscapedStringLiteral(_)
                 | Token::UnicodeStringLiteral(_)
-                | Token::NationalStringLiteral(_)
                 | Token::Char(_)
                 | Token::Backslash
                 | Token::SemiColon
@@ -137,7 +157,10 @@ pub(super) fn quote_names(dialect: Dialect, tokens: &mut [TokenWithSpan]) -> boo
         let next = tokens.get(at + 1).map(|next| &next.token);
         // Functions have no quotes, and a word may give a string another meaning.
         let is_called = next == Some(&Token::LParen) && !after_into;
-        let is_prefix = matches!(next, Some(Token::SingleQuotedString(_)));
+        let is_prefix = matches!(
+            next,
+            Some(Token::SingleQuotedString(_) | Token::HexStringLiteral(_))
+        );
         let token = &mut tokens[at].token;
         let (was_after_period, is_period) = (after_period, *token == Token::Period);
         (after_period, after_into) = (is_period, false);
@@ -147,7 +170,9 @@ pub(super) fn quote_names(dialect: Dialect, tokens: &mut [TokenWithSpan]) -> boo
             && (word.keyword == Keyword::NoKeyword
                 || was_after_period
                 || USUAL_NAMES.contains(&word.keyword));
-        if is_name && !is_called && !is_prefix && scan::is_plain_word(&word.value) {
+        // Words without parentheses that the parser takes for names, and the engine does not.
+        let is_bare = !was_after_period && functions::has_meaning(dialect, &word.value);
+        if is_name && !is_called && !is_prefix && !is_bare && scan::is_plain_word(&word.value) {
             if dialect == Dialect::Postgres {
                 word.value.make_ascii_lowercase();
             }
@@ -194,15 +219,8 @@ fn without<'a>(text: &'a str, token: &Token) -> Option<&'a str> {
         Token::Word(word) => return without_word(text, word),
         Token::Number(number, false) => number.as_str(),
         Token::Placeholder(placeholder) => placeholder.as_str(),
-        Token::SingleQuotedString(content) => {
-            let mut rest = text.strip_prefix('\'')?;
-            let mut parts = content.split('\'');
-            rest = rest.strip_prefix(parts.next()?)?;
-            for part in parts {
-                rest = rest.strip_prefix("''")?.strip_prefix(part)?;
-            }
-            return rest.strip_prefix('\'');
-        }
+        Token::SingleQuotedString(content) => return without_string(text, "'", content),
+        Token::HexStringLiteral(content) => return without_string(text, "X'", content),
         Token::Comma => ",",
         Token::LParen => "(",
         Token::RParen => ")",
@@ -222,6 +240,12 @@ fn without<'a>(text: &'a str, token: &Token) -> Option<&'a str> {
         _ => return None,
     };
     text.strip_prefix(sign)
+}
+
+/// Such a string holds no quote.
+fn without_string<'a>(text: &'a str, start: &str, content: &str) -> Option<&'a str> {
+    let rest = text.strip_prefix(start)?.strip_prefix(content)?;
+    rest.strip_prefix('\'')
 }
 
 fn without_word<'a>(text: &'a str, word: &Word) -> Option<&'a str> {

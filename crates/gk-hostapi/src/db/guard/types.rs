@@ -72,6 +72,8 @@ pub(super) fn check(dialect: Dialect, data_type: &DataType) -> Outcome {
         | T::MediumText
         | T::LongText
         | T::Bytea
+        | T::TsVector
+        | T::TsQuery
         | T::Bit(_) => Ok(()),
         // A column of SQLite may have no type, or any word.
         T::Unspecified if dialect == Dialect::Sqlite => Ok(()),
@@ -100,6 +102,15 @@ pub(super) fn check(dialect: Dialect, data_type: &DataType) -> Outcome {
                     "macaddr",
                     "timestamptz",
                     "timetz",
+                    "tsvector",
+                    "tsquery",
+                    "int4range",
+                    "int8range",
+                    "numrange",
+                    "tsrange",
+                    "tstzrange",
+                    "daterange",
+                    "citext",
                 ],
                 Dialect::Mysql => &["year"],
                 Dialect::Sqlite => &["any"],

@@ -1,10 +1,13 @@
-//! Statements that write rows. What is written is a table itself: neither an alias nor the name of
-//! a WITH query stands for it. Forms that write several tables at once are refused.
+//! Statements that write rows. What is written is a table itself: the name of a WITH query does not
+//! stand for it. Where MySQL writes several tables at once, all tables it joins count as written, so
+//! that no alias has to be looked up.
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, ConflictTarget, Delete, DoUpdate, FromTable, Insert, OnConflict,
-    OnConflictAction, OnInsert, SqliteOnConflict, TableFactor, TableObject, TableWithJoins, Update,
-    UpdateTableFromKind,
+    Assignment, AssignmentTarget, ConflictTarget, Delete, DoUpdate, FromTable, Insert,
+    InsertAliases, Merge, MergeAction, MergeClause, MergeInsertExpr, MergeInsertKind,
+    MergeUpdateExpr, MergeUpdateKind, MysqlInsertPriority, ObjectName, OnConflict,
+    OnConflictAction, OnInsert, SelectItem, SqliteOnConflict, TableFactor, TableObject,
+    TableWithJoins, Update, UpdateTableFromKind, Values,
 };
 
 use super::{Dialect, Outcome, Refusal, Walk};
@@ -39,15 +42,13 @@ impl Walk {
             multi_table_when_clauses,
             multi_table_else_clause,
         } = insert;
-        returns_nothing(returning.is_some())?;
         let is_known = optimizer_hints.is_empty()
             && !*overwrite
             && partitioned.is_none()
             && after_columns.is_empty()
             && !*has_table_keyword
             && output.is_none()
-            && priority.is_none()
-            && insert_alias.is_none()
+            && !matches!(priority, Some(MysqlInsertPriority::Delayed))
             && settings.is_none()
             && format_clause.is_none()
             && multi_table_insert_type.is_none()
@@ -61,9 +62,18 @@ impl Walk {
         let TableObject::TableName(name) = table else {
             return Err(Refusal::unclear("what the INSERT writes to"));
         };
-        self.write(name)?;
+        let target = self.write(name)?;
+        self.inserts = Some(target.name.clone());
         if let Some(alias) = table_alias {
             self.name(&mut alias.alias)?;
+        }
+        if let Some(InsertAliases {
+            row_alias,
+            col_aliases,
+        }) = insert_alias
+        {
+            self.object_name(row_alias)?;
+            self.names(col_aliases.iter_mut().flatten())?;
         }
         columns
             .iter_mut()
@@ -73,8 +83,8 @@ impl Walk {
         }
         self.assignments(assignments)?;
         match on {
-            None => Ok(()),
-            Some(OnInsert::DuplicateKeyUpdate(assignments)) => self.assignments(assignments),
+            None => {}
+            Some(OnInsert::DuplicateKeyUpdate(assignments)) => self.assignments(assignments)?,
             Some(OnInsert::OnConflict(OnConflict {
                 conflict_target,
                 action,
@@ -85,18 +95,19 @@ impl Walk {
                     Some(ConflictTarget::OnConstraint(name)) => self.object_name(name)?,
                 }
                 match action {
-                    OnConflictAction::DoNothing => Ok(()),
+                    OnConflictAction::DoNothing => {}
                     OnConflictAction::DoUpdate(DoUpdate {
                         assignments,
                         selection,
                     }) => {
                         self.assignments(assignments)?;
-                        self.optional(selection.as_mut())
+                        self.optional(selection.as_mut())?;
                     }
                 }
             }
-            Some(_) => Err(Refusal::unclear("ON after the INSERT")),
+            Some(_) => return Err(Refusal::unclear("ON after the INSERT")),
         }
+        self.returning(returning)
     }
 
     pub(super) fn update(&mut self, update: &mut Update) -> Outcome {
@@ -113,12 +124,15 @@ impl Walk {
             order_by,
             limit,
         } = update;
-        returns_nothing(returning.is_some())?;
         if !optimizer_hints.is_empty() || output.is_some() {
             return Err(Refusal::unclear("a clause of the UPDATE"));
         }
         or_clause(*or)?;
-        self.written(table)?;
+        if self.dialect == Dialect::Mysql && !table.joins.is_empty() {
+            self.joined(table)?;
+        } else {
+            self.written(table)?;
+        }
         self.assignments(assignments)?;
         match from {
             None => {}
@@ -131,7 +145,8 @@ impl Walk {
         }
         self.optional(selection.as_mut())?;
         self.order_exprs(order_by)?;
-        self.optional(limit.as_mut())
+        self.optional(limit.as_mut())?;
+        self.returning(returning)
     }
 
     pub(super) fn delete(&mut self, delete: &mut Delete) -> Outcome {
@@ -147,33 +162,143 @@ impl Walk {
             order_by,
             limit,
         } = delete;
-        returns_nothing(returning.is_some())?;
         if !optimizer_hints.is_empty() || output.is_some() {
             return Err(Refusal::unclear("a clause of the DELETE"));
-        }
-        if !tables.is_empty() {
-            return Err(Refusal::denied("DELETE from several tables"));
         }
         let FromTable::WithFromKeyword(from) = from else {
             return Err(Refusal::unclear("DELETE without FROM"));
         };
-        let [table] = from.as_mut_slice() else {
-            return Err(Refusal::denied("DELETE from several tables"));
-        };
-        self.written(table)?;
+        let mysql = self.dialect == Dialect::Mysql;
         match using {
-            None => {}
-            // In MySQL what is deleted from is an alias of what stands after USING.
-            Some(tables) if self.dialect == Dialect::Postgres => {
-                tables
-                    .iter_mut()
-                    .try_for_each(|tables| self.tables(tables))?;
+            // DELETE a, b FROM t AS a JOIN u AS b
+            None if mysql && !tables.is_empty() => {
+                self.targets(tables)?;
+                from.iter_mut().try_for_each(|table| self.joined(table))?;
             }
-            Some(_) => return Err(Refusal::denied("DELETE … USING")),
+            None if tables.is_empty() => {
+                let [table] = from.as_mut_slice() else {
+                    return Err(Refusal::denied("DELETE from several tables"));
+                };
+                self.written(table)?;
+            }
+            // DELETE FROM a, b USING t AS a JOIN u AS b
+            Some(joined) if mysql && tables.is_empty() => {
+                for TableWithJoins { relation, joins } in from {
+                    let TableFactor::Table {
+                        name,
+                        alias: None,
+                        args: None,
+                        ..
+                    } = relation
+                    else {
+                        return Err(Refusal::unclear("what the DELETE writes to"));
+                    };
+                    if !joins.is_empty() {
+                        return Err(Refusal::unclear("what the DELETE writes to"));
+                    }
+                    self.targets(std::slice::from_mut(name))?;
+                }
+                joined.iter_mut().try_for_each(|table| self.joined(table))?;
+            }
+            Some(joined) if self.dialect == Dialect::Postgres && tables.is_empty() => {
+                let [table] = from.as_mut_slice() else {
+                    return Err(Refusal::denied("DELETE from several tables"));
+                };
+                self.written(table)?;
+                joined.iter_mut().try_for_each(|table| self.tables(table))?;
+            }
+            _ => return Err(Refusal::denied("DELETE from several tables")),
         }
         self.optional(selection.as_mut())?;
         self.order_exprs(order_by)?;
-        self.optional(limit.as_mut())
+        self.optional(limit.as_mut())?;
+        self.returning(returning)
+    }
+
+    pub(super) fn merge(&mut self, merge: &mut Merge) -> Outcome {
+        let Merge {
+            merge_token: _,
+            optimizer_hints,
+            into: _,
+            table,
+            source,
+            on,
+            clauses,
+            output,
+        } = merge;
+        if self.dialect != Dialect::Postgres || !optimizer_hints.is_empty() || output.is_some() {
+            return Err(Refusal::unclear("a clause of the MERGE"));
+        }
+        self.target(table)?;
+        self.table_factor(source)?;
+        self.expr(on)?;
+        for clause in clauses {
+            let MergeClause {
+                when_token: _,
+                clause_kind: _,
+                predicate,
+                action,
+            } = clause;
+            self.optional(predicate.as_mut())?;
+            match action {
+                MergeAction::Insert(MergeInsertExpr {
+                    insert_token: _,
+                    columns,
+                    kind_token: _,
+                    kind: MergeInsertKind::Values(Values { rows, .. }),
+                    insert_predicate: None,
+                }) => {
+                    columns
+                        .iter_mut()
+                        .try_for_each(|column| self.object_name(column))?;
+                    self.exprs(rows.iter_mut().flat_map(|row| &mut row.content))?;
+                }
+                MergeAction::Update(MergeUpdateExpr {
+                    update_token: _,
+                    kind: MergeUpdateKind::Set(assignments),
+                    update_predicate: None,
+                    delete_predicate: None,
+                }) => self.assignments(assignments)?,
+                MergeAction::Delete { .. } | MergeAction::DoNothing { .. } => {}
+                _ => return Err(Refusal::unclear("an action of the MERGE")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What a statement returns of the rows that it writes: reading them has to be granted, too.
+    fn returning(&mut self, items: &mut Option<Vec<SelectItem>>) -> Outcome {
+        let Some(items) = items else { return Ok(()) };
+        self.returning = true;
+        self.reads.extend(self.writes.iter().cloned());
+        items.iter_mut().try_for_each(|item| self.select_item(item))
+    }
+
+    /// Names of MySQL's tables, or their aliases, that rows are deleted from: one of those that follow,
+    /// all of which count as written.
+    fn targets(&self, names: &mut [ObjectName]) -> Outcome {
+        for name in names {
+            self.object_name(name)?;
+        }
+        Ok(())
+    }
+
+    /// Joined tables, each of which may be written.
+    fn joined(&mut self, tables: &mut TableWithJoins) -> Outcome {
+        let TableWithJoins { relation, joins } = &mut *tables;
+        let joins = joins.iter_mut().map(|join| &mut join.relation);
+        for factor in std::iter::once(relation).chain(joins) {
+            match factor {
+                TableFactor::Table {
+                    name, args: None, ..
+                } => {
+                    self.write(name)?;
+                }
+                TableFactor::Derived { .. } => {}
+                _ => return Err(Refusal::unclear("what the statement writes to")),
+            }
+        }
+        self.tables(tables)
     }
 
     /// The one table that an UPDATE or a DELETE writes.
@@ -182,6 +307,10 @@ impl Walk {
         if !joins.is_empty() {
             return Err(Refusal::denied("a statement that writes to a join"));
         }
+        self.target(relation)
+    }
+
+    fn target(&mut self, relation: &mut TableFactor) -> Outcome {
         let TableFactor::Table {
             name,
             alias,
@@ -197,9 +326,10 @@ impl Walk {
         else {
             return Err(Refusal::unclear("what the statement writes to"));
         };
-        if !with_hints.is_empty() || !partitions.is_empty() || !index_hints.is_empty() {
+        if !with_hints.is_empty() || !partitions.is_empty() {
             return Err(Refusal::unclear("what stands after the table's name"));
         }
+        self.index_hints(index_hints)?;
         self.write(name)?;
         match alias {
             None => Ok(()),
@@ -224,15 +354,6 @@ impl Walk {
         }
         Ok(())
     }
-}
-
-fn returns_nothing(returning: bool) -> Outcome {
-    if returning {
-        return Err(Refusal::denied(
-            "RETURNING: a statement that writes returns how many rows it wrote",
-        ));
-    }
-    Ok(())
 }
 
 fn or_clause(or: Option<SqliteOnConflict>) -> Outcome {

@@ -312,6 +312,9 @@ fn civil(days: i64) -> String {
 fn interval(bytes: &[u8]) -> Option<String> {
     let mut reader = Reader(bytes);
     let (micros, days, months) = (reader.i64()?, reader.i32()?, reader.i32()?);
+    if !reader.0.is_empty() {
+        return None;
+    }
     let mut text = "P".to_owned();
     for (count, unit) in [(months / 12, 'Y'), (months % 12, 'M'), (days, 'D')] {
         if count != 0 {

@@ -19,7 +19,8 @@ use rusqlite::ErrorCode;
 use rusqlite::hooks::{AuthAction, AuthContext};
 use rusqlite::limits::Limit;
 
-use super::{Session, Side, permits, read};
+use super::rules::{Rules, permits};
+use super::{Session, Side, read};
 use crate::db::DbLimits;
 use crate::db::guard::Analysis;
 use crate::db::rows::Rows;
@@ -119,9 +120,9 @@ impl Quick {
         };
         let connection = &session.connection;
         connection.progress_handler(STEPS_PER_LOOK.cast_signed(), Some(is_too_much));
-        *session.rules.lock() = Some(Arc::clone(statement));
-        let result = read(connection, statement, args, Rows::new(&self.limits));
-        *session.rules.lock() = None;
+        *session.rules.lock() = Rules::Statement(Arc::clone(statement));
+        let result = read(connection, &statement.sql, args, Rows::new(&self.limits));
+        *session.rules.lock() = Rules::Nothing;
         let too_much = &statement.note.too_much;
         let is_too_much = match result {
             Ok(Ok(rows)) => {

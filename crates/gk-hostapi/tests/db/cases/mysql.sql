@@ -28,7 +28,7 @@
 - SELECT * FROM granted_a STRAIGHT_JOIN secret
 - SELECT * FROM granted_a PARTITION (p0), secret
 - SELECT * FROM granted_a USE INDEX (PRIMARY), secret
-- SELECT * FROM granted_a FORCE INDEX (PRIMARY)
++ SELECT * FROM granted_a FORCE INDEX (PRIMARY)
 - SELECT * FROM granted_a a JOIN (SELECT 1) x JOIN secret
 - SELECT * FROM mysql.user
 - SELECT * FROM `mysql`.`user`
@@ -47,16 +47,16 @@
 - INSERT INTO granted_a /*! SELECT * FROM secret */ VALUES (1, 'x')
 - /*! DROP TABLE secret */
 - SELECT 1--1 FROM secret
-- SELECT 1--1
-- SELECT 1 --x
++ SELECT 1--1
++ SELECT 1 --x
 - SELECT '\' FROM granted_a -- ', s FROM secret -- '
-- SELECT 'a\'b' FROM granted_a
++ SELECT 'a\'b' FROM granted_a
 - SELECT "\" FROM granted_a
-- SELECT s FROM granted_a WHERE s = 'a\\'
-- SELECT s FROM granted_a WHERE s = '\' UNION SELECT s FROM secret -- '
-- SELECT _utf8'x'
-- SELECT N'x'
-- SELECT _binary'x' FROM granted_a
++ SELECT s FROM granted_a WHERE s = 'a\\'
++ SELECT s FROM granted_a WHERE s = '\' UNION SELECT s FROM secret -- '
++ SELECT _utf8'x'
++ SELECT N'x'
++ SELECT _binary'x' FROM granted_a
 - SELECT @@version
 - SELECT @@global.secure_file_priv
 - SELECT @x := 1
@@ -77,8 +77,8 @@
 - SELECT VERSION()
 - SELECT USER()
 - SELECT CURRENT_USER()
-# A column, in quotes.
-+ SELECT CURRENT_USER
+- SELECT CURRENT_USER
++ SELECT `CURRENT_USER` FROM (SELECT 1 AS `CURRENT_USER`) x
 - SELECT DATABASE()
 - SELECT SCHEMA()
 - SELECT CONNECTION_ID()
@@ -104,7 +104,7 @@
 - INSERT IGNORE INTO secret VALUES (1, 'x')
 - INSERT IGNORE secret VALUES (1, 'x')
 - INSERT DELAYED INTO secret VALUES (1, 'x')
-- INSERT LOW_PRIORITY INTO granted_a VALUES (1, 'x')
++ INSERT LOW_PRIORITY INTO granted_a VALUES (1, 'x')
 - INSERT INTO secret SET id = 5
 - INSERT INTO granted_a SET id = 40, s = (SELECT MAX(s) FROM secret)
 - INSERT INTO granted_a VALUES (1, 'x') ON DUPLICATE KEY UPDATE s = (SELECT MAX(s) FROM secret)
@@ -155,3 +155,56 @@
 - LOCK TABLES secret READ
 - SELECT * FROM granted_a WHERE id = @id
 - SELECT $x FROM granted_a
+# What backslashes and quotes end.
+- SELECT 'a\\' UNION SELECT s FROM secret -- '
+- SELECT "a\\" UNION SELECT s FROM secret -- "
+- SELECT 'a\' 'b' UNION SELECT s FROM secret
+- SELECT 'a''\\' , s FROM secret
++ SELECT '\'' AS a, "\"" AS b, '\\' AS c, 'UNION SELECT s FROM secret'
+- SELECT _gbk'x\' UNION SELECT s FROM secret -- '
+- SELECT _sjis'x'
+- SELECT _utf16'x'
+- SELECT X'4' FROM granted_a
+- SELECT 2fa FROM granted_a
+- SELECT /*!99999 1 */ 2 FROM secret
+- SELECT /*m! s FROM secret -- */ 1
++ SELECT /*max*/ 1
+# Tables behind what says how to read, and behind what is no table.
+- SELECT * FROM granted_a USE INDEX (PRIMARY) JOIN secret
+- SELECT s FROM DUAL, secret
+- SELECT s FROM dual JOIN secret
+- SELECT * FROM `dual`
+- SELECT * FROM gk.dual
+- SELECT SQL_NO_CACHE s FROM secret
+- SELECT BINARY (SELECT MAX(s) FROM secret)
+- SELECT 7 MOD (SELECT MAX(id) FROM secret)
+- SELECT DATE_ADD(NOW(), INTERVAL (SELECT MAX(id) FROM secret) DAY_HOUR)
+- SELECT * FROM JSON_TABLE((SELECT MAX(s) FROM secret), '$' COLUMNS (a INT PATH '$')) x
+- SELECT MATCH (s) AGAINST ('x') FROM secret
+- SELECT DEFAULT(s) FROM secret
+- SELECT LPAD('x', 1000000, 'x')
+- SELECT LPAD('x', id, 'x') FROM granted_a
+- SELECT ! (SELECT MAX(s) FROM secret)
+- UPDATE granted_a, secret SET granted_a.s = secret.s
+- UPDATE secret, granted_a SET granted_a.s = 'x'
+- UPDATE granted_a a CROSS JOIN secret SET a.s = 'x'
+- UPDATE granted_a a JOIN (SELECT MAX(s) AS s FROM secret) x SET a.s = x.s
+- UPDATE IGNORE granted_a, secret SET secret.s = 'x'
+- UPDATE LOW_PRIORITY IGNORE secret SET s = 'x'
+- DELETE granted_a FROM granted_a JOIN secret ON secret.id = granted_a.id
+- DELETE FROM granted_a USING granted_a JOIN secret ON secret.id = granted_a.id
+- DELETE secret.* FROM granted_a JOIN secret
+- DELETE IGNORE FROM secret
+- DELETE LOW_PRIORITY FROM secret
++ UPDATE granted_a a JOIN granted_b b ON a.id = b.id SET a.s = b.s
++ DELETE a FROM granted_a a JOIN granted_b b ON a.id = b.id WHERE b.id = 777
+- RENAME TABLE granted_a TO stolen
+- RENAME TABLE granted_a TO granted_c, secret TO granted_d
+- CREATE TABLE granted_f (id INTEGER) ENGINE = FEDERATED
+- CREATE TABLE granted_f (id INTEGER) ENGINE = InnoDB DATA DIRECTORY = '/tmp'
+- CREATE TABLE granted_f (id INTEGER) ENGINE = CONNECT TABLE_TYPE = CSV
+- CREATE TABLE granted_f (id INTEGER DEFAULT (SLEEP(10)))
+- ALTER TABLE secret MODIFY COLUMN s TEXT
+- ALTER TABLE granted_a MODIFY COLUMN s TEXT DEFAULT (LOAD_FILE('/etc/passwd'))
+- ALTER TABLE granted_a ADD COLUMN x TEXT GENERATED ALWAYS AS (LOAD_FILE(s))
+- DROP INDEX granted_i

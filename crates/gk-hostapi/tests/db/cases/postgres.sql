@@ -98,28 +98,28 @@
 - SELECT COUNT(*) FILTER (WHERE EXISTS (SELECT 1 FROM secret)) FROM granted_a
 - SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY (SELECT MAX(id) FROM secret)) FROM granted_a
 - SELECT DISTINCT ON ((SELECT MAX(s) FROM secret)) s FROM granted_a
-- SELECT $$x$$
-- SELECT $x$secret$x$
++ SELECT $$x$$
++ SELECT $x$secret$x$
 - SELECT * FROM granted_a WHERE s = $$'$$ UNION SELECT * FROM secret --'
-- SELECT E'\' UNION SELECT s FROM secret --'
-- SELECT e'\x41'
-- SELECT U&"\0073ecret" FROM granted_a
++ SELECT E'\' UNION SELECT s FROM secret --'
++ SELECT e'\x41'
++ SELECT U&"\0073ecret" FROM granted_a
 - SELECT * FROM U&"\0073ecret"
-- SELECT B'1' FROM granted_a
++ SELECT B'1' FROM granted_a
 - SELECT 1 OPERATOR(pg_catalog.+) 1
 - SELECT s FROM granted_a WHERE id OPERATOR(public.=) 1
 - SELECT `s` FROM secret
 - SELECT s FROM granted_a FOR SHARE
 - SELECT s FROM granted_a FOR NO KEY UPDATE
 - WITH x AS (DELETE FROM secret RETURNING *) SELECT * FROM x
-- WITH x AS (INSERT INTO granted_a VALUES (30, 'x') RETURNING *) SELECT * FROM x
++ WITH x AS (INSERT INTO granted_a VALUES (30, 'x') RETURNING *) SELECT * FROM x
 - WITH x AS (UPDATE secret SET s = 'x' RETURNING *) SELECT * FROM x
 - WITH x AS (DELETE FROM secret RETURNING *) DELETE FROM granted_a WHERE id IN (SELECT id FROM x)
 - DELETE FROM granted_a USING secret WHERE secret.id = granted_a.id
 - UPDATE granted_a SET s = secret.s FROM secret
 - UPDATE granted_a SET (id, s) = (SELECT id, s FROM secret LIMIT 1)
 - INSERT INTO granted_a VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET s = (SELECT MAX(s) FROM secret)
-- INSERT INTO granted_a VALUES (31, 'x') RETURNING id
++ INSERT INTO granted_a VALUES (31, 'x') RETURNING id
 - TRUNCATE TABLE granted_a CASCADE
 - DROP TABLE granted_a CASCADE
 - DROP SCHEMA public CASCADE
@@ -158,3 +158,94 @@
 - LOCK TABLE granted_a IN EXCLUSIVE MODE
 - SELECT * FROM aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 - EXPLAIN (ANALYZE) DELETE FROM secret
+# A period that calls a function.
+- SELECT x.pg_read_file FROM unnest(ARRAY['PG_VERSION']) x
+- SELECT ('PG_VERSION'::text).pg_read_file
+- SELECT ((('PG_VERSION'::text))).pg_read_file
+- SELECT (x).pg_read_file FROM (SELECT 'PG_VERSION'::text AS x) y
+- SELECT (y.x).pg_read_file FROM (SELECT 'PG_VERSION'::text AS x) y
+- SELECT x.pg_read_file FROM json_array_elements_text('["PG_VERSION"]') x
+- SELECT 1 FROM unnest(ARRAY[0.1]) AS x WHERE x.pg_sleep IS NULL
+- SELECT 1 FROM unnest(ARRAY[0.1]) AS x ORDER BY x.pg_sleep
+- SELECT (ARRAY['PG_VERSION'])[1].pg_read_file
+- SELECT ((ARRAY['PG_VERSION'])[1]).pg_read_file
+- SELECT x."pg_read_file" FROM unnest(ARRAY['PG_VERSION']) x
+- SELECT x.lo_import FROM unnest(ARRAY['/etc/passwd']) x
+- SELECT x.pg_ls_dir FROM unnest(ARRAY['.']) x
+- SELECT x.current_setting FROM unnest(ARRAY['data_directory']) x
+- SELECT x.nextval FROM unnest(ARRAY['x']) x
+- UPDATE granted_a SET s = x.pg_read_file FROM unnest(ARRAY['PG_VERSION']) x
+- INSERT INTO granted_a SELECT 50, x.pg_read_file FROM unnest(ARRAY['PG_VERSION']) x
+- UPDATE granted_a SET s = 'x' RETURNING (s).pg_read_file
+- WITH x AS (SELECT 'PG_VERSION'::text AS f) SELECT (f).pg_read_file FROM x
+- SELECT count(*) FILTER (WHERE x.pg_sleep IS NULL) FROM unnest(ARRAY[0.1]) AS x
+- SELECT row_number() OVER (ORDER BY x.pg_sleep) FROM unnest(ARRAY[0.1]) AS x
++ SELECT (a).s, a.s, (a).id FROM granted_a a
+# Rows as values.
+- SELECT row_to_json(secret) FROM secret
+- SELECT row_to_json(x) FROM secret x
+- SELECT COUNT(secret.*) FROM secret
+- SELECT (secret).s FROM secret
+- SELECT x FROM secret AS x
+- SELECT to_jsonb(x) FROM granted_a, LATERAL (SELECT * FROM secret) x
+# What ends a string and what does not.
+- SELECT E'\'' UNION SELECT s FROM secret --'
+- SELECT 'a' 'b' FROM granted_a
+- SELECT $a$ $b$ UNION SELECT s FROM secret
+- SELECT $a$ $a$ AS x, s FROM secret
+- SELECT E'\\' AS x, s FROM secret
+- SELECT U&'\0027' AS x, s FROM secret
+- SELECT U&'\D83D'
+- SELECT E'\xff'
+- SELECT E'\000'
++ SELECT E'\' AS x, s FROM secret --', $$it's; DROP TABLE secret$$, U&'!0027' UESCAPE '!', '\'
+- SELECT N'a\b'
+- SELECT /* /* */ s FROM secret
++ SELECT /* /* */ s FROM secret */ 1
+- SELECT 1::regclass
+- SELECT regclass'secret'
+- SELECT 1 FROM granted_a WHERE id = :id
+# Statements that write within others.
+- WITH x AS (UPDATE granted_a SET s = (SELECT MAX(s) FROM secret) RETURNING *) SELECT * FROM x
+- WITH x AS (INSERT INTO secret VALUES (70, 'x') RETURNING *) SELECT * FROM x
+- WITH x AS (DELETE FROM secret) SELECT 1
+- WITH x AS (DELETE FROM granted_a RETURNING (SELECT MAX(s) FROM secret)) SELECT * FROM x
+- WITH secret AS (DELETE FROM secret RETURNING *) SELECT * FROM secret
+- WITH a AS (SELECT 1), b AS (WITH c AS (DELETE FROM secret RETURNING *) SELECT * FROM c) SELECT * FROM b
+- SELECT * FROM (WITH c AS (DELETE FROM secret RETURNING *) SELECT * FROM c) x
+- MERGE INTO secret USING granted_a a ON a.id = secret.id WHEN MATCHED THEN DELETE
+- MERGE INTO granted_a a USING secret ON a.id = secret.id WHEN MATCHED THEN UPDATE SET s = secret.s
+- MERGE INTO granted_a a USING (SELECT * FROM secret) x ON a.id = x.id WHEN MATCHED THEN DO NOTHING
+- MERGE INTO granted_a a USING granted_b b ON a.id = b.id WHEN MATCHED AND EXISTS (SELECT 1 FROM secret) THEN DELETE
+- MERGE INTO granted_a a USING granted_b b ON a.id = b.id WHEN NOT MATCHED THEN INSERT VALUES (99, (SELECT MAX(s) FROM secret))
+- MERGE INTO granted_a a USING granted_b b ON a.id = (SELECT MAX(id) FROM secret) WHEN MATCHED THEN DELETE
+- WITH x AS (SELECT * FROM secret) MERGE INTO granted_a a USING x ON a.id = x.id WHEN MATCHED THEN DELETE
++ MERGE INTO granted_a a USING granted_b b ON a.id = b.id WHEN MATCHED THEN UPDATE SET s = b.s
+- SELECT s LIKE ANY (ARRAY(SELECT s FROM secret)) FROM granted_a
+- SELECT generate_series(1, (SELECT MAX(id) FROM secret))
+- SELECT * FROM generate_series(1, 3) g, secret
+- SELECT * FROM generate_series(-1000000000, 0)
+- SELECT repeat('x', 1000000)
+- SELECT repeat('x', id) FROM granted_a
+- SELECT make_interval(days => (SELECT MAX(id) FROM secret)::int)
+- SELECT pg_catalog.generate_series(1, 3)
+- SELECT * FROM jsonb_to_record('{}') AS t(a regclass)
+- ALTER TABLE secret ALTER COLUMN s DROP DEFAULT
+- ALTER TABLE granted_a ALTER COLUMN s SET DEFAULT pg_read_file('PG_VERSION')
+- ALTER TABLE granted_a ALTER COLUMN s TYPE TEXT USING pg_read_file('PG_VERSION')
+- ALTER TABLE granted_a ALTER COLUMN s TYPE regclass
+- ALTER TABLE granted_a DROP CONSTRAINT granted_a_pkey CASCADE
+- TRUNCATE secret RESTART IDENTITY
+- TRUNCATE granted_b, secret
+- CREATE INDEX granted_i ON granted_a (s public.evil_ops)
+# Words that are no names.
+- SELECT user
+- SELECT session_user, s FROM granted_a
+- SELECT 1 BETWEEN SYMMETRIC 2 AND 0
+- UPDATE ONLY granted_a SET s = 'x'
+- DELETE FROM ONLY secret
++ SELECT "user" FROM (SELECT 1 AS user) x
+- DROP INDEX other.granted_i
+- DROP INDEX secret_pkey
+- DROP INDEX granted_i, secret_pkey
++ DROP INDEX IF EXISTS granted_i

@@ -120,8 +120,13 @@
 - WITH secret AS (SELECT 1 AS id, 'x' AS s) INSERT INTO secret SELECT * FROM secret
 - REPLACE INTO secret VALUES (1, 'x')
 - INSERT INTO granted_a (id, s) VALUES (13, 'x') RETURNING (SELECT MAX(s) FROM secret)
-- UPDATE granted_a SET s = 'x' RETURNING *
-- DELETE FROM granted_a RETURNING *
++ UPDATE granted_a SET s = 'x' RETURNING *
++ DELETE FROM granted_a WHERE id > 1 RETURNING *
+- UPDATE granted_a SET s = 'x' RETURNING (SELECT MAX(s) FROM secret)
+- DELETE FROM granted_a WHERE id = 77 RETURNING (SELECT COUNT(*) FROM secret)
+- INSERT INTO secret (id, s) VALUES (77, 'x') RETURNING id
+- UPDATE secret SET s = s RETURNING s
+- DELETE FROM secret RETURNING *
 # Changes of tables.
 - DROP TABLE secret
 - DROP	TABLE	secret
@@ -146,7 +151,6 @@
 - CREATE OR REPLACE VIEW granted_v AS SELECT * FROM secret
 - CREATE TRIGGER granted_t AFTER INSERT ON granted_a BEGIN DELETE FROM secret; END
 - DROP VIEW granted_v
-- DROP INDEX granted_i
 - TRUNCATE TABLE secret
 - TRUNCATE secret
 - CREATE SCHEMA x
@@ -203,8 +207,6 @@
 - SELECT * FROM granted_a , secret
 - SELECT* FROM secret
 - SELECT \ FROM granted_a
-- SELECT 1 FROM granted_a WHERE s = N'x'
-- SELECT 1 FROM granted_a WHERE s = U&'\0061'
 - SELECT {x} FROM granted_a
 # Other schemas, and the engines' own tables.
 - SELECT * FROM nowhere.granted_a
@@ -221,3 +223,26 @@
 - SELECT "upper"('x')
 - SELECT public.upper('x')
 - SELECT * FROM unknown_function(1)
+# Ends of lines, and signs that look like blanks: ␍ ␀ ␋ ␌ stand for what they are the pictures of.
+- SELECT id FROM granted_a -- x␍FROM secret
+- DELETE FROM granted_a -- cleanup␍WHERE id = 999
+- SELECT id FROM granted_a WHERE id = 1␍AND 1 = 1
+- SELECT id /* ␍ */ FROM granted_a
+- SELECT id FROM granted_a␍
++ SELECT '␍' AS s
+- SELECT 1␋FROM granted_a
+- SELECT 1␌FROM granted_a
+- SELECT 1␀FROM granted_a
+- SELECT 'a␀b'
+- SELECT 1 FROM granted_a
+- SELECT 1 FROM granted_a
+- SELECT 1﻿FROM granted_a
+- SELECT '﷐' FROM granted_a
+- SELECT 1x FROM granted_a
+- SELECT 1e FROM granted_a
+- SELECT 0x FROM granted_a
+- SELECT 0xg FROM granted_a
+- SELECT 1__0 FROM granted_a
+# Keys that lead elsewhere.
+- CREATE TABLE granted_fk (id INTEGER PRIMARY KEY, x INTEGER, CONSTRAINT k FOREIGN KEY (x) REFERENCES secret (id))
+- ALTER TABLE granted_a ADD CONSTRAINT k FOREIGN KEY (id) REFERENCES secret (id)

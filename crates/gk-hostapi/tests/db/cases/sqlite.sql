@@ -72,10 +72,23 @@
 - DETACH DATABASE main
 - PRAGMA writable_schema = 1
 - VACUUM INTO '/tmp/x.db'
-- SELECT * FROM granted_a INDEXED BY x
++ SELECT * FROM granted_a INDEXED BY x
 - SELECT * FROM granted_a WHERE id = @id
 - SELECT * FROM granted_a WHERE id = $id
 - SELECT * FROM granted_a # x
 - DELETE FROM granted_a WHERE id IN (SELECT id FROM main.secret)
 - SELECT "s""x" FROM secret
 - SELECT * FROM granted_a NOT INDEXED, secret
+# Operators that have a query behind them.
+- SELECT id IS (SELECT MAX(id) FROM secret) FROM granted_a
+- SELECT id IS NOT (SELECT MAX(id) FROM secret) FROM granted_a
+- SELECT s NOT GLOB (SELECT MAX(s) FROM secret) FROM granted_a
+- SELECT 1 << (SELECT MAX(id) FROM secret)
+- SELECT s FROM granted_a NOT INDEXED JOIN secret USING (id)
+- SELECT * FROM granted_a INDEXED BY x, secret
+- SELECT * FROM secret NOT INDEXED
+- SELECT * FROM secret INDEXED BY x
+- INSERT INTO secret AS granted_a VALUES (5, 'x')
+- INSERT INTO granted_a AS a (id, s) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET s = (SELECT MAX(s) FROM secret)
+- WITH x AS MATERIALIZED (SELECT * FROM secret) SELECT * FROM x
++ SELECT s FROM granted_a WHERE id IS 1 AND s IS NOT NULL AND s NOT GLOB 'b*' AND id << 1 = 0x2

@@ -17,6 +17,26 @@ func (c *HostAPIClient) DBQueryInto(ctx context.Context, dest any, query string,
 	return c.exact(ctx, "db_query", object{"query": query, "args": list(args)}, dest)
 }
 
+// DBWrite implements [plugin.ExtendedHostAPI].
+func (c *HostAPIClient) DBWrite(ctx context.Context, query string, args ...any) (*plugin.DBResult, error) {
+	result := &plugin.DBResult{}
+	if err := c.decode(ctx, "db_exec", object{"query": query, "args": list(args)}, result); err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+// DBBatch implements [plugin.ExtendedHostAPI].
+func (c *HostAPIClient) DBBatch(ctx context.Context, statements ...plugin.DBStatement) ([]plugin.DBResult, error) {
+	batch := make([]object, len(statements))
+	for i, statement := range statements {
+		batch[i] = object{"query": statement.Query, "args": list(statement.Args)}
+	}
+	var results []plugin.DBResult
+	err := c.decode(ctx, "db_batch", object{"statements": batch}, &results)
+	return results, err
+}
+
 // HTTPDo implements [plugin.ExtendedHostAPI].
 func (c *HostAPIClient) HTTPDo(ctx context.Context, request plugin.HTTPRequest) (*plugin.HTTPResponse, error) {
 	response := &plugin.HTTPResponse{}

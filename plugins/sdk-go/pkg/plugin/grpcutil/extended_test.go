@@ -73,6 +73,33 @@ func TestEveryExtension(t *testing.T) {
 				err := extended.DBQueryInto(ctx, &users, "q", 1)
 				return users, err
 			}},
+		{"db_exec", `{"query":"q","args":[1]}`, `{"affected":1,"last_insert_id":7,"rows":[{"id":7,"name":"n"}]}`,
+			"1 7 [{7 n <nil>}]", func() (any, error) {
+				result, err := extended.DBWrite(ctx, "q", 1)
+				if err != nil {
+					return nil, err
+				}
+				var users []user
+				err = result.Into(&users)
+				return fmt.Sprint(result.Affected, " ", *result.LastInsertID, " ", users), err
+			}},
+		{"db_exec", `{"query":"q","args":[]}`, `{"affected":2,"last_insert_id":null}`, "2 true []", func() (any, error) {
+			result, err := extended.DBWrite(ctx, "q")
+			if err != nil {
+				return nil, err
+			}
+			var users []user
+			err = result.Into(&users)
+			return fmt.Sprint(result.Affected, " ", result.LastInsertID == nil, " ", users), err
+		}},
+		{"db_batch", `{"statements":[{"query":"a","args":[1]},{"query":"b","args":[]}]}`,
+			`[{"affected":2,"last_insert_id":null},{"affected":0,"last_insert_id":null,"rows":[]}]`, "2 2 []", func() (any, error) {
+				results, err := extended.DBBatch(ctx, plugin.DBStatement{Query: "a", Args: []any{1}}, plugin.DBStatement{Query: "b"})
+				if err != nil {
+					return nil, err
+				}
+				return fmt.Sprint(len(results), " ", results[0].Affected, " ", string(results[1].Rows)), nil
+			}},
 		{"db_query", `{"query":"q","args":[]}`, `null`, []user(nil), func() (any, error) {
 			var users []user
 			err := extended.DBQueryInto(ctx, &users, "q")
