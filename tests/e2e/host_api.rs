@@ -539,12 +539,20 @@ fn notes_in_rust() {
         "{refused}"
     );
     assert!(tour["year"].take().as_i64() > Some(2025));
-    // The host's envelope goes along with a call, not with what one plugin says to another.
+    // What the host knows of the call's user goes along from one plugin to another; nothing else is added.
+    let mut echoed = tour["echoed"].take();
+    assert!(echoed["_user_id"].take().is_i64());
+    assert_eq!(
+        echoed,
+        json!({
+            "n": 1, "_is_admin": true, "_lang": "de", "_user_id": null, "_user_login": "admin", "_user_role": "Admin",
+        })
+    );
     assert_eq!(
         tour,
         json!({
             "key": "visits", "visits": "1", "file": "hello", "files": 1, "secret": "hush", "app": "GoatKit",
-            "text": "Hallo, Ann", "year": null, "echoed": { "n": 1 }, "refused": null,
+            "text": "Hallo, Ann", "year": null, "echoed": null, "refused": null,
         })
     );
     // The secret is nowhere in the clear, and what the host keeps is nobody else's to read.

@@ -47,7 +47,7 @@ fn environment() -> Checked {
     for name in promised {
         directory(name)?;
     }
-    let more = ["TZ", "GOATFLOW_NO_NETWORK"];
+    let more = ["TZ", "GOATFLOW_NO_NETWORK", "GOMEMLIMIT", "GOMAXPROCS"];
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         let known = promised.contains(&&*name) || more.contains(&&*name);

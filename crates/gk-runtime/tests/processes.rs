@@ -148,7 +148,7 @@ async fn a_handshake_that_leads_elsewhere_is_refused() {
     .await;
     fails_with(
         &prints("1|1|unix|/run/docker.sock|netrpc|"),
-        &["/run/docker.sock", "not directly in"],
+        &["/run/docker.sock", "directly in neither"],
     )
     .await;
     fails_with(

@@ -156,6 +156,7 @@ func environment(g *given) (string, error) {
 	}
 	known := map[string]bool{
 		"GOATKIT_PLUGIN": true, "PATH": true, "HOME": true, "TMPDIR": true, "TZ": false, "GOATFLOW_NO_NETWORK": false,
+		"GOMEMLIMIT": false, "GOMAXPROCS": false,
 		"PLUGIN_UNIX_SOCKET_DIR": true, "PLUGIN_MIN_PORT": false, "PLUGIN_MAX_PORT": false, "PLUGIN_PROTOCOL_VERSIONS": false,
 		"PLUGIN_CLIENT_CERT": false, "PLUGIN_MULTIPLEX_GRPC": false, "PLUGIN_UNIX_SOCKET_GROUP": false,
 	}
