@@ -4,19 +4,20 @@
 //! gone. It knows no HTTP; [`frame()`] is a pure function for whoever does.
 
 mod frame;
+mod queue;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gk_manifest::PluginName;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 pub use self::frame::frame;
+use self::queue::{Receiver, Sender};
 use crate::HostError;
 
 /// Longest name of a channel, in bytes. The empty name is a channel like others.
@@ -32,6 +33,8 @@ pub const CHANNELS_MAX: usize = 64;
 pub const SUBSCRIBERS_MAX: usize = 1024;
 /// Events that wait for a subscriber; one more, and the subscriber is told that it lagged.
 pub const QUEUE_MAX: usize = 64;
+/// Most bytes of data that wait for a subscriber; more, and it lagged. A single event may have more.
+pub const QUEUE_BYTES_MAX: usize = 256 * 1024;
 /// Most events a channel keeps for those who subscribe again.
 pub const REPLAY_EVENTS_MAX: usize = 64;
 /// Most bytes of data of the events a channel keeps.
@@ -80,7 +83,7 @@ impl Event {
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
-    /// Events were lost: more than [`QUEUE_MAX`] waited, or the replay did not reach back far enough.
+    /// Events were lost: more than [`QUEUE_MAX`], or [`QUEUE_BYTES_MAX`], waited, or the replay did not reach back far enough.
     /// Comes first if it is for the replay; else it is the last but [`Closed`](Self::Closed), and the
     /// subscriber subscribes again with the id of the last event it has.
     Lagged,
@@ -117,8 +120,7 @@ struct Channel {
 
 struct Subscriber {
     number: u64,
-    queue: mpsc::Sender<Arc<Event>>,
-    lagged: Arc<AtomicBool>,
+    queue: Sender,
 }
 
 impl Events {
@@ -174,7 +176,7 @@ impl Events {
         let before = entry.subscribers.len();
         entry
             .subscribers
-            .retain(|subscriber| subscriber.give(&event));
+            .retain(|subscriber| subscriber.queue.give(&event));
         let gone = before - entry.subscribers.len();
         let more = entry.keep(event);
         plugin.subscribers -= gone;
@@ -216,14 +218,9 @@ impl Events {
             let missed = state.replay.iter().filter(|event| event.id > last);
             first.extend(missed.cloned().map(Delivery::Event));
         }
-        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
-        let lagged = Arc::new(AtomicBool::new(false));
+        let (queue, receiver) = queue::queue();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        state.subscribers.push(Subscriber {
-            number,
-            queue,
-            lagged: Arc::clone(&lagged),
-        });
+        state.subscribers.push(Subscriber { number, queue });
         Ok(Subscription {
             events: Arc::clone(self),
             plugin: plugin.clone(),
@@ -231,7 +228,6 @@ impl Events {
             number,
             first,
             queue: receiver,
-            lagged,
         })
     }
 
@@ -353,20 +349,6 @@ impl Channel {
     }
 }
 
-impl Subscriber {
-    /// Whether the subscriber is still one.
-    fn give(&self, event: &Arc<Event>) -> bool {
-        match self.queue.try_send(Arc::clone(event)) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.lagged.store(true, Ordering::Release);
-                false
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
-        }
-    }
-}
-
 /// One subscriber. It unsubscribes when it is dropped.
 pub struct Subscription {
     events: Arc<Events>,
@@ -374,8 +356,7 @@ pub struct Subscription {
     channel: Box<str>,
     number: u64,
     first: VecDeque<Delivery>,
-    queue: mpsc::Receiver<Arc<Event>>,
-    lagged: Arc<AtomicBool>,
+    queue: Receiver,
 }
 
 impl Subscription {
@@ -384,11 +365,7 @@ impl Subscription {
         if let Some(delivery) = self.first.pop_front() {
             return delivery;
         }
-        match self.queue.recv().await {
-            Some(event) => Delivery::Event(event),
-            None if self.lagged.swap(false, Ordering::Acquire) => Delivery::Lagged,
-            None => Delivery::Closed,
-        }
+        self.queue.next().await
     }
 }
 
