@@ -278,12 +278,8 @@ async fn call(
     request: Request,
 ) -> Answer {
     let caller = require(&gateway, &request, Middleware::Admin)?;
-    let (parts, body) = request.into_parts();
+    let (parts, body) = gateway.read(request).await?;
     let inner = &gateway.inner;
-    let body = inner
-        .bodies
-        .read(&parts.headers, body, &inner.heavy)
-        .await?;
     let incoming = Incoming::direct(parts, body, caller.as_ref().map(Identity::user));
     let (args, incoming) = gateway.arguments().direct(incoming).await?;
     let caller = incoming.caller.as_ref();
@@ -448,12 +444,7 @@ struct NewToken {
 
 async fn create_token(State(gateway): State<Gateway>, request: Request) -> Answer {
     require(&gateway, &request, Middleware::Admin)?;
-    let (parts, body) = request.into_parts();
-    let inner = &gateway.inner;
-    let body = inner
-        .bodies
-        .read(&parts.headers, body, &inner.heavy)
-        .await?;
+    let (_, body) = gateway.read(request).await?;
     let wanted: NewToken = serde_json::from_slice(&body).map_err(|error| {
         Problem::bad_request(format!("expected {{\"login\": …, \"role\": …}}: {error}"))
     })?;

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +18,7 @@ use gk_runtime::{CallContext, CallError, MemoryBudget, Runtime};
 use tokio::sync::watch;
 
 use crate::auth::Refusals;
-use crate::bodies::{BODY_BYTES_MAX, Bodies};
+use crate::bodies::{BODY_BYTES_MAX, Bodies, HeldBody};
 use crate::cors::{self, Cors};
 use crate::envelope::{self, Incoming};
 use crate::events::Streams;
@@ -253,6 +254,17 @@ impl Gateway {
     fn is_blocked(&self, plugin: &PluginName) -> bool {
         let host = self.inner.host_api.as_ref();
         host.is_some_and(|host| host.policies().is_blocked(plugin))
+    }
+
+    /// A request with its whole body, within the usual limit.
+    pub(crate) async fn read(&self, request: Request) -> Result<(Parts, HeldBody), Problem> {
+        let (parts, body) = request.into_parts();
+        let inner = &self.inner;
+        let body = inner
+            .bodies
+            .read(&parts.headers, body, &inner.heavy)
+            .await?;
+        Ok((parts, body))
     }
 
     /// The caller of a request.

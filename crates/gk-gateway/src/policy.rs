@@ -57,12 +57,7 @@ pub(crate) async fn set(
 ) -> Result<Response, Problem> {
     let caller = require(&gateway, &request, Middleware::Admin)?;
     let (host, plugin) = (host(&gateway)?, name(&plugin)?);
-    let (parts, body) = request.into_parts();
-    let inner = &gateway.inner;
-    let body = inner
-        .bodies
-        .read(&parts.headers, body, &inner.heavy)
-        .await?;
+    let (_, body) = gateway.read(request).await?;
     let update = PolicyUpdate::from_json(&body).map_err(|error| problem(&error))?;
     let status = update.status();
     let set = host.policies().update(&plugin, update).await;

@@ -237,25 +237,28 @@ fn write(value: &impl Serialize) -> Result<Bytes, HostError> {
 
 /// How many values JSON has, or at least: each but the first of an array or object follows a comma.
 fn values(json: &[u8]) -> usize {
-    let (mut count, mut bytes) = (1, json.iter());
+    let (mut count, mut bytes) = (1, json.iter().copied());
     while let Some(byte) = bytes.next() {
         match byte {
             b',' | b'[' | b'{' => count += 1,
-            b'"' => {
-                while let Some(byte) = bytes.next() {
-                    match byte {
-                        b'"' => break,
-                        b'\\' => {
-                            bytes.next();
-                        }
-                        _ => {}
-                    }
-                }
-            }
+            b'"' => skip_string(&mut bytes),
             _ => {}
         }
     }
     count
+}
+
+/// Goes to the end of a JSON string that has begun.
+fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => break,
+            b'\\' => {
+                bytes.next();
+            }
+            _ => {}
+        }
+    }
 }
 
 /// How many elements a JSON array has, whatever is in them; 0 of anything else.
@@ -271,17 +274,7 @@ fn elements(json: &str) -> usize {
             b']' | b'}' => depth = depth.saturating_sub(1),
             b'[' | b'{' => depth += 1,
             b',' if depth == 1 => count += 1,
-            b'"' => {
-                while let Some(byte) = bytes.next() {
-                    match byte {
-                        b'"' => break,
-                        b'\\' => {
-                            bytes.next();
-                        }
-                        _ => {}
-                    }
-                }
-            }
+            b'"' => skip_string(&mut bytes),
             _ => {}
         }
         is_empty &= byte.is_ascii_whitespace();
