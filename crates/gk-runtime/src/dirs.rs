@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use gk_sandbox::{Identity, remove_tree};
 use parking_lot::{Condvar, Mutex};
-use rustix::fs::{FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::identity;
@@ -104,6 +104,8 @@ fn random(root: &Path, prefix: &str) -> Result<tempfile::TempDir, DirError> {
 
 /// How the names of plugins' temporary directories begin.
 const TEMP_PREFIX: &str = "goatflow-plugin-";
+/// The file that tells such a directory from others of the same user whose names begin like it.
+const TEMP_MARKER: &str = ".goatkit-temp";
 
 /// The temporary directory of a plugin process. It is removed when dropped, and while it is used it is locked, so that
 /// what a killed host left behind can be told from what another host uses.
@@ -130,6 +132,13 @@ impl PluginTemp {
         let dir = open_dir(made.path()).map_err(|errno| failed(errno.into()))?;
         rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive)
             .map_err(|errno| failed(errno.into()))?;
+        let marked = rustix::fs::openat(
+            &dir,
+            TEMP_MARKER,
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::RUSR,
+        );
+        marked.map_err(|errno| failed(errno.into()))?;
         if let Some(owner) = owner {
             let owned = identity::hand_over(&dir, owner);
             owned.map_err(|errno| failed(errno.into()))?;
@@ -176,6 +185,8 @@ impl Drop for PluginTemp {
                 .is_ok_and(|own| (own.st_dev, own.st_ino) == (found.st_dev, found.st_ino))
         };
         if rustix::fs::lstat(&self.path).is_ok_and(is_it) {
+            // Most are empty but for this, and then gone at once.
+            let _ = rustix::fs::unlinkat(&self.dir, TEMP_MARKER, AtFlags::empty());
             remove_aside(std::mem::take(&mut self.path));
         }
     }
@@ -325,6 +336,14 @@ fn remove_stale(root: &Path) {
         let Some(lock) = own.then(|| lock.ok()).flatten() else {
             continue;
         };
+        let is_marked = || {
+            rustix::fs::statat(&lock, TEMP_MARKER, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
+        };
+        // Somebody's own directory may have such a name.
+        if is_temp && !is_marked() {
+            continue;
+        }
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             tracing::debug!(path = %path.display(), "removing what a host that is gone left behind");
             let _ = remove_tree(&path);
@@ -411,9 +430,15 @@ mod tests {
         drop(first);
         assert!(usual.exists());
         drop(sockets);
-        // What a killed host left is removed.
+        // What a killed host left is removed; what merely has such a name is somebody's own.
+        let left = PluginTemp::create(root.path(), "left", None).unwrap();
+        let moved = root.path().join("goatflow-plugin-of-a-killed-host");
+        std::fs::rename(left.path(), &moved).unwrap();
+        drop(left);
+        std::fs::write(usual.join("main.go"), "package main").unwrap();
         let _next = SocketRoot::create(root.path()).unwrap();
-        assert!(!usual.exists());
+        assert!(!moved.exists());
+        assert!(usual.join("main.go").exists());
     }
 
     #[test]

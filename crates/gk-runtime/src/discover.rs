@@ -196,6 +196,10 @@ fn version(found: &Discovered) -> Option<[u64; 3]> {
 
 /// The name that a manifest which cannot be read as one seems to give.
 fn name_of_broken(file: &Path) -> Option<String> {
+    // A FIFO would block whoever opens it.
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
     let mut bytes = Vec::new();
     std::fs::File::open(file)
         .ok()?
@@ -378,6 +382,32 @@ mod tests {
         };
         assert!(problem.dir.ends_with("outside"));
         assert!(problem.error.contains("leads out of"), "{}", problem.error);
+    }
+
+    /// Opening one would wait for a writer, and with it the host.
+    #[test]
+    fn a_fifo_in_place_of_a_manifest_is_a_problem_and_blocks_nothing() {
+        let root = plugins_dir(&[("good", "version: 1.0.0\nruntime: grpc\n")]);
+        std::fs::create_dir(root.path().join("fifo")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            root.path().join("fifo").join(MANIFEST_NAME),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        let (found, finds) = std::sync::mpsc::channel();
+        let path = root.path().to_owned();
+        std::thread::spawn(move || found.send(discover(&path).unwrap()));
+        let discovery = finds
+            .recv_timeout(std::time::Duration::from_secs(60))
+            .expect("it waits for a writer");
+        assert_eq!(names(&discovery), ["good"]);
+        let [problem] = discovery.problems.as_slice() else {
+            panic!("{:?}", discovery.problems)
+        };
+        assert!(problem.error.contains("regular file"), "{}", problem.error);
     }
 
     #[test]

@@ -96,7 +96,9 @@ impl Files {
 
 /// `None` for a file that cannot be read.
 fn digest(path: &Path) -> Option<Digest> {
-    let file = File::open(path).ok()?;
+    // A FIFO would block whoever opens it.
+    let file = path.metadata().ok()?.is_file().then(|| File::open(path));
+    let file = file?.ok()?;
     let digest = Digest::of_file(&file, gk_sign::limits::FILE_BYTES_MAX).ok()?;
     digest.map(|(digest, _)| digest)
 }

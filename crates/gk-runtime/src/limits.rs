@@ -116,3 +116,5 @@ pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 pub const LINKED_MAX: usize = 256;
 /// How often it is looked whether the files of a running plugin are still what runs.
 pub const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// How many entries a directory may have, all below it included, that a link of a package shows to a plugin.
+pub const LINKED_ENTRIES_MAX: usize = 16 * 1024;

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use crate::discover::{Discovered, MANIFEST_NAME};
 use crate::error::PluginError;
 use crate::files::Files;
-use crate::limits::{LINKED_MAX, WARNED_VERSIONS_MAX};
+use crate::limits::{LINKED_ENTRIES_MAX, LINKED_MAX, WARNED_VERSIONS_MAX};
 
 /// The operator's will: who is trusted, and what happens to plugins of others.
 #[derive(Debug, Clone)]
@@ -177,21 +177,66 @@ pub(crate) fn verify(
 /// is in.
 fn linked(artifact: &VerifiedArtifact, found: &Discovered, dir: &Path) -> Vec<PathBuf> {
     let mut targets = artifact.link_targets();
+    if targets.is_empty() {
+        return targets;
+    }
+    let others = packages_of_others(found);
     targets.retain(|target| {
-        let mut below = target.strip_prefix(&found.plugins_dir).ok().into_iter();
-        let top = below.next().and_then(|below| below.iter().next());
-        let is_anothers = top.is_some_and(|top| {
-            let manifest = found.plugins_dir.join(top).join(MANIFEST_NAME);
-            manifest.exists()
-                && Manifest::load(manifest).map_or(true, |(other, _)| other.name != found.name)
-        });
-        !dir.starts_with(target) && !is_anothers
+        let overlaps = |other: &PathBuf| target.starts_with(other) || other.starts_with(target);
+        let ancestors = target.ancestors();
+        let in_anothers = ancestors
+            .take_while(|ancestor| *ancestor != found.plugins_dir)
+            .any(|ancestor| is_anothers(ancestor, found));
+        !dir.starts_with(target)
+            && !others.iter().any(overlaps)
+            && !in_anothers
+            && !holds_anothers(target, found)
     });
     if targets.len() > LINKED_MAX {
         tracing::warn!(plugin = %found.name, "links of its package lead to more than {LINKED_MAX} places; it sees the first ones only");
         targets.truncate(LINKED_MAX);
     }
     targets
+}
+
+/// The packages of other plugins: where the entries of the plugins directory really are.
+fn packages_of_others(found: &Discovered) -> Vec<PathBuf> {
+    let entries = found.plugins_dir.read_dir().into_iter().flatten().flatten();
+    entries
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+        .filter_map(|entry| entry.path().canonicalize().ok())
+        .filter(|package| is_anothers(package, found))
+        .collect()
+}
+
+/// Whether a directory is the package of another plugin: it has a manifest, and not one of this plugin.
+fn is_anothers(directory: &Path, found: &Discovered) -> bool {
+    let manifest = directory.join(MANIFEST_NAME);
+    manifest.symlink_metadata().is_ok()
+        && Manifest::load(manifest).map_or(true, |(other, _)| other.name != found.name)
+}
+
+/// Whether there is the package of another plugin somewhere below a directory, such as a release that is kept. One with
+/// more than [`LINKED_ENTRIES_MAX`] entries counts as such.
+fn holds_anothers(directory: &Path, found: &Discovered) -> bool {
+    let mut seen = 0;
+    let mut queue = vec![directory.to_owned()];
+    while let Some(directory) = queue.pop() {
+        if is_anothers(&directory, found) {
+            return true;
+        }
+        for entry in directory.read_dir().into_iter().flatten().flatten() {
+            seen += 1;
+            if seen > LINKED_ENTRIES_MAX {
+                return true;
+            }
+            // No link: what it leads to is not shown with the directory.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                queue.push(entry.path());
+            }
+        }
+    }
+    false
 }
 
 /// The signed manifest says what its signature says, and is of the plugin that was discovered.
@@ -326,6 +371,26 @@ mod tests {
         let manifest = "version: 1.0.0\nruntime: grpc\n";
         std::fs::write(other.join(MANIFEST_NAME), manifest).unwrap();
         for (target, name) in [("../other/plugin.yaml", "theirs"), ("..", "all")] {
+            std::os::unix::fs::symlink(target, found.dir.join(name)).unwrap();
+        }
+        let verified = verify(&signatures, &cache, &found).unwrap();
+        assert_eq!(verified.linked, [store.join("goat")]);
+        // Nor where another plugin's directory leads to, where releases are switched by a link, nor what holds it.
+        let release = store.join("victim");
+        std::fs::create_dir(&release).unwrap();
+        std::fs::write(release.join(MANIFEST_NAME), manifest).unwrap();
+        std::fs::write(release.join("secret.key"), "secret").unwrap();
+        std::os::unix::fs::symlink(".store/victim", root.path().join("victim")).unwrap();
+        let old = store.join("old/victim");
+        std::fs::create_dir_all(&old).unwrap();
+        std::fs::write(old.join(MANIFEST_NAME), manifest).unwrap();
+        for (target, name) in [
+            ("../.store/victim", "a"),
+            ("../.store/victim/secret.key", "b"),
+            ("../.store", "c"),
+            ("../.store/old", "d"),
+            ("../.store/old/victim/plugin.yaml", "e"),
+        ] {
             std::os::unix::fs::symlink(target, found.dir.join(name)).unwrap();
         }
         let verified = verify(&signatures, &cache, &found).unwrap();
