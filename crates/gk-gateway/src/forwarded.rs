@@ -56,11 +56,18 @@ impl TrustedProxies {
             false => HeaderName::from_static("x-forwarded-for"),
         };
         let values: Vec<_> = headers.get_all(name).iter().collect();
+        // What cannot be read says nothing of what stands before it.
         let hops = values
             .iter()
             .rev()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.rsplit(','))
+            .map_while(|value| {
+                let value = value.to_str().ok()?;
+                Some(match self.rfc7239 {
+                    true => unquoted(value, ',')?.into_iter().rev().collect(),
+                    false => value.rsplit(',').collect::<Vec<_>>(),
+                })
+            })
+            .flatten()
             .take(HOPS_MAX);
         for hop in hops {
             let ip = match self.rfc7239 {
@@ -82,13 +89,34 @@ impl TrustedProxies {
 
 /// The `for` of an element of `Forwarded`.
 fn element(element: &str) -> Option<IpAddr> {
-    element.split(';').find_map(|pair| {
+    unquoted(element, ';')?.into_iter().find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         if !name.trim().eq_ignore_ascii_case("for") {
             return None;
         }
         address_of(value.trim().trim_matches('"'))
     })
+}
+
+/// Splits where the character stands outside of quoted strings. `None` if one does not end: what a client sent begins it
+/// then, and what its proxy added would be read as a part of it.
+fn unquoted(text: &str, at: char) -> Option<Vec<&str>> {
+    let (mut parts, mut start) = (Vec::new(), 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for (index, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            c if c == at && !quoted => {
+                parts.push(&text[start..index]);
+                start = index + c.len_utf8();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    (!quoted).then_some(parts)
 }
 
 /// An address, with or without a port or brackets.
@@ -108,6 +136,7 @@ fn address_of(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
 
     fn seen(
         proxies: &TrustedProxies,
@@ -151,6 +180,14 @@ mod tests {
             let got = seen(&proxies, Some(peer), xff, values);
             assert_eq!(got.as_deref(), Some(client), "{peer} {values:?}");
         }
+        // What cannot be read hides nothing but what stands before it.
+        let odd = HeaderValue::from_bytes(b"6.6.6.6, \xe9").unwrap();
+        let mut headers = HeaderMap::new();
+        headers.append(xff, HeaderValue::from_static("6.6.6.6"));
+        headers.append(xff, odd);
+        let peer = Peer(Some("10.0.0.1:5".parse().unwrap()));
+        let got = proxies.client(Some(peer), &headers).unwrap();
+        assert_eq!(got.to_string(), "10.0.0.1");
         // The header that the proxy does not write is the client's own.
         let forwarded = ["for=6.6.6.6"];
         let got = seen(&proxies, Some("10.0.0.1:5"), "forwarded", &forwarded);
@@ -165,6 +202,16 @@ mod tests {
             ("For=\"[2001:db8::1]:80\"", "2001:db8::1"),
             ("for=6.6.6.6, by=x;for=198.51.100.7", "198.51.100.7"),
             ("for=_hidden", "10.0.0.1"),
+            // A name that the client chose, quoted by its proxy.
+            ("for=198.51.100.7;host=\"x,for=6.6.6.6\"", "198.51.100.7"),
+            ("for=198.51.100.7;host=\"x;for=6.6.6.6\"", "198.51.100.7"),
+            (
+                "host=\"x\\\";for=6.6.6.6\";for=198.51.100.7",
+                "198.51.100.7",
+            ),
+            // A quoted string that the client begins, and what its proxy adds.
+            ("for=6.6.6.6;x=\", for=198.51.100.7", "10.0.0.1"),
+            ("for=6.6.6.6;x=\", for=\"[2001:db8::1]\"", "10.0.0.1"),
         ] {
             let got = seen(&proxies, Some("10.0.0.1:5"), "forwarded", &[value]);
             assert_eq!(got.as_deref(), Some(client), "{value}");

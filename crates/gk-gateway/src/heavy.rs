@@ -1,6 +1,7 @@
 //! Work that takes long, away from the threads that everybody else's requests need.
 
 use std::num::NonZero;
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
@@ -13,14 +14,14 @@ pub(crate) const HEAVY_BYTES: usize = 64 * 1024;
 /// As many of such jobs at a time as there are processors.
 #[derive(Debug)]
 pub(crate) struct Heavy {
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Default for Heavy {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         Heavy {
-            places: Semaphore::new(processors),
+            places: Arc::new(Semaphore::new(processors)),
         }
     }
 }
@@ -36,10 +37,43 @@ impl Heavy {
             return Ok(work());
         }
         // It is never closed.
-        let _place = self.places.acquire().await;
-        tokio::task::spawn_blocking(work).await.map_err(|error| {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        // The work goes on when nobody waits for it any longer, and keeps its place so long.
+        let placed = move || {
+            let done = work();
+            drop(place);
+            done
+        };
+        tokio::task::spawn_blocking(placed).await.map_err(|error| {
             tracing::error!(%error, "work on a request failed; please report this");
             Problem::internal("the request cannot be served; the host's log says why")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// A client that goes away must not make room for another job while its own still runs.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn work_that_nobody_waits_for_keeps_its_place() {
+        let heavy = Heavy {
+            places: Arc::new(Semaphore::new(1)),
+        };
+        let (begun, begins) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let first = heavy.run(HEAVY_BYTES + 1, move || {
+            begun.send(()).unwrap();
+            let _ = ends.recv();
+        });
+        // Polled once, it runs; then it is given up.
+        assert!(tokio::time::timeout(Duration::ZERO, first).await.is_err());
+        begins.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(heavy.places.available_permits(), 0);
+        end.send(()).unwrap();
+        heavy.run(HEAVY_BYTES + 1, || ()).await.unwrap();
     }
 }

@@ -51,8 +51,22 @@ pub(crate) fn let_through(dir: &Path) -> Result<()> {
     })
 }
 
-/// What the names of the host's own entries begin with.
-const NAMES: &[&str] = &["admin.token", "files", "host.", "hostapi.", PLUGINS];
+/// The host's own entries. What SQLite keeps beside a database has the database's name.
+const NAMES: &[&str] = &[
+    "admin.token",
+    "files",
+    "host.lock",
+    "host.db",
+    "host.db-shm",
+    "host.db-wal",
+    "hostapi.db",
+    "hostapi.db-shm",
+    "hostapi.db-wal",
+    "plugins.db",
+    "plugins.db-shm",
+    "plugins.db-wal",
+    PLUGINS,
+];
 
 /// At the end of a host that ran as root on another user's directory: what it made is that user's again.
 pub(crate) fn give_back(dir: &Path) {

@@ -139,8 +139,7 @@ pub(crate) fn hand_over(dir: impl AsFd, to: Identity) -> Result<(), Errno> {
 
 /// Gives what a host made in a data directory back to the user that the directory belongs to: what root made in it, or
 /// gave to plugins. For the end of a host that runs as root on another user's directory: the next one, which may run as
-/// that user, can read what this one leaves. `names` are what the names of the host's own entries begin with; other
-/// entries are left alone. No link is followed, and no file with another name elsewhere is given away.
+/// that user, can read what this one leaves. `names` are the host's own entries; others are left alone. No link is followed, and no file with another name elsewhere is given away.
 ///
 /// Does nothing unless it runs as root and the directory is another user's.
 ///
@@ -154,7 +153,7 @@ pub fn give_back(data_dir: &Path, names: &[&str]) -> std::io::Result<()> {
     }
     let owner = Identity::new(stat.st_uid, stat.st_gid);
     let from = |uid: u32| uid == 0 || is_ours(uid);
-    let is_made = |name: &[u8]| names.iter().any(|made| name.starts_with(made.as_bytes()));
+    let is_made = |name: &[u8]| names.iter().any(|made| name == made.as_bytes());
     Ok(hand_over_below(
         dir.as_fd(),
         &is_made,
@@ -174,28 +173,43 @@ fn hand_over_below(
     if depth == 0 {
         return Err(Errno::LOOP);
     }
+    let mut first_error = Ok(());
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") || !named(name.to_bytes()) {
             continue;
         }
-        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
-        if directory {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let below = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-            hand_over_below(below.as_fd(), &|_| true, from, to, depth - 1)?;
-        }
-        if from(stat.st_uid) && (directory || stat.st_nlink == 1) {
-            rustix::fs::chownat(
-                dir,
-                name,
-                Some(Uid::from_raw(to.uid)),
-                Some(Gid::from_raw(to.gid)),
-                AtFlags::SYMLINK_NOFOLLOW,
-            )?;
-        }
+        // One entry that cannot be given must not keep the others back.
+        let given = hand_over_entry(dir, name, from, to, depth);
+        first_error = first_error.and(given);
     }
-    Ok(())
+    first_error
+}
+
+fn hand_over_entry(
+    dir: std::os::fd::BorrowedFd<'_>,
+    name: &std::ffi::CStr,
+    from: &dyn Fn(u32) -> bool,
+    to: Identity,
+    depth: u32,
+) -> Result<(), Errno> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+    let mut below = Ok(());
+    if directory {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        below = hand_over_below(opened.as_fd(), &|_| true, from, to, depth - 1);
+    }
+    if from(stat.st_uid) && (directory || stat.st_nlink == 1) {
+        rustix::fs::chownat(
+            dir,
+            name,
+            Some(Uid::from_raw(to.uid)),
+            Some(Gid::from_raw(to.gid)),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
+    }
+    below
 }

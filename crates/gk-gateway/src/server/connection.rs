@@ -220,12 +220,16 @@ impl<S> Connection<S> {
             let common = bytes.len().min(HTTP2_PREFACE.len());
             let http2 = bytes[..common] == HTTP2_PREFACE[..common];
             self.http2 = Some(http2);
-            if http2 {
-                self.reservation.grow(HTTP2_BYTES).map_err(no_memory)?;
-            }
         }
         if self.http2 == Some(true) {
             self.head = None;
+            self.unanswered = self.unanswered.saturating_add(bytes.len());
+            // What only opens a connection makes the library buffer little: a preface and settings.
+            let buffers = self.unanswered > UNCOUNTED_BYTES
+                || self.progress.begun.load(Ordering::Acquire) > 0;
+            if buffers && self.reservation.bytes() == IDLE_BYTES {
+                self.reservation.grow(HTTP2_BYTES).map_err(no_memory)?;
+            }
             return Ok(());
         }
         let idle = self.progress.running.load(Ordering::Acquire) == 0;
@@ -242,8 +246,12 @@ impl<S> Connection<S> {
     fn sent(&mut self, bytes: usize) {
         self.active = Instant::now();
         self.writing.bytes += bytes;
+        if self.http2 == Some(true) {
+            return;
+        }
         self.unanswered = 0;
-        if self.http2 != Some(true) {
+        // While a request runs, what is sent may be the word to go on with its body; its head stays.
+        if self.progress.running.load(Ordering::Acquire) == 0 {
             self.reservation.shrink_to(IDLE_BYTES);
         }
     }
@@ -514,6 +522,11 @@ mod tests {
             .await
             .unwrap();
         read(&mut connection).await.unwrap();
+        // It asks for nothing yet.
+        assert_eq!(memory.used(), IDLE_BYTES);
+        drop(progress.begin());
+        far.write_all(b"more").await.unwrap();
+        read(&mut connection).await.unwrap();
         assert_eq!(memory.used(), IDLE_BYTES + HTTP2_BYTES);
         // It grants no window, and answers pings in between.
         let response = Response::new(Body::from("answer"));
@@ -536,5 +549,26 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         drop((connection, response));
         pings.await.unwrap();
+    }
+
+    /// `100 Continue` is sent while the request's head is still kept.
+    #[tokio::test]
+    async fn a_head_counts_until_its_request_is_answered() {
+        let memory = MemoryBudget::new(1 << 20);
+        let (mut connection, mut far, progress) = connection(&memory);
+        far.write_all(&[b'x'; 2 * UNCOUNTED_BYTES]).await.unwrap();
+        while memory.used() == IDLE_BYTES {
+            read(&mut connection).await.unwrap();
+        }
+        assert_eq!(memory.used(), IDLE_BYTES + BUFFER_BYTES);
+        let running = progress.begin();
+        connection
+            .write_all(b"HTTP/1.1 100 Continue")
+            .await
+            .unwrap();
+        assert_eq!(memory.used(), IDLE_BYTES + BUFFER_BYTES);
+        drop(running);
+        connection.write_all(b"HTTP/1.1 200 OK").await.unwrap();
+        assert_eq!(memory.used(), IDLE_BYTES);
     }
 }

@@ -862,8 +862,16 @@ mod tests {
         assert!(error.to_string().contains("another"), "{error}");
 
         // A later version asks for more: it does not get it, and that is shown.
+        let mut seen = serde_json::to_value(policies.view(&plugin()).unwrap()).unwrap();
         let more = asks_for(&["a", "b", "c"]);
         policies.register(&plugin(), &more).await.unwrap();
+        // Nor is it approved by who looked at what was asked for before.
+        seen["policy"]["permissions"] = "requested".into();
+        let error = update(&policies, &seen.to_string()).await.unwrap_err();
+        assert!(
+            error.to_string().contains("something else by now"),
+            "{error}"
+        );
         let view = policies.view(&plugin()).unwrap();
         assert_eq!(view.policy.permissions, asked.permissions);
         assert_eq!(view.exceeds_grant, more.permissions);

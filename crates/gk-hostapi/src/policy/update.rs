@@ -19,6 +19,8 @@ pub struct PolicyUpdate {
     requested: bool,
     /// The plugin that the answer of `GET` was about.
     about: Option<String>,
+    /// What the plugin asked for in that answer.
+    seen: Option<Vec<Permission>>,
     /// Whether it said how many bytes of files the plugin may store.
     has_storage: bool,
 }
@@ -149,9 +151,13 @@ impl PolicyUpdate {
             )));
         }
         let view = View::of(json)?;
-        let (json, about) = match &view {
-            Some(view) => (view.policy.get().as_bytes(), view.plugin_name.clone()),
-            None => (json, None),
+        let (json, about, seen) = match view {
+            Some(view) => (
+                view.policy.get().as_bytes(),
+                view.plugin_name,
+                view.requested.map(|requested| requested.permissions),
+            ),
+            None => (json, None, None),
         };
         let fields: Fields = serde_json::from_slice(json).map_err(unreadable)?;
         let (permissions, requested) = match (fields.permissions, fields.status) {
@@ -186,6 +192,7 @@ impl PolicyUpdate {
             policy,
             requested,
             about,
+            seen,
             has_storage: fields.max_file_storage_bytes.is_some(),
         })
     }
@@ -213,6 +220,13 @@ impl PolicyUpdate {
         if !self.requested {
             return Ok(policy);
         }
+        if let (Some(seen), Some(request)) = (&self.seen, request)
+            && *seen != request.permissions
+        {
+            return Err(HostError::invalid(format!(
+                "plugin \"{plugin}\" asks for something else by now than in the answer that was sent back; look at it again"
+            )));
+        }
         let request = request.ok_or_else(|| {
             HostError::invalid(format!(
                 "what plugin \"{plugin}\" asks for is known once it has registered; start it, or list `permissions`"
@@ -236,8 +250,7 @@ struct View<'a> {
     plugin_name: Option<String>,
     #[serde(rename = "origin")]
     _origin: Option<serde::de::IgnoredAny>,
-    #[serde(rename = "requested")]
-    _requested: Option<serde::de::IgnoredAny>,
+    requested: Option<Policy>,
     #[serde(rename = "exceeds_grant")]
     _exceeds_grant: Option<serde::de::IgnoredAny>,
     #[serde(rename = "clamped")]

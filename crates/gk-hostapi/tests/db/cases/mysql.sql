@@ -130,6 +130,7 @@
 - ALTER TABLE granted_a RENAME TO gk.granted_a
 - ALTER TABLE granted_a ENGINE = FEDERATED CONNECTION = 'mysql://x'
 - CREATE TABLE granted_f (id INTEGER) ENGINE = CSV
+- CREATE TABLE granted_f (id INTEGER) ENGINE = Aria
 - CREATE TABLE granted_f (id INTEGER) DATA DIRECTORY = '/tmp'
 - CREATE TABLE granted_f LIKE secret
 - CREATE TABLE granted_f SELECT * FROM secret
