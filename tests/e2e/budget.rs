@@ -23,6 +23,12 @@ const HEADS: usize = 700;
 const IDLE: usize = 500;
 /// Clients that send large forms, and that read large results, again and again.
 const BUSY: usize = 4;
+/// Statements that do not end, and as many clients whose statements have more arguments than one may.
+const STATEMENTS: usize = 4;
+/// The function of gen3 that asks the host for what it is told to.
+const ASK_HOST: &str = "/api/v1/plugins/gen3/call/ask_host";
+/// Arguments of such a statement.
+const ARGUMENTS: usize = 65_001;
 
 /// A figure of `/proc/<pid>/status`, in KiB.
 fn status_kib(host: &Host, name: &str) -> u64 {
@@ -56,7 +62,8 @@ fn read_all(mut stream: TcpStream) -> usize {
 }
 
 /// Without the limits each of these alone takes gigabytes: results that nobody reads, heads without an end, forms
-/// of half a million keys, results that are parsed into a tree, connections that do nothing.
+/// of half a million keys, results that are parsed into a tree, statements with thousands of arguments that wait
+/// behind endless ones, connections that do nothing.
 #[test]
 fn all_attacks_at_once_stay_within_the_budget() {
     let files = getrlimit(Resource::Nofile);
@@ -72,13 +79,24 @@ fn all_attacks_at_once_stay_within_the_budget() {
         .argument("host.toml")
         .file(
             "host.toml",
+            // A proxy's requests are those of many clients: it has no share of its own that would end first.
             &format!(
-                "health_listen = \"127.0.0.1:0\"\n[limits]\nmemory_mb = {BUDGET_MIB}\nconnections_per_client = 2000\n"
+                "health_listen = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\n[limits]\nmemory_mb = {BUDGET_MIB}\n"
             ),
         )
         .settled();
     let health = host.printed_after("telling how the host is on http://");
     host.expect_serving("hello-rust");
+    host.admin("PUT", "/api/v1/plugins/gen3/policy")
+        .json(&json!({ "status": "approved", "permissions": [{ "type": "db", "access": "readwrite" }] }))
+        .send()
+        .expect(200);
+    let endless = json!({ "method": "db_query", "args": {
+        "query": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c",
+    } });
+    let arguments = json!({ "method": "db_query", "args": {
+        "query": "SELECT 1", "args": vec![0; ARGUMENTS],
+    } });
     let before = status_kib(&host, "VmRSS");
     let form: Vec<u8> = (0..560_000_u32)
         .flat_map(|key| format!("{key:x}&").into_bytes())
@@ -87,11 +105,8 @@ fn all_attacks_at_once_stay_within_the_budget() {
         "GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: {}",
         "x".repeat(390_000)
     );
-    let (over, refused, answered) = (
-        AtomicBool::new(false),
-        AtomicUsize::new(0),
-        AtomicUsize::new(0),
-    );
+    let over = AtomicBool::new(false);
+    let [refused, answered, unread_arguments] = [const { AtomicUsize::new(0) }; 3];
     thread::scope(|scope| {
         // The first ones take what there is for large results; they are kept until the end.
         let unread: Vec<_> = (0..UNREAD)
@@ -117,6 +132,23 @@ fn all_attacks_at_once_stay_within_the_budget() {
                     let ask = "GET /api/plugins/gen3/large?mb=31&shaped=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
                     if let Ok(stream) = request(&host, ask, b"") {
                         read_all(stream);
+                    }
+                }
+            });
+        }
+        for _ in 0..STATEMENTS {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    // It ends by its limit of time, or the host has no memory for it.
+                    let ended = host.admin("POST", ASK_HOST).json(&endless).try_send();
+                    assert!(!ended.is_ok_and(|ended| ended.status == 200));
+                }
+            });
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let refused = host.admin("POST", ASK_HOST).json(&arguments).try_send();
+                    if refused.is_ok_and(|refused| refused.text().contains("999")) {
+                        unread_arguments.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             });
@@ -154,12 +186,13 @@ fn all_attacks_at_once_stay_within_the_budget() {
     });
     let peak = status_kib(&host, "VmHWM");
     println!(
-        "resident before {} MiB, peak {} MiB, budget {BUDGET_MIB} MiB; of the others' requests {answered:?} were answered, {refused:?} refused",
+        "resident before {} MiB, peak {} MiB, budget {BUDGET_MIB} MiB; of the others' requests {answered:?} were answered, {refused:?} refused; {unread_arguments:?} statements with {ARGUMENTS} arguments were refused",
         before >> 10,
         peak >> 10,
     );
     assert!(peak < BUDGET_MIB << 10, "{} MiB", peak >> 10);
     assert!(answered.load(Ordering::Relaxed) > 0);
+    assert!(unread_arguments.load(Ordering::Relaxed) > 0);
     // It gives back what it held, and serves on.
     eventually("nothing is held any more", || {
         let text = crate::http::Call::new("GET", format!("http://{health}/metrics"))

@@ -60,6 +60,13 @@ impl Problem {
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// What one client makes the host hold is too much at this moment.
+    pub(crate) fn client_memory() -> Self {
+        let text = "this client makes the host hold as much as one may; read the answers that are under way, then try again";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, text)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
     /// A body that grows no further.
     pub(crate) fn full(full: Full, limit: usize) -> Self {
         match full {

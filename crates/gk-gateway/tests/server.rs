@@ -11,9 +11,10 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, Version};
 use axum::routing::{get, post};
 use gk_gateway::server::{self, BoundListener, ListenAddress, ServerConfig, Tls};
-use gk_runtime::MemoryBudget;
+use gk_runtime::{MemoryBudget, OverBudget};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -41,7 +42,8 @@ async fn serve(tls: Option<Arc<Tls>>) -> Server {
             get(async |request: Request<Body>| format!("{:?}", request.version())),
         )
         .route("/large", get(async || vec![7_u8; LARGE_BYTES]))
-        .route("/echo", post(async |body: String| body));
+        .route("/echo", post(async |body: String| body))
+        .route("/hold", post(hold));
     let address: ListenAddress = "127.0.0.1:0".parse().unwrap();
     let listeners = address.bind(0o600).await.unwrap();
     let BoundListener::Tcp(listener) = &listeners[0] else {
@@ -60,6 +62,19 @@ async fn serve(tls: Option<Arc<Tls>>) -> Server {
         memory,
         _stop: stop,
     }
+}
+
+/// Whether a body was refused because its client holds too much.
+async fn hold(body: Body) -> String {
+    let refused = to_bytes(body, usize::MAX).await.err();
+    let mut chain = std::iter::successors(
+        refused
+            .as_ref()
+            .map(|error| error as &dyn std::error::Error),
+        |error| (*error).source(),
+    );
+    let over = chain.any(|error| error.is::<OverBudget>());
+    format!("over: {over}")
 }
 
 impl Server {
@@ -141,6 +156,85 @@ async fn a_head_of_http_2_is_small_too() {
             "{error}"
         ),
     }
+}
+
+/// Asks for a large answer from this address of the loopback network, and reads only its head.
+async fn ask_from(server: &Server, from: [u8; 4]) -> (u16, TcpStream) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let to = ([127, 0, 0, 1], server.port).into();
+    let mut stream = socket.connect(to).await.unwrap();
+    stream
+        .write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    let status = std::str::from_utf8(&head[9..]).unwrap();
+    (status.parse().unwrap(), stream)
+}
+
+/// A client that does not read has half of the budget, whatever it asks for and over whichever protocol;
+/// the others have the rest.
+#[tokio::test]
+async fn a_client_does_not_have_all_memory() {
+    let server = serve(None).await;
+    let share = server.memory.limit() / 2;
+    let (greedy, other) = ([127, 0, 0, 1], [127, 0, 0, 2]);
+    let mut unread = Vec::new();
+    let refused = loop {
+        match ask_from(&server, greedy).await {
+            (200, stream) => unread.push(stream),
+            (status, _) => break status,
+        }
+        assert!(unread.len() <= share.div_ceil(LARGE_BYTES), "no end");
+    };
+    assert_eq!(refused, 429);
+    assert_eq!(unread.len(), share.div_ceil(LARGE_BYTES));
+    let mut http2 = http2(server.connect().await).await;
+    let (status, text) = text(&mut http2, ask("/large")).await;
+    assert!(status == 429 && text.contains("read the answers"), "{text}");
+    assert_eq!(ask_from(&server, other).await.0, 200);
+    // Once an answer is read there is room for the next.
+    let mut first = unread.remove(0);
+    let mut read = vec![0; 64 * 1024];
+    let mut taken = 0;
+    while taken < LARGE_BYTES {
+        taken += first.read(&mut read).await.unwrap();
+    }
+    let again = async {
+        while ask_from(&server, greedy).await.0 != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, again).await.unwrap();
+}
+
+/// So has a client that sends bodies and does not end them.
+#[tokio::test]
+async fn nor_do_its_bodies() {
+    let server = serve(None).await;
+    let pieces = server.memory.limit() / 2 / LARGE_BYTES + 1;
+    let mut open = Vec::new();
+    for _ in 0..=pieces {
+        let mut stream = server.connect().await;
+        let head = format!(
+            "POST /hold HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+            LARGE_BYTES + 1
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let sent = stream.write_all(&vec![0; LARGE_BYTES]).await;
+        open.push((stream, sent));
+    }
+    let answer = async {
+        // One of them, the first that was too much, is answered; all others wait for their last byte.
+        let (last, _) = open.last_mut().unwrap();
+        let mut text = vec![0; 1024];
+        let bytes = last.read(&mut text).await.unwrap();
+        String::from_utf8_lossy(&text[..bytes]).into_owned()
+    };
+    let answer = tokio::time::timeout(DEADLINE, answer).await.unwrap();
+    assert!(answer.contains("over: true"), "{answer}");
 }
 
 fn write_certificate(dir: &Path) -> rcgen::Certificate {

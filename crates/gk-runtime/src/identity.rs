@@ -194,21 +194,24 @@ fn hand_over_entry(
     to: Identity,
     depth: u32,
 ) -> Result<(), Errno> {
-    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    // What is looked at is what is given, whatever takes the name in between.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let entry = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&entry)?;
     let directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
     let mut below = Ok(());
     if directory {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&entry, c".", flags, Mode::empty())?;
         below = hand_over_below(opened.as_fd(), &|_| true, from, to, depth - 1);
     }
     if from(stat.st_uid) && (directory || stat.st_nlink == 1) {
         rustix::fs::chownat(
-            dir,
-            name,
+            &entry,
+            c"",
             Some(Uid::from_raw(to.uid)),
             Some(Gid::from_raw(to.gid)),
-            AtFlags::SYMLINK_NOFOLLOW,
+            AtFlags::EMPTY_PATH,
         )?;
     }
     below

@@ -175,6 +175,16 @@ impl Reservation {
         Ok(())
     }
 
+    /// Takes so many bytes out of it into a reservation of their own; at most all there are.
+    pub fn split_off(&mut self, bytes: usize) -> Reservation {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Reservation {
+            budget: self.budget.clone(),
+            bytes,
+        }
+    }
+
     /// Gives back what is more than `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         let less = self.bytes.saturating_sub(bytes);
@@ -240,6 +250,14 @@ mod tests {
         reservation.shrink_to(3);
         assert_eq!(budget.used(), 3);
         reservation.grow(usize::MAX).unwrap_err();
+        let part = reservation.split_off(2);
+        assert_eq!(
+            (part.bytes(), reservation.bytes(), budget.used()),
+            (2, 1, 3)
+        );
+        assert_eq!(reservation.split_off(9).bytes(), 1);
+        assert_eq!((reservation.bytes(), budget.used()), (0, 2));
+        drop(part);
         drop(reservation);
         assert_eq!(budget.used(), 0);
     }

@@ -2,6 +2,7 @@
 
 mod encoding;
 
+use std::error::Error;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -172,9 +173,7 @@ impl Bodies {
         let mut first = Bytes::new();
         let mut all: Option<Growing> = None;
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                Problem::bad_request(format!("the body cannot be read: {error}"))
-            })?;
+            let frame = frame.map_err(|error| unread(&error))?;
             let Ok(data) = frame.into_data() else {
                 continue;
             };
@@ -201,6 +200,15 @@ impl Bodies {
             None if first.is_empty() => Ok(first),
             None => self.memory.hold(first).map_err(|_| full(Full::Budget)),
         }
+    }
+}
+
+/// Why a body did not come to its end: the client, or what it may make the host hold.
+fn unread(error: &axum::Error) -> Problem {
+    let mut chain = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
+    match chain.any(|error| error.is::<OverBudget>()) {
+        true => Problem::client_memory(),
+        false => Problem::bad_request(format!("the body cannot be read: {error}")),
     }
 }
 

@@ -1,12 +1,14 @@
-//! How many connections there are, and whose: one client cannot have them all.
+//! How many connections there are, and whose: one client cannot have them all, nor all of the memory.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gk_runtime::MemoryBudget;
 use parking_lot::Mutex;
 
+use super::share::Share;
 use super::{Peer, ServerConfig};
 
 /// Connections at a time; further ones wait to be accepted.
@@ -24,19 +26,40 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Clients {
     limit: usize,
     unlimited: Vec<ipnet::IpNet>,
+    memory: MemoryBudget,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    connections: HashMap<IpAddr, usize>,
+    clients: HashMap<IpAddr, Client>,
     last_line: Option<Instant>,
+}
+
+/// What one client has.
+#[derive(Debug)]
+struct Client {
+    connections: usize,
+    share: Share,
 }
 
 /// A place among the connections of a client, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     of: Option<(Arc<Clients>, IpAddr)>,
+    share: Option<Share>,
+}
+
+impl Place {
+    const UNLIMITED: Place = Place {
+        of: None,
+        share: None,
+    };
+
+    /// The client's share in the host's memory; `None` if it has no limit.
+    pub(super) fn share(&self) -> Option<&Share> {
+        self.share.as_ref()
+    }
 }
 
 impl Clients {
@@ -48,6 +71,7 @@ impl Clients {
         Arc::new(Clients {
             limit: config.connections_per_client,
             unlimited: config.unlimited.clone(),
+            memory: config.memory.clone(),
             state: Mutex::default(),
         })
     }
@@ -55,19 +79,23 @@ impl Clients {
     /// A place for one more connection of this client; `None` if it has as many as it may.
     pub(super) fn enter(self: &Arc<Self>, peer: Peer) -> Option<Place> {
         let Peer(Some(address)) = peer else {
-            return Some(Place { of: None });
+            return Some(Place::UNLIMITED);
         };
         let ip = address.ip().to_canonical();
         if self.unlimited.iter().any(|network| network.contains(&ip)) {
-            return Some(Place { of: None });
+            return Some(Place::UNLIMITED);
         }
-        let client = client(ip);
+        let network = client(ip);
         let mut state = self.state.lock();
-        let connections = state.connections.entry(client).or_default();
-        if *connections < self.limit {
-            *connections += 1;
+        let client = state.clients.entry(network).or_insert_with(|| Client {
+            connections: 0,
+            share: Share::of(&self.memory),
+        });
+        if client.connections < self.limit {
+            client.connections += 1;
             return Some(Place {
-                of: Some((Arc::clone(self), client)),
+                of: Some((Arc::clone(self), network)),
+                share: Some(client.share.clone()),
             });
         }
         metrics::counter!("gk_http_connections_refused_total").increment(1);
@@ -85,10 +113,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some((clients, client)) = &self.of {
             let mut state = clients.state.lock();
-            if let Some(connections) = state.connections.get_mut(client) {
-                *connections -= 1;
-                if *connections == 0 {
-                    state.connections.remove(client);
+            if let Some(open) = state.clients.get_mut(client) {
+                open.connections -= 1;
+                if open.connections == 0 {
+                    state.clients.remove(client);
                 }
             }
         }
@@ -109,7 +137,6 @@ fn client(ip: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gk_runtime::MemoryBudget;
 
     fn peer(address: &str) -> Peer {
         Peer(Some(address.parse().unwrap()))
@@ -138,6 +165,6 @@ mod tests {
         let many: Vec<_> = (0..9).map(|_| clients.enter(Peer(None))).collect();
         assert!(many.iter().all(Option::is_some));
         drop(many);
-        assert!(clients.state.lock().connections.is_empty());
+        assert!(clients.state.lock().clients.is_empty());
     }
 }

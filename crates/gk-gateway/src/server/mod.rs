@@ -4,21 +4,24 @@
 //! |---|---|
 //! | `listen` | addresses to listen on, and sockets that were made from them or handed over |
 //! | `clients` | how many connections there are, and whose |
+//! | `share` | one client's part of the host's memory |
 //! | `connection` | one connection's time and memory |
 //! | `tls` | certificates, and their reload |
 
 mod clients;
 mod connection;
 mod listen;
+mod share;
 mod tls;
 
 use std::convert::Infallible;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Version, header};
 use axum::response::IntoResponse;
@@ -69,6 +72,9 @@ const HTTP2_WINDOW_BYTES: u32 = 64 * 1024;
 /// What a request of HTTP/2 takes beside its head, in bytes.
 const HTTP2_REQUEST_BYTES: usize = 8 * 1024;
 
+/// What a TLS connection takes: the buffers of its records in both directions, in bytes.
+const TLS_BYTES: usize = 40 * 1024;
+
 /// Wait after a failed accept (no descriptors left, most likely), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -83,8 +89,9 @@ pub struct ServerConfig {
     pub memory: MemoryBudget,
     /// Connections at a time; further ones wait to be accepted.
     pub connections: usize,
-    /// Connections of one client address at a time; further ones are closed at once. Clients behind a
-    /// Unix socket, and those that `unlimited` names, have no such limit.
+    /// Connections of one client address at a time; further ones are closed at once. What a client's
+    /// requests and unread answers hold is at most half of `memory`. Clients behind a Unix socket, and
+    /// those that `unlimited` names, have neither limit.
     pub connections_per_client: usize,
     /// Proxies, whose connections are many clients'.
     pub unlimited: Vec<ipnet::IpNet>,
@@ -189,10 +196,7 @@ impl Server {
             connections.spawn(async move {
                 let served = match socket {
                     listen::Accepted::Tcp(socket) => match server.config.tls.clone() {
-                        Some(tls) => match server.handshake(&tls, socket).await {
-                            Ok(socket) => server.serve_one(socket, peer, place, watcher).await,
-                            Err(error) => Err(error.into()),
-                        },
+                        Some(tls) => server.serve_tls(&tls, socket, peer, place, watcher).await,
                         None => server.serve_one(socket, peer, place, watcher).await,
                     },
                     listen::Accepted::Unix(socket) => {
@@ -213,21 +217,24 @@ impl Server {
         }
     }
 
-    async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn serve_tls<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         tls: &Tls,
         socket: S,
-    ) -> io::Result<tokio_rustls::server::TlsStream<S>> {
-        tokio::time::timeout(self.config.head_timeout, tls.accept(socket))
-            .await
-            .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+        peer: Peer,
+        place: Place,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let _buffers = self.config.memory.reserve(TLS_BYTES)?;
+        let socket = tokio::time::timeout(self.config.head_timeout, tls.accept(socket)).await??;
+        self.serve_one(socket, peer, place, watcher).await
     }
 
     async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         socket: S,
         peer: Peer,
-        _place: Place,
+        place: Place,
         watcher: hyper_util::server::graceful::Watcher,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let progress = Arc::new(Progress::default());
@@ -235,15 +242,23 @@ impl Server {
             idle: self.config.idle_timeout,
             head: self.config.head_timeout,
         };
-        let memory = self.config.memory.clone();
+        let (memory, share) = (self.config.memory.clone(), place.share().cloned());
         let socket = Connection::new(socket, Arc::clone(&progress), times, &memory)?;
         let router = self.router.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let (router, progress) = (router.clone(), Arc::clone(&progress));
-            let memory = memory.clone();
+            let (memory, share) = (memory.clone(), share.clone());
             async move {
                 let _running = progress.begin();
-                let mut request: Request = request.map(axum::body::Body::new);
+                let mut _received = None;
+                let mut request: Request = request.map(|body| match &share {
+                    Some(share) => {
+                        let (body, received) = share.request(body);
+                        _received = received;
+                        body
+                    }
+                    None => Body::new(body),
+                });
                 if let Err(problem) = check_host(&request) {
                     return Ok::<_, Infallible>(problem.into_response());
                 }
@@ -257,6 +272,10 @@ impl Server {
                 };
                 request.extensions_mut().insert(peer);
                 let response = router.oneshot(request).await?;
+                let response = match share {
+                    Some(share) => share.answer(response),
+                    None => response,
+                };
                 Ok(match reservation {
                     Some(reservation) => progress.watch(response, reservation),
                     None => response,

@@ -36,6 +36,8 @@ pub fn frame(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -99,7 +101,7 @@ mod tests {
             ("x\nid: 99\nretry: 1", "x\nid: 99\nretry: 1"),
             (": comment", ": comment"),
         ] {
-            let event = Event::new(7, "tick", data);
+            let event = Event::new(7, "tick", data, &Arc::default());
             let seen = browser(&frame(&event));
             assert_eq!(
                 seen,
@@ -108,7 +110,7 @@ mod tests {
             );
         }
         // Upstream's way of writing it lets a second event in.
-        let forged = Event::new(7, "tick", "x\n\nevent: forged\ndata: y");
+        let forged = Event::new(7, "tick", "x\n\nevent: forged\ndata: y", &Arc::default());
         let seen = browser(&naive(&forged));
         assert_eq!((seen.len(), seen[1].1.as_str()), (2, "forged"));
     }
@@ -116,7 +118,7 @@ mod tests {
     proptest! {
         #[test]
         fn one_event_in_one_event_out(data in "(\\PC|[\\r\\n:]|data|event|id| ){0,40}") {
-            let seen = browser(&frame(&Event::new(1, "t", &data)));
+            let seen = browser(&frame(&Event::new(1, "t", &data, &Arc::default())));
             let expected = data.replace("\r\n", "\n").replace('\r', "\n");
             prop_assert_eq!(seen, vec![("1".to_owned(), "t".to_owned(), expected)]);
         }

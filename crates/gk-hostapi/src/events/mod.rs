@@ -9,7 +9,7 @@ mod queue;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gk_manifest::PluginName;
@@ -26,11 +26,11 @@ pub const CHANNEL_BYTES_MAX: usize = 128;
 pub const EVENT_TYPE_BYTES_MAX: usize = 64;
 /// Most data of an event, in bytes.
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
-/// Channels of a plugin. One more takes the place of the one that was quiet for longest and has no
-/// subscribers.
-pub const CHANNELS_MAX: usize = 64;
 /// Subscribers of a plugin, in all its channels.
 pub const SUBSCRIBERS_MAX: usize = 1024;
+/// Channels of a plugin. One more takes the place of the one that was quiet for longest and has no
+/// subscribers. As many as subscribers: whoever listens on many channels leaves others theirs.
+pub const CHANNELS_MAX: usize = SUBSCRIBERS_MAX;
 /// Events that wait for a subscriber; one more, and the subscriber is told that it lagged.
 pub const QUEUE_MAX: usize = 64;
 /// Most bytes of data that wait for a subscriber; more, and it lagged. A single event may have more.
@@ -42,20 +42,34 @@ pub const REPLAY_BYTES_MAX: usize = 256 * 1024;
 /// Most bytes of data that all channels of a plugin keep; then the longest quiet forget first.
 pub const PLUGIN_REPLAY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Most bytes of data that the events of all plugins keep. Beyond it the plugin that keeps most for replay forgets
+/// that first; if it is not enough, nothing more can be published.
+pub const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// An event as it was published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Event {
     id: u64,
     event_type: Box<str>,
     data: Box<str>,
+    /// Where it is counted while anybody has it.
+    held: Arc<AtomicUsize>,
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.data.len(), Ordering::Relaxed);
+    }
 }
 
 impl Event {
-    fn new(id: u64, event_type: &str, data: &str) -> Self {
+    fn new(id: u64, event_type: &str, data: &str, held: &Arc<AtomicUsize>) -> Self {
+        held.fetch_add(data.len(), Ordering::Relaxed);
         Self {
             id,
             event_type: Box::from(event_type),
             data: Box::from(data),
+            held: Arc::clone(held),
         }
     }
 
@@ -79,7 +93,7 @@ impl Event {
 }
 
 /// What a subscriber gets next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
@@ -97,6 +111,8 @@ pub struct Events {
     plugins: Mutex<HashMap<PluginName, Plugin>>,
     /// Numbers subscriptions.
     next: AtomicU64,
+    /// Bytes of data of all events that are kept or wait.
+    held: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -135,7 +151,7 @@ impl Events {
     ///
     /// # Errors
     /// Invalid: the type, or the channel's name. Limit: [`EVENT_BYTES_MAX`]; [`CHANNELS_MAX`], all of
-    /// them with subscribers.
+    /// them with subscribers; [`ALL_BYTES_MAX`].
     pub fn publish(
         &self,
         plugin: &PluginName,
@@ -168,13 +184,14 @@ impl Events {
             )));
         }
         let mut plugins = self.plugins.lock();
+        self.make_room(&mut plugins, data.len())?;
         let plugin = plugins.entry(plugin.clone()).or_default();
         let id = plugin.next_id();
         // Without a channel there is no subscriber, and without room none that remembers: nobody loses anything by it.
         if plugin.make_room(channel).is_err() {
             return Ok(id);
         }
-        let event = Arc::new(Event::new(id, event_type, data));
+        let event = Arc::new(Event::new(id, event_type, data, &self.held));
         let entry = plugin.channel(channel);
         let before = entry.subscribers.len();
         entry
@@ -244,6 +261,28 @@ impl Events {
     pub fn subscribers(&self, plugin: &PluginName) -> usize {
         let plugins = self.plugins.lock();
         plugins.get(plugin).map_or(0, |plugin| plugin.subscribers)
+    }
+
+    /// Sees to it that so many more bytes can be kept.
+    fn make_room(
+        &self,
+        plugins: &mut HashMap<PluginName, Plugin>,
+        bytes: usize,
+    ) -> Result<(), HostError> {
+        let fits = || self.held.load(Ordering::Relaxed) + bytes <= ALL_BYTES_MAX;
+        while !fits() {
+            let most = plugins
+                .values_mut()
+                .max_by_key(|plugin| plugin.replay_bytes);
+            let Some(plugin) = most.filter(|plugin| plugin.replay_bytes > 0) else {
+                return Err(HostError::limit(format!(
+                    "the events of all plugins hold {ALL_BYTES_MAX} bytes until their subscribers take them; try again later"
+                )));
+            };
+            plugin.channels.values_mut().for_each(Channel::forget_all);
+            plugin.replay_bytes = 0;
+        }
+        Ok(())
     }
 
     fn unsubscribe(&self, plugin: &PluginName, channel: &str, number: u64) {

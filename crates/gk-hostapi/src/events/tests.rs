@@ -181,6 +181,47 @@ fn what_is_kept_is_bounded() {
     assert_eq!(largest, Some(REPLAY_BYTES_MAX));
 }
 
+/// Each plugin has its bounds; a hundred plugins that use theirs have one, too.
+#[test]
+fn what_all_plugins_keep_is_bounded() {
+    let events = Arc::new(Events::new());
+    let large = "x".repeat(EVENT_BYTES_MAX);
+    let held = || events.held.load(Ordering::Relaxed);
+    let plugins = 2 * ALL_BYTES_MAX / PLUGIN_REPLAY_BYTES_MAX;
+    for number in 0..plugins {
+        for channel in 0..PLUGIN_REPLAY_BYTES_MAX / REPLAY_BYTES_MAX {
+            for _ in 0..REPLAY_BYTES_MAX / EVENT_BYTES_MAX {
+                publish(&events, &format!("p{number}"), &channel.to_string(), &large);
+                assert!(held() <= ALL_BYTES_MAX);
+            }
+        }
+    }
+    assert!(held() > ALL_BYTES_MAX / 2, "{}", held());
+    // What waits for subscribers is not forgotten: who publishes is told.
+    let subscribers: Vec<_> = (0..=ALL_BYTES_MAX / QUEUE_BYTES_MAX)
+        .map(|n| {
+            events
+                .subscribe(&plugin("q"), &n.to_string(), None)
+                .unwrap()
+        })
+        .collect();
+    let fill = |channel: usize| {
+        let data = json!(large);
+        (0..QUEUE_BYTES_MAX / EVENT_BYTES_MAX).try_for_each(|_| {
+            events
+                .publish(&plugin("q"), &channel.to_string(), "t", &data)
+                .map(drop)
+        })
+    };
+    let refused = (0..subscribers.len()).find_map(|channel| fill(channel).err());
+    assert_eq!(refused.unwrap().kind(), ErrorKind::Limit);
+    drop(subscribers);
+    fill(0).unwrap();
+    events.close(&plugin("q"));
+    (0..plugins).for_each(|number| events.close(&plugin(&format!("p{number}"))));
+    assert_eq!(held(), 0);
+}
+
 #[test]
 fn the_limits_hold_at_the_limit() {
     let events = Arc::new(Events::new());
