@@ -203,9 +203,14 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
             "warnings".into(),
             status.warnings.iter().map(ToString::to_string).collect(),
         );
-        if let PluginState::Failed { error } = &status.state {
-            item.insert("error".into(), error.as_str().into());
-        }
+        match &status.state {
+            PluginState::Failed { error } => item.insert("error".into(), error.as_str().into()),
+            PluginState::Blocked => item.insert(
+                "error".into(),
+                "it was not started: its policy blocked it; set another policy, then restart the host".into(),
+            ),
+            _ => None,
+        };
     }
     item
 }

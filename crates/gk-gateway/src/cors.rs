@@ -8,7 +8,13 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// Headers that pages may send.
 const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, last-event-id");
+    HeaderValue::from_static("authorization, content-type, last-event-id, x-requested-with");
+
+/// Headers that pages may read, beside those that every page may. `*` is all of them, but not for requests
+/// with credentials, to which it is a name like others.
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "*, etag, location, content-disposition, retry-after, www-authenticate",
+);
 
 /// Which pages may call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +65,7 @@ impl Cors {
             );
         }
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
         if preflight {
             if let Some(methods) = headers.get(header::ALLOW).cloned() {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);

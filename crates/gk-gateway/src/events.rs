@@ -14,6 +14,7 @@ use bytes::Bytes;
 use gk_hostapi::events::{Delivery, Subscription, frame};
 use gk_hostapi::{ErrorKind, Host, HostApi};
 use gk_manifest::PluginName;
+use gk_runtime::CallError;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -118,6 +119,9 @@ pub(crate) async fn ticket(
     let Some(caller) = caller else {
         return Err(Problem::unauthorized("authentication required"));
     };
+    if let Some(host) = &gateway.inner.host_api {
+        admitted(host, &status.name, Some(&caller))?;
+    }
     let ticket = gateway.inner.tickets.issue(caller, status.name.clone())?;
     let body = json!({ "ticket": ticket, "expires_in": TICKET_TIME.as_secs() });
     let mut response = (StatusCode::CREATED, axum::Json(body)).into_response();
@@ -171,7 +175,7 @@ pub(crate) async fn subscribe(
     };
     let host = gateway.inner.host_api.as_ref();
     let host = host.ok_or_else(|| Problem::not_found("this host has no events"))?;
-    admitted(host, &status.name)?;
+    admitted(host, &status.name, caller.as_ref())?;
     let login = caller.as_ref().map(|caller| Arc::clone(&caller.login));
     let place = gateway.inner.streams.enter(login.unwrap_or_default())?;
     let (parts, _) = request.into_parts();
@@ -212,7 +216,7 @@ pub(crate) async fn subscribe(
         _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     })?;
     // Blocked while the check was under way: whoever did so has closed what there was by then.
-    admitted(host, &status.name)?;
+    admitted(host, &status.name, caller.as_ref())?;
     let (frames, body) = mpsc::channel(FRAMES_MAX);
     let mut stopping = gateway.stopping();
     let (host, plugin) = (Arc::clone(host), status.name.clone());
@@ -244,10 +248,14 @@ pub(crate) async fn subscribe(
     Ok(response)
 }
 
-fn admitted(host: &Host, plugin: &PluginName) -> Result<(), Problem> {
-    HostApi::admit(host, plugin).map(drop).map_err(|_| {
-        let text = format!("plugin \"{plugin}\" is not called");
-        Problem::new(StatusCode::FORBIDDEN, text)
+/// Whether the plugin is one that may be called; the reason is for administrators.
+fn admitted(host: &Host, plugin: &PluginName, caller: Option<&Identity>) -> Result<(), Problem> {
+    HostApi::admit(host, plugin).map(drop).map_err(|error| {
+        let refused = CallError::Refused {
+            plugin: plugin.clone(),
+            reason: error.to_string(),
+        };
+        Problem::from_call(&refused, caller.map(Identity::user).as_ref())
     })
 }
 

@@ -14,6 +14,7 @@ use crate::auth::Middleware;
 use crate::extract::Path;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
+use crate::routes::is_reserved;
 
 fn host(gateway: &Gateway) -> Result<&Arc<Host>, Problem> {
     gateway
@@ -59,6 +60,11 @@ pub(crate) async fn set(
     let (host, plugin) = (host(&gateway)?, name(&plugin)?);
     let (_, body) = gateway.read(request).await?;
     let update = PolicyUpdate::from_json(&body).map_err(|error| problem(&error))?;
+    if let Some(path) = update.routes().iter().find(|path| is_reserved(path)) {
+        return Err(Problem::bad_request(format!(
+            "routes: {path:?} is the host's own, or a plugin's place: no policy can give it away"
+        )));
+    }
     let status = update.status();
     let set = host.policies().update(&plugin, update).await;
     if status == PolicyStatus::Blocked && host.policies().is_blocked(&plugin) {

@@ -380,6 +380,12 @@ fn is_below(path: &str, root: &str) -> bool {
 }
 
 /// Whether a path is the host's own, in whatever case and with or without a slash at its end.
+/// Whether a grant of a path, or of all below one that ends in `/*`, can never be used.
+pub(crate) fn is_reserved(granted: &str) -> bool {
+    let path = granted.strip_suffix("/*").unwrap_or(granted);
+    is_the_hosts(path) || path.starts_with(PLUGINS_PREFIX) || path.starts_with(PAGES_PREFIX)
+}
+
 fn is_the_hosts(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let plain = lower.trim_end_matches('/');

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Format, Serialized, Toml};
 use gk_manifest::GoDuration;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,7 @@ use crate::front::{
 use crate::sandbox::{SandboxLevel, SandboxSection};
 use crate::services::{AppSection, Hidden, HttpSection, MailSection};
 use crate::signatures::SignaturesSection;
+use crate::sources::{Variables, explain, located};
 
 /// The flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
 #[derive(Debug, Default, Args, Serialize)]
@@ -277,26 +278,31 @@ impl Config {
             })?;
             given = given.merge(values);
         }
-        let environment = Env::prefixed("GK_").only(VARIABLES);
-        let given = given.merge(environment).merge(Serialized::globals(args));
+        let given = given
+            .merge(Variables(VARIABLES))
+            .merge(Serialized::globals(args));
         let merged = Figment::from(Serialized::defaults(Config::default())).merge(&given);
-        let mut config: Config = merged.extract().context("the configuration is not valid")?;
+        const INVALID: &str = "the configuration is not valid";
+        let mut config: Config = merged.extract().map_err(explain).context(INVALID)?;
         config.plugins_dir_is_given = given.contains("plugins_dir");
-        if config.start_timeout().is_zero() {
+        config
+            .check()
+            .map_err(|error| located(&error, &merged))
+            .context(INVALID)?;
+        Ok(config)
+    }
+
+    /// What no type says. An error begins with its key.
+    fn check(&self) -> Result<()> {
+        if self.start_timeout().is_zero() {
             bail!(
-                "the configuration is not valid: start_timeout is {}; it must be more than 0s",
-                config.start_timeout
+                "start_timeout is {}; it must be more than 0s",
+                self.start_timeout
             );
         }
-        config
-            .front()
-            .check()
-            .context("the configuration is not valid")?;
-        config
-            .sandbox
-            .check()
-            .context("the configuration is not valid")?;
-        Ok(config)
+        self.front().check()?;
+        self.sandbox.check()?;
+        crate::services::check(self)
     }
 }
 
@@ -411,6 +417,13 @@ mod tests {
             ("[limits]\nmemory_mb = 1\n", "memory_mb"),
             ("trusted_proxies = [\"all\"]\n", "trusted_proxies"),
             ("socket_mode = \"rw\"\n", "socket_mode"),
+            ("[limits]\nmemory_mb = \"x\"\n", "limits.memory_mb"),
+            ("[sandbox]\nprocesses = 1\n", "sandbox.processes"),
+            ("[databases]\n\"Bad Name\" = \"sqlite:x\"\n", "Bad Name"),
+            ("[http]\nallow_networks = [\"x\"]\n", "allow_networks"),
+            ("[mail]\nhost = \"h\"\nfrom = \"nonsense\"\n", "mail: from"),
+            ("[mail]\nhost = \"h\"\nfrom = \"a@b.c\"\ntimeout = \"0s\"\n", "mail.timeout"),
+            ("[mail]\nhost = \"h\"\nfrom = \"a@b.c\"\nuser = \"u\"\n", "mail.password"),
         ] {
             let file = file(text);
             let error = format!(
@@ -418,6 +431,9 @@ mod tests {
                 Config::merge(&none(), Some(file.path())).unwrap_err()
             );
             assert!(error.contains(what), "{text}: {error}");
+            let place = file.path().to_str().unwrap();
+            assert!(error.contains(place), "{text}: {error}");
+            assert!(!error.contains("default."), "{text}: {error}");
         }
         let missing = Config::merge(&none(), Some(Path::new("/nowhere.toml"))).unwrap_err();
         assert!(missing.to_string().contains("/nowhere.toml"));

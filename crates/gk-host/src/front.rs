@@ -12,6 +12,8 @@ use gk_manifest::GoDuration;
 use gk_runtime::MemoryBudget;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::sources::is_taken;
+
 /// Where the host listens unless the configuration, or systemd, says otherwise.
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
@@ -306,8 +308,13 @@ impl Front {
         let mut listeners = Vec::new();
         for address in addresses {
             let bound = address.bind(self.mode()?).await;
-            let bound =
-                bound.with_context(|| format!("cannot listen on {address}; is it in use?"))?;
+            let bound = bound.map_err(anyhow::Error::from).map_err(|error| {
+                let hint = match is_taken(&error) {
+                    true => "; another program listens there",
+                    false => "",
+                };
+                error.context(format!("cannot listen on {address}{hint}"))
+            })?;
             listeners.extend(bound);
         }
         Ok(listeners)

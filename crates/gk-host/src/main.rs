@@ -13,6 +13,7 @@ mod sandbox;
 mod serve;
 mod services;
 mod signatures;
+mod sources;
 mod telemetry;
 
 use std::process::ExitCode;

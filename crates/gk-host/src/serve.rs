@@ -274,9 +274,18 @@ fn report(runtime: &Runtime) {
         .iter()
         .filter(|status| status.is_running())
         .count();
-    let failed = snapshot.plugins.len() - running + snapshot.problems.len();
-    tracing::info!(running, failed, "plugins are up");
-    say(&format!("{running} plugins running, {failed} failed"));
+    let blocked = snapshot
+        .plugins
+        .iter()
+        .filter(|status| status.state == PluginState::Blocked)
+        .count();
+    let failed = snapshot.plugins.len() - running - blocked + snapshot.problems.len();
+    tracing::info!(running, failed, blocked, "plugins are up");
+    let mut text = format!("{running} plugins running, {failed} failed");
+    if blocked > 0 {
+        text.push_str(&format!(", {blocked} blocked"));
+    }
+    say(&text);
 }
 
 /// The host's tokens; the first start makes one for the administrator.

@@ -127,12 +127,7 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<Host>> {
             None => Cache::memory(cache),
         },
         http: http(&config.http)?,
-        mail: config
-            .mail
-            .as_ref()
-            .map(mailer)
-            .transpose()
-            .context("[mail]")?,
+        mail: config.mail.as_ref().map(mailer).transpose()?,
         config: settings(config),
         secure: SecureConfig::new(store.clone(), secure_keys(config)?),
         i18n: Catalogue::new(),
@@ -141,6 +136,41 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<Host>> {
         events: Arc::new(Events::new()),
     };
     Ok(Arc::new(Host::new(services, Arc::new(policies))))
+}
+
+/// Whether a policy can grant tables of a database of this name.
+fn is_database_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    !name.is_empty() && name.bytes().all(plain)
+}
+
+/// What can be said of the sections without opening anything. An error begins with its key.
+pub(crate) fn check(config: &Config) -> Result<()> {
+    for name in config.databases.keys() {
+        if !is_database_name(name) {
+            bail!(
+                "databases: {name:?} is no name that a policy can grant as \"@name:table\"; use letters, digits, - and _"
+            );
+        }
+    }
+    for network in &config.http.allow_networks {
+        network
+            .parse::<ipnet::IpNet>()
+            .with_context(|| no_network(network))?;
+    }
+    let Some(mail) = &config.mail else {
+        return Ok(());
+    };
+    if let Some(timeout) = mail.timeout
+        && timeout.to_std().unwrap_or_default().is_zero()
+    {
+        bail!("mail.timeout is {timeout}; it must be more than 0s");
+    }
+    mailer(mail).map(drop)
+}
+
+fn no_network(network: &str) -> String {
+    format!("http.allow_networks: {network:?} is no network such as 10.1.2.0/24")
 }
 
 fn databases(config: &Config, data_dir: &Path) -> Result<Databases> {
@@ -161,9 +191,7 @@ fn databases(config: &Config, data_dir: &Path) -> Result<Databases> {
 fn http(section: &HttpSection) -> Result<HttpClient> {
     let mut config = HttpConfig::default();
     for network in &section.allow_networks {
-        let parsed = network.parse().with_context(|| {
-            format!("http.allow_networks: {network:?} is no network such as 10.1.2.0/24")
-        })?;
+        let parsed = network.parse().with_context(|| no_network(network))?;
         config.allow_networks.push(parsed);
     }
     HttpClient::new(config).context("[http]")
@@ -181,9 +209,9 @@ fn mailer(section: &MailSection) -> Result<Mailer> {
         }),
         (None, None) => None,
         (Some(_), None) => {
-            bail!("there is a user but no password; set mail.password or GK_MAIL_PASSWORD")
+            bail!("mail.user is set, but no password; set mail.password or GK_MAIL_PASSWORD")
         }
-        (None, Some(_)) => bail!("there is a password but no user; set mail.user"),
+        (None, Some(_)) => bail!("mail.password is set, but no user; set mail.user"),
     };
     let (tls, port) = match section.tls {
         Tls::Off => (MailTls::Off, 25),
@@ -202,7 +230,7 @@ fn mailer(section: &MailSection) -> Result<Mailer> {
             .unwrap_or(Duration::from_secs(10)),
         extra_roots_pem: Vec::new(),
     };
-    Ok(Mailer::new(&config)?)
+    Mailer::new(&config).context("mail")
 }
 
 fn settings(config: &Config) -> Settings {

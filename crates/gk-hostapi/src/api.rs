@@ -1,7 +1,7 @@
 //! The host API as a supervisor sees it: something that answers plugins' requests, decides who may be
 //! called, and is told which plugins come and go.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +24,9 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
     /// Its text is what the plugin's SDK gets.
     async fn call(&self, caller: &Caller, method: &str, args: Bytes) -> Result<Bytes, HostError>;
 
-    /// These plugins are installed. Comes before any of them starts, and again when that changes.
-    fn installed(&self, _plugins: &BTreeSet<PluginName>) {}
+    /// These plugins are installed, and this is what their plugin.yaml asks for. Comes before any of them
+    /// starts, and again when that changes.
+    fn installed(&self, _plugins: &BTreeMap<PluginName, ResourceRequest>) {}
 
     /// Whether a plugin may be called now, and how long. On the path of every call.
     ///

@@ -1,6 +1,6 @@
 //! The host API as a host composes it: services, policies, and the methods a host application adds.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -160,7 +160,7 @@ impl HostApi for Host {
         }
     }
 
-    fn installed(&self, plugins: &BTreeSet<PluginName>) {
+    fn installed(&self, plugins: &BTreeMap<PluginName, ResourceRequest>) {
         self.policies.installed(plugins);
     }
 

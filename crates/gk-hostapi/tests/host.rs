@@ -1,6 +1,6 @@
 //! The host API as a whole: what the wire says, through guard and policy, with what effect.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -505,8 +505,12 @@ async fn nobody_is_granted_what_nobody_reviewed() {
         permission("plugin_call", "", &[]),
         permission("file", "readwrite", &[]),
     ];
-    rig.host
-        .installed(&BTreeSet::from([name("goat"), name("sheep")]));
+    let installed = |names: &[&str]| {
+        let plugins = names.iter();
+        let plugins = plugins.map(|plugin| (name(plugin), ResourceRequest::default()));
+        rig.host.installed(&plugins.collect());
+    };
+    installed(&["goat", "sheep"]);
     // Before it registers it has nothing at all.
     rig.denied("cache_get", json!({"key": "k"})).await;
     rig.register("goat", &wants).await.unwrap();
@@ -528,8 +532,7 @@ async fn nobody_is_granted_what_nobody_reviewed() {
         rig.ask("db_query", own.clone()).await.unwrap_err().kind(),
         ErrorKind::Failed
     );
-    rig.host
-        .installed(&BTreeSet::from([name("goat"), name("goat-x")]));
+    installed(&["goat", "goat-x"]);
     rig.denied("db_query", own).await;
 }
 

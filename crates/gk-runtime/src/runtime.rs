@@ -247,7 +247,9 @@ impl Runtime {
                 _ => snapshot.problems.push(problem),
             }
         }
-        host_api.installed(&names);
+        let requests = discovery.plugins.iter();
+        let requests = requests.map(|found| (found.name.clone(), found.manifest.resources.clone()));
+        host_api.installed(&requests.collect());
         let hub = Arc::new(Hub {
             config,
             launcher,

@@ -1,5 +1,6 @@
 //! TLS on the host's own addresses: certificate and key from files, read anew when they change.
 
+use std::error::Error as _;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -26,7 +27,17 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 #[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read, or holds nothing of the kind.
-    #[error("{what} {}: {source}; it must be a file in PEM form", .path.display())]
+    #[error("{what} {} cannot be read", .path.display())]
+    Unreadable {
+        /// Certificate or key.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file holds nothing of the kind.
+    #[error("{what} {} is not in PEM form, or holds none", .path.display())]
     File {
         /// Certificate or key.
         what: &'static str,
@@ -36,8 +47,15 @@ pub enum TlsError {
         source: rustls::pki_types::pem::Error,
     },
     /// They do not belong together, or are of a kind that is not known.
-    #[error("the certificate and the key cannot be used together")]
-    Unusable(#[source] rustls::Error),
+    #[error("the certificate {} and the key {} cannot be used together; check that they belong to each other", .certificate.display(), .key.display())]
+    Unusable {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
 }
 
 /// What tells a file from its next version.
@@ -89,7 +107,7 @@ impl Tls {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(TlsError::Unusable)?
+            .map_err(unusable(certificate, key))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&files) as _);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -126,9 +144,9 @@ impl Tls {
                     tracing::info!(certificate = %files.certificate.display(), "the certificate was read anew");
                 }
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
+                    let reason = error.source().map(ToString::to_string);
                     tracing::error!(
-                        error,
+                        %error, reason,
                         "the new certificate cannot be used; the one before stays in force"
                     );
                 }
@@ -143,18 +161,32 @@ fn stamp(path: &Path) -> Stamp {
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    use rustls::pki_types::pem::Error::{Io, NoItemsFound};
+
     let file = |what: &'static str, path: &Path| {
         let path = path.to_owned();
-        move |source| TlsError::File { what, path, source }
+        move |source| match source {
+            Io(source) => TlsError::Unreadable { what, path, source },
+            source => TlsError::File { what, path, source },
+        }
     };
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(|chain| chain.collect::<Result<Vec<_>, _>>())
         .and_then(|chain| match chain.is_empty() {
-            true => Err(rustls::pki_types::pem::Error::NoItemsFound),
+            true => Err(NoItemsFound),
             false => Ok(chain),
         })
         .map_err(file("the certificate", certificate))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(file("the key", key))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(file("the key", key))?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    CertifiedKey::from_der(chain, key, &provider).map_err(TlsError::Unusable)
+    CertifiedKey::from_der(chain, private, &provider).map_err(unusable(certificate, key))
+}
+
+fn unusable(certificate: &Path, key: &Path) -> impl FnOnce(rustls::Error) -> TlsError {
+    let (certificate, key) = (certificate.to_owned(), key.to_owned());
+    move |source| TlsError::Unusable {
+        certificate,
+        key,
+        source,
+    }
 }

@@ -99,7 +99,7 @@ impl Mailer {
     /// unprotected.
     pub fn new(config: &MailConfig) -> Result<Self, HostError> {
         let (name, address) = scope::parse_recipient(&config.from)
-            .map_err(|error| HostError::invalid(format!("email from: {error}")))?;
+            .map_err(|error| HostError::invalid(format!("from {:?}: {error}", config.from)))?;
         if config.credentials.is_some() && config.tls == MailTls::Off && !is_here(&config.host) {
             return Err(HostError::invalid(
                 "email: a password is not sent without TLS; use starttls or implicit",
@@ -142,7 +142,8 @@ impl Mailer {
     }
 
     fn message(&self, mail: Mail<'_>, scope: &MailScope) -> Result<Message, HostError> {
-        let (name, address) = scope::parse_recipient(mail.to)?;
+        let (name, address) = scope::parse_recipient(mail.to)
+            .map_err(|error| HostError::invalid(format!("the recipient: {error}")))?;
         if !scope.allows(&address) {
             return Err(HostError::denied(format!(
                 "email recipient \"{address}\" not allowed"

@@ -67,13 +67,13 @@ impl MailScope {
 pub(super) fn parse_recipient(text: &str) -> Result<(Option<String>, Address), HostError> {
     if text.len() > RECIPIENT_BYTES_MAX {
         return Err(HostError::invalid(format!(
-            "a recipient has at most {RECIPIENT_BYTES_MAX} bytes, not {}",
+            "at most {RECIPIENT_BYTES_MAX} bytes are possible, not {}",
             text.len()
         )));
     }
     if text.contains(char::is_control) {
         return Err(HostError::invalid(
-            "the recipient holds a line break or another control character",
+            "it holds a line break or another control character",
         ));
     }
     let text = text.trim_matches(' ');
@@ -90,7 +90,7 @@ pub(super) fn parse_recipient(text: &str) -> Result<(Option<String>, Address), H
 }
 
 fn not_one() -> HostError {
-    HostError::invalid("the recipient is not exactly one address, such as name@example.com")
+    HostError::invalid("not exactly one address, such as name@example.com")
 }
 
 /// Parses an address of the plain form that every server reads in the same way.

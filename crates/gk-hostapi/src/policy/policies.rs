@@ -39,7 +39,7 @@ pub enum Origin {
     Default,
     /// Nobody reviewed the plugin, and the host trusts what plugins declare.
     Declared,
-    /// The plugin has not registered yet: nothing.
+    /// Neither registered nor installed: nothing.
     Unregistered,
     /// The stored policy cannot be read: nothing.
     Unreadable,
@@ -130,7 +130,7 @@ async fn place(places: &Semaphore, deadline: Deadline, at_once: usize) -> Place<
 #[derive(Debug)]
 pub(crate) struct PluginPolicy {
     effective: ArcSwap<Effective>,
-    /// What it asks for; `None` until it registers.
+    /// What it asks for: its plugin.yaml, and once it has registered its registration, too.
     request: RwLock<Option<Policy>>,
     /// What the operator stored. It differs from what is in force where that is pending review.
     stored: Mutex<Option<Policy>>,
@@ -384,10 +384,17 @@ impl Policies {
         Ok(Admission::within(limit).until(blocks))
     }
 
-    /// These plugins are installed; what the default grants of tables depends on the others' names.
-    pub fn installed(&self, plugins: &BTreeSet<PluginName>) {
+    /// These plugins are installed, and their plugin.yaml asks for this; what the default grants of tables
+    /// depends on the others' names. What a plugin registered stays what it asks for.
+    pub fn installed(&self, plugins: &BTreeMap<PluginName, ResourceRequest>) {
         let mut installed = self.installed.lock();
-        installed.clone_from(plugins);
+        *installed = plugins.keys().cloned().collect();
+        for (plugin, request) in plugins {
+            self.of(plugin)
+                .request
+                .write()
+                .get_or_insert_with(|| Policy::of_request(request));
+        }
         for (plugin, entry) in self.plugins.read().iter() {
             let effective = entry.effective();
             let is_default = effective.origin == Origin::Default
@@ -448,7 +455,8 @@ impl Policies {
     /// Invalid: the update is not for this plugin, or grants what the plugin asks for and that is not known yet.
     /// Otherwise as [`Policies::set`].
     pub async fn update(&self, plugin: &PluginName, update: PolicyUpdate) -> Result<(), HostError> {
-        let request = self.of(plugin).request.read().clone();
+        let entry = self.plugins.read().get(plugin).cloned();
+        let request = entry.and_then(|entry| entry.request.read().clone());
         self.set(plugin, update.resolve(plugin, request.as_ref())?)
             .await
     }
@@ -830,7 +838,7 @@ mod tests {
     async fn what_was_asked_for_is_approved_and_pinned() {
         let policies = Policies::new(Store::in_memory().unwrap(), false);
         let error = update(&policies, r#"{"status":"approved"}"#).await;
-        assert!(error.unwrap_err().to_string().contains("registered"));
+        assert!(error.unwrap_err().to_string().contains("not installed"));
         let asked = asks_for(&["a", "b"]);
         policies.register(&plugin(), &asked).await.unwrap();
         for json in [
@@ -875,6 +883,35 @@ mod tests {
         let view = policies.view(&plugin()).unwrap();
         assert_eq!(view.policy.permissions, asked.permissions);
         assert_eq!(view.exceeds_grant, more.permissions);
+    }
+
+    /// An operator decides before a stranger's program runs, and about one that is blocked.
+    #[tokio::test]
+    async fn what_plugin_yaml_asks_for_is_known_before_it_runs() {
+        let policies = Policies::new(Store::in_memory().unwrap(), false);
+        let error = update(&policies, r#"{"status":"approved"}"#).await;
+        error.unwrap_err();
+        // What was refused leaves nothing behind.
+        assert!(policies.view(&plugin()).is_none());
+        let asked = asks_for(&["a"]);
+        policies.installed(&BTreeMap::from([(plugin(), asked.clone())]));
+        let view = policies.view(&plugin()).unwrap();
+        assert_eq!(view.requested.permissions, asked.permissions);
+        update(&policies, r#"{"status":"blocked"}"#).await.unwrap();
+        let view = update(
+            &policies,
+            r#"{"status":"approved","permissions":"requested"}"#,
+        )
+        .await
+        .unwrap();
+        assert_eq!(view.policy.permissions, asked.permissions);
+        // Once it has registered, that is what it asks for, whatever is found again.
+        let registered = asks_for(&["a", "b"]);
+        policies.register(&plugin(), &registered).await.unwrap();
+        policies.installed(&BTreeMap::from([(plugin(), asked)]));
+        let view = policies.view(&plugin()).unwrap();
+        assert_eq!(view.requested.permissions, registered.permissions);
+        assert_eq!(view.exceeds_grant, registered.permissions);
     }
 
     #[tokio::test]

@@ -202,6 +202,11 @@ impl PolicyUpdate {
         self.policy.status
     }
 
+    /// The paths it would let the plugin serve beside its own.
+    pub fn routes(&self) -> &[String] {
+        &self.policy.routes
+    }
+
     /// The policy it stands for, given what the plugin asks for; `None` if that is not known yet.
     ///
     /// # Errors
@@ -229,7 +234,7 @@ impl PolicyUpdate {
         }
         let request = request.ok_or_else(|| {
             HostError::invalid(format!(
-                "what plugin \"{plugin}\" asks for is known once it has registered; start it, or list `permissions`"
+                "what plugin \"{plugin}\" asks for is not known: it is not installed; list `permissions`, or check the name"
             ))
         })?;
         policy.permissions.clone_from(&request.permissions);

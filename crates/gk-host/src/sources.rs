@@ -1,0 +1,92 @@
+//! Where configuration comes from, and errors that say so.
+
+use std::fmt::Write as _;
+use std::io;
+
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider, Source};
+
+/// The environment's variables of these keys. Their values are text, also where it looks like a number;
+/// `true` and `false` are truth values.
+pub(crate) struct Variables(pub(crate) &'static [&'static str]);
+
+/// The variable of a key.
+fn variable(key: &str) -> String {
+    format!("GK_{}", key.to_ascii_uppercase())
+}
+
+impl Provider for Variables {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("environment").interpolater(|_, path| variable(&path.join(".")))
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut values = Dict::new();
+        for key in self.0 {
+            let Some(text) = std::env::var_os(variable(key)) else {
+                continue;
+            };
+            let text = text
+                .into_string()
+                .map_err(|_| format!("{} is not text", variable(key)))?;
+            let value = match text.as_str() {
+                "true" => Value::from(true),
+                "false" => Value::from(false),
+                _ => Value::from(text),
+            };
+            values.insert((*key).to_owned(), value);
+        }
+        Ok(Profile::Default.collect(values))
+    }
+}
+
+/// Errors of reading values: the key as the user wrote it, what is wrong, and where.
+pub(crate) fn explain(errors: figment::Error) -> anyhow::Error {
+    let mut text = String::new();
+    for error in errors {
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        let key = error.path.join(".");
+        let metadata = error.metadata.as_ref();
+        match metadata.filter(|metadata| metadata.name == "environment") {
+            Some(_) => {
+                let _ = write!(text, "{}: {}", variable(&key), error.kind);
+            }
+            None => {
+                if !key.is_empty() {
+                    let _ = write!(text, "{key}: ");
+                }
+                let _ = write!(text, "{}{}", error.kind, place(metadata));
+            }
+        }
+    }
+    anyhow::Error::msg(text)
+}
+
+fn place(metadata: Option<&Metadata>) -> String {
+    match metadata.and_then(|metadata| metadata.source.as_ref()) {
+        Some(Source::File(path)) => format!(" (in {})", path.display()),
+        _ => String::new(),
+    }
+}
+
+/// An error that begins with its key, with the place where that was set.
+pub(crate) fn located(error: &anyhow::Error, merged: &Figment) -> anyhow::Error {
+    let text = format!("{error:#}");
+    let key = text.split([' ', ':']).next().unwrap_or_default();
+    let metadata = merged.find_metadata(key);
+    match metadata.filter(|metadata| metadata.name == "environment") {
+        Some(_) => anyhow::anyhow!("{text} (set by {})", variable(key)),
+        None => anyhow::anyhow!("{text}{}", place(metadata)),
+    }
+}
+
+/// Whether the system's error means that an address is taken.
+pub(crate) fn is_taken(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    })
+}
