@@ -34,6 +34,7 @@ impl Setup {
     pub(crate) fn new() -> Self {
         // On the file system of the programs, so that plugins can be links to them, and not copies.
         let runs = program("gk-host").parent().unwrap().join("runs");
+        let runs = runs.join(std::process::id().to_string());
         fs::create_dir_all(&runs).unwrap();
         Self::within(tempfile::tempdir_in(runs).unwrap())
     }

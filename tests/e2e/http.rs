@@ -67,6 +67,8 @@ impl<'a> Call<'a> {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_idle_connections(0)
+            // The hosts are on this machine, whatever the environment says of proxies.
+            .proxy(None)
             .timeout_global(Some(DEADLINE))
             .build()
             .into();

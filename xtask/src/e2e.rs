@@ -45,13 +45,7 @@ const GO_PLUGIN_VERSIONS: &[&str] = &[
 pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
     let bin = root().join("target/e2e");
     fs::create_dir_all(&bin).with_context(|| format!("cannot create {}", bin.display()))?;
-    // What a run that was killed left behind.
-    match fs::remove_dir_all(bin.join("runs")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).context("cannot remove target/e2e/runs");
-        }
-        _ => {}
-    }
+    remove_remains(&bin.join("runs"))?;
     let go = Go::find()?;
     let reference = root().join("tests/plugins");
     for program in REFERENCE {
@@ -107,4 +101,20 @@ fn place(built: &Path, to: &Path) -> Result<()> {
     let staging = to.with_extension(format!("staging-{}", std::process::id()));
     fs::copy(built, &staging).with_context(|| format!("cannot copy {}", built.display()))?;
     fs::rename(&staging, to).with_context(|| format!("cannot put {} in place", to.display()))
+}
+
+/// Removes what runs that were killed left behind; those of others that go on have a process.
+fn remove_remains(runs: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(runs) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let pid = path.file_name().and_then(|name| name.to_str());
+        if pid.is_some_and(|pid| Path::new("/proc").join(pid).exists()) {
+            continue;
+        }
+        fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
 }

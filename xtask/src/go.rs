@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::command::{command, output, root, run, say};
 
-/// Oldest `go` that is used. From this version on, Go fetches by itself the newer toolchain that a module asks for.
-const OLDEST: (u32, u32) = (1, 21);
+/// Oldest `go` that is used: what the modules' go.mod ask for.
+const OLDEST: (u32, u32) = (1, 24);
 
 /// A `go` command that works.
 #[derive(Clone, Debug)]
@@ -57,6 +57,11 @@ impl Go {
     pub(crate) fn command(&self, directory: &Path) -> Command {
         let mut go = command(&self.program);
         go.current_dir(directory);
+        // What somebody set for their own modules is not meant for these.
+        go.env("GOWORK", "off");
+        for name in ["GOFLAGS", "GOOS", "GOARCH"] {
+            go.env_remove(name);
+        }
         if let Some(root) = &self.root {
             go.env("GOROOT", root);
         }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod cgroup;
 mod chart;
 mod check;
 mod command;
@@ -92,6 +93,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // What is built and made for tests is read by other users, too: plugins have users of their own.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     match dispatch(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<check::Failed>() => ExitCode::FAILURE,
@@ -112,13 +115,18 @@ fn dispatch(command: Command) -> Result<()> {
             .ensure(Need::Build)
             .and_then(|()| run::run(listen, &data_dir)),
         Command::Bench { quick, check } => bench::run(quick, check),
-        Command::Test { install } => install.ensure(Need::Test).and_then(|()| check::run()),
+        Command::Test { install } => {
+            install.ensure(Need::Test)?;
+            cgroup::enter();
+            check::run()
+        }
         Command::Licences => licences::run(),
         Command::Package => package::check(),
         Command::Layers => layers::run(),
         Command::BuildPlugins { out } => plugins::build(&command::root().join(out)),
         Command::TestE2e { arguments, install } => {
             install.ensure(Need::Test)?;
+            cgroup::enter();
             command::run(&mut e2e::prepare(&arguments)?)
         }
         Command::TestGo => plugins::test_go(),

@@ -50,7 +50,7 @@ pub(crate) fn go_tests() -> Result<Vec<Command>> {
         say(format!("go vet in {module}"));
         run(go.command(&directory).args(["vet", "./..."]))?;
         let mut test = go.command(&directory);
-        test.args(["test", "-v", "-timeout", "300s", "./..."]);
+        test.args(["test", "-v", "-count=1", "-timeout", "300s", "./..."]);
         tests.push(test);
     }
     Ok(tests)

@@ -259,10 +259,14 @@ impl Config {
             .config
             .clone()
             .or_else(|| std::env::var_os("GK_CONFIG").map(PathBuf::from));
-        Self::merge(args, file.as_deref())
+        Self::merge(args, file.as_deref(), std::env::vars_os().collect())
     }
 
-    fn merge(args: &ServeArgs, file: Option<&Path>) -> Result<Self> {
+    fn merge(
+        args: &ServeArgs,
+        file: Option<&Path>,
+        environment: Vec<(OsString, OsString)>,
+    ) -> Result<Self> {
         let mut given = Figment::new();
         if let Some(file) = file {
             if !file.is_file() {
@@ -279,7 +283,10 @@ impl Config {
             given = given.merge(values);
         }
         let given = given
-            .merge(Variables(VARIABLES))
+            .merge(Variables {
+                keys: VARIABLES,
+                environment,
+            })
             .merge(Serialized::globals(args));
         let merged = Figment::from(Serialized::defaults(Config::default())).merge(&given);
         const INVALID: &str = "the configuration is not valid";
@@ -310,6 +317,39 @@ impl Config {
 mod tests {
     use super::*;
 
+    /// As on a machine where nothing is set.
+    fn merged(args: &ServeArgs, file: Option<&Path>) -> Result<Config> {
+        Config::merge(args, file, Vec::new())
+    }
+
+    /// A value of a variable is text, also where it looks like a number.
+    #[test]
+    fn variables_are_taken_as_they_are() {
+        let with = |name: &str, value: &str| {
+            Config::merge(&none(), None, vec![(name.into(), value.into())])
+        };
+        assert_eq!(
+            with("GK_DATA_DIR", "2024").unwrap().data_dir,
+            Path::new("2024")
+        );
+        let config = with("GK_LISTEN", "127.0.0.1:1,[::1]:2").unwrap();
+        assert_eq!(listen(&config), "127.0.0.1:1 [::1]:2");
+        assert!(
+            with("GK_TRUST_DECLARED_PERMISSIONS", "true")
+                .unwrap()
+                .trust_declared_permissions
+        );
+        for (name, value, why) in [
+            ("GK_LISTEN", "8081", "no address to listen on"),
+            ("GK_START_TIMEOUT", "5", "unit"),
+            ("GK_START_TIMEOUT", "0s", "more than 0s"),
+            ("GK_TRUST_DECLARED_PERMISSIONS", "yes", "boolean"),
+        ] {
+            let error = format!("{:#}", with(name, value).unwrap_err());
+            assert!(error.contains(name) && error.contains(why), "{error}");
+        }
+    }
+
     fn none() -> ServeArgs {
         ServeArgs::default()
     }
@@ -322,11 +362,11 @@ mod tests {
 
     #[test]
     fn a_flag_beats_the_file_and_the_file_the_default() {
-        assert_eq!(Config::merge(&none(), None).unwrap(), Config::default());
+        assert_eq!(merged(&none(), None).unwrap(), Config::default());
         let file = file(
             "listen = \"127.0.0.1:1\"\ndata_dir = \"/d\"\nlog_format = \"json\"\nstart_timeout = \"1m30s\"\n",
         );
-        let config = Config::merge(&none(), Some(file.path())).unwrap();
+        let config = merged(&none(), Some(file.path())).unwrap();
         assert_eq!(Config::default().start_timeout(), Duration::from_secs(60));
         assert_eq!(config.start_timeout(), Duration::from_secs(90));
         assert_eq!(
@@ -337,7 +377,7 @@ mod tests {
             listen: Some("127.0.0.1:2".parse().unwrap()),
             ..none()
         };
-        let config = Config::merge(&args, Some(file.path())).unwrap();
+        let config = merged(&args, Some(file.path())).unwrap();
         assert_eq!(
             (listen(&config), &*config.data_dir),
             ("127.0.0.1:2".into(), Path::new("/d"))
@@ -358,14 +398,14 @@ mod tests {
             "listen = \"localhost:1, [::1]:2,unix:/x\"\n",
             "listen = [\"localhost:1\", \"[::1]:2\", \"unix:/x\"]\n",
         ] {
-            let config = Config::merge(&none(), Some(file(text).path())).unwrap();
+            let config = merged(&none(), Some(file(text).path())).unwrap();
             assert_eq!(listen(&config), "localhost:1 [::1]:2 unix:/x");
         }
         let args = ServeArgs {
             listen: Some(":1,unix:/x".parse().unwrap()),
             ..none()
         };
-        let config = Config::merge(&args, None).unwrap();
+        let config = merged(&args, None).unwrap();
         assert_eq!(listen(&config), ":1 unix:/x");
     }
 
@@ -388,7 +428,7 @@ mod tests {
     #[test]
     fn a_plugins_directory_that_was_named_must_exist() {
         let given = |args: &ServeArgs, file: Option<&Path>| {
-            Config::merge(args, file).unwrap().plugins_dir_is_given
+            merged(args, file).unwrap().plugins_dir_is_given
         };
         assert!(!given(&none(), None));
         let file = file("plugins_dir = \"p\"\n");
@@ -422,20 +462,23 @@ mod tests {
             ("[databases]\n\"Bad Name\" = \"sqlite:x\"\n", "Bad Name"),
             ("[http]\nallow_networks = [\"x\"]\n", "allow_networks"),
             ("[mail]\nhost = \"h\"\nfrom = \"nonsense\"\n", "mail: from"),
-            ("[mail]\nhost = \"h\"\nfrom = \"a@b.c\"\ntimeout = \"0s\"\n", "mail.timeout"),
-            ("[mail]\nhost = \"h\"\nfrom = \"a@b.c\"\nuser = \"u\"\n", "mail.password"),
+            (
+                "[mail]\nhost = \"h\"\nfrom = \"a@b.c\"\ntimeout = \"0s\"\n",
+                "mail.timeout",
+            ),
+            (
+                "[mail]\nhost = \"h\"\nfrom = \"a@b.c\"\nuser = \"u\"\n",
+                "mail.password",
+            ),
         ] {
             let file = file(text);
-            let error = format!(
-                "{:#}",
-                Config::merge(&none(), Some(file.path())).unwrap_err()
-            );
+            let error = format!("{:#}", merged(&none(), Some(file.path())).unwrap_err());
             assert!(error.contains(what), "{text}: {error}");
             let place = file.path().to_str().unwrap();
             assert!(error.contains(place), "{text}: {error}");
             assert!(!error.contains("default."), "{text}: {error}");
         }
-        let missing = Config::merge(&none(), Some(Path::new("/nowhere.toml"))).unwrap_err();
+        let missing = merged(&none(), Some(Path::new("/nowhere.toml"))).unwrap_err();
         assert!(missing.to_string().contains("/nowhere.toml"));
     }
 }

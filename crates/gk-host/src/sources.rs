@@ -1,14 +1,18 @@
 //! Where configuration comes from, and errors that say so.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 
-/// The environment's variables of these keys. Their values are text, also where it looks like a number;
+/// The environment's variables of some keys. Their values are text, also where it looks like a number;
 /// `true` and `false` are truth values.
-pub(crate) struct Variables(pub(crate) &'static [&'static str]);
+pub(crate) struct Variables {
+    pub(crate) keys: &'static [&'static str],
+    pub(crate) environment: Vec<(OsString, OsString)>,
+}
 
 /// The variable of a key.
 fn variable(key: &str) -> String {
@@ -22,14 +26,14 @@ impl Provider for Variables {
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         let mut values = Dict::new();
-        for key in self.0 {
-            let Some(text) = std::env::var_os(variable(key)) else {
+        for key in self.keys {
+            let name = variable(key);
+            let set = self.environment.iter().find(|(known, _)| *known == *name);
+            let Some((_, text)) = set else {
                 continue;
             };
-            let text = text
-                .into_string()
-                .map_err(|_| format!("{} is not text", variable(key)))?;
-            let value = match text.as_str() {
+            let text = text.to_str().ok_or_else(|| format!("{name} is not text"))?;
+            let value = match text {
                 "true" => Value::from(true),
                 "false" => Value::from(false),
                 _ => Value::from(text),

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use gk_manifest::Manifest;
 use gk_sign::Digest;
@@ -19,8 +19,9 @@ pub(crate) struct Files {
     manifest_file: PathBuf,
     digest: Digest,
     manifest: Arc<Manifest>,
-    /// The files as they were last looked at: as long as these are the same, so is their content.
-    seen: Stamps,
+    /// The files as they were last looked at: as long as these are the same, so is their content. `None` where
+    /// that cannot be said.
+    seen: Option<Stamps>,
     difference: Option<&'static str>,
 }
 
@@ -67,7 +68,7 @@ impl Files {
             manifest_file: dir.join(MANIFEST_NAME),
             digest,
             manifest,
-            seen,
+            seen: settled(seen),
             difference: None,
         }
     }
@@ -75,8 +76,8 @@ impl Files {
     /// How the files differ from what runs. Reads them only if they were written since the last time. Blocks.
     pub(crate) fn difference(mut self) -> (Self, Option<&'static str>) {
         let seen = [Stamp::of(&self.program), Stamp::of(&self.manifest_file)];
-        if seen != self.seen {
-            self.seen = seen;
+        if Some(seen) != self.seen {
+            self.seen = settled(seen);
             self.difference = self.compare();
         }
         let difference = self.difference;
@@ -92,6 +93,26 @@ impl Files {
             _ => Some("its plugin.yaml"),
         }
     }
+}
+
+/// Many file systems know the time only by the kernel's tick, of up to 10 ms: a file that was written again within one
+/// has the same stamp.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Stamps that tell whether a file is written from now on; `None` as long as they are too young for that.
+fn settled(stamps: Stamps) -> Option<Stamps> {
+    let now = SystemTime::now();
+    let is_old = |stamp: &Stamp| {
+        let (seconds, nanos) = stamp.changed;
+        let since = u64::try_from(seconds).ok()?;
+        let changed = SystemTime::UNIX_EPOCH + Duration::new(since, u32::try_from(nanos).ok()?);
+        now.duration_since(changed).ok().map(|age| age > TICK)
+    };
+    let all_old = stamps
+        .iter()
+        .flatten()
+        .all(|stamp| is_old(stamp) == Some(true));
+    all_old.then_some(stamps)
 }
 
 /// `None` for a file that cannot be read.

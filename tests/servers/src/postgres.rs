@@ -117,6 +117,8 @@ impl Postgres {
                 "max_connections=100",
                 "shared_buffers=16MB",
                 "autovacuum=off",
+                // Goes with the directory, also when the server is killed.
+                "dynamic_shared_memory_type=mmap",
             ] {
                 command.args(["-c", setting]);
             }

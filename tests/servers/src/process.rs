@@ -127,7 +127,8 @@ impl Home {
             .is_root()
             .then(|| find_user(user).or_else(|_| find_user("nobody")))
             .transpose()?;
-        let directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
+        // A socket's path has at most 107 bytes, and the server's user must come there: TMPDIR may be long, or private.
+        let directory = tempfile::Builder::new().prefix(prefix).tempdir_in("/tmp")?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
         if let Some(User { uid, gid }) = user {
             chown(directory.path(), Some(uid), Some(gid))?;

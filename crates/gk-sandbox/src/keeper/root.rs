@@ -593,6 +593,8 @@ fn place_script(root: &OwnedFd, script: BorrowedFd<'_>) -> Result<(), RootError>
         Mode::from_raw_mode(0o755),
     )
     .map_err(what())?;
+    // Whatever the host's umask has taken away.
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o755)).map_err(what())?;
     let copied = std::fs::File::open(format!("/proc/self/fd/{}", script.as_raw_fd()))
         .and_then(|mut from| io::copy(&mut from, &mut std::fs::File::from(file)));
     copied.map(|_| ()).map_err(|error| RootError {
