@@ -27,7 +27,16 @@ pub(crate) struct Setup {
     namespaces: Namespaces,
     /// Whether its files stay whose they are, and are not given to the user that runs the host.
     keeps_owners: bool,
-    ignores_hup: bool,
+    hup: Hup,
+}
+
+/// What a host has inherited about the signal HUP.
+#[derive(Debug, Clone, Copy)]
+enum Hup {
+    /// Whatever this process has: who runs the tests by nohup ignores it.
+    AsItIs,
+    Ignored,
+    Heeded,
 }
 
 impl Setup {
@@ -57,7 +66,7 @@ impl Setup {
             user: User::Same,
             namespaces: Namespaces::AsTheyAre,
             keeps_owners: false,
-            ignores_hup: false,
+            hup: Hup::AsItIs,
         };
         setup.arguments = ["serve", "--listen", "127.0.0.1:0", "--plugins-dir"]
             .map(Into::into)
@@ -136,7 +145,13 @@ impl Setup {
 
     /// Starts the host as nohup does: HUP is ignored.
     pub(crate) fn ignoring_hup(mut self) -> Self {
-        self.ignores_hup = true;
+        self.hup = Hup::Ignored;
+        self
+    }
+
+    /// Starts the host as a shell does: HUP is not ignored.
+    pub(crate) fn heeding_hup(mut self) -> Self {
+        self.hup = Hup::Heeded;
         self
     }
 
@@ -151,12 +166,20 @@ impl Setup {
         if !self.keeps_owners {
             self.user.owns(self.dir.path());
         }
-        let mut command = users::command(&program("gk-host"), self.user, self.namespaces);
-        if self.ignores_hup {
-            // What is ignored stays ignored over an exec.
-            command = users::command(Path::new("/usr/bin/nohup"), self.user, self.namespaces);
-            command.arg(program("gk-host"));
-        }
+        // What is ignored stays ignored over an exec.
+        let through: &[&str] = match self.hup {
+            Hup::AsItIs => &[],
+            Hup::Ignored => &["/usr/bin/nohup"],
+            Hup::Heeded => &["/usr/bin/env", "--default-signal=HUP"],
+        };
+        let mut command = match through {
+            [] => users::command(&program("gk-host"), self.user, self.namespaces),
+            [first, arguments @ ..] => {
+                let mut command = users::command(Path::new(first), self.user, self.namespaces);
+                command.args(arguments).arg(program("gk-host"));
+                command
+            }
+        };
         command
             .args(&self.arguments)
             .env_clear()
