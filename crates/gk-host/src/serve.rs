@@ -156,10 +156,10 @@ async fn serve(
         () = stop.next() => false,
     };
     if settled {
-        report(&runtime);
         if let Err(error) = gk_runtime::release_program_text() {
             tracing::debug!(%error, "the pages of the start stay in memory");
         }
+        report(&runtime);
         stop.next().await;
     }
     tracing::info!("stopping; a second signal stops at once");
