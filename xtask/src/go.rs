@@ -197,7 +197,7 @@ mod tests {
             assert_eq!(version(text), expected, "{text}");
         }
         assert!(version("go1.9.7").is_some_and(|v| v < OLDEST));
-        assert!(version("go1.21.0").is_some_and(|v| v >= OLDEST));
+        assert!(version("go1.24.0").is_some_and(|v| v >= OLDEST));
     }
 
     #[test]
