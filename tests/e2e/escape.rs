@@ -129,9 +129,18 @@ impl Attacked {
         outcomes
     }
 
-    /// Whether the attacker has come up at all.
+    /// Whether the attacker has come up at all. One copy may fail to on a machine that is very busy; why it did is
+    /// printed.
     pub(crate) fn runs(&self) -> bool {
-        self.host.plugin(&self.plugin())["state"] == "running"
+        self.plugins.borrow_mut().retain(|plugin| {
+            let entry = self.host.plugin(plugin);
+            let runs = entry["state"] == "running";
+            if !runs {
+                eprintln!("{plugin} does not run: {}", entry["error"]);
+            }
+            runs
+        });
+        !self.plugins.borrow().is_empty()
     }
 
     /// The report on its layers.

@@ -79,6 +79,13 @@ fn run(user: User, case: Case) -> Found {
         })
         .collect();
     let attacked = Attacked::start(user, &off);
+    if !attacked.runs() {
+        return Found {
+            open: BTreeSet::new(),
+            all: 0,
+            state: NOT_STARTED.to_owned(),
+        };
+    }
     let state = match (case, attacked.sandbox().as_array()) {
         (Case::Only(layer), Some(layers)) => layers
             .iter()
@@ -87,13 +94,6 @@ fn run(user: User, case: Case) -> Found {
             .unwrap(),
         _ => String::new(),
     };
-    if !attacked.runs() {
-        return Found {
-            open: BTreeSet::new(),
-            all: 0,
-            state: NOT_STARTED.to_owned(),
-        };
-    }
     let outcomes: Outcomes = attacked.attack();
     attacked.end_with_all();
     let open = |id: &String| outcomes[id].outcome == "open";
