@@ -28,6 +28,7 @@ mod operators;
 mod output;
 mod processes;
 mod refusals;
+mod reload;
 mod signatures;
 mod slow_clients;
 mod tutorial;

@@ -179,7 +179,10 @@ fn what_was_asked_for_is_approved() {
 
 #[test]
 fn a_changed_file_is_said_until_it_runs() {
-    let host = Setup::new().plugin("gen3", "gen3").settled();
+    let host = Setup::new()
+        .plugin("gen3", "gen3")
+        .variable("GOATFLOW_PLUGIN_HOT_RELOAD", "false")
+        .settled();
     assert!(host.plugin("gen3")["changed"].is_null());
     let place = host.path("plugins/gen3");
     // By rename, as installers do.

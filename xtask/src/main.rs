@@ -12,6 +12,7 @@ mod golden;
 mod install;
 mod layers;
 mod licences;
+mod modules;
 mod package;
 mod plugins;
 mod run;

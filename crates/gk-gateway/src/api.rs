@@ -1,25 +1,33 @@
 //! The host's own endpoints.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, Router};
-use gk_runtime::{CallError, LogEntry, LogLevel, LogQuery, PluginState, PluginStatus, Snapshot};
+use gk_manifest::GoDuration;
+use gk_runtime::{
+    CallError, LogEntry, LogLevel, LogQuery, PluginState, PluginStatus, ReloadError, Reloaded,
+    Snapshot,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::auth::{self, Middleware};
+use crate::auth::Middleware;
 use crate::bodies::HeldBody;
 use crate::envelope::Incoming;
+use crate::envelope::call_context;
 use crate::extract::{Path, Query};
-use crate::gateway::{Gateway, call_context};
+use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::routes::RouteTable;
 use crate::tokens::{Identity, Role, TokenError};
 use crate::{answer, events, openapi, policy};
+
+/// How long the answer to a reload may wait for its outcome.
+const RELOAD_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Most log entries in one answer.
 const LOG_ENTRIES_MAX: usize = 1000;
@@ -39,6 +47,7 @@ pub(crate) const PATHS: &[Endpoint] = &[
     ("/api/v1/plugins/{plugin}/call/{function}", || post(call)),
     ("/api/v1/plugins/{plugin}/widgets/{id}", || get(widget)),
     ("/api/v1/plugins/{plugin}/logs", || get(logs)),
+    ("/api/v1/plugins/{plugin}/reload", || post(reload)),
     ("/api/v1/plugins/{plugin}/policy", || {
         get(policy::show).put(policy::set).delete(policy::reset)
     }),
@@ -82,17 +91,6 @@ pub(crate) fn health_router() -> Router<Gateway> {
 }
 
 type Answer = Result<Response, Problem>;
-
-/// The caller, who must pass this middleware.
-pub(crate) fn require(
-    gateway: &Gateway,
-    request: &Request,
-    middleware: Middleware,
-) -> Result<Option<Identity>, Problem> {
-    let caller = gateway.caller(request)?;
-    auth::require(caller.as_ref(), &[middleware])?;
-    Ok(caller)
-}
 
 fn is_admin(caller: Option<&Identity>) -> bool {
     caller.is_some_and(|caller| caller.role == Role::Admin)
@@ -149,7 +147,7 @@ async fn metrics(State(gateway): State<Gateway>) -> Response {
 }
 
 async fn list(State(gateway): State<Gateway>, request: Request) -> Answer {
-    let caller = require(&gateway, &request, Middleware::Agent)?;
+    let caller = gateway.require(&request, Middleware::Agent)?;
     let snapshot = gateway.inner.runtime.snapshot();
     let table = gateway.inner.table.load();
     let admin = is_admin(caller.as_ref());
@@ -184,6 +182,7 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
         "loaded": status.is_running(),
         "enabled": status.state != PluginState::Blocked,
         "generation": status.generation,
+        "draining": status.draining,
         "started_at": status.started_at.and_then(rfc3339),
         "running_since": status.running_since.and_then(rfc3339),
         "signature": status.signature.map(|signature| signature.state.as_str()),
@@ -198,6 +197,14 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
         item.insert("directory".into(), status.dir.to_string_lossy().into());
         item.insert("pid".into(), status.pid.into());
         item.insert("changed".into(), status.changed.into());
+        let candidate = status.candidate.as_ref().map(|candidate| {
+            let state = match candidate.error {
+                None => "starting",
+                Some(_) => "failed",
+            };
+            json!({ "generation": candidate.generation, "state": state, "error": candidate.error })
+        });
+        item.insert("candidate".into(), candidate.into());
         item.insert("sandbox".into(), sandbox(status));
         item.insert(
             "warnings".into(),
@@ -207,7 +214,7 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
             PluginState::Failed { error } => item.insert("error".into(), error.as_str().into()),
             PluginState::Blocked => item.insert(
                 "error".into(),
-                "it was not started: its policy blocked it; set another policy, then restart the host".into(),
+                "its policy blocks it; set another one, and it starts".into(),
             ),
             _ => None,
         };
@@ -247,19 +254,16 @@ fn rfc3339(time: SystemTime) -> Option<String> {
         .ok()
 }
 
-pub(crate) fn no_plugin(plugin: &str) -> Problem {
-    let shown: String = plugin.chars().take(128).collect();
-    Problem::not_found(format!("plugin {shown:?} not found"))
-}
-
 async fn detail(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
     request: Request,
 ) -> Answer {
-    let caller = require(&gateway, &request, Middleware::Agent)?;
+    let caller = gateway.require(&request, Middleware::Agent)?;
     let snapshot = gateway.inner.runtime.snapshot();
-    let status = snapshot.get(&plugin).ok_or_else(|| no_plugin(&plugin))?;
+    let status = snapshot
+        .get(&plugin)
+        .ok_or_else(|| Problem::no_plugin(&plugin))?;
     let admin = is_admin(caller.as_ref());
     let mut item = item(status, &gateway.inner.table.load(), admin);
     if let (true, Value::Object(item)) = (admin, &mut item) {
@@ -282,7 +286,7 @@ async fn call(
     Path((plugin, function)): Path<(String, String)>,
     request: Request,
 ) -> Answer {
-    let caller = require(&gateway, &request, Middleware::Admin)?;
+    let caller = gateway.require(&request, Middleware::Admin)?;
     let (parts, body) = gateway.read(request).await?;
     let inner = &gateway.inner;
     let incoming = Incoming::direct(parts, body, caller.as_ref().map(Identity::user));
@@ -318,9 +322,11 @@ async fn widget(
     Query(query): Query<WidgetQuery>,
     request: Request,
 ) -> Answer {
-    let caller = require(&gateway, &request, Middleware::Agent)?;
+    let caller = gateway.require(&request, Middleware::Agent)?;
     let snapshot = gateway.inner.runtime.snapshot();
-    let status = snapshot.get(&plugin).ok_or_else(|| no_plugin(&plugin))?;
+    let status = snapshot
+        .get(&plugin)
+        .ok_or_else(|| Problem::no_plugin(&plugin))?;
     let widgets = status
         .registration
         .as_deref()
@@ -351,10 +357,15 @@ async fn widget(
     let (args, incoming) = gateway.arguments().arguments(incoming).await?;
     let caller = incoming.caller.as_ref();
     let context = call_context(caller, &incoming.parts.headers);
+    let target = status.target();
     let result = gateway
-        .inner
-        .runtime
-        .call(&plugin, &widget.handler, args, context)
+        .call(
+            target.as_ref(),
+            &status.name,
+            &widget.handler,
+            args,
+            context,
+        )
         .await;
     let result = result.map_err(|error| Problem::from_call(&error, caller))?;
     let bytes = result.len();
@@ -398,7 +409,7 @@ async fn logs(
     Query(query): Query<LogsQuery>,
     request: Request,
 ) -> Answer {
-    require(&gateway, &request, Middleware::Admin)?;
+    gateway.require(&request, Middleware::Admin)?;
     let mut wanted = LogQuery::default();
     wanted.limit = Some(query.limit.unwrap_or(100).min(LOG_ENTRIES_MAX));
     if let Some(level) = &query.level {
@@ -413,9 +424,61 @@ async fn logs(
         .inner
         .runtime
         .logs(&plugin, &wanted)
-        .ok_or_else(|| no_plugin(&plugin))?;
+        .ok_or_else(|| Problem::no_plugin(&plugin))?;
     let logs: Vec<_> = entries.iter().map(log_entry).collect();
     Ok(Json(json!({ "count": logs.len(), "logs": logs })).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadQuery {
+    /// Also if what is there is what runs.
+    #[serde(default)]
+    force: bool,
+    /// How long to wait for the outcome.
+    #[serde(default)]
+    wait: GoDuration,
+}
+
+/// Starts what is there of a plugin beside what runs, and puts it in its place.
+async fn reload(
+    State(gateway): State<Gateway>,
+    Path(plugin): Path<String>,
+    Query(query): Query<ReloadQuery>,
+    request: Request,
+) -> Answer {
+    let caller = gateway.require(&request, Middleware::Admin)?;
+    let wait = query.wait.to_std().unwrap_or_default().min(RELOAD_WAIT_MAX);
+    let by = caller.map(|caller| caller.login);
+    tracing::info!(
+        plugin,
+        by = by.as_deref(),
+        force = query.force,
+        "a reload is asked for"
+    );
+    let reloaded = gateway
+        .inner
+        .runtime
+        .reload(&plugin, query.force, wait)
+        .await;
+    let reloaded = reloaded.map_err(|error| match error {
+        ReloadError::Unknown { .. } => Problem::no_plugin(&plugin),
+        _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    })?;
+    let (status, outcome, error) = match reloaded {
+        Reloaded::Serving(_) => (StatusCode::OK, "serving", None),
+        Reloaded::Failed { error } => (StatusCode::CONFLICT, "failed", Some(error)),
+        Reloaded::Stopped => (
+            StatusCode::CONFLICT,
+            "stopped",
+            Some("it is not to run: its policy blocks it".to_owned()),
+        ),
+        _ => (StatusCode::ACCEPTED, "starting", None),
+    };
+    let snapshot = gateway.inner.runtime.snapshot();
+    let generation = snapshot.get(&plugin).map(|status| status.generation);
+    let body = json!({ "outcome": outcome, "generation": generation, "error": error });
+    Ok((status, Json(body)).into_response())
 }
 
 fn log_entry(entry: &LogEntry) -> Value {
@@ -436,7 +499,7 @@ fn log_entry(entry: &LogEntry) -> Value {
 }
 
 async fn list_tokens(State(gateway): State<Gateway>, request: Request) -> Answer {
-    require(&gateway, &request, Middleware::Admin)?;
+    gateway.require(&request, Middleware::Admin)?;
     Ok(Json(gateway.inner.tokens.list()).into_response())
 }
 
@@ -448,7 +511,7 @@ struct NewToken {
 }
 
 async fn create_token(State(gateway): State<Gateway>, request: Request) -> Answer {
-    require(&gateway, &request, Middleware::Admin)?;
+    gateway.require(&request, Middleware::Admin)?;
     let (_, body) = gateway.read(request).await?;
     let wanted: NewToken = serde_json::from_slice(&body).map_err(|error| {
         Problem::bad_request(format!("expected {{\"login\": …, \"role\": …}}: {error}"))
@@ -479,7 +542,7 @@ async fn delete_token(
     Path(id): Path<i64>,
     request: Request,
 ) -> Answer {
-    require(&gateway, &request, Middleware::Admin)?;
+    gateway.require(&request, Middleware::Admin)?;
     let tokens = std::sync::Arc::clone(&gateway.inner.tokens);
     match tokio::task::spawn_blocking(move || tokens.delete(id)).await {
         Ok(Ok(true)) => {

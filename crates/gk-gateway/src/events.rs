@@ -1,6 +1,5 @@
 //! Plugins' events, as server-sent events.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,72 +14,21 @@ use gk_hostapi::events::{Delivery, Subscription, frame};
 use gk_hostapi::{ErrorKind, Host, HostApi};
 use gk_manifest::PluginName;
 use gk_runtime::CallError;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::api::{no_plugin, require};
 use crate::auth::Middleware;
 use crate::bodies::HeldBody;
 use crate::envelope::Incoming;
+use crate::envelope::call_context;
 use crate::extract::Path;
-use crate::gateway::{Gateway, call_context};
+use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::tickets::TICKET_TIME;
 use crate::tokens::Identity;
 
 /// How often a comment is sent where nothing else is: proxies cut connections that are silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-
-/// Streams at the same time: a connection each, of which there must be some left for everything else.
-const STREAMS_MAX: usize = 1024;
-/// Streams of one identity at the same time.
-const STREAMS_OF_ONE_MAX: usize = 64;
-
-/// How many streams there are, and whose.
-#[derive(Debug, Default)]
-pub(crate) struct Streams {
-    by_login: Arc<Mutex<HashMap<Arc<str>, usize>>>,
-}
-
-/// A place among the streams, until it is dropped.
-#[derive(Debug)]
-struct Place {
-    by_login: Arc<Mutex<HashMap<Arc<str>, usize>>>,
-    login: Arc<str>,
-}
-
-impl Streams {
-    fn enter(&self, login: Arc<str>) -> Result<Place, Problem> {
-        let mut by_login = self.by_login.lock();
-        let all: usize = by_login.values().sum();
-        let own = by_login.get(&login).copied().unwrap_or_default();
-        if all >= STREAMS_MAX || own >= STREAMS_OF_ONE_MAX {
-            let text = format!(
-                "too many streams of events (at most {STREAMS_OF_ONE_MAX} for one identity, {STREAMS_MAX} altogether)"
-            );
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, text));
-        }
-        by_login.insert(Arc::clone(&login), own + 1);
-        drop(by_login);
-        Ok(Place {
-            by_login: Arc::clone(&self.by_login),
-            login,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut by_login = self.by_login.lock();
-        if let Some(own) = by_login.get_mut(&self.login) {
-            *own -= 1;
-            if *own == 0 {
-                by_login.remove(&self.login);
-            }
-        }
-    }
-}
 
 /// Frames that wait for the connection to take them: events wait in the subscription, where listeners
 /// share them.
@@ -113,9 +61,11 @@ pub(crate) async fn ticket(
     Path(plugin): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let caller = require(&gateway, &request, Middleware::Auth)?;
+    let caller = gateway.require(&request, Middleware::Auth)?;
     let snapshot = gateway.inner.runtime.snapshot();
-    let status = snapshot.get(&plugin).ok_or_else(|| no_plugin(&plugin))?;
+    let status = snapshot
+        .get(&plugin)
+        .ok_or_else(|| Problem::no_plugin(&plugin))?;
     let Some(caller) = caller else {
         return Err(Problem::unauthorized("authentication required"));
     };
@@ -140,7 +90,7 @@ fn subscriber(
     let query = request.uri().query().unwrap_or_default();
     let ticket = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "ticket");
     let Some((_, ticket)) = ticket else {
-        return require(gateway, request, Middleware::Auth);
+        return gateway.require(request, Middleware::Auth);
     };
     let identity = gateway.inner.tickets.redeem(&ticket, plugin);
     // Its token may have been deleted meanwhile.
@@ -165,7 +115,12 @@ pub(crate) async fn subscribe(
 ) -> Result<Response, Problem> {
     let caller = subscriber(&gateway, &plugin, &request)?;
     let snapshot = gateway.inner.runtime.snapshot();
-    let status = snapshot.get(&plugin).ok_or_else(|| no_plugin(&plugin))?;
+    let status = snapshot
+        .get(&plugin)
+        .ok_or_else(|| Problem::no_plugin(&plugin))?;
+    let host = gateway.inner.host_api.as_ref();
+    let host = host.ok_or_else(|| Problem::not_found("this host has no events"))?;
+    admitted(host, &status.name, caller.as_ref())?;
     let Some(registration) = status
         .registration
         .as_deref()
@@ -173,9 +128,6 @@ pub(crate) async fn subscribe(
     else {
         return Err(Problem::not_running(&plugin));
     };
-    let host = gateway.inner.host_api.as_ref();
-    let host = host.ok_or_else(|| Problem::not_found("this host has no events"))?;
-    admitted(host, &status.name, caller.as_ref())?;
     let login = caller.as_ref().map(|caller| Arc::clone(&caller.login));
     let place = gateway.inner.streams.enter(login.unwrap_or_default())?;
     let (parts, _) = request.into_parts();
@@ -193,10 +145,9 @@ pub(crate) async fn subscribe(
         let (args, incoming) = gateway.arguments().direct(incoming).await?;
         let context = call_context(incoming.caller.as_ref(), &incoming.parts.headers);
         let function = &registration.event_authorizer;
+        let target = status.target();
         let answer = gateway
-            .inner
-            .runtime
-            .call(&plugin, function, args, context)
+            .call(target.as_ref(), &status.name, function, args, context)
             .await;
         let answer = answer.map_err(|error| {
             tracing::warn!(plugin, %error, "the check of a subscription failed");
@@ -300,28 +251,5 @@ impl futures_core::Stream for Frames {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(cx).map(|frame| frame.map(Ok))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn streams_have_a_limit_for_one_and_for_all() {
-        let streams = Streams::default();
-        let mut places: Vec<_> = (0..STREAMS_OF_ONE_MAX)
-            .map(|_| streams.enter("ann".into()).unwrap())
-            .collect();
-        let refused = streams.enter("ann".into()).unwrap_err();
-        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
-        places.pop();
-        streams.enter("ann".into()).unwrap();
-        for login in 0..STREAMS_MAX - places.len() {
-            places.push(streams.enter(login.to_string().into()).unwrap());
-        }
-        assert!(streams.enter("ben".into()).is_err());
-        places.clear();
-        assert!(streams.by_login.lock().is_empty());
     }
 }

@@ -1,38 +1,30 @@
-//! The router, and the state behind it.
+//! The state behind the router.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::Router;
-use axum::body::HttpBody;
-use axum::extract::{Request, State};
+use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, Version, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use gk_hostapi::{Host, User};
+use bytes::Bytes;
+use gk_hostapi::Host;
 use gk_manifest::PluginName;
-use gk_runtime::{CallContext, CallError, MemoryBudget, Runtime};
+use gk_runtime::{CallContext, CallError, CallTarget, MemoryBudget, Runtime};
 use tokio::sync::watch;
 
-use crate::auth::Refusals;
-use crate::bodies::{BODY_BYTES_MAX, Bodies, HeldBody};
-use crate::cors::{self, Cors};
-use crate::envelope::{self, Incoming};
-use crate::events::Streams;
-use crate::forwarded::{self, ClientIp, TrustedProxies};
+use crate::auth::{self, Middleware, Refusals};
+use crate::bodies::{Bodies, HeldBody};
+use crate::cors::Cors;
+use crate::envelope;
+use crate::forwarded::{self, TrustedProxies};
 use crate::heavy::Heavy;
 use crate::problem::Problem;
-use crate::routes::{Found, RouteTable};
-use crate::server::Peer;
+use crate::routes::RouteTable;
+use crate::streams::Streams;
 use crate::tickets::Tickets;
 use crate::tokens::{Identity, Tokens};
-use crate::{answer, api, auth};
-
-/// The target of the line about each request, at level debug.
-const ACCESS: &str = "gk_gateway::access";
 
 /// Renders the metrics in Prometheus' text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -117,13 +109,13 @@ pub(crate) struct Inner {
     pub(crate) streams: Streams,
     pub(crate) tickets: Tickets,
     pub(crate) refusals: Refusals,
-    proxies: TrustedProxies,
-    cors: Cors,
-    counts: Counts,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) cors: Cors,
+    pub(crate) counts: Counts,
     ready: AtomicBool,
     /// Requests that are not answered yet, those about health left out.
-    running: watch::Sender<usize>,
-    stopping: watch::Sender<bool>,
+    pub(crate) running: watch::Sender<usize>,
+    pub(crate) stopping: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -223,25 +215,6 @@ impl Gateway {
         self.inner.ready.load(Ordering::Acquire)
     }
 
-    /// All of the host's endpoints, and behind them the plugins' routes.
-    pub fn router(&self) -> Router {
-        self.complete(api::router().fallback(plugin_route))
-    }
-
-    /// Only what tells how the host is: for an address that clients cannot reach, or use up.
-    pub fn health_router(&self) -> Router {
-        self.complete(
-            api::health_router().fallback(async || Problem::not_found("there is nothing here")),
-        )
-    }
-
-    fn complete(&self, router: Router<Gateway>) -> Router {
-        // A router says which methods it has only at its outside, where this looks for it.
-        Router::new()
-            .fallback_service(router.with_state(self.clone()))
-            .layer(middleware::from_fn_with_state(self.clone(), front))
-    }
-
     /// Builds the arguments of calls.
     pub(crate) fn arguments(&self) -> envelope::Builder<'_> {
         envelope::Builder {
@@ -250,8 +223,25 @@ impl Gateway {
         }
     }
 
+    /// Calls a function in the generation that offers it, whatever came up since that was looked at. Without one, the
+    /// error says why.
+    pub(crate) async fn call(
+        &self,
+        target: Option<&CallTarget>,
+        plugin: &PluginName,
+        function: &str,
+        args: Bytes,
+        context: CallContext,
+    ) -> Result<Bytes, CallError> {
+        let runtime = &self.inner.runtime;
+        match target {
+            Some(target) => runtime.call_on(target, function, args, context).await,
+            None => runtime.call(plugin.as_str(), function, args, context).await,
+        }
+    }
+
     /// Whether the operator has blocked a plugin.
-    fn is_blocked(&self, plugin: &PluginName) -> bool {
+    pub(crate) fn is_blocked(&self, plugin: &PluginName) -> bool {
         let host = self.inner.host_api.as_ref();
         host.is_some_and(|host| host.policies().is_blocked(plugin))
     }
@@ -265,6 +255,17 @@ impl Gateway {
             .read(&parts.headers, body, &inner.heavy)
             .await?;
         Ok((parts, body))
+    }
+
+    /// The caller of a request, who must pass this middleware.
+    pub(crate) fn require(
+        &self,
+        request: &Request,
+        middleware: Middleware,
+    ) -> Result<Option<Identity>, Problem> {
+        let caller = self.caller(request)?;
+        auth::require(caller.as_ref(), &[middleware])?;
+        Ok(caller)
     }
 
     /// The caller of a request.
@@ -284,7 +285,7 @@ fn granted(host: Option<&Host>, plugin: &PluginName) -> Vec<String> {
 }
 
 /// What is counted of requests.
-struct Counts {
+pub(crate) struct Counts {
     classes: [metrics::Counter; 6],
     seconds: metrics::Histogram,
 }
@@ -303,170 +304,10 @@ impl Counts {
         }
     }
 
-    fn count(&self, status: StatusCode, took: Duration) {
+    pub(crate) fn count(&self, status: StatusCode, took: Duration) {
         let [other, ..] = &self.classes;
         let class = self.classes.get(usize::from(status.as_u16() / 100));
         class.unwrap_or(other).increment(1);
         self.seconds.record(took.as_secs_f64());
-    }
-}
-
-/// A request that is under way, until it is dropped.
-struct Running<'a>(&'a watch::Sender<usize>);
-
-impl<'a> Running<'a> {
-    fn begin(running: &'a watch::Sender<usize>) -> Self {
-        running.send_modify(|running| *running += 1);
-        Running(running)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|running| *running -= 1);
-    }
-}
-
-/// What all requests go through: whose they are, CORS, what is counted, and the end of the host.
-async fn front(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
-    let inner = &*gateway.inner;
-    let started = Instant::now();
-    let _running = (!api::is_health(request.uri().path())).then(|| Running::begin(&inner.running));
-    let peer = request.extensions().get::<Peer>().copied();
-    let client = inner.proxies.client(peer, request.headers());
-    if let Some(client) = client {
-        request.extensions_mut().insert(ClientIp(client));
-    }
-    let (method, version) = (request.method().clone(), request.version());
-    let origin = match inner.cors.origins.is_empty() {
-        true => None,
-        false => Some(request.headers().clone()),
-    };
-    let shown = tracing::enabled!(target: ACCESS, tracing::Level::DEBUG)
-        .then(|| request.uri().path().to_owned());
-    let mut response = match method == Method::OPTIONS && request.uri().path() == "*" {
-        true => StatusCode::NO_CONTENT.into_response(),
-        false => next.run(request).await,
-    };
-    if method == Method::OPTIONS {
-        response = cors::options(response);
-    } else if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        // The router's own has no text; what it says of the methods stays.
-        let allowed = response.headers_mut().remove(header::ALLOW);
-        response =
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed").into_response();
-        if let Some(allowed) = allowed {
-            response.headers_mut().insert(header::ALLOW, allowed);
-        }
-    }
-    if let Some(request) = origin {
-        let preflight = Cors::is_preflight(&method, &request);
-        inner.cors.apply(&request, preflight, &mut response);
-    }
-    let headers = response.headers_mut();
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    if *inner.stopping.borrow() && version <= Version::HTTP_11 {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    let took = started.elapsed();
-    inner.counts.count(response.status(), took);
-    if let Some(path) = shown {
-        tracing::debug!(target: ACCESS, client = client.map(tracing::field::display), %method, path, status = response.status().as_u16(), ?took, "request");
-    }
-    response
-}
-
-/// Everything that is not the host's own.
-async fn plugin_route(State(gateway): State<Gateway>, request: Request) -> Response {
-    serve(&gateway, request)
-        .await
-        .unwrap_or_else(IntoResponse::into_response)
-}
-
-async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem> {
-    let inner = &*gateway.inner;
-    let table = inner.table.load_full();
-    let found = table.find(request.method(), request.uri().path());
-    // Blocked means the same whatever is known of the plugin's routes.
-    let owner = match &found {
-        Found::Route { route, .. } => Some(&route.plugin),
-        _ => table.owner(request.uri().path()),
-    };
-    if let Some(plugin) = owner.filter(|plugin| gateway.is_blocked(plugin)) {
-        let refused = CallError::Refused {
-            plugin: plugin.clone(),
-            reason: "it is blocked by its policy".to_owned(),
-        };
-        return Err(Problem::from_call(
-            &refused,
-            gateway
-                .caller(&request)?
-                .as_ref()
-                .map(Identity::user)
-                .as_ref(),
-        ));
-    }
-    let (route, params) = match found {
-        Found::Route { route, params } => (route, params),
-        Found::OtherMethods(methods) => {
-            let mut response =
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed").into_response();
-            if let Ok(allow) = HeaderValue::from_str(&methods.join(", ")) {
-                response.headers_mut().insert(header::ALLOW, allow);
-            }
-            return Ok(response);
-        }
-        Found::Nothing => {
-            return Err(match owner.filter(|plugin| table.is_unknown(plugin)) {
-                // What it would serve is not known, so nobody can say that this is not there.
-                Some(plugin) => Problem::not_running(plugin.as_str()),
-                None => Problem::not_found("there is nothing here"),
-            });
-        }
-    };
-    // A token that is sent must be valid, also where none is needed.
-    let caller = gateway.caller(&request)?;
-    auth::require(caller.as_ref(), &route.middleware)?;
-    let (parts, body) = request.into_parts();
-    let limit = inner
-        .host_api
-        .as_ref()
-        .filter(|_| !body.is_end_stream())
-        .and_then(|host| host.policies().http(&route.plugin).body_bytes)
-        .unwrap_or(BODY_BYTES_MAX);
-    let body = inner
-        .bodies
-        .read_up_to(limit, &parts.headers, body, &inner.heavy)
-        .await?;
-    let incoming = Incoming {
-        client: forwarded::client(&parts.extensions),
-        parts,
-        params,
-        body,
-        caller: caller.as_ref().map(Identity::user),
-        skip_org: route.skip_org,
-    };
-    let (args, incoming) = gateway.arguments().arguments(incoming).await?;
-    let caller = incoming.caller.as_ref();
-    let context = call_context(caller, &incoming.parts.headers);
-    // What of it the plugin needs is in the arguments.
-    drop(incoming.body);
-    let result = inner
-        .runtime
-        .call(route.plugin.as_str(), &route.function, args, context)
-        .await;
-    let result = result.map_err(|error| Problem::from_call(&error, caller))?;
-    Ok(answer::answer(gateway, &route.plugin, result).await)
-}
-
-/// What the runtime is told about the caller.
-pub(crate) fn call_context(caller: Option<&User>, headers: &axum::http::HeaderMap) -> CallContext {
-    let context = CallContext::new().with_language(envelope::language(headers));
-    match caller {
-        Some(caller) => context.with_user(caller.clone()),
-        None => context,
     }
 }

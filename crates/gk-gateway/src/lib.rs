@@ -14,7 +14,9 @@
 //! | `answer` | what a plugin's result means in HTTP |
 //! | `api` | the host's own endpoints |
 //! | `policy` | the operator's policies of plugins |
-//! | `events`, `tickets` | plugins' events, as server-sent events, and the way in for browsers |
+//! | `router` | what all requests go through |
+//! | `plugin_route` | requests to plugins' routes |
+//! | `events`, `streams`, `tickets` | plugins' events, as server-sent events, and the way in for browsers |
 //! | `heavy` | work that takes long, away from everybody else's |
 //! | [`server`] | connections and their limits |
 
@@ -34,10 +36,13 @@ mod forwarded;
 mod gateway;
 mod heavy;
 mod openapi;
+mod plugin_route;
 mod policy;
 mod problem;
+mod router;
 mod routes;
 pub mod server;
+mod streams;
 #[cfg(test)]
 mod testing;
 mod tickets;

@@ -70,6 +70,13 @@ const ENDPOINTS: &[Endpoint] = &[
         "application/json",
     ),
     Endpoint(
+        "post",
+        "/api/v1/plugins/{plugin}/reload",
+        "Starts what is there of a plugin beside what runs; ?force=true also if it is the same, ?wait=10s for the outcome",
+        Some(Middleware::Admin),
+        "application/json",
+    ),
+    Endpoint(
         "get",
         "/api/v1/plugins/{plugin}/policy",
         "What a plugin asks for, what it is granted, and what it has used",

@@ -9,7 +9,6 @@ use gk_hostapi::{ErrorKind, Host, HostError};
 use gk_manifest::PluginName;
 use std::sync::Arc;
 
-use crate::api::{no_plugin, require};
 use crate::auth::Middleware;
 use crate::extract::Path;
 use crate::gateway::Gateway;
@@ -25,7 +24,7 @@ fn host(gateway: &Gateway) -> Result<&Arc<Host>, Problem> {
 }
 
 fn name(plugin: &str) -> Result<PluginName, Problem> {
-    PluginName::new(plugin).map_err(|_| no_plugin(plugin))
+    PluginName::new(plugin).map_err(|_| Problem::no_plugin(plugin))
 }
 
 fn problem(error: &HostError) -> Problem {
@@ -44,9 +43,9 @@ pub(crate) async fn show(
     Path(plugin): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    require(&gateway, &request, Middleware::Admin)?;
+    gateway.require(&request, Middleware::Admin)?;
     let view = host(&gateway)?.policies().view(&name(&plugin)?);
-    let view = view.ok_or_else(|| no_plugin(&plugin))?;
+    let view = view.ok_or_else(|| Problem::no_plugin(&plugin))?;
     Ok(Json(view).into_response())
 }
 
@@ -56,7 +55,7 @@ pub(crate) async fn set(
     Path(plugin): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let caller = require(&gateway, &request, Middleware::Admin)?;
+    let caller = gateway.require(&request, Middleware::Admin)?;
     let (host, plugin) = (host(&gateway)?, name(&plugin)?);
     let (_, body) = gateway.read(request).await?;
     let update = PolicyUpdate::from_json(&body).map_err(|error| problem(&error))?;
@@ -70,10 +69,12 @@ pub(crate) async fn set(
     if status == PolicyStatus::Blocked && host.policies().is_blocked(&plugin) {
         // A block holds although it could not be stored.
         host.services().events.close(&plugin);
+        gateway.inner.runtime.policy_changed(&plugin);
     }
     set.map_err(|error| problem(&error))?;
     let by = caller.map(|caller| caller.login);
     tracing::info!(%plugin, ?status, by = by.as_deref(), "a policy was set");
+    gateway.inner.runtime.policy_changed(&plugin);
     // It may say which paths the plugin serves.
     gateway.rebuild();
     let view = host.policies().view(&plugin);
@@ -92,7 +93,7 @@ pub(crate) async fn reset(
     Path(plugin): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let caller = require(&gateway, &request, Middleware::Admin)?;
+    let caller = gateway.require(&request, Middleware::Admin)?;
     let (host, plugin) = (host(&gateway)?, name(&plugin)?);
     let reset = host.policies().reset(&plugin).await;
     if !reset.map_err(|error| problem(&error))? {
@@ -102,6 +103,7 @@ pub(crate) async fn reset(
     }
     let by = caller.map(|caller| caller.login);
     tracing::info!(%plugin, by = by.as_deref(), "a policy was removed");
+    gateway.inner.runtime.policy_changed(&plugin);
     gateway.rebuild();
     Ok(StatusCode::NO_CONTENT.into_response())
 }

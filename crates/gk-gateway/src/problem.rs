@@ -6,7 +6,6 @@ use axum::response::{IntoResponse, Response};
 use gk_runtime::CallError;
 use serde_json::json;
 
-use crate::bodies::Full;
 use gk_hostapi::{User, UserRole};
 
 /// A refusal or failure, as the client sees it.
@@ -43,6 +42,13 @@ impl Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
+    /// A plugin that nobody knows.
+    pub(crate) fn no_plugin(plugin: &str) -> Self {
+        Problem::not_found(format!(
+            "plugin {plugin:?} not found; GET /api/v1/plugins lists those that are there"
+        ))
+    }
+
     /// A plugin that does not run at this moment.
     pub(crate) fn not_running(plugin: &str) -> Self {
         Problem::new(
@@ -65,20 +71,6 @@ impl Problem {
         let text = "this client makes the host hold as much as one may; read the answers that are under way, then try again";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, text)
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
-    }
-
-    /// A body that grows no further.
-    pub(crate) fn full(full: Full, limit: usize) -> Self {
-        match full {
-            Full::Budget => Problem::no_memory(),
-            Full::Limit => Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!(
-                    "plugin request body too large (at most {} MiB)",
-                    limit >> 20
-                ),
-            ),
-        }
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {

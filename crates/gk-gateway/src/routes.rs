@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use gk_manifest::{PluginName, RouteSpec};
-use gk_runtime::{PluginStatus, Snapshot};
+use gk_runtime::{CallTarget, PluginStatus, Snapshot};
 use serde::Serialize;
 
 use crate::auth::Middleware;
@@ -39,6 +39,8 @@ const RESERVED: &[&str] = &[
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) plugin: PluginName,
+    /// The generation whose route it is; `None` while none serves.
+    pub(crate) target: Option<CallTarget>,
     pub(crate) method: Method,
     /// As the plugin wrote it.
     pub(crate) path: String,
@@ -107,7 +109,8 @@ impl RouteTable {
             let granted = granted(&status.name);
             for spec in &registration.routes {
                 let skip_org = registration.skip_org_injection;
-                if let Err(reason) = table.add(&status.name, spec, skip_org, &granted) {
+                let target = &status.target();
+                if let Err(reason) = table.add(&status.name, target, spec, skip_org, &granted) {
                     table
                         .refused
                         .entry(status.name.clone())
@@ -150,6 +153,7 @@ impl RouteTable {
     fn add(
         &mut self,
         plugin: &PluginName,
+        target: &Option<CallTarget>,
         spec: &RouteSpec,
         skip_org: bool,
         granted: &[String],
@@ -193,6 +197,7 @@ impl RouteTable {
         }
         self.routes.push(Arc::new(Route {
             plugin: plugin.clone(),
+            target: target.clone(),
             method,
             path: spec.path.clone(),
             function: spec.handler.clone(),
@@ -492,7 +497,7 @@ mod tests {
         let granted = ["/x", "/x/*", "/shared/*", "/api/plugins/b/x", "/livez"].map(str::to_owned);
         let plugin = PluginName::new(plugin).unwrap();
         table.plugins.insert(plugin.clone(), true);
-        table.add(&plugin, &spec, false, &granted)
+        table.add(&plugin, &None, &spec, false, &granted)
     }
 
     #[test]

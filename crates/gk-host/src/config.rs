@@ -16,7 +16,7 @@ use crate::front::{
     CorsSection, ForwardedHeader, Front, LimitsSection, Listen, SOCKET_MODE_DEFAULT, TlsSection,
 };
 use crate::sandbox::{SandboxLevel, SandboxSection};
-use crate::services::{AppSection, Hidden, HttpSection, MailSection};
+use crate::sections::{AppSection, Hidden, HttpSection, MailSection};
 use crate::signatures::SignaturesSection;
 use crate::sources::{Variables, explain, located};
 
@@ -116,6 +116,8 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     pub(crate) log: String,
     start_timeout: GoDuration,
+    /// Whether plugins are started anew when their files change.
+    hot_reload: bool,
     /// The plugins' database.
     pub(crate) database_url: Option<Hidden>,
     /// Databases that a plugin selects with `@name:`.
@@ -151,6 +153,7 @@ const VARIABLES: &[&str] = &[
     "log_format",
     "log",
     "start_timeout",
+    "hot_reload",
     "database_url",
     "cache_url",
     "trust_declared_permissions",
@@ -179,6 +182,9 @@ fn unknown_variable(name: &str) -> Option<Option<String>> {
     Some(close.map(|(_, known)| known))
 }
 
+/// Upstream's variable for [`Config::hot_reload`].
+const HOT_RELOAD_VARIABLE: &str = "GOATFLOW_PLUGIN_HOT_RELOAD";
+
 /// What a plugin has until its handshake, unless the configuration says otherwise.
 const START_TIMEOUT_DEFAULT: &str = "60s";
 
@@ -199,6 +205,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             log: "info".into(),
             start_timeout: START_TIMEOUT_DEFAULT.parse().unwrap_or_default(),
+            hot_reload: true,
             database_url: None,
             databases: BTreeMap::new(),
             cache_url: None,
@@ -227,6 +234,14 @@ impl Config {
             tls: self.tls.clone(),
             cors: self.cors.clone(),
             limits: self.limits.clone(),
+        }
+    }
+
+    /// Whether plugins are started anew when their files change; upstream's variable beats the key.
+    pub(crate) fn hot_reload(&self) -> bool {
+        match std::env::var(HOT_RELOAD_VARIABLE) {
+            Ok(text) => !matches!(&*text.to_ascii_lowercase(), "false" | "0" | "no" | "off"),
+            Err(_) => self.hot_reload,
         }
     }
 
@@ -309,7 +324,7 @@ impl Config {
         }
         self.front().check()?;
         self.sandbox.check()?;
-        crate::services::check(self)
+        crate::sections::check(self.databases.keys(), &self.http, self.mail.as_ref())
     }
 }
 

@@ -10,6 +10,7 @@ mod doctor;
 mod front;
 mod lock;
 mod sandbox;
+mod sections;
 mod serve;
 mod services;
 mod signatures;

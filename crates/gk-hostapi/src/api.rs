@@ -42,12 +42,13 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
         PluginLimits::default()
     }
 
-    /// A process of a plugin has registered and is about to be initialised: its requests come from now
-    /// on. `request` is what plugin.yaml and registration ask for together.
+    /// A generation of a plugin has registered and is about to be initialised: its requests come from now
+    /// on. `request` is what plugin.yaml and registration ask for together. Where another generation
+    /// serves, nothing of this one is in force for anybody else until it is [committed](Self::commit).
     ///
     /// # Errors
     /// When it must not start.
-    async fn registered(
+    async fn prepare(
         &self,
         _plugin: &PluginName,
         _generation: u64,
@@ -57,7 +58,11 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
         Ok(())
     }
 
-    /// A process of a plugin has ended, whether it had registered or not.
+    /// A generation that was prepared serves from now on, in place of the one that did.
+    fn commit(&self, _plugin: &PluginName, _generation: u64) {}
+
+    /// A generation of a plugin has ended: one that serves, one that was prepared and failed, one that
+    /// was replaced, or one that never registered.
     fn ended(&self, _plugin: &PluginName, _generation: u64) {}
 }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use gk_manifest::PluginName;
 
-use crate::caller::CallInfo;
 use crate::error::HostError;
 
 /// How many calls from plugin to plugin may follow one another.
@@ -72,16 +71,13 @@ impl Chain {
     /// Limit: it would be deeper than [`DEPTH_MAX`], or a circle.
     pub fn extend(
         caller: &PluginName,
-        candidates: &[CallInfo],
+        candidates: &[&Chain],
         target: &PluginName,
         function: &str,
     ) -> Result<Self, HostError> {
-        let deepest = candidates
-            .iter()
-            .map(|call| &call.chain)
-            .max_by_key(|chain| chain.len());
+        let deepest = candidates.iter().max_by_key(|chain| chain.len());
         let chain = match deepest {
-            Some(chain) => chain.clone(),
+            Some(chain) => Chain::clone(chain),
             None => Chain::new().then(caller.clone(), "(background)"),
         };
         // The first call of a chain is the host's and no call from plugin to plugin.
@@ -93,7 +89,7 @@ impl Chain {
         let circle = !candidates.is_empty()
             && candidates
                 .iter()
-                .all(|call| call.chain.contains(target, function));
+                .all(|chain| chain.contains(target, function));
         if circle {
             return Err(HostError::limit(format!(
                 "plugin calls go in a circle: {chain} -> {target}.{function}"
@@ -137,23 +133,22 @@ impl fmt::Debug for Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     fn name(name: &str) -> PluginName {
         PluginName::new(name).unwrap()
     }
 
-    fn call(calls: &[(&str, &str)]) -> CallInfo {
-        let chain = calls
+    fn call(calls: &[(&str, &str)]) -> Chain {
+        calls
             .iter()
             .fold(Chain::new(), |chain, (plugin, function)| {
                 chain.then(name(plugin), function)
-            });
-        CallInfo::new(Instant::now(), chain)
+            })
     }
 
-    fn extended(candidates: &[CallInfo], target: &str, function: &str) -> Result<String, String> {
-        Chain::extend(&name("a"), candidates, &name(target), function)
+    fn extended(candidates: &[Chain], target: &str, function: &str) -> Result<String, String> {
+        let candidates: Vec<_> = candidates.iter().collect();
+        Chain::extend(&name("a"), &candidates, &name(target), function)
             .map(|chain| chain.to_string())
             .map_err(|error| error.to_string())
     }

@@ -112,7 +112,7 @@ pub(crate) fn admit<'a>(
 ) -> Result<Granted<'a>, HostError> {
     let plugin = policies.of(&caller.plugin);
     plugin.count(spec.name);
-    let effective = plugin.effective();
+    let effective = plugin.effective_for(caller.generation);
     let decision = decide(&plugin, &effective, spec);
     if let Err(error) = decision {
         return Err(refused(&plugin, caller, spec.name, &error));

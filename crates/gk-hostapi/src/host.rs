@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use gk_manifest::{PluginName, Registration, ResourceRequest};
+use parking_lot::Mutex;
 
 use crate::api::{Admission, CallPlugins, HostApi, PluginLimits};
 use crate::cache::Cache;
@@ -16,11 +17,11 @@ use crate::email::Mailer;
 use crate::error::{ErrorKind, HostError};
 use crate::events::Events;
 use crate::files::Files;
-use crate::guard::{admit, refused};
+use crate::guard::{Granted, admit, refused};
 use crate::http::HttpClient;
 use crate::i18n::Catalogue;
 use crate::kv::Kv;
-use crate::method::{BUILTINS, Builtin, Method, MethodSpec, NOT_PROVIDED};
+use crate::method::{BUILTINS, Builtin, MethodSpec, NOT_PROVIDED};
 use crate::policy::Policies;
 use crate::secure::SecureConfig;
 use crate::wire;
@@ -50,6 +51,22 @@ pub struct Services {
     pub events: Arc<Events>,
 }
 
+/// A method that a host application adds.
+///
+/// The guard checks its permission and counts its rate before it is called; scopes are in
+/// [`Grants::scope`](crate::policy::Grants::scope).
+#[async_trait]
+pub trait Method: Send + Sync + std::fmt::Debug + 'static {
+    /// Its name, and what the guard has to know.
+    fn spec(&self) -> MethodSpec;
+
+    /// Serves a request: JSON in, JSON out.
+    ///
+    /// # Errors
+    /// The text is what the plugin gets.
+    async fn call(&self, granted: &Granted<'_>, args: Bytes) -> Result<Bytes, HostError>;
+}
+
 #[derive(Debug, Clone)]
 enum Served {
     Builtin(Builtin, MethodSpec),
@@ -64,6 +81,8 @@ pub struct Host {
     policies: Arc<Policies>,
     methods: HashMap<&'static str, Served>,
     plugins: OnceLock<Arc<dyn CallPlugins>>,
+    /// The generations that serve.
+    serving: Mutex<HashMap<PluginName, u64>>,
 }
 
 impl Host {
@@ -83,6 +102,7 @@ impl Host {
             policies,
             methods,
             plugins: OnceLock::new(),
+            serving: Mutex::default(),
         }
     }
 
@@ -172,31 +192,53 @@ impl HostApi for Host {
         self.policies.limits(plugin, request)
     }
 
-    async fn registered(
+    async fn prepare(
         &self,
         plugin: &PluginName,
         generation: u64,
         registration: &Registration,
         request: &ResourceRequest,
     ) -> Result<(), HostError> {
-        self.policies.register(plugin, request).await?;
+        let alone = !self.serving.lock().contains_key(plugin);
+        self.policies
+            .prepare(plugin, generation, request, alone)
+            .await?;
         HostApi::admit(self, plugin)?;
-        match &registration.i18n {
-            None => Ok(()),
-            Some(spec) => match self.services.i18n.register(plugin, generation, spec) {
-                // Whoever takes another's namespace ahead of it must not keep it from starting.
-                Err(error) if error.kind() == ErrorKind::Denied => {
-                    tracing::warn!(%plugin, %error, "its translations are left out");
-                    Ok(())
-                }
-                registered => registered,
-            },
+        let i18n = &self.services.i18n;
+        match i18n.prepare(plugin, generation, registration.i18n.as_ref()) {
+            // Whoever takes another's namespace ahead of it must not keep it from starting.
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::warn!(%plugin, %error, "its translations are left out");
+            }
+            prepared => prepared?,
         }
+        if alone {
+            i18n.commit(plugin, generation);
+        }
+        Ok(())
+    }
+
+    fn commit(&self, plugin: &PluginName, generation: u64) {
+        self.serving.lock().insert(plugin.clone(), generation);
+        self.policies.commit(plugin, generation);
+        self.services.i18n.commit(plugin, generation);
     }
 
     fn ended(&self, plugin: &PluginName, generation: u64) {
+        let served = {
+            let mut serving = self.serving.lock();
+            let served = serving.get(plugin) == Some(&generation);
+            if served {
+                serving.remove(plugin);
+            }
+            served
+        };
+        self.policies.ended(plugin, generation);
         self.services.i18n.remove(plugin, generation);
-        self.services.events.close(plugin);
+        // Subscriptions are the plugin's: they go on while another generation serves.
+        if served {
+            self.services.events.close(plugin);
+        }
     }
 }
 

@@ -33,8 +33,14 @@ const FALLBACK: &str = "en";
 /// All texts of all plugins. Reading takes no lock.
 pub struct Catalogue {
     namespaces: ArcSwap<Namespaces>,
-    /// Held while texts are added or removed.
-    changing: Mutex<()>,
+    /// Texts of generations that do not serve yet. Held while texts are added or removed.
+    prepared: Mutex<HashMap<PluginName, Prepared>>,
+}
+
+/// What a generation will have once it serves: its namespace's name, if it has texts.
+struct Prepared {
+    generation: u64,
+    texts: Option<(Box<str>, Arc<Namespace>)>,
 }
 
 type Namespaces = HashMap<Box<str>, Arc<Namespace>>;
@@ -54,11 +60,12 @@ impl Catalogue {
     pub fn new() -> Self {
         Self {
             namespaces: ArcSwap::default(),
-            changing: Mutex::new(()),
+            prepared: Mutex::default(),
         }
     }
 
-    /// Adds the texts of a plugin's generation, in place of all it had before.
+    /// Takes the texts of a plugin's generation. They are found once it is [committed](Self::commit);
+    /// until then those of the one that serves are.
     ///
     /// A namespace that another plugin has is refused, so that nobody puts words into another's mouth;
     /// but the namespace that bears a plugin's own name is always that plugin's: whoever had it before
@@ -66,67 +73,101 @@ impl Catalogue {
     ///
     /// # Errors
     /// Invalid: a namespace that is not of `[A-Za-z0-9_-]`, up to [`NAMESPACE_BYTES_MAX`]. Denied: it
-    /// is another's. Limit: [`KEY_BYTES_MAX`], [`TEXT_BYTES_MAX`], [`CATALOGUE_BYTES_MAX`]. Then the
-    /// texts it had before stay.
-    pub fn register(
+    /// is another's; then the generation has no texts. Limit: [`KEY_BYTES_MAX`], [`TEXT_BYTES_MAX`],
+    /// [`CATALOGUE_BYTES_MAX`].
+    pub fn prepare(
         &self,
         plugin: &PluginName,
         generation: u64,
-        spec: &I18nSpec,
+        spec: Option<&I18nSpec>,
     ) -> Result<(), HostError> {
-        let name = match spec.namespace.as_str() {
-            "" => plugin.as_str(),
-            name => name,
-        };
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if name.len() > NAMESPACE_BYTES_MAX || !name.bytes().all(plain) {
-            return Err(HostError::invalid(format!(
-                "the namespace {:?} is not made of up to {NAMESPACE_BYTES_MAX} letters, digits, `-` and `_`",
-                name.chars().take(80).collect::<String>()
-            )));
-        }
-        let namespace = Namespace {
-            plugin: plugin.clone(),
+        let mut prepared = Prepared {
             generation,
-            languages: texts(spec)?,
+            texts: None,
         };
-        let _changing = self.changing.lock();
-        let before = self.namespaces.load();
-        if let Some(owner) = before.get(name)
-            && owner.plugin != *plugin
-        {
-            if plugin.as_str() != name {
-                return Err(HostError::denied(format!(
-                    "the namespace {name:?} is plugin \"{}\"'s; choose another",
-                    owner.plugin
-                )));
+        let mut denied = Ok(());
+        if let Some(spec) = spec {
+            let name = namespace(plugin, spec)?;
+            let languages = texts(spec)?;
+            denied = self.is_free(plugin, name);
+            if denied.is_ok() {
+                let namespace = Namespace {
+                    plugin: plugin.clone(),
+                    generation,
+                    languages,
+                };
+                prepared.texts = Some((Box::from(name), Arc::new(namespace)));
             }
-            tracing::warn!(
-                plugin = %owner.plugin,
-                namespace = name,
-                "a namespace goes to the plugin whose name it bears"
-            );
         }
+        let mut all = self.prepared.lock();
         // A generation that comes late, after a newer one, has nothing to say any more.
-        if before
-            .values()
-            .any(|other| other.plugin == *plugin && other.generation > generation)
-        {
-            return Ok(());
+        let newest = {
+            let namespaces = self.namespaces.load();
+            let own = namespaces.values().filter(|other| other.plugin == *plugin);
+            let serving = own.map(|other| other.generation).max();
+            serving.max(all.get(plugin).map(|other| other.generation))
+        };
+        if newest <= Some(generation) {
+            all.insert(plugin.clone(), prepared);
         }
-        let mut after = Namespaces::clone(&before);
-        after.retain(|_, other| other.plugin != *plugin);
-        after.insert(Box::from(name), Arc::new(namespace));
-        self.namespaces.store(Arc::new(after));
-        Ok(())
+        denied
     }
 
-    /// Removes the texts of a plugin's generation; those of a newer one stay.
-    pub fn remove(&self, plugin: &PluginName, generation: u64) {
-        let _changing = self.changing.lock();
+    /// The texts of a generation that was prepared are found from now on, in place of all that the plugin
+    /// had before. Nothing happens for one that was not, or that was committed.
+    pub fn commit(&self, plugin: &PluginName, generation: u64) {
+        let mut all = self.prepared.lock();
+        let Some(prepared) = all.remove(plugin) else {
+            return;
+        };
+        if prepared.generation != generation {
+            all.insert(plugin.clone(), prepared);
+            return;
+        }
         let mut after = Namespaces::clone(&self.namespaces.load());
-        after.retain(|_, other| other.plugin != *plugin || other.generation > generation);
+        after.retain(|_, other| other.plugin != *plugin);
+        if let Some((name, namespace)) = prepared.texts {
+            match after.get(&name) {
+                // Somebody else's by now.
+                Some(owner) if plugin.as_str() != &*name => {
+                    tracing::warn!(%plugin, owner = %owner.plugin, namespace = &*name, "its translations are left out");
+                }
+                owner => {
+                    if let Some(owner) = owner {
+                        tracing::warn!(plugin = %owner.plugin, namespace = &*name, "a namespace goes to the plugin whose name it bears");
+                    }
+                    after.insert(name, namespace);
+                }
+            }
+        }
         self.namespaces.store(Arc::new(after));
+    }
+
+    /// Removes the texts of one generation of a plugin; those of others stay.
+    pub fn remove(&self, plugin: &PluginName, generation: u64) {
+        let mut all = self.prepared.lock();
+        if all
+            .get(plugin)
+            .is_some_and(|prepared| prepared.generation == generation)
+        {
+            all.remove(plugin);
+        }
+        let mut after = Namespaces::clone(&self.namespaces.load());
+        after.retain(|_, other| other.plugin != *plugin || other.generation != generation);
+        self.namespaces.store(Arc::new(after));
+    }
+
+    /// Whether a plugin may have a namespace.
+    fn is_free(&self, plugin: &PluginName, name: &str) -> Result<(), HostError> {
+        match self.namespaces.load().get(name) {
+            Some(owner) if owner.plugin != *plugin && plugin.as_str() != name => {
+                Err(HostError::denied(format!(
+                    "the namespace {name:?} is plugin \"{}\"'s; choose another",
+                    owner.plugin
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The text of a key: in the language, else in its base language (`de` for `de-AT`), else in
@@ -159,6 +200,22 @@ impl Catalogue {
             .unwrap_or(key);
         substitute(text, args)
     }
+}
+
+/// The namespace that a plugin asks for.
+fn namespace<'a>(plugin: &'a PluginName, spec: &'a I18nSpec) -> Result<&'a str, HostError> {
+    let name = match spec.namespace.as_str() {
+        "" => plugin.as_str(),
+        name => name,
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.len() > NAMESPACE_BYTES_MAX || !name.bytes().all(plain) {
+        return Err(HostError::invalid(format!(
+            "the namespace {:?} is not made of up to {NAMESPACE_BYTES_MAX} letters, digits, `-` and `_`",
+            name.chars().take(80).collect::<String>()
+        )));
+    }
+    Ok(name)
 }
 
 impl Default for Catalogue {
@@ -331,6 +388,18 @@ mod tests {
         spec
     }
 
+    /// As for a generation that serves at once.
+    fn register(
+        catalogue: &Catalogue,
+        plugin: &PluginName,
+        generation: u64,
+        spec: &I18nSpec,
+    ) -> Result<(), crate::HostError> {
+        catalogue.prepare(plugin, generation, Some(spec))?;
+        catalogue.commit(plugin, generation);
+        Ok(())
+    }
+
     fn say(catalogue: &Catalogue, language: &str, key: &str) -> String {
         catalogue.translate(&plugin("reader"), language, key, &[])
     }
@@ -345,9 +414,7 @@ mod tests {
             ("en", "b", "en b"),
             ("en", "c.d", "en c.d"),
         ];
-        catalogue
-            .register(&plugin("p"), 1, &spec("", &texts))
-            .unwrap();
+        register(&catalogue, &plugin("p"), 1, &spec("", &texts)).unwrap();
         for (language, key, expected) in [
             ("de-AT", "p.a", "de-AT a"),
             ("DE_at", "p.a", "de-AT a"),
@@ -376,25 +443,19 @@ mod tests {
     fn a_namespace_cannot_be_taken() {
         let catalogue = Catalogue::new();
         let (p, q) = (plugin("p"), plugin("q"));
-        catalogue
-            .register(&p, 1, &spec("shared", &[("en", "k", "p's")]))
-            .unwrap();
-        let taken = catalogue.register(&q, 1, &spec("shared", &[("en", "k", "q's")]));
+        register(&catalogue, &p, 1, &spec("shared", &[("en", "k", "p's")])).unwrap();
+        let taken = register(&catalogue, &q, 1, &spec("shared", &[("en", "k", "q's")]));
         assert_eq!(taken.unwrap_err().kind(), ErrorKind::Denied);
         assert_eq!(say(&catalogue, "en", "shared.k"), "p's");
         // Nobody can sit on another plugin's name.
-        catalogue
-            .register(&p, 2, &spec("q", &[("en", "k", "squatter")]))
-            .unwrap();
+        register(&catalogue, &p, 2, &spec("q", &[("en", "k", "squatter")])).unwrap();
         assert_eq!(say(&catalogue, "en", "q.k"), "squatter");
-        catalogue
-            .register(&q, 1, &spec("", &[("en", "k", "owner")]))
-            .unwrap();
+        register(&catalogue, &q, 1, &spec("", &[("en", "k", "owner")])).unwrap();
         assert_eq!(say(&catalogue, "en", "q.k"), "owner");
-        let again = catalogue.register(&p, 3, &spec("q", &[]));
+        let again = register(&catalogue, &p, 3, &spec("q", &[]));
         assert_eq!(again.unwrap_err().kind(), ErrorKind::Denied);
         for bad in ["a.b", "a b", "ä", &"n".repeat(NAMESPACE_BYTES_MAX + 1)] {
-            let error = catalogue.register(&p, 4, &spec(bad, &[])).unwrap_err();
+            let error = register(&catalogue, &p, 4, &spec(bad, &[])).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}");
         }
     }
@@ -403,24 +464,48 @@ mod tests {
     fn texts_come_and_go_with_their_generation() {
         let catalogue = Catalogue::new();
         let p = plugin("p");
-        catalogue
-            .register(
-                &p,
-                1,
-                &spec("", &[("en", "k", "one"), ("en", "old", "old")]),
-            )
-            .unwrap();
-        catalogue
-            .register(&p, 2, &spec("", &[("en", "k", "two")]))
-            .unwrap();
+        register(
+            &catalogue,
+            &p,
+            1,
+            &spec("", &[("en", "k", "one"), ("en", "old", "old")]),
+        )
+        .unwrap();
+        register(&catalogue, &p, 2, &spec("", &[("en", "k", "two")])).unwrap();
         assert_eq!(say(&catalogue, "en", "p.old"), "p.old");
         catalogue.remove(&p, 1);
-        catalogue
-            .register(&p, 1, &spec("", &[("en", "k", "late")]))
-            .unwrap();
+        register(&catalogue, &p, 1, &spec("", &[("en", "k", "late")])).unwrap();
         assert_eq!(say(&catalogue, "en", "p.k"), "two");
         catalogue.remove(&p, 2);
         assert_eq!(say(&catalogue, "en", "p.k"), "p.k");
+    }
+
+    /// The next generation's texts are nobody's business before it serves, nor when it fails.
+    #[test]
+    fn texts_of_a_generation_that_fails_leave_the_others() {
+        let catalogue = Catalogue::new();
+        let p = plugin("p");
+        let texts = [("en", "k", "one"), ("en", "old", "old")];
+        register(&catalogue, &p, 1, &spec("", &texts)).unwrap();
+        let new = spec("new", &[("en", "k", "two")]);
+        catalogue.prepare(&p, 2, Some(&new)).unwrap();
+        assert_eq!(say(&catalogue, "en", "p.old"), "old");
+        assert_eq!(say(&catalogue, "en", "new.k"), "new.k");
+        catalogue.remove(&p, 2);
+        catalogue.commit(&p, 2);
+        assert_eq!(say(&catalogue, "en", "p.k"), "one");
+        // One without texts takes the former one's away, once it serves.
+        catalogue.prepare(&p, 3, None).unwrap();
+        assert_eq!(say(&catalogue, "en", "p.k"), "one");
+        catalogue.commit(&p, 3);
+        assert_eq!(say(&catalogue, "en", "p.k"), "p.k");
+        catalogue.remove(&p, 1);
+        // A name that somebody else took meanwhile is theirs.
+        catalogue.prepare(&p, 4, Some(&new)).unwrap();
+        register(&catalogue, &plugin("q"), 1, &new).unwrap();
+        catalogue.commit(&p, 4);
+        catalogue.remove(&plugin("q"), 1);
+        assert_eq!(say(&catalogue, "en", "new.k"), "new.k");
     }
 
     #[test]
@@ -462,7 +547,7 @@ mod tests {
                 .iter()
                 .map(|l| (l.as_str(), &*key, &*text))
                 .collect();
-            catalogue.register(&p, 1, &spec("", &texts)).is_ok()
+            register(&catalogue, &p, 1, &spec("", &texts)).is_ok()
         };
         assert!(register(KEY_BYTES_MAX, TEXT_BYTES_MAX, 1));
         assert!(!register(KEY_BYTES_MAX + 1, 1, 1));

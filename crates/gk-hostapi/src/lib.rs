@@ -158,6 +158,6 @@ pub use record::LOG_BYTES_MAX;
 #[cfg(feature = "services")]
 pub use guard::{Granted, REQUEST_TIMEOUT};
 #[cfg(feature = "services")]
-pub use host::{Host, Services};
+pub use host::{Host, Method, Services};
 #[cfg(feature = "services")]
-pub use method::{Method, MethodSpec, NOT_PROVIDED, Needs, methods};
+pub use method::{MethodSpec, NOT_PROVIDED, Needs, methods};

@@ -1,12 +1,8 @@
 //! The methods of the host API: names, permissions, shapes, limits. docs/hostapi.md is checked against
 //! this table.
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use gk_manifest::{Access, PermissionKind};
 
-use crate::error::HostError;
-use crate::guard::Granted;
 use crate::policy::Rate;
 
 /// A permission that a method needs. What its scope means is the method's own business.
@@ -29,22 +25,6 @@ pub struct MethodSpec {
     pub denied: &'static str,
     /// The rate it counts against.
     pub rate: Option<Rate>,
-}
-
-/// A method that a host application adds.
-///
-/// The guard checks its permission and counts its rate before it is called; scopes are in
-/// [`Grants::scope`](crate::policy::Grants::scope).
-#[async_trait]
-pub trait Method: Send + Sync + std::fmt::Debug + 'static {
-    /// Its name, and what the guard has to know.
-    fn spec(&self) -> MethodSpec;
-
-    /// Serves a request: JSON in, JSON out.
-    ///
-    /// # Errors
-    /// The text is what the plugin gets.
-    async fn call(&self, granted: &Granted<'_>, args: Bytes) -> Result<Bytes, HostError>;
 }
 
 impl MethodSpec {

@@ -598,7 +598,8 @@ async fn plugin_call(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result<
         )));
     }
     let caller = granted.caller();
-    let candidates = caller.candidates();
+    let calls = caller.candidates();
+    let candidates: Vec<_> = calls.iter().map(|call| &call.chain).collect();
     let chain = Chain::extend(&caller.plugin, &candidates, &target, &wanted.function)
         .map_err(|error| host.refuse_call(caller, &error))?;
     let (user, language) = match granted.call() {

@@ -148,7 +148,7 @@ impl Rig {
     async fn register(&self, plugin: &str, permissions: &[Permission]) -> Result<(), HostError> {
         let registration = Registration::default();
         self.host
-            .registered(&name(plugin), 1, &registration, &request(permissions))
+            .prepare(&name(plugin), 1, &registration, &request(permissions))
             .await
     }
 
@@ -764,7 +764,7 @@ async fn plugins_see_nothing_of_each_other() {
         ..Registration::default()
     };
     rig.host
-        .registered(&name("goat"), 2, &registration, &request(&all))
+        .prepare(&name("goat"), 2, &registration, &request(&all))
         .await
         .unwrap();
     for (method, args) in [
@@ -782,7 +782,7 @@ async fn plugins_see_nothing_of_each_other() {
         texts.namespace = "goat".to_owned();
     }
     rig.host
-        .registered(&name("sheep"), 2, &taken, &request(&all))
+        .prepare(&name("sheep"), 2, &taken, &request(&all))
         .await
         .unwrap();
     let key = json!({"key": "k"});
@@ -834,6 +834,78 @@ async fn plugins_see_nothing_of_each_other() {
     );
     rig.host.ended(&name("goat"), 2);
     assert_eq!(rig.ask("translate", hello).await.unwrap()["value"], "hello");
+}
+
+/// Grants, texts and streams are those of the generation that serves, until another one does.
+#[tokio::test]
+async fn a_generation_that_fails_changes_nothing() {
+    let rig = Rig::new(true);
+    let goat = name("goat");
+    let cache = [permission("cache", "readwrite", &[])];
+    let of = |generation| Caller::new(goat.clone(), generation, Arc::clone(&rig.process) as _);
+    let get = json!({"key": "k"});
+    let text = async |rig: &Rig| {
+        let hello = json!({"key": "goat.hello"});
+        rig.ask("translate", hello).await.unwrap()["value"].clone()
+    };
+    let saying = |hello: &str| Registration {
+        i18n: Some(I18nSpec {
+            translations: serde_json::from_value(json!({"en": {"hello": hello}})).unwrap(),
+            ..I18nSpec::default()
+        }),
+        ..Registration::default()
+    };
+    let prepare = |generation: u64, hello: &str, wants: &[Permission]| {
+        let (registration, wants) = (saying(hello), request(wants));
+        let (host, goat) = (&rig.host, &goat);
+        async move { host.prepare(goat, generation, &registration, &wants).await }
+    };
+    prepare(1, "bleat", &cache).await.unwrap();
+    rig.host.commit(&goat, 1);
+    let events = &rig.host.services().events;
+    let mut stream = events.subscribe(&goat, "c", None).unwrap();
+
+    // The next one asks for less and says something else. It has what it asks for, and nobody else notices.
+    prepare(2, "moo", &[]).await.unwrap();
+    rig.ask_as(&of(1), "cache_get", get.clone()).await.unwrap();
+    let refused = rig.ask_as(&of(2), "cache_get", get.clone()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Denied);
+    let view = rig.host.policies().view(&goat).unwrap();
+    assert_eq!(view.requested.permissions, cache);
+    assert_eq!(text(&rig).await, "bleat");
+    rig.host.ended(&goat, 2);
+    rig.ask_as(&of(1), "cache_get", get.clone()).await.unwrap();
+    assert_eq!(text(&rig).await, "bleat");
+    events
+        .publish(&goat, "c", "t", &json!("still here"))
+        .unwrap();
+    let Delivery::Event(event) = stream.next().await else {
+        panic!("the stream ended with a generation that never served")
+    };
+    assert_eq!(event.data(), "still here");
+
+    // One that serves takes over, and the old one's end is not its end.
+    prepare(3, "moo", &[]).await.unwrap();
+    rig.host.commit(&goat, 3);
+    assert_eq!(text(&rig).await, "moo");
+    assert!(
+        rig.host
+            .policies()
+            .view(&goat)
+            .unwrap()
+            .requested
+            .permissions
+            .is_empty()
+    );
+    rig.ask_as(&of(1), "cache_get", get.clone()).await.unwrap();
+    let refused = rig.ask_as(&of(3), "cache_get", get.clone()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Denied);
+    rig.host.ended(&goat, 1);
+    assert_eq!(text(&rig).await, "moo");
+    events.publish(&goat, "c", "t", &json!("on")).unwrap();
+    assert!(matches!(stream.next().await, Delivery::Event(_)));
+    rig.host.ended(&goat, 3);
+    assert!(matches!(stream.next().await, Delivery::Closed));
 }
 
 #[derive(Debug)]

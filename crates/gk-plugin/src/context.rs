@@ -1,11 +1,9 @@
 //! What a handler knows besides its arguments.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gk_protocol::plugin::HostApi;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,13 +14,6 @@ use crate::{Error, Host};
 pub struct Context {
     pub(crate) function: Arc<str>,
     pub(crate) host: Host,
-}
-
-/// What `Init` brought.
-#[derive(Debug, Default)]
-pub(crate) struct Initialised {
-    pub(crate) config: BTreeMap<String, String>,
-    pub(crate) host: Option<HostApi>,
 }
 
 impl Context {

@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tracing::level_filters::LevelFilter;
 
-use crate::context::Initialised;
 use crate::handler::{self, Handler};
+use crate::host::Initialised;
 use crate::{Context, Error, Host, Route, Widget, logging};
 
 type Hook =

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use gk_manifest::{Diagnostic, Manifest, ManifestError, PluginName};
 
+use crate::files::{Files, MANIFEST_NAME, Stamp, Stamps};
 use crate::limits::PLUGIN_DIRS_MAX;
 
-/// The manifest's file name.
-pub(crate) const MANIFEST_NAME: &str = "plugin.yaml";
 /// How much of a broken manifest is looked through for a name, in bytes.
 const BROKEN_MANIFEST_BYTES_MAX: u64 = 64 * 1024;
 
@@ -36,6 +35,8 @@ pub(crate) struct Discovered {
     pub(crate) manifest: Arc<Manifest>,
     /// Warnings about the manifest.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// Its files as they were before they were read.
+    pub(crate) stamps: Stamps,
 }
 
 /// A directory that looks like a plugin and cannot be started.
@@ -99,15 +100,19 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
             discovery.problems.push(Problem { error, dir, name });
             continue;
         }
+        let stamp = Stamp::of(&file);
         match Manifest::load(&file) {
             Ok((manifest, warnings)) => {
                 let name = manifest.name.clone();
+                let mut stamps = Files::stamps(&dir, &dir.join(&manifest.binary));
+                stamps[1] = stamp;
                 found.entry(name.clone()).or_default().push(Discovered {
                     name,
                     plugins_dir: plugins_dir.clone(),
                     dir,
                     manifest: Arc::new(manifest),
                     warnings,
+                    stamps,
                 });
             }
             Err(error) => {

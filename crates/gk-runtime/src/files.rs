@@ -1,5 +1,4 @@
-//! Whether the files of a running plugin are still those that it was started from. Until a change is acted on by itself,
-//! an operator who copied a new version over the old one has to learn that the old one still runs.
+//! Whether the files of a plugin are still those that a process was started from.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -10,23 +9,23 @@ use std::time::{Duration, SystemTime};
 use gk_manifest::Manifest;
 use gk_sign::Digest;
 
-use crate::discover::MANIFEST_NAME;
+/// The manifest's file name.
+pub(crate) const MANIFEST_NAME: &str = "plugin.yaml";
 
-/// The files of a plugin as they were when it was started.
-#[derive(Debug, Clone)]
+/// What a process was started from.
+#[derive(Debug)]
 pub(crate) struct Files {
     program: PathBuf,
     manifest_file: PathBuf,
     digest: Digest,
     manifest: Arc<Manifest>,
-    /// The files as they were last looked at: as long as these are the same, so is their content. `None` where
-    /// that cannot be said.
-    seen: Option<Stamps>,
-    difference: Option<&'static str>,
+    signatures: [PathBuf; 2],
+    /// The digests of these, where they exist.
+    signed: [Option<Digest>; 2],
 }
 
-/// Of the binary and of the manifest.
-pub(crate) type Stamps = [Option<Stamp>; 2];
+/// Of the binary, the manifest, and the two kinds of signatures.
+pub(crate) type Stamps = [Option<Stamp>; 4];
 
 /// What changes when a file is written or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +37,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = path.metadata().ok()?;
         Some(Self {
             inode: (metadata.dev(), metadata.ino()),
@@ -52,47 +51,47 @@ impl Stamp {
 impl Files {
     /// How the files of a package are stamped now. To be taken before they are read.
     pub(crate) fn stamps(dir: &Path, program: &Path) -> Stamps {
-        [Stamp::of(program), Stamp::of(&dir.join(MANIFEST_NAME))]
+        let [own, package] = signatures(dir, program);
+        [program, &dir.join(MANIFEST_NAME), &own, &package].map(Stamp::of)
     }
 
-    /// What a process is started from: the binary with that digest, and a manifest, both read after `seen` was taken.
-    pub(crate) fn new(
-        seen: Stamps,
-        dir: &Path,
-        program: &Path,
-        digest: Digest,
-        manifest: Arc<Manifest>,
-    ) -> Self {
+    /// What a process is started from: the binary with that digest, a manifest, and what is signed beside them.
+    pub(crate) fn new(dir: &Path, program: &Path, digest: Digest, manifest: Arc<Manifest>) -> Self {
+        let signatures = signatures(dir, program);
         Self {
             program: program.to_owned(),
             manifest_file: dir.join(MANIFEST_NAME),
+            signed: signatures.each_ref().map(|file| self::digest(file)),
+            signatures,
             digest,
             manifest,
-            seen: settled(seen),
-            difference: None,
         }
     }
 
-    /// How the files differ from what runs. Reads them only if they were written since the last time. Blocks.
-    pub(crate) fn difference(mut self) -> (Self, Option<&'static str>) {
-        let seen = [Stamp::of(&self.program), Stamp::of(&self.manifest_file)];
-        if Some(seen) != self.seen {
-            self.seen = settled(seen);
-            self.difference = self.compare();
-        }
-        let difference = self.difference;
-        (self, difference)
+    /// Of the binary.
+    pub(crate) fn digest(&self) -> &Digest {
+        &self.digest
     }
 
-    fn compare(&self) -> Option<&'static str> {
+    /// Which of the files that are there now is not what it was started from. Reads them. Blocks.
+    pub(crate) fn difference(&self) -> Option<&'static str> {
         if digest(&self.program) != Some(self.digest) {
             return Some("its binary");
         }
         match Manifest::load(&self.manifest_file) {
-            Ok((manifest, _)) if manifest == *self.manifest => None,
-            _ => Some("its plugin.yaml"),
+            Ok((manifest, _)) if manifest == *self.manifest => {}
+            _ => return Some("its plugin.yaml"),
         }
+        let signed = self.signatures.each_ref().map(|file| self::digest(file));
+        (signed != self.signed).then_some("its signature")
     }
+}
+
+/// Where signatures of a package are: of its binary alone, and of all its files.
+fn signatures(dir: &Path, program: &Path) -> [PathBuf; 2] {
+    let mut own = program.as_os_str().to_owned();
+    own.push(".sig");
+    [own.into(), dir.join("plugin.sig")]
 }
 
 /// Many file systems know the time only by the kernel's tick, of up to 10 ms: a file that was written again within one
@@ -100,7 +99,7 @@ impl Files {
 const TICK: Duration = Duration::from_millis(50);
 
 /// Stamps that tell whether a file is written from now on; `None` as long as they are too young for that.
-fn settled(stamps: Stamps) -> Option<Stamps> {
+pub(crate) fn settled(stamps: Stamps) -> Option<Stamps> {
     let now = SystemTime::now();
     let is_old = |stamp: &Stamp| {
         let (seconds, nanos) = stamp.changed;
@@ -129,33 +128,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_compared_and_what_is_the_same_is_no_difference() {
+    fn content_is_compared_and_what_is_the_same_is_no_difference() {
         let dir = tempfile::tempdir().unwrap();
         let (program, manifest) = (dir.path().join("p"), dir.path().join(MANIFEST_NAME));
         let text = "name: p\nversion: 1.0.0\nruntime: grpc\n";
         std::fs::write(&program, "one").unwrap();
         std::fs::write(&manifest, text).unwrap();
-        let seen = Files::stamps(dir.path(), &program);
         let (parsed, _) = Manifest::load(&manifest).unwrap();
-        let digest = Digest::of(b"one");
-        let files = Files::new(seen, dir.path(), &program, digest, Arc::new(parsed));
-        let (files, difference) = files.difference();
-        assert_eq!(difference, None);
+        let files = Files::new(dir.path(), &program, Digest::of(b"one"), Arc::new(parsed));
+        assert_eq!(files.difference(), None);
         std::fs::write(&program, "two").unwrap();
-        let (files, difference) = files.difference();
-        assert_eq!(difference, Some("its binary"));
+        assert_eq!(files.difference(), Some("its binary"));
         // Replaced by the same bytes.
         std::fs::write(dir.path().join("new"), "one").unwrap();
         std::fs::rename(dir.path().join("new"), &program).unwrap();
-        let (files, difference) = files.difference();
-        assert_eq!(difference, None);
+        assert_eq!(files.difference(), None);
         std::fs::write(&manifest, format!("{text}# a comment\n")).unwrap();
-        let (files, difference) = files.difference();
-        assert_eq!(difference, None);
+        assert_eq!(files.difference(), None);
         std::fs::write(&manifest, text.replace("1.0.0", "1.0.1")).unwrap();
-        let (files, difference) = files.difference();
-        assert_eq!(difference, Some("its plugin.yaml"));
+        assert_eq!(files.difference(), Some("its plugin.yaml"));
+        std::fs::write(&manifest, text).unwrap();
+        std::fs::write(&program, "one").unwrap();
+        std::fs::write(dir.path().join("p.sig"), "signed").unwrap();
+        assert_eq!(files.difference(), Some("its signature"));
         std::fs::remove_file(&program).unwrap();
-        assert_eq!(files.difference().1, Some("its binary"));
+        assert_eq!(files.difference(), Some("its binary"));
+    }
+
+    /// A file that is written twice within a tick of the clock has the same stamp.
+    #[test]
+    fn young_stamps_are_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("p");
+        std::fs::write(&program, "one").unwrap();
+        assert_eq!(settled(Files::stamps(dir.path(), &program)), None);
+        let old = Files::stamps(Path::new("/"), Path::new("/bin/sh"));
+        assert_eq!(settled(old), Some(old));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gk_manifest::PluginName;
 use gk_protocol::PROTOCOL_VERSION;
-use gk_sandbox::socket::{ExpectedPeer, SocketError};
+use gk_sandbox::socket::ExpectedPeer;
 use gk_sandbox::{
     Child, ExitStatus, Layer, Program, Report, SandboxSpec, SpawnError, Spawner, State,
 };
@@ -22,11 +22,11 @@ use tokio::io::{AsyncRead, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
-use crate::dirs::{DirError, PluginTemp, SocketDir, SocketRoot};
+use crate::config::{RuntimeConfig, made};
+use crate::dirs::{PluginTemp, SocketDir, SocketRoot};
 use crate::environment::{self, ProcessEnvironment};
-use crate::error::StartError;
+use crate::error::{LaunchError, StartError};
 use crate::identity::Identities;
-use crate::runtime::{RuntimeConfig, made};
 use crate::sandbox::SandboxConfig;
 
 /// What to start.
@@ -113,30 +113,6 @@ pub trait Process: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`LaunchError`] says why not.
     async fn connect(&self, handshake: &Handshake) -> Result<UnixStream, LaunchError>;
-}
-
-/// A process was not started, or not connected to.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LaunchError {
-    /// A directory it needs cannot be had.
-    #[error("one of its directories cannot be used")]
-    Directory(#[from] DirError),
-    /// The process cannot be started.
-    #[error("its process cannot be started")]
-    Spawn(#[from] SpawnError),
-    /// Its output cannot be read.
-    #[error("its output cannot be read")]
-    Pipes(#[source] io::Error),
-    /// Its handshake names what the host does not speak or a place it may not listen at.
-    #[error("its handshake is refused: {why}")]
-    Refused {
-        /// What is wrong, and what to do.
-        why: String,
-    },
-    /// Its socket is not what it should be.
-    #[error("its socket is refused")]
-    Socket(#[from] SocketError),
 }
 
 /// Starts real processes through a [`Spawner`], each with the contract's minimal environment, and

@@ -2,7 +2,8 @@
 //! it, passes calls, captures what it prints, notices when it ends, and stops it in order.
 //!
 //! It knows nothing of HTTP and serves no host API of its own beyond the basic one; both are built
-//! on [`Runtime`] and [`gk_hostapi::HostApi`]. Nothing here restarts a plugin.
+//! on [`Runtime`] and [`gk_hostapi::HostApi`]. A plugin whose files change is started anew beside the one that serves;
+//! one that ends by itself stays ended.
 //!
 //! The rules it keeps:
 //!
@@ -18,45 +19,47 @@
 #![warn(clippy::large_futures)]
 
 mod calls;
+mod config;
 mod dirs;
 mod discover;
 mod environment;
 mod error;
 mod files;
+mod generation;
 mod host_api;
+mod hub;
 mod identity;
 mod launch;
-mod life;
 pub mod limits;
 mod log;
 mod metrics;
+mod plugin;
 mod runtime;
 mod sandbox;
 mod schedule;
 mod signatures;
 mod snapshot;
-mod supervisor;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod timeouts;
 mod version;
+mod watch;
 
-pub use calls::{CallContext, FunctionName, RunningCall};
+pub use calls::{CallContext, CallTarget, FunctionName, RunningCall};
+pub use config::RuntimeConfig;
 pub use dirs::DirError;
 pub use discover::Problem;
-pub use error::{CallError, PluginError, Printed, StartError, Step};
+pub use error::{CallError, LaunchError, PluginError, Printed, ReloadError, StartError, Step};
 pub use gk_sandbox::{
     ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State,
     release_program_text, run_if_keeper,
 };
 pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
 pub use identity::give_back;
-pub use launch::{
-    LaunchError, LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher,
-};
+pub use launch::{LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher};
 pub use log::{LogEntry, LogLevel, LogQuery, LogSource};
-pub use runtime::{Runtime, RuntimeConfig, WeakRuntime};
+pub use runtime::{Reloaded, Runtime, WeakRuntime};
 pub use sandbox::SandboxConfig;
 pub use signatures::{SignatureState, Signatures};
-pub use snapshot::{PluginState, PluginStatus, Snapshot};
+pub use snapshot::{Candidate, PluginState, PluginStatus, Snapshot};
 pub use timeouts::{Timeouts, clamped};

@@ -35,6 +35,8 @@ pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 pub const WARNED_VERSIONS_MAX: usize = 4096;
 /// How long running calls may go on after a stop was requested.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long running calls may go on in a generation that another one has replaced.
+pub const REPLACED_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long Ping and Quit may take.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a plugin may take to exit by itself after Quit; then it is killed.
@@ -114,7 +116,14 @@ pub const LOG_LINES_PER_SECOND: u32 = 200;
 pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many places outside of its package a plugin is shown because links of the package lead there.
 pub const LINKED_MAX: usize = 256;
-/// How often it is looked whether the files of a running plugin are still what runs.
-pub const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the plugins directory is looked through, whatever its file system tells of changes.
+pub const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
+/// How long nothing must change in a plugin's directory before it is looked at.
+pub const CHANGE_QUIET: Duration = Duration::from_millis(500);
+/// How long after the first change a directory is looked at in any case.
+pub const CHANGE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a plugin's directory, or its manifest, must be gone until the plugin is: tools that put a directory in place
+/// of another, such as rsync and git, remove first.
+pub const GONE_AFTER: Duration = Duration::from_secs(5);
 /// How many entries a directory may have, all below it included, that a link of a package shows to a plugin.
 pub const LINKED_ENTRIES_MAX: usize = 16 * 1024;

@@ -1,153 +1,69 @@
 //! The runtime: starts the plugins of a directory, routes calls to them, stops them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use gk_hostapi::{BasicHostApi, CallPlugins, HostApi, HostError, OutgoingCall};
-use gk_manifest::PluginName;
-use gk_wire::MemoryBudget;
+use gk_manifest::{PluginName, ResourceRequest};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
-use crate::calls::{CallContext, Instance};
-use crate::discover::{Discovered, discover};
-use crate::environment::{self, PluginVariables};
-use crate::error::{CallError, StartError};
+use crate::calls::{CallContext, CallTarget};
+use crate::config::{RuntimeConfig, made};
+use crate::discover::{Discovered, Discovery, Problem, discover};
+use crate::environment::PluginVariables;
+use crate::error::{CallError, ReloadError, StartError};
+use crate::files::settled;
+use crate::generation::{GenerationState, GenerationStatus, Package};
+use crate::hub::Hub;
 use crate::launch::{Launcher, ProcessLauncher};
-use crate::life::Life;
-use crate::limits::{PARALLEL_STARTS, REMOVAL_TIMEOUT, START_TIMEOUT};
-use crate::log::{LogEntry, LogLevel, LogQuery, LogSink};
-use crate::sandbox::SandboxConfig;
-use crate::signatures::{Signatures, Warned};
-use crate::snapshot::{PluginState, PluginStatus, Snapshot};
-use crate::timeouts::Timeouts;
+use crate::limits::{GONE_AFTER, REMOVAL_TIMEOUT, RESCAN_INTERVAL};
+use crate::log::{LogEntry, LogLevel, LogQuery};
+use crate::plugin::{Offer, Plugin, Taken};
+use crate::snapshot::{Candidate, PluginState, PluginStatus, Snapshot};
+use crate::watch::{Changes, Watch};
 
-/// What a runtime is started with.
-#[derive(Debug, Clone)]
+/// What came of a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RuntimeConfig {
-    /// Where the plugins are; created when missing.
-    pub plugins_dir: PathBuf,
-    /// Where the host keeps its data; plugins get `plugins/<name>` in it as their work directory.
-    pub data_dir: PathBuf,
-    /// Below it are the plugins' temporary directories and sockets. Keep it short: a socket's
-    /// path has at most 107 bytes.
-    pub temp_dir: PathBuf,
-    /// The version plugins are told, and that their `min_host_version` is compared with.
-    pub host_version: String,
-    /// What plugins get as `TZ`.
-    pub timezone: Option<OsString>,
-    /// The variables among which each plugin's own (`GOATFLOW_PLUGIN_<NAME>_<KEY>`) are looked
-    /// for.
-    pub variables: Vec<(OsString, OsString)>,
-    /// How long a plugin may take to its handshake.
-    pub start_timeout: Duration,
-    /// How plugins are confined; `None` is not at all, which is warned about.
-    pub sandbox: Option<SandboxConfig>,
-    /// Who is trusted to sign plugins, and whether others run.
-    pub signatures: Signatures,
-    /// What all plugins together may make this process hold: results, requests to the host API and
-    /// its answers. `None` leaves it to the limits of each connection.
-    pub memory: Option<MemoryBudget>,
+pub enum Reloaded {
+    /// What is there serves: the number of its generation.
+    Serving(u64),
+    /// What is there was started and did not come up; what ran before goes on, or nothing does.
+    Failed {
+        /// Why.
+        error: String,
+    },
+    /// It is still starting.
+    Starting,
+    /// Nothing of the plugin is to run: it is blocked, or the host stops.
+    Stopped,
 }
 
-impl RuntimeConfig {
-    /// A configuration that takes nothing from the environment.
-    pub fn new(
-        plugins_dir: impl Into<PathBuf>,
-        data_dir: impl Into<PathBuf>,
-        host_version: impl Into<String>,
-    ) -> Self {
-        Self {
-            plugins_dir: plugins_dir.into(),
-            data_dir: data_dir.into(),
-            temp_dir: "/tmp".into(),
-            host_version: host_version.into(),
-            timezone: None,
-            variables: Vec::new(),
-            start_timeout: START_TIMEOUT,
-            sandbox: None,
-            signatures: Signatures::default(),
-            memory: None,
+impl Reloaded {
+    fn of(status: &PluginStatus) -> Self {
+        match (&status.candidate, &status.state) {
+            (
+                Some(Candidate {
+                    error: Some(error), ..
+                }),
+                _,
+            ) => Self::Failed {
+                error: error.clone(),
+            },
+            (_, PluginState::Failed { error }) => Self::Failed {
+                error: error.clone(),
+            },
+            (_, PluginState::Running) => Self::Serving(status.generation),
+            (_, PluginState::Starting) => Self::Starting,
+            _ => Self::Stopped,
         }
     }
-
-    /// Takes `TZ` and the plugins' variables from this process's environment.
-    #[must_use]
-    pub fn with_environment(mut self) -> Self {
-        self.timezone = std::env::var_os("TZ");
-        self.variables = std::env::vars_os().collect();
-        self
-    }
-}
-
-/// A plugin that was discovered, and what belongs to it whatever its process does.
-#[derive(Debug)]
-pub(crate) struct Plugin {
-    pub(crate) found: Discovered,
-    pub(crate) work_dir: PathBuf,
-    variables: Arc<PluginVariables>,
-}
-
-impl Plugin {
-    pub(crate) fn init_config(
-        &self,
-        config: &RuntimeConfig,
-        dir: &Path,
-    ) -> BTreeMap<String, String> {
-        environment::init_config(
-            &self.found.name,
-            &config.host_version,
-            dir,
-            &self.work_dir,
-            &self.variables,
-        )
-    }
-}
-
-/// What the runtime and the lives of its plugins share.
-#[derive(Debug)]
-pub(crate) struct Hub {
-    pub(crate) config: RuntimeConfig,
-    pub(crate) launcher: Arc<dyn Launcher>,
-    pub(crate) host_api: Arc<dyn HostApi>,
-    pub(crate) starts: Arc<Semaphore>,
-    pub(crate) pinned: gk_sign::Cache,
-    pub(crate) warned: Warned,
-    snapshot: ArcSwap<Snapshot>,
-    changed: watch::Sender<u64>,
-    /// Held while a snapshot is replaced, so that none is lost.
-    writing: Mutex<()>,
-}
-
-impl Hub {
-    /// Replaces a plugin's status and says that something changed.
-    pub(crate) fn publish(&self, status: PluginStatus) {
-        let version = {
-            let _writing = self.writing.lock();
-            let next = self.snapshot.load().with(status);
-            let version = next.version;
-            self.snapshot.store(Arc::new(next));
-            version
-        };
-        self.changed
-            .send_modify(|known| *known = version.max(*known));
-    }
-}
-
-/// A plugin's log, which outlives its processes, and its present process.
-#[derive(Debug)]
-struct Slot {
-    log: LogSink,
-    stop: watch::Sender<bool>,
-    life: Option<JoinHandle<()>>,
 }
 
 /// Runs plugins. A cheap clone; dropping the last one stops them, but only
@@ -194,7 +110,231 @@ impl CallPlugins for WeakRuntime {
 #[derive(Debug)]
 struct Inner {
     hub: Arc<Hub>,
-    slots: Mutex<BTreeMap<PluginName, Slot>>,
+    plugins: Mutex<BTreeMap<PluginName, Arc<Plugin>>>,
+    /// Held while the plugins directory is looked through.
+    looked: Mutex<Looked>,
+    changes: Arc<Changes>,
+    stopping: AtomicBool,
+}
+
+/// What earlier looks at the plugins directory found.
+#[derive(Debug, Default)]
+struct Looked {
+    /// Plugins that are no longer there, and since when.
+    gone: BTreeMap<PluginName, Instant>,
+    /// What was told about directories that hold no plugin.
+    problems: Vec<Problem>,
+}
+
+impl Inner {
+    /// Looks through the plugins directory: plugins that are not known yet are started, those that are get what is
+    /// there now, as `offer` says; `force` is one that is started in any case. Says whether it should be looked again
+    /// soon, and what came of `force`. Blocks.
+    fn look(
+        &self,
+        offer: Offer,
+        force: Option<&PluginName>,
+    ) -> Result<(bool, Option<Taken>), StartError> {
+        let mut looked = self.looked.lock();
+        let config = &self.hub.config;
+        let work_root = made("data directory", &config.data_dir)?.join("plugins");
+        let plugins_dir = made("plugins directory", &config.plugins_dir)?;
+        let discovery = discover(&plugins_dir).map_err(|source| StartError::Directory {
+            what: "plugins directory",
+            path: plugins_dir,
+            source,
+        })?;
+        let Discovery {
+            plugins,
+            problems,
+            other_names,
+        } = discovery;
+        let requests: BTreeMap<PluginName, ResourceRequest> = plugins
+            .iter()
+            .map(|found| (found.name.clone(), found.manifest.resources.clone()))
+            .collect();
+        let names = requests.keys().cloned().collect();
+        let variables = config.variables.iter().cloned();
+        let variables = Arc::new(PluginVariables::assign(&names, &other_names, variables));
+        self.hub.host_api.installed(&requests);
+        let named = problems.iter().filter_map(|problem| problem.name.clone());
+        let present = requests.keys().cloned().chain(named).collect();
+        let mut again = offer == Offer::Start && self.remove_gone(&mut looked, &present);
+        self.take_problems(&mut looked, problems, &requests);
+        let mut taken = None;
+        for found in plugins {
+            again |= settled(found.stamps).is_none();
+            let name = found.name.clone();
+            let package = Package {
+                work_dir: work_root.join(name.as_str()),
+                found,
+                variables: Arc::clone(&variables),
+            };
+            let known = self.plugins.lock().get(&name).cloned();
+            let came = match known {
+                Some(plugin) => {
+                    let offer = match force == Some(&name) {
+                        true => Offer::Force,
+                        false => offer,
+                    };
+                    let came = plugin.offer(package, offer);
+                    self.admit(&plugin, &name);
+                    Some(came)
+                }
+                None if offer == Offer::Tell && force != Some(&name) => None,
+                None => self.add(package),
+            };
+            if force == Some(&name) {
+                taken = came;
+            }
+        }
+        Ok((again, taken))
+    }
+
+    /// Ends plugins that have been gone for a while, and forgets them once nothing of them is left. Says whether any is
+    /// on its way.
+    fn remove_gone(&self, looked: &mut Looked, present: &BTreeSet<PluginName>) -> bool {
+        let now = Instant::now();
+        let mut plugins = self.plugins.lock();
+        looked.gone.retain(|name, _| !present.contains(name));
+        let missing: Vec<_> = plugins
+            .keys()
+            .filter(|name| !present.contains(*name))
+            .cloned()
+            .collect();
+        for name in &missing {
+            let since = *looked.gone.entry(name.clone()).or_insert(now);
+            let Some(plugin) = plugins.get(name) else {
+                continue;
+            };
+            if now.saturating_duration_since(since) < GONE_AFTER {
+                continue;
+            }
+            if !plugin.is_idle() {
+                plugin.say(0, LogLevel::Info, "its package is gone: it is stopped");
+                plugin.stop();
+                continue;
+            }
+            tracing::info!(plugin = %name, "removed; its data stays");
+            plugins.remove(name);
+            looked.gone.remove(name);
+            self.hub.forget(name);
+        }
+        !missing.is_empty()
+    }
+
+    /// Directories whose plugin cannot be started: of a plugin that is known, what runs goes on; another one is that
+    /// plugin, failed; what names no plugin is only told.
+    fn take_problems(
+        &self,
+        looked: &mut Looked,
+        problems: Vec<Problem>,
+        found: &BTreeMap<PluginName, ResourceRequest>,
+    ) {
+        let mut known = self.plugins.lock();
+        let mut nameless = Vec::new();
+        for problem in problems {
+            let name = problem
+                .name
+                .clone()
+                .filter(|name| !found.contains_key(name));
+            let Some(name) = name else {
+                nameless.push(problem);
+                continue;
+            };
+            let error = format!("plugin \"{name}\": {}", problem.error);
+            if let Some(plugin) = known.get(&name) {
+                plugin.refuse(error);
+                continue;
+            }
+            tracing::error!(dir = %problem.dir.display(), "{}", problem.error);
+            let state = GenerationState::Failed { error };
+            let status = GenerationStatus::not_started(problem.dir, state);
+            let plugin = Plugin::new(Arc::clone(&self.hub), name.clone(), None, status);
+            plugin.show();
+            known.insert(name, plugin);
+        }
+        for problem in nameless
+            .iter()
+            .filter(|problem| !looked.problems.contains(problem))
+        {
+            tracing::error!(dir = %problem.dir.display(), "{}", problem.error);
+        }
+        if looked.problems != nameless {
+            looked.problems.clone_from(&nameless);
+            self.hub.publish_problems(nameless);
+        }
+    }
+
+    /// A plugin that was not known: its first generation begins, unless the operator has blocked it.
+    fn add(&self, package: Package) -> Option<Taken> {
+        let Discovered { name, dir, .. } = package.found.clone();
+        let status = GenerationStatus {
+            manifest: Some(Arc::clone(&package.found.manifest)),
+            warnings: package.found.warnings.clone().into(),
+            ..GenerationStatus::not_started(dir.clone(), GenerationState::Stopped)
+        };
+        let mut plugins = self.plugins.lock();
+        if self.stopping.load(Ordering::Acquire) {
+            return None;
+        }
+        let plugin = Plugin::new(Arc::clone(&self.hub), name.clone(), Some(package), status);
+        plugin.say(
+            0,
+            LogLevel::Info,
+            format!("discovered in {}", dir.display()),
+        );
+        self.admit(&plugin, &name);
+        plugins.insert(name, plugin);
+        Some(Taken::Started)
+    }
+
+    /// Lets a plugin run, or not, as its policy says.
+    fn admit(&self, plugin: &Plugin, name: &PluginName) {
+        if self.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        match self.hub.host_api.admit(name) {
+            Ok(_) => plugin.run(),
+            Err(_) => plugin.block(),
+        }
+    }
+
+    /// Looks whenever something may have changed, until the runtime is gone.
+    async fn follow(inner: Weak<Self>, changes: Arc<Changes>, dir: PathBuf, offer: Offer) {
+        let _watch = match offer {
+            Offer::Tell => None,
+            _ => Some(Watch::start(&dir, Arc::clone(&changes))),
+        };
+        loop {
+            changes.due(RESCAN_INTERVAL).await;
+            let Some(inner) = inner.upgrade() else {
+                return;
+            };
+            let look = tokio::task::spawn_blocking(move || inner.look(offer, None));
+            match look.await {
+                Ok(Ok((true, _))) => changes.mark(),
+                Ok(Ok((false, _))) => {}
+                Ok(Err(error)) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(
+                        error,
+                        "the plugins cannot be looked for; those that run go on"
+                    );
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a look at the plugins failed; please report this")
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Wakes who follows, to find nothing to follow.
+        self.changes.mark();
+    }
 }
 
 impl Runtime {
@@ -219,102 +359,91 @@ impl Runtime {
         host_api: Arc<dyn HostApi>,
     ) -> Result<Self, StartError> {
         crate::metrics::describe();
-        let work_root = made("data directory", &config.data_dir)?.join("plugins");
-        let plugins_dir = made("plugins directory", &config.plugins_dir)?;
-        let discovery = discover(&plugins_dir).map_err(|source| StartError::Directory {
-            what: "plugins directory",
-            path: plugins_dir.clone(),
-            source,
-        })?;
-        let names: BTreeSet<PluginName> = discovery
-            .plugins
-            .iter()
-            .map(|found| found.name.clone())
-            .collect();
-        let variables = Arc::new(PluginVariables::assign(
-            &names,
-            &discovery.other_names,
-            config.variables.iter().cloned(),
-        ));
-
-        let mut snapshot = Snapshot::default();
-        for problem in discovery.problems {
-            tracing::error!(dir = %problem.dir.display(), "{}", problem.error);
-            match &problem.name {
-                Some(name) if !names.contains(name) && snapshot.get(name.as_str()).is_none() => {
-                    snapshot = snapshot.with(failed(name.clone(), problem.dir, problem.error))
-                }
-                _ => snapshot.problems.push(problem),
-            }
-        }
-        let requests = discovery.plugins.iter();
-        let requests = requests.map(|found| (found.name.clone(), found.manifest.resources.clone()));
-        host_api.installed(&requests.collect());
-        let hub = Arc::new(Hub {
-            config,
-            launcher,
-            host_api,
-            starts: Arc::new(Semaphore::new(PARALLEL_STARTS)),
-            pinned: gk_sign::Cache::new(),
-            warned: Warned::default(),
-            changed: watch::Sender::new(snapshot.version),
-            snapshot: ArcSwap::from_pointee(snapshot),
-            writing: Mutex::new(()),
-        });
-        let runtime = Self {
-            inner: Arc::new(Inner {
-                hub,
-                slots: Mutex::default(),
-            }),
+        let offer = match config.hot_reload {
+            true => Offer::Start,
+            false => Offer::Tell,
         };
-        for found in discovery.plugins {
-            let work_dir = work_root.join(found.name.as_str());
-            runtime.launch(Plugin {
-                found,
-                work_dir,
-                variables: Arc::clone(&variables),
-            });
-        }
-        Ok(runtime)
+        let dir = made("plugins directory", &config.plugins_dir)?;
+        let changes = Arc::<Changes>::default();
+        let inner = Arc::new(Inner {
+            hub: Arc::new(Hub::new(config, launcher, host_api)),
+            plugins: Mutex::default(),
+            looked: Mutex::default(),
+            changes: Arc::clone(&changes),
+            stopping: AtomicBool::new(false),
+        });
+        inner.look(Offer::Start, None)?;
+        tokio::spawn(Inner::follow(Arc::downgrade(&inner), changes, dir, offer));
+        Ok(Self { inner })
     }
 
-    fn launch(&self, plugin: Plugin) {
-        let hub = &self.inner.hub;
-        let name = plugin.found.name.clone();
-        let generation = 1;
-        let log = LogSink::new(name.clone());
-        log.host(
-            generation,
-            LogLevel::Info,
-            format!("discovered in {}", plugin.found.dir.display()),
-        );
-        let (stop, stop_requested) = watch::channel(false);
-        let is_blocked = hub.host_api.admit(&name).is_err();
-        let life = Life::new(Arc::clone(hub), Arc::new(plugin), generation, log.clone());
-        let life = match is_blocked {
-            false => {
-                life.publish();
-                Some(life.spawn(stop_requested))
+    /// Looks at a plugin's files now and starts what is there beside what runs, with `force` also if it is the same.
+    /// Returns once it is known what came of it, at most after `wait`; the plugin's status says more.
+    ///
+    /// # Errors
+    /// [`ReloadError`].
+    pub async fn reload(
+        &self,
+        plugin: &str,
+        force: bool,
+        wait: Duration,
+    ) -> Result<Reloaded, ReloadError> {
+        let unknown = || ReloadError::Unknown {
+            plugin: crate::log::cut(plugin, 128).to_owned(),
+        };
+        let name = PluginName::new(plugin).map_err(|_| unknown())?;
+        let inner = Arc::clone(&self.inner);
+        let known = name.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            let known = Some(&known);
+            match force {
+                true => inner.look(Offer::Start, known),
+                false => inner
+                    .look(Offer::Start, None)
+                    .map(|(again, _)| (again, None)),
             }
-            true => {
-                life.publish_blocked();
-                None
+        });
+        look.await
+            .map_err(|error| ReloadError::Look(error.to_string()))?
+            .map_err(|error| ReloadError::Look(crate::error::chain(&error)))?;
+        let mut changed = self.changed();
+        let settled = async {
+            loop {
+                let snapshot = self.snapshot();
+                let status = snapshot.get(plugin).ok_or_else(unknown)?;
+                if status.is_settled {
+                    return Ok(Reloaded::of(status));
+                }
+                // The sender lives as long as the runtime.
+                let _ = changed.changed().await;
             }
         };
-        self.inner
-            .slots
-            .lock()
-            .insert(name, Slot { log, stop, life });
+        match tokio::time::timeout(wait, settled).await {
+            Ok(reloaded) => reloaded,
+            Err(_) => Ok(Reloaded::Starting),
+        }
+    }
+
+    /// The operator has changed a plugin's policy: one that is blocked ends, one that no longer is starts, and so does
+    /// one that has failed, perhaps for what it was not granted.
+    pub fn policy_changed(&self, plugin: &PluginName) {
+        let known = self.inner.plugins.lock().get(plugin).cloned();
+        if let Some(known) = known {
+            self.inner.admit(&known, plugin);
+            if !self.inner.stopping.load(Ordering::Acquire) {
+                known.wake();
+            }
+        }
     }
 
     /// All plugins at this moment.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.inner.hub.snapshot.load_full()
+        self.inner.hub.snapshot()
     }
 
     /// Changes whenever a new snapshot is there.
     pub fn changed(&self) -> watch::Receiver<u64> {
-        self.inner.hub.changed.subscribe()
+        self.inner.hub.changed()
     }
 
     /// Waits until every plugin has come up, failed or been stopped.
@@ -324,14 +453,14 @@ impl Runtime {
             .snapshot()
             .plugins
             .iter()
-            .all(|status| status.state.is_settled())
+            .all(|status| status.is_settled)
         {
             // The sender lives as long as the runtime.
             let _ = changed.changed().await;
         }
     }
 
-    /// Calls a function of a plugin.
+    /// Calls a function of a plugin, in the generation that serves now.
     ///
     /// Dropping the future abandons the call; a late reply is discarded.
     ///
@@ -344,17 +473,41 @@ impl Runtime {
         args: Bytes,
         context: CallContext,
     ) -> Result<Bytes, CallError> {
-        let instance = self.instance(plugin)?;
-        let admission = self.inner.hub.host_api.admit(&instance.plugin);
+        let target = self.target(plugin)?;
+        self.call_on(&target, function, args, context).await
+    }
+
+    /// As [`Runtime::call`], in the generation that `target` is. If that one takes no more calls and another one
+    /// serves, the call goes there: nothing of it was sent.
+    ///
+    /// # Errors
+    /// As [`Runtime::call`].
+    pub async fn call_on(
+        &self,
+        target: &CallTarget,
+        function: &str,
+        args: Bytes,
+        context: CallContext,
+    ) -> Result<Bytes, CallError> {
+        let plugin = target.plugin();
         let refused = |reason: String| CallError::Refused {
-            plugin: instance.plugin.clone(),
+            plugin: plugin.clone(),
             reason,
         };
+        let admission = self.inner.hub.host_api.admit(plugin);
         let mut admission = admission.map_err(|error| refused(error.to_string()))?;
         let limit = admission.call_timeout;
+        let successor;
+        let mut target = target;
+        if target.is_closed()
+            && let Ok(serving) = self.target(plugin.as_str())
+        {
+            successor = serving;
+            target = &successor;
+        }
         tokio::select! {
             biased;
-            result = instance.call(function, args, context, limit) => result,
+            result = target.0.call(function, args, context, limit) => result,
             () = admission.withdrawn() => Err(refused(
                 "it was blocked by its policy while the call ran".to_owned(),
             )),
@@ -371,76 +524,51 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::call`]; the limit is [`CONTROL_TIMEOUT`](crate::limits::CONTROL_TIMEOUT).
     pub async fn ping(&self, plugin: &str) -> Result<Duration, CallError> {
-        self.instance(plugin)?.ping().await
+        self.target(plugin)?.0.ping().await
     }
 
-    fn instance(&self, plugin: &str) -> Result<Arc<Instance>, CallError> {
-        let snapshot = self.inner.hub.snapshot.load();
+    /// The generation of a plugin that serves now.
+    fn target(&self, plugin: &str) -> Result<CallTarget, CallError> {
+        let snapshot = self.inner.hub.peek();
         let Some(status) = snapshot.get(plugin) else {
             return Err(CallError::UnknownPlugin {
                 plugin: crate::log::cut(plugin, 128).to_owned(),
             });
         };
-        match &status.instance {
-            Some(instance) => Ok(Arc::clone(instance)),
+        match status.target() {
+            Some(target) => Ok(target),
             // As if it ran: it may not be called in either case.
-            None if status.state == PluginState::Blocked => Err(CallError::Refused {
-                plugin: status.name.clone(),
-                reason: "it is blocked by its policy".to_owned(),
-            }),
-            None => Err(not_running(status)),
+            None => match self.inner.hub.host_api.admit(&status.name) {
+                Err(error) => Err(CallError::Refused {
+                    plugin: status.name.clone(),
+                    reason: error.to_string(),
+                }),
+                Ok(_) => Err(not_running(status)),
+            },
         }
     }
 
     /// The log of a plugin, oldest entry first; `None` if there is no such plugin.
     pub fn logs(&self, plugin: &str, query: &LogQuery) -> Option<Vec<LogEntry>> {
-        let log = self
-            .inner
-            .slots
-            .lock()
-            .get(plugin)
-            .map(|slot| slot.log.clone());
-        match log {
-            Some(log) => Some(log.read(query)),
-            // A plugin whose manifest is bad never said anything.
-            None => self.snapshot().get(plugin).map(|_| Vec::new()),
-        }
+        let plugins = self.inner.plugins.lock();
+        let log = plugins.get(plugin).map(|plugin| plugin.log().clone());
+        drop(plugins);
+        log.map(|log| log.read(query))
     }
 
     /// Stops all plugins, in parallel, each in order: no new calls, running ones finished,
     /// Shutdown, Quit, and what is left is killed. Returns when none is left; idempotent.
     pub async fn shutdown(&self) {
-        let lives: Vec<JoinHandle<()>> = {
-            let mut slots = self.inner.slots.lock();
-            slots.values_mut().for_each(|slot| {
-                slot.stop.send_replace(true);
-            });
-            slots
-                .values_mut()
-                .filter_map(|slot| slot.life.take())
-                .collect()
+        let plugins: Vec<_> = {
+            let plugins = self.inner.plugins.lock();
+            self.inner.stopping.store(true, Ordering::Release);
+            plugins.values().cloned().collect()
         };
-        for life in lives {
-            if let Err(error) = life.await {
-                tracing::error!(%error, "a plugin's supervisor ended abnormally");
-            }
-        }
-        // Another shutdown may have taken the handles and still be waiting.
-        self.settled().await;
+        plugins.iter().for_each(|plugin| plugin.end());
+        self.inner.hub.idle().await;
         let removed = || crate::dirs::removed(REMOVAL_TIMEOUT);
         let _ = tokio::task::spawn_blocking(removed).await;
     }
-}
-
-/// The directory, absolute, created when missing.
-pub(crate) fn made(what: &'static str, path: &Path) -> Result<PathBuf, StartError> {
-    std::fs::create_dir_all(path)
-        .and_then(|()| path.canonicalize())
-        .map_err(|source| StartError::Directory {
-            what,
-            path: path.into(),
-            source,
-        })
 }
 
 fn not_running(status: &PluginStatus) -> CallError {
@@ -452,27 +580,5 @@ fn not_running(status: &PluginStatus) -> CallError {
     CallError::NotRunning {
         plugin: status.name.clone(),
         reason,
-    }
-}
-
-/// The entry of a directory whose manifest is bad.
-fn failed(name: PluginName, dir: PathBuf, error: String) -> PluginStatus {
-    let error = format!("plugin \"{name}\": {error}");
-    PluginStatus {
-        name,
-        dir,
-        generation: 0,
-        state: PluginState::Failed { error },
-        registration: None,
-        manifest: None,
-        signature: None,
-        warnings: Arc::new([]),
-        pid: None,
-        started_at: None,
-        running_since: None,
-        sandbox: None,
-        timeouts: Timeouts::from_resources(&gk_manifest::ResourceRequest::default()),
-        changed: None,
-        instance: None,
     }
 }

@@ -15,9 +15,9 @@ use gk_sign::{
 };
 use parking_lot::Mutex;
 
-use crate::discover::{Discovered, MANIFEST_NAME};
+use crate::discover::Discovered;
 use crate::error::PluginError;
-use crate::files::Files;
+use crate::files::{Files, MANIFEST_NAME};
 use crate::limits::{LINKED_ENTRIES_MAX, LINKED_MAX, WARNED_VERSIONS_MAX};
 
 /// The operator's will: who is trusted, and what happens to plugins of others.
@@ -133,7 +133,6 @@ pub(crate) fn verify(
     })?;
     let binary = package_path(&found.manifest.binary);
     let program = dir.join(&binary);
-    let seen = Files::stamps(&dir, &program);
     let within = match dir.starts_with(&found.plugins_dir) {
         true => &found.plugins_dir,
         false => &dir,
@@ -158,10 +157,10 @@ pub(crate) fn verify(
     let linked = linked(&artifact, found, &dir);
     Ok(Verified {
         linked,
+        // By the path at which it was found: a link in it may lead elsewhere later.
         files: Files::new(
-            seen,
-            &dir,
-            &program,
+            &found.dir,
+            &found.dir.join(&binary),
             *artifact.digest(),
             Arc::clone(&manifest),
         ),
@@ -311,6 +310,7 @@ mod tests {
         Discovered {
             name: manifest.name.clone(),
             plugins_dir: root.canonicalize().unwrap(),
+            stamps: Files::stamps(&dir, &dir.join(binary)),
             dir,
             manifest: Arc::new(manifest),
             warnings,

@@ -9,7 +9,7 @@ use gk_manifest::{Diagnostic, Manifest, PluginName, Registration};
 use gk_sandbox::Report;
 
 use crate::Problem;
-use crate::calls::Instance;
+use crate::calls::{CallTarget, Instance};
 use crate::signatures::SignatureState;
 use crate::timeouts::Timeouts;
 
@@ -50,6 +50,25 @@ impl Snapshot {
             version: self.version + 1,
         }
     }
+
+    /// A copy without a plugin.
+    pub(crate) fn without(&self, name: &PluginName) -> Self {
+        let plugins = self.plugins.iter().filter(|status| status.name != *name);
+        Self {
+            plugins: plugins.cloned().collect(),
+            problems: self.problems.clone(),
+            version: self.version + 1,
+        }
+    }
+
+    /// A copy with other problems.
+    pub(crate) fn with_problems(&self, problems: Vec<Problem>) -> Self {
+        Self {
+            plugins: self.plugins.clone(),
+            problems,
+            version: self.version + 1,
+        }
+    }
 }
 
 /// One plugin at one moment.
@@ -83,8 +102,15 @@ pub struct PluginStatus {
     /// The timeouts in force since its start; a policy's later `call_timeout` holds for calls, and is
     /// not seen here.
     pub timeouts: Timeouts,
-    /// Which of its files is no longer what runs, for people; `None` as long as nothing differs.
+    /// Which of its files is no longer what runs, for people; `None` as long as nothing differs, and where the host
+    /// starts what is there by itself.
     pub changed: Option<&'static str>,
+    /// What is to replace the generation that runs, while it starts; or what was, if it did not come up.
+    pub candidate: Option<Candidate>,
+    /// Generations that another one has replaced and that still finish their calls.
+    pub draining: usize,
+    /// Whether nothing is under way but what is draining.
+    pub(crate) is_settled: bool,
     /// What the call path needs while it runs.
     pub(crate) instance: Option<Arc<Instance>>,
 }
@@ -94,6 +120,22 @@ impl PluginStatus {
     pub fn is_running(&self) -> bool {
         matches!(self.state, PluginState::Running)
     }
+
+    /// What calls go to while it serves.
+    #[must_use]
+    pub fn target(&self) -> Option<CallTarget> {
+        self.instance.clone().map(CallTarget)
+    }
+}
+
+/// A generation that is to replace the one that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Candidate {
+    /// Its number.
+    pub generation: u64,
+    /// Why it did not come up; `None` while it starts.
+    pub error: Option<String>,
 }
 
 /// What a plugin is doing.
@@ -128,11 +170,6 @@ impl PluginState {
             PluginState::Blocked => "blocked",
             PluginState::Failed { .. } => "failed",
         }
-    }
-
-    /// Whether it stays so without anybody doing anything.
-    pub(crate) fn is_settled(&self) -> bool {
-        !matches!(self, PluginState::Starting | PluginState::Stopping)
     }
 }
 

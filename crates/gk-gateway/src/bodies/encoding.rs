@@ -68,7 +68,7 @@ impl Encoding {
         limit: usize,
         memory: &MemoryBudget,
     ) -> Result<Bytes, Problem> {
-        let full = |full| Problem::full(full, limit);
+        let full = |full: Full| full.problem(limit);
         let budget = |_| full(Full::Budget);
         let _window = memory.reserve(self.window_bytes()).map_err(budget)?;
         let mut reader: Box<dyn Read + '_> = match self {

@@ -49,6 +49,22 @@ pub(crate) enum Full {
     Budget,
 }
 
+impl Full {
+    /// The answer for a body whose limit, in bytes, this is.
+    pub(crate) fn problem(self, limit: usize) -> Problem {
+        match self {
+            Full::Budget => Problem::no_memory(),
+            Full::Limit => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "plugin request body too large (at most {} MiB)",
+                    limit >> 20
+                ),
+            ),
+        }
+    }
+}
+
 impl From<OverBudget> for Full {
     fn from(_: OverBudget) -> Self {
         Full::Budget
@@ -169,7 +185,7 @@ impl Bodies {
     }
 
     async fn collect(&self, limit: usize, mut body: Body) -> Result<Bytes, Problem> {
-        let full = |full| Problem::full(full, limit);
+        let full = |full: Full| full.problem(limit);
         let mut first = Bytes::new();
         let mut all: Option<Growing> = None;
         while let Some(frame) = body.frame().await {

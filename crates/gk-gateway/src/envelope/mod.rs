@@ -14,8 +14,8 @@ use std::net::IpAddr;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use gk_runtime::MemoryBudget;
 use gk_runtime::limits::ARGS_BYTES_MAX;
+use gk_runtime::{CallContext, MemoryBudget};
 use serde_json::value::RawValue;
 
 pub(crate) use self::value::Key;
@@ -172,7 +172,7 @@ fn direct_arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, 
 
 /// The object as JSON, within the budget and what a call may have.
 fn written(args: &Args<'_>, memory: &MemoryBudget) -> Result<Bytes, Problem> {
-    let full = |full| Problem::full(full, ARGS_BYTES_MAX);
+    let full = |full: Full| full.problem(ARGS_BYTES_MAX);
     let mut json = Growing::new(memory, ARGS_BYTES_MAX).map_err(full)?;
     match serde_json::to_writer(&mut json, args) {
         Ok(()) => Ok(json.freeze()),
@@ -268,6 +268,15 @@ pub(crate) fn language(headers: &HeaderMap) -> String {
         }
     }
     best.0.to_owned()
+}
+
+/// What the runtime is told about the caller.
+pub(crate) fn call_context(caller: Option<&User>, headers: &HeaderMap) -> CallContext {
+    let context = CallContext::new().with_language(language(headers));
+    match caller {
+        Some(caller) => context.with_user(caller.clone()),
+        None => context,
+    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,9 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use base64::display::Base64Display;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::value::Value;
+use super::value::{File, Value};
 use crate::problem::Problem;
 
 /// Parts of a form, fields and files together.
@@ -29,36 +26,6 @@ pub(super) struct Form {
     /// One value is a string, several of one name are an array.
     pub(super) fields: BTreeMap<Cow<'static, str>, Value<'static>>,
     pub(super) files: Vec<File>,
-}
-
-/// A file of a form. Its bytes are a part of the body.
-#[derive(Debug)]
-pub(super) struct File {
-    name: String,
-    filename: String,
-    content_type: String,
-    data: Bytes,
-}
-
-impl Serialize for File {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut file = serializer.serialize_struct("File", 5)?;
-        file.serialize_field("name", &self.name)?;
-        file.serialize_field("filename", &self.filename)?;
-        file.serialize_field("content_type", &self.content_type)?;
-        file.serialize_field("size", &self.data.len())?;
-        file.serialize_field("data", &Encoded(&self.data))?;
-        file.end()
-    }
-}
-
-/// Bytes as a string of standard base64.
-struct Encoded<'a>(&'a [u8]);
-
-impl Serialize for Encoded<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
-    }
 }
 
 /// Takes a body apart. A part with a filename, and one that is not UTF-8, is a file; all others are

@@ -6,12 +6,12 @@ use std::fmt;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use serde::ser::{Serialize, Serializer};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::value::RawValue;
 
 use super::KEYS_MAX;
-use super::multipart::File;
 
 /// A value of an argument.
 #[derive(Debug)]
@@ -25,6 +25,36 @@ pub(super) enum Value<'a> {
     Number(i64),
     Bool(bool),
     Files(Vec<File>),
+}
+
+/// A file of a form. Its bytes are a part of the body.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) name: String,
+    pub(super) filename: String,
+    pub(super) content_type: String,
+    pub(super) data: Bytes,
+}
+
+impl Serialize for File {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut file = serializer.serialize_struct("File", 5)?;
+        file.serialize_field("name", &self.name)?;
+        file.serialize_field("filename", &self.filename)?;
+        file.serialize_field("content_type", &self.content_type)?;
+        file.serialize_field("size", &self.data.len())?;
+        file.serialize_field("data", &Encoded(&self.data))?;
+        file.end()
+    }
+}
+
+/// Bytes as a string of standard base64.
+struct Encoded<'a>(&'a [u8]);
+
+impl Serialize for Encoded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+    }
 }
 
 impl<'a> Value<'a> {
@@ -51,7 +81,7 @@ impl Serialize for Value<'_> {
             Value::Raw(value) => value.serialize(serializer),
             Value::Text(text) => serializer.serialize_str(text),
             Value::Texts(texts) => texts.serialize(serializer),
-            Value::Base64(bytes) => serializer.collect_str(&Base64Display::new(bytes, &STANDARD)),
+            Value::Base64(bytes) => Encoded(bytes).serialize(serializer),
             Value::Number(number) => serializer.serialize_i64(*number),
             Value::Bool(is) => serializer.serialize_bool(*is),
             Value::Files(files) => files.serialize(serializer),

@@ -7,6 +7,7 @@ mod check;
 mod grants;
 mod meter;
 mod policies;
+mod requests;
 mod safe;
 mod update;
 

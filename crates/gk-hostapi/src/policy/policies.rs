@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::meter::Meter;
+use super::requests::Requests;
 use super::safe::safe_default;
 use super::update::{PolicyUpdate, missing};
 use super::{
@@ -130,8 +131,10 @@ async fn place(places: &Semaphore, deadline: Deadline, at_once: usize) -> Place<
 #[derive(Debug)]
 pub(crate) struct PluginPolicy {
     effective: ArcSwap<Effective>,
+    /// What is in force for generations that start or drain beside the one that serves.
+    others: ArcSwap<Vec<(u64, Arc<Effective>)>>,
     /// What it asks for: its plugin.yaml, and once it has registered its registration, too.
-    request: RwLock<Option<Policy>>,
+    requests: Mutex<Requests>,
     /// What the operator stored. It differs from what is in force where that is pending review.
     stored: Mutex<Option<Policy>>,
     meters: [Meter; 4],
@@ -149,7 +152,8 @@ impl PluginPolicy {
         let now = Instant::now();
         PluginPolicy {
             effective: ArcSwap::from_pointee(Effective::nothing(Origin::Unregistered)),
-            request: RwLock::default(),
+            others: ArcSwap::default(),
+            requests: Mutex::default(),
             stored: Mutex::default(),
             meters: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail]
                 .map(|rate| Meter::new(rate, now)),
@@ -200,6 +204,16 @@ impl PluginPolicy {
 
     pub(crate) fn effective(&self) -> arc_swap::Guard<Arc<Effective>> {
         self.effective.load()
+    }
+
+    /// What is in force for one generation: what the plugin asks for may differ between two that are there at the
+    /// same time.
+    pub(crate) fn effective_for(&self, generation: u64) -> arc_swap::Guard<Arc<Effective>> {
+        let others = self.others.load();
+        match others.iter().find(|(other, _)| *other == generation) {
+            Some((_, effective)) => arc_swap::Guard::from_inner(Arc::clone(effective)),
+            None => self.effective(),
+        }
     }
 
     /// Counts one against a rate of the policy.
@@ -390,10 +404,8 @@ impl Policies {
         let mut installed = self.installed.lock();
         *installed = plugins.keys().cloned().collect();
         for (plugin, request) in plugins {
-            self.of(plugin)
-                .request
-                .write()
-                .get_or_insert_with(|| Policy::of_request(request));
+            let request = Policy::of_request(request);
+            self.of(plugin).requests.lock().found(request);
         }
         for (plugin, entry) in self.plugins.read().iter() {
             let effective = entry.effective();
@@ -401,38 +413,43 @@ impl Policies {
                 || (effective.origin == Origin::Stored
                     && effective.policy.status == PolicyStatus::PendingReview);
             if is_default {
-                entry.put(in_force(self.trust_declared, plugin, entry, &installed));
+                apply(self.trust_declared, plugin, entry, &installed);
             }
         }
     }
 
-    /// A plugin registers: what it asks for, and its stored policy, apply from now on.
+    /// A generation of a plugin registers: what it asks for, and the stored policy, apply to it from now on. `alone`:
+    /// no other one serves, so it speaks for the plugin at once.
     ///
     /// # Errors
-    /// Unavailable: the stored policy cannot be read. Then the plugin has nothing, and should not start;
-    /// one that is blocked stays so.
-    pub async fn register(
+    /// Unavailable: the stored policy cannot be read. Then the generation should not start, and if it is alone the
+    /// plugin has nothing; one that is blocked stays so.
+    pub async fn prepare(
         &self,
         plugin: &PluginName,
+        generation: u64,
         request: &ResourceRequest,
+        alone: bool,
     ) -> Result<(), HostError> {
         let _changing = self.changing.lock().await;
         let entry = self.of(plugin);
         let request = Policy::of_request(request);
-        *entry.request.write() = Some(request.clone());
+        entry
+            .requests
+            .lock()
+            .prepare(generation, request.clone(), alone);
         let stored = self.stored(plugin).await;
         let installed = self.installed.lock();
         match stored {
             Ok(policy) => {
                 *entry.stored.lock() = policy;
-                let effective = in_force(self.trust_declared, plugin, &entry, &installed);
-                let exceeds = exceeds_grant(&effective.policy, &request);
+                apply(self.trust_declared, plugin, &entry, &installed);
+                let exceeds = exceeds_grant(&entry.effective_for(generation).policy, &request);
                 if !exceeds.is_empty() {
                     let kinds: Vec<_> = exceeds.iter().map(|entry| &*entry.kind_name).collect();
                     tracing::warn!(%plugin, permissions = ?kinds,
                         "the plugin asks for more than its approved policy grants; it does not get it until the policy is set anew");
                 }
-                entry.put(effective);
             }
             Err(error) => {
                 let before = entry.effective().policy.status;
@@ -440,13 +457,37 @@ impl Policies {
                     PolicyStatus::Blocked => Effective::unreadable(),
                     _ => Effective::nothing(Origin::Unreadable),
                 };
-                entry.put(nothing);
+                if alone {
+                    entry.put(nothing);
+                }
                 return Err(HostError::unavailable(format!(
                     "its stored policy cannot be read ({error}); mend the store, or set the policy anew"
                 )));
             }
         }
         Ok(())
+    }
+
+    /// A generation that was prepared serves from now on.
+    pub fn commit(&self, plugin: &PluginName, generation: u64) {
+        self.change_requests(plugin, |requests| requests.commit(generation));
+    }
+
+    /// A generation has ended.
+    pub fn ended(&self, plugin: &PluginName, generation: u64) {
+        self.change_requests(plugin, |requests| requests.ended(generation));
+    }
+
+    fn change_requests(&self, plugin: &PluginName, change: impl FnOnce(&mut Requests)) {
+        let entry = self.plugins.read().get(plugin).cloned();
+        if let Some(entry) = entry {
+            let installed = self.installed.lock();
+            change(&mut entry.requests.lock());
+            // What cannot be read stays what it is.
+            if entry.effective().origin != Origin::Unreadable {
+                apply(self.trust_declared, plugin, &entry, &installed);
+            }
+        }
     }
 
     /// Carries out an operator's change of a policy, as [`Policies::set`] does.
@@ -456,7 +497,7 @@ impl Policies {
     /// Otherwise as [`Policies::set`].
     pub async fn update(&self, plugin: &PluginName, update: PolicyUpdate) -> Result<(), HostError> {
         let entry = self.plugins.read().get(plugin).cloned();
-        let request = entry.and_then(|entry| entry.request.read().clone());
+        let request = entry.and_then(|entry| entry.requests.lock().current().cloned());
         self.set(plugin, update.resolve(plugin, request.as_ref())?)
             .await
     }
@@ -486,7 +527,7 @@ impl Policies {
                 if stored.is_ok() || is_blocked {
                     let installed = installed.lock();
                     *entry.stored.lock() = Some(policy);
-                    entry.put(in_force(trust_declared, &name, &entry, &installed));
+                    apply(trust_declared, &name, &entry, &installed);
                 }
                 match stored {
                     Err(error) if is_blocked => Err(StoreError::Host(HostError::unavailable(format!(
@@ -517,7 +558,7 @@ impl Policies {
                     entry.effective().origin,
                     Origin::Stored | Origin::Unreadable
                 ) {
-                    entry.put(in_force(trust_declared, &plugin, &entry, &installed));
+                    apply(trust_declared, &plugin, &entry, &installed);
                 }
                 Ok(removed > 0)
             })
@@ -528,7 +569,7 @@ impl Policies {
     pub fn view(&self, plugin: &PluginName) -> Option<PolicyView> {
         let entry = self.plugins.read().get(plugin).cloned()?;
         let effective = entry.effective();
-        let request = entry.request.read().clone().unwrap_or_default();
+        let request = entry.requests.lock().current().cloned().unwrap_or_default();
         Some(PolicyView {
             plugin_name: plugin.clone(),
             origin: effective.origin,
@@ -558,17 +599,16 @@ impl Policies {
                 continue;
             };
             let entry = self.of(&plugin);
-            let effective = match Policy::from_json(json.as_bytes()) {
+            match Policy::from_json(json.as_bytes()) {
                 Ok(policy) => {
                     *entry.stored.lock() = Some(policy);
-                    in_force(self.trust_declared, &plugin, &entry, &self.installed.lock())
+                    apply(self.trust_declared, &plugin, &entry, &self.installed.lock());
                 }
                 Err(error) => {
                     tracing::error!(%plugin, %error, "the stored policy cannot be read; the plugin is blocked until one is set");
-                    Effective::unreadable()
+                    entry.put(Effective::unreadable());
                 }
-            };
-            entry.put(effective);
+            }
         }
         Ok(())
     }
@@ -593,21 +633,39 @@ impl Policies {
     }
 }
 
-/// What applies: the stored policy, or the default where there is none or nothing is decided yet.
-fn in_force(
+/// Puts in force what follows from the stored policy and from what the plugin's generations ask for.
+fn apply(
     trust_declared: bool,
     plugin: &PluginName,
     entry: &PluginPolicy,
     installed: &BTreeSet<PluginName>,
-) -> Effective {
+) {
     let stored = entry.stored.lock().clone();
+    let requests = entry.requests.lock();
+    let of = |request: Option<&Policy>| {
+        let request = request.cloned().unwrap_or_default();
+        in_force(trust_declared, plugin, stored.clone(), request, installed)
+    };
+    let others = requests.others();
+    let others = others.map(|(generation, request)| (generation, Arc::new(of(Some(request)))));
+    entry.others.store(Arc::new(others.collect()));
+    entry.put(of(requests.current()));
+}
+
+/// What applies: the stored policy, or the default where there is none or nothing is decided yet.
+fn in_force(
+    trust_declared: bool,
+    plugin: &PluginName,
+    stored: Option<Policy>,
+    request: Policy,
+    installed: &BTreeSet<PluginName>,
+) -> Effective {
     let stored = match stored {
         Some(policy) if policy.status != PolicyStatus::PendingReview => {
             return compiled(plugin, policy, Origin::Stored);
         }
         pending => pending,
     };
-    let request = entry.request.read().clone().unwrap_or_default();
     let (default, origin) = match trust_declared {
         true => (request, Origin::Declared),
         false => (safe_default(plugin, &request, installed), Origin::Default),
@@ -732,7 +790,7 @@ mod tests {
         let policies = Policies::new(Store::in_memory().unwrap(), false);
         // What it asks for is the supervisor's to look at, but for the network.
         assert_eq!(policies.limits(&plugin(), &http), PluginLimits::default());
-        policies.register(&plugin(), &http).await.unwrap();
+        policies.prepare(&plugin(), 1, &http, true).await.unwrap();
         assert_eq!(policies.limits(&plugin(), &http), PluginLimits::default());
         assert_eq!(policies.admit(&plugin()).unwrap().call_timeout, None);
 
@@ -785,12 +843,18 @@ mod tests {
         };
         store.run(break_it).await.unwrap();
         let request = ResourceRequest::default();
-        policies.register(&plugin(), &request).await.unwrap_err();
+        policies
+            .prepare(&plugin(), 1, &request, true)
+            .await
+            .unwrap_err();
         assert!(policies.is_blocked(&plugin()));
         assert_eq!(policies.view(&plugin()).unwrap().origin, Origin::Unreadable);
         // Another one gets nothing, and is not blocked for it.
         let other = PluginName::new("other").unwrap();
-        policies.register(&other, &request).await.unwrap_err();
+        policies
+            .prepare(&other, 1, &request, true)
+            .await
+            .unwrap_err();
         assert!(!policies.is_blocked(&other));
     }
 
@@ -809,7 +873,10 @@ mod tests {
         policies.load().await.unwrap();
         assert!(policies.is_blocked(&plugin()));
         let request = ResourceRequest::default();
-        policies.register(&plugin(), &request).await.unwrap_err();
+        policies
+            .prepare(&plugin(), 1, &request, true)
+            .await
+            .unwrap_err();
         assert!(policies.is_blocked(&plugin()));
         assert!(policies.reset(&plugin()).await.unwrap());
         assert_eq!(policies.view(&plugin()).unwrap().origin, Origin::Default);
@@ -840,7 +907,7 @@ mod tests {
         let error = update(&policies, r#"{"status":"approved"}"#).await;
         assert!(error.unwrap_err().to_string().contains("not installed"));
         let asked = asks_for(&["a", "b"]);
-        policies.register(&plugin(), &asked).await.unwrap();
+        policies.prepare(&plugin(), 1, &asked, true).await.unwrap();
         for json in [
             r#"{"status":"approved"}"#,
             r#"{"status":"approved","permissions":"requested"}"#,
@@ -872,7 +939,7 @@ mod tests {
         // A later version asks for more: it does not get it, and that is shown.
         let mut seen = serde_json::to_value(policies.view(&plugin()).unwrap()).unwrap();
         let more = asks_for(&["a", "b", "c"]);
-        policies.register(&plugin(), &more).await.unwrap();
+        policies.prepare(&plugin(), 1, &more, true).await.unwrap();
         // Nor is it approved by who looked at what was asked for before.
         seen["policy"]["permissions"] = "requested".into();
         let error = update(&policies, &seen.to_string()).await.unwrap_err();
@@ -907,7 +974,10 @@ mod tests {
         assert_eq!(view.policy.permissions, asked.permissions);
         // Once it has registered, that is what it asks for, whatever is found again.
         let registered = asks_for(&["a", "b"]);
-        policies.register(&plugin(), &registered).await.unwrap();
+        policies
+            .prepare(&plugin(), 1, &registered, true)
+            .await
+            .unwrap();
         policies.installed(&BTreeMap::from([(plugin(), asked)]));
         let view = policies.view(&plugin()).unwrap();
         assert_eq!(view.requested.permissions, registered.permissions);
@@ -918,7 +988,7 @@ mod tests {
     async fn each_status_has_its_own_effect() {
         let policies = Policies::new(Store::in_memory().unwrap(), false);
         let asked = asks_for(&["gk_p_x", "customer"]);
-        policies.register(&plugin(), &asked).await.unwrap();
+        policies.prepare(&plugin(), 1, &asked, true).await.unwrap();
         let tables = |view: &PolicyView| -> Vec<String> {
             let permissions = view.policy.permissions.iter();
             permissions.flat_map(|p| p.scope.clone()).collect()
@@ -949,7 +1019,10 @@ mod tests {
         let store = Store::in_memory().unwrap();
         let policies = Policies::new(store.clone(), false);
         let request = ResourceRequest::default();
-        policies.register(&plugin(), &request).await.unwrap();
+        policies
+            .prepare(&plugin(), 1, &request, true)
+            .await
+            .unwrap();
         let full = |c: &mut rusqlite::Connection| {
             Ok(c.execute_batch("CREATE TRIGGER full BEFORE INSERT ON policy BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END")?)
         };

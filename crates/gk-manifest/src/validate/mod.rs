@@ -1,6 +1,7 @@
 //! Collecting findings, and the rules that manifest and registration share.
 
 mod registration;
+mod resources;
 mod routes;
 
 use std::collections::{BTreeMap, HashSet};

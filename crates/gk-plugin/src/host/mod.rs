@@ -7,6 +7,7 @@ mod http;
 mod stores;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,7 +21,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use self::wire::Text;
-use crate::context::Initialised;
 
 pub use self::db::{Batch, Db, PAGE_ROWS_DEFAULT, Rows, Written};
 pub use self::error::HostError;
@@ -50,6 +50,13 @@ impl LogLevel {
             Self::Error => "error",
         }
     }
+}
+
+/// What `Init` brought.
+#[derive(Debug, Default)]
+pub(crate) struct Initialised {
+    pub(crate) config: BTreeMap<String, String>,
+    pub(crate) host: Option<HostApi>,
 }
 
 /// The host, on behalf of one call: it knows the user, the language and the deadline of that call.

@@ -82,6 +82,7 @@ impl CallContext {
 /// A plugin process that is up: what calls need of it.
 pub(crate) struct Instance {
     pub(crate) plugin: PluginName,
+    pub(crate) generation: u64,
     pub(crate) connection: PluginConnection,
     pub(crate) calls: Arc<Calls>,
     pub(crate) gate: Gate,
@@ -92,6 +93,29 @@ pub(crate) struct Instance {
     pub(crate) metrics: CallMetrics,
     /// The report on its end, once there is one.
     pub(crate) ended: watch::Receiver<Option<Arc<str>>>,
+}
+
+/// The generation of a plugin that a call goes to: what was served from it stays with it while another one comes up.
+#[derive(Debug, Clone)]
+pub struct CallTarget(pub(crate) Arc<Instance>);
+
+impl CallTarget {
+    /// The plugin.
+    #[must_use]
+    pub fn plugin(&self) -> &PluginName {
+        &self.0.plugin
+    }
+
+    /// The number of the generation.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0.generation
+    }
+
+    /// Whether it takes no more calls.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.gate.is_closed()
+    }
 }
 
 impl fmt::Debug for Instance {

@@ -9,7 +9,7 @@ use serde::de::{
 };
 use smallvec::SmallVec;
 
-use super::wire::{self, Kind, Reader, StructType, TypeId, WireType};
+use super::wire::{self, Kind, KnownPlan, Reader, StructType, TypeId, WireType};
 use super::{Error, names, num, payload};
 
 /// Payloads from this size on share the buffer they came in.
@@ -32,14 +32,6 @@ impl Plan {
             Plan::Shared(fields) => fields,
         }
     }
-}
-
-/// A plan that was made before in the same message: names are matched once, however many values there are.
-#[derive(Debug)]
-pub(crate) struct KnownPlan {
-    sender: TypeId,
-    receiver: *const [&'static str],
-    fields: Rc<[Option<&'static str>]>,
 }
 
 /// A value of type `id` at the reader's cursor.

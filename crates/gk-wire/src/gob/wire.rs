@@ -1,11 +1,11 @@
 //! Type definitions as they travel: the sender's types, and walking over values by them.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::de::KnownPlan;
 use super::num;
 use super::{Error, Limits};
 
@@ -157,6 +157,14 @@ impl Registry {
             _ => false,
         }
     }
+}
+
+/// A plan that was made before in the same message: names are matched once, however many values there are.
+#[derive(Debug)]
+pub(crate) struct KnownPlan {
+    pub(super) sender: TypeId,
+    pub(super) receiver: *const [&'static str],
+    pub(super) fields: Rc<[Option<&'static str>]>,
 }
 
 /// A cursor over one message, with the means to look up its types and to count its elements.

@@ -4,10 +4,12 @@
 //! the socket asks it what a header means, and then moves as many payload bytes as it said. It has no
 //! socket and no clock, and what it wants to send stands in its [`OutQueue`].
 
+mod error;
 mod frame;
 mod out;
 mod session;
 
+pub use error::SessionError;
 pub use frame::{Flags, Header, Kind};
 pub use out::{Batch, OutQueue};
-pub use session::{Event, Limits, Role, Session, SessionError};
+pub use session::{Event, Limits, Role, Session};

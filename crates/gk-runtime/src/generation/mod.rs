@@ -1,9 +1,13 @@
-//! The life of one plugin process: carries out what the [state machine](crate::supervisor) says.
+//! One generation of a plugin, a process from start to end: its task carries out what the
+//! [state machine](machine) says, and reports to whom it belongs.
 //!
 //! At most one operation is under way at a time, and each is bounded. An operation owns what it
 //! needs and can be dropped at any point; what it achieved comes back as a `Product`.
 
+mod machine;
 mod operations;
+mod package;
+mod status;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,46 +15,63 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use gk_hostapi::PluginLimits;
-use gk_manifest::{Diagnostic, Manifest, Registration, ResourceRequest};
+use gk_manifest::{Diagnostic, Manifest, PluginName, Registration, ResourceRequest};
 use gk_protocol::host::PluginConnection;
 use gk_sandbox::ExitStatus;
 use gk_wire::Handshake;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
-use tokio::task::JoinHandle;
 
+use self::machine::{Action, Ending, Event, Machine, Phase};
 use self::operations::{Cleared, FirstOutput, Product, Work};
+pub(crate) use self::package::Package;
+pub(crate) use self::status::{GenerationState, GenerationStatus};
 use crate::calls::{Calls, Gate, Instance};
 use crate::error::{PluginError, Printed, Step, chain};
-use crate::files::Files;
+use crate::hub::Hub;
 use crate::launch::{Launched, Output, Process};
-use crate::limits::{FILE_CHECK_INTERVAL, SHOWN_STDERR_LINES, SLOW_START};
+use crate::limits::{SHOWN_STDERR_LINES, SLOW_START};
 use crate::log::{Capture, LogLevel, LogSink, LogSource};
 use crate::metrics::{self, CallMetrics};
-use crate::runtime::{Hub, Plugin};
 use crate::signatures::SignatureState;
-use crate::snapshot::{PluginState, PluginStatus};
-use crate::supervisor::{Action, Ending, Event, Machine, Phase};
 use crate::timeouts::{self, Timeouts};
 use crate::version;
 
-/// One process from start to end.
-pub(crate) struct Life {
+/// The plugin that a generation is of, as far as its task knows it.
+pub(crate) struct Owner {
+    pub(crate) plugin: PluginName,
+    pub(crate) log: LogSink,
+    /// Takes what the task says of the generation.
+    pub(crate) report: Box<dyn Fn(GenerationStatus) + Send + Sync>,
+}
+
+/// Whether a generation is to end, and how much time its calls have. It only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    No,
+    /// Another one serves: nobody waits for its end.
+    Replaced,
+    /// Nothing of the plugin is to run any more.
+    Ended,
+}
+
+/// What a generation's task works on.
+pub(crate) struct Generation {
     hub: Arc<Hub>,
-    plugin: Arc<Plugin>,
-    generation: u64,
-    log: LogSink,
-    status: PluginStatus,
+    owner: Arc<Owner>,
+    package: Arc<Package>,
+    number: u64,
+    status: GenerationStatus,
     /// The one that was discovered, until the signed one is known.
     manifest: Arc<Manifest>,
     /// Its package: the discovered path, until the one that was judged is known, without links.
     plugin_dir: PathBuf,
     /// The policy's word, as of the start.
     limits: PluginLimits,
-    /// What it was started from.
-    files: Option<Files>,
     /// How long a call may take as far as the plugin is asked.
     call_timeout: Duration,
 
+    /// Whether it is to end; `None` before its task runs.
+    stop: Option<watch::Receiver<Stop>>,
     process: Option<Arc<dyn Process>>,
     /// How the process ended.
     exit: Option<ExitStatus>,
@@ -64,37 +85,39 @@ pub(crate) struct Life {
     ended: watch::Sender<Option<Arc<str>>>,
 }
 
-impl Life {
-    pub(crate) fn new(hub: Arc<Hub>, plugin: Arc<Plugin>, generation: u64, log: LogSink) -> Self {
-        let found = &plugin.found;
-        let status = PluginStatus {
-            name: found.name.clone(),
-            dir: found.dir.clone(),
-            generation,
-            state: PluginState::Starting,
-            registration: None,
+impl Generation {
+    /// What is known of a generation before it begins.
+    pub(crate) fn initial(package: &Package, number: u64) -> GenerationStatus {
+        let found = &package.found;
+        GenerationStatus {
+            generation: number,
             manifest: Some(Arc::clone(&found.manifest)),
-            signature: None,
             warnings: found.warnings.clone().into(),
-            pid: None,
             started_at: Some(SystemTime::now()),
-            running_since: None,
-            sandbox: None,
             timeouts: Timeouts::from_resources(&found.manifest.resources),
-            changed: None,
-            instance: None,
-        };
+            ..GenerationStatus::not_started(found.dir.clone(), GenerationState::Starting)
+        }
+    }
+
+    /// The task of a generation whose owner knows `status` of it.
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        owner: Owner,
+        package: Package,
+        status: GenerationStatus,
+    ) -> Self {
+        let found = &package.found;
         Self {
             manifest: Arc::clone(&found.manifest),
             plugin_dir: found.dir.clone(),
             limits: PluginLimits::default(),
-            files: None,
             call_timeout: status.timeouts.call,
             hub,
-            plugin,
-            generation,
-            log,
+            owner: Arc::new(owner),
+            number: status.generation,
+            package: Arc::new(package),
             status,
+            stop: None,
             process: None,
             exit: None,
             exited_by_itself: false,
@@ -108,44 +131,43 @@ impl Life {
     }
 
     /// Runs in a task of its own until the process is gone.
-    pub(crate) fn spawn(self, stop: watch::Receiver<bool>) -> JoinHandle<()> {
-        let hub = Arc::clone(&self.hub);
+    pub(crate) fn spawn(self, stop: watch::Receiver<Stop>) {
+        let owner = Arc::clone(&self.owner);
+        let live = self.hub.alive();
         let mut status = self.status.clone();
-        let life = tokio::spawn(self.run(stop));
+        let task = tokio::spawn(self.run(stop));
         tokio::spawn(async move {
             // A panic here is a bug of the host's; it must not leave the plugin "starting" for
             // ever. Dropping the process ended it.
-            if let Err(error) = life.await {
+            if let Err(error) = task.await {
+                let name = &owner.plugin;
                 let error = format!(
-                    "plugin \"{}\": the host's supervisor of it failed ({error}); please report this",
-                    status.name
+                    "plugin \"{name}\": the host's supervisor of it failed ({error}); please report this"
                 );
-                tracing::error!(plugin = %status.name, "{error}");
-                status.state = PluginState::Failed { error };
-                hub.publish(status);
+                tracing::error!(plugin = %name, "{error}");
+                status.state = GenerationState::Failed { error };
+                (owner.report)(status);
             }
-        })
+            drop(live);
+        });
     }
 
     /// Runs until the process is gone. `stop` asks for that, also by its sender being dropped.
-    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    async fn run(mut self, mut stop: watch::Receiver<Stop>) {
+        self.stop = Some(stop.clone());
         let mut permit = tokio::select! {
             permit = Arc::clone(&self.hub.starts).acquire_owned() => permit.ok(),
             () = stop_requested(&mut stop) => None,
         };
         // Of the manifest that was discovered; as a rule it is the one that is verified.
-        for warning in self.plugin.found.warnings.clone() {
-            self.log
-                .host(self.generation, LogLevel::Warn, warning.to_string());
+        for warning in &self.package.found.warnings {
+            self.say(LogLevel::Warn, warning.to_string());
         }
         let slow = tokio::time::sleep(SLOW_START);
         tokio::pin!(slow);
         let (mut machine, actions) = Machine::start();
         let mut work: Option<Work> = self.perform(actions, &machine);
         let (mut stopping, mut disconnected) = (false, false);
-        let mut looked: FilesWork = None;
-        let mut look = tokio::time::interval(FILE_CHECK_INTERVAL);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while machine.phase() != Phase::Ended {
             let event = tokio::select! {
                 biased;
@@ -175,21 +197,6 @@ impl Life {
                 }
                 () = &mut slow, if permit.is_some() => {
                     permit = None;
-                    continue;
-                }
-                _ = look.tick(), if machine.phase() == Phase::Running && looked.is_none() => {
-                    let files = self.files.take();
-                    looked = files.map(|files| {
-                        tokio::task::spawn_blocking(move || files.difference())
-                    });
-                    continue;
-                }
-                found = finished(&mut looked) => {
-                    looked = None;
-                    if let Ok((files, difference)) = found {
-                        self.files = Some(files);
-                        self.take_difference(difference);
-                    }
                     continue;
                 }
             };
@@ -250,11 +257,7 @@ impl Life {
                 self.status.pid = process.pid();
                 self.status.sandbox = process.sandbox().map(Arc::new);
                 if let Some(report) = &self.status.sandbox {
-                    self.log.host(
-                        self.generation,
-                        LogLevel::Info,
-                        format!("sandbox: {report}"),
-                    );
+                    self.say(LogLevel::Info, format!("sandbox: {report}"));
                 }
                 self.process = Some(process.into());
                 self.first_output = Arc::new(Mutex::new(FirstOutput {
@@ -297,9 +300,9 @@ impl Life {
             && self.hub.warned.first(&verified)
         {
             let text = format!("it runs, but would not if signatures were required: {warning}");
-            self.log.host(self.generation, LogLevel::Warn, text);
+            self.say(LogLevel::Warn, text);
         }
-        metrics::verified(self.plugin.found.name.as_str(), signature.state.as_str());
+        metrics::verified(self.owner.plugin.as_str(), signature.state.as_str());
         self.limits = limits;
         self.take_resources(&verified.manifest.resources);
         self.status.signature = Some(signature);
@@ -307,28 +310,7 @@ impl Life {
         self.status.warnings = verified.warnings.into();
         self.manifest = verified.manifest;
         self.plugin_dir = verified.dir;
-        self.files = Some(verified.files);
-    }
-
-    /// Says once that what is on the disk is not what runs.
-    fn take_difference(&mut self, difference: Option<&'static str>) {
-        if self.status.changed == difference {
-            return;
-        }
-        self.status.changed = difference;
-        self.publish();
-        match difference {
-            Some(what) => self.log.host(
-                self.generation,
-                LogLevel::Warn,
-                format!("{what} is no longer what runs; restart the host to run what is there now"),
-            ),
-            None => self.log.host(
-                self.generation,
-                LogLevel::Info,
-                "its files are what runs again",
-            ),
-        }
+        self.status.files = Some(Arc::new(verified.files));
     }
 
     /// Puts the timeouts in force that the plugin asks for and its policy lets it have.
@@ -364,11 +346,7 @@ impl Life {
             });
         }
         for warning in &warnings {
-            self.log.host(
-                self.generation,
-                LogLevel::Warn,
-                format!("registration: {warning}"),
-            );
+            self.say(LogLevel::Warn, format!("registration: {warning}"));
         }
         let resources = registration
             .resources
@@ -383,7 +361,7 @@ impl Life {
         };
         for limit in timeouts::outside(&resources, &self.limits) {
             let text = format!("{limit}: this host gives no more and no less");
-            self.log.host(self.generation, LogLevel::Warn, text);
+            self.say(LogLevel::Warn, text);
         }
         self.status.warnings = self
             .status
@@ -397,7 +375,7 @@ impl Life {
     }
 
     fn capture(&self, stream: Output, first: Vec<u8>, source: LogSource) {
-        let capture = Capture::start(stream, first, source, self.generation, self.log.clone());
+        let capture = Capture::start(stream, first, source, self.number, self.owner.log.clone());
         // Locked elsewhere only while the last output is collected, when nothing is added.
         if let Ok(mut captures) = self.captures.try_lock() {
             captures.push(capture);
@@ -408,7 +386,8 @@ impl Life {
         let Some(connection) = self.connection.clone() else {
             return;
         };
-        let plugin = self.plugin.found.name.clone();
+        let plugin = self.owner.plugin.clone();
+        let plugin_name = plugin.clone();
         self.status.instance = Some(Arc::new(Instance {
             connection,
             calls: Arc::clone(&self.calls),
@@ -417,11 +396,14 @@ impl Life {
             call_timeout: self.call_timeout,
             metrics: CallMetrics::new(plugin.as_str()),
             ended: self.ended.subscribe(),
+            generation: self.number,
             plugin,
         }));
-        self.status.state = PluginState::Running;
+        // Ahead of the first call that finds it: what it registered holds from now on.
+        self.hub.host_api.commit(&plugin_name, self.number);
+        self.status.state = GenerationState::Up;
         self.status.running_since = Some(SystemTime::now());
-        metrics::started(self.plugin.found.name.as_str(), true);
+        metrics::started(self.owner.plugin.as_str(), true);
         self.publish();
         let version = self
             .status
@@ -429,11 +411,7 @@ impl Life {
             .as_ref()
             .map(|registration| registration.version.clone())
             .unwrap_or_default();
-        self.log.host(
-            self.generation,
-            LogLevel::Info,
-            format!("running, version {version:?}"),
-        );
+        self.say(LogLevel::Info, format!("running, version {version:?}"));
     }
 
     fn close_gate(&mut self, failed: bool) {
@@ -441,31 +419,31 @@ impl Life {
             instance.close(failed);
         }
         // Where it failed, the report follows within a moment; one change of the routes is enough.
-        if !failed && self.status.state == PluginState::Running {
-            self.status.state = PluginState::Stopping;
+        if !failed && self.status.state == GenerationState::Up {
+            self.status.state = GenerationState::Draining;
             self.publish();
-            self.log.host(self.generation, LogLevel::Info, "stopping");
+            self.say(LogLevel::Info, "stopping");
         }
     }
 
     /// Says in the log what went wrong on the way down, where it has no other consequence.
     fn note(&self, phase: Phase, error: &PluginError) {
         if matches!(phase, Phase::ShuttingDown | Phase::Quitting) {
-            self.log.host(self.generation, LogLevel::Warn, chain(error));
+            self.say(LogLevel::Warn, chain(error));
         }
     }
 
     async fn finish(mut self, ending: Ending) {
         let was_running = self.status.running_since.is_some();
-        let name = self.plugin.found.name.clone();
+        let name = self.owner.plugin.clone();
         let (state, level, text) = match ending {
             Ending::Stopped => (
-                PluginState::Stopped,
+                GenerationState::Stopped,
                 LogLevel::Info,
                 "it was stopped".to_owned(),
             ),
             Ending::Failed(PluginError::Stopped) => (
-                PluginState::Stopped,
+                GenerationState::Stopped,
                 LogLevel::Info,
                 PluginError::Stopped.to_string(),
             ),
@@ -484,7 +462,7 @@ impl Life {
                     metrics::started(name.as_str(), false);
                 }
                 (
-                    PluginState::Failed {
+                    GenerationState::Failed {
                         error: format!("plugin \"{name}\": {report}"),
                     },
                     LogLevel::Error,
@@ -495,17 +473,16 @@ impl Life {
         self.status.state = state;
         self.status.pid = None;
         self.status.sandbox = None;
-        self.status.changed = None;
         self.status.instance = None;
         self.publish();
-        self.hub.host_api.ended(&name, self.generation);
+        self.hub.host_api.ended(&name, self.number);
         self.ended.send_replace(Some(text.clone().into()));
         let host_line = if level == LogLevel::Error {
             format!("failed: {text}")
         } else {
             text
         };
-        self.log.host(self.generation, level, host_line);
+        self.say(level, host_line);
         // Dropping the process reaps it and removes its socket.
     }
 
@@ -540,7 +517,7 @@ impl Life {
             };
             report.push_str(&format!("; its process {was}{exit}"));
         }
-        let stderr = self.log.stderr_tail(self.generation, SHOWN_STDERR_LINES);
+        let stderr = self.owner.log.stderr_tail(self.number, SHOWN_STDERR_LINES);
         if !stderr.is_empty() {
             let lines: Vec<&str> = stderr
                 .iter()
@@ -560,14 +537,14 @@ impl Life {
 
     /// What to do about it, where the error itself does not say so.
     fn remedy(&self, error: &PluginError, report: &str) -> String {
-        let name = &self.plugin.found.name;
+        let name = &self.owner.plugin;
         if let Some(ExitStatus::MemoryLimit { .. }) = self.exit {
-            return "; let it use less, or raise resources.memory_mb in plugin.yaml or memory_mb in its policy, and restart the host".into();
+            return "; let it use less, or raise resources.memory_mb in plugin.yaml, or memory_mb in its policy: then it starts anew".into();
         }
         match error {
             // As the host API words its refusals; a plugin that says so by itself gets the same advice.
             PluginError::Rpc { .. } if report.contains("not granted") => format!(
-                "; if you want it to have that, grant it by PUT /api/v1/plugins/{name}/policy (GET shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml), and restart the host"
+                "; if you want it to have that, grant it by PUT /api/v1/plugins/{name}/policy (GET shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml): then it starts anew"
             ),
             // The cause is in the plugin's own code.
             PluginError::Crashed { .. } | PluginError::Connect(_) | PluginError::Rpc { .. } => {
@@ -579,27 +556,19 @@ impl Life {
         }
     }
 
-    pub(crate) fn publish(&self) {
-        self.hub.publish(self.status.clone());
+    /// Tells the plugin how it stands.
+    fn publish(&self) {
+        (self.owner.report)(self.status.clone());
     }
 
-    /// Says that the plugin is blocked instead of starting it.
-    pub(crate) fn publish_blocked(mut self) {
-        self.status.state = PluginState::Blocked;
-        self.status.generation = 0;
-        self.status.started_at = None;
-        self.log.host(
-            self.generation,
-            LogLevel::Warn,
-            "not started: its policy has blocked it",
-        );
-        self.publish();
+    fn say(&self, level: LogLevel, text: impl Into<String>) {
+        self.owner.log.host(self.number, level, text);
     }
 }
 
 /// Resolves when a stop is requested, also by the sender's end.
-async fn stop_requested(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+async fn stop_requested(stop: &mut watch::Receiver<Stop>) {
+    let _ = stop.wait_for(|stop| *stop > Stop::No).await;
 }
 
 async fn exited(process: Option<&dyn Process>) -> ExitStatus {
@@ -612,18 +581,6 @@ async fn exited(process: Option<&dyn Process>) -> ExitStatus {
 async fn closed(connection: Option<&PluginConnection>) -> String {
     match connection {
         Some(connection) => connection.closed().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Files of the plugin that are being looked at.
-type FilesWork = Option<JoinHandle<(Files, Option<&'static str>)>>;
-
-async fn finished(
-    work: &mut FilesWork,
-) -> Result<(Files, Option<&'static str>), tokio::task::JoinError> {
-    match work {
-        Some(work) => work.await,
         None => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! Why a plugin does not run, and why a call failed.
+//! Why a plugin does not run.
 
 use std::error::Error;
 use std::fmt;
@@ -7,23 +7,7 @@ use std::time::Duration;
 
 use gk_manifest::{Diagnostic, PluginName};
 
-use crate::launch::LaunchError;
-
-/// An error and its sources in one line, which is what people read.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        // Some errors repeat their source.
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = error.source();
-    }
-    text
-}
+use super::launch::LaunchError;
 
 /// A step of a plugin's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,7 +69,7 @@ pub enum PluginError {
     },
     /// The signed manifest is not the one of this plugin, or of this signature.
     #[error(
-        "{file}: its {what} is {read:?}, but it was signed and discovered as {signed:?}; have the package signed again, and restart the host if the plugin was replaced by another",
+        "{file}: its {what} is {read:?}, but it was signed and discovered as {signed:?}; have the package signed again",
         file = .file.display()
     )]
     Claims {
@@ -222,143 +206,4 @@ impl fmt::Display for Printed {
             Ok(())
         }
     }
-}
-
-/// A call into a plugin failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// There is no plugin of that name.
-    #[error("plugin {plugin:?} not found; GET /api/v1/plugins lists those that are there")]
-    UnknownPlugin {
-        /// The name asked for.
-        plugin: String,
-    },
-    /// The plugin does not run.
-    #[error("plugin \"{plugin}\" is not running: {reason}")]
-    NotRunning {
-        /// The plugin.
-        plugin: PluginName,
-        /// Why not.
-        reason: String,
-    },
-    /// The host's policy lets nobody call it.
-    #[error("plugin \"{plugin}\" is not called: {reason}")]
-    Refused {
-        /// The plugin.
-        plugin: PluginName,
-        /// Why not.
-        reason: String,
-    },
-    /// The plugin runs as many calls as it may.
-    #[error("plugin \"{plugin}\" is busy with {limit} calls; try again later")]
-    Busy {
-        /// The plugin.
-        plugin: PluginName,
-        /// How many calls may run at the same time.
-        limit: usize,
-    },
-    /// The result was thrown away because the host may hold no more at this moment.
-    #[error(
-        "the result of plugin \"{plugin}\" has {bytes} bytes, for which the host's memory budget has no room at this moment; try again later"
-    )]
-    NoMemory {
-        /// The plugin.
-        plugin: PluginName,
-        /// The result's size in bytes.
-        bytes: usize,
-    },
-    /// The call took too long. The plugin may still be working on it; its late reply is discarded.
-    #[error(
-        "plugin \"{plugin}\" did not answer the call of {function:?} within {after:?}; if it needs longer, raise resources.call_timeout in plugin.yaml, or call_timeout in its policy"
-    )]
-    Timeout {
-        /// The plugin.
-        plugin: PluginName,
-        /// The function.
-        function: String,
-        /// The limit.
-        after: Duration,
-    },
-    /// The plugin's process ended, or its connection broke, before it answered.
-    #[error("plugin \"{plugin}\" ended before it answered: {reason}")]
-    Crashed {
-        /// The plugin.
-        plugin: PluginName,
-        /// How, and what it said last.
-        reason: String,
-    },
-    /// The plugin answered with an error of its own.
-    #[error("{message}")]
-    Application {
-        /// The plugin.
-        plugin: PluginName,
-        /// Its text.
-        message: String,
-    },
-    /// The plugin does not know how to be called so: an error of the protocol, not of the function.
-    #[error("plugin \"{plugin}\" did not understand the call: {reason}")]
-    Protocol {
-        /// The plugin.
-        plugin: PluginName,
-        /// What went wrong.
-        reason: String,
-    },
-    /// The function's name is empty or too long.
-    #[error("a function's name has 1 to {limit} bytes, not {len}")]
-    FunctionName {
-        /// Its length in bytes.
-        len: usize,
-        /// The longest allowed.
-        limit: usize,
-    },
-    /// The arguments are too large.
-    #[error(
-        "the arguments for plugin \"{plugin}\" have {len} bytes; at most {limit} are passed on"
-    )]
-    ArgsTooLarge {
-        /// The plugin.
-        plugin: PluginName,
-        /// Their size in bytes.
-        len: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The result is too large.
-    #[error(
-        "plugin \"{plugin}\" answered the call of {function:?} with {len} bytes; at most {limit} are passed on; return less, in pages"
-    )]
-    ResultTooLarge {
-        /// The plugin.
-        plugin: PluginName,
-        /// The function.
-        function: String,
-        /// Its size in bytes.
-        len: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-}
-
-/// The runtime could not be started at all.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A directory of the host cannot be used.
-    #[error("the {what} {path} cannot be used; create it or correct its permissions", path = .path.display())]
-    Directory {
-        /// What it is for.
-        what: &'static str,
-        /// Where it is.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A private directory cannot be had.
-    #[error("no directory for the plugins' sockets")]
-    Private(#[from] crate::DirError),
-    /// The system refuses a thread.
-    #[error("the spawner thread cannot be started")]
-    Spawner(#[source] std::io::Error),
 }

@@ -15,7 +15,7 @@ use crate::limits::{CRASH_EXIT_GRACE, EXIT_TIMEOUT};
 
 /// Where a process is in its life, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
+pub(super) enum Phase {
     Launching,
     Handshaking,
     Connecting,
@@ -36,7 +36,7 @@ pub(crate) enum Phase {
 
 /// Something happened.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(super) enum Event {
     /// The operation under way succeeded.
     Done,
     /// The operation under way failed.
@@ -51,7 +51,7 @@ pub(crate) enum Event {
 
 /// Something that takes time; ends in [`Event::Done`] or [`Event::Failed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub(super) enum Operation {
     Launch,
     ReadHandshake,
     Connect,
@@ -69,7 +69,7 @@ pub(crate) enum Operation {
 
 /// Something to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(super) enum Action {
     /// Start an operation, abandoning the one under way.
     Begin(Operation),
     /// Open the plugin for calls and say that it runs.
@@ -86,7 +86,7 @@ pub(crate) enum Action {
 
 /// Why a process ended.
 #[derive(Debug)]
-pub(crate) enum Ending {
+pub(super) enum Ending {
     /// The host stopped it.
     Stopped,
     /// It failed.
@@ -95,7 +95,7 @@ pub(crate) enum Ending {
 
 /// The machine.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub(super) struct Machine {
     phase: Phase,
     exited: bool,
     ending: Option<Ending>,
@@ -103,7 +103,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// A machine and its first action.
-    pub(crate) fn start() -> (Self, Vec<Action>) {
+    pub(super) fn start() -> (Self, Vec<Action>) {
         (
             Self {
                 phase: Phase::Launching,
@@ -114,22 +114,22 @@ impl Machine {
         )
     }
 
-    pub(crate) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         self.phase
     }
 
     /// Why it ended; the process is stopped until something else is known.
-    pub(crate) fn into_ending(self) -> Ending {
+    pub(super) fn into_ending(self) -> Ending {
         self.ending.unwrap_or(Ending::Stopped)
     }
 
     /// Whether the ending is a failure.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub(super) fn has_failed(&self) -> bool {
         matches!(self.ending, Some(Ending::Failed(_)))
     }
 
     /// What an event leads to.
-    pub(crate) fn on(&mut self, event: Event) -> Vec<Action> {
+    pub(super) fn on(&mut self, event: Event) -> Vec<Action> {
         self.exited |= matches!(event, Event::Exited);
         match (self.phase, event) {
             (Phase::Launching, Event::Done) => {

@@ -13,21 +13,23 @@ use gk_protocol::host::{
     ConnectError, ConnectOptions, PluginConnection, PluginOutput, RegisterError,
 };
 use gk_wire::{Handshake, HandshakeError, MemoryBudget};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 
-use super::{Life, exited};
+use super::machine::Operation;
+use super::package::Package;
+use super::{Generation, Stop, exited};
 use crate::error::{PluginError, Printed, Step, chain};
 use crate::host_api::ConnectionHostApi;
+use crate::hub::Hub;
 use crate::launch::{LaunchRequest, Launched, Output, Process};
 use crate::limits::{
     CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, EXIT_TIMEOUT,
-    FIRST_OUTPUT_GRACE, HANDSHAKE_BYTES_MAX, LAST_OUTPUT_GRACE, LAUNCH_TIMEOUT, VERIFY_TIMEOUT,
+    FIRST_OUTPUT_GRACE, HANDSHAKE_BYTES_MAX, LAST_OUTPUT_GRACE, LAUNCH_TIMEOUT,
+    REPLACED_DRAIN_TIMEOUT, VERIFY_TIMEOUT,
 };
 use crate::log::{Capture, LogLevel, NoLine, read_first_line};
-use crate::runtime::{Hub, Plugin};
 use crate::signatures::{self, Verified};
-use crate::supervisor::Operation;
 use crate::timeouts;
 
 /// What an operation achieved.
@@ -55,15 +57,15 @@ pub(super) struct FirstOutput {
     pub(super) printed: Vec<u8>,
 }
 
-impl Life {
+impl Generation {
     /// Begins an operation.
     pub(super) fn begin(&self, operation: Operation) -> Work {
         let timeouts = self.status.timeouts;
         match operation {
             Operation::Launch => Box::pin(launch(
                 Arc::clone(&self.hub),
-                Arc::clone(&self.plugin),
-                self.generation,
+                Arc::clone(&self.package),
+                self.number,
             )),
             Operation::ReadHandshake => bounded(
                 Step::Handshake,
@@ -72,10 +74,10 @@ impl Life {
             ),
             Operation::Connect => {
                 let api = ConnectionHostApi::new(
-                    self.plugin.found.name.clone(),
-                    self.generation,
+                    self.owner.plugin.clone(),
+                    self.number,
                     Arc::clone(&self.calls),
-                    self.log.clone(),
+                    self.owner.log.clone(),
                     Arc::clone(&self.hub.host_api),
                 );
                 bounded(
@@ -93,7 +95,7 @@ impl Life {
                 bounded(Step::Register, timeouts.init, register(connection))
             }),
             Operation::Init => {
-                let config = self.plugin.init_config(&self.hub.config, &self.plugin_dir);
+                let config = self.package.init_config(&self.hub.config, &self.plugin_dir);
                 let announce = self.announce();
                 with(self.connection.clone(), move |connection| {
                     bounded(Step::Init, timeouts.init, async move {
@@ -104,15 +106,20 @@ impl Life {
             }
             Operation::Drain => {
                 let instance = self.status.instance.clone();
-                let limit = DRAIN_TIMEOUT.min(timeouts.call);
-                let log = self.log.clone();
-                let generation = self.generation;
+                let stop = self.stop.clone();
+                let log = self.owner.log.clone();
+                let generation = self.number;
                 Box::pin(async move {
-                    if let Some(instance) = instance
-                        && timeout(limit, instance.gate.drained()).await.is_err()
-                    {
-                        let left = instance.gate.inside();
-                        log.host(generation, LogLevel::Warn, format!("stopping it although {left} calls are still running after {limit:?}"));
+                    if let Some(instance) = instance {
+                        let begun = Instant::now();
+                        let out_of_time = out_of_time(stop, timeouts.call);
+                        tokio::select! {
+                            () = instance.gate.drained() => {}
+                            () = out_of_time => {
+                                let (left, after) = (instance.gate.inside(), begun.elapsed());
+                                log.host(generation, LogLevel::Warn, format!("stopping it although {left} calls are still running after {after:.1?}"));
+                            }
+                        }
                     }
                     Ok(Product::Nothing)
                 })
@@ -146,11 +153,11 @@ impl Life {
     }
 }
 
-impl Life {
+impl Generation {
     /// Tells the host API of the process, ahead of its first request.
     fn announce(&self) -> impl Future<Output = Result<(), PluginError>> + Send + 'static {
         let api = Arc::clone(&self.hub.host_api);
-        let (plugin, generation) = (self.plugin.found.name.clone(), self.generation);
+        let (plugin, generation) = (self.owner.plugin.clone(), self.number);
         let registration = self.status.registration.clone().unwrap_or_default();
         let manifest = &self.manifest.resources;
         let request = match &registration.resources {
@@ -158,13 +165,26 @@ impl Life {
             None => manifest.clone(),
         };
         async move {
-            api.registered(&plugin, generation, &registration, &request)
+            api.prepare(&plugin, generation, &registration, &request)
                 .await
                 .map_err(|error| PluginError::Refused {
                     reason: error.to_string(),
                 })
         }
     }
+}
+
+/// Resolves when running calls have had their time. Nobody waits for the end of a generation that was replaced: its
+/// calls have until their own deadlines, at most [`REPLACED_DRAIN_TIMEOUT`].
+async fn out_of_time(stop: Option<watch::Receiver<Stop>>, call_timeout: Duration) {
+    if let Some(mut stop) = stop {
+        let limit = REPLACED_DRAIN_TIMEOUT.min(call_timeout);
+        let ended = stop.wait_for(|stop| *stop == Stop::Ended);
+        if timeout(limit, ended).await.is_err() {
+            return;
+        }
+    }
+    tokio::time::sleep(DRAIN_TIMEOUT.min(call_timeout)).await;
 }
 
 /// A start step and its limit.
@@ -212,14 +232,14 @@ fn with(connection: Option<PluginConnection>, work: impl FnOnce(PluginConnection
 /// Judges the plugin's files and starts what was judged.
 async fn launch(
     hub: Arc<Hub>,
-    plugin: Arc<Plugin>,
+    package: Arc<Package>,
     generation: u64,
 ) -> Result<Product, PluginError> {
-    let found = &plugin.found;
+    let found = &package.found;
     let verified = {
-        let (hub, plugin) = (Arc::clone(&hub), Arc::clone(&plugin));
+        let (hub, package) = (Arc::clone(&hub), Arc::clone(&package));
         let verifying = tokio::task::spawn_blocking(move || {
-            signatures::verify(&hub.config.signatures, &hub.pinned, &plugin.found)
+            signatures::verify(&hub.config.signatures, &hub.pinned, &package.found)
         });
         match timeout(VERIFY_TIMEOUT, verifying).await {
             Ok(Ok(verified)) => verified?,

@@ -1,0 +1,81 @@
+//! What the generations of a plugin ask for, and whose request is the plugin's. Pure.
+
+use super::Policy;
+
+/// The requests of a plugin's generations.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// The plugin's: that of the generation that serves, or of the last one that registered.
+    current: Option<Asked>,
+    /// Of generations that are starting or draining beside it.
+    others: Vec<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    /// 0: plugin.yaml asks, nothing has registered.
+    generation: u64,
+    request: Policy,
+}
+
+impl Requests {
+    /// What the plugin asks for; `None` if that is not known.
+    pub(super) fn current(&self) -> Option<&Policy> {
+        self.current.as_ref().map(|asked| &asked.request)
+    }
+
+    /// What the other generations ask for.
+    pub(super) fn others(&self) -> impl Iterator<Item = (u64, &Policy)> {
+        self.others
+            .iter()
+            .map(|asked| (asked.generation, &asked.request))
+    }
+
+    /// Takes what plugin.yaml asks for, as long as nothing has registered.
+    pub(super) fn found(&mut self, request: Policy) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|asked| asked.generation == 0)
+        {
+            self.current = Some(Asked {
+                generation: 0,
+                request,
+            });
+        }
+    }
+
+    /// A generation registers: alone, it speaks for the plugin at once; beside one that serves, for itself.
+    pub(super) fn prepare(&mut self, generation: u64, request: Policy, alone: bool) {
+        let asked = Asked {
+            generation,
+            request,
+        };
+        if alone {
+            self.current = Some(asked);
+        } else {
+            self.others.retain(|other| other.generation != generation);
+            self.others.push(asked);
+        }
+    }
+
+    /// A generation that was prepared serves from now on; the one before is beside it until it ends.
+    pub(super) fn commit(&mut self, generation: u64) {
+        let Some(at) = self
+            .others
+            .iter()
+            .position(|other| other.generation == generation)
+        else {
+            return;
+        };
+        let asked = self.others.swap_remove(at);
+        if let Some(before) = self.current.replace(asked) {
+            self.others.push(before);
+        }
+    }
+
+    /// A generation has ended. What the plugin asks for stays known.
+    pub(super) fn ended(&mut self, generation: u64) {
+        self.others.retain(|other| other.generation != generation);
+    }
+}

@@ -1,0 +1,27 @@
+//! Why a plugin does not run, and why a call failed.
+
+mod call;
+mod launch;
+mod plugin;
+
+use std::error::Error;
+
+pub use self::call::CallError;
+pub use self::launch::{LaunchError, ReloadError, StartError};
+pub use self::plugin::{PluginError, Printed, Step};
+
+/// An error and its sources in one line, which is what people read.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        // Some errors repeat their source.
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,33 @@
+//! What a generation is started from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::RuntimeConfig;
+use crate::discover::Discovered;
+use crate::environment::{self, PluginVariables};
+
+/// What a generation is started from.
+#[derive(Debug, Clone)]
+pub(crate) struct Package {
+    pub(crate) found: Discovered,
+    pub(crate) work_dir: PathBuf,
+    pub(crate) variables: Arc<PluginVariables>,
+}
+
+impl Package {
+    pub(crate) fn init_config(
+        &self,
+        config: &RuntimeConfig,
+        dir: &Path,
+    ) -> BTreeMap<String, String> {
+        environment::init_config(
+            &self.found.name,
+            &config.host_version,
+            dir,
+            &self.work_dir,
+            &self.variables,
+        )
+    }
+}

@@ -1,0 +1,120 @@
+//! What all plugins of a runtime share.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use gk_hostapi::HostApi;
+use gk_manifest::PluginName;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+
+use crate::config::RuntimeConfig;
+use crate::discover::Problem;
+use crate::launch::Launcher;
+use crate::limits::PARALLEL_STARTS;
+use crate::signatures::Warned;
+use crate::snapshot::{PluginStatus, Snapshot};
+
+/// What the plugins of a runtime, and the tasks of their generations, share.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) config: RuntimeConfig,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) host_api: Arc<dyn HostApi>,
+    pub(crate) starts: Arc<Semaphore>,
+    pub(crate) pinned: gk_sign::Cache,
+    pub(crate) warned: Warned,
+    snapshot: ArcSwap<Snapshot>,
+    changed: watch::Sender<u64>,
+    /// Held while a snapshot is replaced, so that none is lost.
+    writing: Mutex<()>,
+    /// Tasks of generations that have not ended.
+    alive: watch::Sender<usize>,
+}
+
+/// The task of a generation, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Alive(watch::Sender<usize>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.send_modify(|alive| *alive -= 1);
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(
+        config: RuntimeConfig,
+        launcher: Arc<dyn Launcher>,
+        host_api: Arc<dyn HostApi>,
+    ) -> Self {
+        let snapshot = Snapshot::default();
+        Self {
+            config,
+            launcher,
+            host_api,
+            starts: Arc::new(Semaphore::new(PARALLEL_STARTS)),
+            pinned: gk_sign::Cache::new(),
+            warned: Warned::default(),
+            changed: watch::Sender::new(snapshot.version),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            writing: Mutex::new(()),
+            alive: watch::Sender::new(0),
+        }
+    }
+
+    /// Counts the task of a generation.
+    pub(crate) fn alive(&self) -> Alive {
+        self.alive.send_modify(|alive| *alive += 1);
+        Alive(self.alive.clone())
+    }
+
+    /// Waits until no generation of any plugin is there.
+    pub(crate) async fn idle(&self) {
+        let mut alive = self.alive.subscribe();
+        // The sender is `self`'s.
+        let _ = alive.wait_for(|alive| *alive == 0).await;
+    }
+
+    /// All plugins at this moment.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The same, for a look that ends at once: on the path of every call.
+    pub(crate) fn peek(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Changes whenever a new snapshot is there.
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Replaces a plugin's status and says that something changed.
+    pub(crate) fn publish(&self, status: PluginStatus) {
+        self.replace(|snapshot| snapshot.with(status));
+    }
+
+    /// Forgets a plugin.
+    pub(crate) fn forget(&self, name: &PluginName) {
+        self.replace(|snapshot| snapshot.without(name));
+    }
+
+    /// Replaces what is known of directories that hold no plugin one could name.
+    pub(crate) fn publish_problems(&self, problems: Vec<Problem>) {
+        self.replace(|snapshot| snapshot.with_problems(problems));
+    }
+
+    fn replace(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
+        let version = {
+            let _writing = self.writing.lock();
+            let next = change(&self.snapshot.load());
+            let version = next.version;
+            self.snapshot.store(Arc::new(next));
+            version
+        };
+        self.changed
+            .send_modify(|known| *known = version.max(*known));
+    }
+}

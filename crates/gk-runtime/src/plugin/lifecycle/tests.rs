@@ -1,0 +1,327 @@
+//! The state machine: its cases, and every order of events against what must always hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use GenerationState::{Draining, Starting, Stopped, Up};
+
+fn status(generation: u64, state: GenerationState) -> GenerationStatus {
+    let mut status = GenerationStatus::not_started("/p".into(), state);
+    status.generation = generation;
+    status
+}
+
+fn failed() -> GenerationState {
+    GenerationState::Failed {
+        error: "no".to_owned(),
+    }
+}
+
+/// A lifecycle, and the processes that its actions make.
+#[derive(Debug)]
+struct World {
+    lifecycle: Lifecycle,
+    processes: BTreeMap<u64, Process>,
+    wanted: Wanted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Process {
+    state: GenerationState,
+    stopping: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            lifecycle: Lifecycle::new(status(0, Stopped)),
+            processes: BTreeMap::new(),
+            wanted: Wanted::Stopped,
+        }
+    }
+
+    /// One that serves.
+    fn serving() -> Self {
+        let mut world = Self::new();
+        world.want(Wanted::Running);
+        world.report(1, Up);
+        world
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start(number) => {
+                    let process = Process {
+                        state: Starting,
+                        stopping: false,
+                    };
+                    assert!(self.processes.insert(number, process).is_none());
+                    let further = self.lifecycle.begun(status(number, Starting));
+                    self.perform(further);
+                }
+                Action::Stop(number) => {
+                    let process = self.processes.get_mut(&number).unwrap();
+                    assert!(!process.stopping, "told twice");
+                    process.stopping = true;
+                }
+            }
+        }
+    }
+
+    fn want(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
+        let actions = self.lifecycle.want(wanted);
+        self.perform(actions);
+    }
+
+    fn change(&mut self) {
+        let actions = self.lifecycle.changed();
+        self.perform(actions);
+    }
+
+    fn report(&mut self, number: u64, state: GenerationState) {
+        match state.has_ended() {
+            true => drop(self.processes.remove(&number)),
+            false => self.processes.get_mut(&number).unwrap().state = state.clone(),
+        }
+        let actions = self.lifecycle.report(status(number, state));
+        self.perform(actions);
+    }
+
+    fn face(&self) -> (u64, &GenerationState) {
+        let current = self.lifecycle.current();
+        (current.generation, &current.state)
+    }
+
+    fn stopping(&self) -> Vec<u64> {
+        let stopping = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.stopping);
+        stopping.map(|(number, _)| *number).collect()
+    }
+}
+
+/// One that goes must not overwrite the one that came: with one status for each name it did.
+#[test]
+fn the_old_ones_end_is_not_the_new_ones() {
+    let mut world = World::serving();
+    world.change();
+    // While it starts, calls go to the one that serves.
+    assert_eq!(world.face(), (1, &Up));
+    world.report(2, Up);
+    assert_eq!((world.face(), world.stopping()), ((2, &Up), vec![1]));
+    world.report(1, Draining);
+    assert_eq!(world.face(), (2, &Up));
+    world.report(1, Stopped);
+    assert_eq!(world.face(), (2, &Up));
+    assert_eq!(world.processes.len(), 1);
+    // What comes after its end is nobody's.
+    world.lifecycle.report(status(1, failed()));
+    assert_eq!(world.face(), (2, &Up));
+}
+
+#[test]
+fn a_candidate_that_fails_leaves_everything_as_it_was() {
+    let mut world = World::serving();
+    world.change();
+    world.report(2, failed());
+    assert_eq!((world.face(), world.stopping()), ((1, &Up), vec![]));
+    assert_eq!(world.lifecycle.rejected(), Some((2, "no")));
+    assert!(world.lifecycle.is_settled());
+    world.change();
+    world.report(3, Up);
+    assert_eq!((world.face(), world.lifecycle.rejected()), ((3, &Up), None));
+}
+
+#[test]
+fn a_change_supersedes_what_is_starting() {
+    let mut world = World::serving();
+    world.change();
+    world.change();
+    world.change();
+    assert_eq!(world.stopping(), [2]);
+    assert!(!world.lifecycle.is_settled());
+    // It comes up all the same; it is not meant any more.
+    world.report(2, Up);
+    assert_eq!(world.face(), (1, &Up));
+    world.report(2, Stopped);
+    assert_eq!(world.lifecycle.candidate().unwrap().generation, 3);
+    world.report(3, Up);
+    assert_eq!(world.face(), (3, &Up));
+    // Also the very first one.
+    let mut world = World::new();
+    world.want(Wanted::Running);
+    world.change();
+    assert_eq!(world.stopping(), [1]);
+    world.report(1, Stopped);
+    assert_eq!(world.face(), (2, &Starting));
+}
+
+#[test]
+fn old_ones_that_do_not_end_hold_up_the_next() {
+    let mut world = World::serving();
+    for number in 2..=3 {
+        world.change();
+        world.report(number, Up);
+    }
+    assert_eq!(
+        (world.stopping(), world.lifecycle.draining()),
+        (vec![1, 2], 2)
+    );
+    world.change();
+    world.change();
+    assert_eq!(world.processes.len(), 3);
+    world.report(1, Stopped);
+    assert_eq!(world.lifecycle.candidate().unwrap().generation, 4);
+}
+
+#[test]
+fn what_is_stopped_starts_again_only_when_it_is_wanted() {
+    let mut world = World::serving();
+    world.want(Wanted::Stopped);
+    assert_eq!(world.stopping(), [1]);
+    world.change();
+    world.want(Wanted::Running);
+    world.report(1, Draining);
+    assert_eq!(world.processes.len(), 1);
+    world.report(1, Stopped);
+    assert_eq!(world.face(), (2, &Starting));
+    world.report(2, failed());
+    assert_eq!(world.face(), (2, &failed()));
+    assert!(world.lifecycle.is_settled() && world.lifecycle.is_idle());
+    world.change();
+    assert_eq!(world.face(), (3, &Starting));
+}
+
+#[test]
+fn after_the_hosts_end_nothing_starts() {
+    let mut world = World::serving();
+    world.want(Wanted::Ended);
+    world.change();
+    world.want(Wanted::Running);
+    world.report(1, Stopped);
+    assert!(world.processes.is_empty() && world.lifecycle.is_idle());
+}
+
+/// What may happen next: the operator's two events, and what each process can report.
+fn possible(world: &World) -> Vec<(u64, Option<GenerationState>)> {
+    let mut events = vec![(0, None), (0, Some(Stopped))];
+    for (number, process) in &world.processes {
+        let mut next = vec![failed()];
+        match process.state {
+            Starting if process.stopping => next.extend([Up, Stopped]),
+            Starting => next.push(Up),
+            Up if process.stopping => next.push(Draining),
+            Draining => next.push(Stopped),
+            _ => {}
+        }
+        events.extend(next.into_iter().map(|state| (*number, Some(state))));
+    }
+    events
+}
+
+fn apply(world: &mut World, event: &(u64, Option<GenerationState>)) {
+    match event {
+        (0, None) => world.change(),
+        (0, Some(_)) => world.want(match world.wanted {
+            Wanted::Running => Wanted::Stopped,
+            _ => Wanted::Running,
+        }),
+        (number, Some(state)) => world.report(*number, state.clone()),
+        (_, None) => unreachable!("only 0 has no state"),
+    }
+}
+
+fn check(
+    world: &World,
+    before: &(u64, GenerationState),
+    events: &[(u64, Option<GenerationState>)],
+) {
+    let lifecycle = &world.lifecycle;
+    let (face, state) = world.face();
+    // Never back to an older one; a new one only once it is up, or where there was none.
+    assert!(face >= before.0, "{events:?}");
+    if face != before.0 {
+        let gone = !world.processes.contains_key(&before.0);
+        assert!(*state == Up || gone, "{events:?}");
+    }
+    // Each process has one role, and each role that is alive a process.
+    let candidate = lifecycle.candidate.iter();
+    let members: Vec<_> = candidate
+        .chain(&lifecycle.draining)
+        .chain([&lifecycle.current])
+        .collect();
+    let alive: Vec<_> = members
+        .iter()
+        .filter(|member| !member.status.state.has_ended())
+        .map(|member| (member.status.generation, member.stopping))
+        .collect();
+    let processes: BTreeSet<_> = world
+        .processes
+        .iter()
+        .map(|(number, process)| (*number, process.stopping))
+        .collect();
+    assert_eq!(alive.len(), processes.len(), "{events:?}");
+    assert_eq!(
+        alive.into_iter().collect::<BTreeSet<_>>(),
+        processes,
+        "{events:?}"
+    );
+    assert!(lifecycle.draining.len() <= DRAINING_MAX, "{events:?}");
+    assert!(
+        lifecycle.draining.iter().all(|member| member.stopping),
+        "{events:?}"
+    );
+    // Nobody who is up and meant waits for another.
+    let waits = lifecycle
+        .candidate
+        .iter()
+        .any(|member| member.status.state == Up && !member.stopping);
+    assert!(!waits, "{events:?}");
+    match world.wanted {
+        Wanted::Stopped | Wanted::Ended => assert!(
+            world.processes.values().all(|process| process.stopping),
+            "{events:?}"
+        ),
+        Wanted::Running => {
+            // Something newer is on its way, or waits for an end that was asked for, or nothing newer is there.
+            let waits = world.processes.values().any(|process| process.stopping);
+            assert!(!lifecycle.behind || waits, "{events:?}");
+        }
+    }
+}
+
+/// Every order of events to this depth.
+#[test]
+fn in_every_order_of_events_the_invariants_hold() {
+    const DEPTH: usize = 8;
+    let mut orders = 0_u64;
+    let mut path: Vec<(u64, Option<GenerationState>)> = Vec::new();
+    // Replayed from the beginning: what is checked is what happens, not what a copy says.
+    fn go(path: &mut Vec<(u64, Option<GenerationState>)>, orders: &mut u64) {
+        let mut world = World::new();
+        for event in path.iter() {
+            apply(&mut world, event);
+        }
+        for event in possible(&world) {
+            let mut world = World::new();
+            for event in path.iter() {
+                apply(&mut world, event);
+            }
+            let (face, state) = world.face();
+            let before = (face, state.clone());
+            path.push(event);
+            apply(&mut world, path.last().unwrap());
+            check(&world, &before, path);
+            *orders += 1;
+            if path.len() < DEPTH {
+                go(path, orders);
+            }
+            path.pop();
+        }
+    }
+    go(&mut path, &mut orders);
+    assert!(orders > 10_000, "{orders}");
+}

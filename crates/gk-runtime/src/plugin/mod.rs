@@ -1,0 +1,401 @@
+//! One plugin, whatever its processes do: its name, its log, its generations. What people see of it is published
+//! here and nowhere else.
+
+mod lifecycle;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use gk_manifest::PluginName;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use self::lifecycle::{Action, Lifecycle, Wanted};
+use crate::files::{Files, Stamps, settled};
+use crate::generation::{Generation, GenerationState, GenerationStatus, Owner, Package, Stop};
+use crate::hub::Hub;
+use crate::log::{LogLevel, LogSink};
+use crate::snapshot::{Candidate, PluginState, PluginStatus};
+
+/// A plugin. Its log outlives its processes; dropping it ends them.
+#[derive(Debug)]
+pub(crate) struct Plugin {
+    name: PluginName,
+    log: LogSink,
+    hub: Arc<Hub>,
+    own: Weak<Plugin>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    lifecycle: Lifecycle,
+    /// What the next generation is started from; `None`: nothing can be.
+    package: Option<Package>,
+    /// The files of the package that the newest generation was started from, as they were found; `None` once that says
+    /// nothing any more.
+    tried: Option<Stamps>,
+    /// What the newest generation was started from, if it came so far, and its number.
+    basis: Option<(u64, Arc<Files>)>,
+    /// Whether the operator has blocked it.
+    blocked: bool,
+    /// Which file is no longer what runs, where nothing is done about it.
+    changed: Option<&'static str>,
+    /// Ends the generation of that number.
+    stops: BTreeMap<u64, watch::Sender<Stop>>,
+}
+
+/// What to do about a package that is not what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// Say so.
+    Tell,
+    /// Start it.
+    Start,
+    /// Start it, also if it is what runs.
+    Force,
+}
+
+/// What came of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is what runs, or what was tried last.
+    Unchanged,
+    /// It is something else, which is told.
+    Told,
+    /// A generation is started from it.
+    Started,
+}
+
+impl Plugin {
+    /// A plugin of which nothing runs, and which is seen as `status` once it is [shown](Self::show). `package` is what
+    /// it would be started from.
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        name: PluginName,
+        package: Option<Package>,
+        status: GenerationStatus,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            log: LogSink::new(name.clone()),
+            name,
+            hub,
+            own: own.clone(),
+            state: Mutex::new(State {
+                lifecycle: Lifecycle::new(status),
+                package,
+                tried: None,
+                basis: None,
+                blocked: false,
+                changed: None,
+                stops: BTreeMap::new(),
+            }),
+        })
+    }
+
+    /// Lets people see how it stands.
+    pub(crate) fn show(&self) {
+        self.publish(&self.state.lock());
+    }
+
+    pub(crate) fn log(&self) -> &LogSink {
+        &self.log
+    }
+
+    /// Writes a line of the host's own about a generation.
+    pub(crate) fn say(&self, generation: u64, level: LogLevel, text: impl Into<String>) {
+        self.log.host(generation, level, text);
+    }
+
+    /// It is to serve from now on.
+    pub(crate) fn run(&self) {
+        self.state.lock().blocked = false;
+        self.step(|lifecycle| lifecycle.want(Wanted::Running));
+    }
+
+    /// The operator has blocked it: nothing of it is to run.
+    pub(crate) fn block(&self) {
+        let before = std::mem::replace(&mut self.state.lock().blocked, true);
+        if before {
+            return;
+        }
+        self.say(0, LogLevel::Warn, "its policy has blocked it");
+        self.stop();
+        self.show();
+    }
+
+    /// Nothing of it is to run from now on. What runs finishes its calls.
+    pub(crate) fn stop(&self) {
+        self.end_all(Wanted::Stopped);
+    }
+
+    /// As [`Plugin::stop`], for ever: the host ends.
+    pub(crate) fn end(&self) {
+        self.end_all(Wanted::Ended);
+    }
+
+    fn end_all(&self, wanted: Wanted) {
+        self.step(|lifecycle| lifecycle.want(wanted));
+        // Also those that had more time.
+        let state = self.state.lock();
+        state.stops.values().for_each(|stop| {
+            stop.send_replace(Stop::Ended);
+        });
+    }
+
+    /// Whether no process of it is there.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.lock().lifecycle.is_idle()
+    }
+
+    /// Takes what is there of the plugin now, and compares it with what was started. Blocks while files are read.
+    pub(crate) fn offer(&self, package: Package, offer: Offer) -> Taken {
+        let stamps = package.found.stamps;
+        let (basis, serving, moved) = {
+            let mut state = self.state.lock();
+            // Another directory has the plugin's name by now.
+            let before = state.package.as_ref().map(|package| &package.found.dir);
+            let moved = before.is_some_and(|dir| *dir != package.found.dir);
+            let same = !moved && state.tried == Some(stamps) && settled(stamps).is_some();
+            if same && offer != Offer::Force {
+                // Names of other plugins may have changed what it gets.
+                state.package = Some(package);
+                return match state.changed {
+                    Some(_) if offer == Offer::Start => {
+                        drop(state);
+                        self.start(None)
+                    }
+                    _ => Taken::Unchanged,
+                };
+            }
+            let newest = state.lifecycle.newest();
+            let basis = state.basis.clone();
+            let basis = basis.filter(|(generation, _)| *generation == newest);
+            let current = state.lifecycle.current();
+            // What serves, where something newer was tried and rejected.
+            let rejected = state.lifecycle.candidate().is_none() && current.generation != newest;
+            let serving = current.files.clone();
+            let serving = serving.filter(|_| rejected && current.state == GenerationState::Up);
+            (basis.map(|(_, files)| files), serving, moved)
+        };
+        // Without it nothing of the newest generation was verified: stamps are all there is.
+        let is_back = !moved && serving.is_some_and(|files| files.difference().is_none());
+        let difference = match &basis {
+            _ if moved => Some("its directory"),
+            _ if is_back => None,
+            Some(files) => files.difference(),
+            None => {
+                let state = self.state.lock();
+                (state.tried != Some(stamps)).then_some("its package")
+            }
+        };
+        {
+            let mut state = self.state.lock();
+            state.package = Some(package);
+            match difference {
+                None if offer != Offer::Force => {
+                    state.tried = Some(stamps);
+                    let newest = state.lifecycle.newest();
+                    if is_back || state.lifecycle.current().generation == newest {
+                        state.lifecycle.accept();
+                    }
+                    let was = state.changed.take();
+                    self.publish(&state);
+                    drop(state);
+                    if was.is_some() {
+                        self.say(0, LogLevel::Info, "its files are what runs again");
+                    }
+                    return Taken::Unchanged;
+                }
+                Some(what) if offer == Offer::Tell => {
+                    if state.changed.replace(what) != Some(what) {
+                        self.publish(&state);
+                        drop(state);
+                        let text = format!(
+                            "{what} is no longer what runs; reload the plugin to run what is there now"
+                        );
+                        self.say(0, LogLevel::Warn, text);
+                    }
+                    return Taken::Told;
+                }
+                _ => {}
+            }
+        }
+        self.start(difference)
+    }
+
+    /// What kept it from starting may be different now: one that has failed is started anew.
+    pub(crate) fn wake(&self) {
+        let has_failed = {
+            let state = self.state.lock();
+            let failed = matches!(
+                state.lifecycle.current().state,
+                GenerationState::Failed { .. }
+            );
+            failed && state.lifecycle.is_settled() && state.package.is_some() && !state.blocked
+        };
+        if has_failed {
+            self.start(None);
+        }
+    }
+
+    /// What is there now cannot be started; what runs goes on.
+    pub(crate) fn refuse(&self, error: String) {
+        let mut state = self.state.lock();
+        let known = match &state.lifecycle.current().state {
+            GenerationState::Failed { error } => Some(error.as_str()),
+            _ => state.lifecycle.rejected().map(|(_, error)| error),
+        };
+        if known == Some(&error) {
+            return;
+        }
+        state.tried = None;
+        state.lifecycle.reject(error.clone());
+        self.publish(&state);
+        drop(state);
+        self.say(
+            0,
+            LogLevel::Error,
+            format!("what is there cannot be started: {error}"),
+        );
+    }
+
+    fn start(&self, difference: Option<&'static str>) -> Taken {
+        let text = match difference {
+            Some(what) => format!("{what} has changed"),
+            None => "it is started anew".to_owned(),
+        };
+        self.say(0, LogLevel::Info, text);
+        self.step(Lifecycle::changed);
+        Taken::Started
+    }
+
+    /// What a generation's task says of it.
+    fn report(&self, status: GenerationStatus) {
+        {
+            let mut state = self.state.lock();
+            if status.state.has_ended() {
+                state.stops.remove(&status.generation);
+            }
+            if let Some(files) = &status.files
+                && status.generation == state.lifecycle.newest()
+            {
+                state.basis = Some((status.generation, Arc::clone(files)));
+            }
+        }
+        let ended = status.files.clone().filter(|_| status.state.has_ended());
+        self.step(|lifecycle| lifecycle.report(status));
+        if let Some(ended) = ended {
+            self.let_go(&ended);
+        }
+    }
+
+    /// Drops the pinned bytes of a binary that is not the plugin's any more; what still runs has its own.
+    fn let_go(&self, ended: &Files) {
+        let state = self.state.lock();
+        let current = state.lifecycle.current().files.as_ref();
+        if current.is_none_or(|files| files.digest() != ended.digest()) {
+            self.hub.pinned.remove(ended.digest());
+        }
+    }
+
+    /// Tells the state machine something, and does what it says. No part of it waits.
+    fn step(&self, tell: impl FnOnce(&mut Lifecycle) -> Vec<Action>) {
+        let mut state = self.state.lock();
+        let before = state.lifecycle.revision();
+        let mut actions = tell(&mut state.lifecycle);
+        while let Some(action) = actions.pop() {
+            actions.extend(self.perform(&mut state, action));
+        }
+        if state.lifecycle.revision() != before {
+            self.publish(&state);
+        }
+    }
+
+    /// Carries out an action; those that follow from it are returned.
+    fn perform(&self, state: &mut State, action: Action) -> Vec<Action> {
+        match action {
+            Action::Start(number) => {
+                let Some(package) = state.package.clone() else {
+                    return Vec::new();
+                };
+                let status = Generation::initial(&package, number);
+                let (stop, stopped) = watch::channel(Stop::No);
+                state.stops.insert(number, stop);
+                state.tried = Some(package.found.stamps);
+                state.changed = None;
+                let own = self.own.clone();
+                let owner = Owner {
+                    plugin: self.name.clone(),
+                    log: self.log.clone(),
+                    report: Box::new(move |status| {
+                        if let Some(plugin) = own.upgrade() {
+                            plugin.report(status);
+                        }
+                    }),
+                };
+                let generation =
+                    Generation::new(Arc::clone(&self.hub), owner, package, status.clone());
+                generation.spawn(stopped);
+                state.lifecycle.begun(status)
+            }
+            Action::Stop(number) => {
+                let is_current = state.lifecycle.current().generation == number;
+                if let Some(stop) = state.stops.get(&number) {
+                    stop.send_replace(match is_current {
+                        true => Stop::Ended,
+                        false => Stop::Replaced,
+                    });
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Under the lock of the state, so that an older one never replaces a newer one.
+    fn publish(&self, state: &State) {
+        self.hub.publish(view(&self.name, state));
+    }
+}
+
+/// What people see of a plugin.
+fn view(name: &PluginName, state: &State) -> PluginStatus {
+    let lifecycle = &state.lifecycle;
+    let current = lifecycle.current().clone();
+    let state_is_blocked = state.blocked;
+    let starting = lifecycle.candidate().map(|candidate| Candidate {
+        generation: candidate.generation,
+        error: None,
+    });
+    let rejected = lifecycle.rejected().map(|(generation, error)| Candidate {
+        generation,
+        error: Some(error.to_owned()),
+    });
+    PluginStatus {
+        name: name.clone(),
+        dir: current.dir,
+        generation: current.generation,
+        state: match current.state {
+            state if state.has_ended() && state_is_blocked => PluginState::Blocked,
+            GenerationState::Starting => PluginState::Starting,
+            GenerationState::Up => PluginState::Running,
+            GenerationState::Draining => PluginState::Stopping,
+            GenerationState::Stopped => PluginState::Stopped,
+            GenerationState::Failed { error } => PluginState::Failed { error },
+        },
+        registration: current.registration,
+        manifest: current.manifest,
+        signature: current.signature,
+        warnings: current.warnings,
+        pid: current.pid,
+        started_at: current.started_at,
+        running_since: current.running_since,
+        sandbox: current.sandbox,
+        timeouts: current.timeouts,
+        changed: state.changed,
+        candidate: starting.or(rejected),
+        draining: lifecycle.draining(),
+        is_settled: lifecycle.is_settled(),
+        instance: current.instance,
+    }
+}
