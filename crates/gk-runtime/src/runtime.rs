@@ -13,7 +13,7 @@ use gk_manifest::{PluginName, ResourceRequest};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::calls::{CallContext, CallTarget};
+use crate::calls::{CallContext, CallTarget, Refusal};
 use crate::config::{RuntimeConfig, made};
 use crate::discover::{Discovered, Discovery, Problem, discover};
 use crate::environment::PluginVariables;
@@ -497,17 +497,22 @@ impl Runtime {
         let admission = self.inner.hub.host_api.admit(plugin);
         let mut admission = admission.map_err(|error| refused(error.to_string()))?;
         let limit = admission.call_timeout;
-        let successor;
-        let mut target = target;
-        if target.is_closed()
-            && let Ok(serving) = self.target(plugin.as_str())
-        {
-            successor = serving;
-            target = &successor;
-        }
+        let mut serving = Arc::clone(&target.0);
+        let inside = loop {
+            let refusal = match serving.enter() {
+                Ok(inside) => break inside,
+                Err(refusal) => refusal,
+            };
+            // It closed since it was found. Nothing was sent, so the call may go to the one that serves now.
+            let now = self.target(plugin.as_str())?.0;
+            if refusal == Refusal::Full || Arc::ptr_eq(&now, &serving) {
+                return Err(serving.refused(refusal).await);
+            }
+            serving = now;
+        };
         tokio::select! {
             biased;
-            result = target.0.call(function, args, context, limit) => result,
+            result = serving.call(inside, function, args, context, limit) => result,
             () = admission.withdrawn() => Err(refused(
                 "it was blocked by its policy while the call ran".to_owned(),
             )),

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use gk_manifest::{PluginName, Registration, ResourceRequest};
 use gk_protocol::plugin::{Call, HostApi, PluginHandler, server};
 use gk_runtime::{
     CallContext, CallError, ExitStatus, LaunchError, LaunchRequest, Launched, Launcher, LogLevel,
-    LogQuery, LogSource, PluginState, Process, Runtime, RuntimeConfig, StartError,
+    LogQuery, LogSource, PluginState, Process, Reloaded, Runtime, RuntimeConfig, StartError,
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, DuplexStream};
@@ -168,6 +168,8 @@ impl PluginHandler for Handler {
 #[derive(Debug, Default)]
 struct InMemory {
     fakes: BTreeMap<String, Arc<Fake>>,
+    /// What is started instead from the second generation on, in this order.
+    successors: Arc<Mutex<VecDeque<Arc<Fake>>>>,
     /// What was started: whether with a network, and with how many bytes of memory.
     started: Arc<Mutex<Vec<(bool, u64)>>>,
 }
@@ -205,7 +207,11 @@ struct FakeProcess {
 #[async_trait]
 impl Launcher for InMemory {
     async fn launch(&self, request: LaunchRequest) -> Result<Launched, LaunchError> {
-        let fake = Arc::clone(&self.fakes[request.plugin.as_str()]);
+        let successor = match request.generation {
+            1 => None,
+            _ => self.successors.lock().pop_front(),
+        };
+        let fake = successor.unwrap_or_else(|| Arc::clone(&self.fakes[request.plugin.as_str()]));
         let started = (request.network, request.memory_bytes);
         self.started.lock().push(started);
         let (host_end, plugin_end) = UnixStream::pair().unwrap();
@@ -358,6 +364,72 @@ async fn until(runtime: &Runtime, mut holds: impl FnMut(&PluginState) -> bool) {
         }
     })
     .await;
+}
+
+/// A call that was meant for a generation stays in it; one that comes when that takes no more goes to the next one.
+#[tokio::test]
+async fn no_call_is_lost_between_two_generations() {
+    let (host, first) = Host::new().with("goat", "", Fake::default());
+    let second = Arc::new(Fake::default());
+    *second.registration.lock() = first.registration.lock().clone();
+    host.launcher
+        .successors
+        .lock()
+        .push_back(Arc::clone(&second));
+    let broken = Fake {
+        init: Does::Fails("no grass"),
+        ..Fake::default()
+    };
+    *broken.registration.lock() = first.registration.lock().clone();
+    let successors = Arc::clone(&host.launcher.successors);
+    let (runtime, _root) = host.settled().await;
+    let target = runtime.snapshot().get("goat").unwrap().target().unwrap();
+    assert_eq!(target.generation(), 1);
+    let running = {
+        let (runtime, target) = (runtime.clone(), target.clone());
+        tokio::spawn(async move {
+            let context = CallContext::new();
+            runtime
+                .call_on(&target, "wait", Bytes::new(), context)
+                .await
+        })
+    };
+    within(first.entered.notified()).await;
+    let reloaded = within(runtime.reload("goat", true, DEADLINE)).await;
+    assert_eq!(reloaded.unwrap(), Reloaded::Serving(2));
+    let status = Arc::clone(runtime.snapshot().get("goat").unwrap());
+    assert_eq!((status.generation, status.draining), (2, 1));
+    // Looked up before the swap, called after it.
+    let args = Bytes::from_static(b"{}");
+    let late = within(runtime.call_on(&target, "echo", args.clone(), CallContext::new())).await;
+    assert_eq!(late.unwrap(), args);
+    assert_eq!(*second.events.lock(), ["call echo"]);
+    // The one that was running is answered by whom it asked.
+    first.release.notify_one();
+    assert_eq!(within(running).await.unwrap().unwrap(), "late");
+    let mut changed = runtime.changed();
+    within(async {
+        while runtime.snapshot().get("goat").unwrap().draining > 0 {
+            changed.changed().await.unwrap();
+        }
+    })
+    .await;
+    // One that does not come up leaves everything as it is.
+    successors.lock().push_back(Arc::new(broken));
+    let reloaded = within(runtime.reload("goat", true, DEADLINE))
+        .await
+        .unwrap();
+    let Reloaded::Failed { error } = reloaded else {
+        panic!("{reloaded:?}");
+    };
+    assert!(error.contains("no grass"), "{error}");
+    within(runtime.call("goat", "echo", args, CallContext::new()))
+        .await
+        .unwrap();
+    let status = Arc::clone(runtime.snapshot().get("goat").unwrap());
+    let candidate = status.candidate.clone().unwrap();
+    assert_eq!((status.generation, candidate.generation), (2, 3));
+    within(runtime.shutdown()).await;
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@ pub(crate) struct Gate {
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
 /// Why the gate let nobody in.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
     Closed,
     Full,
 }
@@ -47,11 +47,6 @@ impl Gate {
         self.empty.notify_waiters();
     }
 
-    /// Whether it lets no more in.
-    pub(super) fn is_closed(&self) -> bool {
-        self.state.load(Ordering::Acquire) & CLOSED != 0
-    }
-
     /// Resolves when it is closed and nobody is inside.
     pub(crate) async fn drained(&self) {
         loop {
@@ -71,7 +66,7 @@ impl Gate {
 
 /// One that is inside, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Inside<'a>(&'a Gate);
+pub(crate) struct Inside<'a>(&'a Gate);
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {

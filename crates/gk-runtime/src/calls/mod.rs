@@ -19,7 +19,7 @@ use gk_protocol::host::PluginConnection;
 use tokio::sync::watch;
 
 pub(crate) use self::gate::Gate;
-use self::gate::Refusal;
+pub(crate) use self::gate::{Inside, Refusal};
 pub(crate) use self::tokens::Calls;
 pub use self::tokens::{FunctionName, RunningCall};
 use crate::error::{CallError, chain};
@@ -111,11 +111,6 @@ impl CallTarget {
     pub fn generation(&self) -> u64 {
         self.0.generation
     }
-
-    /// Whether it takes no more calls.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.0.gate.is_closed()
-    }
 }
 
 impl fmt::Debug for Instance {
@@ -127,8 +122,36 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
+    /// Lets a call in.
+    ///
+    /// # Errors
+    /// Why it is not let in; nothing was sent.
+    pub(crate) fn enter(&self) -> Result<Inside<'_>, Refusal> {
+        self.gate.enter(CALLS_IN_FLIGHT_MAX)
+    }
+
+    /// What a caller is told whose call was not let in.
+    pub(crate) async fn refused(&self, refusal: Refusal) -> CallError {
+        let plugin = self.plugin.clone();
+        if refusal == Refusal::Full {
+            let limit = CALLS_IN_FLIGHT_MAX;
+            return CallError::Busy { plugin, limit };
+        }
+        let reason = match self.failing.load(Ordering::Acquire) {
+            true => self.report().await,
+            false => None,
+        };
+        let reason = reason.as_deref().unwrap_or("it is being stopped");
+        CallError::NotRunning {
+            plugin,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// A call that was let in.
     pub(crate) async fn call(
         &self,
+        _inside: Inside<'_>,
         function: &str,
         args: Bytes,
         context: CallContext,
@@ -147,29 +170,6 @@ impl Instance {
                 limit: ARGS_BYTES_MAX,
             });
         }
-        let _inside = match self.gate.enter(CALLS_IN_FLIGHT_MAX) {
-            Ok(inside) => inside,
-            Err(Refusal::Full) => {
-                return Err(CallError::Busy {
-                    plugin: self.plugin.clone(),
-                    limit: CALLS_IN_FLIGHT_MAX,
-                });
-            }
-            Err(Refusal::Closed) => {
-                let reason = match self.failing.load(Ordering::Acquire) {
-                    true => self.report().await,
-                    false => None,
-                };
-                let reason = reason
-                    .as_deref()
-                    .unwrap_or("it is being stopped")
-                    .to_owned();
-                return Err(CallError::NotRunning {
-                    plugin: self.plugin.clone(),
-                    reason,
-                });
-            }
-        };
         let limit = limit.map_or(self.call_timeout, |set| {
             set.clamp(TIMEOUT_MIN, CALL_TIMEOUT_MAX)
         });
