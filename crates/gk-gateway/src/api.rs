@@ -471,7 +471,9 @@ async fn reload(
         Reloaded::Stopped => (
             StatusCode::CONFLICT,
             "stopped",
-            Some("it is not to run: its policy blocks it".to_owned()),
+            Some(
+                "nothing of it is to run: its policy blocks it, or its package is gone".to_owned(),
+            ),
         ),
         _ => (StatusCode::ACCEPTED, "starting", None),
     };

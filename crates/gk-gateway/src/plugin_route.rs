@@ -1,17 +1,20 @@
 //! Requests to plugins' routes.
 
+use std::sync::Arc;
+
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use gk_runtime::CallError;
+use gk_runtime::{CallError, CallTarget};
 
 use crate::bodies::BODY_BYTES_MAX;
 use crate::envelope::{Incoming, call_context};
 use crate::forwarded;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
-use crate::routes::Found;
+use crate::routes::{Found, Route};
 use crate::tokens::Identity;
 use crate::{answer, auth};
 
@@ -90,10 +93,28 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
     let context = call_context(caller, &incoming.parts.headers);
     // What of it the plugin needs is in the arguments.
     drop(incoming.body);
+    let route = still_meant(gateway, route, &incoming.parts)?;
     let target = route.target.as_ref();
     let result = gateway
         .call(target, &route.plugin, &route.function, args, context)
         .await;
     let result = result.map_err(|error| Problem::from_call(&error, caller))?;
     Ok(answer::answer(gateway, &route.plugin, result).await)
+}
+
+/// The route that a request takes now that it is read. While a client sends a body, another version may have come up:
+/// then its route counts, if it asks for the same; who may call a function is decided by the version that runs it.
+fn still_meant(gateway: &Gateway, route: Arc<Route>, parts: &Parts) -> Result<Arc<Route>, Problem> {
+    if !route.target.as_ref().is_some_and(CallTarget::is_closed) {
+        return Ok(route);
+    }
+    let table = gateway.inner.table.load();
+    match table.find(&parts.method, parts.uri.path()) {
+        Found::Route { route: now, .. } if now.is_like(&route) => Ok(now),
+        _ => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "another version of the plugin came up while the request was read; send it again",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))),
+    }
 }

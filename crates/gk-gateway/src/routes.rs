@@ -51,6 +51,16 @@ pub(crate) struct Route {
     pub(crate) skip_org: bool,
 }
 
+impl Route {
+    /// Whether another version's route means the same: the same function, for the same callers.
+    pub(crate) fn is_like(&self, other: &Route) -> bool {
+        self.plugin == other.plugin
+            && self.path == other.path
+            && self.function == other.function
+            && self.middleware == other.middleware
+    }
+}
+
 /// A route that a plugin asked for and that is not served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

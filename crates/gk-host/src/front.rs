@@ -26,7 +26,7 @@ const MEMORY_MIB_MIN: usize = 64;
 
 /// Of [`LimitsSection::memory_mb`], what is counted, in eighths. The rest is for the process itself, what
 /// is too small to be counted, and what the allocator keeps.
-const COUNTED_EIGHTHS: usize = 5;
+const COUNTED_EIGHTHS: usize = 4;
 
 /// What those who ask how the host is may make it hold, in bytes.
 const HEALTH_BYTES: usize = 8 << 20;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gk_manifest::{Diagnostic, Manifest, ManifestError, PluginName};
 
-use crate::files::{Files, MANIFEST_NAME, Stamp, Stamps};
+use crate::files::{Files, MANIFEST_NAME, Stamp, Stamps, tree};
 use crate::limits::PLUGIN_DIRS_MAX;
 
 /// How much of a broken manifest is looked through for a name, in bytes.
@@ -22,6 +22,8 @@ pub(crate) struct Discovery {
     pub(crate) problems: Vec<Problem>,
     /// Names of plugins that are not loaded, as far as directories and broken manifests tell.
     pub(crate) other_names: BTreeSet<String>,
+    /// Directories that hold no plugin, as far as can be seen.
+    pub(crate) without_manifest: Vec<PathBuf>,
 }
 
 /// A plugin to start.
@@ -37,6 +39,8 @@ pub(crate) struct Discovered {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Its files as they were before they were read.
     pub(crate) stamps: Stamps,
+    /// See [`tree`].
+    pub(crate) tree: u64,
 }
 
 /// A directory that looks like a plugin and cannot be started.
@@ -60,8 +64,15 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
     for entry in plugins_dir.read_dir()? {
         let entry = entry?;
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if !hidden && entry.path().is_dir() {
-            dirs.push(entry.path());
+        if hidden {
+            continue;
+        }
+        match entry.path().metadata() {
+            Ok(metadata) if metadata.is_dir() => dirs.push(entry.path()),
+            Ok(_) => {}
+            // A link that leads nowhere. Anything else is no word on whether it is there.
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(error),
         }
     }
     dirs.sort();
@@ -85,12 +96,11 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
         let own_name = dir.file_name().and_then(|name| name.to_str());
         let file = dir.join(MANIFEST_NAME);
         // A dangling link is an error to report, not an absent manifest.
-        if file.symlink_metadata().is_err() {
-            // It may be anybody's; but who forgot the manifest has nothing else to go by.
-            tracing::info!(
-                "{} has no {MANIFEST_NAME} and is left alone; a plugin needs one",
-                dir.display()
-            );
+        if let Err(error) = file.symlink_metadata() {
+            if !is_absent(&error) {
+                return Err(error);
+            }
+            discovery.without_manifest.push(dir.clone());
             discovery.other_names.extend(own_name.map(str::to_owned));
             continue;
         }
@@ -106,6 +116,7 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
                 let name = manifest.name.clone();
                 let mut stamps = Files::stamps(&dir, &dir.join(&manifest.binary));
                 stamps[1] = stamp;
+                let tree = tree(&dir);
                 found.entry(name.clone()).or_default().push(Discovered {
                     name,
                     plugins_dir: plugins_dir.clone(),
@@ -113,13 +124,14 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
                     manifest: Arc::new(manifest),
                     warnings,
                     stamps,
+                    tree,
                 });
             }
             Err(error) => {
                 discovery.other_names.extend(own_name.map(str::to_owned));
                 discovery.other_names.extend(name_of_broken(&file));
                 if error.is_not_native() {
-                    tracing::info!("{error}");
+                    discovery.without_manifest.push(dir);
                     continue;
                 }
                 let name = own_name.and_then(|name| PluginName::new(name).ok());
@@ -158,6 +170,14 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
     }
     discovery.problems.sort_by(|a, b| a.dir.cmp(&b.dir));
     Ok(discovery)
+}
+
+/// Whether an error says that something is not there, and not only that it cannot be seen now.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// What is wrong if a manifest is a link that leads out of its package and out of the plugins directory. A link that leads

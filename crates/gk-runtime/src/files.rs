@@ -1,6 +1,7 @@
 //! Whether the files of a plugin are still those that a process was started from.
 
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,13 +106,49 @@ pub(crate) fn settled(stamps: Stamps) -> Option<Stamps> {
         let (seconds, nanos) = stamp.changed;
         let since = u64::try_from(seconds).ok()?;
         let changed = SystemTime::UNIX_EPOCH + Duration::new(since, u32::try_from(nanos).ok()?);
-        now.duration_since(changed).ok().map(|age| age > TICK)
+        // One of the future is from another clock: it will not tell more later.
+        Some(now.duration_since(changed).map_or(true, |age| age > TICK))
     };
     let all_old = stamps
         .iter()
         .flatten()
         .all(|stamp| is_old(stamp) == Some(true));
     all_old.then_some(stamps)
+}
+
+/// Entries of a package that are looked at to see whether anything of it has changed.
+const TREE_ENTRIES_MAX: usize = 4096;
+
+/// What changes when anything in a package does, by names, sizes and times: a package that could not be started may
+/// only have been incomplete. Hidden names, and what links lead to, are left out.
+pub(crate) fn tree(dir: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut left = TREE_ENTRIES_MAX;
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        let mut entries: Vec<_> = dir.read_dir().into_iter().flatten().flatten().collect();
+        entries.retain(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries.into_iter().take(left) {
+            left -= 1;
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            entry.path().hash(&mut hasher);
+            (
+                metadata.len(),
+                metadata.ino(),
+                metadata.mtime(),
+                metadata.mtime_nsec(),
+            )
+                .hash(&mut hasher);
+            metadata.mode().hash(&mut hasher);
+            if metadata.is_dir() {
+                dirs.push(entry.path());
+            }
+        }
+    }
+    hasher.finish()
 }
 
 /// `None` for a file that cannot be read.

@@ -24,7 +24,7 @@ use crate::hub::Hub;
 use crate::launch::{Launcher, ProcessLauncher};
 use crate::limits::{GONE_AFTER, REMOVAL_TIMEOUT, RESCAN_INTERVAL};
 use crate::log::{LogEntry, LogLevel, LogQuery};
-use crate::plugin::{Offer, Plugin, Taken};
+use crate::plugin::{Offer, Plugin};
 use crate::snapshot::{Candidate, PluginState, PluginStatus, Snapshot};
 use crate::watch::{Changes, Watch};
 
@@ -124,44 +124,53 @@ struct Looked {
     gone: BTreeMap<PluginName, Instant>,
     /// What was told about directories that hold no plugin.
     problems: Vec<Problem>,
+    without_manifest: Vec<PathBuf>,
+    /// Which variables are whose, and the names that this follows from.
+    variables: Option<(BTreeSet<PluginName>, BTreeSet<String>, Arc<PluginVariables>)>,
 }
 
 impl Inner {
     /// Looks through the plugins directory: plugins that are not known yet are started, those that are get what is
-    /// there now, as `offer` says; `force` is one that is started in any case. Says whether it should be looked again
-    /// soon, and what came of `force`. Blocks.
-    fn look(
-        &self,
-        offer: Offer,
-        force: Option<&PluginName>,
-    ) -> Result<(bool, Option<Taken>), StartError> {
+    /// there now, as `offer` says; `named` is one for which something else is meant. Says whether it should be looked
+    /// again soon. Blocks.
+    fn look(&self, offer: Offer, named: Option<(&PluginName, Offer)>) -> Result<bool, StartError> {
         let mut looked = self.looked.lock();
+        if self.stopping.load(Ordering::Acquire) {
+            return Ok(false);
+        }
         let config = &self.hub.config;
         let work_root = made("data directory", &config.data_dir)?.join("plugins");
-        let plugins_dir = made("plugins directory", &config.plugins_dir)?;
-        let discovery = discover(&plugins_dir).map_err(|source| StartError::Directory {
+        // Not made anew: whoever moves it away is about to put another one there.
+        let discovery = discover(&config.plugins_dir).map_err(|source| StartError::Directory {
             what: "plugins directory",
-            path: plugins_dir,
+            path: config.plugins_dir.clone(),
             source,
         })?;
         let Discovery {
             plugins,
             problems,
             other_names,
+            without_manifest,
         } = discovery;
-        let requests: BTreeMap<PluginName, ResourceRequest> = plugins
-            .iter()
-            .map(|found| (found.name.clone(), found.manifest.resources.clone()))
-            .collect();
-        let names = requests.keys().cloned().collect();
-        let variables = config.variables.iter().cloned();
-        let variables = Arc::new(PluginVariables::assign(&names, &other_names, variables));
+        for dir in &without_manifest {
+            // It may be anybody's; but who forgot the manifest has nothing else to go by.
+            if !looked.without_manifest.contains(dir) {
+                let dir = dir.display();
+                tracing::info!("{dir} has no plugin.yaml of a native plugin and is left alone");
+            }
+        }
+        looked.without_manifest = without_manifest;
+        let found: BTreeSet<PluginName> = plugins.iter().map(|found| found.name.clone()).collect();
+        let requests = self.requests(&plugins, &problems);
+        let variables = self.variables(&mut looked, &requests, other_names);
         self.hub.host_api.installed(&requests);
-        let named = problems.iter().filter_map(|problem| problem.name.clone());
-        let present = requests.keys().cloned().chain(named).collect();
-        let mut again = offer == Offer::Start && self.remove_gone(&mut looked, &present);
-        self.take_problems(&mut looked, problems, &requests);
-        let mut taken = None;
+        let with_problem = problems.iter().filter_map(|problem| problem.name.clone());
+        let present = found.iter().cloned().chain(with_problem).collect();
+        let gone = named
+            .map(|(name, _)| name)
+            .filter(|name| !found.contains(*name));
+        let mut again = self.remove_gone(&mut looked, &present, offer == Offer::Start, gone);
+        self.take_problems(&mut looked, problems, &found);
         for found in plugins {
             again |= settled(found.stamps).is_none();
             let name = found.name.clone();
@@ -170,30 +179,71 @@ impl Inner {
                 found,
                 variables: Arc::clone(&variables),
             };
-            let known = self.plugins.lock().get(&name).cloned();
-            let came = match known {
-                Some(plugin) => {
-                    let offer = match force == Some(&name) {
-                        true => Offer::Force,
-                        false => offer,
-                    };
-                    let came = plugin.offer(package, offer);
-                    self.admit(&plugin, &name);
-                    Some(came)
-                }
-                None if offer == Offer::Tell && force != Some(&name) => None,
-                None => self.add(package),
+            let offer = match named {
+                Some((named, offer)) if *named == name => offer,
+                _ => offer,
             };
-            if force == Some(&name) {
-                taken = came;
+            let known = self.plugins.lock().get(&name).cloned();
+            match known {
+                Some(plugin) => {
+                    plugin.offer(package, offer);
+                    self.admit(&name);
+                }
+                None if offer == Offer::Tell => {}
+                None => self.add(package),
             }
         }
-        Ok((again, taken))
+        Ok(again)
+    }
+
+    /// What plugins ask for. One that is not found at this moment may run all the same, and what is its own stays so.
+    fn requests(
+        &self,
+        plugins: &[Discovered],
+        problems: &[Problem],
+    ) -> BTreeMap<PluginName, ResourceRequest> {
+        let named = problems.iter().filter_map(|problem| problem.name.clone());
+        let mut requests: BTreeMap<_, _> = named
+            .map(|name| (name, ResourceRequest::default()))
+            .collect();
+        for (name, plugin) in self.plugins.lock().iter() {
+            requests.insert(name.clone(), plugin.request());
+        }
+        for found in plugins {
+            requests.insert(found.name.clone(), found.manifest.resources.clone());
+        }
+        requests
+    }
+
+    /// Which variables are whose; assigned, and told of, only when the names have changed.
+    fn variables(
+        &self,
+        looked: &mut Looked,
+        requests: &BTreeMap<PluginName, ResourceRequest>,
+        other_names: BTreeSet<String>,
+    ) -> Arc<PluginVariables> {
+        let names: BTreeSet<PluginName> = requests.keys().cloned().collect();
+        if let Some((known, others, variables)) = &looked.variables
+            && (known, others) == (&names, &other_names)
+        {
+            return Arc::clone(variables);
+        }
+        let all = self.hub.config.variables.iter().cloned();
+        let variables = Arc::new(PluginVariables::assign(&names, &other_names, all));
+        looked.variables = Some((names, other_names, Arc::clone(&variables)));
+        variables
     }
 
     /// Ends plugins that have been gone for a while, and forgets them once nothing of them is left. Says whether any is
     /// on its way.
-    fn remove_gone(&self, looked: &mut Looked, present: &BTreeSet<PluginName>) -> bool {
+    /// `all`: those that are gone end by themselves; else only the `named` one, at once.
+    fn remove_gone(
+        &self,
+        looked: &mut Looked,
+        present: &BTreeSet<PluginName>,
+        all: bool,
+        named: Option<&PluginName>,
+    ) -> bool {
         let now = Instant::now();
         let mut plugins = self.plugins.lock();
         looked.gone.retain(|name, _| !present.contains(name));
@@ -207,7 +257,8 @@ impl Inner {
             let Some(plugin) = plugins.get(name) else {
                 continue;
             };
-            if now.saturating_duration_since(since) < GONE_AFTER {
+            let due = all && now.saturating_duration_since(since) >= GONE_AFTER;
+            if !due && named != Some(name) {
                 continue;
             }
             if !plugin.is_idle() {
@@ -220,7 +271,7 @@ impl Inner {
             looked.gone.remove(name);
             self.hub.forget(name);
         }
-        !missing.is_empty()
+        all && !missing.is_empty()
     }
 
     /// Directories whose plugin cannot be started: of a plugin that is known, what runs goes on; another one is that
@@ -229,15 +280,12 @@ impl Inner {
         &self,
         looked: &mut Looked,
         problems: Vec<Problem>,
-        found: &BTreeMap<PluginName, ResourceRequest>,
+        found: &BTreeSet<PluginName>,
     ) {
         let mut known = self.plugins.lock();
         let mut nameless = Vec::new();
         for problem in problems {
-            let name = problem
-                .name
-                .clone()
-                .filter(|name| !found.contains_key(name));
+            let name = problem.name.clone().filter(|name| !found.contains(name));
             let Some(name) = name else {
                 nameless.push(problem);
                 continue;
@@ -267,7 +315,7 @@ impl Inner {
     }
 
     /// A plugin that was not known: its first generation begins, unless the operator has blocked it.
-    fn add(&self, package: Package) -> Option<Taken> {
+    fn add(&self, package: Package) {
         let Discovered { name, dir, .. } = package.found.clone();
         let status = GenerationStatus {
             manifest: Some(Arc::clone(&package.found.manifest)),
@@ -276,7 +324,7 @@ impl Inner {
         };
         let mut plugins = self.plugins.lock();
         if self.stopping.load(Ordering::Acquire) {
-            return None;
+            return;
         }
         let plugin = Plugin::new(Arc::clone(&self.hub), name.clone(), Some(package), status);
         plugin.say(
@@ -284,13 +332,17 @@ impl Inner {
             LogLevel::Info,
             format!("discovered in {}", dir.display()),
         );
-        self.admit(&plugin, &name);
-        plugins.insert(name, plugin);
-        Some(Taken::Started)
+        plugins.insert(name.clone(), plugin);
+        drop(plugins);
+        self.admit(&name);
     }
 
-    /// Lets a plugin run, or not, as its policy says.
-    fn admit(&self, plugin: &Plugin, name: &PluginName) {
+    /// Lets a plugin run, or not, as its policy says. What is decided is done before anybody decides anew.
+    fn admit(&self, name: &PluginName) {
+        let plugins = self.plugins.lock();
+        let Some(plugin) = plugins.get(name) else {
+            return;
+        };
         if self.stopping.load(Ordering::Acquire) {
             return;
         }
@@ -302,25 +354,36 @@ impl Inner {
 
     /// Looks whenever something may have changed, until the runtime is gone.
     async fn follow(inner: Weak<Self>, changes: Arc<Changes>, dir: PathBuf, offer: Offer) {
-        let _watch = match offer {
-            Offer::Tell => None,
-            _ => Some(Watch::start(&dir, Arc::clone(&changes))),
-        };
+        let mut watch = None;
+        let mut failed = String::new();
         loop {
+            if offer != Offer::Tell {
+                // Another directory may be at the path by now.
+                let (dir, changes, before) = (dir.clone(), Arc::clone(&changes), watch.take());
+                let renew = move || Watch::renew(before, &dir, &changes);
+                watch = tokio::task::spawn_blocking(renew).await.ok();
+            }
             changes.due(RESCAN_INTERVAL).await;
             let Some(inner) = inner.upgrade() else {
                 return;
             };
             let look = tokio::task::spawn_blocking(move || inner.look(offer, None));
             match look.await {
-                Ok(Ok((true, _))) => changes.mark(),
-                Ok(Ok((false, _))) => {}
+                Ok(Ok(again)) => {
+                    failed.clear();
+                    if again {
+                        changes.mark();
+                    }
+                }
                 Ok(Err(error)) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(
-                        error,
-                        "the plugins cannot be looked for; those that run go on"
-                    );
+                    let text = crate::error::chain(&error);
+                    if text != failed {
+                        tracing::error!(
+                            error = text,
+                            "the plugins cannot be looked for; those that run go on"
+                        );
+                        failed = text;
+                    }
                 }
                 Err(error) => {
                     tracing::error!(%error, "a look at the plugins failed; please report this")
@@ -364,6 +427,10 @@ impl Runtime {
             false => Offer::Tell,
         };
         let dir = made("plugins directory", &config.plugins_dir)?;
+        let config = RuntimeConfig {
+            plugins_dir: dir.clone(),
+            ..config
+        };
         let changes = Arc::<Changes>::default();
         let inner = Arc::new(Inner {
             hub: Arc::new(Hub::new(config, launcher, host_api)),
@@ -395,13 +462,15 @@ impl Runtime {
         let inner = Arc::clone(&self.inner);
         let known = name.clone();
         let look = tokio::task::spawn_blocking(move || {
-            let known = Some(&known);
-            match force {
-                true => inner.look(Offer::Start, known),
-                false => inner
-                    .look(Offer::Start, None)
-                    .map(|(again, _)| (again, None)),
-            }
+            let named = match force {
+                true => Offer::Force,
+                false => Offer::Start,
+            };
+            let others = match inner.hub.config.hot_reload {
+                true => Offer::Start,
+                false => Offer::Tell,
+            };
+            inner.look(others, Some((&known, named)))
         });
         look.await
             .map_err(|error| ReloadError::Look(error.to_string()))?
@@ -427,12 +496,10 @@ impl Runtime {
     /// The operator has changed a plugin's policy: one that is blocked ends, one that no longer is starts, and so does
     /// one that has failed, perhaps for what it was not granted.
     pub fn policy_changed(&self, plugin: &PluginName) {
+        self.inner.admit(plugin);
         let known = self.inner.plugins.lock().get(plugin).cloned();
         if let Some(known) = known {
-            self.inner.admit(&known, plugin);
-            if !self.inner.stopping.load(Ordering::Acquire) {
-                known.wake();
-            }
+            known.wake();
         }
     }
 

@@ -311,6 +311,7 @@ mod tests {
             name: manifest.name.clone(),
             plugins_dir: root.canonicalize().unwrap(),
             stamps: Files::stamps(&dir, &dir.join(binary)),
+            tree: 0,
             dir,
             manifest: Arc::new(manifest),
             warnings,

@@ -6,6 +6,7 @@
 //! [`RESCAN_INTERVAL`] finds the same a little later.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,12 +94,25 @@ impl Changes {
 #[derive(Debug)]
 pub(crate) struct Watch {
     _watcher: Option<RecommendedWatcher>,
+    /// Which directory it is: another one may take its path.
+    watched: Option<(u64, u64)>,
 }
 
 impl Watch {
+    /// The watch, or another one if the directory at the path is another one by now. Blocks.
+    pub(crate) fn renew(before: Option<Self>, dir: &Path, changes: &Arc<Changes>) -> Self {
+        match before {
+            Some(watch) if watch.watched == identity(dir) => watch,
+            before => {
+                drop(before);
+                Self::start(dir, Arc::clone(changes))
+            }
+        }
+    }
+
     /// Marks `changes` when something below `dir` may have changed. What cannot be watched is told once: then only the
     /// regular looks find changes.
-    pub(crate) fn start(dir: &Path, changes: Arc<Changes>) -> Self {
+    fn start(dir: &Path, changes: Arc<Changes>) -> Self {
         let root = dir.to_owned();
         let told = move |event: notify::Result<notify::Event>| {
             let concerns = match &event {
@@ -113,7 +127,9 @@ impl Watch {
                 changes.mark();
             }
         };
-        let watcher = notify::recommended_watcher(told).and_then(|mut watcher| {
+        // What links lead to is found by the regular looks: a link may lead into anything.
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let watcher = RecommendedWatcher::new(told, config).and_then(|mut watcher| {
             watcher.watch(dir, RecursiveMode::Recursive)?;
             Ok(watcher)
         });
@@ -125,8 +141,14 @@ impl Watch {
         }
         Self {
             _watcher: watcher.ok(),
+            watched: identity(dir),
         }
     }
+}
+
+fn identity(dir: &Path) -> Option<(u64, u64)> {
+    let metadata = dir.metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Whether an event may mean that a plugin is another one: not that something was read, nor what hidden names do, which
@@ -138,9 +160,11 @@ fn concerns(event: &notify::Event, root: &Path) -> bool {
     }
     let hidden = |path: &PathBuf| {
         let below = path.strip_prefix(root).unwrap_or(path);
-        below
-            .iter()
-            .any(|name| name.as_encoded_bytes().starts_with(b"."))
+        below.iter().any(|name| {
+            // `..data`, as Kubernetes names the directory that it exchanges, is no such name.
+            let name = name.as_encoded_bytes();
+            name.starts_with(b".") && !name.starts_with(b"..")
+        })
     };
     event.paths.is_empty() || event.paths.iter().any(|path| !hidden(path))
 }
@@ -228,6 +252,11 @@ mod tests {
                 EventKind::Create(CreateKind::Folder),
                 "/plugins/.staging/p",
                 false,
+            ),
+            (
+                EventKind::Modify(ModifyKind::Any),
+                "/plugins/p/..data",
+                true,
             ),
             (EventKind::Access(AccessKind::Any), "/plugins/p/p", false),
             (

@@ -16,6 +16,8 @@ struct Asked {
     /// 0: plugin.yaml asks, nothing has registered.
     generation: u64,
     request: Policy,
+    /// Whether that generation is gone; what it asked for is still what the plugin asks for.
+    ended: bool,
 }
 
 impl Requests {
@@ -41,6 +43,7 @@ impl Requests {
             self.current = Some(Asked {
                 generation: 0,
                 request,
+                ended: true,
             });
         }
     }
@@ -50,8 +53,11 @@ impl Requests {
         let asked = Asked {
             generation,
             request,
+            ended: false,
         };
         if alone {
+            // Numbers begin anew for a plugin that was removed and is back.
+            self.others.clear();
             self.current = Some(asked);
         } else {
             self.others.retain(|other| other.generation != generation);
@@ -69,13 +75,15 @@ impl Requests {
             return;
         };
         let asked = self.others.swap_remove(at);
-        if let Some(before) = self.current.replace(asked) {
-            self.others.push(before);
-        }
+        let before = self.current.replace(asked);
+        self.others.extend(before.filter(|before| !before.ended));
     }
 
     /// A generation has ended. What the plugin asks for stays known.
     pub(super) fn ended(&mut self, generation: u64) {
         self.others.retain(|other| other.generation != generation);
+        if let Some(current) = &mut self.current {
+            current.ended |= current.generation == generation;
+        }
     }
 }

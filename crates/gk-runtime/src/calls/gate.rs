@@ -47,6 +47,11 @@ impl Gate {
         self.empty.notify_waiters();
     }
 
+    /// Whether it lets no more in.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.load(Ordering::Acquire) & CLOSED != 0
+    }
+
     /// Resolves when it is closed and nobody is inside.
     pub(crate) async fn drained(&self) {
         loop {

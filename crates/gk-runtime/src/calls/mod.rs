@@ -106,6 +106,12 @@ impl CallTarget {
         &self.0.plugin
     }
 
+    /// Whether it takes no more calls: another generation serves, or none does.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.gate.is_closed()
+    }
+
     /// The number of the generation.
     #[must_use]
     pub fn generation(&self) -> u64 {

@@ -387,7 +387,6 @@ impl Generation {
             return;
         };
         let plugin = self.owner.plugin.clone();
-        let plugin_name = plugin.clone();
         self.status.instance = Some(Arc::new(Instance {
             connection,
             calls: Arc::clone(&self.calls),
@@ -399,8 +398,6 @@ impl Generation {
             generation: self.number,
             plugin,
         }));
-        // Ahead of the first call that finds it: what it registered holds from now on.
-        self.hub.host_api.commit(&plugin_name, self.number);
         self.status.state = GenerationState::Up;
         self.status.running_since = Some(SystemTime::now());
         metrics::started(self.owner.plugin.as_str(), true);

@@ -106,13 +106,19 @@ impl Generation {
             }
             Operation::Drain => {
                 let instance = self.status.instance.clone();
-                let stop = self.stop.clone();
+                let (stop, calls) = (self.stop.clone(), Arc::clone(&self.calls));
                 let log = self.owner.log.clone();
                 let generation = self.number;
                 Box::pin(async move {
                     if let Some(instance) = instance {
                         let begun = Instant::now();
-                        let out_of_time = out_of_time(stop, timeouts.call);
+                        let deadlines = calls.running().into_iter().map(|call| call.deadline);
+                        let left = deadlines
+                            .max()
+                            .map(|last| last.saturating_duration_since(begun.into()));
+                        // A moment more than they have, so that each gets its own answer.
+                        let left = left.unwrap_or_default() + Duration::from_secs(1);
+                        let out_of_time = out_of_time(stop, left);
                         tokio::select! {
                             () = instance.gate.drained() => {}
                             () = out_of_time => {
@@ -176,15 +182,15 @@ impl Generation {
 
 /// Resolves when running calls have had their time. Nobody waits for the end of a generation that was replaced: its
 /// calls have until their own deadlines, at most [`REPLACED_DRAIN_TIMEOUT`].
-async fn out_of_time(stop: Option<watch::Receiver<Stop>>, call_timeout: Duration) {
+async fn out_of_time(stop: Option<watch::Receiver<Stop>>, left: Duration) {
     if let Some(mut stop) = stop {
-        let limit = REPLACED_DRAIN_TIMEOUT.min(call_timeout);
+        let limit = REPLACED_DRAIN_TIMEOUT.min(left);
         let ended = stop.wait_for(|stop| *stop == Stop::Ended);
         if timeout(limit, ended).await.is_err() {
             return;
         }
     }
-    tokio::time::sleep(DRAIN_TIMEOUT.min(call_timeout)).await;
+    tokio::time::sleep(DRAIN_TIMEOUT.min(left)).await;
 }
 
 /// A start step and its limit.

@@ -158,6 +158,23 @@ impl Lifecycle {
         self.settle()
     }
 
+    /// A generation that was to be started cannot be: there is nothing to start it from. The next change tries again.
+    pub(crate) fn not_begun(&mut self) {
+        self.starting = false;
+    }
+
+    /// The generation that calls go to.
+    pub(crate) fn serving(&self) -> Option<u64> {
+        let current = &self.current.status;
+        (current.state == GenerationState::Up).then_some(current.generation)
+    }
+
+    /// Whether what was started last did not come up.
+    pub(crate) fn has_failed(&self) -> bool {
+        let failed = matches!(self.current.status.state, GenerationState::Failed { .. });
+        failed || self.rejected.is_some()
+    }
+
     /// A generation that was to be started has begun, as this.
     pub(crate) fn begun(&mut self, status: GenerationStatus) -> Vec<Action> {
         self.starting = false;
@@ -209,6 +226,11 @@ impl Lifecycle {
             .chain(others)
             .filter(|member| !member.status.state.has_ended())
             .count()
+    }
+
+    /// Whether it is to serve.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted == Wanted::Running
     }
 
     fn wants_start(&self) -> bool {

@@ -4,9 +4,10 @@
 mod lifecycle;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use gk_manifest::PluginName;
+use gk_manifest::{PluginName, ResourceRequest};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -35,6 +36,10 @@ struct State {
     /// The files of the package that the newest generation was started from, as they were found; `None` once that says
     /// nothing any more.
     tried: Option<Stamps>,
+    /// The directory of that package, and the stamp of all that is in it.
+    tried_dir: Option<(PathBuf, u64)>,
+    /// What kept the newest generation from starting may be different now: if it fails, it is started once more.
+    woken: bool,
     /// What the newest generation was started from, if it came so far, and its number.
     basis: Option<(u64, Arc<Files>)>,
     /// Whether the operator has blocked it.
@@ -85,6 +90,8 @@ impl Plugin {
                 lifecycle: Lifecycle::new(status),
                 package,
                 tried: None,
+                tried_dir: None,
+                woken: false,
                 basis: None,
                 blocked: false,
                 changed: None,
@@ -143,6 +150,15 @@ impl Plugin {
         });
     }
 
+    /// What its plugin.yaml asks for, as far as it is known.
+    pub(crate) fn request(&self) -> ResourceRequest {
+        let state = self.state.lock();
+        let package = state.package.as_ref();
+        package
+            .map(|package| package.found.manifest.resources.clone())
+            .unwrap_or_default()
+    }
+
     /// Whether no process of it is there.
     pub(crate) fn is_idle(&self) -> bool {
         self.state.lock().lifecycle.is_idle()
@@ -151,12 +167,21 @@ impl Plugin {
     /// Takes what is there of the plugin now, and compares it with what was started. Blocks while files are read.
     pub(crate) fn offer(&self, package: Package, offer: Offer) -> Taken {
         let stamps = package.found.stamps;
-        let (basis, serving, moved) = {
+        let (basis, serving, (moved, completed)) = {
             let mut state = self.state.lock();
-            // Another directory has the plugin's name by now.
-            let before = state.package.as_ref().map(|package| &package.found.dir);
-            let moved = before.is_some_and(|dir| *dir != package.found.dir);
-            let same = !moved && state.tried == Some(stamps) && settled(stamps).is_some();
+            if !state.lifecycle.is_wanted() {
+                // It is blocked: what is there is started when it no longer is.
+                state.package = Some(package);
+                state.tried = Some(stamps);
+                return Taken::Unchanged;
+            }
+            // Another directory has the plugin's name by now; or one that was not complete is.
+            let tried = state.tried_dir.as_ref();
+            let moved = tried.is_some_and(|(dir, _)| *dir != package.found.dir);
+            let completed = state.lifecycle.has_failed()
+                && tried.is_some_and(|(_, tree)| *tree != package.found.tree);
+            let same =
+                !moved && !completed && state.tried == Some(stamps) && settled(stamps).is_some();
             if same && offer != Offer::Force {
                 // Names of other plugins may have changed what it gets.
                 state.package = Some(package);
@@ -176,13 +201,15 @@ impl Plugin {
             let rejected = state.lifecycle.candidate().is_none() && current.generation != newest;
             let serving = current.files.clone();
             let serving = serving.filter(|_| rejected && current.state == GenerationState::Up);
-            (basis.map(|(_, files)| files), serving, moved)
+            (basis.map(|(_, files)| files), serving, (moved, completed))
         };
         // Without it nothing of the newest generation was verified: stamps are all there is.
-        let is_back = !moved && serving.is_some_and(|files| files.difference().is_none());
+        let back = serving.filter(|files| !moved && files.difference().is_none());
+        let is_back = back.is_some();
         let difference = match &basis {
-            _ if moved => Some("its directory"),
+            _ if moved => Some("its package"),
             _ if is_back => None,
+            _ if completed => Some("its package"),
             Some(files) => files.difference(),
             None => {
                 let state = self.state.lock();
@@ -196,6 +223,10 @@ impl Plugin {
                 None if offer != Offer::Force => {
                     state.tried = Some(stamps);
                     let newest = state.lifecycle.newest();
+                    if let Some(files) = back {
+                        // From now on that is what is compared with.
+                        state.basis = Some((newest, files));
+                    }
                     if is_back || state.lifecycle.current().generation == newest {
                         state.lifecycle.accept();
                     }
@@ -227,12 +258,10 @@ impl Plugin {
     /// What kept it from starting may be different now: one that has failed is started anew.
     pub(crate) fn wake(&self) {
         let has_failed = {
-            let state = self.state.lock();
-            let failed = matches!(
-                state.lifecycle.current().state,
-                GenerationState::Failed { .. }
-            );
-            failed && state.lifecycle.is_settled() && state.package.is_some() && !state.blocked
+            let mut state = self.state.lock();
+            state.woken = !state.lifecycle.is_settled();
+            let can_start = state.package.is_some() && state.lifecycle.is_wanted();
+            can_start && state.lifecycle.is_settled() && state.lifecycle.has_failed()
         };
         if has_failed {
             self.start(None);
@@ -284,7 +313,16 @@ impl Plugin {
             }
         }
         let ended = status.files.clone().filter(|_| status.state.has_ended());
+        let again = {
+            let mut state = self.state.lock();
+            let failed = matches!(status.state, GenerationState::Failed { .. });
+            let over = failed || status.state == GenerationState::Up;
+            over && std::mem::take(&mut state.woken) && failed
+        };
         self.step(|lifecycle| lifecycle.report(status));
+        if again {
+            self.step(Lifecycle::changed);
+        }
         if let Some(ended) = ended {
             self.let_go(&ended);
         }
@@ -302,54 +340,63 @@ impl Plugin {
     /// Tells the state machine something, and does what it says. No part of it waits.
     fn step(&self, tell: impl FnOnce(&mut Lifecycle) -> Vec<Action>) {
         let mut state = self.state.lock();
-        let before = state.lifecycle.revision();
+        let (before, served) = (state.lifecycle.revision(), state.lifecycle.serving());
         let mut actions = tell(&mut state.lifecycle);
+        let mut stops = Vec::new();
         while let Some(action) = actions.pop() {
-            actions.extend(self.perform(&mut state, action));
+            match action {
+                Action::Stop(number) => stops.push(number),
+                Action::Start(number) => actions.extend(self.begin(&mut state, number)),
+            }
+        }
+        if let Some(serving) = state
+            .lifecycle
+            .serving()
+            .filter(|_| state.lifecycle.serving() != served)
+        {
+            // Ahead of the first call that finds it: what it registered holds from now on.
+            self.hub.host_api.commit(&self.name, serving);
         }
         if state.lifecycle.revision() != before {
             self.publish(&state);
         }
-    }
-
-    /// Carries out an action; those that follow from it are returned.
-    fn perform(&self, state: &mut State, action: Action) -> Vec<Action> {
-        match action {
-            Action::Start(number) => {
-                let Some(package) = state.package.clone() else {
-                    return Vec::new();
-                };
-                let status = Generation::initial(&package, number);
-                let (stop, stopped) = watch::channel(Stop::No);
-                state.stops.insert(number, stop);
-                state.tried = Some(package.found.stamps);
-                state.changed = None;
-                let own = self.own.clone();
-                let owner = Owner {
-                    plugin: self.name.clone(),
-                    log: self.log.clone(),
-                    report: Box::new(move |status| {
-                        if let Some(plugin) = own.upgrade() {
-                            plugin.report(status);
-                        }
-                    }),
-                };
-                let generation =
-                    Generation::new(Arc::clone(&self.hub), owner, package, status.clone());
-                generation.spawn(stopped);
-                state.lifecycle.begun(status)
-            }
-            Action::Stop(number) => {
-                let is_current = state.lifecycle.current().generation == number;
-                if let Some(stop) = state.stops.get(&number) {
-                    stop.send_replace(match is_current {
-                        true => Stop::Ended,
-                        false => Stop::Replaced,
-                    });
-                }
-                Vec::new()
+        // Once calls find the one that took over.
+        for number in stops {
+            let is_current = state.lifecycle.current().generation == number;
+            if let Some(stop) = state.stops.get(&number) {
+                stop.send_replace(match is_current {
+                    true => Stop::Ended,
+                    false => Stop::Replaced,
+                });
             }
         }
+    }
+
+    /// Begins a generation; the actions that follow from it are returned.
+    fn begin(&self, state: &mut State, number: u64) -> Vec<Action> {
+        let Some(package) = state.package.clone() else {
+            state.lifecycle.not_begun();
+            return Vec::new();
+        };
+        let status = Generation::initial(&package, number);
+        let (stop, stopped) = watch::channel(Stop::No);
+        state.stops.insert(number, stop);
+        state.tried = Some(package.found.stamps);
+        state.tried_dir = Some((package.found.dir.clone(), package.found.tree));
+        state.changed = None;
+        let own = self.own.clone();
+        let owner = Owner {
+            plugin: self.name.clone(),
+            log: self.log.clone(),
+            report: Box::new(move |status| {
+                if let Some(plugin) = own.upgrade() {
+                    plugin.report(status);
+                }
+            }),
+        };
+        let generation = Generation::new(Arc::clone(&self.hub), owner, package, status.clone());
+        generation.spawn(stopped);
+        state.lifecycle.begun(status)
     }
 
     /// Under the lock of the state, so that an older one never replaces a newer one.

@@ -205,6 +205,16 @@ fn after_the_hosts_end_nothing_starts() {
     assert!(world.processes.is_empty() && world.lifecycle.is_idle());
 }
 
+/// Nothing to start it from, as with a plugin.yaml that is none: once there is, it starts.
+#[test]
+fn what_cannot_begin_can_later() {
+    let mut lifecycle = Lifecycle::new(status(0, failed()));
+    assert_eq!(lifecycle.want(Wanted::Running), [Action::Start(1)]);
+    lifecycle.not_begun();
+    assert!(lifecycle.is_idle() && lifecycle.is_settled());
+    assert_eq!(lifecycle.changed(), [Action::Start(2)]);
+}
+
 /// What may happen next: the operator's two events, and what each process can report.
 fn possible(world: &World) -> Vec<(u64, Option<GenerationState>)> {
     let mut events = vec![(0, None), (0, Some(Stopped))];
