@@ -87,3 +87,42 @@ impl Requests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(calls: u32) -> Policy {
+        Policy {
+            max_calls_per_second: calls,
+            ..Policy::default()
+        }
+    }
+
+    fn seen(requests: &Requests) -> (Option<u32>, Vec<u64>) {
+        let current = requests.current().map(|policy| policy.max_calls_per_second);
+        let others = requests.others().map(|(generation, _)| generation);
+        (current, others.collect())
+    }
+
+    #[test]
+    fn one_that_has_ended_comes_back_for_nobody() {
+        let mut requests = Requests::default();
+        requests.found(asking(1));
+        requests.prepare(1, asking(2), true);
+        // What was found speaks only for what has not registered.
+        requests.found(asking(3));
+        requests.prepare(2, asking(4), false);
+        assert_eq!(seen(&requests), (Some(2), vec![2]));
+        // The one that serves crashes while the next one starts.
+        requests.ended(1);
+        requests.commit(2);
+        assert_eq!(seen(&requests), (Some(4), vec![]));
+        requests.prepare(3, asking(5), false);
+        requests.commit(3);
+        assert_eq!(seen(&requests), (Some(5), vec![2]));
+        // Removed and back: the numbers begin anew.
+        requests.prepare(1, asking(6), true);
+        assert_eq!(seen(&requests), (Some(6), vec![]));
+    }
+}
