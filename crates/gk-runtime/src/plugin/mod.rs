@@ -197,10 +197,11 @@ impl Plugin {
             let basis = state.basis.clone();
             let basis = basis.filter(|(generation, _)| *generation == newest);
             let current = state.lifecycle.current();
-            // What serves, where something newer was tried and rejected.
-            let rejected = state.lifecycle.candidate().is_none() && current.generation != newest;
+            // What serves, unless something newer is on its way: where that is what is there, nothing is to be done,
+            // whatever was tried and rejected since.
+            let alone = state.lifecycle.candidate().is_none();
             let serving = current.files.clone();
-            let serving = serving.filter(|_| rejected && current.state == GenerationState::Up);
+            let serving = serving.filter(|_| alone && current.state == GenerationState::Up);
             (basis.map(|(_, files)| files), serving, (moved, completed))
         };
         // Without it nothing of the newest generation was verified: stamps are all there is.
