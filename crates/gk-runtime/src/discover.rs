@@ -22,8 +22,8 @@ pub(crate) struct Discovery {
     pub(crate) problems: Vec<Problem>,
     /// Names of plugins that are not loaded, as far as directories and broken manifests tell.
     pub(crate) other_names: BTreeSet<String>,
-    /// Directories that hold no plugin, as far as can be seen.
-    pub(crate) without_manifest: Vec<PathBuf>,
+    /// What is to be said of directories that hold no plugin of this host's.
+    pub(crate) left_alone: Vec<String>,
 }
 
 /// A plugin to start.
@@ -60,24 +60,23 @@ pub struct Problem {
 /// problem of its own.
 pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
     let plugins_dir = plugins_dir.canonicalize()?;
+    let mut discovery = Discovery::default();
     let mut dirs = Vec::new();
     for entry in plugins_dir.read_dir()? {
         let entry = entry?;
-        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if hidden {
+        let (path, name) = (entry.path(), entry.file_name());
+        if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        match entry.path().metadata() {
-            Ok(metadata) if metadata.is_dir() => dirs.push(entry.path()),
+        match path.metadata() {
+            Ok(metadata) if metadata.is_dir() => dirs.push(path),
             Ok(_) => {}
-            // A link that leads nowhere. Anything else is no word on whether it is there.
             Err(error) if is_absent(&error) => {}
-            Err(error) => return Err(error),
+            Err(error) => discovery.problems.push(unreadable(&path, &error)),
         }
     }
     dirs.sort();
 
-    let mut discovery = Discovery::default();
     if dirs.len() > PLUGIN_DIRS_MAX {
         let error = format!(
             "{} holds {} directories; only the first {PLUGIN_DIRS_MAX} are looked at",
@@ -98,9 +97,14 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
         // A dangling link is an error to report, not an absent manifest.
         if let Err(error) = file.symlink_metadata() {
             if !is_absent(&error) {
-                return Err(error);
+                discovery.problems.push(unreadable(&dir, &error));
+            } else {
+                // It may be anybody's; but who forgot the manifest has nothing else to go by.
+                discovery.left_alone.push(format!(
+                    "{} has no {MANIFEST_NAME} and is left alone; a plugin needs one",
+                    dir.display()
+                ));
             }
-            discovery.without_manifest.push(dir.clone());
             discovery.other_names.extend(own_name.map(str::to_owned));
             continue;
         }
@@ -131,7 +135,7 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
                 discovery.other_names.extend(own_name.map(str::to_owned));
                 discovery.other_names.extend(name_of_broken(&file));
                 if error.is_not_native() {
-                    discovery.without_manifest.push(dir);
+                    discovery.left_alone.push(error.to_string());
                     continue;
                 }
                 let name = own_name.and_then(|name| PluginName::new(name).ok());
@@ -170,6 +174,19 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
     }
     discovery.problems.sort_by(|a, b| a.dir.cmp(&b.dir));
     Ok(discovery)
+}
+
+/// A directory that cannot be looked into, which is no word on what it holds.
+fn unreadable(dir: &Path, error: &io::Error) -> Problem {
+    let name = dir.file_name().and_then(|name| name.to_str());
+    Problem {
+        dir: dir.to_owned(),
+        name: name.and_then(|name| PluginName::new(name).ok()),
+        error: format!(
+            "{} cannot be looked into ({error}); mend its permissions, or the file system",
+            dir.display()
+        ),
+    }
 }
 
 /// Whether an error says that something is not there, and not only that it cannot be seen now.
@@ -266,6 +283,24 @@ mod tests {
             .iter()
             .map(|plugin| plugin.name.as_str())
             .collect()
+    }
+
+    /// One directory that cannot be looked into keeps no other plugin from starting, and is no word on its own.
+    #[test]
+    fn what_cannot_be_looked_into_is_a_problem_of_its_own() {
+        let root = plugins_dir(&[("goat", "version: 1.0.0\nruntime: grpc\n")]);
+        std::os::unix::fs::symlink("loop", root.path().join("loop")).unwrap();
+        std::os::unix::fs::symlink("nowhere", root.path().join("gone")).unwrap();
+        let discovery = discover(root.path()).unwrap();
+        assert_eq!(names(&discovery), ["goat"]);
+        let problem = &discovery.problems[0];
+        assert_eq!(problem.name.as_ref().map(PluginName::as_str), Some("loop"));
+        assert!(
+            problem.error.contains("cannot be looked into"),
+            "{}",
+            problem.error
+        );
+        assert_eq!(discovery.problems.len(), 1);
     }
 
     #[test]

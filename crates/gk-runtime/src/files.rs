@@ -99,21 +99,20 @@ fn signatures(dir: &Path, program: &Path) -> [PathBuf; 2] {
 /// has the same stamp.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Stamps that tell whether a file is written from now on; `None` as long as they are too young for that.
-pub(crate) fn settled(stamps: Stamps) -> Option<Stamps> {
+/// Whether stamps tell that a file is written from now on; as long as they are too young they do not.
+pub(crate) fn is_settled(stamps: Stamps) -> bool {
     let now = SystemTime::now();
     let is_old = |stamp: &Stamp| {
         let (seconds, nanos) = stamp.changed;
-        let since = u64::try_from(seconds).ok()?;
-        let changed = SystemTime::UNIX_EPOCH + Duration::new(since, u32::try_from(nanos).ok()?);
+        let since = Duration::new(
+            u64::try_from(seconds).unwrap_or_default(),
+            u32::try_from(nanos).unwrap_or_default(),
+        );
         // One of the future is from another clock: it will not tell more later.
-        Some(now.duration_since(changed).map_or(true, |age| age > TICK))
+        let age = now.duration_since(SystemTime::UNIX_EPOCH + since);
+        age.map_or(true, |age| age > TICK)
     };
-    let all_old = stamps
-        .iter()
-        .flatten()
-        .all(|stamp| is_old(stamp) == Some(true));
-    all_old.then_some(stamps)
+    stamps.iter().flatten().all(is_old)
 }
 
 /// Entries of a package that are looked at to see whether anything of it has changed.
@@ -198,8 +197,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("p");
         std::fs::write(&program, "one").unwrap();
-        assert_eq!(settled(Files::stamps(dir.path(), &program)), None);
-        let old = Files::stamps(Path::new("/"), Path::new("/bin/sh"));
-        assert_eq!(settled(old), Some(old));
+        assert!(!is_settled(Files::stamps(dir.path(), &program)));
+        assert!(is_settled(Files::stamps(
+            Path::new("/"),
+            Path::new("/bin/sh")
+        )));
     }
 }

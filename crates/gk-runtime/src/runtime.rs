@@ -18,7 +18,7 @@ use crate::config::{RuntimeConfig, made};
 use crate::discover::{Discovered, Discovery, Problem, discover};
 use crate::environment::PluginVariables;
 use crate::error::{CallError, ReloadError, StartError};
-use crate::files::settled;
+use crate::files::is_settled;
 use crate::generation::{GenerationState, GenerationStatus, Package};
 use crate::hub::Hub;
 use crate::launch::{Launcher, ProcessLauncher};
@@ -124,7 +124,7 @@ struct Looked {
     gone: BTreeMap<PluginName, Instant>,
     /// What was told about directories that hold no plugin.
     problems: Vec<Problem>,
-    without_manifest: Vec<PathBuf>,
+    left_alone: Vec<String>,
     /// Which variables are whose, and the names that this follows from.
     variables: Option<(BTreeSet<PluginName>, BTreeSet<String>, Arc<PluginVariables>)>,
 }
@@ -148,19 +148,18 @@ impl Inner {
         })?;
         let Discovery {
             plugins,
-            problems,
+            mut problems,
             other_names,
-            without_manifest,
+            left_alone,
         } = discovery;
-        for dir in &without_manifest {
-            // It may be anybody's; but who forgot the manifest has nothing else to go by.
-            if !looked.without_manifest.contains(dir) {
-                let dir = dir.display();
-                tracing::info!("{dir} has no plugin.yaml of a native plugin and is left alone");
-            }
-        }
-        looked.without_manifest = without_manifest;
+        let new = |text: &&String| !looked.left_alone.contains(text);
+        left_alone
+            .iter()
+            .filter(new)
+            .for_each(|text| tracing::info!("{text}"));
+        looked.left_alone = left_alone;
         let found: BTreeSet<PluginName> = plugins.iter().map(|found| found.name.clone()).collect();
+        self.name_by_directory(&mut problems, &found);
         let requests = self.requests(&plugins, &problems);
         let variables = self.variables(&mut looked, &requests, other_names);
         self.hub.host_api.installed(&requests);
@@ -172,7 +171,7 @@ impl Inner {
         let mut again = self.remove_gone(&mut looked, &present, offer == Offer::Start, gone);
         self.take_problems(&mut looked, problems, &found);
         for found in plugins {
-            again |= settled(found.stamps).is_none();
+            again |= !is_settled(found.stamps);
             let name = found.name.clone();
             let package = Package {
                 work_dir: work_root.join(name.as_str()),
@@ -187,13 +186,29 @@ impl Inner {
             match known {
                 Some(plugin) => {
                     plugin.offer(package, offer);
-                    self.admit(&name);
+                    // Whether one that could not be started is started now that it can be, is for `offer` to say, too.
+                    if offer != Offer::Tell {
+                        self.admit(&name);
+                    }
                 }
                 None if offer == Offer::Tell => {}
                 None => self.add(package),
             }
         }
         Ok(again)
+    }
+
+    /// A directory that is a known plugin's, and cannot be read as one now, is still that plugin's, whatever it is called.
+    fn name_by_directory(&self, problems: &mut [Problem], found: &BTreeSet<PluginName>) {
+        let plugins = self.plugins.lock();
+        for problem in problems {
+            let known = plugins.iter().find(|(name, plugin)| {
+                !found.contains(*name) && plugin.dir().is_some_and(|dir| dir == problem.dir)
+            });
+            if let Some((name, _)) = known {
+                problem.name = Some(name.clone());
+            }
+        }
     }
 
     /// What plugins ask for. One that is not found at this moment may run all the same, and what is its own stays so.
@@ -234,9 +249,8 @@ impl Inner {
         variables
     }
 
-    /// Ends plugins that have been gone for a while, and forgets them once nothing of them is left. Says whether any is
-    /// on its way.
-    /// `all`: those that are gone end by themselves; else only the `named` one, at once.
+    /// Ends plugins that have been gone for a while, where `all` do, and the `named` one at once; forgets them when
+    /// nothing of them is left. Says whether any is on its way.
     fn remove_gone(
         &self,
         looked: &mut Looked,
@@ -262,7 +276,7 @@ impl Inner {
                 continue;
             }
             if !plugin.is_idle() {
-                plugin.say(0, LogLevel::Info, "its package is gone: it is stopped");
+                plugin.say(LogLevel::Info, "its package is gone: it is stopped");
                 plugin.stop();
                 continue;
             }
@@ -327,11 +341,7 @@ impl Inner {
             return;
         }
         let plugin = Plugin::new(Arc::clone(&self.hub), name.clone(), Some(package), status);
-        plugin.say(
-            0,
-            LogLevel::Info,
-            format!("discovered in {}", dir.display()),
-        );
+        plugin.say(LogLevel::Info, format!("discovered in {}", dir.display()));
         plugins.insert(name.clone(), plugin);
         drop(plugins);
         self.admit(&name);

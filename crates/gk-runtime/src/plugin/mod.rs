@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::lifecycle::{Action, Lifecycle, Wanted};
-use crate::files::{Files, Stamps, settled};
+use crate::files::{Files, Stamps, is_settled};
 use crate::generation::{Generation, GenerationState, GenerationStatus, Owner, Package, Stop};
 use crate::hub::Hub;
 use crate::log::{LogLevel, LogSink};
@@ -61,17 +61,6 @@ pub(crate) enum Offer {
     Force,
 }
 
-/// What came of an offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// It is what runs, or what was tried last.
-    Unchanged,
-    /// It is something else, which is told.
-    Told,
-    /// A generation is started from it.
-    Started,
-}
-
 impl Plugin {
     /// A plugin of which nothing runs, and which is seen as `status` once it is [shown](Self::show). `package` is what
     /// it would be started from.
@@ -109,9 +98,9 @@ impl Plugin {
         &self.log
     }
 
-    /// Writes a line of the host's own about a generation.
-    pub(crate) fn say(&self, generation: u64, level: LogLevel, text: impl Into<String>) {
-        self.log.host(generation, level, text);
+    /// Writes a line of the host's own that is about no generation.
+    pub(crate) fn say(&self, level: LogLevel, text: impl Into<String>) {
+        self.log.host(0, level, text);
     }
 
     /// It is to serve from now on.
@@ -126,7 +115,7 @@ impl Plugin {
         if before {
             return;
         }
-        self.say(0, LogLevel::Warn, "its policy has blocked it");
+        self.say(LogLevel::Warn, "its policy has blocked it");
         self.stop();
         self.show();
     }
@@ -159,39 +148,45 @@ impl Plugin {
             .unwrap_or_default()
     }
 
+    /// The directory of its package, as far as it is known.
+    pub(crate) fn dir(&self) -> Option<PathBuf> {
+        let state = self.state.lock();
+        state
+            .package
+            .as_ref()
+            .map(|package| package.found.dir.clone())
+    }
+
     /// Whether no process of it is there.
     pub(crate) fn is_idle(&self) -> bool {
         self.state.lock().lifecycle.is_idle()
     }
 
     /// Takes what is there of the plugin now, and compares it with what was started. Blocks while files are read.
-    pub(crate) fn offer(&self, package: Package, offer: Offer) -> Taken {
+    pub(crate) fn offer(&self, package: Package, offer: Offer) {
         let stamps = package.found.stamps;
-        let (basis, serving, (moved, completed)) = {
+        let (basis, serving, moved, completed) = {
             let mut state = self.state.lock();
             if !state.lifecycle.is_wanted() {
                 // It is blocked: what is there is started when it no longer is.
                 state.package = Some(package);
                 state.tried = Some(stamps);
-                return Taken::Unchanged;
+                return;
             }
             // Another directory has the plugin's name by now; or one that was not complete is.
             let tried = state.tried_dir.as_ref();
             let moved = tried.is_some_and(|(dir, _)| *dir != package.found.dir);
             let completed = state.lifecycle.has_failed()
                 && tried.is_some_and(|(_, tree)| *tree != package.found.tree);
-            let same =
-                !moved && !completed && state.tried == Some(stamps) && settled(stamps).is_some();
+            let same = !moved && !completed && state.tried == Some(stamps) && is_settled(stamps);
             if same && offer != Offer::Force {
                 // Names of other plugins may have changed what it gets.
                 state.package = Some(package);
-                return match state.changed {
-                    Some(_) if offer == Offer::Start => {
-                        drop(state);
-                        self.start(None)
-                    }
-                    _ => Taken::Unchanged,
-                };
+                if state.changed.is_some() && offer == Offer::Start {
+                    drop(state);
+                    self.start(None);
+                }
+                return;
             }
             let newest = state.lifecycle.newest();
             let basis = state.basis.clone();
@@ -202,7 +197,7 @@ impl Plugin {
             let alone = state.lifecycle.candidate().is_none();
             let serving = current.files.clone();
             let serving = serving.filter(|_| alone && current.state == GenerationState::Up);
-            (basis.map(|(_, files)| files), serving, (moved, completed))
+            (basis.map(|(_, files)| files), serving, moved, completed)
         };
         // Without it nothing of the newest generation was verified: stamps are all there is.
         let back = serving.filter(|files| !moved && files.difference().is_none());
@@ -235,9 +230,9 @@ impl Plugin {
                     self.publish(&state);
                     drop(state);
                     if was.is_some() {
-                        self.say(0, LogLevel::Info, "its files are what runs again");
+                        self.say(LogLevel::Info, "its files are what runs again");
                     }
-                    return Taken::Unchanged;
+                    return;
                 }
                 Some(what) if offer == Offer::Tell => {
                     if state.changed.replace(what) != Some(what) {
@@ -246,14 +241,14 @@ impl Plugin {
                         let text = format!(
                             "{what} is no longer what runs; reload the plugin to run what is there now"
                         );
-                        self.say(0, LogLevel::Warn, text);
+                        self.say(LogLevel::Warn, text);
                     }
-                    return Taken::Told;
+                    return;
                 }
                 _ => {}
             }
         }
-        self.start(difference)
+        self.start(difference);
     }
 
     /// What kept it from starting may be different now: one that has failed is started anew.
@@ -284,27 +279,28 @@ impl Plugin {
         self.publish(&state);
         drop(state);
         self.say(
-            0,
             LogLevel::Error,
             format!("what is there cannot be started: {error}"),
         );
     }
 
-    fn start(&self, difference: Option<&'static str>) -> Taken {
+    fn start(&self, difference: Option<&'static str>) {
         let text = match difference {
             Some(what) => format!("{what} has changed"),
             None => "it is started anew".to_owned(),
         };
-        self.say(0, LogLevel::Info, text);
+        self.say(LogLevel::Info, text);
         self.step(Lifecycle::changed);
-        Taken::Started
     }
 
     /// What a generation's task says of it.
     fn report(&self, status: GenerationStatus) {
-        {
+        let has_ended = status.state.has_ended();
+        let has_failed = matches!(status.state, GenerationState::Failed { .. });
+        let ended = status.files.clone().filter(|_| has_ended);
+        let again = {
             let mut state = self.state.lock();
-            if status.state.has_ended() {
+            if has_ended {
                 state.stops.remove(&status.generation);
             }
             if let Some(files) = &status.files
@@ -312,13 +308,8 @@ impl Plugin {
             {
                 state.basis = Some((status.generation, Arc::clone(files)));
             }
-        }
-        let ended = status.files.clone().filter(|_| status.state.has_ended());
-        let again = {
-            let mut state = self.state.lock();
-            let failed = matches!(status.state, GenerationState::Failed { .. });
-            let over = failed || status.state == GenerationState::Up;
-            over && std::mem::take(&mut state.woken) && failed
+            let over = has_failed || status.state == GenerationState::Up;
+            over && std::mem::take(&mut state.woken) && has_failed
         };
         self.step(|lifecycle| lifecycle.report(status));
         if again {
@@ -350,11 +341,8 @@ impl Plugin {
                 Action::Start(number) => actions.extend(self.begin(&mut state, number)),
             }
         }
-        if let Some(serving) = state
-            .lifecycle
-            .serving()
-            .filter(|_| state.lifecycle.serving() != served)
-        {
+        let serving = state.lifecycle.serving().filter(|now| served != Some(*now));
+        if let Some(serving) = serving {
             // Ahead of the first call that finds it: what it registered holds from now on.
             self.hub.host_api.commit(&self.name, serving);
         }
@@ -410,7 +398,7 @@ impl Plugin {
 fn view(name: &PluginName, state: &State) -> PluginStatus {
     let lifecycle = &state.lifecycle;
     let current = lifecycle.current().clone();
-    let state_is_blocked = state.blocked;
+    let is_blocked = state.blocked;
     let starting = lifecycle.candidate().map(|candidate| Candidate {
         generation: candidate.generation,
         error: None,
@@ -424,7 +412,7 @@ fn view(name: &PluginName, state: &State) -> PluginStatus {
         dir: current.dir,
         generation: current.generation,
         state: match current.state {
-            state if state.has_ended() && state_is_blocked => PluginState::Blocked,
+            state if state.has_ended() && is_blocked => PluginState::Blocked,
             GenerationState::Starting => PluginState::Starting,
             GenerationState::Up => PluginState::Running,
             GenerationState::Draining => PluginState::Stopping,
