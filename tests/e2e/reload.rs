@@ -1,6 +1,8 @@
 //! Plugins that change, come and go while the host serves.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::host::{Host, Setup};
 use crate::processes::descendants;
-use crate::{eventually, program};
+use crate::{DEADLINE, eventually, program};
 
 /// What the program answers to `version`, as it is built.
 const PLACEHOLDER: &str = "GK_TEST_VERSION_000000";
@@ -388,6 +390,58 @@ fn a_reload_can_be_asked_for() {
         .send()
         .expect(401);
     reload("?wait=soon").expect(400);
+}
+
+/// What is known of a plugin hangs on its directory, whatever that is called: a typo in its plugin.yaml is no removal.
+#[test]
+fn a_directory_may_be_called_otherwise() {
+    let (host, place) = goat();
+    let shed = place.with_file_name("shed");
+    write_package(&shed, "cow", 1);
+    let serves = || host.function("cow", "version", &json!({})).status == 200;
+    eventually("it is served", || serves().then_some(()));
+    fs::write(shed.join("plugin.yaml"), "name: [\n").unwrap();
+    eventually("the manifest is refused", || {
+        (host.plugin("cow")["candidate"]["state"] == "failed").then_some(())
+    });
+    assert!(serves());
+    host.admin("GET", "/api/v1/plugins/shed").send().expect(404);
+}
+
+/// A directory that is exchanged is away for a moment. Nobody makes an empty one in its place, or ends what runs.
+#[test]
+fn a_plugins_directory_that_is_away_ends_nothing() {
+    let (host, place) = goat();
+    let plugins = place.parent().unwrap();
+    fs::rename(plugins, host.path("old")).unwrap();
+    host.wait_for_log("the plugins cannot be looked for");
+    assert!(!plugins.exists());
+    assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
+    // Another one is there: it is watched from now on.
+    write_package(&host.path("new/goat"), "goat", 2);
+    fs::rename(host.path("new"), plugins).unwrap();
+    wait_for(&host, 2);
+    fs::write(place.join("goat"), built(3)).unwrap();
+    wait_for(&host, 3);
+}
+
+/// While a client sends its body another version comes up: the request goes there, and is answered.
+#[test]
+fn a_request_that_is_still_read_goes_to_the_new_version() {
+    let (host, place) = goat();
+    let mut stream = TcpStream::connect(host.address()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let head = "POST /api/plugins/goat/form HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{\"a\":";
+    stream.write_all(head.as_bytes()).unwrap();
+    fs::write(place.join("goat"), built(2)).unwrap();
+    wait_for(&host, 2);
+    eventually("the old one has ended", || {
+        (host.plugin("goat")["draining"] == 0).then_some(())
+    });
+    stream.write_all(b"\"b\"}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 /// A handler that never ends was stopped by nothing but the host's end.

@@ -432,6 +432,77 @@ async fn no_call_is_lost_between_two_generations() {
     within(runtime.shutdown()).await;
 }
 
+/// What is tried again, and what is not: a version that failed, is taken back and comes again; one that was not complete;
+/// one whose policy has changed.
+#[tokio::test]
+async fn what_has_failed_is_tried_again_when_anything_of_it_has_changed() {
+    let (host, first) = Host::new().with("goat", "", Fake::default());
+    let successor = |init: Does| {
+        let fake = Fake {
+            init,
+            ..Fake::default()
+        };
+        *fake.registration.lock() = first.registration.lock().clone();
+        Arc::new(fake)
+    };
+    let (successors, started) = (
+        Arc::clone(&host.launcher.successors),
+        Arc::clone(&host.launcher.started),
+    );
+    let dir = host.path("plugins/goat");
+    let (runtime, _root) = host.settled().await;
+    let write = |text: &str| std::fs::write(dir.join("goat"), text).unwrap();
+    let reload = async || {
+        within(runtime.reload("goat", false, DEADLINE))
+            .await
+            .unwrap()
+    };
+    let starts = || started.lock().len();
+
+    write("#!/bin/false 2\n");
+    successors
+        .lock()
+        .push_back(successor(Does::Fails("no grass")));
+    assert!(matches!(reload().await, Reloaded::Failed { .. }));
+    // It is not tried again for nothing.
+    assert!(matches!(reload().await, Reloaded::Failed { .. }));
+    assert_eq!(starts(), 2);
+    write("#!/bin/false\n");
+    assert_eq!(reload().await, Reloaded::Serving(1));
+    successors
+        .lock()
+        .push_back(successor(Does::Fails("still none")));
+    write("#!/bin/false 2\n");
+    let Reloaded::Failed { error } = reload().await else {
+        panic!("a version that came again was not tried");
+    };
+    assert!(error.contains("still none"), "{error}");
+    // What it needs came too late.
+    std::fs::create_dir(dir.join("static")).unwrap();
+    std::fs::write(dir.join("static/grass"), "green").unwrap();
+    successors
+        .lock()
+        .push_back(successor(Does::Fails("not granted")));
+    let Reloaded::Failed { error } = reload().await else {
+        panic!("a package that is complete by now was not tried");
+    };
+    assert!(error.contains("not granted"), "{error}");
+    // Its policy grants it.
+    successors.lock().push_back(successor(Does::Well));
+    let goat = PluginName::new("goat").unwrap();
+    runtime.policy_changed(&goat);
+    let mut changed = runtime.changed();
+    within(async {
+        while runtime.snapshot().get("goat").unwrap().generation == 1 {
+            changed.changed().await.unwrap();
+        }
+    })
+    .await;
+    assert_eq!(reload().await, Reloaded::Serving(5));
+    assert_eq!(starts(), 5);
+    within(runtime.shutdown()).await;
+}
+
 #[tokio::test]
 async fn a_plugin_comes_up_and_is_called() {
     let (host, fake) = Host::new().with("goat", "call_timeout: 7s", Fake::default());
