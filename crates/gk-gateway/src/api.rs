@@ -1,17 +1,11 @@
 //! The host's own endpoints.
 
-use std::time::{Duration, SystemTime};
-
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, Router};
-use gk_manifest::GoDuration;
-use gk_runtime::{
-    CallError, LogEntry, LogLevel, LogQuery, PluginState, PluginStatus, ReloadError, Reloaded,
-    Snapshot,
-};
+use gk_runtime::{LogEntry, LogLevel, LogQuery, PluginState, PluginStatus, Snapshot};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,12 +16,10 @@ use crate::envelope::call_context;
 use crate::extract::{Path, Query};
 use crate::gateway::Gateway;
 use crate::problem::Problem;
+use crate::rfc3339::rfc3339;
 use crate::routes::RouteTable;
 use crate::tokens::{Identity, Role, TokenError};
-use crate::{answer, events, openapi, policy};
-
-/// How long the answer to a reload may wait for its outcome.
-const RELOAD_WAIT_MAX: Duration = Duration::from_secs(120);
+use crate::{answer, control, events, openapi, policy};
 
 /// Most log entries in one answer.
 const LOG_ENTRIES_MAX: usize = 1000;
@@ -47,7 +39,22 @@ pub(crate) const PATHS: &[Endpoint] = &[
     ("/api/v1/plugins/{plugin}/call/{function}", || post(call)),
     ("/api/v1/plugins/{plugin}/widgets/{id}", || get(widget)),
     ("/api/v1/plugins/{plugin}/logs", || get(logs)),
-    ("/api/v1/plugins/{plugin}/reload", || post(reload)),
+    ("/api/v1/plugins/health", || get(control::all_health)),
+    ("/api/v1/plugins/{plugin}/health", || get(control::health)),
+    ("/api/v1/plugins/{plugin}/reload", || post(control::reload)),
+    ("/api/v1/plugins/{plugin}/restart", || {
+        post(control::restart)
+    }),
+    ("/api/v1/plugins/{plugin}/enable", || post(control::enable)),
+    ("/api/v1/plugins/{plugin}/disable", || {
+        post(control::disable)
+    }),
+    ("/api/v1/plugins/{plugin}/reset-crashloop", || {
+        post(control::reset)
+    }),
+    ("/api/v1/plugins/{plugin}/rollback", || {
+        post(control::roll_back)
+    }),
     ("/api/v1/plugins/{plugin}/policy", || {
         get(policy::show).put(policy::set).delete(policy::reset)
     }),
@@ -180,7 +187,7 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
         "icon": text(registered.map(|r| &r.icon), manifest.map(|m| &m.icon)),
         "state": status.state.as_str(),
         "loaded": status.is_running(),
-        "enabled": status.state != PluginState::Blocked,
+        "enabled": status.is_enabled && status.state != PluginState::Blocked,
         "generation": status.generation,
         "draining": status.draining,
         "started_at": status.started_at.and_then(rfc3339),
@@ -210,14 +217,20 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
             "warnings".into(),
             status.warnings.iter().map(ToString::to_string).collect(),
         );
-        match &status.state {
-            PluginState::Failed { error } => item.insert("error".into(), error.as_str().into()),
-            PluginState::Blocked => item.insert(
-                "error".into(),
-                "its policy blocks it; set another one, and it starts".into(),
-            ),
-            _ => None,
+        item.insert("crashes".into(), status.crashes.into());
+        item.insert("can_roll_back".into(), status.can_roll_back.into());
+        item.insert(
+            "next_start".into(),
+            status.next_start.and_then(rfc3339).into(),
+        );
+        let error = match &status.state {
+            PluginState::Blocked => Some("its policy blocks it; set another one, and it starts"),
+            PluginState::Waiting { reason } => Some(reason.as_str()),
+            state => state.error(),
         };
+        if let Some(error) = error {
+            item.insert("error".into(), error.into());
+        }
     }
     item
 }
@@ -246,12 +259,6 @@ fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Value> + '_ {
             "error": problem.error,
         })
     })
-}
-
-fn rfc3339(time: SystemTime) -> Option<String> {
-    time::OffsetDateTime::from(time)
-        .format(&time::format_description::well_known::Rfc3339)
-        .ok()
 }
 
 async fn detail(
@@ -296,18 +303,10 @@ async fn call(
     drop(incoming.body);
     let result = inner.runtime.call(&plugin, &function, args, context).await;
     let result = result.map_err(|error| match &error {
-        // In the words of both SDKs and of the tutorial.
-        CallError::Application { message, .. } if is_unknown(message, &function) => {
-            Problem::not_found(error.to_string())
-        }
+        error if error.is_unknown_function(&function) => Problem::not_found(error.to_string()),
         _ => Problem::from_call(&error, caller),
     })?;
     answer::plain(&inner.memory, result)
-}
-
-fn is_unknown(message: &str, function: &str) -> bool {
-    let rest = message.strip_prefix("unknown function");
-    rest.is_some_and(|rest| rest.trim_matches([':', ' ', '"']) == function)
 }
 
 #[derive(Deserialize)]
@@ -427,60 +426,6 @@ async fn logs(
         .ok_or_else(|| Problem::no_plugin(&plugin))?;
     let logs: Vec<_> = entries.iter().map(log_entry).collect();
     Ok(Json(json!({ "count": logs.len(), "logs": logs })).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReloadQuery {
-    /// Also if what is there is what runs.
-    #[serde(default)]
-    force: bool,
-    /// How long to wait for the outcome.
-    #[serde(default)]
-    wait: GoDuration,
-}
-
-/// Starts what is there of a plugin beside what runs, and puts it in its place.
-async fn reload(
-    State(gateway): State<Gateway>,
-    Path(plugin): Path<String>,
-    Query(query): Query<ReloadQuery>,
-    request: Request,
-) -> Answer {
-    let caller = gateway.require(&request, Middleware::Admin)?;
-    let wait = query.wait.to_std().unwrap_or_default().min(RELOAD_WAIT_MAX);
-    let by = caller.map(|caller| caller.login);
-    tracing::info!(
-        plugin,
-        by = by.as_deref(),
-        force = query.force,
-        "a reload is asked for"
-    );
-    let reloaded = gateway
-        .inner
-        .runtime
-        .reload(&plugin, query.force, wait)
-        .await;
-    let reloaded = reloaded.map_err(|error| match error {
-        ReloadError::Unknown { .. } => Problem::no_plugin(&plugin),
-        _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-    })?;
-    let (status, outcome, error) = match reloaded {
-        Reloaded::Serving(_) => (StatusCode::OK, "serving", None),
-        Reloaded::Failed { error } => (StatusCode::CONFLICT, "failed", Some(error)),
-        Reloaded::Stopped => (
-            StatusCode::CONFLICT,
-            "stopped",
-            Some(
-                "nothing of it is to run: its policy blocks it, or its package is gone".to_owned(),
-            ),
-        ),
-        _ => (StatusCode::ACCEPTED, "starting", None),
-    };
-    let snapshot = gateway.inner.runtime.snapshot();
-    let generation = snapshot.get(&plugin).map(|status| status.generation);
-    let body = json!({ "outcome": outcome, "generation": generation, "error": error });
-    Ok((status, Json(body)).into_response())
 }
 
 fn log_entry(entry: &LogEntry) -> Value {

@@ -13,6 +13,7 @@
 //! | `envelope` | what a plugin is told about a request |
 //! | `answer` | what a plugin's result means in HTTP |
 //! | `api` | the host's own endpoints |
+//! | `control` | what an operator does to one plugin, and how it is |
 //! | `policy` | the operator's policies of plugins |
 //! | `router` | what all requests go through |
 //! | `plugin_route` | requests to plugins' routes |
@@ -28,6 +29,7 @@ mod answer;
 mod api;
 mod auth;
 mod bodies;
+mod control;
 mod cors;
 mod envelope;
 mod events;
@@ -39,6 +41,7 @@ mod openapi;
 mod plugin_route;
 mod policy;
 mod problem;
+mod rfc3339;
 mod router;
 mod routes;
 pub mod server;

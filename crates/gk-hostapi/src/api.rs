@@ -64,6 +64,12 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
     /// A generation of a plugin has ended: one that serves, one that was prepared and failed, one that
     /// was replaced, or one that never registered.
     fn ended(&self, _plugin: &PluginName, _generation: u64) {}
+
+    /// Nothing of a plugin serves, and nothing of it is being started.
+    fn stopped(&self, _plugin: &PluginName) {}
+
+    /// A plugin is removed: its data stays, and what is only counted of it goes.
+    fn removed(&self, _plugin: &PluginName) {}
 }
 
 /// The operator's word on one call.
@@ -118,6 +124,8 @@ pub struct PluginLimits {
     pub memory_bytes: Option<u64>,
     /// Whether it may use the network: whether its policy grants `http`.
     pub network: bool,
+    /// Whether it is started anew when all its calls time out.
+    pub restart_on_timeouts: bool,
 }
 
 /// Calls other plugins: the supervisor's part of `plugin_call`.

@@ -225,20 +225,23 @@ impl HostApi for Host {
     }
 
     fn ended(&self, plugin: &PluginName, generation: u64) {
-        let served = {
+        {
             let mut serving = self.serving.lock();
-            let served = serving.get(plugin) == Some(&generation);
-            if served {
+            if serving.get(plugin) == Some(&generation) {
                 serving.remove(plugin);
             }
-            served
-        };
+        }
         self.policies.ended(plugin, generation);
         self.services.i18n.remove(plugin, generation);
-        // Subscriptions are the plugin's: they go on while another generation serves.
-        if served {
-            self.services.events.close(plugin);
-        }
+    }
+
+    fn stopped(&self, plugin: &PluginName) {
+        // Subscriptions are the plugin's: they go on while it is started again.
+        self.services.events.close(plugin);
+    }
+
+    fn removed(&self, plugin: &PluginName) {
+        self.policies.removed(plugin);
     }
 }
 

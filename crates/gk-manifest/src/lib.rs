@@ -25,6 +25,7 @@
 //! timeouts, the memory and the permissions it asks for is its host's to say.
 #![forbid(unsafe_code)]
 
+mod dependency;
 mod diagnostic;
 mod duration;
 pub mod limits;
@@ -35,9 +36,12 @@ mod resources;
 mod validate;
 mod wire;
 
+pub use dependency::Dependency;
 pub use diagnostic::{Diagnostic, Severity};
 pub use duration::{DurationError, GoDuration};
-pub use manifest::{HealthcheckSpec, Manifest, ManifestError, PluginKind, SidecarSpec};
+pub use manifest::{
+    HealthcheckSpec, Manifest, ManifestError, PluginKind, ReloadSpec, ReloadStrategy, SidecarSpec,
+};
 pub use name::{NameError, PluginName};
 pub use registration::{
     CascadeSpec, CustomFieldSpec, ErrorCodeSpec, GroupSpec, I18nSpec, JobSpec, JsonValue,

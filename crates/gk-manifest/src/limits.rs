@@ -39,5 +39,7 @@ pub const ROUTE_SEGMENTS_MAX: usize = 32;
 
 /// Longest timeout a plugin may ask for.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest time that calls wait while a plugin is replaced (`reload.wait`).
+pub const RELOAD_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Most memory a plugin may ask for, in MiB (1 TiB).
 pub const MEMORY_MIB_MAX: i64 = 1024 * 1024;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gk_wire::MemoryBudget;
 
 use crate::error::StartError;
+use crate::health::HealthConfig;
 use crate::limits::START_TIMEOUT;
 use crate::sandbox::SandboxConfig;
 use crate::signatures::Signatures;
@@ -38,6 +39,8 @@ pub struct RuntimeConfig {
     /// Whether plugins are started anew when their files change, and started and ended when they come and go. Without
     /// it what is there is only told.
     pub hot_reload: bool,
+    /// How running plugins are probed.
+    pub health: HealthConfig,
     /// What all plugins together may make this process hold: results, requests to the host API and
     /// its answers. `None` leaves it to the limits of each connection.
     pub memory: Option<MemoryBudget>,
@@ -61,6 +64,7 @@ impl RuntimeConfig {
             sandbox: None,
             signatures: Signatures::default(),
             hot_reload: true,
+            health: HealthConfig::default(),
             memory: None,
         }
     }

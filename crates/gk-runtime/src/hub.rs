@@ -12,7 +12,7 @@ use crate::config::RuntimeConfig;
 use crate::discover::Problem;
 use crate::launch::Launcher;
 use crate::limits::PARALLEL_STARTS;
-use crate::signatures::Warned;
+use crate::signatures::{Signatures, Warned};
 use crate::snapshot::{PluginStatus, Snapshot};
 
 /// What the plugins of a runtime, and the tasks of their generations, share.
@@ -22,6 +22,8 @@ pub(crate) struct Hub {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) host_api: Arc<dyn HostApi>,
     pub(crate) starts: Arc<Semaphore>,
+    /// Who is trusted to sign plugins now.
+    pub(crate) signatures: ArcSwap<Signatures>,
     pub(crate) pinned: gk_sign::Cache,
     pub(crate) warned: Warned,
     snapshot: ArcSwap<Snapshot>,
@@ -50,6 +52,7 @@ impl Hub {
     ) -> Self {
         let snapshot = Snapshot::default();
         Self {
+            signatures: ArcSwap::from_pointee(config.signatures.clone()),
             config,
             launcher,
             host_api,

@@ -3,7 +3,7 @@
 //!
 //! It knows nothing of HTTP and serves no host API of its own beyond the basic one; both are built
 //! on [`Runtime`] and [`gk_hostapi::HostApi`]. A plugin whose files change is started anew beside the one that serves;
-//! one that ends by itself stays ended.
+//! one that ends by itself is started again.
 //!
 //! The rules it keeps:
 //!
@@ -20,18 +20,24 @@
 
 mod calls;
 mod config;
+mod control;
+mod dependencies;
 mod dirs;
 mod discover;
 mod environment;
 mod error;
 mod files;
 mod generation;
+mod health;
 mod host_api;
 mod hub;
 mod identity;
+mod inner;
+mod kept;
 mod launch;
 pub mod limits;
 mod log;
+mod look;
 mod metrics;
 mod plugin;
 mod runtime;
@@ -39,6 +45,7 @@ mod sandbox;
 mod schedule;
 mod signatures;
 mod snapshot;
+mod supervision;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod timeouts;
@@ -47,18 +54,20 @@ mod watch;
 
 pub use calls::{CallContext, CallTarget, FunctionName, RunningCall};
 pub use config::RuntimeConfig;
+pub use control::Outcome;
 pub use dirs::DirError;
 pub use discover::Problem;
-pub use error::{CallError, LaunchError, PluginError, Printed, ReloadError, StartError, Step};
+pub use error::{CallError, ControlError, LaunchError, PluginError, Printed, StartError, Step};
 pub use gk_sandbox::{
     ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State,
     release_program_text, run_if_keeper,
 };
 pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
+pub use health::{HealthConfig, PluginHealth};
 pub use identity::give_back;
 pub use launch::{LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher};
 pub use log::{LogEntry, LogLevel, LogQuery, LogSource};
-pub use runtime::{Reloaded, Runtime, WeakRuntime};
+pub use runtime::{Runtime, WeakRuntime};
 pub use sandbox::SandboxConfig;
 pub use signatures::{SignatureState, Signatures};
 pub use snapshot::{Candidate, PluginState, PluginStatus, Snapshot};

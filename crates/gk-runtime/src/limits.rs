@@ -116,6 +116,29 @@ pub const LOG_LINES_PER_SECOND: u32 = 200;
 pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many places outside of its package a plugin is shown because links of the package lead there.
 pub const LINKED_MAX: usize = 256;
+/// How long the host's end waits for plugins to end in the order of their dependencies; then all that are left end at
+/// once.
+pub const SHUTDOWN_ORDER_MAX: Duration = Duration::from_secs(15);
+/// How long a call waits for a plugin that starts for the first time.
+pub const FIRST_START_WAIT: Duration = Duration::from_secs(10);
+/// How long a call waits for a plugin that is started again, unless its plugin.yaml says otherwise.
+pub const RESTART_WAIT: Duration = Duration::from_secs(2);
+/// How many calls may wait for the start of one plugin.
+pub const START_WAITERS_MAX: usize = 256;
+/// How often a running plugin is asked for a sign of life.
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a plugin may take to answer a Ping of the health probe.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a plugin's own health function may take.
+pub const HEALTH_FUNCTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// After so many probes in a row without an answer a plugin is started again.
+pub const HEALTH_MISSES: u32 = 3;
+/// After so many calls in a row that all timed out, over at least [`DEGRADED_AFTER`], a plugin is degraded.
+pub const DEGRADED_CALLS: u32 = 20;
+/// See [`DEGRADED_CALLS`].
+pub const DEGRADED_AFTER: Duration = Duration::from_secs(60);
+/// The largest answer of a plugin's own health function that is kept, in bytes.
+pub const HEALTH_PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 /// How often the plugins directory is looked through, whatever its file system tells of changes.
 pub const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
 /// How long nothing must change in a plugin's directory before it is looked at.

@@ -78,6 +78,22 @@ pub(crate) fn crashed(plugin: &str) {
     metrics::counter!("gk_plugin_crashes_total", "plugin" => plugin.to_owned()).increment(1);
 }
 
+/// A plugin is in another state.
+pub(crate) fn transition(plugin: &str, state: &'static str) {
+    metrics::counter!("gk_plugin_transitions_total", "plugin" => plugin.to_owned(), "state" => state).increment(1);
+}
+
+/// A plugin keeps ending by itself, or no longer does.
+pub(crate) fn crash_looping(plugin: &str, looping: bool) {
+    let value = if looping { 1.0 } else { 0.0 };
+    metrics::gauge!("gk_plugin_crash_looping", "plugin" => plugin.to_owned()).set(value);
+}
+
+/// A probe of a running plugin.
+pub(crate) fn probed(plugin: &str, outcome: &'static str) {
+    metrics::counter!("gk_plugin_health_probes_total", "plugin" => plugin.to_owned(), "outcome" => outcome).increment(1);
+}
+
 /// Names what is counted, for recorders that show descriptions.
 pub(crate) fn describe() {
     metrics::describe_counter!("gk_plugin_calls_total", "Calls into plugins, by outcome.");
@@ -94,6 +110,18 @@ pub(crate) fn describe() {
     metrics::describe_counter!(
         "gk_plugin_signatures_total",
         "Starts of plugins, refused ones included, by what their signature was worth."
+    );
+    metrics::describe_counter!(
+        "gk_plugin_transitions_total",
+        "Changes of plugins' states, by the state that was entered."
+    );
+    metrics::describe_gauge!(
+        "gk_plugin_crash_looping",
+        "Whether a plugin keeps ending by itself."
+    );
+    metrics::describe_counter!(
+        "gk_plugin_health_probes_total",
+        "Health probes of running plugins, by outcome."
     );
     metrics::describe_counter!(
         "gk_plugin_crashes_total",

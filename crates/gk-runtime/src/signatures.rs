@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::discover::Discovered;
 use crate::error::PluginError;
-use crate::files::{Files, MANIFEST_NAME};
+use crate::files::{Files, MANIFEST_NAME, Stamp};
 use crate::limits::{LINKED_ENTRIES_MAX, LINKED_MAX, WARNED_VERSIONS_MAX};
 
 /// The operator's will: who is trusted, and what happens to plugins of others.
@@ -65,13 +65,23 @@ impl Signatures {
         Ok(self)
     }
 
-    /// As of now.
-    fn policy(&self) -> Result<Policy, TrustError> {
+    /// Whom it trusts as of now.
+    fn trust(&self) -> Result<TrustStore, TrustError> {
         let mut trust = self.trust.clone();
         if let Some(file) = &self.revocations {
             trust.revoke_file(file)?;
         }
-        let policy = Policy::new(trust, self.requirement);
+        Ok(trust)
+    }
+
+    /// What changes when the file of revocations does.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.revocations.as_deref().and_then(Stamp::of)
+    }
+
+    /// As of now.
+    fn policy(&self) -> Result<Policy, TrustError> {
+        let policy = Policy::new(self.trust()?, self.requirement);
         Ok(if self.version_1 {
             policy
         } else {
@@ -102,7 +112,7 @@ pub(crate) struct Verified {
     /// Where the binary was; for its name and for messages.
     pub(crate) program: PathBuf,
     /// What it was started from, to be compared with what is there later.
-    pub(crate) files: Files,
+    pub(crate) files: Arc<Files>,
     /// What else it is shown: where links of its package lead to.
     pub(crate) linked: Vec<PathBuf>,
 }
@@ -158,18 +168,49 @@ pub(crate) fn verify(
     Ok(Verified {
         linked,
         // By the path at which it was found: a link in it may lead elsewhere later.
-        files: Files::new(
+        files: Arc::new(Files::new(
             &found.dir,
             &found.dir.join(&binary),
             *artifact.digest(),
             Arc::clone(&manifest),
-        ),
+        )),
         program,
         dir,
         artifact: Arc::new(artifact),
         manifest,
         warnings,
     })
+}
+
+/// Whether what was verified before may still run. Blocks while the revocations are read.
+pub(crate) fn verify_again(
+    signatures: &Signatures,
+    verified: &Verified,
+) -> Result<(), PluginError> {
+    let trust = signatures.trust().map_err(PluginError::Revocations)?;
+    let distrusted = |reason: String| Err(PluginError::Distrusted { reason });
+    let artifact = &verified.artifact;
+    if trust.is_digest_revoked(artifact.digest()) {
+        return distrusted(format!("its binary {} is revoked", artifact.digest()));
+    }
+    let (key, named) = (artifact.key(), verified.signature().key);
+    if let Some(key) = named.filter(|key| trust.is_key_revoked(*key)) {
+        return distrusted(format!("the key {key} that signed it is revoked"));
+    }
+    if signatures.requirement != Requirement::Enforce {
+        return Ok(());
+    }
+    let is_signed = match artifact.state() {
+        State::Valid => true,
+        State::ValidV1 => signatures.version_1,
+        _ => false,
+    };
+    let is_known = |key: KeyId| trust.keys().iter().any(|known| known.id() == key);
+    match key.filter(|_| is_signed) {
+        Some(key) if is_known(key) => Ok(()),
+        Some(key) => distrusted(format!("the key {key} that signed it is no longer trusted")),
+        None => distrusted("signatures are required by now, and it has none".to_owned()),
+    }
 }
 
 /// Where links of a package lead to that the plugin may see: not another plugin's package, nor a directory that its own

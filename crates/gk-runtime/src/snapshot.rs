@@ -3,13 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use gk_manifest::{Diagnostic, Manifest, PluginName, Registration};
 use gk_sandbox::Report;
 
 use crate::Problem;
 use crate::calls::{CallTarget, Instance};
+use crate::health::PluginHealth;
 use crate::signatures::SignatureState;
 use crate::timeouts::Timeouts;
 
@@ -109,8 +111,24 @@ pub struct PluginStatus {
     pub candidate: Option<Candidate>,
     /// Generations that another one has replaced and that still finish their calls.
     pub draining: usize,
+    /// Whether the operator wants it to run.
+    pub is_enabled: bool,
+    /// Whether there is a version that came up before this one, to go back to.
+    pub can_roll_back: bool,
+    /// How often in a row it ended by itself; one that ran out of memory counts twice.
+    pub crashes: u32,
+    /// When it last ended by itself.
+    pub last_crash: Option<SystemTime>,
+    /// How a process of it that served, or was to, failed last; names the plugin. It stays when another one comes up.
+    pub last_error: Option<Arc<str>>,
+    /// When it is started again, if it ended by itself.
+    pub next_start: Option<SystemTime>,
+    /// Whether it keeps ending by itself.
+    pub is_crash_looping: bool,
     /// Whether nothing is under way but what is draining.
     pub(crate) is_settled: bool,
+    /// How long a call may wait for it, while it comes up.
+    pub(crate) awaited: Option<Awaited>,
     /// What the call path needs while it runs.
     pub(crate) instance: Option<Arc<Instance>>,
 }
@@ -121,10 +139,49 @@ impl PluginStatus {
         matches!(self.state, PluginState::Running)
     }
 
+    /// How it is, as far as probes and calls tell; nothing is while it does not run.
+    #[must_use]
+    pub fn health(&self) -> PluginHealth {
+        let instance = self.instance.as_ref();
+        instance
+            .map(|instance| instance.health.known())
+            .unwrap_or_default()
+    }
+
     /// What calls go to while it serves.
     #[must_use]
     pub fn target(&self) -> Option<CallTarget> {
         self.instance.clone().map(CallTarget)
+    }
+}
+
+/// For how long, and by how many calls, a plugin that comes up is waited for.
+#[derive(Debug, Clone)]
+pub(crate) struct Awaited {
+    pub(crate) limit: Duration,
+    pub(crate) waiters: Arc<Waiters>,
+}
+
+/// How many calls wait for a plugin.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters(AtomicUsize);
+
+/// A call that waits, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiter<'a>(&'a AtomicUsize);
+
+impl Waiters {
+    /// Lets a call wait, if fewer than `max` do.
+    pub(crate) fn enter(&self, max: usize) -> Option<Waiter<'_>> {
+        let waiter = Waiter(&self.0);
+        let before = self.0.fetch_add(1, Ordering::AcqRel);
+        (before < max).then_some(waiter)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -152,6 +209,27 @@ pub enum PluginState {
     Stopped,
     /// Not started, because the operator has blocked it.
     Blocked,
+    /// Not started, because the operator has disabled it.
+    Disabled,
+    /// Not started yet, because of a plugin that it depends on.
+    Waiting {
+        /// What it waits for.
+        reason: String,
+    },
+    /// It ended by itself, and is started again.
+    BackingOff {
+        /// How it ended; names the plugin.
+        error: String,
+        /// When it is started.
+        until: SystemTime,
+    },
+    /// It keeps ending by itself, and is started again, but less and less often.
+    CrashLooping {
+        /// How it ended last; names the plugin.
+        error: String,
+        /// When it is started.
+        until: SystemTime,
+    },
     /// Not running because something failed.
     Failed {
         /// What, and what to do; names the plugin.
@@ -160,7 +238,18 @@ pub enum PluginState {
 }
 
 impl PluginState {
-    /// `starting`, `running`, `stopping`, `stopped`, `blocked` or `failed`.
+    /// Why it does not run, where that is because something went wrong.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            PluginState::Failed { error }
+            | PluginState::BackingOff { error, .. }
+            | PluginState::CrashLooping { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// `starting`, `running`, `stopping`, `stopped`, `blocked`, `disabled`, `waiting`, `backing_off`,
+    /// `crash_looping` or `failed`.
     pub fn as_str(&self) -> &'static str {
         match self {
             PluginState::Starting => "starting",
@@ -168,6 +257,10 @@ impl PluginState {
             PluginState::Stopping => "stopping",
             PluginState::Stopped => "stopped",
             PluginState::Blocked => "blocked",
+            PluginState::Disabled => "disabled",
+            PluginState::Waiting { .. } => "waiting",
+            PluginState::BackingOff { .. } => "backing_off",
+            PluginState::CrashLooping { .. } => "crash_looping",
             PluginState::Failed { .. } => "failed",
         }
     }

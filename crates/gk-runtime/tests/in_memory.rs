@@ -18,7 +18,8 @@ use gk_manifest::{PluginName, Registration, ResourceRequest};
 use gk_protocol::plugin::{Call, HostApi, PluginHandler, server};
 use gk_runtime::{
     CallContext, CallError, ExitStatus, LaunchError, LaunchRequest, Launched, Launcher, LogLevel,
-    LogQuery, LogSource, PluginState, Process, Reloaded, Runtime, RuntimeConfig, StartError,
+    LogQuery, LogSource, Outcome, PluginState, PluginStatus, Process, Runtime, RuntimeConfig,
+    StartError,
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, DuplexStream};
@@ -45,7 +46,8 @@ struct Fake {
     init: Does,
     shutdown: Does,
     registration: Mutex<Registration>,
-    exit: watch::Sender<Option<ExitStatus>>,
+    /// Of the process that was started last.
+    exit: Mutex<watch::Sender<Option<ExitStatus>>>,
     connection: Mutex<Option<gk_wire::plugin::Connection>>,
     stderr: Mutex<Option<DuplexStream>>,
     host: Mutex<Option<HostApi>>,
@@ -75,7 +77,8 @@ impl Fake {
             stderr.write_all(b"panic: out of goats\n").await.unwrap();
         }
         self.disconnect();
-        self.exit.send_replace(Some(ExitStatus::Exited { code: 2 }));
+        let exit = self.exit.lock().clone();
+        exit.send_replace(Some(ExitStatus::Exited { code: 2 }));
     }
 
     fn disconnect(&self) {
@@ -199,7 +202,7 @@ impl HostApiTrait for Ruling {
 #[derive(Debug)]
 struct FakeProcess {
     fake: Arc<Fake>,
-    exit: watch::Receiver<Option<ExitStatus>>,
+    exit: watch::Sender<Option<ExitStatus>>,
     socket: Mutex<Option<UnixStream>>,
     _stdout: DuplexStream,
 }
@@ -224,7 +227,8 @@ impl Launcher for InMemory {
             .unwrap();
         let (stderr, host_stderr) = tokio::io::duplex(1024);
         *fake.stderr.lock() = Some(stderr);
-        let exit = fake.exit.subscribe();
+        let exit = watch::Sender::new(None);
+        *fake.exit.lock() = exit.clone();
         let process = FakeProcess {
             fake,
             exit,
@@ -247,7 +251,7 @@ impl Process for FakeProcess {
 
     async fn exited(&self) -> ExitStatus {
         self.exit
-            .clone()
+            .subscribe()
             .wait_for(Option::is_some)
             .await
             .unwrap()
@@ -256,7 +260,7 @@ impl Process for FakeProcess {
 
     fn kill(&self) {
         self.fake.event("kill");
-        self.fake.exit.send_if_modified(|exit| {
+        self.exit.send_if_modified(|exit| {
             exit.is_none()
                 && exit.insert(ExitStatus::Signaled {
                     signal: 9,
@@ -349,17 +353,24 @@ async fn call(runtime: &Runtime, function: &str, args: &str) -> Result<String, C
     Ok(String::from_utf8(result.to_vec()).unwrap())
 }
 
+/// How it failed, whether it is started again by now or not.
 fn failure(runtime: &Runtime, plugin: &str) -> String {
-    match &runtime.snapshot().get(plugin).unwrap().state {
-        PluginState::Failed { error } => error.clone(),
-        other => panic!("{plugin} is {other}"),
+    let snapshot = runtime.snapshot();
+    let status = snapshot.get(plugin).unwrap();
+    match status.last_error.as_deref().or(status.state.error()) {
+        Some(error) => error.to_owned(),
+        None => panic!("{plugin} is {}", status.state),
     }
 }
 
 async fn until(runtime: &Runtime, mut holds: impl FnMut(&PluginState) -> bool) {
+    until_status(runtime, |status| holds(&status.state)).await;
+}
+
+async fn until_status(runtime: &Runtime, mut holds: impl FnMut(&PluginStatus) -> bool) {
     let mut changed = runtime.changed();
     within(async {
-        while !holds(&runtime.snapshot().get("goat").unwrap().state) {
+        while !holds(runtime.snapshot().get("goat").unwrap()) {
             changed.changed().await.unwrap();
         }
     })
@@ -396,7 +407,7 @@ async fn no_call_is_lost_between_two_generations() {
     };
     within(first.entered.notified()).await;
     let reloaded = within(runtime.reload("goat", true, DEADLINE)).await;
-    assert_eq!(reloaded.unwrap(), Reloaded::Serving(2));
+    assert_eq!(reloaded.unwrap(), Outcome::Serving(2));
     let status = Arc::clone(runtime.snapshot().get("goat").unwrap());
     assert_eq!((status.generation, status.draining), (2, 1));
     // Looked up before the swap, called after it.
@@ -419,7 +430,7 @@ async fn no_call_is_lost_between_two_generations() {
     let reloaded = within(runtime.reload("goat", true, DEADLINE))
         .await
         .unwrap();
-    let Reloaded::Failed { error } = reloaded else {
+    let Outcome::Failed { error } = reloaded else {
         panic!("{reloaded:?}");
     };
     assert!(error.contains("no grass"), "{error}");
@@ -463,17 +474,17 @@ async fn what_has_failed_is_tried_again_when_anything_of_it_has_changed() {
     successors
         .lock()
         .push_back(successor(Does::Fails("no grass")));
-    assert!(matches!(reload().await, Reloaded::Failed { .. }));
+    assert!(matches!(reload().await, Outcome::Failed { .. }));
     // It is not tried again for nothing.
-    assert!(matches!(reload().await, Reloaded::Failed { .. }));
+    assert!(matches!(reload().await, Outcome::Failed { .. }));
     assert_eq!(starts(), 2);
     write("#!/bin/false\n");
-    assert_eq!(reload().await, Reloaded::Serving(1));
+    assert_eq!(reload().await, Outcome::Serving(1));
     successors
         .lock()
         .push_back(successor(Does::Fails("still none")));
     write("#!/bin/false 2\n");
-    let Reloaded::Failed { error } = reload().await else {
+    let Outcome::Failed { error } = reload().await else {
         panic!("a version that came again was not tried");
     };
     assert!(error.contains("still none"), "{error}");
@@ -483,7 +494,7 @@ async fn what_has_failed_is_tried_again_when_anything_of_it_has_changed() {
     successors
         .lock()
         .push_back(successor(Does::Fails("not granted")));
-    let Reloaded::Failed { error } = reload().await else {
+    let Outcome::Failed { error } = reload().await else {
         panic!("a package that is complete by now was not tried");
     };
     assert!(error.contains("not granted"), "{error}");
@@ -498,7 +509,7 @@ async fn what_has_failed_is_tried_again_when_anything_of_it_has_changed() {
         }
     })
     .await;
-    assert_eq!(reload().await, Reloaded::Serving(5));
+    assert_eq!(reload().await, Outcome::Serving(5));
     assert_eq!(starts(), 5);
     within(runtime.shutdown()).await;
 }
@@ -644,20 +655,16 @@ async fn a_crash_fails_every_pending_call_with_the_story() {
             "{error}"
         );
     }
-    until(&runtime, |state| {
-        matches!(state, PluginState::Failed { .. })
-    })
-    .await;
+    until_status(&runtime, |status| status.last_error.is_some()).await;
     let failure = failure(&runtime, "goat");
     assert!(
         failure.contains("exited with code 2") && failure.contains("panic: out of goats"),
         "{failure}"
     );
-    let later = call(&runtime, "echo", "").await.unwrap_err();
-    assert!(
-        matches!(&later, CallError::NotRunning { reason, .. } if reason.contains("crashed")),
-        "{later}"
-    );
+    // A later one waits for the process that takes its place.
+    assert_eq!(call(&runtime, "echo", "1").await.unwrap(), "1");
+    let status = Arc::clone(runtime.snapshot().get("goat").unwrap());
+    assert_eq!((status.generation, status.crashes), (2, 1));
     // The other one does not care.
     within(runtime.call("other", "echo", "1".into(), CallContext::new()))
         .await
@@ -731,10 +738,7 @@ async fn a_broken_connection_counts_as_a_crash() {
     let (runtime, _root) = host.settled().await;
     let error = call(&runtime, "disconnect", "").await.unwrap_err();
     assert!(matches!(error, CallError::Crashed { .. }), "{error}");
-    until(&runtime, |state| {
-        matches!(state, PluginState::Failed { .. })
-    })
-    .await;
+    until_status(&runtime, |status| status.last_error.is_some()).await;
     // It was still alive.
     assert!(fake.events.lock().contains(&"kill".to_owned()));
     assert!(

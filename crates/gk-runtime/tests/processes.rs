@@ -78,10 +78,21 @@ fn error(runtime: &Runtime, plugin: &str) -> String {
     let status = snapshot
         .get(plugin)
         .unwrap_or_else(|| panic!("{plugin} is not there"));
-    match &status.state {
-        PluginState::Failed { error } => error.clone(),
-        other => panic!("{plugin} is {other}"),
+    match status.last_error.as_deref().or(status.state.error()) {
+        Some(error) => error.to_owned(),
+        None => panic!("{plugin} is {}", status.state),
     }
+}
+
+/// Waits until it has failed, whether it is started again by then or not.
+async fn until_failed(runtime: &Runtime, plugin: &str) {
+    let mut changed = runtime.changed();
+    within(async {
+        while runtime.snapshot().get(plugin).unwrap().last_error.is_none() {
+            changed.changed().await.unwrap();
+        }
+    })
+    .await;
 }
 
 /// The script of a plugin that prints `line` (expanded by the shell) and then hangs.
@@ -241,16 +252,7 @@ async fn many_hanging_plugins_do_not_keep_another_from_its_turn() {
     }
     let host = host.plugin("zz-quick", "exit 4");
     let runtime = host.start();
-    let mut changed = runtime.changed();
-    within(async {
-        while !matches!(
-            runtime.snapshot().get("zz-quick").unwrap().state,
-            PluginState::Failed { .. }
-        ) {
-            changed.changed().await.unwrap();
-        }
-    })
-    .await;
+    until_failed(&runtime, "zz-quick").await;
     assert!(error(&runtime, "zz-quick").contains("code 4"));
     within(runtime.shutdown()).await;
     let snapshot = runtime.snapshot();
@@ -590,16 +592,7 @@ async fn a_killed_process_fails_its_calls_with_the_signal() {
             "{error}"
         );
     }
-    let mut changed = runtime.changed();
-    within(async {
-        while !matches!(
-            runtime.snapshot().get("goat").unwrap().state,
-            PluginState::Failed { .. }
-        ) {
-            changed.changed().await.unwrap();
-        }
-    })
-    .await;
+    until_failed(&runtime, "goat").await;
     assert!(error(&runtime, "goat").contains("SIGKILL"));
 }
 

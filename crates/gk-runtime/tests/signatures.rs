@@ -149,7 +149,7 @@ async fn start(config: RuntimeConfig, launcher: Arc<dyn Launcher>) -> (String, O
         .expect("nothing may hang");
     let snapshot = runtime.snapshot();
     let status = snapshot.get("goat").unwrap();
-    let PluginState::Failed { error } = &status.state else {
+    let Some(error) = status.state.error() else {
         panic!("it is {}", status.state);
     };
     (

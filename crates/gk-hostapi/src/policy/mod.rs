@@ -99,6 +99,12 @@ pub struct Policy {
     /// How long Shutdown may take, of processes that start from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown_timeout: Option<GoDuration>,
+    /// Whether it is started anew when all its calls time out: the last 20 or more, for a minute.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restart_on_timeouts: bool,
+    /// Whether GET and HEAD requests to its routes are sent once more when its process ends before it answers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub retry_safe: bool,
     /// The largest body of a request to its routes in MiB, up to [`BODY_MIB_MAX`]; 0 is the host's
     /// default of 4.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -114,6 +120,11 @@ pub struct Policy {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 const fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 const fn default_calls() -> u32 {
@@ -142,6 +153,8 @@ impl Default for Policy {
             call_timeout: None,
             init_timeout: None,
             shutdown_timeout: None,
+            restart_on_timeouts: false,
+            retry_safe: false,
             body_limit_mb: 0,
             routes: Vec::new(),
             response_headers: Vec::new(),
@@ -205,6 +218,7 @@ impl Policy {
                     .permissions
                     .iter()
                     .any(|permission| permission.kind() == Some(PermissionKind::Http)),
+            restart_on_timeouts: self.restart_on_timeouts,
         }
     }
 }
@@ -215,6 +229,8 @@ impl Policy {
 pub struct HttpPolicy {
     /// The largest body of a request in bytes; `None` is the host's default.
     pub body_bytes: Option<usize>,
+    /// Whether GET and HEAD are sent once more when the plugin ends before it answers.
+    pub retry_safe: bool,
     /// Paths beside its own: a path, or one that ends in `/*`.
     pub routes: Vec<String>,
     /// Further headers of answers.
@@ -226,6 +242,7 @@ impl HttpPolicy {
         let bytes = usize::try_from(policy.body_limit_mb).unwrap_or_default() << 20;
         HttpPolicy {
             body_bytes: (bytes > 0).then_some(bytes),
+            retry_safe: policy.retry_safe,
             routes: policy.routes.clone(),
             response_headers: policy.response_headers.clone(),
         }

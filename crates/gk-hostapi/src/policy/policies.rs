@@ -358,6 +358,20 @@ impl Policies {
             .unwrap_or_default()
     }
 
+    /// A plugin is removed: what was counted of it goes; what the operator stored stays.
+    pub fn removed(&self, plugin: &PluginName) {
+        let mut plugins = self.plugins.write();
+        let is_stored = |entry: &Arc<PluginPolicy>| {
+            matches!(
+                entry.effective().origin,
+                Origin::Stored | Origin::Unreadable
+            ) || entry.stored.lock().is_some()
+        };
+        if plugins.get(plugin).is_some_and(|entry| !is_stored(entry)) {
+            plugins.remove(plugin);
+        }
+    }
+
     /// Waits until the operator blocks a plugin; returns at once where that is so already.
     pub async fn blocked(&self, plugin: &PluginName) {
         self.of(plugin).blocked().await;

@@ -44,6 +44,10 @@ struct Fields {
     init_timeout: Option<GoDuration>,
     shutdown_timeout: Option<GoDuration>,
     #[serde(default)]
+    restart_on_timeouts: bool,
+    #[serde(default)]
+    retry_safe: bool,
+    #[serde(default)]
     body_limit_mb: u32,
     #[serde(default)]
     routes: Vec<String>,
@@ -183,6 +187,8 @@ impl PolicyUpdate {
             call_timeout: fields.call_timeout,
             init_timeout: fields.init_timeout,
             shutdown_timeout: fields.shutdown_timeout,
+            restart_on_timeouts: fields.restart_on_timeouts,
+            retry_safe: fields.retry_safe,
             body_limit_mb: fields.body_limit_mb,
             routes: fields.routes,
             response_headers: fields.response_headers,

@@ -10,7 +10,8 @@
 //! | `type` | `plugin` or `theme` | `plugin` |
 //! | `wasm` | text | none; of other runtimes, not used here |
 //! | `resources` | mapping, see [`ResourceRequest`] | nothing asked for |
-//! | `dependencies` | list of plugin names | none |
+//! | `dependencies` | list of plugins, see [`Dependency`] | none |
+//! | `reload` | mapping, see [`ReloadSpec`] | rolling |
 //! | `sidecars` | list, see [`SidecarSpec`] | none |
 
 mod fields;
@@ -21,11 +22,14 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use self::fields::Fields;
 pub use self::sidecar::{HealthcheckSpec, SidecarSpec};
 use self::yaml::ScalarKind;
+use crate::dependency::Dependency;
 use crate::diagnostic::{Diagnostic, quoted};
+use crate::duration::GoDuration;
 use crate::limits;
 use crate::name::PluginName;
 use crate::resources::{Permission, ResourceRequest};
@@ -63,8 +67,10 @@ pub struct Manifest {
     pub kind: PluginKind,
     /// Limits and permissions asked for.
     pub resources: ResourceRequest,
-    /// Plugins that must be there before this one, without duplicates.
-    pub dependencies: Vec<PluginName>,
+    /// Plugins that must run before this one, each once.
+    pub dependencies: Vec<Dependency>,
+    /// How a new version of it takes over.
+    pub reload: ReloadSpec,
     /// Containers the plugin would like to have beside it.
     pub sidecars: Vec<SidecarSpec>,
 }
@@ -78,6 +84,35 @@ pub enum PluginKind {
     Plugin,
     /// A theme.
     Theme,
+}
+
+/// How a new version of a plugin takes over (`reload`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReloadSpec {
+    /// The order of start and end.
+    pub strategy: ReloadStrategy,
+    wait: Option<GoDuration>,
+}
+
+impl ReloadSpec {
+    /// How long calls wait while nothing of the plugin serves; `None` leaves it to the host. At most
+    /// [`RELOAD_WAIT_MAX`](limits::RELOAD_WAIT_MAX).
+    #[must_use]
+    pub fn wait(&self) -> Option<Duration> {
+        self.wait.and_then(GoDuration::to_std)
+    }
+}
+
+/// The order in which a new version starts and the old one ends (`reload.strategy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReloadStrategy {
+    /// The new one comes up beside the old one, which then ends. No call is lost.
+    #[default]
+    Rolling,
+    /// The old one ends before the new one starts: for plugins of which two cannot run at the same time.
+    Recreate,
 }
 
 /// Why there is no manifest.
@@ -283,6 +318,7 @@ fn read_manifest(mut fields: Fields<'_>, file: &Path) -> Result<Option<Manifest>
         .unwrap_or_default();
     resources.check(fields.report(), "resources");
     let dependencies = read_dependencies(&mut fields, name.as_ref());
+    let reload = fields.nested("reload", read_reload).unwrap_or_default();
     let sidecars = fields.list(
         "sidecars",
         limits::LIST_ENTRIES_MAX,
@@ -301,6 +337,7 @@ fn read_manifest(mut fields: Fields<'_>, file: &Path) -> Result<Option<Manifest>
         kind,
         resources,
         dependencies,
+        reload,
         sidecars,
     }))
 }
@@ -419,30 +456,73 @@ fn read_resources(mut fields: Fields<'_>) -> ResourceRequest {
     request
 }
 
-fn read_dependencies(fields: &mut Fields<'_>, own: Option<&PluginName>) -> Vec<PluginName> {
+fn read_dependencies(fields: &mut Fields<'_>, own: Option<&PluginName>) -> Vec<Dependency> {
     let texts = fields.texts("dependencies", limits::LIST_ENTRIES_MAX);
     let mut seen = HashSet::new();
-    let mut names = Vec::new();
+    let mut dependencies = Vec::new();
     for (number, text) in texts.iter().enumerate() {
         let field = index("dependencies", number);
-        let Some(name) = checked_name(fields.report(), &field, text) else {
-            continue;
+        let dependency = match Dependency::parse(text) {
+            Ok(dependency) => dependency,
+            Err(error) => {
+                fields.report().error(&field, error, Dependency::SYNTAX);
+                continue;
+            }
         };
-        if own == Some(&name) {
+        if own == Some(&dependency.name) {
             fields
                 .report()
                 .error(&field, "the plugin depends on itself", "remove the entry");
-        } else if seen.insert(name.clone()) {
-            names.push(name);
+        } else if seen.insert(dependency.name.clone()) {
+            dependencies.push(dependency);
         } else {
             fields.report().warning(
                 &field,
-                format!("{name} is listed twice"),
+                format!("{} is listed twice", dependency.name),
                 "remove one of the two",
             );
         }
     }
-    names
+    dependencies
+}
+
+fn read_reload(mut fields: Fields<'_>) -> ReloadSpec {
+    let strategy = match fields.text("strategy").as_str() {
+        "" | "rolling" => ReloadStrategy::Rolling,
+        "recreate" => ReloadStrategy::Recreate,
+        other => {
+            let message = format!("{} is neither `rolling` nor `recreate`", quoted(other));
+            let field = fields.path("strategy");
+            fields.report().error(
+                &field,
+                message,
+                "write `recreate` for a plugin of which two cannot run at the same time, else leave it out",
+            );
+            ReloadStrategy::Rolling
+        }
+    };
+    let text = fields.text("wait");
+    let field = fields.path("wait");
+    let parsed = (!text.is_empty()).then(|| text.parse::<GoDuration>());
+    let wait = match parsed.transpose() {
+        Ok(wait) => wait,
+        Err(error) => {
+            fields
+                .report()
+                .error(&field, error.to_string(), GoDuration::SYNTAX);
+            None
+        }
+    };
+    if let Some(wait) = wait
+        && wait.to_std().is_none_or(|wait| wait > limits::RELOAD_WAIT_MAX)
+    {
+        let message = format!("is not between 0s and {:?}", limits::RELOAD_WAIT_MAX);
+        fields
+            .report()
+            .error(&field, message, "write a shorter time");
+    }
+    fields.finish_strict();
+    ReloadSpec { strategy, wait }
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ license: MIT
 homepage: https://example.org
 icon: fa-star
 type: theme
-dependencies: [one, two]
+dependencies: [one, two >= 1.2]
+reload: {strategy: recreate, wait: 10s}
 resources:
   init_timeout: 1m30s
   shutdown_timeout: 2s
@@ -101,8 +102,10 @@ sidecars:
     assert_eq!(manifest.kind, PluginKind::Theme);
     assert_eq!(
         manifest.dependencies,
-        ["one", "two"].map(|n| PluginName::new(n).unwrap())
+        ["one", "two >= 1.2"].map(|text| Dependency::parse(text).unwrap())
     );
+    assert_eq!(manifest.reload.strategy, ReloadStrategy::Recreate);
+    assert_eq!(manifest.reload.wait(), Some(Duration::from_secs(10)));
     assert_eq!(
         manifest.resources.init_timeout(),
         Some(Duration::from_secs(90))
@@ -230,6 +233,22 @@ fn findings_name_line_column_field_and_remedy() {
         (
             "runtime: grpc\ndependencies: [dir-name]\n",
             "2:16: error: dependencies[0]: the plugin depends on itself",
+        ),
+        (
+            "runtime: grpc\ndependencies: [\"x 1.2\"]\n",
+            "2:16: error: dependencies[0]: \"1.2\" is no comparison of versions (write a plugin's name",
+        ),
+        (
+            "runtime: grpc\nreload: {strategy: blue-green}\n",
+            "2:20: error: reload.strategy: \"blue-green\" is neither",
+        ),
+        (
+            "runtime: grpc\nreload: {wait: 2m}\n",
+            "2:16: error: reload.wait: is not between",
+        ),
+        (
+            "runtime: grpc\nreload: {wait: soon}\n",
+            "2:16: error: reload.wait: \"soon\" is not a duration",
         ),
         (
             "runtime: grpc\ntype: plug\n",

@@ -23,9 +23,10 @@ pub(crate) use self::gate::{Inside, Refusal};
 pub(crate) use self::tokens::Calls;
 pub use self::tokens::{FunctionName, RunningCall};
 use crate::error::{CallError, chain};
+use crate::health::Health;
 use crate::limits::{
-    ARGS_BYTES_MAX, CALL_TIMEOUT_MAX, CALLS_IN_FLIGHT_MAX, CONTROL_TIMEOUT, CRASH_REPORT_WAIT,
-    ERROR_TEXT_BYTES_MAX, FUNCTION_BYTES_MAX, RESULT_BYTES_MAX, TIMEOUT_MIN,
+    ARGS_BYTES_MAX, CALL_TIMEOUT_MAX, CALLS_IN_FLIGHT_MAX, CRASH_REPORT_WAIT, ERROR_TEXT_BYTES_MAX,
+    FUNCTION_BYTES_MAX, RESULT_BYTES_MAX, TIMEOUT_MIN,
 };
 use crate::log::cut;
 use crate::metrics::CallMetrics;
@@ -91,6 +92,7 @@ pub(crate) struct Instance {
     /// How long a call may take as far as the plugin is asked.
     pub(crate) call_timeout: Duration,
     pub(crate) metrics: CallMetrics,
+    pub(crate) health: Health,
     /// The report on its end, once there is one.
     pub(crate) ended: watch::Receiver<Option<Arc<str>>>,
 }
@@ -205,20 +207,48 @@ impl Instance {
                 after,
             }),
         };
-        self.metrics.end(&outcome, started.elapsed());
+        let took = started.elapsed();
+        match &outcome {
+            Err(CallError::Timeout { .. }) => self.health.timed_out(started + took),
+            _ => self.health.answered(started + took),
+        }
+        self.metrics.end(&outcome, took);
         outcome
     }
 
+    /// Asks the plugin's own health function. It is no call: it is not counted, and no limit keeps it out.
+    pub(crate) async fn health_function(
+        &self,
+        function: &str,
+        after: Duration,
+    ) -> Result<Bytes, CallError> {
+        let ticket = self.calls.begin(RunningCall {
+            function: FunctionName::new(function),
+            deadline: Instant::now() + after,
+            context: CallContext::new(),
+        });
+        let call = self.connection.call(function, Bytes::new(), ticket.token());
+        match tokio::time::timeout(after, call).await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(error)) => Err(self.explain(error).await),
+            Err(_) => Err(CallError::Timeout {
+                plugin: self.plugin.clone(),
+                function: function.to_owned(),
+                after,
+            }),
+        }
+    }
+
     /// Asks for a sign of life; says how long it took.
-    pub(crate) async fn ping(&self) -> Result<Duration, CallError> {
+    pub(crate) async fn ping(&self, after: Duration) -> Result<Duration, CallError> {
         let started = Instant::now();
-        match tokio::time::timeout(CONTROL_TIMEOUT, self.connection.ping()).await {
+        match tokio::time::timeout(after, self.connection.ping()).await {
             Ok(Ok(())) => Ok(started.elapsed()),
             Ok(Err(error)) => Err(self.explain(error.into()).await),
             Err(_) => Err(CallError::Timeout {
                 plugin: self.plugin.clone(),
                 function: "Control.Ping".to_owned(),
-                after: CONTROL_TIMEOUT,
+                after,
             }),
         }
     }
@@ -256,6 +286,11 @@ impl Instance {
             .ok()
             .and_then(Result::ok)
             .and_then(|report| report.clone())
+    }
+
+    /// Whether it lets no more calls in because it has failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
     }
 
     /// Lets no more calls in, because it stops or because it has failed.

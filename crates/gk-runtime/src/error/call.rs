@@ -119,3 +119,15 @@ pub enum CallError {
         limit: usize,
     },
 }
+
+impl CallError {
+    /// Whether the plugin says that it has no such function, in the words of both SDKs.
+    #[must_use]
+    pub fn is_unknown_function(&self, function: &str) -> bool {
+        let Self::Application { message, .. } = self else {
+            return false;
+        };
+        let rest = message.strip_prefix("unknown function");
+        rest.is_some_and(|rest| rest.trim_matches([':', ' ', '"']) == function)
+    }
+}

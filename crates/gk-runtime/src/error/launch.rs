@@ -31,15 +31,31 @@ pub enum StartError {
     Spawner(#[source] std::io::Error),
 }
 
-/// A plugin was not looked at.
+/// What runs was not changed as it was meant to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReloadError {
+pub enum ControlError {
     /// There is no plugin of that name.
     #[error("plugin {plugin:?} not found; GET /api/v1/plugins lists those that are there")]
     Unknown {
         /// The name that was asked for.
         plugin: String,
+    },
+    /// No other version of it came up before.
+    #[error("plugin \"{plugin}\" has no version to go back to: this host has started no other one")]
+    NoPrevious {
+        /// The plugin.
+        plugin: String,
+    },
+    /// It is so until the host ends; what follows then is not known.
+    #[error(
+        "plugin \"{plugin}\" is as it was asked for, but that cannot be kept for the next start of the host: {error}"
+    )]
+    NotKept {
+        /// The plugin.
+        plugin: String,
+        /// Why not.
+        error: String,
     },
     /// The plugins directory cannot be looked through.
     #[error("the plugins cannot be looked for: {0}")]

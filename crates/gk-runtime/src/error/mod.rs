@@ -7,7 +7,7 @@ mod plugin;
 use std::error::Error;
 
 pub use self::call::CallError;
-pub use self::launch::{LaunchError, ReloadError, StartError};
+pub use self::launch::{ControlError, LaunchError, StartError};
 pub use self::plugin::{PluginError, Printed, Step};
 
 /// An error and its sources in one line, which is what people read.

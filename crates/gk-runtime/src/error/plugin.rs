@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gk_manifest::{Diagnostic, PluginName};
+use gk_sandbox::SpawnError;
 
 use super::launch::LaunchError;
 
@@ -157,9 +158,62 @@ pub enum PluginError {
         /// What was noticed.
         reason: String,
     },
+    /// It was verified before, and is not trusted any more.
+    #[error("it is no longer trusted: {reason}")]
+    Distrusted {
+        /// What of it was revoked, or is missing.
+        reason: String,
+    },
+    /// It runs, and gives no sign of life.
+    #[error("it did not answer {misses} health probes in a row, the last one because {reason}")]
+    Unresponsive {
+        /// How many probes it missed.
+        misses: u32,
+        /// What came of the last one.
+        reason: String,
+    },
+    /// It runs, and no call is answered.
+    #[error("its last {calls} calls or more all timed out, and its policy restarts it then")]
+    TimingOut {
+        /// How many calls, at least.
+        calls: u32,
+    },
     /// The host stopped it while it started.
     #[error("it was stopped while it started")]
     Stopped,
+}
+
+impl PluginError {
+    /// Whether the same start may go well another time: what is wrong is neither the package nor a decision.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unverified(_)
+            | Self::Manifest { .. }
+            | Self::Claims { .. }
+            | Self::NameMismatch { .. }
+            | Self::Registration { .. }
+            | Self::HostTooOld { .. }
+            | Self::Refused { .. }
+            | Self::Stopped
+            | Self::Distrusted { .. }
+            | Self::Launch(LaunchError::Refused { .. } | LaunchError::Socket(_)) => false,
+            // What the system refuses now it may grant later; what the program is stays so.
+            Self::Launch(LaunchError::Spawn(error)) => matches!(
+                error,
+                SpawnError::TextBusy { .. } | SpawnError::Step { .. } | SpawnError::Sandbox { .. }
+            ),
+            Self::Revocations(_)
+            | Self::Files { .. }
+            | Self::Launch(_)
+            | Self::Handshake { .. }
+            | Self::Connect(_)
+            | Self::TimedOut { .. }
+            | Self::Rpc { .. }
+            | Self::Crashed { .. }
+            | Self::TimingOut { .. }
+            | Self::Unresponsive { .. } => true,
+        }
+    }
 }
 
 fn timeout_remedy(step: Step) -> &'static str {

@@ -57,6 +57,8 @@ pub(super) enum Operation {
     Connect,
     Register,
     Init,
+    /// Look after it while it runs; ends only when it gives no sign of life.
+    Probe,
     /// Wait until no call is running, within the limit.
     Drain,
     Shutdown,
@@ -140,7 +142,7 @@ impl Machine {
             (Phase::Registering, Event::Done) => self.go(Phase::Initialising, Operation::Init),
             (Phase::Initialising, Event::Done) => {
                 self.phase = Phase::Running;
-                vec![Action::Open]
+                vec![Action::Open, Action::Begin(Operation::Probe)]
             }
 
             (Phase::Launching, Event::Failed(error)) => {
@@ -149,7 +151,11 @@ impl Machine {
                 vec![Action::Finish]
             }
             (
-                Phase::Handshaking | Phase::Connecting | Phase::Registering | Phase::Initialising,
+                Phase::Handshaking
+                | Phase::Connecting
+                | Phase::Registering
+                | Phase::Initialising
+                | Phase::Running,
                 Event::Failed(error),
             ) => self.fail(error),
             (
@@ -218,7 +224,7 @@ impl Machine {
             }
 
             // Said twice, or no longer of interest.
-            (Phase::Running, Event::Done | Event::Failed(_))
+            (Phase::Running, Event::Done)
             | (
                 Phase::Draining
                 | Phase::ShuttingDown
@@ -341,7 +347,10 @@ mod tests {
         ] {
             assert_eq!(machine.on(Event::Done), [Action::Begin(next)]);
         }
-        assert_eq!(machine.on(Event::Done), [Action::Open]);
+        assert_eq!(
+            machine.on(Event::Done),
+            [Action::Open, Action::Begin(Operation::Probe)]
+        );
         assert_eq!(machine.phase(), Phase::Running);
     }
 
@@ -434,6 +443,8 @@ mod tests {
             Phase::Connecting,
             Phase::Registering,
             Phase::Initialising,
+            // One that gives no sign of life.
+            Phase::Running,
         ] {
             let mut machine = at(phase);
             assert!(

@@ -7,6 +7,7 @@
 mod machine;
 mod operations;
 mod package;
+mod probe;
 mod status;
 
 use std::path::PathBuf;
@@ -24,9 +25,10 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
 use self::machine::{Action, Ending, Event, Machine, Phase};
 use self::operations::{Cleared, FirstOutput, Product, Work};
 pub(crate) use self::package::Package;
-pub(crate) use self::status::{GenerationState, GenerationStatus};
+pub(crate) use self::status::{Failure, GenerationState, GenerationStatus};
 use crate::calls::{Calls, Gate, Instance};
 use crate::error::{PluginError, Printed, Step, chain};
+use crate::health::Health;
 use crate::hub::Hub;
 use crate::launch::{Launched, Output, Process};
 use crate::limits::{SHOWN_STDERR_LINES, SLOW_START};
@@ -145,7 +147,8 @@ impl Generation {
                     "plugin \"{name}\": the host's supervisor of it failed ({error}); please report this"
                 );
                 tracing::error!(plugin = %name, "{error}");
-                status.state = GenerationState::Failed { error };
+                let failure = Failure::Crashed;
+                status.state = GenerationState::Failed { error, failure };
                 (owner.report)(status);
             }
             drop(live);
@@ -303,14 +306,15 @@ impl Generation {
             self.say(LogLevel::Warn, text);
         }
         metrics::verified(self.owner.plugin.as_str(), signature.state.as_str());
+        self.status.limits = Some(limits);
         self.limits = limits;
         self.take_resources(&verified.manifest.resources);
         self.status.signature = Some(signature);
         self.status.manifest = Some(Arc::clone(&verified.manifest));
-        self.status.warnings = verified.warnings.into();
-        self.manifest = verified.manifest;
-        self.plugin_dir = verified.dir;
-        self.status.files = Some(Arc::new(verified.files));
+        self.status.warnings = verified.warnings.clone().into();
+        self.manifest = Arc::clone(&verified.manifest);
+        self.plugin_dir.clone_from(&verified.dir);
+        self.status.verified = Some(verified);
     }
 
     /// Puts the timeouts in force that the plugin asks for and its policy lets it have.
@@ -391,6 +395,7 @@ impl Generation {
             connection,
             calls: Arc::clone(&self.calls),
             gate: Gate::new(),
+            health: Health::new(),
             failing: AtomicBool::new(false),
             call_timeout: self.call_timeout,
             metrics: CallMetrics::new(plugin.as_str()),
@@ -452,6 +457,7 @@ impl Generation {
                     metrics::verified(name.as_str(), state.as_str());
                     self.status.signature = Some(SignatureState { state, key });
                 }
+                let failure = self.failure(&error);
                 let report = self.report(error).await;
                 if was_running {
                     metrics::crashed(name.as_str());
@@ -461,6 +467,7 @@ impl Generation {
                 (
                     GenerationState::Failed {
                         error: format!("plugin \"{name}\": {report}"),
+                        failure,
                     },
                     LogLevel::Error,
                     report,
@@ -481,6 +488,19 @@ impl Generation {
         };
         self.say(level, host_line);
         // Dropping the process reaps it and removes its socket.
+    }
+
+    /// Whether time may mend what it failed of.
+    fn failure(&self, error: &PluginError) -> Failure {
+        if let Some(ExitStatus::MemoryLimit { .. }) = self.exit {
+            return Failure::OutOfMemory;
+        }
+        // A program that printed something else and runs on is no plugin.
+        let is_none = matches!(error, PluginError::Handshake { .. }) && !self.exited_by_itself;
+        match error.may_pass() && !is_none {
+            true => Failure::Crashed,
+            false => Failure::Refused,
+        }
     }
 
     /// The whole story of a failure: the error, how the process ended, what it said last.

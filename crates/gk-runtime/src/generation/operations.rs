@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::machine::Operation;
 use super::package::Package;
+use super::probe::probe;
 use super::{Generation, Stop, exited};
 use crate::error::{PluginError, Printed, Step, chain};
 use crate::host_api::ConnectionHostApi;
@@ -43,7 +44,7 @@ pub(super) enum Product {
 
 /// What a process was started from, and within which limits.
 pub(super) struct Cleared {
-    pub(super) verified: Verified,
+    pub(super) verified: Arc<Verified>,
     pub(super) limits: PluginLimits,
 }
 
@@ -104,6 +105,11 @@ impl Generation {
                     })
                 })
             }
+            Operation::Probe => Box::pin(probe(
+                Arc::clone(&self.hub),
+                self.status.instance.clone(),
+                self.owner.log.clone(),
+            )),
             Operation::Drain => {
                 let instance = self.status.instance.clone();
                 let (stop, calls) = (self.stop.clone(), Arc::clone(&self.calls));
@@ -245,7 +251,14 @@ async fn launch(
     let verified = {
         let (hub, package) = (Arc::clone(&hub), Arc::clone(&package));
         let verifying = tokio::task::spawn_blocking(move || {
-            signatures::verify(&hub.config.signatures, &hub.pinned, &package.found)
+            let signatures = hub.signatures.load();
+            match &package.pinned {
+                Some(pinned) => {
+                    signatures::verify_again(&signatures, pinned)?;
+                    Ok(Arc::clone(pinned))
+                }
+                None => signatures::verify(&signatures, &hub.pinned, &package.found).map(Arc::new),
+            }
         });
         match timeout(VERIFY_TIMEOUT, verifying).await {
             Ok(Ok(verified)) => verified?,
@@ -364,7 +377,12 @@ async fn init(
     connection: PluginConnection,
     config: BTreeMap<String, String>,
 ) -> Result<Product, PluginError> {
-    match connection.init(&config).await {
+    let answered = match connection.init(&config).await {
+        // A sign of life, before anything else is ended for it.
+        Ok(()) => connection.ping().await.map_err(RpcError::from),
+        Err(error) => Err(error),
+    };
+    match answered {
         Ok(()) => Ok(Product::Nothing),
         Err(RpcError::Closed(reason)) => Err(closed_during(Step::Init, &reason)),
         Err(other) => Err(PluginError::Rpc {

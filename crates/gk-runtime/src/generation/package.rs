@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::RuntimeConfig;
 use crate::discover::Discovered;
 use crate::environment::{self, PluginVariables};
+use crate::signatures::Verified;
 
 /// What a generation is started from.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub(crate) struct Package {
     pub(crate) found: Discovered,
     pub(crate) work_dir: PathBuf,
     pub(crate) variables: Arc<PluginVariables>,
+    /// What it was when it was verified before: that is started, whatever is there by now.
+    pub(crate) pinned: Option<Arc<Verified>>,
 }
 
 impl Package {

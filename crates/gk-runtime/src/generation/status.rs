@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use gk_hostapi::PluginLimits;
 use gk_manifest::{Diagnostic, Manifest, Registration};
 use gk_sandbox::Report;
 
 use crate::calls::Instance;
-use crate::files::Files;
-use crate::signatures::SignatureState;
+use crate::signatures::{SignatureState, Verified};
 use crate::timeouts::Timeouts;
 
 /// One generation as its task last reported it.
@@ -32,7 +32,9 @@ pub(crate) struct GenerationStatus {
     pub(crate) sandbox: Option<Arc<Report>>,
     pub(crate) timeouts: Timeouts,
     /// What it was started from, once that was verified.
-    pub(crate) files: Option<Arc<Files>>,
+    pub(crate) verified: Option<Arc<Verified>>,
+    /// The policy's word on its process, as of its start.
+    pub(crate) limits: Option<PluginLimits>,
     /// What the call path needs while it serves.
     pub(crate) instance: Option<Arc<Instance>>,
 }
@@ -49,10 +51,32 @@ pub(crate) enum GenerationState {
     /// Its process is gone as it was meant to.
     Stopped,
     /// It failed, and its process, if it had one, is gone.
-    Failed { error: String },
+    Failed { error: String, failure: Failure },
+}
+
+/// What kind of failure ended a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Time does not mend it: another package, policy or trust may.
+    Refused,
+    /// It ended, hung, or could not be started: it may come up the next time.
+    Crashed,
+    /// It was ended because it used more memory than it may.
+    OutOfMemory,
 }
 
 impl GenerationState {
+    /// Its name, for metrics.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "running",
+            Self::Draining => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
     /// Whether its process is gone.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self, Self::Stopped | Self::Failed { .. })
@@ -75,7 +99,8 @@ impl GenerationStatus {
             running_since: None,
             sandbox: None,
             timeouts: Timeouts::from_resources(&gk_manifest::ResourceRequest::default()),
-            files: None,
+            verified: None,
+            limits: None,
             instance: None,
         }
     }

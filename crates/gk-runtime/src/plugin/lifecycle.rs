@@ -10,8 +10,14 @@
 //!
 //! What people see of a plugin is its current generation. At any time it has at most one candidate and
 //! [`DRAINING_MAX`] draining generations; a change that comes meanwhile waits, and the last one counts.
+//!
+//! A current generation that ends by itself is started again after a [delay](super::restarts); where time cannot mend
+//! what it failed of, only a change starts it. A candidate that fails is not tried again by itself.
 
-use crate::generation::{GenerationState, GenerationStatus};
+use tokio::time::Instant;
+
+use super::restarts::{Now, Restarts};
+use crate::generation::{Failure, GenerationState, GenerationStatus};
 
 /// Generations of a plugin that may be on their way out while a new one is started.
 pub(crate) const DRAINING_MAX: usize = 2;
@@ -19,10 +25,33 @@ pub(crate) const DRAINING_MAX: usize = 2;
 /// What the driver has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Start a generation of this number, from what is there now; then [`Lifecycle::begun`].
-    Start(u64),
+    /// Start a generation of this number; then [`Lifecycle::begun`].
+    Start(u64, Source),
     /// Let a generation finish its calls, and end it.
     Stop(u64),
+    /// Call [`Lifecycle::settle`] at that time.
+    Wake(Instant),
+}
+
+/// What a generation is started from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// What is there now.
+    Present,
+    /// What came up last, because what is there now does not.
+    Good,
+    /// What came up before that, because the operator wants it back.
+    Previous,
+}
+
+/// How one generation replaces another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Replacement {
+    /// The new one comes up beside the old one.
+    #[default]
+    Rolling,
+    /// The old one ends first.
+    Recreate,
 }
 
 /// What the operator, or the host, wants of a plugin.
@@ -41,6 +70,8 @@ struct Member {
     status: GenerationStatus,
     /// Whether it was told to end.
     stopping: bool,
+    /// Whether it is another package than what crashed before.
+    fresh: bool,
 }
 
 /// The generations of a plugin that have a role.
@@ -54,29 +85,46 @@ pub(crate) struct Lifecycle {
     wanted: Wanted,
     /// Whether something is to be started that is newer than what was.
     behind: bool,
+    /// Whether that is another package.
+    fresh: bool,
+    /// Whether the operator wants back what came up before.
+    back: bool,
+    replacement: Replacement,
+    restarts: Restarts,
+    /// When the current generation came up.
+    up: Option<Instant>,
+    /// When the current one, which ended by itself, is started again.
+    due: Option<Instant>,
     /// Number of the newest generation.
     newest: u64,
-    /// A generation that the driver was told to start, until it has begun.
-    starting: bool,
+    /// What the generation is started from that the driver was told to start, until it has begun.
+    starting: Option<Source>,
     /// Counts the changes of the plugin's face.
     revision: u64,
 }
 
 impl Lifecycle {
     /// A plugin of which nothing runs, and as which people see `status` until something does.
-    pub(crate) fn new(status: GenerationStatus) -> Self {
+    pub(crate) fn new(status: GenerationStatus, restarts: Restarts) -> Self {
         Self {
             current: Member {
                 status,
                 stopping: false,
+                fresh: false,
             },
             candidate: None,
             draining: Vec::new(),
             rejected: None,
             wanted: Wanted::Stopped,
             behind: false,
+            fresh: false,
+            back: false,
+            replacement: Replacement::default(),
+            restarts,
+            up: None,
+            due: None,
             newest: 0,
-            starting: false,
+            starting: None,
             revision: 0,
         }
     }
@@ -110,7 +158,9 @@ impl Lifecycle {
     /// What is there cannot be started. Without a generation that serves this is what the plugin is.
     pub(crate) fn reject(&mut self, error: String) {
         if self.current.status.state.has_ended() {
-            self.current.status.state = GenerationState::Failed { error };
+            self.due = None;
+            let failure = Failure::Refused;
+            self.current.status.state = GenerationState::Failed { error, failure };
         } else {
             self.rejected = Some((self.newest + 1, error));
         }
@@ -135,32 +185,85 @@ impl Lifecycle {
             self.current.status.state,
             GenerationState::Starting | GenerationState::Draining
         );
-        !moving && self.candidate.is_none() && !self.starting && !self.wants_start()
+        !moving && self.candidate.is_none() && self.starting.is_none() && !self.wants_start()
     }
 
     /// Whether no process of the plugin is there.
     pub(crate) fn is_idle(&self) -> bool {
-        self.alive() == 0 && !self.starting
+        self.alive() == 0 && self.starting.is_none()
     }
 
     /// Takes what is wanted from now on.
-    pub(crate) fn want(&mut self, wanted: Wanted) -> Vec<Action> {
+    pub(crate) fn want(&mut self, wanted: Wanted, now: Now) -> Vec<Action> {
         if self.wanted != Wanted::Ended {
             self.behind |= wanted == Wanted::Running && self.wanted == Wanted::Stopped;
             self.wanted = wanted;
         }
-        self.settle()
+        self.settle(now)
     }
 
-    /// There is something newer than what was started, or it is to be started anew.
-    pub(crate) fn changed(&mut self) -> Vec<Action> {
+    /// There is something newer than what was started, or it is to be started anew; `fresh`: it is another package, whose
+    /// crashes are none of the present one's.
+    pub(crate) fn changed(&mut self, fresh: bool, now: Now) -> Vec<Action> {
         self.behind = true;
-        self.settle()
+        self.fresh |= fresh;
+        self.back = false;
+        self.settle(now)
+    }
+
+    /// What came up before is to come back.
+    pub(crate) fn roll_back(&mut self, now: Now) -> Vec<Action> {
+        self.behind = true;
+        self.fresh = true;
+        self.back = true;
+        self.settle(now)
+    }
+
+    /// How the next generation replaces the one that serves.
+    pub(crate) fn replace_by(&mut self, replacement: Replacement) {
+        self.replacement = replacement;
+    }
+
+    /// Earlier crashes count no more; one that waits is started now.
+    pub(crate) fn reset(&mut self, now: Now) -> Vec<Action> {
+        self.restarts.forget();
+        self.revision += 1;
+        if self.due.is_some() {
+            self.due = Some(now.instant);
+        }
+        self.settle(now)
+    }
+
+    /// What crashed is not what is there.
+    pub(crate) fn forget_crashes(&mut self) {
+        self.restarts.forget();
+    }
+
+    /// Its crashes.
+    pub(crate) fn restarts(&self) -> &Restarts {
+        &self.restarts
+    }
+
+    /// When it is started again, if it ended by itself.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether a new generation is on its way where none serves, after one that did.
+    pub(crate) fn is_returning(&self) -> bool {
+        let coming = match self.current.status.state {
+            GenerationState::Starting => true,
+            GenerationState::Draining | GenerationState::Stopped => self.behind,
+            GenerationState::Failed { .. } => self.due.is_some(),
+            GenerationState::Up => false,
+        };
+        self.wanted == Wanted::Running && (coming || self.candidate.is_some())
     }
 
     /// A generation that was to be started cannot be: there is nothing to start it from. The next change tries again.
     pub(crate) fn not_begun(&mut self) {
-        self.starting = false;
+        self.starting = None;
+        self.fresh = false;
     }
 
     /// The generation that calls go to.
@@ -176,28 +279,42 @@ impl Lifecycle {
     }
 
     /// A generation that was to be started has begun, as this.
-    pub(crate) fn begun(&mut self, status: GenerationStatus) -> Vec<Action> {
-        self.starting = false;
+    pub(crate) fn begun(&mut self, status: GenerationStatus, now: Now) -> Vec<Action> {
+        let source = self.starting.take();
         let member = Member {
             status,
             stopping: false,
+            fresh: std::mem::take(&mut self.fresh),
         };
         if self.current.status.state.has_ended() {
+            if member.fresh {
+                self.restarts.forget();
+            }
+            if source != Some(Source::Good) {
+                // It is what people see now.
+                self.rejected = None;
+            }
+            (self.up, self.due) = (None, None);
             self.current = member;
         } else {
             self.candidate = Some(member);
         }
         self.revision += 1;
-        self.settle()
+        self.settle(now)
     }
 
     /// Takes in what a generation reports.
-    pub(crate) fn report(&mut self, status: GenerationStatus) -> Vec<Action> {
+    pub(crate) fn report(&mut self, status: GenerationStatus, now: Now) -> Vec<Action> {
         let number = status.generation;
+        let mut wake = None;
         // People see the candidate and how many are draining, too.
         self.revision += 1;
         if self.current.status.generation == number {
+            let had_ended = self.current.status.state.has_ended();
             self.current.status = status;
+            if !had_ended {
+                wake = self.note(now).map(Action::Wake);
+            }
         } else if let Some(member) = self.draining.iter_mut().find(|member| member.is(number)) {
             member.status = status;
         } else if let Some(mut member) = self.candidate.take_if(|member| member.is(number)) {
@@ -205,10 +322,14 @@ impl Lifecycle {
             match &member.status.state {
                 GenerationState::Up if !member.stopping => {
                     self.rejected = None;
+                    if member.fresh {
+                        self.restarts.forget();
+                    }
                     let before = std::mem::replace(&mut self.current, member);
                     self.draining.push(before);
+                    (self.up, self.due) = (Some(now.instant), None);
                 }
-                GenerationState::Failed { error } => {
+                GenerationState::Failed { error, .. } => {
                     self.rejected = Some((number, error.clone()));
                 }
                 state if state.has_ended() => {}
@@ -217,7 +338,27 @@ impl Lifecycle {
         }
         self.draining
             .retain(|member| !member.status.state.has_ended());
-        self.settle()
+        let mut actions = self.settle(now);
+        actions.extend(wake);
+        actions
+    }
+
+    /// What the state that the current generation has now means for its restart; when that is due.
+    fn note(&mut self, now: Now) -> Option<Instant> {
+        match &self.current.status.state {
+            GenerationState::Up if self.up.is_none() => {
+                self.up = Some(now.instant);
+            }
+            GenerationState::Failed { failure, .. }
+                if *failure != Failure::Refused && !self.current.stopping =>
+            {
+                let out_of_memory = *failure == Failure::OutOfMemory;
+                let delay = self.restarts.crashed(now, self.up, out_of_memory);
+                self.due = Some(now.instant + delay);
+            }
+            _ => {}
+        }
+        self.due
     }
 
     fn alive(&self) -> usize {
@@ -237,8 +378,8 @@ impl Lifecycle {
         self.wanted == Wanted::Running && self.behind
     }
 
-    /// What follows from how things stand.
-    fn settle(&mut self) -> Vec<Action> {
+    /// What follows from how things stand at that time.
+    pub(crate) fn settle(&mut self, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
         for member in &mut self.draining {
             member.stop(&mut actions);
@@ -247,9 +388,11 @@ impl Lifecycle {
             for member in self.candidate.iter_mut().chain([&mut self.current]) {
                 member.stop(&mut actions);
             }
+            self.due = None;
             return actions;
         }
-        if !self.behind || self.starting {
+        let again = self.due.is_some_and(|due| due <= now.instant) && self.candidate.is_none();
+        if !(self.behind || again) || self.starting.is_some() {
             return actions;
         }
         // What is not up yet was started from what is no longer meant.
@@ -263,11 +406,20 @@ impl Lifecycle {
         }
         let replaces = self.current.status.state == GenerationState::Up && !self.current.stopping;
         let free = self.current.status.state.has_ended();
+        if replaces && self.replacement == Replacement::Recreate {
+            self.current.stop(&mut actions);
+            return actions;
+        }
         if (replaces && self.draining.len() < DRAINING_MAX) || free {
-            self.behind = false;
-            self.starting = true;
+            let source = match (self.back, self.behind, &self.rejected) {
+                (true, ..) => Source::Previous,
+                (false, false, Some(_)) => Source::Good,
+                _ => Source::Present,
+            };
+            (self.behind, self.back, self.due) = (false, false, None);
+            self.starting = Some(source);
             self.newest += 1;
-            actions.push(Action::Start(self.newest));
+            actions.push(Action::Start(self.newest, source));
         }
         actions
     }

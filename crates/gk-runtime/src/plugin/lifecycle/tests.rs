@@ -1,6 +1,7 @@
 //! The state machine: its cases, and every order of events against what must always hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::*;
 use GenerationState::{Draining, Starting, Stopped, Up};
@@ -14,6 +15,14 @@ fn status(generation: u64, state: GenerationState) -> GenerationStatus {
 fn failed() -> GenerationState {
     GenerationState::Failed {
         error: "no".to_owned(),
+        failure: Failure::Refused,
+    }
+}
+
+fn crashed() -> GenerationState {
+    GenerationState::Failed {
+        error: "boom".to_owned(),
+        failure: Failure::Crashed,
     }
 }
 
@@ -23,6 +32,11 @@ struct World {
     lifecycle: Lifecycle,
     processes: BTreeMap<u64, Process>,
     wanted: Wanted,
+    now: Now,
+    /// When it asked to be woken.
+    wake: Option<Instant>,
+    /// What the newest generation was started from.
+    source: Option<Source>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +48,18 @@ struct Process {
 impl World {
     fn new() -> Self {
         Self {
-            lifecycle: Lifecycle::new(status(0, Stopped)),
+            lifecycle: Lifecycle::new(status(0, Stopped), Restarts::new(7)),
             processes: BTreeMap::new(),
             wanted: Wanted::Stopped,
+            now: Now::new(),
+            wake: None,
+            source: None,
         }
+    }
+
+    fn recreating(mut self) -> Self {
+        self.lifecycle.replace_by(Replacement::Recreate);
+        self
     }
 
     /// One that serves.
@@ -51,13 +73,15 @@ impl World {
     fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Start(number) => {
+                Action::Wake(at) => self.wake = Some(at),
+                Action::Start(number, source) => {
+                    self.source = Some(source);
                     let process = Process {
                         state: Starting,
                         stopping: false,
                     };
                     assert!(self.processes.insert(number, process).is_none());
-                    let further = self.lifecycle.begun(status(number, Starting));
+                    let further = self.lifecycle.begun(status(number, Starting), self.now);
                     self.perform(further);
                 }
                 Action::Stop(number) => {
@@ -71,12 +95,29 @@ impl World {
 
     fn want(&mut self, wanted: Wanted) {
         self.wanted = wanted;
-        let actions = self.lifecycle.want(wanted);
+        let actions = self.lifecycle.want(wanted, self.now);
         self.perform(actions);
     }
 
     fn change(&mut self) {
-        let actions = self.lifecycle.changed();
+        let actions = self.lifecycle.changed(true, self.now);
+        self.perform(actions);
+    }
+
+    fn roll_back(&mut self) {
+        let actions = self.lifecycle.roll_back(self.now);
+        self.perform(actions);
+    }
+
+    /// Time passes until it wants to be woken, or for a second.
+    fn pass(&mut self) {
+        let at = self.wake.take();
+        let passed = at.map_or(Duration::from_secs(1), |at| {
+            at.saturating_duration_since(self.now.instant)
+        });
+        self.now.instant += passed;
+        self.now.time += passed;
+        let actions = self.lifecycle.settle(self.now);
         self.perform(actions);
     }
 
@@ -85,7 +126,7 @@ impl World {
             true => drop(self.processes.remove(&number)),
             false => self.processes.get_mut(&number).unwrap().state = state.clone(),
         }
-        let actions = self.lifecycle.report(status(number, state));
+        let actions = self.lifecycle.report(status(number, state), self.now);
         self.perform(actions);
     }
 
@@ -118,7 +159,8 @@ fn the_old_ones_end_is_not_the_new_ones() {
     assert_eq!(world.face(), (2, &Up));
     assert_eq!(world.processes.len(), 1);
     // What comes after its end is nobody's.
-    world.lifecycle.report(status(1, failed()));
+    let now = world.now;
+    world.lifecycle.report(status(1, failed()), now);
     assert_eq!(world.face(), (2, &Up));
 }
 
@@ -208,18 +250,137 @@ fn after_the_hosts_end_nothing_starts() {
 /// Nothing to start it from, as with a plugin.yaml that is none: once there is, it starts.
 #[test]
 fn what_cannot_begin_can_later() {
-    let mut lifecycle = Lifecycle::new(status(0, failed()));
-    assert_eq!(lifecycle.want(Wanted::Running), [Action::Start(1)]);
+    let mut lifecycle = Lifecycle::new(status(0, failed()), Restarts::new(7));
+    let (now, present) = (Now::new(), Source::Present);
+    assert_eq!(
+        lifecycle.want(Wanted::Running, now),
+        [Action::Start(1, present)]
+    );
     lifecycle.not_begun();
     assert!(lifecycle.is_idle() && lifecycle.is_settled());
-    assert_eq!(lifecycle.changed(), [Action::Start(2)]);
+    assert_eq!(lifecycle.changed(true, now), [Action::Start(2, present)]);
 }
 
-/// What may happen next: the operator's two events, and what each process can report.
+#[test]
+fn what_ends_by_itself_comes_back_and_what_time_does_not_mend_stays() {
+    let mut world = World::serving();
+    world.report(1, crashed());
+    assert_eq!((world.face(), world.processes.len()), ((1, &crashed()), 0));
+    assert!(world.lifecycle.is_returning() && world.lifecycle.is_settled());
+    // Not before its time.
+    let actions = world.lifecycle.settle(world.now);
+    assert_eq!(actions, []);
+    world.pass();
+    assert_eq!(
+        (world.face(), world.source),
+        ((2, &Starting), Some(Source::Present))
+    );
+    world.report(2, failed());
+    assert!(world.wake.is_none() && !world.lifecycle.is_returning());
+    world.pass();
+    assert_eq!(world.face(), (2, &failed()));
+    // Nor what was told to stop.
+    let mut world = World::serving();
+    world.want(Wanted::Stopped);
+    world.report(1, crashed());
+    assert!(world.wake.is_none());
+    world.pass();
+    assert!(world.processes.is_empty());
+    // A stop in between holds.
+    let mut world = World::serving();
+    world.report(1, crashed());
+    world.want(Wanted::Stopped);
+    world.pass();
+    assert!(world.processes.is_empty() && world.lifecycle.due().is_none());
+}
+
+/// What is there does not come up; what did is started again when it ends by itself.
+#[test]
+fn what_came_up_last_comes_back_where_what_is_there_does_not() {
+    let mut world = World::serving();
+    world.change();
+    world.report(2, failed());
+    world.report(1, crashed());
+    world.pass();
+    assert_eq!(
+        (world.face(), world.source),
+        ((3, &Starting), Some(Source::Good))
+    );
+    world.report(3, Up);
+    assert_eq!(world.lifecycle.rejected(), Some((2, "no")), "that stays so");
+    // While a candidate starts, it may be what takes over.
+    let mut world = World::serving();
+    world.change();
+    world.report(1, crashed());
+    world.pass();
+    assert_eq!(world.processes.len(), 1);
+    world.report(2, crashed());
+    assert_eq!(
+        (world.face(), world.source),
+        ((3, &Starting), Some(Source::Good))
+    );
+}
+
+#[test]
+fn crashes_count_until_it_is_another_package_or_the_operator_forgets_them() {
+    let mut world = World::serving();
+    for number in 1..=5 {
+        world.report(number, crashed());
+        world.pass();
+        world.report(number + 1, Up);
+    }
+    assert!(world.lifecycle.restarts().is_looping());
+    // The same package, started anew.
+    let actions = world.lifecycle.changed(false, world.now);
+    world.perform(actions);
+    world.report(7, Up);
+    assert!(world.lifecycle.restarts().is_looping());
+    world.change();
+    assert!(world.lifecycle.restarts().is_looping(), "it is not up yet");
+    world.report(8, Up);
+    assert!(!world.lifecycle.restarts().is_looping());
+    world.report(8, crashed());
+    let actions = world.lifecycle.reset(world.now);
+    world.perform(actions);
+    assert_eq!(world.face(), (9, &Starting), "it starts now");
+    assert_eq!(world.lifecycle.restarts().in_a_row(), 0);
+}
+
+#[test]
+fn of_one_that_cannot_run_twice_the_old_one_ends_first() {
+    let mut world = World::serving().recreating();
+    world.change();
+    assert_eq!((world.processes.len(), world.stopping()), (1, vec![1]));
+    assert!(!world.lifecycle.is_settled());
+    world.report(1, Draining);
+    assert!(world.lifecycle.is_returning());
+    world.report(1, Stopped);
+    assert_eq!(world.face(), (2, &Starting));
+    world.report(2, Up);
+    assert!(!world.lifecycle.is_returning());
+}
+
+#[test]
+fn the_operator_goes_back_and_a_change_goes_on() {
+    let mut world = World::serving();
+    world.roll_back();
+    assert_eq!(world.source, Some(Source::Previous));
+    world.report(2, Up);
+    assert_eq!(world.face(), (2, &Up));
+    world.roll_back();
+    world.change();
+    world.report(3, Stopped);
+    assert_eq!(world.source, Some(Source::Present), "the last word counts");
+}
+
+/// What may happen next: the operator's events, time, and what each process can report.
 fn possible(world: &World) -> Vec<(u64, Option<GenerationState>)> {
     let mut events = vec![(0, None), (0, Some(Stopped))];
+    if world.wake.is_some() {
+        events.push((0, Some(Up)));
+    }
     for (number, process) in &world.processes {
-        let mut next = vec![failed()];
+        let mut next = vec![failed(), crashed()];
         match process.state {
             Starting if process.stopping => next.extend([Up, Stopped]),
             Starting => next.push(Up),
@@ -235,6 +396,7 @@ fn possible(world: &World) -> Vec<(u64, Option<GenerationState>)> {
 fn apply(world: &mut World, event: &(u64, Option<GenerationState>)) {
     match event {
         (0, None) => world.change(),
+        (0, Some(Up)) => world.pass(),
         (0, Some(_)) => world.want(match world.wanted {
             Wanted::Running => Wanted::Stopped,
             _ => Wanted::Running,
@@ -299,6 +461,20 @@ fn check(
             // Something newer is on its way, or waits for an end that was asked for, or nothing newer is there.
             let waits = world.processes.values().any(|process| process.stopping);
             assert!(!lifecycle.behind || waits, "{events:?}");
+            // Where nothing is there it comes back, unless time does not mend what it failed of.
+            let refused = matches!(
+                state,
+                GenerationState::Failed {
+                    failure: Failure::Refused,
+                    ..
+                }
+            );
+            let comes = !world.processes.is_empty() || lifecycle.due.is_some();
+            assert!(comes || refused, "{events:?}");
+            let woken = lifecycle
+                .due
+                .is_none_or(|due| world.wake.is_some_and(|wake| wake <= due));
+            assert!(woken || lifecycle.candidate.is_some(), "{events:?}");
         }
     }
 }
@@ -310,13 +486,13 @@ fn in_every_order_of_events_the_invariants_hold() {
     let mut orders = 0_u64;
     let mut path: Vec<(u64, Option<GenerationState>)> = Vec::new();
     // Replayed from the beginning: what is checked is what happens, not what a copy says.
-    fn go(path: &mut Vec<(u64, Option<GenerationState>)>, orders: &mut u64) {
-        let mut world = World::new();
+    fn go(new: fn() -> World, path: &mut Vec<(u64, Option<GenerationState>)>, orders: &mut u64) {
+        let mut world = new();
         for event in path.iter() {
             apply(&mut world, event);
         }
         for event in possible(&world) {
-            let mut world = World::new();
+            let mut world = new();
             for event in path.iter() {
                 apply(&mut world, event);
             }
@@ -327,11 +503,12 @@ fn in_every_order_of_events_the_invariants_hold() {
             check(&world, &before, path);
             *orders += 1;
             if path.len() < DEPTH {
-                go(path, orders);
+                go(new, path, orders);
             }
             path.pop();
         }
     }
-    go(&mut path, &mut orders);
+    go(World::new, &mut path, &mut orders);
+    go(|| World::new().recreating(), &mut path, &mut orders);
     assert!(orders > 10_000, "{orders}");
 }

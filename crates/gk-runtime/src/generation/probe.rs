@@ -1,0 +1,133 @@
+//! Looks after a generation while it runs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gk_manifest::ResourceRequest;
+
+use super::operations::Product;
+use crate::calls::Instance;
+use crate::error::{CallError, PluginError};
+use crate::health::{HealthConfig, Probed};
+use crate::hub::Hub;
+use crate::limits::{DEGRADED_CALLS, HEALTH_FUNCTION_TIMEOUT};
+use crate::log::{LogLevel, LogSink};
+use crate::metrics;
+
+/// A plugin's own health function, as upstream calls it.
+const FUNCTION: &str = "__health_ping__";
+
+/// Whether a plugin has a health function of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    /// It was not asked yet.
+    Unknown,
+    Yes,
+    No,
+}
+
+/// Probes it as long as it gives signs of life.
+pub(super) async fn probe(
+    hub: Arc<Hub>,
+    instance: Option<Arc<Instance>>,
+    log: LogSink,
+) -> Result<Product, PluginError> {
+    let Some(instance) = instance else {
+        return std::future::pending().await;
+    };
+    let config = hub.config.health;
+    let name = instance.plugin.as_str();
+    let (mut own, mut was_degraded) = (Own::Unknown, false);
+    loop {
+        tokio::time::sleep(jittered(config.interval)).await;
+        let is_degraded = instance.health.is_degraded(Instant::now());
+        if is_degraded && !was_degraded {
+            log.host(
+                instance.generation,
+                LogLevel::Warn,
+                "it is degraded: its last calls all timed out",
+            );
+        }
+        was_degraded = is_degraded;
+        let limits = || {
+            let request = ResourceRequest::default();
+            hub.host_api.limits(&instance.plugin, &request)
+        };
+        if is_degraded && limits().restart_on_timeouts {
+            return Err(PluginError::TimingOut {
+                calls: DEGRADED_CALLS,
+            });
+        }
+        let probed = ask(&instance, &config, &mut own).await;
+        metrics::probed(
+            name,
+            match &probed {
+                Probed::Missed(_) => "missed",
+                Probed::Complains(_) => "complained",
+                _ => "ok",
+            },
+        );
+        if let Probed::Missed(error) | Probed::Complains(error) = &probed {
+            log.host(
+                instance.generation,
+                LogLevel::Warn,
+                format!("health: {error}"),
+            );
+        }
+        let last = probed.clone();
+        let misses = instance.health.probed(probed);
+        if let Probed::Missed(reason) = last
+            && misses >= config.misses.max(1)
+        {
+            return Err(PluginError::Unresponsive { misses, reason });
+        }
+    }
+}
+
+async fn ask(instance: &Instance, config: &HealthConfig, own: &mut Own) -> Probed {
+    let interval = config.interval;
+    let is_alive = instance.health.answered_within(interval, Instant::now());
+    if *own == Own::No && is_alive {
+        return Probed::Alive;
+    }
+    if *own != Own::No {
+        match instance
+            .health_function(FUNCTION, HEALTH_FUNCTION_TIMEOUT)
+            .await
+        {
+            Ok(payload) => {
+                *own = Own::Yes;
+                return says(payload);
+            }
+            Err(error) if error.is_unknown_function(FUNCTION) => *own = Own::No,
+            Err(CallError::Application { message, .. }) => {
+                *own = Own::Yes;
+                return Probed::Complains(format!("its health function says: {message}"));
+            }
+            Err(error) if *own == Own::Yes && !is_alive => {
+                return Probed::Missed(error.to_string());
+            }
+            // It does not answer what it may not know, or is busy otherwise: the Ping decides.
+            Err(_) => {}
+        }
+    }
+    match instance.ping(config.timeout).await {
+        Ok(_) => Probed::Alive,
+        Err(error) => Probed::Missed(error.to_string()),
+    }
+}
+
+/// What a health function answers; what is no JSON is not kept.
+fn says(payload: Bytes) -> Probed {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&payload) {
+        Ok(_) => Probed::Says(payload),
+        Err(_) => Probed::Alive,
+    }
+}
+
+/// A fifth more or less.
+fn jittered(interval: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    interval.mul_f64(0.8 + 0.4 * f64::from(random) / f64::from(u32::MAX))
+}

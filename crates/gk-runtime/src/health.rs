@@ -1,0 +1,226 @@
+//! How a running plugin is: what calls and probes tell.
+//!
+//! A call that is answered is a sign of life, so a plugin that is called is not probed. A probe is go-plugin's `Ping`,
+//! which the library answers and not the plugin's own code; a plugin whose code hangs is found by its calls, which all
+//! time out. A plugin may have a function `__health_ping__`, whose answer is kept for people.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::limits::{
+    DEGRADED_AFTER, DEGRADED_CALLS, HEALTH_INTERVAL, HEALTH_MISSES, HEALTH_PAYLOAD_BYTES_MAX,
+    HEALTH_TIMEOUT,
+};
+
+/// How running plugins are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HealthConfig {
+    /// How often; a fifth more or less, so that not all are asked at once.
+    pub interval: Duration,
+    /// How long a plugin may take to answer.
+    pub timeout: Duration,
+    /// After so many probes in a row without an answer it is started again; at least 1.
+    pub misses: u32,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            interval: HEALTH_INTERVAL,
+            timeout: HEALTH_TIMEOUT,
+            misses: HEALTH_MISSES,
+        }
+    }
+}
+
+/// How a plugin is, as far as probes and calls tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PluginHealth {
+    /// Whether it answered the last probe, and its own health function, if it has one, found nothing wrong.
+    pub is_healthy: bool,
+    /// Whether all its last calls, at least [`DEGRADED_CALLS`] of them in [`DEGRADED_AFTER`], timed out.
+    pub is_degraded: bool,
+    /// When it was looked at last.
+    pub last_check: Option<SystemTime>,
+    /// When it was last found well.
+    pub last_success: Option<SystemTime>,
+    /// How many probes in a row were not answered.
+    pub consecutive_failures: u32,
+    /// What was wrong last.
+    pub last_error: Option<String>,
+    /// What its own health function answered last, JSON.
+    pub payload: Option<Bytes>,
+}
+
+/// What is known of the health of one generation.
+#[derive(Debug)]
+pub(crate) struct Health {
+    since: Instant,
+    /// When the last call was answered, in milliseconds after `since`.
+    answered: AtomicU64,
+    /// How many calls in a row timed out since then.
+    timeouts: AtomicU32,
+    /// When the first of these did, in milliseconds after `since`.
+    timing_out: AtomicU64,
+    known: Mutex<PluginHealth>,
+}
+
+/// What came of a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Probed {
+    /// It lives.
+    Alive,
+    /// It lives, and its own health function says this.
+    Says(Bytes),
+    /// It lives, and its own health function says that something is wrong.
+    Complains(String),
+    /// It did not answer.
+    Missed(String),
+}
+
+impl Health {
+    /// Of a generation that came up just now.
+    pub(crate) fn new() -> Self {
+        let now = SystemTime::now();
+        Self {
+            since: Instant::now(),
+            answered: AtomicU64::new(0),
+            timeouts: AtomicU32::new(0),
+            timing_out: AtomicU64::new(0),
+            known: Mutex::new(PluginHealth {
+                is_healthy: true,
+                last_check: Some(now),
+                last_success: Some(now),
+                ..PluginHealth::default()
+            }),
+        }
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.since);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A call was answered, by whatever.
+    pub(crate) fn answered(&self, at: Instant) {
+        self.answered.store(self.millis(at), Ordering::Relaxed);
+        if self.timeouts.load(Ordering::Relaxed) != 0 {
+            self.timeouts.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A call was not answered in time.
+    pub(crate) fn timed_out(&self, at: Instant) {
+        if self.timeouts.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.timing_out.store(self.millis(at), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a call was answered in the time before `now`.
+    pub(crate) fn answered_within(&self, time: Duration, now: Instant) -> bool {
+        let at = self.answered.load(Ordering::Relaxed);
+        let ago = self.millis(now).saturating_sub(at);
+        at != 0 && u128::from(ago) <= time.as_millis()
+    }
+
+    /// Whether all the last calls timed out.
+    pub(crate) fn is_degraded(&self, now: Instant) -> bool {
+        let since = self.timing_out.load(Ordering::Relaxed);
+        let ago = self.millis(now).saturating_sub(since);
+        self.timeouts.load(Ordering::Relaxed) >= DEGRADED_CALLS
+            && u128::from(ago) >= DEGRADED_AFTER.as_millis()
+    }
+
+    /// Takes in what came of a probe; how many in a row were missed.
+    pub(crate) fn probed(&self, probed: Probed) -> u32 {
+        let now = SystemTime::now();
+        let mut known = self.known.lock();
+        known.last_check = Some(now);
+        let error = match probed {
+            Probed::Missed(error) => {
+                known.consecutive_failures += 1;
+                Some(error)
+            }
+            other => {
+                known.consecutive_failures = 0;
+                match other {
+                    Probed::Says(payload) if payload.len() <= HEALTH_PAYLOAD_BYTES_MAX => {
+                        known.payload = Some(payload);
+                        None
+                    }
+                    Probed::Complains(error) => Some(error),
+                    _ => None,
+                }
+            }
+        };
+        known.is_healthy = error.is_none();
+        match error {
+            None => known.last_success = Some(now),
+            error => known.last_error = error,
+        }
+        known.consecutive_failures
+    }
+
+    /// For people.
+    pub(crate) fn known(&self) -> PluginHealth {
+        PluginHealth {
+            is_degraded: self.is_degraded(Instant::now()),
+            ..self.known.lock().clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_all_time_out_are_noticed_and_one_answer_ends_that() {
+        let health = Health::new();
+        let at = |seconds| health.since + Duration::from_secs(seconds);
+        for second in 1..=u64::from(DEGRADED_CALLS) {
+            health.timed_out(at(second));
+        }
+        assert!(!health.is_degraded(at(60)), "not long enough");
+        assert!(health.is_degraded(at(61)));
+        health.answered(at(62));
+        assert!(!health.is_degraded(at(200)));
+        health.timed_out(at(63));
+        assert!(!health.is_degraded(at(200)), "one is not many");
+    }
+
+    #[test]
+    fn a_call_that_was_answered_is_a_sign_of_life() {
+        let health = Health::new();
+        let at = |seconds| health.since + Duration::from_secs(seconds);
+        let within = |now| health.answered_within(Duration::from_secs(30), at(now));
+        assert!(!within(1));
+        health.answered(at(10));
+        assert!(within(40) && !within(41));
+    }
+
+    #[test]
+    fn probes_are_counted_and_the_last_answer_is_kept() {
+        let health = Health::new();
+        assert!(health.known().is_healthy);
+        assert_eq!(health.probed(Probed::Missed("late".into())), 1);
+        assert_eq!(health.probed(Probed::Missed("late".into())), 2);
+        let known = health.known();
+        assert_eq!(
+            (known.is_healthy, known.last_error.as_deref()),
+            (false, Some("late"))
+        );
+        assert_eq!(health.probed(Probed::Says("{}".into())), 0);
+        assert_eq!(health.probed(Probed::Complains("no database".into())), 0);
+        let known = health.known();
+        assert!(!known.is_healthy && known.last_check >= known.last_success);
+        assert_eq!(known.payload.as_deref(), Some(&b"{}"[..]));
+        assert_eq!(health.probed(Probed::Alive), 0);
+        assert!(health.known().is_healthy);
+    }
+}

@@ -1,0 +1,112 @@
+//! What is kept of a plugin across starts of the host: one small file each, in the data directory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use gk_manifest::PluginName;
+use serde::{Deserialize, Serialize};
+
+use crate::plugin::CrashHistory;
+
+/// The directory of these files, in the data directory.
+const DIR: &str = "plugin-state";
+
+/// What is kept of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// Whether the operator wants it to run.
+    pub(crate) enabled: bool,
+    /// Its crashes, and the digest of the binary that crashed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crashes: Option<(String, CrashHistory)>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            crashes: None,
+        }
+    }
+}
+
+/// The file of one plugin.
+#[derive(Debug)]
+pub(crate) struct KeptFile {
+    path: PathBuf,
+}
+
+impl KeptFile {
+    pub(crate) fn new(data_dir: &Path, plugin: &PluginName) -> Self {
+        Self {
+            path: data_dir.join(DIR).join(format!("{plugin}.json")),
+        }
+    }
+
+    /// What is kept; the default where nothing is. Blocks.
+    ///
+    /// # Errors
+    /// What is kept cannot be read.
+    pub(crate) fn load(&self) -> io::Result<Kept> {
+        match fs::read(&self.path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Kept::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps it, durably: a host that ends in between leaves what was kept before. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn store(&self, kept: &Kept) -> io::Result<()> {
+        if *kept == Kept::default() {
+            return match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(dir)?;
+        let new = self.path.with_extension("new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(&serde_json::to_vec(kept)?)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        File::open(dir)?.sync_all()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_again_and_nothing_leaves_no_file() {
+        let data = tempfile::tempdir().unwrap();
+        let file = KeptFile::new(data.path(), &PluginName::new("goat").unwrap());
+        assert_eq!(file.load().unwrap(), Kept::default());
+        let disabled = Kept {
+            enabled: false,
+            crashes: None,
+        };
+        file.store(&disabled).unwrap();
+        assert_eq!(file.load().unwrap(), disabled);
+        fs::write(file.path(), "{").unwrap();
+        file.load().unwrap_err();
+        file.store(&Kept::default()).unwrap();
+        assert!(!file.path().exists());
+        file.store(&Kept::default()).unwrap();
+    }
+}

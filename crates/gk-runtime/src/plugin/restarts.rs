@@ -1,0 +1,290 @@
+//! When a plugin that ended by itself is started again. Pure: the time is passed in, chance comes from a seed.
+//!
+//! The first restart comes after [`DELAY_FIRST`], so that a single crash is hardly noticed. Each further one comes after
+//! twice the delay, up to [`DELAY_MAX`], 25 % more or less, so that plugins that fell together do not rise together. A
+//! plugin that has run for [`STEADY`] begins anew. It is never given up: what a crash comes from may be mended
+//! elsewhere.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// Delay of the first restart.
+pub(crate) const DELAY_FIRST: Duration = Duration::from_millis(200);
+/// Longest delay of a restart.
+pub(crate) const DELAY_MAX: Duration = Duration::from_secs(60);
+/// How long a plugin runs until its earlier crashes count no more.
+pub(crate) const STEADY: Duration = Duration::from_secs(600);
+/// So many crashes within [`LOOP_WINDOW`] are a crash loop.
+pub(crate) const LOOP_CRASHES: usize = 5;
+/// See [`LOOP_CRASHES`].
+pub(crate) const LOOP_WINDOW: Duration = Duration::from_secs(60);
+
+/// A moment by both clocks: delays are measured by the one that never goes back, and people are told the other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    pub(crate) time: SystemTime,
+}
+
+impl Now {
+    pub(crate) fn new() -> Self {
+        Self {
+            instant: Instant::now(),
+            time: SystemTime::now(),
+        }
+    }
+}
+
+/// The crashes of a plugin since it last ran well.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Restarts {
+    /// How often in a row it ended; one that ran out of memory counts twice.
+    in_a_row: u32,
+    recent: VecDeque<Instant>,
+    looping: bool,
+    /// When it last crashed.
+    last: Option<SystemTime>,
+    /// The state of the generator of chance.
+    seed: u64,
+}
+
+/// [`Restarts`], as it is kept across starts of the host. Times are in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CrashHistory {
+    in_a_row: u32,
+    looping: bool,
+    recent_ms: Vec<u64>,
+    last_ms: u64,
+}
+
+impl Restarts {
+    /// Without crashes.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            ..Self::default()
+        }
+    }
+
+    /// It crashed, after it had run since `up` (`None`: it did not come up). Says how long to wait before it is started
+    /// again.
+    pub(crate) fn crashed(
+        &mut self,
+        now: Now,
+        up: Option<Instant>,
+        out_of_memory: bool,
+    ) -> Duration {
+        if up.is_some_and(|up| now.instant.saturating_duration_since(up) >= STEADY) {
+            self.forget();
+        }
+        let weight = if out_of_memory { 2 } else { 1 };
+        for _ in 0..weight {
+            self.recent.push_back(now.instant);
+        }
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| now.instant.saturating_duration_since(*at) > LOOP_WINDOW)
+            || self.recent.len() > 2 * LOOP_CRASHES
+        {
+            self.recent.pop_front();
+        }
+        self.looping |= self.recent.len() >= LOOP_CRASHES;
+        let before = self.in_a_row;
+        self.in_a_row = before.saturating_add(weight);
+        self.last = Some(now.time);
+        let delay = match self.looping {
+            true => DELAY_MAX,
+            false => DELAY_FIRST
+                .saturating_mul(2_u32.saturating_pow(before))
+                .min(DELAY_MAX),
+        };
+        delay.mul_f64(0.75 + self.chance() / 2.0)
+    }
+
+    /// Whether it keeps crashing.
+    pub(crate) fn is_looping(&self) -> bool {
+        self.looping
+    }
+
+    /// Crashes in a row.
+    pub(crate) fn in_a_row(&self) -> u32 {
+        self.in_a_row
+    }
+
+    /// When it last crashed.
+    pub(crate) fn last(&self) -> Option<SystemTime> {
+        self.last
+    }
+
+    /// New bytes, or the operator's word: what was before counts no more.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::new(self.seed);
+    }
+
+    /// What is kept across starts of the host; `None`: there were no crashes.
+    pub(crate) fn history(&self, now: Now) -> Option<CrashHistory> {
+        let last = self.last?;
+        let wall = |at: &Instant| {
+            let ago = now.instant.saturating_duration_since(*at);
+            millis(now.time.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH))
+        };
+        Some(CrashHistory {
+            in_a_row: self.in_a_row,
+            looping: self.looping,
+            recent_ms: self.recent.iter().map(wall).collect(),
+            last_ms: millis(last),
+        })
+    }
+
+    /// Takes up what was kept. Crashes of the future, by a clock that was set back, count as of now.
+    pub(crate) fn recall(&mut self, history: &CrashHistory, now: Now) {
+        let present = millis(now.time);
+        let recent = history.recent_ms.iter().filter_map(|at| {
+            let ago = Duration::from_millis(present.saturating_sub(*at));
+            now.instant.checked_sub(ago)
+        });
+        self.recent = recent.take(2 * LOOP_CRASHES).collect();
+        self.in_a_row = history.in_a_row;
+        self.looping = history.looping;
+        let last = Duration::from_millis(history.last_ms.min(present));
+        self.last = SystemTime::UNIX_EPOCH.checked_add(last);
+    }
+
+    /// From 0 to 1, by splitmix64.
+    fn chance(&mut self) -> f64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.seed;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let high = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or_default();
+        f64::from(high) / f64::from(u32::MAX)
+    }
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both clocks, moved by hand.
+    struct Clock(Now);
+
+    impl Clock {
+        fn new() -> Self {
+            let instant = Instant::now() + Duration::from_secs(1_000_000);
+            Self(Now {
+                instant,
+                time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000),
+            })
+        }
+
+        fn pass(&mut self, time: Duration) -> Now {
+            self.0.instant += time;
+            self.0.time += time;
+            self.0
+        }
+    }
+
+    fn about(delay: Duration, expected: Duration) -> bool {
+        (expected.mul_f64(0.75)..=expected.mul_f64(1.25)).contains(&delay)
+    }
+
+    #[test]
+    fn delays_double_up_to_the_longest_and_begin_anew() {
+        let (mut restarts, mut clock) = (Restarts::new(1), Clock::new());
+        for number in 0..12 {
+            // Far enough apart to be no loop.
+            let now = clock.pass(LOOP_WINDOW);
+            let delay = restarts.crashed(now, None, false);
+            let expected = (DELAY_FIRST * 2_u32.pow(number)).min(DELAY_MAX);
+            assert!(about(delay, expected), "{number}: {delay:?}");
+        }
+        assert!(!restarts.is_looping());
+        let up = clock.0.instant;
+        let delay = restarts.crashed(clock.pass(STEADY), Some(up), false);
+        assert!(about(delay, DELAY_FIRST), "{delay:?}");
+    }
+
+    #[test]
+    fn five_within_a_minute_are_a_loop_until_it_ran_well_or_is_new() {
+        let (mut restarts, mut clock) = (Restarts::new(2), Clock::new());
+        for crash in 1..=LOOP_CRASHES {
+            let now = clock.pass(Duration::from_secs(10));
+            restarts.crashed(now, Some(now.instant), false);
+            assert_eq!(restarts.is_looping(), crash == LOOP_CRASHES, "{crash}");
+        }
+        let now = clock.pass(Duration::from_secs(300));
+        let delay = restarts.crashed(now, Some(now.instant), false);
+        assert!(about(delay, DELAY_MAX), "{delay:?}");
+        let mut new = restarts.clone();
+        new.forget();
+        assert!(about(new.crashed(now, None, false), DELAY_FIRST));
+        let up = now.instant;
+        restarts.crashed(clock.pass(STEADY), Some(up), false);
+        assert!(!restarts.is_looping());
+        // Without memory it counts double.
+        let mut hungry = Restarts::new(3);
+        for _ in 0..3 {
+            hungry.crashed(now, None, true);
+        }
+        assert!(hungry.is_looping());
+    }
+
+    #[test]
+    fn plugins_that_fell_together_do_not_rise_together() {
+        let now = Clock::new().0;
+        let delays: Vec<_> = (0..100)
+            .map(|seed| Restarts::new(seed).crashed(now, None, false))
+            .collect();
+        assert!(delays.iter().all(|delay| about(*delay, DELAY_FIRST)));
+        let (least, most) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+        assert!(*most - *least > DELAY_FIRST / 3, "{least:?} {most:?}");
+    }
+
+    #[test]
+    fn crashes_are_remembered_whatever_the_clock_does() {
+        let (mut restarts, mut clock) = (Restarts::new(4), Clock::new());
+        assert_eq!(restarts.history(clock.0), None);
+        for _ in 1..LOOP_CRASHES {
+            restarts.crashed(clock.pass(Duration::from_secs(5)), None, false);
+        }
+        let history = restarts.history(clock.0).unwrap();
+        let recalled = |now: Now| {
+            let mut recalled = Restarts::new(5);
+            recalled.recall(&history, now);
+            recalled
+        };
+        // The same moment, in another process.
+        let mut again = recalled(clock.0);
+        again.crashed(clock.pass(Duration::from_secs(1)), None, false);
+        assert!(again.is_looping());
+        // Later they are no longer recent, and still in a row.
+        let later = clock.pass(Duration::from_secs(3600));
+        let mut again = recalled(later);
+        again.crashed(later, None, false);
+        assert!(!again.is_looping() && again.in_a_row() > 4);
+        // A clock that was set back by years: as if they were now.
+        let back = Now {
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(1000),
+            ..clock.0
+        };
+        let mut again = recalled(back);
+        assert!(again.last().unwrap() <= back.time);
+        again.crashed(back, None, false);
+        assert!(again.is_looping());
+        // And one that is far ahead, or of no use at all.
+        let ahead = Now {
+            time: clock.0.time + Duration::from_secs(400 * 365 * 86_400),
+            ..clock.0
+        };
+        recalled(ahead).crashed(ahead, None, false);
+    }
+}

@@ -1,0 +1,100 @@
+//! Who may run: what is wanted of each plugin, what its policy says, what it depends on, whom the operator trusts.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use gk_manifest::PluginName;
+use tokio::sync::watch;
+
+use crate::dependencies::{Word, decide};
+use crate::inner::Inner;
+use crate::plugin::{Hold, Plugin};
+use crate::signatures;
+
+impl Inner {
+    pub(crate) fn plugin(&self, name: &PluginName) -> Option<Arc<Plugin>> {
+        self.plugins.lock().get(name).cloned()
+    }
+
+    /// Brings what runs in line with what is wanted. What is decided is done before anybody decides anew.
+    pub(crate) fn reconcile(&self) {
+        let plugins = self.plugins.lock();
+        let nodes = plugins
+            .iter()
+            .map(|(name, plugin)| (name.clone(), plugin.node()))
+            .collect();
+        for (name, word) in decide(&nodes) {
+            let Some(plugin) = plugins.get(&name) else {
+                continue;
+            };
+            match word {
+                Word::Run | Word::Stop => plugin.apply(None),
+                Word::StopLater => {}
+                Word::Wait { reason, is_passing } => plugin.apply(Some(Hold {
+                    reason,
+                    is_passing,
+                    is_error: false,
+                })),
+                Word::Refuse(reason) => plugin.apply(Some(Hold {
+                    reason,
+                    is_passing: false,
+                    is_error: true,
+                })),
+            }
+        }
+        let linked = nodes.values().any(|node| !node.needs.is_empty());
+        self.linked.store(linked, Ordering::Release);
+    }
+
+    /// Brings what runs in line with what it depends on, whenever that changes, until the runtime is gone.
+    pub(crate) async fn follow_dependencies(inner: Weak<Self>, mut changed: watch::Receiver<u64>) {
+        while changed.changed().await.is_ok() {
+            let Some(inner) = inner.upgrade() else {
+                return;
+            };
+            if inner.linked.load(Ordering::Acquire) {
+                inner.reconcile();
+            }
+        }
+    }
+
+    /// Asks the policy of a plugin whether it may run.
+    pub(crate) fn admit(&self, name: &PluginName) {
+        let changed = {
+            let plugins = self.plugins.lock();
+            let Some(plugin) = plugins.get(name) else {
+                return;
+            };
+            let blocked = self.hub.host_api.admit(name).is_err();
+            plugin.will(|will| will.blocked = blocked)
+        };
+        if changed {
+            self.reconcile();
+        }
+    }
+
+    /// Whoever runs and is not trusted any more is stopped, and whoever is trusted again may run. Blocks.
+    pub(crate) fn review_trust(&self) {
+        let plugins: Vec<_> = self.plugins.lock().values().cloned().collect();
+        let signatures = self.hub.signatures.load();
+        for plugin in plugins {
+            plugin.review_trust(|verified| {
+                signatures::verify_again(&signatures, verified)
+                    .map_err(|error| crate::error::chain(&error))
+            });
+        }
+        self.reconcile();
+    }
+
+    /// Everything is to end: those first on which nobody depends.
+    pub(crate) fn end(&self) {
+        {
+            let plugins = self.plugins.lock();
+            self.stopping.store(true, Ordering::Release);
+            for plugin in plugins.values() {
+                plugin.will(|will| will.end());
+            }
+        }
+        self.reconcile();
+    }
+}
