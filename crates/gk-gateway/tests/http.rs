@@ -439,7 +439,7 @@ async fn the_list_is_an_array_with_both_names_and_the_refusals() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_ended_answers_so_on_its_routes() {
+async fn routes_stay_a_plugins_own_while_it_does_not_run() {
     let setup = setup().await;
     let following = tokio::spawn({
         let gateway = setup.gateway.clone();
@@ -453,19 +453,48 @@ async fn a_plugin_that_ended_answers_so_on_its_routes() {
             "panic: secret\n",
         )
         .await;
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
     let mut changed = setup.runtime.changed();
-    while setup
-        .status("GET", "/api/plugins/first/public", "nobody")
+    let noticed = async {
+        let crashed = || setup.runtime.snapshot().get("first").unwrap().crashes > 0;
+        while !crashed() {
+            changed.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(120), noticed)
         .await
-        != 503
-    {
-        let next = tokio::time::timeout_at(deadline, async {
-            tokio::select! { _ = changed.changed() => {}, () = tokio::task::yield_now() => {} }
-        });
-        next.await
-            .expect("the routes of a plugin that ended are still served");
-    }
+        .expect("the end of a plugin is not noticed");
+    // It is started again, and who asks meanwhile waits for that.
+    let public = "/api/plugins/first/public";
+    assert_eq!(setup.status("GET", public, "nobody").await, 200);
+    let health = setup
+        .json("GET", "/api/v1/plugins/first/health", "agent", None)
+        .await;
+    assert_eq!(
+        (&health["healthy"], &health["restart_attempts"]),
+        (&true.into(), &1.into())
+    );
+    assert!(
+        health["last_error"].as_str().unwrap().contains("code 2"),
+        "{health}"
+    );
+    assert_eq!(
+        setup
+            .status("GET", "/api/v1/plugins/nobody/health", "agent")
+            .await,
+        404
+    );
+    let all = setup
+        .json("GET", "/api/v1/plugins/health", "agent", None)
+        .await;
+    assert_eq!(all["plugins"]["first"]["state"], "running");
+
+    let control = |action: &'static str| setup.json("POST", action, "admin", None);
+    let disabled = control("/api/v1/plugins/first/disable?wait=60s").await;
+    assert_eq!(
+        (&disabled["status"], &disabled["outcome"]),
+        (&"disabled".into(), &"stopped".into())
+    );
+    assert_eq!(setup.status("GET", public, "nobody").await, 403);
     // What it served is known: there was never more, and its routes ask for what they did.
     for (path, status) in [
         ("/api/plugins/first/none", 404),
@@ -473,11 +502,41 @@ async fn a_plugin_that_ended_answers_so_on_its_routes() {
     ] {
         assert_eq!(setup.status("GET", path, "nobody").await, status, "{path}");
     }
-    let (status, _, text) = setup
-        .send("POST", "/api/v1/plugins/first/call/echo", "admin", None)
+    let reloaded = setup
+        .send(
+            "POST",
+            "/api/v1/plugins/first/reload?wait=60s",
+            "admin",
+            None,
+        )
         .await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(text.contains("code 2"), "{text}");
+    assert_eq!(reloaded.0, StatusCode::CONFLICT);
+    let enabled = control("/api/v1/plugins/first/enable?wait=60s").await;
+    assert_eq!(
+        (&enabled["status"], &enabled["outcome"]),
+        (&"enabled".into(), &"serving".into())
+    );
+    assert_eq!(setup.status("GET", public, "nobody").await, 200);
+    let reset = control("/api/v1/plugins/first/reset-crashloop?wait=60s").await;
+    assert_eq!(reset["status"], "reset");
+    let restarted = control("/api/v1/plugins/first/restart?wait=60s").await;
+    assert!(restarted["generation"].as_u64() > enabled["generation"].as_u64());
+    let back = setup
+        .send("POST", "/api/v1/plugins/first/rollback", "admin", None)
+        .await;
+    assert_eq!(back.0, StatusCode::CONFLICT, "{}", back.2);
+    for action in [
+        "enable",
+        "disable",
+        "restart",
+        "reset-crashloop",
+        "rollback",
+    ] {
+        let path = format!("/api/v1/plugins/first/{action}");
+        assert_eq!(setup.status("POST", &path, "agent").await, 403, "{action}");
+        let path = format!("/api/v1/plugins/nobody/{action}");
+        assert_eq!(setup.status("POST", &path, "admin").await, 404, "{action}");
+    }
     following.abort();
 }
 

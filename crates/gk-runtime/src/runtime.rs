@@ -240,6 +240,12 @@ impl Runtime {
                     reason: error.to_string(),
                 });
             }
+            if status.state == PluginState::Disabled {
+                return Err(CallError::Refused {
+                    plugin: status.name.clone(),
+                    reason: "it is disabled".to_owned(),
+                });
+            }
         }
         match self.came_up(plugin, timeout).await {
             Some(status) => status.target().ok_or_else(|| not_running(&status)),
