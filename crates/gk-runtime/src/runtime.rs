@@ -13,7 +13,7 @@ use gk_manifest::{PluginName, ResourceRequest};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::calls::{CallContext, CallTarget, Refusal};
+use crate::calls::{CallContext, CallTarget, Entry, Refused};
 use crate::config::{RuntimeConfig, made};
 use crate::discover::{Discovered, Discovery, Problem, discover};
 use crate::environment::PluginVariables;
@@ -573,27 +573,43 @@ impl Runtime {
         };
         let admission = self.inner.hub.host_api.admit(plugin);
         let mut admission = admission.map_err(|error| refused(error.to_string()))?;
-        let limit = admission.call_timeout;
-        let mut serving = Arc::clone(&target.0);
-        let inside = loop {
-            let refusal = match serving.enter() {
-                Ok(inside) => break inside,
-                Err(refusal) => refusal,
-            };
-            // It closed since it was found. Nothing was sent, so the call may go to the one that serves now.
-            let now = self.target(plugin.as_str())?.0;
-            if refusal == Refusal::Full || Arc::ptr_eq(&now, &serving) {
-                return Err(serving.refused(refusal).await);
-            }
-            serving = now;
-        };
-        tokio::select! {
+        let mut entry = Entry::new(&admission, &context);
+        let (begun, arrived) = (target.0.metrics.begin(), entry.arrived());
+        let outcome = tokio::select! {
             biased;
-            result = serving.call(inside, function, args, context, limit) => result,
+            outcome = self.enter_and_call(target, &mut entry, function, args, context) => outcome,
             () = admission.withdrawn() => Err(refused(
                 "it was blocked by its policy while the call ran".to_owned(),
             )),
-        }
+        };
+        begun.end(&outcome, arrived.elapsed());
+        outcome
+    }
+
+    async fn enter_and_call(
+        &self,
+        target: &CallTarget,
+        entry: &mut Entry,
+        function: &str,
+        args: Bytes,
+        context: CallContext,
+    ) -> Result<Bytes, CallError> {
+        let mut serving = Arc::clone(&target.0);
+        let inside = loop {
+            match serving.enter(entry).await {
+                Ok(inside) => break inside,
+                Err(Refused::Busy(why)) => return Err(serving.busy(why)),
+                Err(Refused::Closed) => {}
+            }
+            // It closed since it was found, or while the call waited. Nothing was sent, so the call may go to the one
+            // that serves now.
+            let now = self.target(target.plugin().as_str())?.0;
+            if Arc::ptr_eq(&now, &serving) {
+                return Err(serving.closed().await);
+            }
+            serving = now;
+        };
+        serving.call(inside, function, args, context, entry).await
     }
 
     /// A handle that does not keep the runtime alive, for a host API that calls plugins.

@@ -44,6 +44,10 @@ struct Fields {
     init_timeout: Option<GoDuration>,
     shutdown_timeout: Option<GoDuration>,
     #[serde(default)]
+    max_calls_in_flight: u32,
+    #[serde(default)]
+    max_calls_waiting: u32,
+    #[serde(default)]
     body_limit_mb: u32,
     #[serde(default)]
     routes: Vec<String>,
@@ -183,6 +187,8 @@ impl PolicyUpdate {
             call_timeout: fields.call_timeout,
             init_timeout: fields.init_timeout,
             shutdown_timeout: fields.shutdown_timeout,
+            max_calls_in_flight: fields.max_calls_in_flight,
+            max_calls_waiting: fields.max_calls_waiting,
             body_limit_mb: fields.body_limit_mb,
             routes: fields.routes,
             response_headers: fields.response_headers,
