@@ -91,8 +91,9 @@ impl Problem {
                 StatusCode::FORBIDDEN,
                 Some(format!("plugin \"{plugin}\" is not called")),
             ),
-            CallError::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, None),
-            CallError::NoMemory { .. } => (StatusCode::SERVICE_UNAVAILABLE, None),
+            CallError::Busy { .. } | CallError::NoMemory { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, None)
+            }
             CallError::Timeout { plugin, .. } => (
                 StatusCode::GATEWAY_TIMEOUT,
                 Some(format!("plugin \"{plugin}\" did not answer in time")),

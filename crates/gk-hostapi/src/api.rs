@@ -28,7 +28,7 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
     /// starts, and again when that changes.
     fn installed(&self, _plugins: &BTreeMap<PluginName, ResourceRequest>) {}
 
-    /// Whether a plugin may be called now, and how long. On the path of every call.
+    /// Whether a plugin may be called now, how long, and how many calls at a time. On the path of every call.
     ///
     /// # Errors
     /// When the operator has blocked the plugin.
@@ -78,6 +78,10 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
 pub struct Admission {
     /// How long it may take; `None` leaves that to what the plugin asks for.
     pub call_timeout: Option<Duration>,
+    /// How many calls may run in the plugin at the same time; `None` is the supervisor's default.
+    pub calls_in_flight: Option<usize>,
+    /// How many calls may wait until one of those ends; `None` is the supervisor's default.
+    pub calls_waiting: Option<usize>,
     /// How often the plugin was blocked; `None`: nobody blocks it.
     blocks: Option<watch::Receiver<u64>>,
 }
@@ -87,7 +91,7 @@ impl Admission {
     pub fn within(call_timeout: Option<Duration>) -> Self {
         Self {
             call_timeout,
-            blocks: None,
+            ..Self::default()
         }
     }
 

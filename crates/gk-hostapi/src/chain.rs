@@ -24,6 +24,8 @@ struct Link {
     function: Box<str>,
     before: Chain,
     length: usize,
+    /// Whether it, or one before it, is a call that a plugin serves.
+    is_during_call: bool,
 }
 
 impl Chain {
@@ -35,12 +37,28 @@ impl Chain {
     /// This chain, and a call of `function` of `plugin` at its end.
     #[must_use]
     pub fn then(&self, plugin: PluginName, function: &str) -> Self {
+        self.with(plugin, function, true)
+    }
+
+    /// What `plugin` does by itself, and not while it serves a call.
+    fn background(plugin: PluginName) -> Self {
+        Chain::new().with(plugin, "(background)", false)
+    }
+
+    fn with(&self, plugin: PluginName, function: &str, is_call: bool) -> Self {
         Chain(Some(Arc::new(Link {
             plugin,
             function: function.into(),
             before: self.clone(),
             length: self.len() + 1,
+            is_during_call: is_call || self.is_during_call(),
         })))
+    }
+
+    /// Whether a call that it leads to is made while a plugin serves another one. A limit of calls that made it wait
+    /// could wait for ever: the one that is served does not end before it.
+    pub fn is_during_call(&self) -> bool {
+        self.0.as_ref().is_some_and(|link| link.is_during_call)
     }
 
     /// How many calls it has.
@@ -78,7 +96,7 @@ impl Chain {
         let deepest = candidates.iter().max_by_key(|chain| chain.len());
         let chain = match deepest {
             Some(chain) => Chain::clone(chain),
-            None => Chain::new().then(caller.clone(), "(background)"),
+            None => Chain::background(caller.clone()),
         };
         // The first call of a chain is the host's and no call from plugin to plugin.
         if chain.len() > DEPTH_MAX {
@@ -194,6 +212,16 @@ mod tests {
         extended(&both, "a", "f").unwrap_err();
         // Something that a does by itself.
         assert_eq!(extended(&[], "b", "g").unwrap(), "a.(background)");
+    }
+
+    #[test]
+    fn what_a_plugin_does_by_itself_is_no_call_that_is_served() {
+        let target = name("b");
+        let alone = Chain::extend(&name("a"), &[], &target, "g").unwrap();
+        assert!(!alone.is_during_call() && !Chain::new().is_during_call());
+        let served = alone.then(target.clone(), "g");
+        let nested = Chain::extend(&target, &[&served], &name("c"), "h").unwrap();
+        assert!(nested.is_during_call());
     }
 
     #[test]

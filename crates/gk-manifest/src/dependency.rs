@@ -37,7 +37,10 @@ impl Dependency {
         }
         // What other tools mean by these differs.
         let comparisons = version.split(',').map(str::trim);
-        if !comparisons.clone().all(|one| one.starts_with(['>', '<', '='])) {
+        if !comparisons
+            .clone()
+            .all(|one| one.starts_with(['>', '<', '=']))
+        {
             return Err(format!("{version:?} is no comparison of versions"));
         }
         let version = VersionReq::parse(version)
@@ -95,7 +98,17 @@ mod tests {
             assert_eq!(dependency.name, "b");
         }
         assert_eq!(parse("b>=1.2").to_string(), "b >=1.2");
-        for bad in ["", "B", "b 1.2", "b ^1", "b >=", "b >= x", "b >= 1, y", "b,c", "b *"] {
+        for bad in [
+            "",
+            "B",
+            "b 1.2",
+            "b ^1",
+            "b >=",
+            "b >= x",
+            "b >= 1, y",
+            "b,c",
+            "b *",
+        ] {
             assert!(Dependency::parse(bad).is_err(), "{bad}");
         }
     }

@@ -87,9 +87,18 @@ pub const ARGS_BYTES_MAX: usize = 96 * 1024 * 1024;
 pub const RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The largest error text a plugin may answer with; longer ones are cut.
 pub const ERROR_TEXT_BYTES_MAX: usize = 16 * 1024;
-/// How many calls may run in one plugin at the same time. One that timed out runs until the plugin
-/// answers it.
+/// How many calls may run in one plugin at the same time, those included that are made during other calls and do not wait.
+/// One that timed out, or whose caller went away, runs until the plugin answers it.
 pub const CALLS_IN_FLIGHT_MAX: usize = 1024;
+/// How many calls run in one plugin at the same time unless its policy says otherwise; further ones wait.
+pub const CALLS_IN_FLIGHT_DEFAULT: usize = 64;
+/// How many calls wait for one plugin unless its policy says otherwise; further ones are refused.
+pub const CALLS_WAITING_DEFAULT: usize = 256;
+/// How long a call waits until it may run, if its own time is not over before.
+pub const CALL_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long calls wait for a plugin without a break until the newest of them is let in first: the oldest ones have used up
+/// most of their time, and would not be answered any more when it is their turn.
+pub const NEWEST_FIRST_AFTER: Duration = Duration::from_millis(100);
 
 /// The longest log line; a longer one becomes several entries.
 pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;

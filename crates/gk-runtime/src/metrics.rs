@@ -17,8 +17,35 @@ pub(crate) struct CallMetrics {
     timeout: Counter,
     crashed: Counter,
     protocol_error: Counter,
+    refused: Counter,
+    cancelled: Counter,
     seconds: Histogram,
     in_flight: Gauge,
+    waiting: Gauge,
+    shed: [Counter; 3],
+}
+
+/// Why a call was refused for want of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shed {
+    /// As many wait as may.
+    QueueFull,
+    /// It has waited for as long as one may.
+    Waited,
+    /// The plugin works on as many calls as are ever sent to one.
+    HardLimit,
+}
+
+impl Shed {
+    const ALL: [Self; 3] = [Self::QueueFull, Self::Waited, Self::HardLimit];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Waited => "waited",
+            Self::HardLimit => "hard_limit",
+        }
+    }
 }
 
 impl CallMetrics {
@@ -30,33 +57,95 @@ impl CallMetrics {
             timeout: calls("timeout"),
             crashed: calls("crashed"),
             protocol_error: calls("protocol_error"),
+            refused: calls("refused"),
+            cancelled: calls("cancelled"),
             seconds: metrics::histogram!("gk_plugin_call_duration_seconds", "plugin" => plugin.to_owned()),
             in_flight: metrics::gauge!("gk_plugin_calls_in_flight", "plugin" => plugin.to_owned()),
+            waiting: metrics::gauge!("gk_plugin_calls_waiting", "plugin" => plugin.to_owned()),
+            shed: Shed::ALL.map(|why| metrics::counter!("gk_plugin_calls_shed_total", "plugin" => plugin.to_owned(), "reason" => why.as_str())),
         }
     }
 
-    /// A call that is running until the value is dropped.
-    pub(crate) fn begin(&self) -> InFlight<'_> {
-        self.in_flight.increment(1.0);
-        InFlight(&self.in_flight)
+    /// A call that came. Its caller goes away if the value is dropped before it [ends](Begun::end).
+    pub(crate) fn begin(&self) -> Begun<'_> {
+        Begun(Some(self))
     }
 
-    pub(crate) fn end(&self, outcome: &Result<Bytes, CallError>, took: Duration) {
-        self.seconds.record(took.as_secs_f64());
-        match outcome {
+    /// A call that waits until the value is dropped.
+    pub(crate) fn wait(&self) -> Level<'_> {
+        Level::raise(&self.waiting)
+    }
+
+    /// A call that is running until the value is dropped.
+    pub(crate) fn run(&self) -> Level<'_> {
+        Level::raise(&self.in_flight)
+    }
+
+    /// A call was refused for want of room.
+    pub(crate) fn shed(&self, why: Shed) {
+        let [queue_full, waited, hard_limit] = &self.shed;
+        match why {
+            Shed::QueueFull => queue_full,
+            Shed::Waited => waited,
+            Shed::HardLimit => hard_limit,
+        }
+        .increment(1);
+    }
+
+    /// The counter of an outcome; `None` for calls that were never in a plugin.
+    fn of(&self, outcome: &Result<Bytes, CallError>) -> Option<&Counter> {
+        Some(match outcome {
             Ok(_) => &self.ok,
             Err(CallError::Application { .. }) => &self.application_error,
             Err(CallError::Timeout { .. }) => &self.timeout,
             Err(CallError::Crashed { .. }) => &self.crashed,
+            Err(CallError::Refused { .. }) => &self.refused,
+            Err(
+                CallError::Busy { .. }
+                | CallError::NotRunning { .. }
+                | CallError::UnknownPlugin { .. }
+                | CallError::FunctionName { .. }
+                | CallError::ArgsTooLarge { .. },
+            ) => return None,
             Err(_) => &self.protocol_error,
-        }
-        .increment(1);
+        })
     }
 }
 
-pub(crate) struct InFlight<'a>(&'a Gauge);
+/// A call that came and has not ended.
+pub(crate) struct Begun<'a>(Option<&'a CallMetrics>);
 
-impl Drop for InFlight<'_> {
+impl Begun<'_> {
+    /// It has ended `took` after it came.
+    pub(crate) fn end(mut self, outcome: &Result<Bytes, CallError>, took: Duration) {
+        if let Some(metrics) = self.0.take()
+            && let Some(counter) = metrics.of(outcome)
+        {
+            metrics.seconds.record(took.as_secs_f64());
+            counter.increment(1);
+        }
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(metrics) = self.0 {
+            metrics.cancelled.increment(1);
+        }
+    }
+}
+
+/// One more of what a gauge shows, until it is dropped.
+pub(crate) struct Level<'a>(&'a Gauge);
+
+impl<'a> Level<'a> {
+    fn raise(gauge: &'a Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Level<'_> {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
@@ -100,11 +189,19 @@ pub(crate) fn describe() {
     metrics::describe_histogram!(
         "gk_plugin_call_duration_seconds",
         metrics::Unit::Seconds,
-        "How long calls into plugins took."
+        "How long calls into plugins took, from when they came; those that were cancelled or shed are left out."
     );
     metrics::describe_gauge!(
         "gk_plugin_calls_in_flight",
         "Calls into plugins that are running."
+    );
+    metrics::describe_gauge!(
+        "gk_plugin_calls_waiting",
+        "Calls that wait for room in a plugin."
+    );
+    metrics::describe_counter!(
+        "gk_plugin_calls_shed_total",
+        "Calls refused for want of room in a plugin, by reason: queue_full, waited, hard_limit."
     );
     metrics::describe_counter!("gk_plugin_starts_total", "Starts of plugins, by outcome.");
     metrics::describe_counter!(

@@ -11,7 +11,7 @@ use gk_manifest::PluginName;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::calls::{CallContext, CallTarget, Instance, Refusal};
+use crate::calls::{CallContext, CallTarget, Entry, Instance, Refused};
 use crate::config::{RuntimeConfig, made};
 use crate::error::{CallError, StartError};
 use crate::hub::Hub;
@@ -173,31 +173,43 @@ impl Runtime {
         };
         let admission = self.inner.hub.host_api.admit(plugin);
         let mut admission = admission.map_err(|error| refused(error.to_string()))?;
-        let limit = admission.call_timeout;
-        let mut serving = Arc::clone(&target.0);
-        let inside = loop {
-            let refusal = match serving.enter() {
-                Ok(inside) => break inside,
-                Err(refusal) => refusal,
-            };
-            if refusal == Refusal::Full {
-                return Err(serving.refused(refusal).await);
-            }
-            // It closed since it was found. Nothing was sent, so the call may go to the one that serves now.
-            self.left(&serving, context.timeout).await;
-            let now = self.target(plugin.as_str(), context.timeout).await?.0;
-            if Arc::ptr_eq(&now, &serving) {
-                return Err(serving.refused(refusal).await);
-            }
-            serving = now;
-        };
-        tokio::select! {
+        let mut entry = Entry::new(&admission, &context);
+        let (begun, arrived) = (target.0.metrics.begin(), entry.arrived());
+        let outcome = tokio::select! {
             biased;
-            result = serving.call(inside, function, args, context, limit) => result,
+            outcome = self.enter_and_call(target, &mut entry, function, args, context) => outcome,
             () = admission.withdrawn() => Err(refused(
                 "it was blocked by its policy while the call ran".to_owned(),
             )),
-        }
+        };
+        begun.end(&outcome, arrived.elapsed());
+        outcome
+    }
+
+    async fn enter_and_call(
+        &self,
+        target: &CallTarget,
+        entry: &mut Entry,
+        function: &str,
+        args: Bytes,
+        context: CallContext,
+    ) -> Result<Bytes, CallError> {
+        let mut serving = Arc::clone(&target.0);
+        let inside = loop {
+            match serving.enter(entry).await {
+                Ok(inside) => break inside,
+                Err(Refused::Busy(why)) => return Err(serving.busy(why)),
+                Err(Refused::Closed) => {}
+            }
+            // It closed since it was found, or while the call waited. Nothing was sent, so the call may go to the one
+            // that serves now.
+            let now = Box::pin(self.after(&serving, context.timeout)).await?.0;
+            if Arc::ptr_eq(&now, &serving) {
+                return Err(serving.closed().await);
+            }
+            serving = now;
+        };
+        serving.call(inside, function, args, context, entry).await
     }
 
     /// A handle that does not keep the runtime alive, for a host API that calls plugins.
@@ -223,28 +235,44 @@ impl Runtime {
         plugin: &str,
         timeout: Option<Duration>,
     ) -> Result<CallTarget, CallError> {
-        {
-            let snapshot = self.inner.hub.peek();
-            let Some(status) = snapshot.get(plugin) else {
-                return Err(CallError::UnknownPlugin {
-                    plugin: crate::log::cut(plugin, 128).to_owned(),
-                });
+        let target = self
+            .inner
+            .hub
+            .peek()
+            .get(plugin)
+            .and_then(|status| status.target());
+        match target {
+            Some(target) => Ok(target),
+            // Boxed, for its room in the many calls that need not wait.
+            None => Box::pin(self.awaited(plugin, timeout)).await,
+        }
+    }
+
+    /// The generation that serves after one that lets no more calls in.
+    async fn after(
+        &self,
+        closed: &Arc<Instance>,
+        timeout: Option<Duration>,
+    ) -> Result<CallTarget, CallError> {
+        self.left(closed, timeout).await;
+        self.target(closed.plugin.as_str(), timeout).await
+    }
+
+    async fn awaited(
+        &self,
+        plugin: &str,
+        timeout: Option<Duration>,
+    ) -> Result<CallTarget, CallError> {
+        if let Some(status) = self.inner.hub.peek().get(plugin) {
+            let refused = |reason: String| CallError::Refused {
+                plugin: status.name.clone(),
+                reason,
             };
-            if let Some(target) = status.target() {
-                return Ok(target);
-            }
-            if let Err(error) = self.inner.hub.host_api.admit(&status.name) {
-                // As if it ran: it may not be called in either case.
-                return Err(CallError::Refused {
-                    plugin: status.name.clone(),
-                    reason: error.to_string(),
-                });
-            }
+            // As if it ran: it may not be called in either case.
+            let admitted = self.inner.hub.host_api.admit(&status.name);
+            admitted.map_err(|error| refused(error.to_string()))?;
             if status.state == PluginState::Disabled {
-                return Err(CallError::Refused {
-                    plugin: status.name.clone(),
-                    reason: "it is disabled".to_owned(),
-                });
+                return Err(refused("it is disabled".to_owned()));
             }
         }
         match self.came_up(plugin, timeout).await {

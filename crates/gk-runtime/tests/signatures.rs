@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use gk_hostapi::BasicHostApi;
 use gk_runtime::{
-    LaunchError, LaunchRequest, Launched, Launcher, PluginState, ProcessLauncher, Runtime,
-    RuntimeConfig, Signatures,
+    LaunchError, LaunchRequest, Launched, Launcher, ProcessLauncher, Runtime, RuntimeConfig,
+    Signatures,
 };
 use gk_sign::{
     PackageToSign, Requirement, SecretKey, State, TrustStore, sign_binary, sign_package,
@@ -153,7 +153,7 @@ async fn start(config: RuntimeConfig, launcher: Arc<dyn Launcher>) -> (String, O
         panic!("it is {}", status.state);
     };
     (
-        error.clone(),
+        error.to_owned(),
         status.signature.map(|signature| signature.state),
     )
 }

@@ -3,8 +3,8 @@
 use gk_manifest::{Permission, PermissionKind, PluginName};
 
 use super::{
-    BODY_MIB_MAX, Grants, HTTP_ENTRIES_MAX, MEMORY_MIB_MAX, PATTERN_BYTES_MAX, PERMISSIONS_MAX,
-    Policy, RATE_MAX, SCOPE_ENTRIES_MAX,
+    BODY_MIB_MAX, CALLS_IN_FLIGHT_MAX, CALLS_WAITING_MAX, Grants, HTTP_ENTRIES_MAX, MEMORY_MIB_MAX,
+    PATTERN_BYTES_MAX, PERMISSIONS_MAX, Policy, RATE_MAX, SCOPE_ENTRIES_MAX,
 };
 use crate::error::HostError;
 
@@ -39,6 +39,22 @@ impl Policy {
             return invalid(format!(
                 "memory_mb is at most {MEMORY_MIB_MAX}; 0 leaves it to what the plugin asks for"
             ));
+        }
+        for (name, calls, most) in [
+            (
+                "max_calls_in_flight",
+                self.max_calls_in_flight,
+                CALLS_IN_FLIGHT_MAX,
+            ),
+            (
+                "max_calls_waiting",
+                self.max_calls_waiting,
+                CALLS_WAITING_MAX,
+            ),
+        ] {
+            if calls > most {
+                return invalid(format!("{name} is at most {most}; 0 is the host's default"));
+            }
         }
         self.check_http()?;
         for (number, permission) in self.permissions.iter().enumerate() {

@@ -44,6 +44,11 @@ pub const STORE_REQUESTS_AT_ONCE_MAX: usize = 4;
 pub const MEMORY_MIB_MAX: u32 = 1024 * 1024;
 /// The largest body of a request that can be set, in MiB.
 pub const BODY_MIB_MAX: u32 = 64;
+/// The most calls in flight that can be set for a plugin: half of what a host lets run in it, so that the calls that those
+/// make have room, too.
+pub const CALLS_IN_FLIGHT_MAX: u32 = 512;
+/// The most waiting calls that can be set for a plugin.
+pub const CALLS_WAITING_MAX: u32 = 4096;
 /// Paths, and headers, of one policy.
 pub const HTTP_ENTRIES_MAX: usize = 64;
 /// The largest rate that can be set.
@@ -105,6 +110,14 @@ pub struct Policy {
     /// Whether GET and HEAD requests to its routes are sent once more when its process ends before it answers.
     #[serde(default, skip_serializing_if = "is_false")]
     pub retry_safe: bool,
+    /// Calls into it that run at the same time, up to [`CALLS_IN_FLIGHT_MAX`]; 0 is the host's default of 64. It applies
+    /// from the next call on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_calls_in_flight: u32,
+    /// Calls that wait for one of those to end, up to [`CALLS_WAITING_MAX`]; 0 is the host's default of 256. It applies
+    /// from the next call on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_calls_waiting: u32,
     /// The largest body of a request to its routes in MiB, up to [`BODY_MIB_MAX`]; 0 is the host's
     /// default of 4.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -155,6 +168,8 @@ impl Default for Policy {
             shutdown_timeout: None,
             restart_on_timeouts: false,
             retry_safe: false,
+            max_calls_in_flight: 0,
+            max_calls_waiting: 0,
             body_limit_mb: 0,
             routes: Vec::new(),
             response_headers: Vec::new(),
@@ -309,6 +324,14 @@ mod tests {
             (
                 r#"{"status":"approved","permissions":[{"type":"file","access":"read","scope":["a"]}]}"#,
                 "no scope",
+            ),
+            (
+                r#"{"status":"approved","max_calls_in_flight":513}"#,
+                "max_calls_in_flight is at most 512",
+            ),
+            (
+                r#"{"status":"approved","max_calls_waiting":4097}"#,
+                "max_calls_waiting is at most 4096",
             ),
             (r#"{"status":"approved","body_limit_mb":65}"#, "at most 64"),
             (r#"{"status":"approved","routes":["x"]}"#, "no path"),

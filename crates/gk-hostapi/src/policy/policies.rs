@@ -117,6 +117,11 @@ pub struct Usage {
 type Deadline = tokio::time::Instant;
 type Place<'a> = Result<SemaphorePermit<'a>, HostError>;
 
+/// A number of a policy that is set.
+fn set(number: u32) -> Option<usize> {
+    usize::try_from(number).ok().filter(|number| *number > 0)
+}
+
 async fn place(places: &Semaphore, deadline: Deadline, at_once: usize) -> Place<'_> {
     let place = tokio::time::timeout_at(deadline, places.acquire()).await;
     // The semaphore is never closed.
@@ -393,7 +398,7 @@ impl Policies {
         }
     }
 
-    /// Whether a plugin may be called, and how long, if a stored policy says so.
+    /// Whether a plugin may be called, how long, and how many calls at a time, if a stored policy says so.
     ///
     /// # Errors
     /// Denied: the operator has blocked it.
@@ -407,9 +412,14 @@ impl Policies {
         if effective.policy.status == PolicyStatus::Blocked {
             return Err(HostError::denied("it is blocked by its policy"));
         }
-        let stored = (effective.origin == Origin::Stored).then_some(effective.policy.call_timeout);
-        let limit = stored.flatten().and_then(GoDuration::to_std);
-        Ok(Admission::within(limit).until(blocks))
+        let mut admission = Admission::default().until(blocks);
+        if effective.origin == Origin::Stored {
+            let policy = &effective.policy;
+            admission.call_timeout = policy.call_timeout.and_then(GoDuration::to_std);
+            admission.calls_in_flight = set(policy.max_calls_in_flight);
+            admission.calls_waiting = set(policy.max_calls_waiting);
+        }
+        Ok(admission)
     }
 
     /// These plugins are installed, and their plugin.yaml asks for this; what the default grants of tables
@@ -809,7 +819,8 @@ mod tests {
         assert_eq!(policies.admit(&plugin()).unwrap().call_timeout, None);
 
         let set = br#"{"status":"approved","permissions":[{"type":"http","scope":["a.example"]}],
-            "call_timeout":"5s","init_timeout":"6s","shutdown_timeout":"7s","memory_mb":64}"#;
+            "call_timeout":"5s","init_timeout":"6s","shutdown_timeout":"7s","memory_mb":64,
+            "max_calls_in_flight":3,"max_calls_waiting":4}"#;
         let set = Policy::from_json(set).unwrap();
         policies.set(&plugin(), set).await.unwrap();
         let limits = policies.limits(&plugin(), &ResourceRequest::default());
@@ -829,8 +840,12 @@ mod tests {
         // The next call has it, and after a reset the next call has it no more.
         let admitted = policies.admit(&plugin()).unwrap();
         assert_eq!(admitted.call_timeout, seconds(5));
+        let calls = (admitted.calls_in_flight, admitted.calls_waiting);
+        assert_eq!(calls, (Some(3), Some(4)));
         policies.reset(&plugin()).await.unwrap();
-        assert_eq!(policies.admit(&plugin()).unwrap().call_timeout, None);
+        let admitted = policies.admit(&plugin()).unwrap();
+        let calls = (admitted.calls_in_flight, admitted.calls_waiting);
+        assert_eq!((admitted.call_timeout, calls), (None, (None, None)));
         assert_eq!(policies.limits(&plugin(), &http), PluginLimits::default());
 
         policies.set(&plugin(), blocked()).await.unwrap();

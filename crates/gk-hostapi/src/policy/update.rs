@@ -48,6 +48,10 @@ struct Fields {
     #[serde(default)]
     retry_safe: bool,
     #[serde(default)]
+    max_calls_in_flight: u32,
+    #[serde(default)]
+    max_calls_waiting: u32,
+    #[serde(default)]
     body_limit_mb: u32,
     #[serde(default)]
     routes: Vec<String>,
@@ -189,6 +193,8 @@ impl PolicyUpdate {
             shutdown_timeout: fields.shutdown_timeout,
             restart_on_timeouts: fields.restart_on_timeouts,
             retry_safe: fields.retry_safe,
+            max_calls_in_flight: fields.max_calls_in_flight,
+            max_calls_waiting: fields.max_calls_waiting,
             body_limit_mb: fields.body_limit_mb,
             routes: fields.routes,
             response_headers: fields.response_headers,

@@ -514,7 +514,9 @@ fn read_reload(mut fields: Fields<'_>) -> ReloadSpec {
         }
     };
     if let Some(wait) = wait
-        && wait.to_std().is_none_or(|wait| wait > limits::RELOAD_WAIT_MAX)
+        && wait
+            .to_std()
+            .is_none_or(|wait| wait > limits::RELOAD_WAIT_MAX)
     {
         let message = format!("is not between 0s and {:?}", limits::RELOAD_WAIT_MAX);
         fields

@@ -1,35 +1,38 @@
 //! The call path: admission, call tokens, the limits and errors of one call.
 //!
-//! What a call costs here: one lookup, two atomic counters, one entry in a sharded map (so that
+//! What a call costs here that finds room: one lookup, two atomic counters, one entry in a sharded map (so that
 //! callbacks of the plugin can be told which call they belong to), one timer.
 
 mod gate;
+mod queue;
 mod tokens;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use gk_hostapi::{Chain, User};
+use gk_hostapi::{Admission, Chain, User};
 use gk_manifest::PluginName;
 use gk_protocol::RpcError;
 use gk_protocol::host::PluginConnection;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub(crate) use self::gate::Gate;
-pub(crate) use self::gate::{Inside, Refusal};
+pub(crate) use self::gate::{Inside, Limits, Refusal};
 pub(crate) use self::tokens::Calls;
 pub use self::tokens::{FunctionName, RunningCall};
 use crate::error::{CallError, chain};
 use crate::health::Health;
 use crate::limits::{
-    ARGS_BYTES_MAX, CALL_TIMEOUT_MAX, CALLS_IN_FLIGHT_MAX, CRASH_REPORT_WAIT, ERROR_TEXT_BYTES_MAX,
-    FUNCTION_BYTES_MAX, RESULT_BYTES_MAX, TIMEOUT_MIN,
+    ARGS_BYTES_MAX, CALL_TIMEOUT_MAX, CALL_WAIT_MAX, CALLS_IN_FLIGHT_DEFAULT, CALLS_IN_FLIGHT_MAX,
+    CALLS_WAITING_DEFAULT, CRASH_REPORT_WAIT, ERROR_TEXT_BYTES_MAX, FUNCTION_BYTES_MAX,
+    RESULT_BYTES_MAX, TIMEOUT_MIN,
 };
 use crate::log::cut;
-use crate::metrics::CallMetrics;
+use crate::metrics::{CallMetrics, Shed};
 
 /// What a caller says about a call. The plugin's callbacks during the call are served in it.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +81,61 @@ impl CallContext {
         self.language = Some(language.into());
         self
     }
+}
+
+/// A call that wants to be let in.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// When it came.
+    arrived: Instant,
+    limits: Limits,
+    /// The longest the policy lets a call take.
+    call_timeout: Option<Duration>,
+    /// The longest its caller waits.
+    timeout: Option<Duration>,
+    /// Whether it is made during another call, which may have to end before there is room.
+    passes: bool,
+}
+
+impl Entry {
+    /// A call that comes now.
+    pub(crate) fn new(admission: &Admission, context: &CallContext) -> Self {
+        let inside = admission.calls_in_flight;
+        Self {
+            arrived: Instant::now(),
+            limits: Limits {
+                inside: inside.map_or(CALLS_IN_FLIGHT_DEFAULT, |set| {
+                    set.clamp(1, CALLS_IN_FLIGHT_MAX)
+                }),
+                waiting: admission.calls_waiting.unwrap_or(CALLS_WAITING_DEFAULT),
+            },
+            call_timeout: admission.call_timeout,
+            timeout: context.timeout,
+            passes: context.chain.is_during_call(),
+        }
+    }
+
+    /// When it came.
+    pub(crate) fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// How long it may take, where a call may take `usual` as far as the plugin is asked.
+    fn time(&self, usual: Duration) -> Duration {
+        let limit = self
+            .call_timeout
+            .map_or(usual, |set| set.clamp(TIMEOUT_MIN, CALL_TIMEOUT_MAX));
+        self.timeout.map_or(limit, |timeout| timeout.min(limit))
+    }
+}
+
+/// Why a call was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Nobody is let in any more.
+    Closed,
+    /// There is no room.
+    Busy(Shed),
 }
 
 /// A plugin process that is up: what calls need of it.
@@ -130,21 +188,56 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Lets a call in.
+    /// Lets a call in, at once or when it is its turn.
     ///
     /// # Errors
     /// Why it is not let in; nothing was sent.
-    pub(crate) fn enter(&self) -> Result<Inside<'_>, Refusal> {
-        self.gate.enter(CALLS_IN_FLIGHT_MAX)
+    pub(crate) async fn enter(&self, entry: &mut Entry) -> Result<Inside<'_>, Refused> {
+        let entered = match entry.passes {
+            true => self.gate.pass(CALLS_IN_FLIGHT_MAX),
+            false => self.gate.enter(entry.limits.inside),
+        };
+        match entered {
+            Ok(inside) => Ok(inside),
+            Err(Refusal::Closed) => Err(Refused::Closed),
+            Err(Refusal::Full) if entry.passes => Err(Refused::Busy(Shed::HardLimit)),
+            // Boxed, for its room in the many calls that need not wait.
+            Err(Refusal::Full) => Box::pin(self.wait(entry)).await,
+        }
     }
 
-    /// What a caller is told whose call was not let in.
-    pub(crate) async fn refused(&self, refusal: Refusal) -> CallError {
-        let plugin = self.plugin.clone();
-        if refusal == Refusal::Full {
-            let limit = CALLS_IN_FLIGHT_MAX;
-            return CallError::Busy { plugin, limit };
+    async fn wait(&self, entry: &mut Entry) -> Result<Inside<'_>, Refused> {
+        let waiting = self.gate.wait(entry.limits, Instant::now());
+        let waiting = waiting.map_err(|refusal| match refusal {
+            Refusal::Closed => Refused::Closed,
+            Refusal::Full => Refused::Busy(Shed::QueueFull),
+        })?;
+        let _waits = self.metrics.wait();
+        let until = entry.arrived + entry.time(self.call_timeout).min(CALL_WAIT_MAX);
+        match tokio::time::timeout_at(until, waiting.inside()).await {
+            Ok(Ok(inside)) => Ok(inside),
+            Ok(Err(_)) => {
+                // Where it goes from here it has waited already, and is not refused because others do.
+                entry.limits.waiting = usize::MAX;
+                Err(Refused::Closed)
+            }
+            Err(_) => Err(Refused::Busy(Shed::Waited)),
         }
+    }
+
+    /// What a caller is told whose call was not let in because there is no room.
+    pub(crate) fn busy(&self, why: Shed) -> CallError {
+        self.metrics.shed(why);
+        CallError::Busy {
+            plugin: self.plugin.clone(),
+            running: self.gate.inside(),
+            waiting: self.gate.waiting(),
+        }
+    }
+
+    /// What a caller is told whose call was not let in because nobody is let in any more.
+    pub(crate) async fn closed(&self) -> CallError {
+        let plugin = self.plugin.clone();
         let reason = match self.failing.load(Ordering::Acquire) {
             true => self.report().await,
             false => None,
@@ -163,7 +256,7 @@ impl Instance {
         function: &str,
         args: Bytes,
         context: CallContext,
-        limit: Option<Duration>,
+        entry: &Entry,
     ) -> Result<Bytes, CallError> {
         if function.is_empty() || function.len() > FUNCTION_BYTES_MAX {
             return Err(CallError::FunctionName {
@@ -178,19 +271,17 @@ impl Instance {
                 limit: ARGS_BYTES_MAX,
             });
         }
-        let limit = limit.map_or(self.call_timeout, |set| {
-            set.clamp(TIMEOUT_MIN, CALL_TIMEOUT_MAX)
-        });
-        let after = context.timeout.map_or(limit, |timeout| timeout.min(limit));
-        let started = Instant::now();
+        let after = entry.time(self.call_timeout);
+        let deadline = entry.arrived + after;
         let outcome = {
             let ticket = self.calls.begin(RunningCall {
                 function: FunctionName::new(function),
-                deadline: started + after,
+                deadline: deadline.into_std(),
                 context,
             });
-            let _in_flight = self.metrics.begin();
-            tokio::time::timeout(after, self.connection.call(function, args, ticket.token())).await
+            let _in_flight = self.metrics.run();
+            let call = self.connection.call(function, args, ticket.token());
+            tokio::time::timeout_at(deadline, call).await
         };
         let outcome = match outcome {
             Ok(Ok(result)) if result.len() > RESULT_BYTES_MAX => Err(CallError::ResultTooLarge {
@@ -207,12 +298,10 @@ impl Instance {
                 after,
             }),
         };
-        let took = started.elapsed();
         match &outcome {
-            Err(CallError::Timeout { .. }) => self.health.timed_out(started + took),
-            _ => self.health.answered(started + took),
+            Err(CallError::Timeout { .. }) => self.health.timed_out(deadline.into_std()),
+            _ => self.health.answered(std::time::Instant::now()),
         }
-        self.metrics.end(&outcome, took);
         outcome
     }
 
@@ -224,7 +313,7 @@ impl Instance {
     ) -> Result<Bytes, CallError> {
         let ticket = self.calls.begin(RunningCall {
             function: FunctionName::new(function),
-            deadline: Instant::now() + after,
+            deadline: std::time::Instant::now() + after,
             context: CallContext::new(),
         });
         let call = self.connection.call(function, Bytes::new(), ticket.token());
@@ -261,8 +350,14 @@ impl Instance {
             message.truncate(cut(&message, ERROR_TEXT_BYTES_MAX).len());
             return CallError::Application { plugin, message };
         }
-        if let gk_protocol::host::CallError::Rpc(RpcError::TooManyCalls(limit)) = error {
-            return CallError::Busy { plugin, limit };
+        if let gk_protocol::host::CallError::Rpc(RpcError::TooManyCalls(running)) = error {
+            // Most of them are not waited for any more, but the plugin still works on them.
+            self.metrics.shed(Shed::HardLimit);
+            return CallError::Busy {
+                plugin,
+                running,
+                waiting: self.gate.waiting(),
+            };
         }
         if let gk_protocol::host::CallError::Rpc(RpcError::NoMemory(bytes)) = error {
             return CallError::NoMemory { plugin, bytes };

@@ -30,13 +30,16 @@ pub enum CallError {
         /// Why not.
         reason: String,
     },
-    /// The plugin runs as many calls as it may.
-    #[error("plugin \"{plugin}\" is busy with {limit} calls; try again later")]
+    /// The plugin runs as many calls as it may, and this one has waited for as long as one may, or as many wait already.
+    /// Nothing of it was sent.
+    #[error("plugin \"{plugin}\" is busy: {running} calls run and {waiting} wait; try again later")]
     Busy {
         /// The plugin.
         plugin: PluginName,
-        /// How many calls may run at the same time.
-        limit: usize,
+        /// How many calls run.
+        running: usize,
+        /// How many calls wait.
+        waiting: usize,
     },
     /// The result was thrown away because the host may hold no more at this moment.
     #[error(
