@@ -165,7 +165,7 @@ async fn a_call_that_waits_while_generations_change_goes_to_the_next_one() {
     let waiting = [begun(&runtime, "echo").await, begun(&runtime, "echo").await];
     // As many as may wait there, too.
     let reloaded = within(runtime.reload("goat", true, DEADLINE)).await;
-    assert_eq!(reloaded.unwrap(), Reloaded::Serving(2));
+    assert_eq!(reloaded.unwrap(), Outcome::Serving(2));
     for call in waiting {
         within(call).await.unwrap();
     }
