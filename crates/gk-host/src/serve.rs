@@ -89,6 +89,7 @@ async fn serve(
         RuntimeConfig::new(&config.plugins_dir, &config.data_dir, version).with_environment();
     plugins.start_timeout = config.start_timeout();
     plugins.hot_reload = config.hot_reload();
+    plugins.rescan_interval = config.rescan_interval();
     plugins.sandbox = config.sandbox.to_config(config.sandbox_level)?;
     plugins.signatures = signatures;
     plugins.memory = Some(memory.clone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gk_wire::MemoryBudget;
 
 use crate::error::StartError;
-use crate::limits::START_TIMEOUT;
+use crate::limits::{RESCAN_INTERVAL, START_TIMEOUT};
 use crate::sandbox::SandboxConfig;
 use crate::signatures::Signatures;
 
@@ -38,6 +38,10 @@ pub struct RuntimeConfig {
     /// Whether plugins are started anew when their files change, and started and ended when they come and go. Without
     /// it what is there is only told.
     pub hot_reload: bool,
+    /// How often the plugins directory is looked through whatever its file system tells of changes:
+    /// [`RESCAN_INTERVAL_MIN`](crate::limits::RESCAN_INTERVAL_MIN) to
+    /// [`RESCAN_INTERVAL_MAX`](crate::limits::RESCAN_INTERVAL_MAX); what is outside counts as the nearest of them.
+    pub rescan_interval: Duration,
     /// What all plugins together may make this process hold: results, requests to the host API and
     /// its answers. `None` leaves it to the limits of each connection.
     pub memory: Option<MemoryBudget>,
@@ -61,6 +65,7 @@ impl RuntimeConfig {
             sandbox: None,
             signatures: Signatures::default(),
             hot_reload: true,
+            rescan_interval: RESCAN_INTERVAL,
             memory: None,
         }
     }

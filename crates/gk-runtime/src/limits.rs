@@ -116,8 +116,13 @@ pub const LOG_LINES_PER_SECOND: u32 = 200;
 pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many places outside of its package a plugin is shown because links of the package lead there.
 pub const LINKED_MAX: usize = 256;
-/// How often the plugins directory is looked through, whatever its file system tells of changes.
+/// How often the plugins directory is looked through, whatever its file system tells of changes, unless the configuration
+/// says otherwise.
 pub const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
+/// The shortest such interval: a look at many plugins takes a while.
+pub const RESCAN_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// The longest such interval.
+pub const RESCAN_INTERVAL_MAX: Duration = Duration::from_secs(60 * 60);
 /// How long nothing must change in a plugin's directory before it is looked at.
 pub const CHANGE_QUIET: Duration = Duration::from_millis(500);
 /// How long after the first change a directory is looked at in any case.

@@ -22,7 +22,7 @@ use crate::files::is_settled;
 use crate::generation::{GenerationState, GenerationStatus, Package};
 use crate::hub::Hub;
 use crate::launch::{Launcher, ProcessLauncher};
-use crate::limits::{GONE_AFTER, REMOVAL_TIMEOUT, RESCAN_INTERVAL};
+use crate::limits::{GONE_AFTER, REMOVAL_TIMEOUT, RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN};
 use crate::log::{LogEntry, LogLevel, LogQuery};
 use crate::plugin::{Offer, Plugin};
 use crate::snapshot::{Candidate, PluginState, PluginStatus, Snapshot};
@@ -363,7 +363,13 @@ impl Inner {
     }
 
     /// Looks whenever something may have changed, until the runtime is gone.
-    async fn follow(inner: Weak<Self>, changes: Arc<Changes>, dir: PathBuf, offer: Offer) {
+    async fn follow(
+        inner: Weak<Self>,
+        changes: Arc<Changes>,
+        dir: PathBuf,
+        offer: Offer,
+        rescan: Duration,
+    ) {
         let mut watch = None;
         let mut failed = String::new();
         loop {
@@ -373,7 +379,7 @@ impl Inner {
                 let renew = move || Watch::renew(before, &dir, &changes);
                 watch = tokio::task::spawn_blocking(renew).await.ok();
             }
-            changes.due(RESCAN_INTERVAL).await;
+            changes.due(rescan).await;
             let Some(inner) = inner.upgrade() else {
                 return;
             };
@@ -441,6 +447,9 @@ impl Runtime {
             plugins_dir: dir.clone(),
             ..config
         };
+        let rescan = config
+            .rescan_interval
+            .clamp(RESCAN_INTERVAL_MIN, RESCAN_INTERVAL_MAX);
         let changes = Arc::<Changes>::default();
         let inner = Arc::new(Inner {
             hub: Arc::new(Hub::new(config, launcher, host_api)),
@@ -450,7 +459,8 @@ impl Runtime {
             stopping: AtomicBool::new(false),
         });
         inner.look(Offer::Start, None)?;
-        tokio::spawn(Inner::follow(Arc::downgrade(&inner), changes, dir, offer));
+        let follow = Inner::follow(Arc::downgrade(&inner), changes, dir, offer, rescan);
+        tokio::spawn(follow);
         Ok(Self { inner })
     }
 

@@ -2,8 +2,8 @@
 //!
 //! An event of the file system only says *look*: what happened is found out by looking, and comparing with what runs.
 //! So it does not matter which events a tool causes, in which order, or that some get lost; and where a file system
-//! sends none (network file systems, layers of a container that are changed from outside) a look every
-//! [`RESCAN_INTERVAL`] finds the same a little later.
+//! sends none (network file systems, layers of a container that are changed from outside) a look every now and
+//! then ([`RuntimeConfig::rescan_interval`](crate::RuntimeConfig::rescan_interval)) finds the same a little later.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::limits::{CHANGE_QUIET, CHANGE_WAIT_MAX, RESCAN_INTERVAL};
+use crate::limits::{CHANGE_QUIET, CHANGE_WAIT_MAX};
 
 /// What the file system has told since the last look. A mark, not a queue: however much happens, it stays small.
 #[derive(Debug, Default)]
@@ -136,7 +136,7 @@ impl Watch {
         if let Err(error) = &watcher {
             tracing::warn!(
                 %error,
-                "the plugins directory cannot be watched; it is looked through every {RESCAN_INTERVAL:?}"
+                "the plugins directory cannot be watched; changes are found only by the look every rescan_interval"
             );
         }
         Self {
