@@ -127,6 +127,9 @@ pub const RESCAN_INTERVAL_MAX: Duration = Duration::from_secs(60 * 60);
 pub const CHANGE_QUIET: Duration = Duration::from_millis(500);
 /// How long after the first change a directory is looked at in any case.
 pub const CHANGE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a plugin whose files are being written is left as it is, until whoever writes closes them. One that writes on
+/// and on, or pauses for longer than [`CHANGE_WAIT_MAX`], is not waited for.
+pub const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a plugin's directory, or its manifest, must be gone until the plugin is: tools that put a directory in place
 /// of another, such as rsync and git, remove first.
 pub const GONE_AFTER: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! The runtime: starts the plugins of a directory, routes calls to them, stops them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -169,10 +169,22 @@ impl Inner {
             .map(|(name, _)| name)
             .filter(|name| !found.contains(*name));
         let mut again = self.remove_gone(&mut looked, &present, offer == Offer::Start, gone);
+        // What is half written is looked at when it is complete.
+        let is_written = |dir: &Path| self.changes.is_written(dir);
+        problems.retain(|problem| {
+            let waits = is_written(&problem.dir);
+            again |= waits;
+            !waits
+        });
         self.take_problems(&mut looked, problems, &found);
         for found in plugins {
-            again |= !is_settled(found.stamps);
             let name = found.name.clone();
+            let is_named = named.is_some_and(|(named, _)| *named == name);
+            if !is_named && is_written(&found.dir) {
+                again = true;
+                continue;
+            }
+            again |= !is_settled(found.stamps);
             let package = Package {
                 work_dir: work_root.join(name.as_str()),
                 found,
