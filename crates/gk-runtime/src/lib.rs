@@ -32,6 +32,7 @@ mod identity;
 mod launch;
 pub mod limits;
 mod log;
+mod manifests;
 mod metrics;
 mod plugin;
 mod runtime;

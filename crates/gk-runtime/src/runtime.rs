@@ -24,6 +24,7 @@ use crate::hub::Hub;
 use crate::launch::{Launcher, ProcessLauncher};
 use crate::limits::{GONE_AFTER, REMOVAL_TIMEOUT, RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN};
 use crate::log::{LogEntry, LogLevel, LogQuery};
+use crate::manifests::Manifests;
 use crate::plugin::{Offer, Plugin};
 use crate::snapshot::{Candidate, PluginState, PluginStatus, Snapshot};
 use crate::watch::{Changes, Watch};
@@ -125,6 +126,7 @@ struct Looked {
     /// What was told about directories that hold no plugin.
     problems: Vec<Problem>,
     left_alone: Vec<String>,
+    manifests: Manifests,
     /// Which variables are whose, and the names that this follows from.
     variables: Option<(BTreeSet<PluginName>, BTreeSet<String>, Arc<PluginVariables>)>,
 }
@@ -141,7 +143,8 @@ impl Inner {
         let config = &self.hub.config;
         let work_root = made("data directory", &config.data_dir)?.join("plugins");
         // Not made anew: whoever moves it away is about to put another one there.
-        let discovery = discover(&config.plugins_dir).map_err(|source| StartError::Directory {
+        let discovery = discover(&config.plugins_dir, &mut looked.manifests);
+        let discovery = discovery.map_err(|source| StartError::Directory {
             what: "plugins directory",
             path: config.plugins_dir.clone(),
             source,
