@@ -1,9 +1,11 @@
 //! A plugin `goat` of which there is any number of versions, each of which says which one it is.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
@@ -22,17 +24,28 @@ pub(crate) fn built(number: u32) -> Vec<u8> {
     built_from("gen3", number)
 }
 
+/// A program, and where its version is.
+type Patchable = Arc<(Vec<u8>, Vec<usize>)>;
+
 /// As [`built`], of another program.
 pub(crate) fn built_from(name: &str, number: u32) -> Vec<u8> {
-    let mut bytes = fs::read(program(name)).unwrap();
-    let found: Vec<usize> = bytes
-        .windows(PLACEHOLDER.len())
-        .enumerate()
-        .filter(|(_, window)| *window == PLACEHOLDER.as_bytes())
-        .map(|(at, _)| at)
-        .collect();
-    assert!(!found.is_empty(), "{name} has no version to be replaced");
-    for at in found {
+    static READ: Mutex<BTreeMap<String, Patchable>> = Mutex::new(BTreeMap::new());
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = read.entry(name.to_owned()).or_insert_with(|| {
+        let bytes = fs::read(program(name)).unwrap();
+        let found: Vec<usize> = bytes
+            .windows(PLACEHOLDER.len())
+            .enumerate()
+            .filter(|(_, window)| *window == PLACEHOLDER.as_bytes())
+            .map(|(at, _)| at)
+            .collect();
+        assert!(!found.is_empty(), "{name} has no version to be replaced");
+        Arc::new((bytes, found))
+    });
+    let known = Arc::clone(known);
+    drop(read);
+    let (mut bytes, found) = (known.0.clone(), &known.1);
+    for &at in found {
         bytes[at..at + PLACEHOLDER.len()].copy_from_slice(version(number).as_bytes());
     }
     bytes

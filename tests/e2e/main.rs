@@ -30,6 +30,7 @@ mod output;
 mod processes;
 mod refusals;
 mod reload;
+mod reload_load;
 mod reload_watch;
 mod reload_ways;
 mod signatures;
