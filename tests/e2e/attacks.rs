@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::host::Setup;
 use crate::program;
-use crate::users::{self, Namespaces, User};
+use crate::users::{self, Limits, User};
 
 /// A process that attacks are made on.
 pub(crate) struct Outside {
@@ -25,7 +25,7 @@ impl Outside {
 
     /// One that this user runs.
     pub(crate) fn of(user: User) -> Self {
-        let mut child = users::command(&program("escape"), user, Namespaces::AsTheyAre)
+        let mut child = users::command(&program("escape"), user, Limits::AsTheyAre)
             .arg("-outside")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

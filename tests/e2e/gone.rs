@@ -1,7 +1,7 @@
 //! A host that ends leaves nothing behind, however it ends.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -36,11 +36,7 @@ fn started(user: User) -> (Host, Vec<String>) {
 impl Traces {
     fn of(host: &Host, plugins: Vec<String>) -> Self {
         let all = processes::descendants(host.pid());
-        let named = |pid: &&u32| {
-            fs::read_to_string(format!("/proc/{pid}/comm"))
-                .is_ok_and(|name| name.trim() == "gk-keeper")
-        };
-        let keeper = *all.iter().find(named).expect("the host has a keeper");
+        let keeper = processes::keeper(host.pid());
         // The keeper, and for each plugin its first process, itself and its daemon.
         assert!(all.len() > 3 * plugins.len(), "{all:?}");
         let sockets = processes::socket_root(host.plugin_pid(&plugins[0]));
@@ -55,43 +51,24 @@ impl Traces {
     }
 
     fn cgroups(&self) -> Vec<PathBuf> {
-        cgroups(
-            Path::new("/sys/fs/cgroup"),
-            &format!("goatkit-{}-", self.keeper),
-            6,
-        )
+        processes::cgroups(self.keeper)
     }
 
     #[track_caller]
     fn expect_gone(self) {
         let started = Instant::now();
-        let name = format!("goatkit-{}-", self.keeper);
+        let cgroups = || processes::cgroups(self.keeper);
         self.processes.expect_end();
         let took = started.elapsed();
         // The keeper ends last, so now there is nothing to wait for.
         assert!(took < SOON, "{took:?}");
-        assert_eq!(
-            cgroups(Path::new("/sys/fs/cgroup"), &name, 6),
-            Vec::<PathBuf>::new()
-        );
+        assert_eq!(cgroups(), Vec::<PathBuf>::new());
         assert!(!self.sockets.exists(), "{}", self.sockets.display());
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         for plugin in &self.plugins {
             assert!(!mounts.contains(plugin.as_str()), "{mounts}");
         }
     }
-}
-
-fn cgroups(below: &Path, prefix: &str, depth: u32) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(below).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            found.push(entry.path());
-        } else if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found.extend(cgroups(&entry.path(), prefix, depth - 1));
-        }
-    }
-    found
 }
 
 /// Calls that are under way when the host ends: each plugin has a daemon, and bombs whose processes live for a while.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::http::{Call, Reply};
 use crate::processes::{self, Watched};
-use crate::users::{self, Namespaces, User};
+use crate::users::{self, Limits, User};
 use crate::{DEADLINE, program};
 
 /// What a host is started with.
@@ -24,19 +24,11 @@ pub(crate) struct Setup {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     user: User,
-    namespaces: Namespaces,
+    limits: Limits,
     /// Whether its files stay whose they are, and are not given to the user that runs the host.
     keeps_owners: bool,
-    hup: Hup,
-}
-
-/// What a host has inherited about the signal HUP.
-#[derive(Debug, Clone, Copy)]
-enum Hup {
-    /// Whatever this process has: who runs the tests by nohup ignores it.
-    AsItIs,
-    Ignored,
-    Heeded,
+    /// What executes the host, and what that gets ahead of it; nothing is the host itself.
+    through: Vec<OsString>,
 }
 
 impl Setup {
@@ -64,9 +56,9 @@ impl Setup {
             arguments: Vec::new(),
             environment: Vec::new(),
             user: User::Same,
-            namespaces: Namespaces::AsTheyAre,
+            limits: Limits::AsTheyAre,
             keeps_owners: false,
-            hup: Hup::AsItIs,
+            through: Vec::new(),
         };
         setup.arguments = ["serve", "--listen", "127.0.0.1:0", "--plugins-dir"]
             .map(Into::into)
@@ -144,20 +136,29 @@ impl Setup {
     }
 
     /// Starts the host as nohup does: HUP is ignored.
-    pub(crate) fn ignoring_hup(mut self) -> Self {
-        self.hup = Hup::Ignored;
-        self
+    pub(crate) fn ignoring_hup(self) -> Self {
+        self.through(["/usr/bin/nohup"])
     }
 
     /// Starts the host as a shell does: HUP is not ignored.
-    pub(crate) fn heeding_hup(mut self) -> Self {
-        self.hup = Hup::Heeded;
+    pub(crate) fn heeding_hup(self) -> Self {
+        self.through(["/usr/bin/env", "--default-signal=HUP"])
+    }
+
+    /// Starts the host by another program, which gets these arguments ahead of it.
+    pub(crate) fn through<I: Into<OsString>>(mut self, words: impl IntoIterator<Item = I>) -> Self {
+        self.through = words.into_iter().map(Into::into).collect();
         self
     }
 
     /// Starts the host where no user namespaces can be had.
-    pub(crate) fn without_user_namespaces(mut self) -> Self {
-        self.namespaces = Namespaces::None;
+    pub(crate) fn without_user_namespaces(self) -> Self {
+        self.without("user_namespaces")
+    }
+
+    /// Starts the host where none of something can be had; see [`Limits::No`].
+    pub(crate) fn without(mut self, limit: &'static str) -> Self {
+        self.limits = Limits::No(limit);
         self
     }
 
@@ -166,17 +167,12 @@ impl Setup {
         if !self.keeps_owners {
             self.user.owns(self.dir.path());
         }
-        // What is ignored stays ignored over an exec.
-        let through: &[&str] = match self.hup {
-            Hup::AsItIs => &[],
-            Hup::Ignored => &["/usr/bin/nohup"],
-            Hup::Heeded => &["/usr/bin/env", "--default-signal=HUP"],
-        };
-        let mut command = match through {
-            [] => users::command(&program("gk-host"), self.user, self.namespaces),
-            [first, arguments @ ..] => {
-                let mut command = users::command(Path::new(first), self.user, self.namespaces);
-                command.args(arguments).arg(program("gk-host"));
+        let mut words = self.through.iter().cloned();
+        let mut command = match words.next() {
+            None => users::command(&program("gk-host"), self.user, self.limits),
+            Some(first) => {
+                let mut command = users::command(Path::new(&first), self.user, self.limits);
+                command.args(words).arg(program("gk-host"));
                 command
             }
         };

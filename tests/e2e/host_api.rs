@@ -113,7 +113,7 @@ impl Events {
     }
 
     /// The next event's type and data.
-    fn next(&mut self) -> (String, Value) {
+    pub(crate) fn next(&mut self) -> (String, Value) {
         let mut event = String::new();
         loop {
             let mut line = String::new();

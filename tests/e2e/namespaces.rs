@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::escape::{Attacked, UNSTEADY, golden, sorted};
 use crate::host::Setup;
 use crate::program;
-use crate::users::{self, Namespaces, User};
+use crate::users::{self, Limits, User};
 
 /// The errno of a limit that is reached.
 const ENOSPC: i64 = 28;
@@ -82,7 +82,11 @@ fn required_refuses_and_says_why() {
 
 #[test]
 fn doctor_says_how_to_get_them() {
-    let mut doctor = users::command(&program("gk-host"), User::Unprivileged, Namespaces::None);
+    let mut doctor = users::command(
+        &program("gk-host"),
+        User::Unprivileged,
+        Limits::No("user_namespaces"),
+    );
     let said = doctor
         .arg("doctor")
         .env_clear()

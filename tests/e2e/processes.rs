@@ -138,3 +138,33 @@ pub(crate) fn descendants(of: u32) -> Vec<u32> {
     }
     found.split_off(1)
 }
+
+/// The process of a host that tidies up after it.
+pub(crate) fn keeper(host: u32) -> u32 {
+    let named = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "gk-keeper")
+    };
+    let mut all = descendants(host).into_iter();
+    all.find(named).expect("the host has a keeper")
+}
+
+/// The control groups of the host with this keeper.
+pub(crate) fn cgroups(keeper: u32) -> Vec<PathBuf> {
+    cgroups_below(
+        Path::new("/sys/fs/cgroup"),
+        &format!("goatkit-{keeper}-"),
+        6,
+    )
+}
+
+fn cgroups_below(below: &Path, prefix: &str, depth: u32) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(below).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(entry.path());
+        } else if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(cgroups_below(&entry.path(), prefix, depth - 1));
+        }
+    }
+    found
+}

@@ -22,12 +22,13 @@ pub(crate) enum User {
 /// The two kinds of hosts there are.
 pub(crate) const HOSTS: [User; 2] = [User::Root, User::Unprivileged];
 
-/// What the program finds of user namespaces.
+/// What the kernel lets the program have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Namespaces {
+pub(crate) enum Limits {
     AsTheyAre,
-    /// A limit of 0 is in force, which is that of a user namespace made for it.
-    None,
+    /// A limit of 0 is in force for this, which is that of a user namespace made for it: `user_namespaces` for
+    /// `/proc/sys/user/max_user_namespaces`.
+    No(&'static str),
 }
 
 impl User {
@@ -59,8 +60,8 @@ impl User {
 
 /// A command for a program, wherever that lies: the user need not be able to get there.
 #[expect(clippy::disallowed_methods, reason = "hosts and victims, not plugins")]
-pub(crate) fn command(program: &Path, user: User, namespaces: Namespaces) -> Command {
-    if user == User::Same && namespaces == Namespaces::AsTheyAre {
+pub(crate) fn command(program: &Path, user: User, limits: Limits) -> Command {
+    if user == User::Same && limits == Limits::AsTheyAre {
         return Command::new(program);
     }
     assert!(
@@ -70,12 +71,14 @@ pub(crate) fn command(program: &Path, user: User, namespaces: Namespaces) -> Com
     // Open for as long as the tests run: a command may be started at any time.
     let file = File::open(program).unwrap().into_raw_fd();
     let by_descriptor = format!("/proc/self/fd/{file}");
-    let mut command = match namespaces {
-        Namespaces::AsTheyAre => Command::new(by_descriptor),
-        Namespaces::None => {
+    let mut command = match limits {
+        Limits::AsTheyAre => Command::new(by_descriptor),
+        Limits::No(limit) => {
             // Who makes a user namespace may lower its limit; without capabilities nobody raises it again.
             let id = UNPRIVILEGED;
-            let lower = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --ambient-caps=-all -- \"$0\" \"$@\"";
+            let lower = format!(
+                "echo 0 > /proc/sys/user/max_{limit} && exec setpriv --inh-caps=-all --ambient-caps=-all -- \"$0\" \"$@\""
+            );
             let mut unshare = Command::new("setpriv");
             unshare
                 .args([format!("--reuid={id}"), format!("--regid={id}")])
@@ -87,13 +90,13 @@ pub(crate) fn command(program: &Path, user: User, namespaces: Namespaces) -> Com
                     "--keep-caps",
                     "sh",
                     "-c",
-                    lower,
+                    &lower,
                 ])
                 .arg(inheritable(program));
             unshare
         }
     };
-    if user == User::Unprivileged && namespaces == Namespaces::AsTheyAre {
+    if user == User::Unprivileged && limits == Limits::AsTheyAre {
         command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
     command

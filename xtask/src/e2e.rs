@@ -33,6 +33,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("greeter", "rust-greeter"),
     ("notes", "rust-notes"),
     ("harmless", "rust-harmless"),
+    ("versioned", "rust-versioned"),
 ];
 
 /// The versions of go-plugin that plugins were built on since 1.4.0.

@@ -85,6 +85,27 @@ const REQUIREMENTS: &[Requirement] = &[
         is_there: has_mail_sink,
         packages: &["python3", "python3-aiosmtpd"],
     },
+    // The tools by which plugins are put in place.
+    Requirement {
+        need: Need::Test,
+        is_there: || on_path("rsync"),
+        packages: &["rsync"],
+    },
+    Requirement {
+        need: Need::Test,
+        is_there: || on_path("zip") && on_path("unzip"),
+        packages: &["zip", "unzip"],
+    },
+    Requirement {
+        need: Need::Test,
+        is_there: || on_path("git"),
+        packages: &["git"],
+    },
+    Requirement {
+        need: Need::Test,
+        is_there: || on_path("vim") || on_path("vim.tiny"),
+        packages: &["vim-tiny"],
+    },
 ];
 
 impl Install {

@@ -10,6 +10,7 @@ use clap::Args;
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
 use gk_manifest::GoDuration;
+use gk_runtime::limits::{RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN};
 use serde::{Deserialize, Serialize};
 
 use crate::front::{
@@ -118,6 +119,8 @@ pub(crate) struct Config {
     start_timeout: GoDuration,
     /// Whether plugins are started anew when their files change.
     hot_reload: bool,
+    /// How often the plugins directory is looked through whatever its file system tells.
+    rescan_interval: GoDuration,
     /// The plugins' database.
     pub(crate) database_url: Option<Hidden>,
     /// Databases that a plugin selects with `@name:`.
@@ -154,6 +157,7 @@ const VARIABLES: &[&str] = &[
     "log",
     "start_timeout",
     "hot_reload",
+    "rescan_interval",
     "database_url",
     "cache_url",
     "trust_declared_permissions",
@@ -188,6 +192,9 @@ const HOT_RELOAD_VARIABLE: &str = "GOATFLOW_PLUGIN_HOT_RELOAD";
 /// What a plugin has until its handshake, unless the configuration says otherwise.
 const START_TIMEOUT_DEFAULT: &str = "60s";
 
+/// How often the plugins directory is looked through, unless the configuration says otherwise.
+const RESCAN_INTERVAL_DEFAULT: &str = "30s";
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -206,6 +213,7 @@ impl Default for Config {
             log: "info".into(),
             start_timeout: START_TIMEOUT_DEFAULT.parse().unwrap_or_default(),
             hot_reload: true,
+            rescan_interval: RESCAN_INTERVAL_DEFAULT.parse().unwrap_or_default(),
             database_url: None,
             databases: BTreeMap::new(),
             cache_url: None,
@@ -243,6 +251,11 @@ impl Config {
             Ok(text) => !matches!(&*text.to_ascii_lowercase(), "false" | "0" | "no" | "off"),
             Err(_) => self.hot_reload,
         }
+    }
+
+    /// How often the plugins directory is looked through; [`Config::load`] lets only sensible intervals through.
+    pub(crate) fn rescan_interval(&self) -> Duration {
+        self.rescan_interval.to_std().unwrap_or_default()
     }
 
     /// How long a plugin may take to its handshake; [`Config::load`] lets only sensible ones through.
@@ -322,6 +335,12 @@ impl Config {
                 self.start_timeout
             );
         }
+        if !(RESCAN_INTERVAL_MIN..=RESCAN_INTERVAL_MAX).contains(&self.rescan_interval()) {
+            bail!(
+                "rescan_interval is {}; it must be 1s to 1h",
+                self.rescan_interval
+            );
+        }
         self.front().check()?;
         self.sandbox.check()?;
         crate::sections::check(self.databases.keys(), &self.http, self.mail.as_ref())
@@ -330,6 +349,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use gk_runtime::limits::RESCAN_INTERVAL;
+
     use super::*;
 
     /// As on a machine where nothing is set.
@@ -379,11 +400,13 @@ mod tests {
     fn a_flag_beats_the_file_and_the_file_the_default() {
         assert_eq!(merged(&none(), None).unwrap(), Config::default());
         let file = file(
-            "listen = \"127.0.0.1:1\"\ndata_dir = \"/d\"\nlog_format = \"json\"\nstart_timeout = \"1m30s\"\n",
+            "listen = \"127.0.0.1:1\"\ndata_dir = \"/d\"\nlog_format = \"json\"\nstart_timeout = \"1m30s\"\nrescan_interval = \"1h\"\n",
         );
         let config = merged(&none(), Some(file.path())).unwrap();
         assert_eq!(Config::default().start_timeout(), Duration::from_secs(60));
         assert_eq!(config.start_timeout(), Duration::from_secs(90));
+        assert_eq!(Config::default().rescan_interval(), RESCAN_INTERVAL);
+        assert_eq!(config.rescan_interval(), RESCAN_INTERVAL_MAX);
         assert_eq!(
             (listen(&config), &*config.data_dir, config.log_format),
             ("127.0.0.1:1".into(), Path::new("/d"), LogFormat::Json)
@@ -463,6 +486,8 @@ mod tests {
             ("listen = \n", "TOML"),
             ("start_timeout = \"soon\"\n", "start_timeout"),
             ("start_timeout = \"-1s\"\n", "more than 0s"),
+            ("rescan_interval = \"999ms\"\n", "rescan_interval"),
+            ("rescan_interval = \"1h1s\"\n", "1s to 1h"),
             ("[signatures]\nrequired = \"yes\"\n", "required"),
             ("[signatures]\nrequire = true\n", "require"),
             ("[tls]\ncertificate = \"x\"\n", "key"),

@@ -30,6 +30,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long `/readyz` waits for a plugin that is starting. The others are served meanwhile.
 const START_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long work that cannot be broken off may go on when all else has ended: a look at a directory whose file system
+/// no longer answers would keep the host for ever.
+const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Runs the host until it is told to stop.
 pub(crate) fn run(config: Config) -> Result<()> {
     // It takes variables out of the environment, which only one thread may do.
@@ -42,11 +46,18 @@ pub(crate) fn run(config: Config) -> Result<()> {
         .thread_name("gk-host")
         .build()
         .context("the asynchronous runtime cannot start")?;
-    runtime.block_on(async move {
+    to_the_end(runtime, async move {
         tokio::spawn(serve(config, inherited, metrics, log))
             .await
             .context("the host panicked")?
     })
+}
+
+/// Runs a future, and then waits for nothing that may never end.
+fn to_the_end<T>(runtime: tokio::runtime::Runtime, future: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(future);
+    runtime.shutdown_timeout(LEFTOVERS_TIMEOUT);
+    result
 }
 
 /// Half of the processors: the plugins need some, too, and a host that spreads its short tasks over all of
@@ -89,6 +100,7 @@ async fn serve(
         RuntimeConfig::new(&config.plugins_dir, &config.data_dir, version).with_environment();
     plugins.start_timeout = config.start_timeout();
     plugins.hot_reload = config.hot_reload();
+    plugins.rescan_interval = config.rescan_interval();
     plugins.sandbox = config.sandbox.to_config(config.sandbox_level)?;
     plugins.signatures = signatures;
     plugins.memory = Some(memory.clone());
@@ -342,4 +354,33 @@ fn write_token(path: &Path, token: &str) -> std::io::Result<()> {
     file.write_all(token.as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// As a look at a plugins directory on a file system that hangs.
+    #[test]
+    fn what_blocks_for_ever_does_not_hold_up_the_end() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let (ended, ends) = mpsc::channel();
+        std::thread::spawn(move || {
+            let result = to_the_end(runtime, async move {
+                let (begun, begins) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || {
+                    let _ = begun.send(());
+                    let _ = held.recv();
+                });
+                begins.await
+            });
+            let _ = ended.send(result);
+        });
+        let result = ends.recv_timeout(Duration::from_secs(60));
+        result.expect("it waits for what blocks").unwrap();
+        drop(release);
+    }
 }

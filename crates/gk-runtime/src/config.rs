@@ -8,7 +8,7 @@ use gk_wire::MemoryBudget;
 
 use crate::error::StartError;
 use crate::health::HealthConfig;
-use crate::limits::START_TIMEOUT;
+use crate::limits::{RESCAN_INTERVAL, START_TIMEOUT};
 use crate::sandbox::SandboxConfig;
 use crate::signatures::Signatures;
 
@@ -41,6 +41,10 @@ pub struct RuntimeConfig {
     pub hot_reload: bool,
     /// How running plugins are probed.
     pub health: HealthConfig,
+    /// How often the plugins directory is looked through whatever its file system tells of changes:
+    /// [`RESCAN_INTERVAL_MIN`](crate::limits::RESCAN_INTERVAL_MIN) to
+    /// [`RESCAN_INTERVAL_MAX`](crate::limits::RESCAN_INTERVAL_MAX); what is outside counts as the nearest of them.
+    pub rescan_interval: Duration,
     /// What all plugins together may make this process hold: results, requests to the host API and
     /// its answers. `None` leaves it to the limits of each connection.
     pub memory: Option<MemoryBudget>,
@@ -65,6 +69,7 @@ impl RuntimeConfig {
             signatures: Signatures::default(),
             hot_reload: true,
             health: HealthConfig::default(),
+            rescan_interval: RESCAN_INTERVAL,
             memory: None,
         }
     }

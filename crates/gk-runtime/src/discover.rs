@@ -1,17 +1,15 @@
 //! Finds the plugins of a plugins directory: `<plugins>/<dir>/plugin.yaml`, top level only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gk_manifest::{Diagnostic, Manifest, ManifestError, PluginName};
+use gk_manifest::{Diagnostic, Manifest, PluginName};
 
-use crate::files::{Files, MANIFEST_NAME, Stamp, Stamps, tree};
+use crate::files::{Files, MANIFEST_NAME, Stamps, tree};
 use crate::limits::PLUGIN_DIRS_MAX;
-
-/// How much of a broken manifest is looked through for a name, in bytes.
-const BROKEN_MANIFEST_BYTES_MAX: u64 = 64 * 1024;
+use crate::manifests::{Content, Manifests};
 
 /// What a plugins directory holds.
 #[derive(Debug, Default)]
@@ -57,8 +55,8 @@ pub struct Problem {
 }
 
 /// Looks through `plugins_dir`. Only an unreadable directory is an error: a bad plugin is a
-/// problem of its own.
-pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
+/// problem of its own. `manifests` is what earlier looks at it read.
+pub(crate) fn discover(plugins_dir: &Path, manifests: &mut Manifests) -> io::Result<Discovery> {
     let plugins_dir = plugins_dir.canonicalize()?;
     let mut discovery = Discovery::default();
     let mut dirs = Vec::new();
@@ -90,33 +88,36 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
         });
         dirs.truncate(PLUGIN_DIRS_MAX);
     }
+    manifests.keep(|dir| dirs.binary_search(dir).is_ok());
     let mut found: BTreeMap<PluginName, Vec<Discovered>> = BTreeMap::new();
     for dir in dirs {
         let own_name = dir.file_name().and_then(|name| name.to_str());
         let file = dir.join(MANIFEST_NAME);
         // A dangling link is an error to report, not an absent manifest.
-        if let Err(error) = file.symlink_metadata() {
-            if !is_absent(&error) {
-                discovery.problems.push(unreadable(&dir, &error));
-            } else {
-                // It may be anybody's; but who forgot the manifest has nothing else to go by.
-                discovery.left_alone.push(format!(
-                    "{} has no {MANIFEST_NAME} and is left alone; a plugin needs one",
-                    dir.display()
-                ));
+        let is_link = match file.symlink_metadata() {
+            Ok(metadata) => metadata.is_symlink(),
+            Err(error) => {
+                if !is_absent(&error) {
+                    discovery.problems.push(unreadable(&dir, &error));
+                } else {
+                    // It may be anybody's; but who forgot the manifest has nothing else to go by.
+                    discovery.left_alone.push(format!(
+                        "{} has no {MANIFEST_NAME} and is left alone; a plugin needs one",
+                        dir.display()
+                    ));
+                }
+                discovery.other_names.extend(own_name.map(str::to_owned));
+                continue;
             }
-            discovery.other_names.extend(own_name.map(str::to_owned));
-            continue;
-        }
-        if let Some(error) = leads_out(&file, &dir, &plugins_dir) {
+        };
+        if is_link && let Some(error) = leads_out(&file, &dir, &plugins_dir) {
             discovery.other_names.extend(own_name.map(str::to_owned));
             let name = own_name.and_then(|name| PluginName::new(name).ok());
             discovery.problems.push(Problem { error, dir, name });
             continue;
         }
-        let stamp = Stamp::of(&file);
-        match Manifest::load(&file) {
-            Ok((manifest, warnings)) => {
+        match manifests.read(&dir, &file) {
+            (stamp, Content::Plugin(manifest, warnings)) => {
                 let name = manifest.name.clone();
                 let mut stamps = Files::stamps(&dir, &dir.join(&manifest.binary));
                 stamps[1] = stamp;
@@ -125,25 +126,28 @@ pub(crate) fn discover(plugins_dir: &Path) -> io::Result<Discovery> {
                     name,
                     plugins_dir: plugins_dir.clone(),
                     dir,
-                    manifest: Arc::new(manifest),
+                    manifest,
                     warnings,
                     stamps,
                     tree,
                 });
             }
-            Err(error) => {
+            (
+                _,
+                Content::Other {
+                    error,
+                    is_not_native,
+                    name,
+                },
+            ) => {
                 discovery.other_names.extend(own_name.map(str::to_owned));
-                discovery.other_names.extend(name_of_broken(&file));
-                if error.is_not_native() {
-                    discovery.left_alone.push(error.to_string());
+                discovery.other_names.extend(name);
+                if is_not_native {
+                    discovery.left_alone.push(error);
                     continue;
                 }
                 let name = own_name.and_then(|name| PluginName::new(name).ok());
-                discovery.problems.push(Problem {
-                    error: describe(&error),
-                    dir,
-                    name,
-                });
+                discovery.problems.push(Problem { error, dir, name });
             }
         }
     }
@@ -236,36 +240,13 @@ fn version(found: &Discovered) -> Option<[u64; 3]> {
     crate::version::numbers(&found.manifest.version)
 }
 
-/// The name that a manifest which cannot be read as one seems to give.
-fn name_of_broken(file: &Path) -> Option<String> {
-    // A FIFO would block whoever opens it.
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(file)
-        .ok()?
-        .take(BROKEN_MANIFEST_BYTES_MAX)
-        .read_to_end(&mut bytes)
-        .ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let line = text.lines().find_map(|line| line.strip_prefix("name:"))?;
-    let value = line.split(" #").next().unwrap_or_default();
-    let name = value.trim().trim_matches(['"', '\'']);
-    (!name.is_empty()).then(|| name.to_owned())
-}
-
-fn describe(error: &ManifestError) -> String {
-    let text = crate::error::chain(error);
-    match error {
-        ManifestError::Read { .. } => format!("{text}; make it a readable file"),
-        _ => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn look(plugins_dir: &Path) -> Discovery {
+        discover(plugins_dir, &mut Manifests::default()).unwrap()
+    }
 
     fn plugins_dir(plugins: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -291,7 +272,7 @@ mod tests {
         let root = plugins_dir(&[("goat", "version: 1.0.0\nruntime: grpc\n")]);
         std::os::unix::fs::symlink("loop", root.path().join("loop")).unwrap();
         std::os::unix::fs::symlink("nowhere", root.path().join("gone")).unwrap();
-        let discovery = discover(root.path()).unwrap();
+        let discovery = look(root.path());
         assert_eq!(names(&discovery), ["goat"]);
         let problem = &discovery.problems[0];
         assert_eq!(problem.name.as_ref().map(PluginName::as_str), Some("loop"));
@@ -317,7 +298,7 @@ mod tests {
         ]);
         std::fs::write(root.path().join("file.zip"), "").unwrap();
         std::fs::create_dir(root.path().join("empty")).unwrap();
-        let discovery = discover(root.path()).unwrap();
+        let discovery = look(root.path());
         assert_eq!(names(&discovery), ["b", "zeta"]);
         assert_eq!(discovery.problems, []);
         assert!(
@@ -344,7 +325,7 @@ mod tests {
         ] {
             let dirs = dirs.map(|(dir, manifest)| (dir, manifest.as_str()));
             let root = plugins_dir(&dirs);
-            let discovery = discover(root.path()).unwrap();
+            let discovery = look(root.path());
             assert_eq!(names(&discovery), ["same"]);
             assert!(discovery.plugins[0].dir.ends_with(chosen), "{dirs:?}");
             let [problem] = discovery.problems.as_slice() else {
@@ -365,7 +346,7 @@ mod tests {
             ("a", "version: 1.0.0\nruntime: netrpc\n"),
             ("b", "version: 1.0.0\nruntime: wasm\n"),
         ]);
-        let discovery = discover(root.path()).unwrap();
+        let discovery = look(root.path());
         let [problem] = discovery.problems.as_slice() else {
             panic!("{:?}", discovery.problems)
         };
@@ -386,7 +367,7 @@ mod tests {
             ("good", "version: 1.0.0\nruntime: grpc\n"),
         ]);
         std::fs::create_dir(root.path().join("half-copied")).unwrap();
-        let discovery = discover(root.path()).unwrap();
+        let discovery = look(root.path());
         let others: Vec<&str> = discovery.other_names.iter().map(String::as_str).collect();
         assert_eq!(others, ["broken", "half-copied", "probe-x", "w", "wasm"]);
     }
@@ -404,7 +385,7 @@ mod tests {
             dir.join(MANIFEST_NAME)
         })
         .unwrap();
-        let discovery = discover(root.path()).unwrap();
+        let discovery = look(root.path());
         assert_eq!(names(&discovery), ["good"]);
         let found: Vec<Option<&str>> = discovery
             .problems
@@ -435,7 +416,7 @@ mod tests {
         link(&secret, "outside");
         // A whole package may be anywhere: the operator linked it.
         std::os::unix::fs::symlink(outside.path(), root.path().join("package")).unwrap();
-        let discovery = discover(root.path()).unwrap();
+        let discovery = look(root.path());
         assert_eq!(names(&discovery), ["good", "inside", "package"]);
         let [problem] = discovery.problems.as_slice() else {
             panic!("{:?}", discovery.problems)
@@ -459,7 +440,7 @@ mod tests {
         .unwrap();
         let (found, finds) = std::sync::mpsc::channel();
         let path = root.path().to_owned();
-        std::thread::spawn(move || found.send(discover(&path).unwrap()));
+        std::thread::spawn(move || found.send(look(&path)));
         let discovery = finds
             .recv_timeout(std::time::Duration::from_secs(60))
             .expect("it waits for a writer");
@@ -472,6 +453,6 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_an_error() {
-        assert!(discover(Path::new("/no/such/directory")).is_err());
+        assert!(discover(Path::new("/no/such/directory"), &mut Manifests::default()).is_err());
     }
 }

@@ -47,6 +47,18 @@ impl Stamp {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
+
+    /// See [`is_settled`].
+    pub(crate) fn is_settled(&self) -> bool {
+        let (seconds, nanos) = self.changed;
+        let since = Duration::new(
+            u64::try_from(seconds).unwrap_or_default(),
+            u32::try_from(nanos).unwrap_or_default(),
+        );
+        // One of the future is from another clock: it will not tell more later.
+        let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + since);
+        age.map_or(true, |age| age > TICK)
+    }
 }
 
 impl Files {
@@ -101,18 +113,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Whether stamps tell that a file is written from now on; as long as they are too young they do not.
 pub(crate) fn is_settled(stamps: Stamps) -> bool {
-    let now = SystemTime::now();
-    let is_old = |stamp: &Stamp| {
-        let (seconds, nanos) = stamp.changed;
-        let since = Duration::new(
-            u64::try_from(seconds).unwrap_or_default(),
-            u32::try_from(nanos).unwrap_or_default(),
-        );
-        // One of the future is from another clock: it will not tell more later.
-        let age = now.duration_since(SystemTime::UNIX_EPOCH + since);
-        age.map_or(true, |age| age > TICK)
-    };
-    stamps.iter().flatten().all(is_old)
+    stamps.iter().flatten().all(Stamp::is_settled)
 }
 
 /// Entries of a package that are looked at to see whether anything of it has changed.

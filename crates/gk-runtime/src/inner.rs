@@ -12,6 +12,7 @@ use crate::discover::Problem;
 use crate::environment::PluginVariables;
 use crate::files::Stamp;
 use crate::hub::Hub;
+use crate::manifests::Manifests;
 use crate::plugin::Plugin;
 use crate::watch::Changes;
 
@@ -35,6 +36,7 @@ pub(crate) struct Looked {
     /// What was told about directories that hold no plugin.
     pub(crate) problems: Vec<Problem>,
     pub(crate) left_alone: Vec<String>,
+    pub(crate) manifests: Manifests,
     /// The file of revocations.
     pub(crate) revocations: Option<Stamp>,
     /// Which variables are whose, and the names that this follows from.

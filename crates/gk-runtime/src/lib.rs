@@ -38,6 +38,7 @@ mod launch;
 pub mod limits;
 mod log;
 mod look;
+mod manifests;
 mod metrics;
 mod plugin;
 mod runtime;

@@ -148,12 +148,20 @@ pub const DEGRADED_CALLS: u32 = 20;
 pub const DEGRADED_AFTER: Duration = Duration::from_secs(60);
 /// The largest answer of a plugin's own health function that is kept, in bytes.
 pub const HEALTH_PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// How often the plugins directory is looked through, whatever its file system tells of changes.
+/// How often the plugins directory is looked through, whatever its file system tells of changes, unless the configuration
+/// says otherwise.
 pub const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
+/// The shortest such interval: a look at many plugins takes a while.
+pub const RESCAN_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// The longest such interval.
+pub const RESCAN_INTERVAL_MAX: Duration = Duration::from_secs(60 * 60);
 /// How long nothing must change in a plugin's directory before it is looked at.
 pub const CHANGE_QUIET: Duration = Duration::from_millis(500);
 /// How long after the first change a directory is looked at in any case.
 pub const CHANGE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a plugin whose files are being written is left as it is, until whoever writes closes them. One that writes on
+/// and on, or pauses for longer than [`CHANGE_WAIT_MAX`], is not waited for.
+pub const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a plugin's directory, or its manifest, must be gone until the plugin is: tools that put a directory in place
 /// of another, such as rsync and git, remove first.
 pub const GONE_AFTER: Duration = Duration::from_secs(5);

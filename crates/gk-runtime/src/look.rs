@@ -1,10 +1,10 @@
 //! Looks through the plugins directory, and brings the plugins that are known in line with what is there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gk_manifest::{PluginName, ResourceRequest};
 
@@ -15,7 +15,7 @@ use crate::error::StartError;
 use crate::files::is_settled;
 use crate::generation::{Failure, GenerationState, GenerationStatus, Package};
 use crate::inner::{Inner, Looked};
-use crate::limits::{GONE_AFTER, RESCAN_INTERVAL};
+use crate::limits::GONE_AFTER;
 use crate::log::LogLevel;
 use crate::plugin::{Offer, Plugin};
 use crate::watch::{Changes, Watch};
@@ -36,7 +36,8 @@ impl Inner {
         let config = &self.hub.config;
         let work_root = made("data directory", &config.data_dir)?.join("plugins");
         // Not made anew: whoever moves it away is about to put another one there.
-        let discovery = discover(&config.plugins_dir).map_err(|source| StartError::Directory {
+        let discovery = discover(&config.plugins_dir, &mut looked.manifests);
+        let discovery = discovery.map_err(|source| StartError::Directory {
             what: "plugins directory",
             path: config.plugins_dir.clone(),
             source,
@@ -64,12 +65,24 @@ impl Inner {
             .map(|(name, _)| name)
             .filter(|name| !found.contains(*name));
         let mut again = self.remove_gone(&mut looked, &present, offer == Offer::Start, gone);
+        // What is half written is looked at when it is complete.
+        let is_written = |dir: &Path| self.changes.is_written(dir);
+        problems.retain(|problem| {
+            let waits = is_written(&problem.dir);
+            again |= waits;
+            !waits
+        });
         self.take_problems(&mut looked, problems, &found);
         let stamp = self.hub.signatures.load().stamp();
         let is_revoked = std::mem::replace(&mut looked.revocations, stamp) != stamp;
         for found in plugins {
-            again |= !is_settled(found.stamps);
             let name = found.name.clone();
+            let is_named = named.is_some_and(|(named, _)| *named == name);
+            if !is_named && is_written(&found.dir) {
+                again = true;
+                continue;
+            }
+            again |= !is_settled(found.stamps);
             let package = Package {
                 work_dir: work_root.join(name.as_str()),
                 found,
@@ -253,6 +266,7 @@ impl Inner {
         changes: Arc<Changes>,
         dir: PathBuf,
         offer: Offer,
+        rescan: Duration,
     ) {
         let mut watch = None;
         let mut failed = String::new();
@@ -263,7 +277,7 @@ impl Inner {
                 let renew = move || Watch::renew(before, &dir, &changes);
                 watch = tokio::task::spawn_blocking(renew).await.ok();
             }
-            changes.due(RESCAN_INTERVAL).await;
+            changes.due(rescan).await;
             let Some(inner) = inner.upgrade() else {
                 return;
             };

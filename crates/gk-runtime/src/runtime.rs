@@ -18,7 +18,8 @@ use crate::hub::Hub;
 use crate::inner::Inner;
 use crate::launch::{Launcher, ProcessLauncher};
 use crate::limits::{
-    CONTROL_TIMEOUT, REMOVAL_TIMEOUT, RESTART_WAIT, SHUTDOWN_ORDER_MAX, START_WAITERS_MAX,
+    CONTROL_TIMEOUT, REMOVAL_TIMEOUT, RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN, RESTART_WAIT,
+    SHUTDOWN_ORDER_MAX, START_WAITERS_MAX,
 };
 use crate::log::{LogEntry, LogQuery};
 use crate::plugin::Offer;
@@ -97,6 +98,9 @@ impl Runtime {
             plugins_dir: dir.clone(),
             ..config
         };
+        let rescan = config
+            .rescan_interval
+            .clamp(RESCAN_INTERVAL_MIN, RESCAN_INTERVAL_MAX);
         let changes = Arc::<Changes>::default();
         let inner = Arc::new(Inner {
             hub: Arc::new(Hub::new(config, launcher, host_api)),
@@ -109,7 +113,8 @@ impl Runtime {
         let following = Inner::follow_dependencies(Arc::downgrade(&inner), inner.hub.changed());
         inner.look(Offer::Start, None)?;
         tokio::spawn(following);
-        tokio::spawn(Inner::follow(Arc::downgrade(&inner), changes, dir, offer));
+        let follow = Inner::follow(Arc::downgrade(&inner), changes, dir, offer, rescan);
+        tokio::spawn(follow);
         Ok(Self { inner })
     }
 

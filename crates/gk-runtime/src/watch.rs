@@ -2,10 +2,11 @@
 //!
 //! An event of the file system only says *look*: what happened is found out by looking, and comparing with what runs.
 //! So it does not matter which events a tool causes, in which order, or that some get lost; and where a file system
-//! sends none (network file systems, layers of a container that are changed from outside) a look every
-//! [`RESCAN_INTERVAL`] finds the same a little later.
+//! sends none (network file systems, layers of a container that are changed from outside) a look every now and
+//! then ([`RuntimeConfig::rescan_interval`](crate::RuntimeConfig::rescan_interval)) finds the same a little later.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,19 +18,34 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::limits::{CHANGE_QUIET, CHANGE_WAIT_MAX, RESCAN_INTERVAL};
+use crate::limits::{CHANGE_QUIET, CHANGE_WAIT_MAX, WRITE_WAIT_MAX};
 
 /// What the file system has told since the last look. A mark, not a queue: however much happens, it stays small.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     marked: Mutex<Option<Marked>>,
     more: Notify,
-    /// Files that are being written, at most [`WRITING_MAX`]: what is half written is not looked at.
-    writing: Mutex<BTreeSet<PathBuf>>,
+    /// Files that are being written, at most [`WRITING_MAX`].
+    writing: Mutex<BTreeMap<PathBuf, Written>>,
 }
 
 /// Files of which it is remembered that they are being written.
 const WRITING_MAX: usize = 256;
+
+/// Since when a file is being written, and when that was seen last.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    first: Instant,
+    last: Instant,
+}
+
+impl Written {
+    /// A writer that pauses for long, or never closes its file, is not waited for.
+    fn goes_on(&self, now: Instant) -> bool {
+        let since = |then| now.saturating_duration_since(then);
+        since(self.last) <= CHANGE_WAIT_MAX && since(self.first) <= WRITE_WAIT_MAX
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Marked {
@@ -54,13 +70,8 @@ impl Changes {
         let rescan = Instant::now() + rescan;
         loop {
             let marked = *self.marked.lock();
-            let is_written = !self.writing.lock().is_empty();
             let at = marked.map_or(rescan, |marked| {
-                let at_last = marked.first + CHANGE_WAIT_MAX;
-                match is_written {
-                    true => at_last,
-                    false => at_last.min(marked.last + CHANGE_QUIET),
-                }
+                (marked.first + CHANGE_WAIT_MAX).min(marked.last + CHANGE_QUIET)
             });
             tokio::select! {
                 () = tokio::time::sleep_until(at) => break,
@@ -68,19 +79,41 @@ impl Changes {
             }
         }
         *self.marked.lock() = None;
-        // Whoever still writes does not hold off the next look, too, unless it writes on.
-        self.writing.lock().clear();
     }
 
-    /// Takes in what happened to a file, as far as it says whether that is being written.
+    /// Whether a file in this directory, or below it, is being written: what is there is not complete.
+    pub(crate) fn is_written(&self, dir: &Path) -> bool {
+        let now = Instant::now();
+        let writing = self.writing.lock();
+        let below = writing.range::<Path, _>((Bound::Included(dir), Bound::Unbounded));
+        below
+            .take_while(|(path, _)| path.starts_with(dir))
+            .any(|(_, written)| written.goes_on(now))
+    }
+
+    /// Takes in what happened to files, as far as it says whether they are being written.
     fn follow(&self, event: &notify::Event) {
+        let now = Instant::now();
         let mut writing = self.writing.lock();
         match event.kind {
             EventKind::Modify(ModifyKind::Data(_)) => {
-                let room = WRITING_MAX.saturating_sub(writing.len());
-                writing.extend(event.paths.iter().take(room).cloned());
+                for path in &event.paths {
+                    if let Some(written) = writing.get_mut(path) {
+                        written.last = now;
+                        continue;
+                    }
+                    if writing.len() >= WRITING_MAX {
+                        writing.retain(|_, written| written.goes_on(now));
+                    }
+                    if writing.len() < WRITING_MAX {
+                        let (first, last) = (now, now);
+                        writing.insert(path.clone(), Written { first, last });
+                    }
+                }
             }
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Remove(_) => {
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_))
+            | EventKind::Remove(_) => {
                 event.paths.iter().for_each(|path| {
                     writing.remove(path);
                 });
@@ -136,7 +169,7 @@ impl Watch {
         if let Err(error) = &watcher {
             tracing::warn!(
                 %error,
-                "the plugins directory cannot be watched; it is looked through every {RESCAN_INTERVAL:?}"
+                "the plugins directory cannot be watched; changes are found only by the look every rescan_interval"
             );
         }
         Self {
@@ -201,35 +234,52 @@ mod tests {
         assert_eq!(begun.elapsed(), far);
     }
 
-    /// `cp` on a busy machine: what is half written is no program.
+    /// `cp` on a busy machine, or over a slow line: what is half written is no program.
     #[tokio::test(start_paused = true)]
-    async fn what_is_being_written_is_waited_for() {
+    async fn what_is_being_written_is_known() {
         let changes = Changes::default();
-        let far = Duration::from_secs(3600);
-        let event = |kind| notify::Event::new(kind).add_path("/plugins/p/p".into());
+        let [package, other] = ["/plugins/p", "/plugins/p2"].map(Path::new);
+        let event = |kind| notify::Event::new(kind).add_path("/plugins/p/lib/p".into());
         let write = event(EventKind::Modify(ModifyKind::Data(DataChange::Any)));
         let close = event(EventKind::Access(AccessKind::Close(AccessMode::Write)));
-        let begun = Instant::now();
-        changes.follow(&write);
-        changes.mark();
-        let pause = 3 * CHANGE_QUIET;
-        let writer = async {
-            tokio::time::sleep(pause).await;
-            changes.follow(&close);
-            changes.mark();
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = changes.due(far) => {}
-            () = writer => {}
+        assert!(!changes.is_written(package));
+        for _ in 0..3 {
+            changes.follow(&write);
+            tokio::time::sleep(CHANGE_WAIT_MAX).await;
+            assert!(changes.is_written(package) && !changes.is_written(other));
         }
-        assert_eq!(begun.elapsed(), pause + CHANGE_QUIET);
-        // One that never closes its file.
-        let begun = Instant::now();
+        changes.follow(&close);
+        assert!(!changes.is_written(package));
+        // A writer that does not go on.
         changes.follow(&write);
-        changes.mark();
-        changes.due(far).await;
-        assert_eq!(begun.elapsed(), CHANGE_WAIT_MAX);
+        tokio::time::sleep(CHANGE_WAIT_MAX + CHANGE_QUIET).await;
+        assert!(!changes.is_written(package));
+        changes.follow(&close);
+        // A file that is never complete, such as a log.
+        let begun = Instant::now();
+        while begun.elapsed() <= WRITE_WAIT_MAX {
+            changes.follow(&write);
+            assert!(changes.is_written(package));
+            tokio::time::sleep(CHANGE_QUIET).await;
+        }
+        changes.follow(&write);
+        assert!(!changes.is_written(package));
+    }
+
+    /// However many files are written, few are remembered, and those are the ones that are written now.
+    #[tokio::test(start_paused = true)]
+    async fn files_that_are_written_are_remembered_up_to_a_limit() {
+        let changes = Changes::default();
+        let write = |number: usize| {
+            let kind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+            changes
+                .follow(&notify::Event::new(kind).add_path(format!("/plugins/{number}/p").into()));
+        };
+        (0..2 * WRITING_MAX).for_each(write);
+        assert_eq!(changes.writing.lock().len(), WRITING_MAX);
+        tokio::time::sleep(CHANGE_WAIT_MAX + CHANGE_QUIET).await;
+        write(2 * WRITING_MAX);
+        assert_eq!(changes.writing.lock().len(), 1);
     }
 
     #[test]

@@ -520,6 +520,49 @@ async fn what_has_failed_is_tried_again_when_anything_of_it_has_changed() {
     within(runtime.shutdown()).await;
 }
 
+/// Whoever follows the snapshots, as the gateway does, works as often as there is a new one.
+#[tokio::test]
+async fn a_look_that_finds_nothing_new_makes_no_snapshot() {
+    let fails = Fake {
+        init: Does::Fails("no grass"),
+        ..Fake::default()
+    };
+    let (host, _) = Host::new().with("goat", "", Fake::default());
+    let (host, _) = host.with("cow", "", fails);
+    for (dir, manifest) in [
+        ("broken", "name: [\n"),
+        ("No Name", "name: [\n"),
+        ("wasm", "name: w\nversion: 1.0.0\nruntime: wasm\n"),
+    ] {
+        let dir = host.path("plugins").join(dir);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("plugin.yaml"), manifest).unwrap();
+    }
+    let newest = host.path("plugins/empty");
+    std::fs::create_dir(&newest).unwrap();
+    let (runtime, _root) = host.settled().await;
+    let look = async || {
+        let reloaded = within(runtime.reload("goat", false, DEADLINE)).await;
+        assert_eq!(reloaded.unwrap(), Outcome::Serving(1));
+    };
+    // As long as files are young their stamps say nothing, and they are compared.
+    let newest = std::fs::metadata(newest).unwrap().modified().unwrap();
+    while newest
+        .elapsed()
+        .is_ok_and(|age| age < Duration::from_millis(100))
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    look().await;
+    let before = runtime.snapshot().version;
+    for _ in 0..3 {
+        look().await;
+    }
+    let after = runtime.snapshot();
+    assert_eq!((before, after.problems.len()), (after.version, 1));
+    within(runtime.shutdown()).await;
+}
+
 #[tokio::test]
 async fn a_plugin_comes_up_and_is_called() {
     let (host, fake) = Host::new().with("goat", "call_timeout: 7s", Fake::default());

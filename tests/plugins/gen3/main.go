@@ -117,9 +117,42 @@ func (s *server) Call(request CallRequest, reply *CallResponse) error {
 }
 
 func (s *server) run(request CallRequest) ([]byte, error) {
-	if request.Function != "ask_host" {
-		return behave.Call(request.Function, request.Args, s.config)
+	switch request.Function {
+	case "ask_host":
+		return s.ask(request)
+	case "announce":
+		return s.announce(request)
 	}
+	return behave.Call(request.Function, request.Args, s.config)
+}
+
+// announce tells the listeners of the channel "versions" which version this is, and answers it.
+func (s *server) announce(request CallRequest) ([]byte, error) {
+	version, err := json.Marshal(behave.Version)
+	if err != nil {
+		return nil, err
+	}
+	event, err := json.Marshal(map[string]any{
+		"channel": "versions", "event_type": "version", "data": map[string]string{"version": behave.Version},
+	})
+	if err != nil {
+		return nil, err
+	}
+	question, err := json.Marshal(map[string]any{
+		"method": "publish_event", "args": json.RawMessage(event), "call_token": request.CallToken,
+	})
+	if err != nil {
+		return nil, err
+	}
+	request.Args = question
+	if _, err := s.ask(request); err != nil {
+		return nil, err
+	}
+	return version, nil
+}
+
+// ask asks the host, and answers what that does.
+func (s *server) ask(request CallRequest) ([]byte, error) {
 	// {"method": "…", "args": …, "call_token": "…"}; by default the time, with the call's own token.
 	question := struct {
 		Method    string          `json:"method"`
