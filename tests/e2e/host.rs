@@ -333,6 +333,11 @@ impl Host {
             .json()
     }
 
+    /// How a plugin failed last, if it did: it may be started again by now.
+    pub(crate) fn failure(&self, name: &str) -> Option<String> {
+        self.plugin(name)["last_error"].as_str().map(str::to_owned)
+    }
+
     pub(crate) fn plugin_pid(&self, name: &str) -> u32 {
         let pid = self.plugin(name)["pid"].as_u64();
         u32::try_from(pid.unwrap_or_else(|| panic!("{name} has no process"))).unwrap()

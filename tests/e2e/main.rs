@@ -9,6 +9,7 @@
 mod attacks;
 mod bad_plugins;
 mod budget;
+mod control;
 mod crashes;
 mod endpoints;
 mod escape;
@@ -33,6 +34,7 @@ mod reload;
 mod reload_load;
 mod reload_watch;
 mod reload_ways;
+mod restarts;
 mod signatures;
 mod slow_clients;
 mod tutorial;

@@ -218,6 +218,7 @@ fn item(status: &PluginStatus, table: &RouteTable, admin: bool) -> Value {
             status.warnings.iter().map(ToString::to_string).collect(),
         );
         item.insert("crashes".into(), status.crashes.into());
+        item.insert("last_error".into(), status.last_error.as_deref().into());
         item.insert("can_roll_back".into(), status.can_roll_back.into());
         item.insert(
             "next_start".into(),

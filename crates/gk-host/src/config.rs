@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
-use gk_manifest::GoDuration;
+use gk_manifest::{GoDuration, PluginName};
+use gk_runtime::limits::PROTECTED_KEYS;
 use gk_runtime::limits::{RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN};
 use serde::{Deserialize, Serialize};
 
@@ -17,12 +18,12 @@ use crate::front::{
     CorsSection, ForwardedHeader, Front, LimitsSection, Listen, SOCKET_MODE_DEFAULT, TlsSection,
 };
 use crate::sandbox::{SandboxLevel, SandboxSection};
-use crate::sections::{AppSection, Hidden, HttpSection, MailSection};
+use crate::sections::{AppSection, HealthSection, Hidden, HttpSection, MailSection};
 use crate::signatures::SignaturesSection;
 use crate::sources::{Variables, explain, located};
 
 /// The flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
-#[derive(Debug, Default, Args, Serialize)]
+#[derive(Debug, Default, Clone, Args, Serialize)]
 pub(crate) struct ServeArgs {
     /// Directory that holds one directory per plugin [default: plugins]
     #[arg(long, value_name = "DIR")]
@@ -55,7 +56,7 @@ pub(crate) struct ServeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<String>,
 
-    /// How long a plugin may take to print its handshake, as `90s` or `1m30s` [default: 60s]
+    /// How long a plugin may take to print its handshake, as `90s` or `1m30s`; 0 is no limit [default: 60s]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) start_timeout: Option<GoDuration>,
@@ -137,6 +138,10 @@ pub(crate) struct Config {
     pub(crate) sandbox: SandboxSection,
     /// Who may sign plugins.
     pub(crate) signatures: SignaturesSection,
+    /// How running plugins are probed.
+    pub(crate) health: HealthSection,
+    /// What the Init of a plugin is given besides its variables, by the plugin's name.
+    pub(crate) plugin_config: BTreeMap<PluginName, BTreeMap<String, String>>,
     /// Outgoing HTTP.
     pub(crate) http: HttpSection,
     /// Mail.
@@ -189,6 +194,9 @@ fn unknown_variable(name: &str) -> Option<Option<String>> {
 /// Upstream's variable for [`Config::hot_reload`].
 const HOT_RELOAD_VARIABLE: &str = "GOATFLOW_PLUGIN_HOT_RELOAD";
 
+/// As good as none: a century. Timers cannot tell the end of longer ones.
+const NO_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// What a plugin has until its handshake, unless the configuration says otherwise.
 const START_TIMEOUT_DEFAULT: &str = "60s";
 
@@ -222,6 +230,8 @@ impl Default for Config {
             sandbox_level: SandboxLevel::default(),
             sandbox: SandboxSection::default(),
             signatures: SignaturesSection::default(),
+            health: HealthSection::default(),
+            plugin_config: BTreeMap::new(),
             http: HttpSection::default(),
             mail: None,
             app: AppSection::default(),
@@ -258,9 +268,13 @@ impl Config {
         self.rescan_interval.to_std().unwrap_or_default()
     }
 
-    /// How long a plugin may take to its handshake; [`Config::load`] lets only sensible ones through.
+    /// How long a plugin may take to its handshake; 0 is no limit.
     pub(crate) fn start_timeout(&self) -> Duration {
-        self.start_timeout.to_std().unwrap_or_default()
+        let timeout = self.start_timeout.to_std().unwrap_or_default();
+        match timeout.is_zero() {
+            true => NO_TIMEOUT,
+            false => timeout,
+        }
     }
 
     /// Says of each `GK_…` variable that nothing reads: it may be a mistyped one.
@@ -279,6 +293,21 @@ impl Config {
                 }
             }
         }
+    }
+
+    /// The names of the keys in which another configuration differs.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        let values = |config: &Self| match serde_json::to_value(config) {
+            Ok(serde_json::Value::Object(values)) => values,
+            _ => serde_json::Map::new(),
+        };
+        let (own, others) = (values(self), values(other));
+        let differs =
+            |(key, value): &(&String, &serde_json::Value)| others.get(*key) != Some(value);
+        own.iter()
+            .filter(differs)
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     /// Puts all sources together. An error says which source it is in.
@@ -329,11 +358,17 @@ impl Config {
 
     /// What no type says. An error begins with its key.
     fn check(&self) -> Result<()> {
-        if self.start_timeout().is_zero() {
+        if self.start_timeout.to_std().is_none() {
             bail!(
-                "start_timeout is {}; it must be more than 0s",
+                "start_timeout is {}; it must not be negative; 0 is no limit",
                 self.start_timeout
             );
+        }
+        self.health.check()?;
+        for (plugin, values) in &self.plugin_config {
+            if let Some(key) = PROTECTED_KEYS.iter().find(|key| values.contains_key(**key)) {
+                bail!("plugin_config.{plugin} has {key:?}, which only the host sets");
+            }
         }
         if !(RESCAN_INTERVAL_MIN..=RESCAN_INTERVAL_MAX).contains(&self.rescan_interval()) {
             bail!(
@@ -485,7 +520,13 @@ mod tests {
             ("listen = \"nowhere\"\n", "listen"),
             ("listen = \n", "TOML"),
             ("start_timeout = \"soon\"\n", "start_timeout"),
-            ("start_timeout = \"-1s\"\n", "more than 0s"),
+            ("start_timeout = \"-1s\"\n", "must not be negative"),
+            ("[health]\nmisses = 0\n", "health.misses"),
+            ("[health]\ntimeout = \"40s\"\n", "health.timeout"),
+            (
+                "[plugin_config.goat]\nwork_dir = \"/\"\n",
+                "plugin_config.goat",
+            ),
             ("rescan_interval = \"999ms\"\n", "rescan_interval"),
             ("rescan_interval = \"1h1s\"\n", "1s to 1h"),
             ("[signatures]\nrequired = \"yes\"\n", "required"),

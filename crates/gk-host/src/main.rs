@@ -9,6 +9,7 @@ mod data;
 mod doctor;
 mod front;
 mod lock;
+mod reread;
 mod sandbox;
 mod sections;
 mod serve;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     gk_runtime::run_if_keeper();
     let outcome = match Cli::parse().command {
         Command::Serve(args) => config::Config::load(&args)
-            .and_then(serve::run)
+            .and_then(|config| serve::run(args, config))
             .map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::run(&args),
     };

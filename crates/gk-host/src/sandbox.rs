@@ -30,6 +30,8 @@ pub(crate) struct SandboxSection {
     jit: BTreeSet<PluginName>,
     /// Plugins that use the host's network themselves.
     direct_network: BTreeSet<PluginName>,
+    /// Plugins that get no sandbox at all, for a debugger.
+    off: BTreeSet<PluginName>,
     /// Thousandths of a processor for each plugin.
     cpu_millis: Option<u32>,
     /// Processes and threads of each plugin.
@@ -48,6 +50,7 @@ impl Default for SandboxSection {
             without: Vec::new(),
             jit: BTreeSet::new(),
             direct_network: BTreeSet::new(),
+            off: BTreeSet::new(),
             cpu_millis: None,
             processes: limits::PROCESSES_MAX,
             open_files: limits::OPEN_FILES_MAX,
@@ -94,6 +97,7 @@ impl SandboxSection {
             .collect::<Result<_, _>>()?;
         config.jit = self.jit.clone();
         config.direct_network = self.direct_network.clone();
+        config.off = self.off.clone();
         config.cpu_millis = self.cpu_millis;
         config.processes = self.processes;
         config.open_files = self.open_files;

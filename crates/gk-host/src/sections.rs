@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use gk_hostapi::email::{MailConfig, MailCredentials, MailTls, Mailer};
 use gk_manifest::GoDuration;
+use gk_runtime::HealthConfig;
 use serde::{Deserialize, Serialize};
 
 /// A value that is not shown.
@@ -23,6 +24,58 @@ impl std::str::FromStr for Hidden {
 impl std::fmt::Debug for Hidden {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("(hidden)")
+    }
+}
+
+/// How running plugins are probed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HealthSection {
+    interval: GoDuration,
+    timeout: GoDuration,
+    misses: u32,
+}
+
+impl Default for HealthSection {
+    fn default() -> Self {
+        let usual = HealthConfig::default();
+        HealthSection {
+            interval: usual.interval.try_into().unwrap_or_default(),
+            timeout: usual.timeout.try_into().unwrap_or_default(),
+            misses: usual.misses,
+        }
+    }
+}
+
+impl HealthSection {
+    /// Whether the values make sense. An error names the key.
+    pub(crate) fn check(&self) -> Result<()> {
+        let config = self.to_config();
+        if config.interval < Duration::from_millis(100) {
+            bail!(
+                "health.interval is {}; it must be 100ms or more",
+                self.interval
+            );
+        }
+        if config.timeout.is_zero() || config.timeout > config.interval {
+            bail!(
+                "health.timeout is {}; it must be more than 0s, and no more than health.interval",
+                self.timeout
+            );
+        }
+        if config.misses == 0 {
+            bail!("health.misses is 0; it must be 1 or more");
+        }
+        Ok(())
+    }
+
+    /// What the runtime is told.
+    pub(crate) fn to_config(&self) -> HealthConfig {
+        let mut config = HealthConfig::default();
+        config.interval = self.interval.to_std().unwrap_or_default();
+        config.timeout = self.timeout.to_std().unwrap_or_default();
+        config.misses = self.misses;
+        config
     }
 }
 

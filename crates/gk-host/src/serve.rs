@@ -14,8 +14,9 @@ use gk_runtime::{PluginState, ProcessLauncher, Runtime, RuntimeConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, ServeArgs};
 use crate::lock::DataLock;
+use crate::reread::{self, Hangup, Told};
 use crate::{services, signatures, telemetry};
 
 /// The administrator's token of the first start stands here, in the data directory.
@@ -35,10 +36,10 @@ const START_PATIENCE: Duration = Duration::from_secs(3);
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs the host until it is told to stop.
-pub(crate) fn run(config: Config) -> Result<()> {
+pub(crate) fn run(args: ServeArgs, config: Config) -> Result<()> {
     // It takes variables out of the environment, which only one thread may do.
     let inherited = listenfd::ListenFd::from_env();
-    let log = telemetry::log(&config)?;
+    let (log, filter) = telemetry::log(&config)?;
     let metrics = telemetry::metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -47,9 +48,18 @@ pub(crate) fn run(config: Config) -> Result<()> {
         .build()
         .context("the asynchronous runtime cannot start")?;
     to_the_end(runtime, async move {
-        tokio::spawn(serve(config, inherited, metrics, log))
-            .await
-            .context("the host panicked")?
+        tokio::spawn(serve(
+            Told {
+                args,
+                config,
+                filter,
+            },
+            inherited,
+            metrics,
+            log,
+        ))
+        .await
+        .context("the host panicked")?
     })
 }
 
@@ -71,12 +81,14 @@ fn worker_threads() -> usize {
 }
 
 async fn serve(
-    config: Config,
+    told: Told,
     inherited: listenfd::ListenFd,
     metrics: telemetry::Metrics,
     log: telemetry::Limit,
 ) -> Result<()> {
     let mut stop = StopSignals::new()?;
+    let hangups = reread::hangups()?;
+    let config = told.config.clone();
     if config.plugins_dir_is_given && !config.plugins_dir.is_dir() {
         anyhow::bail!(
             "the plugins directory {} does not exist or is no directory; create it, or correct plugins_dir",
@@ -103,6 +115,8 @@ async fn serve(
     plugins.rescan_interval = config.rescan_interval();
     plugins.sandbox = config.sandbox.to_config(config.sandbox_level)?;
     plugins.signatures = signatures;
+    plugins.health = config.health.to_config();
+    plugins.settings = config.plugin_config.clone();
     plugins.memory = Some(memory.clone());
     let launcher = ProcessLauncher::new(&plugins)?;
     let host_api = services::open(&config).await?;
@@ -124,6 +138,7 @@ async fn serve(
         let gateway = gateway.clone();
         async move { gateway.follow().await }
     });
+    let rereading = tokio::spawn(told.follow(runtime.clone(), hangups));
     let scheme = if tls.is_some() { "https" } else { "http" };
     let shown: Vec<_> = listeners
         .iter()
@@ -197,6 +212,7 @@ async fn serve(
         () = stop.next() => tracing::warn!("stopped at once"),
     }
     following.abort();
+    rereading.abort();
     health.abort();
     if let Some(certificates) = certificates {
         certificates.abort();
@@ -236,13 +252,13 @@ async fn flag(mut flag: watch::Receiver<bool>) {
     let _ = flag.wait_for(|set| *set).await;
 }
 
-/// TERM, INT, and HUP unless whoever started the host wants it ignored, as nohup does.
+/// TERM, INT, and HUP where it means that the terminal is gone.
 struct StopSignals(Vec<Signal>);
 
 impl StopSignals {
     fn new() -> Result<Self> {
         let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt()];
-        if !is_ignored(SignalKind::hangup()) {
+        if reread::hangup() == Hangup::Stop {
             kinds.push(SignalKind::hangup());
         }
         let signals = kinds.into_iter().map(signal).collect::<Result<_, _>>();
@@ -264,16 +280,6 @@ impl StopSignals {
     }
 }
 
-/// Whether a signal is ignored, which a process inherits. Where the system does not say, it is not.
-fn is_ignored(signal: SignalKind) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal.as_raw_value() - 1) & 1 == 1)
-}
-
 /// A line for the person, or script, that started the host.
 fn say(text: &str) {
     // A closed stdout is no reason to stop.
@@ -292,11 +298,18 @@ fn report(runtime: &Runtime) {
         .iter()
         .filter(|status| status.state == PluginState::Blocked)
         .count();
-    let failed = snapshot.plugins.len() - running - blocked + snapshot.problems.len();
-    tracing::info!(running, failed, blocked, "plugins are up");
+    let disabled = snapshot
+        .plugins
+        .iter()
+        .filter(|status| status.state == PluginState::Disabled)
+        .count();
+    let failed = snapshot.plugins.len() - running - blocked - disabled + snapshot.problems.len();
+    tracing::info!(running, failed, blocked, disabled, "plugins are up");
     let mut text = format!("{running} plugins running, {failed} failed");
-    if blocked > 0 {
-        text.push_str(&format!(", {blocked} blocked"));
+    for (number, what) in [(blocked, "blocked"), (disabled, "disabled")] {
+        if number > 0 {
+            text.push_str(&format!(", {number} {what}"));
+        }
     }
     say(&text);
 }

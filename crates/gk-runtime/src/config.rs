@@ -1,9 +1,11 @@
 //! What a runtime is started with.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gk_manifest::PluginName;
 use gk_wire::MemoryBudget;
 
 use crate::error::StartError;
@@ -11,6 +13,9 @@ use crate::health::HealthConfig;
 use crate::limits::{RESCAN_INTERVAL, START_TIMEOUT};
 use crate::sandbox::SandboxConfig;
 use crate::signatures::Signatures;
+
+/// What the operator's configuration gives to the Init of each plugin.
+pub type PluginSettings = BTreeMap<PluginName, BTreeMap<String, String>>;
 
 /// What a runtime is started with.
 #[derive(Debug, Clone)]
@@ -45,6 +50,8 @@ pub struct RuntimeConfig {
     /// [`RESCAN_INTERVAL_MIN`](crate::limits::RESCAN_INTERVAL_MIN) to
     /// [`RESCAN_INTERVAL_MAX`](crate::limits::RESCAN_INTERVAL_MAX); what is outside counts as the nearest of them.
     pub rescan_interval: Duration,
+    /// What the Init of plugins is given besides their variables.
+    pub settings: PluginSettings,
     /// What all plugins together may make this process hold: results, requests to the host API and
     /// its answers. `None` leaves it to the limits of each connection.
     pub memory: Option<MemoryBudget>,
@@ -69,6 +76,7 @@ impl RuntimeConfig {
             signatures: Signatures::default(),
             hot_reload: true,
             health: HealthConfig::default(),
+            settings: PluginSettings::new(),
             rescan_interval: RESCAN_INTERVAL,
             memory: None,
         }

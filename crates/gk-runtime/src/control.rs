@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gk_manifest::PluginName;
 
+use crate::config::PluginSettings;
 use crate::error::ControlError;
 use crate::plugin::{Offer, Plugin};
 use crate::runtime::Runtime;
@@ -215,6 +216,22 @@ impl Runtime {
         });
         if let Err(error) = review.await {
             tracing::error!(%error, "the review of signatures failed; please report this");
+        }
+    }
+
+    /// Configures plugins with this from now on: those for which it is something else are replaced.
+    pub fn set_settings(&self, settings: PluginSettings) {
+        let before = self.inner.hub.settings.swap(Arc::new(settings));
+        let now = self.inner.hub.settings.load();
+        let plugins: Vec<_> = {
+            let plugins = self.inner.plugins.lock();
+            let differs = plugins
+                .iter()
+                .filter(|(name, _)| before.get(*name) != now.get(*name));
+            differs.map(|(_, plugin)| Arc::clone(plugin)).collect()
+        };
+        for plugin in plugins {
+            plugin.configured();
         }
     }
 

@@ -9,10 +9,10 @@ use std::path::Path;
 use gk_manifest::PluginName;
 use gk_wire::handshake::env::UNIX_SOCKET_DIR;
 
+use crate::limits::PROTECTED_KEYS;
+
 /// How the names of variables meant for plugins begin.
 const VARIABLE_PREFIX: &str = "GOATFLOW_PLUGIN_";
-/// The keys of Init's configuration that only the host sets.
-const PROTECTED_KEYS: [&str; 4] = ["host_version", "plugin_dir", "plugin_name", "work_dir"];
 /// Where plugins find programs.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -72,16 +72,18 @@ pub(crate) fn process(of: ProcessEnvironment<'_>) -> BTreeMap<OsString, OsString
     env
 }
 
-/// The configuration that Init passes to `plugin`: what the host says, and the variables that are
-/// this plugin's own.
+/// The configuration that Init passes to `plugin`: what the host says, what the operator's configuration says of it, and
+/// the variables that are this plugin's own.
 pub(crate) fn init_config(
     plugin: &PluginName,
     host_version: &str,
     plugin_dir: &Path,
     work_dir: &Path,
     variables: &PluginVariables,
+    settings: Option<&BTreeMap<String, String>>,
 ) -> BTreeMap<String, String> {
     let mut config = variables.of(plugin).cloned().unwrap_or_default();
+    config.extend(settings.cloned().unwrap_or_default());
     config.insert("host_version".into(), host_version.into());
     config.insert("plugin_name".into(), plugin.to_string());
     config.insert(
@@ -216,6 +218,7 @@ mod tests {
             Path::new("/p"),
             Path::new("/w"),
             variables,
+            None,
         )
     }
 

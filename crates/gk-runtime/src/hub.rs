@@ -8,7 +8,7 @@ use gk_manifest::PluginName;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use crate::config::RuntimeConfig;
+use crate::config::{PluginSettings, RuntimeConfig};
 use crate::discover::Problem;
 use crate::launch::Launcher;
 use crate::limits::PARALLEL_STARTS;
@@ -24,6 +24,8 @@ pub(crate) struct Hub {
     pub(crate) starts: Arc<Semaphore>,
     /// Who is trusted to sign plugins now.
     pub(crate) signatures: ArcSwap<Signatures>,
+    /// What plugins are configured with now.
+    pub(crate) settings: ArcSwap<PluginSettings>,
     pub(crate) pinned: gk_sign::Cache,
     pub(crate) warned: Warned,
     snapshot: ArcSwap<Snapshot>,
@@ -53,6 +55,7 @@ impl Hub {
         let snapshot = Snapshot::default();
         Self {
             signatures: ArcSwap::from_pointee(config.signatures.clone()),
+            settings: ArcSwap::from_pointee(config.settings.clone()),
             config,
             launcher,
             host_api,

@@ -192,13 +192,15 @@ impl ProcessLauncher {
 impl Launcher for ProcessLauncher {
     async fn launch(&self, request: LaunchRequest) -> Result<Launched, LaunchError> {
         let name = request.plugin.as_str();
-        let (work_dir, identity) = self.identities.work_dir(name, self.gives_users())?;
+        let sandbox = self.sandbox.as_ref();
+        let sandbox = sandbox.filter(|sandbox| !sandbox.off.contains(&request.plugin));
+        let gives_user = sandbox.is_some() && self.gives_users();
+        let (work_dir, identity) = self.identities.work_dir(name, gives_user)?;
         let temp_dir = PluginTemp::create(&self.temp_root, name, identity)?;
         let temp_path = temp_dir.path().to_owned();
         let socket_dir = self.sockets.process(identity)?;
         let program = program(request.program, &request.artifact)?;
         let mut spec = SandboxSpec::new(program, work_dir.clone());
-        let sandbox = self.sandbox.as_ref();
         let direct =
             sandbox.is_some_and(|sandbox| sandbox.direct_network.contains(&request.plugin));
         spec.env = environment::process(ProcessEnvironment {
@@ -209,7 +211,7 @@ impl Launcher for ProcessLauncher {
             memory_bytes: sandbox.map(|_| request.memory_bytes),
             cpu_millis: sandbox.and_then(|sandbox| sandbox.cpu_millis),
         });
-        spec.confinement = self.sandbox.as_ref().map(|sandbox| {
+        spec.confinement = sandbox.map(|sandbox| {
             let mut confinement = sandbox.confinement(&request.plugin, temp_path.clone());
             confinement.read_only.push(request.plugin_dir);
             confinement.read_only.extend(request.linked);
@@ -238,7 +240,7 @@ impl Launcher for ProcessLauncher {
             Some(identity) if own => identity.uid,
             _ => rustix::process::geteuid().as_raw(),
         };
-        let sandbox = self.sandbox.is_some().then_some(report);
+        let sandbox = sandbox.is_some().then_some(report);
         if let Some(report) = &sandbox {
             self.say(report);
         }

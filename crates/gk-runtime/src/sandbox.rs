@@ -24,6 +24,8 @@ pub struct SandboxConfig {
     /// Plugins that use the host's network themselves. The others reach it through the host API
     /// alone, where hosts are checked; these reach all that the host can.
     pub direct_network: BTreeSet<PluginName>,
+    /// Plugins that get no sandbox at all: for a debugger, which no sandbox lets in.
+    pub off: BTreeSet<PluginName>,
     /// Thousandths of a processor for each plugin; `None` is no limit.
     pub cpu_millis: Option<u32>,
     /// Processes and threads of each plugin.
@@ -45,6 +47,7 @@ impl SandboxConfig {
             without: LayerSet::default(),
             jit: BTreeSet::new(),
             direct_network: BTreeSet::new(),
+            off: BTreeSet::new(),
             cpu_millis: None,
             processes: PROCESSES_MAX,
             open_files: OPEN_FILES_MAX,

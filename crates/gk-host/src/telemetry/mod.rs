@@ -15,6 +15,7 @@ use prometheus::{Encoder, HistogramOpts, HistogramVec, Registry, TextEncoder};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub(crate) use self::lines::Limit;
@@ -41,10 +42,17 @@ const HISTOGRAMS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Sends the log to stderr. The handle says when the host has started.
-pub(crate) fn log(config: &Config) -> Result<Limit> {
-    let filter = EnvFilter::try_new(&config.log)
-        .with_context(|| format!("log = {:?} is no filter", config.log))?;
+/// Says what is logged, and changes it.
+pub(crate) type LogFilter = reload::Handle<EnvFilter, tracing_subscriber::Registry>;
+
+/// What is logged, as the configuration says.
+pub(crate) fn filter(config: &Config) -> Result<EnvFilter> {
+    EnvFilter::try_new(&config.log).with_context(|| format!("log = {:?} is no filter", config.log))
+}
+
+/// Sends the log to stderr. The first handle says when the host has started.
+pub(crate) fn log(config: &Config) -> Result<(Limit, LogFilter)> {
+    let (filter, handle) = reload::Layer::new(filter(config)?);
     let limit = Limit::new();
     let filter = filter.and(limit.filter());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -69,7 +77,7 @@ pub(crate) fn log(config: &Config) -> Result<Limit> {
         }
     }
     .context("the log cannot be set up")?;
-    Ok(limit)
+    Ok((limit, handle))
 }
 
 /// What is counted, in Prometheus' text format.

@@ -38,6 +38,9 @@ use crate::signatures::SignatureState;
 use crate::timeouts::{self, Timeouts};
 use crate::version;
 
+/// As the host API words its refusals; a plugin that says so by itself is taken for one that was refused, too.
+const NOT_GRANTED: &str = "not granted";
+
 /// The plugin that a generation is of, as far as its task knows it.
 pub(crate) struct Owner {
     pub(crate) plugin: PluginName,
@@ -457,8 +460,13 @@ impl Generation {
                     metrics::verified(name.as_str(), state.as_str());
                     self.status.signature = Some(SignatureState { state, key });
                 }
-                let failure = self.failure(&error);
+                let mut failure = self.failure(&error);
+                let is_answer = matches!(error, PluginError::Rpc { .. });
                 let report = self.report(error).await;
+                if is_answer && report.contains(NOT_GRANTED) {
+                    // Another policy helps, and no other try.
+                    failure = Failure::Refused;
+                }
                 if was_running {
                     metrics::crashed(name.as_str());
                 } else {
@@ -559,8 +567,7 @@ impl Generation {
             return "; let it use less, or raise resources.memory_mb in plugin.yaml, or memory_mb in its policy: then it starts anew".into();
         }
         match error {
-            // As the host API words its refusals; a plugin that says so by itself gets the same advice.
-            PluginError::Rpc { .. } if report.contains("not granted") => format!(
+            PluginError::Rpc { .. } if report.contains(NOT_GRANTED) => format!(
                 "; if you want it to have that, grant it by PUT /api/v1/plugins/{name}/policy (GET shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml): then it starts anew"
             ),
             // The cause is in the plugin's own code.

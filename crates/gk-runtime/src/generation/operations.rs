@@ -96,7 +96,11 @@ impl Generation {
                 bounded(Step::Register, timeouts.init, register(connection))
             }),
             Operation::Init => {
-                let config = self.package.init_config(&self.hub.config, &self.plugin_dir);
+                let config = self.package.init_config(
+                    &self.hub.config,
+                    &self.plugin_dir,
+                    &self.hub.settings.load(),
+                );
                 let announce = self.announce();
                 with(self.connection.clone(), move |connection| {
                     bounded(Step::Init, timeouts.init, async move {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::RuntimeConfig;
+use crate::config::{PluginSettings, RuntimeConfig};
 use crate::discover::Discovered;
 use crate::environment::{self, PluginVariables};
 use crate::signatures::Verified;
@@ -24,6 +24,7 @@ impl Package {
         &self,
         config: &RuntimeConfig,
         dir: &Path,
+        settings: &PluginSettings,
     ) -> BTreeMap<String, String> {
         environment::init_config(
             &self.found.name,
@@ -31,6 +32,7 @@ impl Package {
             dir,
             &self.work_dir,
             &self.variables,
+            settings.get(&self.found.name),
         )
     }
 }

@@ -223,6 +223,12 @@ impl Plugin {
         self.start(None);
     }
 
+    /// The operator configures it otherwise.
+    pub(crate) fn configured(&self) {
+        self.say(LogLevel::Info, "its configuration has changed");
+        self.step(|lifecycle, now| lifecycle.changed(false, now));
+    }
+
     /// Its crashes count no more; one that waits starts now.
     pub(crate) fn reset(&self) {
         self.say(LogLevel::Info, "its crashes are forgotten");

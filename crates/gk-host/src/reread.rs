@@ -1,0 +1,118 @@
+//! What changes while the host runs: on SIGHUP the configuration is read again, and the plugins directory is looked
+//! through.
+
+use std::io::IsTerminal;
+
+use anyhow::{Context, Result};
+use gk_runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{Config, ServeArgs};
+use crate::signatures;
+use crate::telemetry::{self, LogFilter};
+
+/// Keys that take effect without a start of the host.
+const CHANGEABLE: &[&str] = &["log", "signatures", "plugin_config"];
+
+/// What SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hangup {
+    /// Look at everything again.
+    Reread,
+    /// The terminal that the host was started at is gone.
+    Stop,
+    /// Nothing: whoever started the host wants it ignored, as nohup does.
+    Ignore,
+}
+
+/// What SIGHUP means to this process. At a terminal it is sent when that goes away.
+pub(crate) fn hangup() -> Hangup {
+    if is_ignored(SignalKind::hangup()) {
+        return Hangup::Ignore;
+    }
+    let at_terminal = std::io::stdin().is_terminal()
+        || std::io::stdout().is_terminal()
+        || std::io::stderr().is_terminal();
+    match at_terminal {
+        true => Hangup::Stop,
+        false => Hangup::Reread,
+    }
+}
+
+/// Whether a signal is ignored, which a process inherits. Where the system does not say, it is not.
+fn is_ignored(signal: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.as_raw_value() - 1) & 1 == 1)
+}
+
+/// SIGHUP, where it means to look at everything again. From now on it does not end the process.
+pub(crate) fn hangups() -> Result<Option<Signal>> {
+    match hangup() {
+        Hangup::Reread => {
+            let hangups = signal(SignalKind::hangup());
+            hangups.map(Some).context("signals cannot be received")
+        }
+        Hangup::Stop | Hangup::Ignore => Ok(None),
+    }
+}
+
+/// What the host was told when it was started.
+pub(crate) struct Told {
+    pub(crate) args: ServeArgs,
+    pub(crate) config: Config,
+    pub(crate) filter: LogFilter,
+}
+
+impl Told {
+    /// Looks at everything again whenever SIGHUP says so. Never returns.
+    pub(crate) async fn follow(self, runtime: Runtime, hangups: Option<Signal>) {
+        let Some(mut hangups) = hangups else {
+            return;
+        };
+        while hangups.recv().await.is_some() {
+            tracing::info!("SIGHUP: everything is looked at again");
+            match self.again(&runtime).await {
+                Ok(()) => {}
+                Err(error) => tracing::error!(
+                    error = format!("{error:#}"),
+                    "the configuration cannot be taken over; nothing of it was changed"
+                ),
+            }
+            if let Err(error) = runtime.look_now().await {
+                tracing::error!(%error, "the plugins cannot be looked for; those that run go on");
+            }
+        }
+    }
+
+    /// Takes over what can change. All of it is checked before anything is.
+    async fn again(&self, runtime: &Runtime) -> Result<()> {
+        let config = Config::load(&self.args)?;
+        let filter = telemetry::filter(&config)?;
+        let signatures = signatures::open(&config.signatures)?;
+        let differences = self.config.differences(&config);
+        let (now, later): (Vec<_>, Vec<_>) = differences
+            .into_iter()
+            .partition(|key| CHANGEABLE.contains(&&**key));
+        self.filter.reload(filter)?;
+        // The files that it names may say something else, whatever it says itself.
+        runtime.set_signatures(signatures).await;
+        runtime.set_settings(config.plugin_config.clone());
+        if !now.is_empty() {
+            tracing::info!(
+                keys = now.join(", "),
+                "the configuration differs in these keys from the host's start, and they are in force"
+            );
+        }
+        if !later.is_empty() {
+            tracing::warn!(
+                keys = later.join(", "),
+                "the configuration differs in these keys, which take effect at the host's next start"
+            );
+        }
+        Ok(())
+    }
+}

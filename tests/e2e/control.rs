@@ -1,0 +1,283 @@
+//! What an operator changes acts at once: what runs, what it may, what it depends on, whom the host trusts.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::eventually;
+use crate::goat::{
+    built, generation, goat, goat_in, manifest, serving, version, wait_for, write_package,
+    write_program,
+};
+use crate::host::{Host, Setup};
+use crate::users::User;
+
+fn control(host: &Host, plugin: &str, action: &str) -> Value {
+    let path = format!("/api/v1/plugins/{plugin}/{action}?wait=100s");
+    host.admin("POST", &path).send().expect(200).json()
+}
+
+fn state(host: &Host, plugin: &str) -> String {
+    host.plugin(plugin)["state"].as_str().unwrap().to_owned()
+}
+
+fn until(host: &Host, plugin: &str, state: &str) {
+    eventually(&format!("{plugin} is {state}"), || {
+        (self::state(host, plugin) == state).then_some(())
+    });
+}
+
+/// A package of the reference program with more lines in its manifest.
+fn package(setup: &Setup, name: &str, lines: &str) {
+    let dir = setup.path("plugins").join(name);
+    write_program(&dir.join(name), 1);
+    fs::write(dir.join("plugin.yaml"), manifest(name, 1) + lines).unwrap();
+}
+
+#[test]
+fn one_that_is_disabled_stays_so_until_it_is_enabled() {
+    let (host, place) = goat();
+    let disabled = control(&host, "goat", "disable");
+    assert_eq!(
+        (&disabled["status"], &disabled["outcome"]),
+        (&json!("disabled"), &json!("stopped"))
+    );
+    let entry = host.plugin("goat");
+    assert_eq!(
+        (&entry["state"], &entry["enabled"], &entry["pid"]),
+        (&json!("disabled"), &json!(false), &Value::Null)
+    );
+    let refused = host.function("goat", "version", &json!({})).expect(403);
+    assert!(refused.error().contains("disabled"), "{}", refused.error());
+    // A change of its files does not start it, nor does the next host.
+    fs::write(place.join("goat"), built(2)).unwrap();
+    let host = host.again(User::Same).settled();
+    assert!(host.printed().contains("1 disabled"), "{}", host.printed());
+    assert_eq!(state(&host, "goat"), "disabled");
+    let enabled = control(&host, "goat", "enable");
+    assert_eq!(
+        (&enabled["status"], &enabled["outcome"]),
+        (&json!("enabled"), &json!("serving"))
+    );
+    assert_eq!(serving(&host).as_deref(), Some(&*version(2)));
+    let host = host.again(User::Same).settled();
+    assert_eq!(serving(&host).as_deref(), Some(&*version(2)));
+}
+
+#[test]
+fn the_version_before_comes_back_when_the_operator_says_so() {
+    let (host, place) = goat();
+    host.admin("POST", "/api/v1/plugins/goat/rollback")
+        .send()
+        .expect(409);
+    fs::write(place.join("goat"), built(2)).unwrap();
+    wait_for(&host, 2);
+    assert_eq!(host.plugin("goat")["can_roll_back"], true);
+    let back = control(&host, "goat", "rollback");
+    assert_eq!(
+        (&back["outcome"], &back["generation"]),
+        (&json!("serving"), &json!(3))
+    );
+    assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
+    // What lies there is not started by itself; what comes next is.
+    host.admin("POST", "/api/v1/plugins/goat/reload?wait=100s")
+        .send()
+        .expect(200);
+    assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
+    assert_eq!(generation(&host), 3);
+    control(&host, "goat", "restart");
+    fs::write(place.join("goat"), built(4)).unwrap();
+    wait_for(&host, 4);
+}
+
+/// `shop` needs `goat`, and `till` needs `shop`.
+#[test]
+fn plugins_start_after_and_stop_before_what_they_depend_on() {
+    let setup = Setup::new();
+    package(&setup, "shop", "dependencies: [\"goat >= 1.0.1\"]\n");
+    package(&setup, "till", "dependencies: [shop]\n");
+    package(&setup, "lost", "dependencies: [nobody]\n");
+    package(&setup, "new", "dependencies: [\"goat >= 2\"]\n");
+    package(&setup, "ring-a", "dependencies: [ring-b]\n");
+    package(&setup, "ring-b", "dependencies: [ring-a]\n");
+    let (mut host, place) = goat_in(setup);
+    let error = |host: &Host, plugin: &str| {
+        host.plugin(plugin)["error"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    for name in ["shop", "till"] {
+        until(&host, name, "running");
+    }
+    let started = |name: &str| host.plugin(name)["started_at"].as_str().unwrap().to_owned();
+    let up = |name: &str| {
+        host.plugin(name)["running_since"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert!(started("shop") >= up("goat") && started("till") >= up("shop"));
+    assert_eq!(state(&host, "lost"), "waiting");
+    assert!(error(&host, "lost").contains("\"nobody\", which is not installed"));
+    assert_eq!(state(&host, "new"), "waiting");
+    assert!(
+        error(&host, "new").contains("goat >=2 is needed"),
+        "{}",
+        error(&host, "new")
+    );
+    assert_eq!(state(&host, "ring-a"), "failed");
+    assert!(error(&host, "ring-a").contains("ring-a → ring-b → ring-a"));
+    // What one depends on is replaced, or ends by itself: it goes on.
+    fs::write(place.join("goat"), built(2)).unwrap();
+    wait_for(&host, 2);
+    crate::processes::send(host.plugin_pid("goat"), Signal::KILL);
+    eventually("it is noticed", || {
+        (host.plugin("goat")["crashes"] == 1).then_some(())
+    });
+    assert_eq!(serving(&host).as_deref(), Some(&*version(2)));
+    for name in ["shop", "till"] {
+        assert_eq!(host.plugin(name)["generation"], 1);
+    }
+    // It stops for good: they stop before it, and come back with it.
+    control(&host, "goat", "disable");
+    for name in ["shop", "till"] {
+        until(&host, name, "waiting");
+    }
+    assert!(
+        error(&host, "shop").contains("\"goat\", which is disabled"),
+        "{}",
+        error(&host, "shop")
+    );
+    let log = host.log();
+    let stopped = |name: &str| {
+        log.lines()
+            .position(|line| {
+                line.contains(&format!("plugin={name}")) && line.contains("it was stopped")
+            })
+            .unwrap_or_else(|| panic!("{name} was not stopped:\n{log}"))
+    };
+    assert!(
+        stopped("till") < stopped("shop") && stopped("shop") < stopped("goat"),
+        "{log}"
+    );
+    control(&host, "goat", "enable");
+    for name in ["shop", "till"] {
+        until(&host, name, "running");
+    }
+    // One that was missing is installed.
+    write_package(&host.path("plugins/nobody"), "nobody", 1);
+    until(&host, "lost", "running");
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait().code(), Some(0));
+}
+
+#[test]
+fn another_limit_replaces_what_runs_and_loses_no_call() {
+    let (host, _) = goat();
+    let policy = |text: Value| {
+        host.admin("PUT", "/api/v1/plugins/goat/policy")
+            .json(&text)
+            .send()
+            .expect(200);
+    };
+    policy(json!({ "status": "approved", "permissions": [], "memory_mb": 200 }));
+    eventually("it is replaced", || (generation(&host) == 2).then_some(()));
+    assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
+    // What concerns no process replaces none, and neither does the same once more.
+    policy(
+        json!({ "status": "approved", "permissions": [], "memory_mb": 200, "call_timeout": "20s" }),
+    );
+    policy(json!({ "status": "approved", "permissions": [], "memory_mb": 200 }));
+    policy(
+        json!({ "status": "approved", "permissions": [{"type": "http", "scope": ["example.org"]}], "memory_mb": 200 }),
+    );
+    eventually("it is replaced", || (generation(&host) == 3).then_some(()));
+    assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
+}
+
+/// Of this one two cannot run at the same time: calls wait while it changes.
+#[test]
+fn one_that_is_recreated_ends_before_the_next_one_starts() {
+    let setup = Setup::new();
+    let dir = setup.path("plugins/goat");
+    write_program(&dir.join("goat"), 1);
+    let text = manifest("goat", 1) + "reload: {strategy: recreate, wait: 60s}\n";
+    fs::write(dir.join("plugin.yaml"), text).unwrap();
+    let host = setup.settled();
+    assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
+    let before = host.plugin_pid("goat");
+    std::thread::scope(|scope| {
+        let calling = scope.spawn(|| {
+            let mut last = version(1);
+            while last == version(1) {
+                last = serving(&host).expect("no call fails");
+            }
+            last
+        });
+        fs::write(dir.join("goat"), built(2)).unwrap();
+        assert_eq!(calling.join().unwrap(), version(2));
+    });
+    let log = host.log();
+    let at = |text: &str| {
+        log.find(text)
+            .unwrap_or_else(|| panic!("{text} is not in {log}"))
+    };
+    assert!(
+        at("it was stopped") < log.rfind("running, version").unwrap(),
+        "{log}"
+    );
+    assert_ne!(host.plugin_pid("goat"), before);
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    let setup = Setup::new()
+        .file("host.toml", "log = \"info\"\n")
+        .heeding_hup();
+    let file = setup.path("host.toml");
+    let setup = setup.argument("--config").argument(&file);
+    let (mut host, _) = goat_in(setup);
+    let config = |host: &Host| {
+        host.function("goat", "config", &json!({}))
+            .expect(200)
+            .json()
+    };
+    assert!(config(&host).get("colour").is_none());
+    // What is wrong changes nothing, and says so.
+    fs::write(&file, "log = \"info\"\nlisten = \"nowhere\"\n").unwrap();
+    host.signal(Signal::HUP);
+    host.wait_for_log("nothing of it was changed");
+    fs::write(
+        &file,
+        "log = \"debug\"\nstart_timeout = \"50s\"\n[plugin_config.goat]\ncolour = \"brown\"\n",
+    )
+    .unwrap();
+    host.signal(Signal::HUP);
+    eventually("it is configured anew", || {
+        (config(&host).get("colour")? == "brown").then_some(())
+    });
+    assert_eq!(generation(&host), 2);
+    let later = host.wait_for_log("take effect at the host's next start");
+    assert!(later.contains("start_timeout"), "{later}");
+    host.wait_for_log("DEBUG");
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait().code(), Some(0));
+}
+
+/// The first call of all comes while the plugin starts.
+#[test]
+fn a_call_waits_for_the_first_start() {
+    let setup = Setup::new()
+        .plugin("slow", "gen3")
+        .variable("GOATFLOW_PLUGIN_SLOW_INIT_DELAY", "3s");
+    let host = setup.start();
+    host.function("slow", "echo", &json!({ "a": 1 }))
+        .expect(200);
+    let host = Setup::new()
+        .plugin("slow", "gen3")
+        .variable("GOATFLOW_PLUGIN_SLOW_INIT_DELAY", "3s")
+        .start();
+    host.get("/api/plugins/slow/status").expect(200);
+}
