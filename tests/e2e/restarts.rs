@@ -129,7 +129,7 @@ fn one_that_hangs_is_found_by_probes() {
     assert_ne!(host.plugin_pid("goat"), before);
     let shown = eventually("it is probed", || {
         let shown = health(&host, "goat");
-        (shown["last_check"] > shown["last_restart_at"]).then_some(shown)
+        (shown["last_check"].as_str() > shown["last_restart_at"].as_str()).then_some(shown)
     });
     assert_eq!(
         (&shown["healthy"], &shown["consecutive_failures"]),
