@@ -165,6 +165,11 @@ impl Plugin {
     /// Takes what is there of the plugin now, and compares it with what was started. Blocks while files are read.
     pub(crate) fn offer(&self, package: Package, offer: Offer) {
         let stamps = package.found.stamps;
+        let tree = package.found.tree.clone();
+        // Ahead of the lock: whoever else needs that does not block.
+        if self.state.lock().lifecycle.has_failed() {
+            tree.stamp();
+        }
         let (basis, serving, moved, completed) = {
             let mut state = self.state.lock();
             if !state.lifecycle.is_wanted() {
@@ -177,7 +182,7 @@ impl Plugin {
             let tried = state.tried_dir.as_ref();
             let moved = tried.is_some_and(|(dir, _)| *dir != package.found.dir);
             let completed = state.lifecycle.has_failed()
-                && tried.is_some_and(|(_, tree)| *tree != package.found.tree);
+                && tried.is_some_and(|(_, tree)| *tree != package.found.tree.stamp());
             let same = !moved && !completed && state.tried == Some(stamps) && is_settled(stamps);
             if same && offer != Offer::Force {
                 // Names of other plugins may have changed what it gets.
@@ -212,6 +217,9 @@ impl Plugin {
                 (state.tried != Some(stamps)).then_some("its package")
             }
         };
+        if difference.is_some() {
+            tree.stamp();
+        }
         {
             let mut state = self.state.lock();
             state.package = Some(package);
@@ -371,7 +379,7 @@ impl Plugin {
         let (stop, stopped) = watch::channel(Stop::No);
         state.stops.insert(number, stop);
         state.tried = Some(package.found.stamps);
-        state.tried_dir = Some((package.found.dir.clone(), package.found.tree));
+        state.tried_dir = Some((package.found.dir.clone(), package.found.tree.stamp()));
         state.changed = None;
         let own = self.own.clone();
         let owner = Owner {
