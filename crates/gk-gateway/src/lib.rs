@@ -36,6 +36,7 @@ mod forwarded;
 mod gateway;
 mod heavy;
 mod openapi;
+mod places;
 mod plugin_route;
 mod policy;
 mod problem;
