@@ -246,7 +246,7 @@ fn a_hangup_reads_the_configuration_again() {
     };
     assert!(config(&host).get("colour").is_none());
     // What is wrong changes nothing, and says so.
-    fs::write(&file, "log = \"info\"\nlisten = \"nowhere\"\n").unwrap();
+    fs::write(&file, "log = \"info\"\nlog_format = \"loud\"\n").unwrap();
     host.signal(Signal::HUP);
     host.wait_for_log("nothing of it was changed");
     fs::write(

@@ -32,6 +32,7 @@ mod processes;
 mod refusals;
 mod reload;
 mod reload_load;
+mod reload_many;
 mod reload_watch;
 mod reload_ways;
 mod restarts;

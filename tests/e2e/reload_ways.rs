@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::eventually;
 use crate::goat::{
@@ -21,6 +22,9 @@ const TOOLS: [(&str, &str); 5] = [
     ("tar", "tar"),
     ("install", "coreutils"),
 ];
+
+/// How long the host waits after a change for the next one.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Scripts that bring the program of `$NEW`, or the package of `$TREE`, into the plugin's directory, in which they run.
 /// `$OUT` is a directory elsewhere.
@@ -99,17 +103,26 @@ fn however_it_is_written_it_is_served_once() {
         // What it says is the same: only the program changes.
         fs::write(tree.join("plugin.yaml"), manifest("goat", 1)).unwrap();
         let variables = [("NEW", &new), ("TREE", &tree), ("OUT", &out)];
+        let begun = Instant::now();
         shell(
             script,
             &place,
             &variables.map(|(name, path)| (name, path.as_os_str())),
         );
+        begun.elapsed()
     };
     for (number, (way, script)) in (2..).zip(WAYS) {
         let before = generation(&host);
-        run(script, number);
+        let took = run(script, number);
         wait_for(&host, number);
-        assert_eq!(settled_generation(&host), before + 1, "{way}");
+        let starts = settled_generation(&host) - before;
+        // Only on a machine so busy that the host could look between two steps of the script may it have found what
+        // was there then.
+        let allowed = if took < QUIET { 1 } else { 2 };
+        assert!((1..=allowed).contains(&starts), "{way}: {starts} starts");
+        if starts > 1 {
+            eprintln!("{way} took {took:?} on this machine, and {starts} starts");
+        }
     }
     // What changes nothing starts nothing.
     let before = generation(&host);

@@ -38,6 +38,7 @@ mod forwarded;
 mod gateway;
 mod heavy;
 mod openapi;
+mod places;
 mod plugin_route;
 mod policy;
 mod problem;

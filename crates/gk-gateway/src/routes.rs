@@ -13,6 +13,7 @@ use gk_runtime::{CallTarget, PluginStatus, Snapshot};
 use serde::Serialize;
 
 use crate::auth::Middleware;
+use crate::places::{Places, overlap};
 
 /// Where plugins have their own paths: below it, a plugin's name.
 const PLUGINS_PREFIX: &str = "/api/plugins/";
@@ -77,6 +78,7 @@ pub struct RefusedRoute {
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Arc<Route>>,
+    places: Places,
     by_method: BTreeMap<String, matchit::Router<usize>>,
     refused: BTreeMap<PluginName, Vec<RefusedRoute>>,
     /// Every plugin, and whether it is known what it registers.
@@ -193,7 +195,9 @@ impl RouteTable {
             return Err("it names no handler".to_owned());
         }
         let pattern = pattern(&spec.path)?;
-        if let Some(other) = self.routes.iter().find(|route| {
+        let near = self.places.near(&spec.path).into_iter();
+        let mut near = near.filter_map(|number| self.routes.get(number));
+        if let Some(other) = near.find(|route| {
             route.plugin != *plugin && route.method == method && overlap(&route.path, &spec.path)
         }) {
             return Err(format!(
@@ -205,6 +209,7 @@ impl RouteTable {
         if let Err(error) = router.insert(&pattern, self.routes.len()) {
             return Err(self.collision(&method, &spec.path, &error));
         }
+        self.places.push(&spec.path);
         self.routes.push(Arc::new(Route {
             plugin: plugin.clone(),
             target: target.clone(),
@@ -309,27 +314,6 @@ fn same_shape(left: &str, right: &str) -> bool {
             .collect::<Vec<_>>()
     };
     shape(left) == shape(right)
-}
-
-/// Whether some path would be both routes'.
-fn overlap(left: &str, right: &str) -> bool {
-    let (mut left, mut right) = (left.split('/'), right.split('/'));
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return true,
-            (Some(part), _) | (_, Some(part)) if part.starts_with('*') => return true,
-            (Some(left), Some(right)) => {
-                let open = left.starts_with(':') || right.starts_with([':', '*']);
-                if right.starts_with('*') {
-                    return true;
-                }
-                if !open && left != right {
-                    return false;
-                }
-            }
-            _ => return false,
-        }
-    }
 }
 
 impl RouteTable {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gk_manifest::{Diagnostic, Manifest, PluginName};
 
-use crate::files::{Files, MANIFEST_NAME, Stamps, tree};
+use crate::files::{Files, MANIFEST_NAME, Stamps, Tree};
 use crate::limits::PLUGIN_DIRS_MAX;
 use crate::manifests::{Content, Manifests};
 
@@ -37,8 +37,7 @@ pub(crate) struct Discovered {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Its files as they were before they were read.
     pub(crate) stamps: Stamps,
-    /// See [`tree`].
-    pub(crate) tree: u64,
+    pub(crate) tree: Tree,
 }
 
 /// A directory that looks like a plugin and cannot be started.
@@ -121,7 +120,7 @@ pub(crate) fn discover(plugins_dir: &Path, manifests: &mut Manifests) -> io::Res
                 let name = manifest.name.clone();
                 let mut stamps = Files::stamps(&dir, &dir.join(&manifest.binary));
                 stamps[1] = stamp;
-                let tree = tree(&dir);
+                let tree = Tree::new(&dir);
                 found.entry(name.clone()).or_default().push(Discovered {
                     name,
                     plugins_dir: plugins_dir.clone(),

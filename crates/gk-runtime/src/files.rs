@@ -4,7 +4,7 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use gk_manifest::Manifest;
@@ -119,9 +119,32 @@ pub(crate) fn is_settled(stamps: Stamps) -> bool {
 /// Entries of a package that are looked at to see whether anything of it has changed.
 const TREE_ENTRIES_MAX: usize = 4096;
 
-/// What changes when anything in a package does, by names, sizes and times: a package that could not be started may
-/// only have been incomplete. Hidden names, and what links lead to, are left out.
-pub(crate) fn tree(dir: &Path) -> u64 {
+/// What changes when anything in a package does: one that could not be started may only have been incomplete. It is
+/// looked for when somebody asks first, because that is only of packages that are started or have failed; a clone knows it,
+/// too.
+#[derive(Debug, Clone)]
+pub(crate) struct Tree {
+    dir: PathBuf,
+    stamp: Arc<OnceLock<u64>>,
+}
+
+impl Tree {
+    /// That of a directory which is not looked at yet.
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            stamp: Arc::default(),
+        }
+    }
+
+    /// Blocks at the first time.
+    pub(crate) fn stamp(&self) -> u64 {
+        *self.stamp.get_or_init(|| tree(&self.dir))
+    }
+}
+
+/// By names, sizes and times. Hidden names, and what links lead to, are left out.
+fn tree(dir: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     let mut left = TREE_ENTRIES_MAX;
     let mut dirs = vec![dir.to_owned()];
@@ -190,6 +213,23 @@ mod tests {
         assert_eq!(files.difference(), Some("its signature"));
         std::fs::remove_file(&program).unwrap();
         assert_eq!(files.difference(), Some("its binary"));
+    }
+
+    #[test]
+    fn a_tree_is_what_it_was_when_it_was_first_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let stamp = || Tree::new(dir.path()).stamp();
+        std::fs::create_dir(dir.path().join("lib")).unwrap();
+        let tree = Tree::new(dir.path());
+        std::fs::write(dir.path().join("lib/a"), "one").unwrap();
+        let asked = tree.stamp();
+        assert_eq!(asked, stamp());
+        std::fs::write(dir.path().join("lib/a"), "longer").unwrap();
+        assert_eq!(tree.clone().stamp(), asked);
+        assert_ne!(stamp(), asked);
+        let changed = stamp();
+        std::fs::write(dir.path().join(".hidden"), "").unwrap();
+        assert_eq!(stamp(), changed);
     }
 
     /// A file that is written twice within a tick of the clock has the same stamp.

@@ -338,6 +338,7 @@ impl Warned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Tree;
     use std::os::unix::fs::PermissionsExt;
 
     fn package(root: &Path, binary: &str) -> Discovered {
@@ -352,7 +353,7 @@ mod tests {
             name: manifest.name.clone(),
             plugins_dir: root.canonicalize().unwrap(),
             stamps: Files::stamps(&dir, &dir.join(binary)),
-            tree: 0,
+            tree: Tree::new(&dir),
             dir,
             manifest: Arc::new(manifest),
             warnings,

@@ -391,6 +391,11 @@ impl Plugin {
     /// Takes what is there of the plugin now, and compares it with what was started. Blocks while files are read.
     pub(crate) fn offer(&self, package: Package, offer: Offer) {
         let stamps = package.found.stamps;
+        let tree = package.found.tree.clone();
+        // Ahead of the lock: whoever else needs that does not block.
+        if self.state.lock().lifecycle.has_failed() {
+            tree.stamp();
+        }
         let (basis, serving, moved, completed) = {
             let mut state = self.state.lock();
             if !state.lifecycle.is_wanted() {
@@ -403,7 +408,7 @@ impl Plugin {
             let tried = state.tried_dir.as_ref();
             let moved = tried.is_some_and(|(dir, _)| *dir != package.found.dir);
             let completed = state.lifecycle.has_failed()
-                && tried.is_some_and(|(_, tree)| *tree != package.found.tree);
+                && tried.is_some_and(|(_, tree)| *tree != package.found.tree.stamp());
             let same = !moved && !completed && state.tried == Some(stamps) && is_settled(stamps);
             if same && offer != Offer::Force {
                 // Names of other plugins may have changed what it gets.
@@ -439,6 +444,9 @@ impl Plugin {
                 (state.tried != Some(stamps)).then_some("its package")
             }
         };
+        if difference.is_some() {
+            tree.stamp();
+        }
         {
             let mut state = self.state.lock();
             state.package = Some(package);
@@ -704,7 +712,7 @@ impl Plugin {
         state.stops.insert(number, stop);
         if source == Source::Present {
             state.tried = Some(package.found.stamps);
-            state.tried_dir = Some((package.found.dir.clone(), package.found.tree));
+            state.tried_dir = Some((package.found.dir.clone(), package.found.tree.stamp()));
             state.changed = None;
         }
         state.started.insert(number, package.clone());
