@@ -39,6 +39,7 @@ mod openapi;
 mod plugin_route;
 mod policy;
 mod problem;
+mod request_id;
 mod router;
 mod routes;
 pub mod server;

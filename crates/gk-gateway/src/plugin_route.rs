@@ -90,7 +90,7 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
     };
     let (args, incoming) = gateway.arguments().arguments(incoming).await?;
     let caller = incoming.caller.as_ref();
-    let context = call_context(caller, &incoming.parts.headers);
+    let context = call_context(caller, &incoming.parts);
     // What of it the plugin needs is in the arguments.
     drop(incoming.body);
     let route = still_meant(gateway, route, &incoming.parts)?;

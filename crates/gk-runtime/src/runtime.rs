@@ -22,11 +22,14 @@ use crate::files::is_settled;
 use crate::generation::{GenerationState, GenerationStatus, Package};
 use crate::hub::Hub;
 use crate::launch::{Launcher, ProcessLauncher};
-use crate::limits::{GONE_AFTER, REMOVAL_TIMEOUT, RESCAN_INTERVAL};
+use crate::limits::{FUNCTION_BYTES_MAX, GONE_AFTER, REMOVAL_TIMEOUT, RESCAN_INTERVAL};
 use crate::log::{LogEntry, LogLevel, LogQuery};
 use crate::plugin::{Offer, Plugin};
 use crate::snapshot::{Candidate, PluginState, PluginStatus, Snapshot};
 use crate::watch::{Changes, Watch};
+
+/// The target of the line about each call that has ended, at level debug.
+const CALLS: &str = "gk_runtime::calls";
 
 /// What came of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +95,7 @@ impl CallPlugins for WeakRuntime {
         let mut context = CallContext::new().with_chain(call.chain);
         context.timeout = Some(call.deadline.saturating_duration_since(Instant::now()));
         (context.user, context.language) = (call.user, call.language);
+        context.request_id = call.request_id;
         let result = Runtime { inner }
             .call(target.as_str(), function, args, context)
             .await;
@@ -575,6 +579,8 @@ impl Runtime {
         let mut admission = admission.map_err(|error| refused(error.to_string()))?;
         let mut entry = Entry::new(&admission, &context);
         let (begun, arrived) = (target.0.metrics.begin(), entry.arrived());
+        let request_id = tracing::enabled!(target: CALLS, tracing::Level::DEBUG)
+            .then(|| context.request_id.clone());
         let outcome = tokio::select! {
             biased;
             outcome = self.enter_and_call(target, &mut entry, function, args, context) => outcome,
@@ -582,7 +588,14 @@ impl Runtime {
                 "it was blocked by its policy while the call ran".to_owned(),
             )),
         };
-        begun.end(&outcome, arrived.elapsed());
+        let took = arrived.elapsed();
+        begun.end(&outcome, took);
+        if let Some(request_id) = request_id {
+            let request_id = request_id.map(tracing::field::display);
+            let error = outcome.as_ref().err().map(tracing::field::display);
+            let function = crate::log::cut(function, FUNCTION_BYTES_MAX);
+            tracing::debug!(target: CALLS, %plugin, function, request_id, error, ?took, "call");
+        }
         outcome
     }
 
