@@ -9,6 +9,7 @@
 mod attacks;
 mod bad_plugins;
 mod budget;
+mod calls;
 mod control;
 mod crashes;
 mod endpoints;

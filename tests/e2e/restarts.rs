@@ -197,3 +197,28 @@ fn one_that_hangs_or_crashes_at_any_step_disturbs_nobody() {
     host.signal(Signal::TERM);
     assert_eq!(host.wait().code(), Some(0));
 }
+
+/// A request whose answer is lost with the process is sent once more only where that does no harm.
+#[test]
+fn what_may_be_asked_twice_is_asked_again() {
+    let (host, _) = goat();
+    let ask = |method: &'static str, path: &str| {
+        host.call(method, &format!("/api/plugins/goat/{path}"))
+            .send()
+    };
+    let lost = ask("POST", "once").expect(502);
+    assert!(lost.error().contains("may have done"), "{}", lost.error());
+    ask("POST", "once").expect(200);
+    assert_eq!(
+        ask("POST", "twice").expect(200).json(),
+        json!({ "asked": "again" })
+    );
+    ask("GET", "read").expect(502);
+    ask("GET", "read").expect(200);
+    host.admin("PUT", "/api/v1/plugins/goat/policy")
+        .json(&json!({ "status": "approved", "permissions": [], "retry_safe": true }))
+        .send()
+        .expect(200);
+    ask("GET", "read").expect(200);
+    ask("POST", "once").expect(502);
+}

@@ -300,7 +300,7 @@ async fn call(
     let incoming = Incoming::direct(parts, body, caller.as_ref().map(Identity::user));
     let (args, incoming) = gateway.arguments().direct(incoming).await?;
     let caller = incoming.caller.as_ref();
-    let context = call_context(caller, &incoming.parts.headers);
+    let context = call_context(caller, &incoming.parts);
     drop(incoming.body);
     let result = inner.runtime.call(&plugin, &function, args, context).await;
     let result = result.map_err(|error| match &error {
@@ -356,7 +356,7 @@ async fn widget(
     incoming.skip_org = false;
     let (args, incoming) = gateway.arguments().arguments(incoming).await?;
     let caller = incoming.caller.as_ref();
-    let context = call_context(caller, &incoming.parts.headers);
+    let context = call_context(caller, &incoming.parts);
     let target = status.target();
     let result = gateway
         .call(

@@ -7,13 +7,14 @@ use axum::response::{IntoResponse, Response};
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// Headers that pages may send.
-const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, last-event-id, x-requested-with");
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "authorization, content-type, last-event-id, x-request-id, x-requested-with",
+);
 
 /// Headers that pages may read, beside those that every page may. `*` is all of them, but not for requests
 /// with credentials, to which it is a name like others.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "*, etag, location, content-disposition, retry-after, www-authenticate",
+    "*, etag, location, content-disposition, retry-after, www-authenticate, x-request-id",
 );
 
 /// Which pages may call.

@@ -143,7 +143,7 @@ pub(crate) async fn subscribe(
         );
         incoming.skip_org = registration.skip_org_injection;
         let (args, incoming) = gateway.arguments().direct(incoming).await?;
-        let context = call_context(incoming.caller.as_ref(), &incoming.parts.headers);
+        let context = call_context(incoming.caller.as_ref(), &incoming.parts);
         let function = &registration.event_authorizer;
         let target = status.target();
         let answer = gateway

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use gk_hostapi::Host;
 use gk_manifest::PluginName;
 use gk_runtime::{CallContext, CallError, CallTarget, MemoryBudget, Runtime};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::auth::{self, Middleware, Refusals};
@@ -102,6 +103,8 @@ pub(crate) struct Inner {
     pub(crate) version: String,
     pub(crate) metrics: RenderMetrics,
     pub(crate) table: ArcSwap<RouteTable>,
+    /// Held while the table is replaced, so that an older one never replaces a newer one.
+    rebuilding: Mutex<()>,
     pub(crate) bodies: Bodies,
     pub(crate) heavy: Heavy,
     pub(crate) memory: MemoryBudget,
@@ -141,6 +144,7 @@ impl Gateway {
             version: config.version,
             metrics: config.metrics,
             table: ArcSwap::from_pointee(table),
+            rebuilding: Mutex::new(()),
             bodies: Bodies::new(config.memory.clone()),
             heavy: Heavy::default(),
             memory: config.memory,
@@ -174,6 +178,19 @@ impl Gateway {
 
     /// Takes the routes of the present snapshot.
     pub fn rebuild(&self) {
+        let _rebuilding = self.inner.rebuilding.lock();
+        self.replace_table();
+    }
+
+    /// Takes the routes of the present snapshot, unless that was done.
+    pub(crate) fn refresh(&self) {
+        let _rebuilding = self.inner.rebuilding.lock();
+        if self.inner.table.load().version() < self.inner.runtime.snapshot().version {
+            self.replace_table();
+        }
+    }
+
+    fn replace_table(&self) {
         let table = RouteTable::build(&self.inner.runtime.snapshot(), |plugin| {
             granted(self.inner.host_api.as_deref(), plugin)
         });

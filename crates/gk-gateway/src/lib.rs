@@ -42,6 +42,7 @@ mod places;
 mod plugin_route;
 mod policy;
 mod problem;
+mod request_id;
 mod rfc3339;
 mod router;
 mod routes;

@@ -7,7 +7,8 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use gk_runtime::{CallError, CallTarget};
+use bytes::Bytes;
+use gk_runtime::{CallContext, CallError};
 
 use crate::bodies::BODY_BYTES_MAX;
 use crate::envelope::{Incoming, call_context};
@@ -27,7 +28,17 @@ pub(crate) async fn plugin_route(State(gateway): State<Gateway>, request: Reques
 
 async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem> {
     let inner = &*gateway.inner;
-    let table = inner.table.load_full();
+    let mut table = inner.table.load_full();
+    if let Found::Nothing = table.find(request.method(), request.uri().path())
+        && let Some(plugin) = table.owner(request.uri().path())
+        && table.is_unknown(plugin)
+        && !gateway.is_blocked(plugin)
+    {
+        // What it serves is known once it has started.
+        let _ = Box::pin(inner.runtime.came_up(plugin.as_str(), None)).await;
+        gateway.refresh();
+        table = inner.table.load_full();
+    }
     let found = table.find(request.method(), request.uri().path());
     // Blocked means the same whatever is known of the plugin's routes.
     let owner = match &found {
@@ -90,31 +101,87 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
     };
     let (args, incoming) = gateway.arguments().arguments(incoming).await?;
     let caller = incoming.caller.as_ref();
-    let context = call_context(caller, &incoming.parts.headers);
+    let context = call_context(caller, &incoming.parts);
     // What of it the plugin needs is in the arguments.
     drop(incoming.body);
-    let route = still_meant(gateway, route, &incoming.parts)?;
-    let target = route.target.as_ref();
-    let result = gateway
-        .call(target, &route.plugin, &route.function, args, context)
-        .await;
-    let result = result.map_err(|error| Problem::from_call(&error, caller))?;
-    Ok(answer::answer(gateway, &route.plugin, result).await)
+    let plugin = route.plugin.clone();
+    let result = send(gateway, route, &incoming.parts, args, context).await;
+    let result = result.map_err(|failed| match failed {
+        Failed::Call(error) => Problem::from_call(&error, caller),
+        Failed::Changed => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "another version of the plugin came up meanwhile; send the request again",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1")),
+    })?;
+    Ok(answer::answer(gateway, &plugin, result).await)
 }
 
-/// The route that a request takes now that it is read. While a client sends a body, another version may have come up:
-/// then its route counts, if it asks for the same; who may call a function is decided by the version that runs it.
-fn still_meant(gateway: &Gateway, route: Arc<Route>, parts: &Parts) -> Result<Arc<Route>, Problem> {
-    if !route.target.as_ref().is_some_and(CallTarget::is_closed) {
-        return Ok(route);
+/// Versions that a request follows before it is given up.
+const MOVES_MAX: usize = 8;
+
+/// Why a request has no answer.
+enum Failed {
+    Call(CallError),
+    /// The route that it was meant for is another one by now.
+    Changed,
+}
+
+/// Calls the function of a route, in the generation whose route it is: who may call a function is decided by the version
+/// that runs it. Where that one takes no more calls, or ends before it answers a request that may be sent twice, the same
+/// route of the next one counts.
+async fn send(
+    gateway: &Gateway,
+    mut route: Arc<Route>,
+    parts: &Parts,
+    args: Bytes,
+    context: CallContext,
+) -> Result<Bytes, Failed> {
+    let runtime = &gateway.inner.runtime;
+    let mut repeats = may_repeat(gateway, &route, parts);
+    for _ in 0..MOVES_MAX {
+        let Some(target) = &route.target else {
+            let plugin = route.plugin.as_str();
+            let status = Box::pin(runtime.came_up(plugin, context.timeout)).await;
+            if status.is_none_or(|status| status.target().is_none()) {
+                let call = runtime.call(plugin, &route.function, args, context);
+                return Box::pin(call).await.map_err(Failed::Call);
+            }
+            route = still_meant(gateway, &route, parts)?;
+            continue;
+        };
+        let call = runtime.call_in(target, &route.function, args.clone(), context.clone());
+        match call.await {
+            Err(CallError::Moved { .. }) => {}
+            Err(CallError::Crashed { plugin, .. }) if repeats => {
+                tracing::info!(%plugin, path = route.path, "the request is sent once more");
+                repeats = false;
+            }
+            other => return other.map_err(Failed::Call),
+        }
+        Box::pin(runtime.after(target, context.timeout)).await;
+        route = still_meant(gateway, &route, parts)?;
     }
-    let table = gateway.inner.table.load();
-    match table.find(&parts.method, parts.uri.path()) {
-        Found::Route { route: now, .. } if now.is_like(&route) => Ok(now),
-        _ => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "another version of the plugin came up while the request was read; send it again",
-        )
-        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))),
+    Err(Failed::Changed)
+}
+
+/// Whether a request may be sent once more if the plugin ends before it answers.
+fn may_repeat(gateway: &Gateway, route: &Route, parts: &Parts) -> bool {
+    let host = gateway.inner.host_api.as_ref();
+    let allowed = || host.is_some_and(|host| host.policies().http(&route.plugin).retry_safe);
+    route.idempotent || (parts.method.is_safe() && allowed())
+}
+
+/// The route that a request takes now, if it asks for the same as the one that it took.
+fn still_meant(gateway: &Gateway, route: &Route, parts: &Parts) -> Result<Arc<Route>, Failed> {
+    gateway.refresh();
+    match gateway
+        .inner
+        .table
+        .load()
+        .find(&parts.method, parts.uri.path())
+    {
+        Found::Route { route: now, .. } if now.is_like(route) => Ok(now),
+        _ => Err(Failed::Changed),
     }
 }

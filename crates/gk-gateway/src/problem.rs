@@ -87,6 +87,7 @@ impl Problem {
                 StatusCode::SERVICE_UNAVAILABLE,
                 Some(format!("plugin \"{plugin}\" is not running")),
             ),
+            CallError::Moved { .. } => (StatusCode::SERVICE_UNAVAILABLE, None),
             CallError::Refused { plugin, .. } => (
                 StatusCode::FORBIDDEN,
                 Some(format!("plugin \"{plugin}\" is not called")),
@@ -100,7 +101,9 @@ impl Problem {
             ),
             CallError::Crashed { plugin, .. } => (
                 StatusCode::BAD_GATEWAY,
-                Some(format!("plugin \"{plugin}\" ended before it answered")),
+                Some(format!(
+                    "plugin \"{plugin}\" ended before it answered, and may have done what it was asked"
+                )),
             ),
             CallError::Application { .. } => (StatusCode::INTERNAL_SERVER_ERROR, None),
             CallError::FunctionName { .. } => (StatusCode::BAD_REQUEST, None),

@@ -15,6 +15,7 @@ use crate::forwarded::ClientIp;
 use crate::gateway::Gateway;
 use crate::plugin_route::plugin_route;
 use crate::problem::Problem;
+use crate::request_id;
 use crate::server::Peer;
 
 /// The target of the line about each request, at level debug.
@@ -67,6 +68,8 @@ async fn front(State(gateway): State<Gateway>, mut request: Request, next: Next)
     if let Some(client) = client {
         request.extensions_mut().insert(ClientIp(client));
     }
+    let request_id = request_id::of(request.headers());
+    request.extensions_mut().insert(request_id.clone());
     let (method, version) = (request.method().clone(), request.version());
     let origin = match inner.cors.origins.is_empty() {
         true => None,
@@ -93,6 +96,7 @@ async fn front(State(gateway): State<Gateway>, mut request: Request, next: Next)
         let preflight = Cors::is_preflight(&method, &request);
         inner.cors.apply(&request, preflight, &mut response);
     }
+    request_id::tell(&request_id, &mut response);
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -104,7 +108,7 @@ async fn front(State(gateway): State<Gateway>, mut request: Request, next: Next)
     let took = started.elapsed();
     inner.counts.count(response.status(), took);
     if let Some(path) = shown {
-        tracing::debug!(target: ACCESS, client = client.map(tracing::field::display), %method, path, status = response.status().as_u16(), ?took, "request");
+        tracing::debug!(target: ACCESS, client = client.map(tracing::field::display), %method, path, status = response.status().as_u16(), %request_id, ?took, "request");
     }
     response
 }

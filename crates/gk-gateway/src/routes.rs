@@ -50,6 +50,8 @@ pub(crate) struct Route {
     pub(crate) description: String,
     /// Whether the client's own `org_id` is left alone.
     pub(crate) skip_org: bool,
+    /// Whether a request may be sent twice.
+    pub(crate) idempotent: bool,
 }
 
 impl Route {
@@ -81,6 +83,8 @@ pub struct RouteTable {
     places: Places,
     by_method: BTreeMap<String, matchit::Router<usize>>,
     refused: BTreeMap<PluginName, Vec<RefusedRoute>>,
+    /// Of the snapshot that it was built from.
+    version: u64,
     /// Every plugin, and whether it is known what it registers.
     plugins: BTreeMap<PluginName, bool>,
 }
@@ -107,6 +111,7 @@ impl RouteTable {
     pub fn build(snapshot: &Snapshot, granted: impl Fn(&PluginName) -> Vec<String>) -> Self {
         let known = |status: &PluginStatus| (status.name.clone(), status.registration.is_some());
         let mut table = RouteTable {
+            version: snapshot.version,
             plugins: snapshot
                 .plugins
                 .iter()
@@ -136,6 +141,11 @@ impl RouteTable {
             }
         }
         table
+    }
+
+    /// Counts the changes of plugins that it knows of.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// The plugin whose place a path is in.
@@ -219,6 +229,7 @@ impl RouteTable {
             middleware,
             description: spec.description.clone(),
             skip_org,
+            idempotent: spec.idempotent,
         }));
         Ok(())
     }

@@ -34,6 +34,9 @@ impl PluginHandler for Plugin {
     async fn call(&self, call: Call) -> Result<Bytes, String> {
         match call.function.as_str() {
             "echo" => Ok(call.args),
+            "named" => Ok(Bytes::from_static(
+                br#"{"_headers":{"X-Request-Id":"its own"},"id":5}"#,
+            )),
             "created" => Ok(Bytes::from_static(
                 br#"{"_status":201,"_headers":{"X-First-Id":"5"},"id":5}"#,
             )),
@@ -94,6 +97,7 @@ async fn setup() -> Setup {
             route("GET", "/api/plugins/first/admins", "echo", &["admin"]),
             route("POST", "/api/plugins/first/created", "created", &[]),
             route("GET", "/api/plugins/first/fails", "fails", &[]),
+            route("GET", "/api/plugins/first/named", "named", &[]),
             route("GET", "/shared", "echo", &[]),
             route("GET", "/api/plugins/first/closed", "echo", &["group:staff"]),
             route("GET", "/api/v1/plugins", "echo", &[]),
@@ -247,9 +251,15 @@ async fn a_wrong_token_is_refused_even_where_none_is_needed() {
 #[tokio::test]
 async fn the_envelope_cannot_be_forged() {
     let setup = setup().await;
-    let body = r#"{"_is_admin":true,"_user_id":99,"_user_role":"Admin","id":"x","org_id":3,"a":1}"#;
-    let path = "/api/plugins/first/items/5?_is_admin=true&q=1";
-    let seen = setup.json("POST", path, "customer", Some(body)).await;
+    let body = r#"{"_is_admin":true,"_user_id":99,"_user_role":"Admin","id":"x","org_id":3,"a":1,"_request_id":"x"}"#;
+    let path = "/api/plugins/first/items/5?_is_admin=true&q=1&_request_id=y";
+    let mut seen = setup.json("POST", path, "customer", Some(body)).await;
+    let made = seen.as_object_mut().unwrap().remove("_request_id");
+    let made = made.unwrap().as_str().unwrap().to_owned();
+    assert!(
+        made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{made}"
+    );
     assert_eq!(
         seen,
         json!({
@@ -270,6 +280,58 @@ async fn the_envelope_cannot_be_forged() {
         (&called["_user_id"], &called["_is_admin"], &called["org_id"]),
         (&json!(1), &json!(true), &json!(3))
     );
+}
+
+#[tokio::test]
+async fn every_answer_says_which_request_it_belongs_to() {
+    let setup = setup().await;
+    let long = "x".repeat(128);
+    let longer = "x".repeat(129);
+    for path in [
+        "/api/plugins/first/public",
+        "/api/plugins/first/auth",
+        "/api/plugins/first/named",
+        "/nothing",
+        "/livez",
+        "/api/v1/plugins",
+    ] {
+        let mut made = Vec::new();
+        for (sent, taken) in [
+            (&["a-1"][..], true),
+            (&[&*long], true),
+            (&[&*longer], false),
+            (&["a b"], false),
+            (&[""], false),
+            (&["a", "b"], false),
+            (&[], false),
+        ] {
+            let request = Request::get(path);
+            let request = sent
+                .iter()
+                .fold(request, |request, id| request.header("x-request-id", *id));
+            let request = request.body(Body::empty()).unwrap();
+            let response = setup.router.clone().oneshot(request).await.unwrap();
+            let told: Vec<_> = response.headers().get_all("x-request-id").iter().collect();
+            let [told] = told[..] else {
+                panic!("{path} {sent:?}: {told:?}")
+            };
+            let told = told.to_str().unwrap().to_owned();
+            if taken {
+                assert_eq!(told, sent[0], "{path}");
+            } else {
+                assert_eq!(told.len(), 32, "{path} {sent:?}: {told}");
+                made.push(told.clone());
+            }
+            if path.ends_with("public") {
+                let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+                let seen: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(seen["_request_id"], *told);
+            }
+        }
+        made.sort();
+        made.dedup();
+        assert_eq!(made.len(), 5, "{path}: each has its own");
+    }
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ impl Method for ListTicketStates {
 struct NoProcess;
 
 impl PluginProcess for NoProcess {
-    fn log(&self, _: Level, message: &str, _: &Map<String, Value>) {
+    fn log(&self, _: Level, message: &str, _: &Map<String, Value>, _: Option<&CallInfo>) {
         println!("log: {message}");
     }
 

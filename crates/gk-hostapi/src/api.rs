@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::caller::{Caller, User};
 use crate::chain::Chain;
 use crate::error::HostError;
+use crate::request_id::RequestId;
 
 /// A host API. Identity and context of a request come from the supervisor, never from the message.
 #[async_trait]
@@ -160,6 +161,8 @@ pub struct OutgoingCall {
     pub user: Option<User>,
     /// That user's language.
     pub language: Option<Arc<str>>,
+    /// The request that led to it; `None` if there was none.
+    pub request_id: Option<RequestId>,
 }
 
 impl OutgoingCall {
@@ -175,6 +178,14 @@ impl OutgoingCall {
             deadline,
             user,
             language,
+            request_id: None,
         }
+    }
+
+    /// With the request that led to it.
+    #[must_use]
+    pub fn with_request_id(mut self, id: Option<RequestId>) -> Self {
+        self.request_id = id;
+        self
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::chain::Chain;
+use crate::request_id::RequestId;
 
 /// The plugin process that asks, perhaps during a call into it.
 #[derive(Debug, Clone)]
@@ -121,6 +122,8 @@ pub struct CallInfo {
     pub user: Option<User>,
     /// That user's language.
     pub language: Option<Arc<str>>,
+    /// The request that led to it; `None` if there was none.
+    pub request_id: Option<RequestId>,
     /// The calls from plugin to plugin that led to it, itself last.
     pub chain: Chain,
 }
@@ -132,6 +135,7 @@ impl CallInfo {
             deadline,
             user: None,
             language: None,
+            request_id: None,
             chain,
         }
     }
@@ -171,8 +175,15 @@ impl Level {
 
 /// What the host's supervisor knows of the process.
 pub trait PluginProcess: Send + Sync + fmt::Debug {
-    /// Adds a record to the plugin's own log. The log bounds its size and rate by itself.
-    fn log(&self, level: Level, message: &str, fields: &Map<String, Value>);
+    /// Adds a record to the plugin's own log, said during `call` if it is known which. The log bounds its size and rate by
+    /// itself.
+    fn log(
+        &self,
+        level: Level,
+        message: &str,
+        fields: &Map<String, Value>,
+        call: Option<&CallInfo>,
+    );
 
     /// The calls that run in the process at this moment, for a request that does not say to which of
     /// them it belongs.
@@ -207,7 +218,7 @@ impl Caller {
 
     /// Adds a record to the plugin's log.
     pub fn log(&self, level: Level, message: &str, fields: &Map<String, Value>) {
-        self.process.log(level, message, fields);
+        self.process.log(level, message, fields, self.call.as_ref());
     }
 
     /// The calls that the request may belong to: the one it names, else all that run.

@@ -157,7 +157,12 @@ pub(crate) fn refused(
     plugin.count_refusal();
     metrics::counter!("gk_hostapi_refused_total", "plugin" => caller.plugin.to_string(), "method" => method.to_owned())
         .increment(1);
-    tracing::debug!(plugin = %caller.plugin, method, %error, "refused");
+    let request_id = caller
+        .call
+        .as_ref()
+        .and_then(|call| call.request_id.as_ref());
+    let request_id = request_id.map(tracing::field::display);
+    tracing::debug!(plugin = %caller.plugin, method, request_id, %error, "refused");
     let text = format!("plugin \"{}\": {error}", caller.plugin);
     match error.kind() {
         ErrorKind::Limit => HostError::limit(text),

@@ -43,7 +43,7 @@
 //! struct Process;
 //!
 //! impl PluginProcess for Process {
-//!     fn log(&self, _: Level, message: &str, _: &Map<String, Value>) {
+//!     fn log(&self, _: Level, message: &str, _: &Map<String, Value>, _: Option<&CallInfo>) {
 //!         println!("{message}");
 //!     }
 //!
@@ -114,6 +114,7 @@ mod caller;
 mod chain;
 mod error;
 mod record;
+mod request_id;
 
 #[cfg(feature = "services")]
 pub mod cache;
@@ -154,6 +155,7 @@ pub use caller::{CallInfo, Caller, Level, PluginProcess, Shape, Told, User, User
 pub use chain::{Chain, DEPTH_MAX};
 pub use error::{ErrorKind, HostError};
 pub use record::LOG_BYTES_MAX;
+pub use request_id::{REQUEST_ID_BYTES_MAX, RequestId};
 
 #[cfg(feature = "services")]
 pub use guard::{Granted, REQUEST_TIMEOUT};

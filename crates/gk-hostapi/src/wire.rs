@@ -13,7 +13,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::api::OutgoingCall;
-use crate::caller::{Shape, Told, User};
+use crate::caller::{CallInfo, Shape, Told, User};
 use crate::chain::Chain;
 use crate::db::guard::PLACEHOLDERS_MAX;
 use crate::db::{BATCH_STATEMENTS_MAX, Written};
@@ -602,15 +602,16 @@ async fn plugin_call(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result<
     let candidates: Vec<_> = calls.iter().map(|call| &call.chain).collect();
     let chain = Chain::extend(&caller.plugin, &candidates, &target, &wanted.function)
         .map_err(|error| host.refuse_call(caller, &error))?;
-    let (user, language) = match granted.call() {
-        Some(call) => (call.user.clone(), call.language.clone()),
-        None => (None, None),
-    };
+    let info = granted.call();
     let args = match wanted.args {
         None => Bytes::new(),
-        Some(args) => plugin_arguments(args, user.as_ref(), language.as_deref())?,
+        Some(args) => plugin_arguments(args, info)?,
     };
-    let call = OutgoingCall::new(chain, granted.deadline().into_std(), user, language);
+    let user = info.and_then(|call| call.user.clone());
+    let language = info.and_then(|call| call.language.clone());
+    let request_id = info.and_then(|call| call.request_id.clone());
+    let call = OutgoingCall::new(chain, granted.deadline().into_std(), user, language)
+        .with_request_id(request_id);
     host.plugins()?
         .call_plugin(&target, &wanted.function, args, call)
         .await
@@ -618,17 +619,16 @@ async fn plugin_call(host: &Host, granted: &Granted<'_>, args: &[u8]) -> Result<
 
 /// The arguments of a call from plugin to plugin: what the caller sends under the host's own keys is dropped, and what the
 /// host knows of the running call's user is written, as it is for a request over HTTP.
-fn plugin_arguments(
-    args: &RawValue,
-    user: Option<&User>,
-    language: Option<&str>,
-) -> Result<Bytes, HostError> {
+fn plugin_arguments(args: &RawValue, call: Option<&CallInfo>) -> Result<Bytes, HostError> {
     if !args.get().starts_with('{') {
         return Ok(Bytes::copy_from_slice(args.get().as_bytes()));
     }
-    let language = language.map(|language| ("_lang", Told::Text(language)));
-    let envelope = User::envelope(user)
-        .chain(language)
+    let text = |key, text| (key, Told::Text(text));
+    let language = call.and_then(|call| call.language.as_deref());
+    let request_id = call.and_then(|call| call.request_id.as_ref());
+    let envelope = User::envelope(call.and_then(|call| call.user.as_ref()))
+        .chain(language.map(|language| text("_lang", language)))
+        .chain(request_id.map(|id| text("_request_id", id.as_str())))
         .map(|(key, value)| Ok((key, to_raw_value(&value)?)))
         .collect::<Result<Vec<_>, serde_json::Error>>()
         .map_err(|error| HostError::failed(error.to_string()))?;

@@ -19,7 +19,7 @@ use gk_hostapi::secure::{SecureConfig, SecureKeys};
 use gk_hostapi::store::Store;
 use gk_hostapi::{
     CallInfo, CallPlugins, Caller, Chain, ErrorKind, Granted, Host, HostApi, HostError, Level,
-    Method, MethodSpec, OutgoingCall, PluginProcess, Services, Shape, User, UserRole,
+    Method, MethodSpec, OutgoingCall, PluginProcess, RequestId, Services, Shape, User, UserRole,
 };
 use gk_manifest::{
     Access, I18nSpec, Permission, PermissionKind, PluginName, Registration, ResourceRequest,
@@ -35,7 +35,7 @@ struct Process {
 }
 
 impl PluginProcess for Process {
-    fn log(&self, level: Level, message: &str, fields: &Map<String, Value>) {
+    fn log(&self, level: Level, message: &str, fields: &Map<String, Value>, _: Option<&CallInfo>) {
         let line = format!("{level:?} {message} {}", Value::Object(fields.clone()));
         self.log.lock().push(line);
     }
@@ -694,6 +694,7 @@ async fn calls_from_plugin_to_plugin_are_bounded_by_their_caller() {
     let mut call = CallInfo::new(Instant::now() + Duration::from_secs(70), chain.clone());
     call.user = Some(User::new(7, "alice@a.example", UserRole::Agent));
     call.language = Some("de".into());
+    call.request_id = RequestId::new(b"r-1");
     let caller = rig.caller("goat").with_call(Some(call));
     let args = json!({"plugin": "other", "function": "g"});
     let answer = rig
@@ -706,15 +707,16 @@ async fn calls_from_plugin_to_plugin_are_bounded_by_their_caller() {
     );
     assert!(answer["seconds"].as_u64().unwrap() < 70);
     // What a caller says of itself under the host's keys does not arrive; what the host knows does.
-    let forged =
-        json!({"a": [1, 2.50], "_is_admin": true, "_user_role": "Admin", "_user_id": 1, "_any": 1});
+    let forged = json!({"a": [1, 2.50], "_is_admin": true, "_user_role": "Admin", "_user_id": 1, "_any": 1,
+            "_request_id": "r-2"});
     let forge = |args: &Value| json!({"plugin": "other", "function": "g", "args": args});
     let answer = rig
         .ask_as(&caller, "plugin_call", forge(&forged))
         .await
         .unwrap();
     let told = json!({"a": [1, 2.50], "_is_admin": false, "_user_role": "Agent", "_user_id": 7,
-        "_user_login": "alice@a.example", "_user_email": "alice@a.example", "_lang": "de"});
+        "_user_login": "alice@a.example", "_user_email": "alice@a.example", "_lang": "de",
+        "_request_id": "r-1"});
     assert_eq!(answer["args"], told);
     // Without a running call there is no user; what is no object has no keys.
     let answer = rig.ask("plugin_call", forge(&forged)).await.unwrap();

@@ -31,6 +31,14 @@ impl Route {
         Route::new("POST", path)
     }
 
+    /// Lets the host send a request once more when the process ends before it answers: asking twice does what asking once
+    /// does.
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.0.idempotent = true;
+        self
+    }
+
     /// Only with a valid token. A route without any middleware is public.
     #[must_use]
     pub fn auth(self) -> Self {

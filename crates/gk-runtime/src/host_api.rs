@@ -1,6 +1,7 @@
 //! One process's connection to the host API: who asks, and during which call.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,9 +10,16 @@ use gk_manifest::PluginName;
 use gk_protocol::SdkGeneration;
 use gk_protocol::host::{HostApiHandler, HostRequest};
 use serde_json::{Map, Value};
+use tracing::field::display;
 
 use crate::calls::{Calls, RunningCall};
 use crate::log::{LogLevel, LogSink, LogSource, Record};
+
+/// The target of the line about each request of a plugin to the host API, at level debug.
+const CALLBACKS: &str = "gk_runtime::callbacks";
+
+/// The field of a log record that names the request during which it was said.
+const REQUEST_ID: &str = "request_id";
 
 /// Serves one process's connections: finds out who asks, then asks the host API.
 pub(crate) struct ConnectionHostApi {
@@ -37,12 +45,19 @@ impl View {
         let mut info = CallInfo::new(call.deadline, chain);
         info.user.clone_from(&call.context.user);
         info.language.clone_from(&call.context.language);
+        info.request_id.clone_from(&call.context.request_id);
         info
     }
 }
 
 impl PluginProcess for View {
-    fn log(&self, level: Level, message: &str, fields: &Map<String, Value>) {
+    fn log(
+        &self,
+        level: Level,
+        message: &str,
+        fields: &Map<String, Value>,
+        call: Option<&CallInfo>,
+    ) {
         let level = match level {
             Level::Debug => LogLevel::Debug,
             Level::Info => LogLevel::Info,
@@ -50,8 +65,14 @@ impl PluginProcess for View {
             Level::Error => LogLevel::Error,
         };
         let mut record = Record::text(level, crate::log::printable(message));
+        let request_id = call.and_then(|call| call.request_id.as_ref());
+        if let Some(id) = request_id {
+            record.push_field(REQUEST_ID, &Value::from(id.as_str()));
+        }
         for (name, value) in fields {
-            record.push_field(name, value);
+            if request_id.is_none() || name != REQUEST_ID {
+                record.push_field(name, value);
+            }
         }
         self.log.plugin(self.generation, LogSource::HostApi, record);
     }
@@ -105,7 +126,16 @@ impl ConnectionHostApi {
         let caller = Caller::new(view.plugin.clone(), view.generation, process)
             .with_call(call)
             .with_shape(shape);
+        let started = Instant::now();
         let answer = self.api.call(&caller, method, args).await;
+        if tracing::enabled!(target: CALLBACKS, tracing::Level::DEBUG) {
+            let call = caller.call.as_ref();
+            let id = call.and_then(|call| call.request_id.as_ref());
+            let (request_id, error) = (id.map(display), answer.as_ref().err().map(display));
+            let (plugin, generation, took) = (&view.plugin, view.generation, started.elapsed());
+            let method = crate::log::cut(method, 128);
+            tracing::debug!(target: CALLBACKS, %plugin, generation, method, request_id, error, ?took, "callback");
+        }
         answer.map_err(|error| error.to_string())
     }
 }
@@ -122,8 +152,9 @@ impl HostApiHandler for ConnectionHostApi {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calls::{CallContext, FunctionName};
     use crate::log::LogQuery;
-    use gk_hostapi::BasicHostApi;
+    use gk_hostapi::{BasicHostApi, RequestId};
 
     fn handler() -> (ConnectionHostApi, LogSink) {
         let plugin = PluginName::new("p").unwrap();
@@ -176,6 +207,26 @@ mod tests {
             .await
             .unwrap_err();
         assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_said_during_a_request_has_its_id() {
+        let (handler, log) = handler();
+        let context = CallContext::new().with_request_id(RequestId::new(b"r-1").unwrap());
+        let ticket = handler.view.calls.begin(RunningCall {
+            function: FunctionName::new("f"),
+            deadline: Instant::now(),
+            context,
+        });
+        let args = r#"{"message":"m","fields":{"a":1,"request_id":"forged"}}"#;
+        let (during, alone) = (Some(ticket.token()), None);
+        for token in [during, alone] {
+            ask(&handler, "log", args, token).await.unwrap();
+        }
+        let fields = |number: usize| log.read(&LogQuery::all())[number].fields.clone();
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(fields(0), [field("request_id", "r-1"), field("a", "1")]);
+        assert_eq!(fields(1), [field("a", "1"), field("request_id", "forged")]);
     }
 
     #[tokio::test]

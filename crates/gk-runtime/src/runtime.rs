@@ -18,13 +18,16 @@ use crate::hub::Hub;
 use crate::inner::Inner;
 use crate::launch::{Launcher, ProcessLauncher};
 use crate::limits::{
-    CONTROL_TIMEOUT, REMOVAL_TIMEOUT, RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN, RESTART_WAIT,
-    SHUTDOWN_ORDER_MAX, START_WAITERS_MAX,
+    CONTROL_TIMEOUT, FUNCTION_BYTES_MAX, REMOVAL_TIMEOUT, RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN,
+    RESTART_WAIT, SHUTDOWN_ORDER_MAX, START_WAITERS_MAX,
 };
 use crate::log::{LogEntry, LogQuery};
 use crate::plugin::Offer;
 use crate::snapshot::{PluginState, PluginStatus, Snapshot};
 use crate::watch::Changes;
+
+/// The target of the line about each call that has ended, at level debug.
+const CALLS: &str = "gk_runtime::calls";
 
 /// Runs plugins. A cheap clone; dropping the last one stops them, but only
 /// [`Runtime::shutdown`] waits for that.
@@ -52,6 +55,7 @@ impl CallPlugins for WeakRuntime {
         let mut context = CallContext::new().with_chain(call.chain);
         context.timeout = Some(call.deadline.saturating_duration_since(Instant::now()));
         (context.user, context.language) = (call.user, call.language);
+        context.request_id = call.request_id;
         let result = Runtime { inner }
             .call(target.as_str(), function, args, context)
             .await;
@@ -171,6 +175,38 @@ impl Runtime {
         args: Bytes,
         context: CallContext,
     ) -> Result<Bytes, CallError> {
+        self.call_at(target, true, function, args, context).await
+    }
+
+    /// As [`Runtime::call`], in the generation that `target` is and in no other.
+    ///
+    /// # Errors
+    /// As [`Runtime::call`], and [`CallError::Moved`] if that one takes no more calls.
+    pub async fn call_in(
+        &self,
+        target: &CallTarget,
+        function: &str,
+        args: Bytes,
+        context: CallContext,
+    ) -> Result<Bytes, CallError> {
+        self.call_at(target, false, function, args, context).await
+    }
+
+    /// Waits for what serves after a generation that takes no more calls, as long as a call would, and at most `timeout`.
+    pub async fn after(&self, target: &CallTarget, timeout: Option<Duration>) {
+        self.left(&target.0, timeout).await;
+        let _ = self.came_up(target.plugin().as_str(), timeout).await;
+    }
+
+    /// `moves`: to another generation, if that one takes no more calls.
+    async fn call_at(
+        &self,
+        target: &CallTarget,
+        moves: bool,
+        function: &str,
+        args: Bytes,
+        context: CallContext,
+    ) -> Result<Bytes, CallError> {
         let plugin = target.plugin();
         let refused = |reason: String| CallError::Refused {
             plugin: plugin.clone(),
@@ -180,20 +216,30 @@ impl Runtime {
         let mut admission = admission.map_err(|error| refused(error.to_string()))?;
         let mut entry = Entry::new(&admission, &context);
         let (begun, arrived) = (target.0.metrics.begin(), entry.arrived());
+        let request_id = tracing::enabled!(target: CALLS, tracing::Level::DEBUG)
+            .then(|| context.request_id.clone());
         let outcome = tokio::select! {
             biased;
-            outcome = self.enter_and_call(target, &mut entry, function, args, context) => outcome,
+            outcome = self.enter_and_call(target, moves, &mut entry, function, args, context) => outcome,
             () = admission.withdrawn() => Err(refused(
                 "it was blocked by its policy while the call ran".to_owned(),
             )),
         };
-        begun.end(&outcome, arrived.elapsed());
+        let took = arrived.elapsed();
+        begun.end(&outcome, took);
+        if let Some(request_id) = request_id {
+            let request_id = request_id.map(tracing::field::display);
+            let error = outcome.as_ref().err().map(tracing::field::display);
+            let function = crate::log::cut(function, FUNCTION_BYTES_MAX);
+            tracing::debug!(target: CALLS, %plugin, function, request_id, error, ?took, "call");
+        }
         outcome
     }
 
     async fn enter_and_call(
         &self,
         target: &CallTarget,
+        moves: bool,
         entry: &mut Entry,
         function: &str,
         args: Bytes,
@@ -208,7 +254,11 @@ impl Runtime {
             }
             // It closed since it was found, or while the call waited. Nothing was sent, so the call may go to the one
             // that serves now.
-            let now = Box::pin(self.after(&serving, context.timeout)).await?.0;
+            if !moves {
+                let plugin = target.plugin().clone();
+                return Err(CallError::Moved { plugin });
+            }
+            let now = Box::pin(self.next(&serving, context.timeout)).await?.0;
             if Arc::ptr_eq(&now, &serving) {
                 return Err(serving.closed().await);
             }
@@ -254,7 +304,7 @@ impl Runtime {
     }
 
     /// The generation that serves after one that lets no more calls in.
-    async fn after(
+    async fn next(
         &self,
         closed: &Arc<Instance>,
         timeout: Option<Duration>,

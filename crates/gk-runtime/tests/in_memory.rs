@@ -55,6 +55,8 @@ struct Fake {
     stderr: Mutex<Option<DuplexStream>>,
     host: Mutex<Option<HostApi>>,
     config: Mutex<BTreeMap<String, String>>,
+    /// Of the last call that hangs.
+    token: Mutex<String>,
     /// What happened, in order.
     events: Mutex<Vec<String>>,
     entered: Notify,
@@ -129,6 +131,7 @@ impl PluginHandler for Handler {
             "echo" => Ok(call.args),
             "fail" => Err("no such goat".into()),
             "hang" => {
+                *fake.token.lock() = call.call_token;
                 fake.entered.notify_one();
                 std::future::pending().await
             }

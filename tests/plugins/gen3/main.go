@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/rpc"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -72,6 +74,15 @@ func (s *server) GKRegister(_ interface{}, reply *[]byte) error {
 		}, {
 			"method": "GET", "path": "/api/plugins/" + name + "/large", "handler": "large",
 			"description": "As many mebibytes as ?mb= says",
+		}, {
+			"method": "POST", "path": "/api/plugins/" + name + "/once", "handler": "die_once",
+			"description": "Ends the process when it is asked for the first time",
+		}, {
+			"method": "POST", "path": "/api/plugins/" + name + "/twice", "handler": "die_once", "idempotent": true,
+			"description": "The same, and may be asked twice",
+		}, {
+			"method": "GET", "path": "/api/plugins/" + name + "/read", "handler": "die_once",
+			"description": "The same, and changes nothing",
 		}},
 		"widgets": []map[string]any{{
 			"id": "my-widget", "title": "My Widget", "handler": "render_widget", "location": "agent_home", "size": "medium",
@@ -122,6 +133,15 @@ func (s *server) run(request CallRequest) ([]byte, error) {
 		return s.ask(request)
 	case "announce":
 		return s.announce(request)
+	case "die_once":
+		mark := filepath.Join(s.config["work_dir"], "died")
+		if _, err := os.Stat(mark); err != nil {
+			if err := os.WriteFile(mark, nil, 0o600); err != nil {
+				return nil, err
+			}
+			os.Exit(3)
+		}
+		return []byte(`{"asked":"again"}`), os.Remove(mark)
 	}
 	return behave.Call(request.Function, request.Args, s.config)
 }

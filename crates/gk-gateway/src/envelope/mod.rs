@@ -23,7 +23,7 @@ use self::value::{Members, Value};
 use crate::bodies::{Full, Growing, HeldBody};
 use crate::heavy::Heavy;
 use crate::problem::Problem;
-use gk_hostapi::{Told, User};
+use gk_hostapi::{RequestId, Told, User};
 
 /// Keys of a query, a form, or a JSON body's object, each.
 pub(crate) const KEYS_MAX: usize = 10_000;
@@ -197,6 +197,9 @@ fn write_envelope<'a>(args: &mut Args<'a>, request: &'a Incoming) {
     set("_method", Value::Text(parts.method.as_str().into()));
     set("_path", Value::Text(parts.uri.path().into()));
     set("_lang", Value::Text(language(&parts.headers).into()));
+    if let Some(id) = parts.extensions.get::<RequestId>() {
+        set("_request_id", Value::Text(id.as_str().into()));
+    }
     if let Some(client) = request.client {
         set("_client_ip", Value::Text(client.to_string().into()));
     }
@@ -270,9 +273,10 @@ pub(crate) fn language(headers: &HeaderMap) -> String {
     best.0.to_owned()
 }
 
-/// What the runtime is told about the caller.
-pub(crate) fn call_context(caller: Option<&User>, headers: &HeaderMap) -> CallContext {
-    let context = CallContext::new().with_language(language(headers));
+/// What the runtime is told about the request.
+pub(crate) fn call_context(caller: Option<&User>, parts: &Parts) -> CallContext {
+    let mut context = CallContext::new().with_language(language(&parts.headers));
+    context.request_id = parts.extensions.get().cloned();
     match caller {
         Some(caller) => context.with_user(caller.clone()),
         None => context,

@@ -41,6 +41,7 @@ use self::connection::{Connection, Progress, Times};
 pub use self::listen::{BoundListener, ListenAddress, ListenError, Made, inherited};
 pub use self::tls::{Tls, TlsError};
 use crate::problem::Problem;
+use crate::request_id;
 
 /// How long a client may take from a request's first byte to the end of its head, and to a TLS
 /// handshake.
@@ -259,14 +260,20 @@ impl Server {
                     }
                     None => Body::new(body),
                 });
+                let refused = |problem: Problem| {
+                    let mut response = problem.into_response();
+                    let id = request_id::of(request.headers());
+                    request_id::tell(&id, &mut response);
+                    Ok::<_, Infallible>(response)
+                };
                 if let Err(problem) = check_host(&request) {
-                    return Ok::<_, Infallible>(problem.into_response());
+                    return refused(problem);
                 }
                 // Those of one connection of HTTP/1 come one after the other, and it is counted.
                 let reservation = match request.version() == Version::HTTP_2 {
                     true => match memory.reserve(HTTP2_REQUEST_BYTES + head_bytes(&request)) {
                         Ok(reservation) => Some(reservation),
-                        Err(_) => return Ok(Problem::no_memory().into_response()),
+                        Err(_) => return refused(Problem::no_memory()),
                     },
                     false => None,
                 };

@@ -89,6 +89,9 @@ wire_struct! {
         middleware: Vec<String>,
         /// What it does.
         description: String,
+        /// Whether a request may be sent once more when the plugin's process ends before it answers: asking twice does what
+        /// asking once does.
+        idempotent: bool,
     }
 
     /// A navigation entry.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gk_hostapi::{Admission, Chain, User};
+use gk_hostapi::{Admission, Chain, RequestId, User};
 use gk_manifest::PluginName;
 use gk_protocol::RpcError;
 use gk_protocol::host::PluginConnection;
@@ -46,6 +46,8 @@ pub struct CallContext {
     pub language: Option<Arc<str>>,
     /// The calls from plugin to plugin that led here.
     pub chain: Chain,
+    /// The request that led here, by which it is found in every log.
+    pub request_id: Option<RequestId>,
 }
 
 impl CallContext {
@@ -72,6 +74,13 @@ impl CallContext {
     #[must_use]
     pub fn with_chain(mut self, chain: Chain) -> Self {
         self.chain = chain;
+        self
+    }
+
+    /// With the request that led here.
+    #[must_use]
+    pub fn with_request_id(mut self, id: RequestId) -> Self {
+        self.request_id = Some(id);
         self
     }
 

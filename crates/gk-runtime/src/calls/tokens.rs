@@ -29,7 +29,7 @@ pub struct RunningCall {
 pub struct FunctionName(SmallVec<[u8; 64]>);
 
 impl FunctionName {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self(SmallVec::from_slice(name.as_bytes()))
     }
 
@@ -74,7 +74,7 @@ impl Calls {
     }
 
     /// Registers a call.
-    pub(super) fn begin(&self, call: RunningCall) -> Ticket<'_> {
+    pub(crate) fn begin(&self, call: RunningCall) -> Ticket<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.shard(number).lock().insert(number, call);
         let mut token = [0; TOKEN_LEN];
@@ -116,14 +116,14 @@ impl Calls {
 }
 
 /// A registered call; its token is valid until it is dropped.
-pub(super) struct Ticket<'a> {
+pub(crate) struct Ticket<'a> {
     calls: &'a Calls,
     number: u64,
     token: [u8; TOKEN_LEN],
 }
 
 impl Ticket<'_> {
-    pub(super) fn token(&self) -> &str {
+    pub(crate) fn token(&self) -> &str {
         std::str::from_utf8(&self.token).unwrap_or_default()
     }
 }

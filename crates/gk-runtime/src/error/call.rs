@@ -22,6 +22,12 @@ pub enum CallError {
         /// Why not.
         reason: String,
     },
+    /// The generation that was meant takes no more calls; nothing was sent.
+    #[error("the version of plugin \"{plugin}\" that was meant takes no more calls; call it again")]
+    Moved {
+        /// The plugin.
+        plugin: PluginName,
+    },
     /// The host's policy lets nobody call it.
     #[error("plugin \"{plugin}\" is not called: {reason}")]
     Refused {
@@ -64,7 +70,9 @@ pub enum CallError {
         after: Duration,
     },
     /// The plugin's process ended, or its connection broke, before it answered.
-    #[error("plugin \"{plugin}\" ended before it answered: {reason}")]
+    #[error(
+        "plugin \"{plugin}\" ended before it answered, and may have done what it was asked: {reason}"
+    )]
     Crashed {
         /// The plugin.
         plugin: PluginName,

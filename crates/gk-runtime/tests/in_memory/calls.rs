@@ -229,6 +229,25 @@ async fn whoever_gives_up_leaves_the_queue_and_its_place() {
     assert_eq!(*fake.events.lock(), ["call wait", "answered", "call echo"]);
 }
 
+#[tokio::test]
+async fn the_token_of_a_call_ends_when_its_caller_goes_away() {
+    let (host, fake) = Host::new().with("goat", "", Fake::default());
+    let (runtime, _root) = host.settled().await;
+    let hanging = spawn(&runtime, "hang", CallContext::new());
+    within(fake.entered.notified()).await;
+    let log = serde_json::json!({ "method": "log", "args": { "message": "m" },
+        "token": &*fake.token.lock() });
+    let log = log.to_string();
+    call(&runtime, "host", &log).await.unwrap();
+    hanging.abort();
+    within(hanging).await.unwrap_err();
+    let refused = call(&runtime, "host", &log).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("finished call context"),
+        "{refused}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_of_ten_thousand_calls_is_answered_once_and_other_plugins_do_not_notice() {
     const CALLS: usize = 10_000;

@@ -60,6 +60,8 @@ type RouteSpec struct {
 	// Middleware names the access rules, such as "auth"; none means public.
 	Middleware  []string `json:"middleware,omitempty"`
 	Description string   `json:"description,omitempty"`
+	// Idempotent lets the host send a request once more when the process ends before it answers.
+	Idempotent bool `json:"idempotent,omitempty"`
 }
 
 // MenuItemSpec is a navigation entry.
