@@ -72,7 +72,8 @@ fn one_that_keeps_crashing_is_seen_and_left_alone_more_and_more() {
     let (host, _) = goat();
     write_script(&host, "doomed", "exit 4");
     eventually("it is a crash loop", || {
-        (host.plugin("doomed")["state"] == "crash_looping").then_some(())
+        let entry = host.get("/api/v1/plugins/doomed");
+        (entry.status == 200 && entry.json()["state"] == "crash_looping").then_some(())
     });
     let entry = host.plugin("doomed");
     assert!(

@@ -257,6 +257,7 @@ impl Inner {
         plugin.say(LogLevel::Info, format!("discovered in {}", dir.display()));
         let blocked = self.hub.host_api.admit(&name).is_err();
         plugin.will(|will| will.blocked = blocked);
+        plugin.show();
         plugins.insert(name, plugin);
     }
 

@@ -369,11 +369,8 @@ impl Runtime {
         self.snapshot().get(plugin).cloned()
     }
 
-    /// Waits until a generation that has failed is no longer the one that serves, which takes a moment.
+    /// Waits until a generation that takes no more calls is no longer the one that serves, which takes a moment.
     async fn left(&self, serving: &Arc<Instance>, timeout: Option<Duration>) {
-        if !serving.is_failing() {
-            return;
-        }
         let mut changed = self.changed();
         let left = async {
             let serves = |status: &PluginStatus| {

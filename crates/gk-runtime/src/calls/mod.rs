@@ -392,11 +392,6 @@ impl Instance {
             .and_then(|report| report.clone())
     }
 
-    /// Whether it lets no more calls in because it has failed.
-    pub(crate) fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Acquire)
-    }
-
     /// Lets no more calls in, because it stops or because it has failed.
     pub(crate) fn close(&self, failed: bool) {
         self.failing.fetch_or(failed, Ordering::AcqRel);

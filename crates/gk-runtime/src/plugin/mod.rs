@@ -300,9 +300,14 @@ impl Plugin {
                 _ => Presence::Starting,
             }
         };
-        let registered = lifecycle.current().registration.as_ref();
-        let version = registered.map(|registration| &registration.version);
-        let version = version.or(manifest.map(|manifest| &manifest.version));
+        // Of what runs; the package may be another one by now.
+        let current = lifecycle.current();
+        let of_package = current.manifest.as_ref().or(manifest);
+        let of_package = of_package.map(|manifest| &manifest.version);
+        let registered = current.registration.as_ref();
+        let version = of_package
+            .filter(|version| !version.is_empty())
+            .or(registered.map(|registration| &registration.version));
         Node {
             needs: manifest
                 .map(|manifest| manifest.dependencies.clone())

@@ -67,7 +67,10 @@ pub(super) fn view(name: &PluginName, state: &State) -> PluginStatus {
         is_crash_looping: restarts.is_looping(),
         is_settled: lifecycle.is_settled() && !waits_for_others,
         awaited,
-        instance: current.instance,
+        // What is on its way down takes no calls.
+        instance: current
+            .instance
+            .filter(|_| current.state == GenerationState::Up),
     }
 }
 
