@@ -13,7 +13,7 @@ use gk_manifest::{PluginName, ResourceRequest};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::calls::{CallContext, CallTarget, Entry, Refused};
+use crate::calls::{Account, CallContext, CallTarget, Entry, Refused};
 use crate::config::{RuntimeConfig, made};
 use crate::discover::{Discovered, Discovery, Problem, discover};
 use crate::environment::PluginVariables;
@@ -22,14 +22,11 @@ use crate::files::is_settled;
 use crate::generation::{GenerationState, GenerationStatus, Package};
 use crate::hub::Hub;
 use crate::launch::{Launcher, ProcessLauncher};
-use crate::limits::{FUNCTION_BYTES_MAX, GONE_AFTER, REMOVAL_TIMEOUT, RESCAN_INTERVAL};
+use crate::limits::{GONE_AFTER, REMOVAL_TIMEOUT, RESCAN_INTERVAL};
 use crate::log::{LogEntry, LogLevel, LogQuery};
 use crate::plugin::{Offer, Plugin};
 use crate::snapshot::{Candidate, PluginState, PluginStatus, Snapshot};
 use crate::watch::{Changes, Watch};
-
-/// The target of the line about each call that has ended, at level debug.
-const CALLS: &str = "gk_runtime::calls";
 
 /// What came of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -578,9 +575,7 @@ impl Runtime {
         let admission = self.inner.hub.host_api.admit(plugin);
         let mut admission = admission.map_err(|error| refused(error.to_string()))?;
         let mut entry = Entry::new(&admission, &context);
-        let (begun, arrived) = (target.0.metrics.begin(), entry.arrived());
-        let request_id = tracing::enabled!(target: CALLS, tracing::Level::DEBUG)
-            .then(|| context.request_id.clone());
+        let account = Account::new(&target.0, function, &context, entry.arrived());
         let outcome = tokio::select! {
             biased;
             outcome = self.enter_and_call(target, &mut entry, function, args, context) => outcome,
@@ -588,14 +583,7 @@ impl Runtime {
                 "it was blocked by its policy while the call ran".to_owned(),
             )),
         };
-        let took = arrived.elapsed();
-        begun.end(&outcome, took);
-        if let Some(request_id) = request_id {
-            let request_id = request_id.map(tracing::field::display);
-            let error = outcome.as_ref().err().map(tracing::field::display);
-            let function = crate::log::cut(function, FUNCTION_BYTES_MAX);
-            tracing::debug!(target: CALLS, %plugin, function, request_id, error, ?took, "call");
-        }
+        account.end(&outcome);
         outcome
     }
 
