@@ -196,7 +196,11 @@ fn what_does_not_fit_is_shed() {
 /// Whoever goes away leaves no call behind: not in the queue, and not where it runs.
 #[test]
 fn a_client_that_goes_away_ends_its_call() {
-    let host = Setup::new().plugin("goat", "gen3").settled();
+    let host = Setup::new()
+        .plugin("goat", "gen3")
+        .argument("--log")
+        .argument("info,gk_runtime::calls=debug")
+        .settled();
     one_at_a_time(&host);
     let runs = |calls: f64| {
         eventually("so many calls run", || {
@@ -214,6 +218,8 @@ fn a_client_that_goes_away_ends_its_call() {
     runs(1.0);
     drop(first);
     gone(1.0);
+    let line = host.wait_for_log("its caller went away");
+    assert!(line.contains("request_id="), "{line}");
     // One stream of several.
     let mut client = Http2::open(&host);
     client.sleepers(&host, std::iter::once(1), 90_000);

@@ -551,10 +551,12 @@ fn notes_in_rust() {
     // What the host knows of the call's user goes along from one plugin to another; nothing else is added.
     let mut echoed = tour["echoed"].take();
     assert!(echoed["_user_id"].take().is_i64());
+    assert!(echoed["_request_id"].take().is_string());
     assert_eq!(
         echoed,
         json!({
-            "n": 1, "_is_admin": true, "_lang": "de", "_user_id": null, "_user_login": "admin", "_user_role": "Admin",
+            "n": 1, "_is_admin": true, "_lang": "de", "_request_id": null, "_user_id": null, "_user_login": "admin",
+            "_user_role": "Admin",
         })
     );
     assert_eq!(

@@ -66,11 +66,6 @@ impl CallMetrics {
         }
     }
 
-    /// A call that came. Its caller goes away if the value is dropped before it [ends](Begun::end).
-    pub(crate) fn begin(&self) -> Begun<'_> {
-        Begun(Some(self))
-    }
-
     /// A call that waits until the value is dropped.
     pub(crate) fn wait(&self) -> Level<'_> {
         Level::raise(&self.waiting)
@@ -92,6 +87,19 @@ impl CallMetrics {
         .increment(1);
     }
 
+    /// A call has ended `took` after it came.
+    pub(crate) fn end(&self, outcome: &Result<Bytes, CallError>, took: Duration) {
+        if let Some(counter) = self.of(outcome) {
+            self.seconds.record(took.as_secs_f64());
+            counter.increment(1);
+        }
+    }
+
+    /// A call was dropped before it ended.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.increment(1);
+    }
+
     /// The counter of an outcome; `None` for calls that were never in a plugin.
     fn of(&self, outcome: &Result<Bytes, CallError>) -> Option<&Counter> {
         Some(match outcome {
@@ -109,29 +117,6 @@ impl CallMetrics {
             ) => return None,
             Err(_) => &self.protocol_error,
         })
-    }
-}
-
-/// A call that came and has not ended.
-pub(crate) struct Begun<'a>(Option<&'a CallMetrics>);
-
-impl Begun<'_> {
-    /// It has ended `took` after it came.
-    pub(crate) fn end(mut self, outcome: &Result<Bytes, CallError>, took: Duration) {
-        if let Some(metrics) = self.0.take()
-            && let Some(counter) = metrics.of(outcome)
-        {
-            metrics.seconds.record(took.as_secs_f64());
-            counter.increment(1);
-        }
-    }
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        if let Some(metrics) = self.0 {
-            metrics.cancelled.increment(1);
-        }
     }
 }
 

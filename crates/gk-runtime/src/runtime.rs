@@ -11,23 +11,20 @@ use gk_manifest::PluginName;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::calls::{CallContext, CallTarget, Entry, Instance, Refused};
+use crate::calls::{Account, CallContext, CallTarget, Entry, Instance, Refused};
 use crate::config::{RuntimeConfig, made};
 use crate::error::{CallError, StartError};
 use crate::hub::Hub;
 use crate::inner::Inner;
 use crate::launch::{Launcher, ProcessLauncher};
 use crate::limits::{
-    CONTROL_TIMEOUT, FUNCTION_BYTES_MAX, REMOVAL_TIMEOUT, RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN,
-    RESTART_WAIT, SHUTDOWN_ORDER_MAX, START_WAITERS_MAX,
+    CONTROL_TIMEOUT, REMOVAL_TIMEOUT, RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN, RESTART_WAIT,
+    SHUTDOWN_ORDER_MAX, START_WAITERS_MAX,
 };
 use crate::log::{LogEntry, LogQuery};
 use crate::plugin::Offer;
 use crate::snapshot::{PluginState, PluginStatus, Snapshot};
 use crate::watch::Changes;
-
-/// The target of the line about each call that has ended, at level debug.
-const CALLS: &str = "gk_runtime::calls";
 
 /// Runs plugins. A cheap clone; dropping the last one stops them, but only
 /// [`Runtime::shutdown`] waits for that.
@@ -215,9 +212,7 @@ impl Runtime {
         let admission = self.inner.hub.host_api.admit(plugin);
         let mut admission = admission.map_err(|error| refused(error.to_string()))?;
         let mut entry = Entry::new(&admission, &context);
-        let (begun, arrived) = (target.0.metrics.begin(), entry.arrived());
-        let request_id = tracing::enabled!(target: CALLS, tracing::Level::DEBUG)
-            .then(|| context.request_id.clone());
+        let account = Account::new(&target.0, function, &context, entry.arrived());
         let outcome = tokio::select! {
             biased;
             outcome = self.enter_and_call(target, moves, &mut entry, function, args, context) => outcome,
@@ -225,14 +220,7 @@ impl Runtime {
                 "it was blocked by its policy while the call ran".to_owned(),
             )),
         };
-        let took = arrived.elapsed();
-        begun.end(&outcome, took);
-        if let Some(request_id) = request_id {
-            let request_id = request_id.map(tracing::field::display);
-            let error = outcome.as_ref().err().map(tracing::field::display);
-            let function = crate::log::cut(function, FUNCTION_BYTES_MAX);
-            tracing::debug!(target: CALLS, %plugin, function, request_id, error, ?took, "call");
-        }
+        account.end(&outcome);
         outcome
     }
 

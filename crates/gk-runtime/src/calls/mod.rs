@@ -3,6 +3,7 @@
 //! What a call costs here that finds room: one lookup, two atomic counters, one entry in a sharded map (so that
 //! callbacks of the plugin can be told which call they belong to), one timer.
 
+mod account;
 mod gate;
 mod queue;
 mod tokens;
@@ -20,6 +21,7 @@ use gk_protocol::host::PluginConnection;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub(crate) use self::account::Account;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::gate::{Inside, Limits, Refusal};
 pub(crate) use self::tokens::Calls;
