@@ -44,18 +44,21 @@ fn host_of(plugins: usize) -> Host {
     write_package(&setup.path("plugins/goat"), "goat", 1);
     let begun = Instant::now();
     let host = setup.start();
-    // Each of them has the usual time, not all of them together. The list is long: it is not asked for too often.
+    // Each of them has the usual time, not all of them together. The list is long: asking for it too often would hold up
+    // the starts.
     let (mut last, mut asked) = (usize::MAX, begun);
     while last > 0 {
         last = eventually("one more plugin is up", || {
-            if asked.elapsed() < Duration::from_millis(500) {
+            if asked.elapsed() < Duration::from_secs(5) {
                 return None;
             }
             asked = Instant::now();
             let list = host.get("/api/v1/plugins").expect(200).json();
-            let states = list.as_array().unwrap().iter();
-            let left = states.filter(|plugin| plugin["state"] != "running").count();
-            (left < last).then_some(left)
+            let list = list.as_array().unwrap();
+            let failed = list.iter().find(|plugin| plugin["state"] == "failed");
+            assert_eq!(failed.map(|plugin| &plugin["error"]), None);
+            let left = list.iter().filter(|plugin| plugin["state"] != "running");
+            Some(left.count()).filter(|left| *left < last)
         });
     }
     eprintln!("{plugins} plugins: up after {:.1?}", begun.elapsed());
