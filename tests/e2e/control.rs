@@ -154,7 +154,7 @@ fn plugins_start_after_and_stop_before_what_they_depend_on() {
     let stopped = |name: &str| {
         log.lines()
             .position(|line| {
-                line.contains(&format!("plugin={name}")) && line.contains("it was stopped")
+                line.contains(&format!("plugin=\"{name}\"")) && line.contains("it was stopped")
             })
             .unwrap_or_else(|| panic!("{name} was not stopped:\n{log}"))
     };

@@ -110,6 +110,7 @@ impl CallMetrics {
             Err(CallError::Refused { .. }) => &self.refused,
             Err(
                 CallError::Busy { .. }
+                | CallError::Moved { .. }
                 | CallError::NotRunning { .. }
                 | CallError::UnknownPlugin { .. }
                 | CallError::FunctionName { .. }
