@@ -43,13 +43,16 @@ fn a_plugin_over_its_limit_is_killed_and_the_others_go_on() {
             let error = error.expect(502).error();
             assert!(error.contains("it crashed"), "{error}");
         }
-        let told = eventually("the reason of its end", || {
-            let plugin = host.plugin(&plugin);
-            plugin["error"].as_str().map(str::to_owned)
-        });
+        let told = eventually("the reason of its end", || host.failure(&plugin));
         assert!(told.contains("was killed: memory limit 64 MB"), "{told}");
         assert!(told.contains("raise resources.memory_mb"), "{told}");
         host.wait_for_log("killed: memory limit 64 MB");
+        // It is started again; this counts for two crashes.
+        eventually("it is back", || {
+            let entry = host.plugin(&plugin);
+            let is_back = entry["state"] == "running" && entry["generation"].as_u64() > Some(1);
+            is_back.then(|| assert!(entry["crashes"].as_u64() >= Some(2), "{entry}"))
+        });
         checks(&moderate).expect(200);
         let (family, root) = host.family(&moderate);
         host.stop(family, &root);

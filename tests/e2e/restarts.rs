@@ -223,3 +223,44 @@ fn what_may_be_asked_twice_is_asked_again() {
     ask("GET", "read").expect(200);
     ask("POST", "once").expect(502);
 }
+
+/// A host that is killed while a version takes over leaves nothing that keeps the next one from starting.
+#[test]
+fn a_host_that_is_killed_during_a_swap_is_followed_by_one_that_serves() {
+    let (mut host, place) = goat();
+    fs::write(place.join("goat"), built(2)).unwrap();
+    eventually("another version is on its way", || {
+        let entry = host.plugin("goat");
+        (!entry["candidate"].is_null() || entry["generation"] == 2).then_some(())
+    });
+    host.kill();
+    let host = host.after_kill(User::Same).settled();
+    assert_eq!(serving(&host).as_deref(), Some(&*version(2)));
+}
+
+/// What is only counted of a plugin goes with it, and nothing of it is left but its data.
+#[test]
+fn of_a_removed_plugin_only_its_data_stays() {
+    let (host, _) = goat();
+    write_package(&host.path("plugins/sheep"), "sheep", 1);
+    eventually("it serves", || {
+        (host.function("sheep", "version", &json!({})).status == 200).then_some(())
+    });
+    let work = host.path("data/plugins/sheep");
+    assert!(work.is_dir());
+    let (family, _) = host.family("sheep");
+    let before = family.len();
+    let pid = host.plugin_pid("sheep");
+    let metrics = || host.call("GET", "/metrics").send().text();
+    assert!(metrics().contains("plugin=\"sheep\""));
+    fs::remove_dir_all(host.path("plugins/sheep")).unwrap();
+    eventually("it is gone", || {
+        (host.get("/api/v1/plugins/sheep").status == 404).then_some(())
+    });
+    assert!(!metrics().contains("plugin=\"sheep\""), "{}", metrics());
+    processes::Watched::these([pid]).expect_end();
+    assert!(before > 0 && work.is_dir());
+    host.get("/api/v1/plugins/sheep/logs").expect(404);
+    host.get("/api/v1/plugins/sheep/policy").expect(404);
+    assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
+}

@@ -8,6 +8,7 @@ use gk_sign::{PackageToSign, SecretKey, sign_binary, sign_package};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::eventually;
 use crate::host::{Host, Setup};
 
 /// Whom the host trusts, a key that it trusts no longer, and a stranger's.
@@ -254,4 +255,80 @@ fn the_configuration_requires_and_trusts_as_well() {
     expect_refused(&host, "unsigned", "unsigned", &["there is no signature"]);
     host.signal(Signal::TERM);
     assert!(host.wait().success());
+}
+
+/// The operator's word about keys counts for what runs, too.
+#[test]
+fn what_runs_ends_when_its_key_is_revoked_and_comes_back_when_it_is_not() {
+    let author = SecretKey::generate().unwrap();
+    let setup = Setup::new().plugin("ours", "gen3").plugin("theirs", "gen3");
+    sign(&setup, "ours", &author);
+    let setup = setup.file("revoked", "").file(
+        "host.toml",
+        &format!(
+            "rescan_interval = \"1s\"\n[signatures]\ntrusted_keys = [\"{}\"]\nrevocations_file = \"revoked\"\n",
+            author.public().to_hex()
+        ),
+    );
+    let (file, configuration) = (setup.path("revoked"), setup.path("host.toml"));
+    let host = setup.argument("--config").argument(configuration).settled();
+    expect_running(&host, "ours", "valid");
+    let pid = host.plugin_pid("ours");
+    fs::write(&file, format!("key {}\n", author.public().id())).unwrap();
+    let shown = eventually("it is ended", || {
+        let shown = host.plugin("ours");
+        (shown["state"] == "failed").then_some(shown)
+    });
+    let error = shown["error"].as_str().unwrap();
+    assert!(error.contains("revoked"), "{error}");
+    let process = crate::processes::Watched::these([pid]);
+    process.expect_end();
+    host.function("ours", "echo", &json!({})).expect(503);
+    // A restart is judged as any start.
+    host.admin("POST", "/api/v1/plugins/ours/restart?wait=60s")
+        .send()
+        .expect(409);
+    expect_running(&host, "theirs", "unsigned");
+    fs::write(&file, "").unwrap();
+    eventually("it runs again", || {
+        (host.function("ours", "echo", &json!({})).status == 200).then_some(())
+    });
+}
+
+/// Where signatures are required, a version whose signature does not fit changes nothing.
+#[test]
+fn a_reload_whose_signature_is_broken_leaves_what_runs() {
+    let author = SecretKey::generate().unwrap();
+    let setup = Setup::new().plugin("ours", "gen3");
+    let place = setup.path("plugins/ours");
+    // Not a link to the program of all tests.
+    let program = fs::read(place.join("ours")).unwrap();
+    fs::remove_file(place.join("ours")).unwrap();
+    fs::write(place.join("ours"), &program).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(place.join("ours"), mode).unwrap();
+    sign(&setup, "ours", &author);
+    let table = format!(
+        "[signatures]\nrequired = true\ntrusted_keys = [\"{}\"]\n",
+        author.public().to_hex()
+    );
+    let setup = setup.file("host.toml", &table);
+    let configuration = setup.path("host.toml");
+    let host = setup.argument("--config").argument(configuration).settled();
+    expect_running(&host, "ours", "valid");
+    let mut other = program.clone();
+    other.push(0);
+    fs::write(place.join("ours"), &other).unwrap();
+    let error = eventually("it is refused", || {
+        let candidate = &host.plugin("ours")["candidate"];
+        candidate["error"].as_str().map(str::to_owned)
+    });
+    assert!(error.contains("ours"), "{error}");
+    host.function("ours", "echo", &json!({})).expect(200);
+    // Signed anew, it is taken.
+    sign_in(&place, "ours", &author);
+    eventually("the new one serves", || {
+        (host.plugin("ours")["generation"].as_u64() > Some(1)).then_some(())
+    });
+    expect_running(&host, "ours", "valid");
 }

@@ -111,13 +111,28 @@ pub(crate) fn metrics() -> Result<Metrics> {
     Ok(Metrics { registry })
 }
 
+/// Whether a metric is about a plugin that is there, or about none: those of a removed plugin are shown no more. What was
+/// counted goes on if it comes back.
+fn is_there(metric: &prometheus::proto::Metric, snapshot: &Snapshot) -> bool {
+    let mut labels = metric.get_label().iter();
+    let plugin = labels.find(|label| label.name() == "plugin");
+    plugin.is_none_or(|plugin| snapshot.get(plugin.value()).is_some())
+}
+
 impl Metrics {
     /// Everything that was counted, and how processes stand at this moment: the host's own by the
     /// standard `process_…` names, the plugins' with their names.
     pub(crate) fn render(&self, snapshot: &Arc<Snapshot>) -> String {
         process::record_plugins(snapshot);
         let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+        let mut families = self.registry.gather();
+        for family in &mut families {
+            let mut metrics = family.take_metric();
+            metrics.retain(|metric| is_there(metric, snapshot));
+            family.set_metric(metrics);
+        }
+        families.retain(|family| !family.get_metric().is_empty());
+        if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
             tracing::error!(%error, "metrics cannot be rendered");
         }
         let mut text = String::from_utf8(text).unwrap_or_default();

@@ -462,6 +462,103 @@ mod tests {
         assert_eq!(machine.on(Event::Failed(timed_out())), [Action::Finish]);
     }
 
+    /// What a driver knows of a process, and what must hold whatever comes.
+    #[derive(Default)]
+    struct Driver {
+        working: Option<Operation>,
+        opened: usize,
+        closed: usize,
+        killed: usize,
+        finished: usize,
+        exited: bool,
+        disconnected: bool,
+        stopping: bool,
+    }
+
+    impl Driver {
+        fn perform(&mut self, actions: Vec<Action>, events: &[u8]) {
+            for action in actions {
+                assert_eq!(self.finished, 0, "nothing follows the end: {events:?}");
+                match action {
+                    Action::Begin(operation) => self.working = Some(operation),
+                    Action::Open => {
+                        self.opened += 1;
+                        assert_eq!(self.closed, 0, "it opens once, and first: {events:?}");
+                    }
+                    Action::CloseGate => self.closed += 1,
+                    Action::Disconnect => {}
+                    Action::KillGroup => self.killed += 1,
+                    Action::Finish => self.finished += 1,
+                }
+            }
+        }
+    }
+
+    /// Every order of events to a depth: it ends once, calls enter only between its opening and its closing, and whatever
+    /// had a process is killed before it is given up.
+    #[test]
+    fn in_every_order_of_events_it_ends_once_and_leaves_no_process() {
+        const DEPTH: usize = 12;
+        fn go(events: &mut Vec<u8>, orders: &mut u64) {
+            let (mut machine, first) = Machine::start();
+            let mut driver = Driver::default();
+            driver.perform(first, events);
+            for event in events.iter() {
+                let event = match event {
+                    0 => Event::Done,
+                    1 => Event::Failed(timed_out()),
+                    2 => Event::Exited,
+                    3 => Event::Disconnected("reset".into()),
+                    _ => Event::StopRequested,
+                };
+                match &event {
+                    Event::Done | Event::Failed(_) => driver.working = None,
+                    Event::Exited => driver.exited = true,
+                    Event::Disconnected(_) => driver.disconnected = true,
+                    Event::StopRequested => driver.stopping = true,
+                }
+                let launched = machine.phase() > Phase::Launching;
+                driver.perform(machine.on(event), events);
+                let is_over = machine.phase() == Phase::Ended;
+                assert_eq!(driver.finished == 1, is_over, "{events:?}");
+                assert!(driver.opened <= 1 && driver.killed <= 1, "{events:?}");
+                if is_over && launched {
+                    assert_eq!(driver.killed, 1, "{events:?}");
+                    assert!(driver.closed > 0, "{events:?}");
+                }
+                // Something is always under way, so that it cannot stand still.
+                assert!(is_over || driver.working.is_some(), "{events:?}");
+            }
+            *orders += 1;
+            if machine.phase() == Phase::Ended || events.len() == DEPTH {
+                return;
+            }
+            // A running one is looked after until that fails.
+            let may_end = driver.working != Some(Operation::Probe);
+            let has_process = machine.phase() > Phase::Launching;
+            let next = [
+                (0, may_end),
+                (1, true),
+                (2, has_process && !driver.exited),
+                (
+                    3,
+                    machine.phase() > Phase::Connecting && !driver.disconnected,
+                ),
+                (4, !driver.stopping),
+            ];
+            for (event, is_possible) in next {
+                if is_possible {
+                    events.push(event);
+                    go(events, orders);
+                    events.pop();
+                }
+            }
+        }
+        let mut orders = 0;
+        go(&mut Vec::new(), &mut orders);
+        assert!(orders > 1_000, "{orders}");
+    }
+
     #[test]
     fn a_stop_is_obeyed_in_every_phase_and_every_phase_ends() {
         let down = [
