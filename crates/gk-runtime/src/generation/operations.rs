@@ -383,7 +383,7 @@ async fn init(
 ) -> Result<Product, PluginError> {
     let answered = match connection.init(&config).await {
         // A sign of life, before anything else is ended for it.
-        Ok(()) => connection.ping().await.map_err(RpcError::from),
+        Ok(()) => connection.ping().await,
         Err(error) => Err(error),
     };
     match answered {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use gk_manifest::PluginName;
 use tokio::time::Instant;
 
-use super::State;
+use super::state::State;
 use crate::generation::GenerationState;
 use crate::limits::{FIRST_START_WAIT, RESTART_WAIT};
 use crate::snapshot::{Awaited, Candidate, PluginState, PluginStatus};

@@ -1,0 +1,352 @@
+//! Does what the state machine of a plugin says, and tells it what happens.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use gk_manifest::{PluginName, ReloadStrategy, ResourceRequest};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::lifecycle::{Action, Lifecycle, Replacement, Source};
+use super::restarts::{Now, Restarts};
+use super::state::State;
+use super::view;
+use super::will::Will;
+use crate::files::Files;
+use crate::generation::{Generation, GenerationState, GenerationStatus, Owner, Package, Stop};
+use crate::hub::Hub;
+use crate::kept::KeptFile;
+use crate::log::{LogLevel, LogSink};
+use crate::metrics;
+
+/// A plugin. Its log outlives its processes; dropping it ends them.
+#[derive(Debug)]
+pub(crate) struct Plugin {
+    pub(super) name: PluginName,
+    pub(super) log: LogSink,
+    pub(super) hub: Arc<Hub>,
+    pub(super) own: Weak<Plugin>,
+    pub(super) state: Mutex<State>,
+    /// Held while it is written, so that an older one never replaces a newer one.
+    pub(super) kept: Mutex<KeptFile>,
+}
+
+impl Plugin {
+    /// A plugin of which nothing runs, and which is seen as `status` once it is [shown](Self::show). `package` is what
+    /// it would be started from.
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        name: PluginName,
+        package: Option<Package>,
+        status: GenerationStatus,
+    ) -> Arc<Self> {
+        let kept = KeptFile::new(&hub.config.data_dir, &name);
+        let log = LogSink::new(name.clone());
+        let (enabled, history) = match kept.load() {
+            Ok(kept) => (kept.enabled, kept.crashes),
+            Err(error) => {
+                let path = kept.path().display();
+                let text = format!(
+                    "whether it is enabled cannot be read from {path} ({error}): it stays disabled until POST /api/v1/plugins/{name}/enable"
+                );
+                log.host(0, LogLevel::Error, text);
+                (false, None)
+            }
+        };
+        // Without chance plugins that fell together rise together, and nothing else.
+        let mut restarts = Restarts::new(getrandom::u64().unwrap_or_default());
+        let digest = history.map(|(digest, history)| {
+            restarts.recall(&history, Now::new());
+            digest
+        });
+        Arc::new_cyclic(|own| Self {
+            log,
+            name,
+            hub,
+            own: own.clone(),
+            state: Mutex::new(State {
+                lifecycle: Lifecycle::new(status, restarts),
+                package,
+                tried: None,
+                tried_dir: None,
+                woken: false,
+                basis: None,
+                will: Will::new(enabled),
+                digest,
+                timer: None,
+                started: BTreeMap::new(),
+                good: None,
+                previous: None,
+                registration: None,
+                has_served: false,
+                last_error: None,
+                waiters: Arc::default(),
+                changed: None,
+                stops: BTreeMap::new(),
+            }),
+            kept: Mutex::new(kept),
+        })
+    }
+
+    /// Lets people see how it stands.
+    pub(crate) fn show(&self) {
+        self.publish(&self.state.lock());
+    }
+
+    pub(crate) fn log(&self) -> &LogSink {
+        &self.log
+    }
+
+    /// Writes a line of the host's own that is about no generation.
+    pub(crate) fn say(&self, level: LogLevel, text: impl Into<String>) {
+        self.log.host(0, level, text);
+    }
+
+    /// What its plugin.yaml asks for, as far as it is known.
+    pub(crate) fn request(&self) -> ResourceRequest {
+        let state = self.state.lock();
+        let package = state.package.as_ref();
+        package
+            .map(|package| package.found.manifest.resources.clone())
+            .unwrap_or_default()
+    }
+
+    /// The directory of its package, as far as it is known.
+    pub(crate) fn dir(&self) -> Option<PathBuf> {
+        let state = self.state.lock();
+        state
+            .package
+            .as_ref()
+            .map(|package| package.found.dir.clone())
+    }
+
+    /// Whether no process of it is there.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.lock().lifecycle.is_idle()
+    }
+
+    /// What a generation's task says of it.
+    fn report(&self, status: GenerationStatus) {
+        let has_ended = status.state.has_ended();
+        let has_failed = matches!(status.state, GenerationState::Failed { .. });
+        let is_up = status.state == GenerationState::Up;
+        let (generation, pinned) = (status.generation, status.verified.clone());
+        let again = {
+            let mut state = self.state.lock();
+            if has_ended {
+                state.stops.remove(&generation);
+            }
+            if let Some(verified) = &status.verified
+                && generation == state.lifecycle.newest()
+            {
+                state.basis = Some((generation, Arc::clone(&verified.files)));
+            }
+            let over = has_failed || is_up;
+            over && std::mem::take(&mut state.woken) && has_failed
+        };
+        self.step(|lifecycle, now| lifecycle.report(status, now));
+        if again {
+            self.step(|lifecycle, now| lifecycle.changed(false, now));
+        }
+        if is_up {
+            // The policy may have changed since its process was started.
+            self.limits_changed();
+        }
+        if has_ended {
+            self.state.lock().started.remove(&generation);
+            if let Some(pinned) = pinned {
+                self.let_go(&pinned.files);
+            }
+        }
+        if has_failed {
+            self.keep();
+        }
+    }
+
+    /// Drops the pinned bytes of a binary that is not the plugin's any more; what still runs has its own.
+    fn let_go(&self, ended: &Files) {
+        let state = self.state.lock();
+        let current = state.lifecycle.current().verified.as_ref();
+        if current.is_none_or(|verified| verified.files.digest() != ended.digest()) {
+            self.hub.pinned.remove(ended.digest());
+        }
+    }
+
+    /// Tells the state machine something, and does what it says. No part of it waits.
+    pub(super) fn step(&self, tell: impl FnOnce(&mut Lifecycle, Now) -> Vec<Action>) {
+        let now = Now::new();
+        let mut state = self.state.lock();
+        let (before, served) = (state.lifecycle.revision(), state.lifecycle.serving());
+        let was = state.lifecycle.current().state.clone();
+        let was_there = served.is_some() || state.lifecycle.is_returning();
+        let was_looping = state.lifecycle.restarts().is_looping();
+        let mut actions = tell(&mut state.lifecycle, now);
+        self.identify(&mut state);
+        let mut stops = Vec::new();
+        while let Some(action) = actions.pop() {
+            match action {
+                Action::Stop(number) => stops.push(number),
+                Action::Start(number, source) => {
+                    actions.extend(self.begin(&mut state, number, source, now));
+                }
+                Action::Wake(at) => self.wake_at(&mut state, at),
+            }
+        }
+        if state.lifecycle.due().is_none()
+            && let Some((_, timer)) = state.timer.take()
+        {
+            timer.abort();
+        }
+        let serving = state.lifecycle.serving().filter(|now| served != Some(*now));
+        if let Some(serving) = serving {
+            // Ahead of the first call that finds it: what it registered holds from now on.
+            self.hub.host_api.commit(&self.name, serving);
+            self.came_up(&mut state, serving);
+        }
+        let is_there =
+            |lifecycle: &Lifecycle| lifecycle.serving().is_some() || lifecycle.is_returning();
+        if was_there && !is_there(&state.lifecycle) {
+            self.hub.host_api.stopped(&self.name);
+        }
+        let looping = state.lifecycle.restarts().is_looping();
+        if looping != was_looping {
+            metrics::crash_looping(self.name.as_str(), looping);
+        }
+        let now = state.lifecycle.current().state.clone();
+        if now != was {
+            metrics::transition(self.name.as_str(), now.as_str());
+        }
+        if let GenerationState::Failed { error, .. } = now {
+            state.last_error = Some(error.into());
+        }
+        if state.lifecycle.revision() != before {
+            self.publish(&state);
+        }
+        // Once calls find the one that took over.
+        for number in stops {
+            let is_current = state.lifecycle.current().generation == number;
+            if let Some(stop) = state.stops.get(&number) {
+                stop.send_replace(match is_current {
+                    true => Stop::Ended,
+                    false => Stop::Replaced,
+                });
+            }
+        }
+    }
+
+    /// The binary whose crashes are counted is the one that is there now: crashes of another are none of its own.
+    fn identify(&self, state: &mut State) {
+        let Some(verified) = &state.lifecycle.current().verified else {
+            return;
+        };
+        let digest = verified.files.digest().to_string();
+        if state.digest.as_ref() == Some(&digest) {
+            return;
+        }
+        if state.digest.replace(digest).is_some() && !state.has_served {
+            // Those of an earlier start of the host.
+            state.lifecycle.forget_crashes();
+        }
+    }
+
+    /// Keeps in mind what serves now, to come back to.
+    fn came_up(&self, state: &mut State, generation: u64) {
+        let current = state.lifecycle.current();
+        state.registration.clone_from(&current.registration);
+        state.has_served = true;
+        let (Some(package), Some(verified)) = (
+            state.started.get(&generation).cloned(),
+            current.verified.clone(),
+        ) else {
+            return;
+        };
+        let is_same = |good: &Package| {
+            good.pinned.as_ref().is_some_and(|pinned| {
+                pinned.files.digest() == verified.files.digest()
+                    && pinned.manifest == verified.manifest
+            })
+        };
+        if !state.good.as_ref().is_some_and(is_same) {
+            state.previous = state.good.take();
+        }
+        state.good = Some(Package {
+            pinned: Some(verified),
+            ..package
+        });
+    }
+
+    /// Lets the state machine look at its clock then.
+    fn wake_at(&self, state: &mut State, at: Instant) {
+        if let Some((_, earlier)) = state.timer.take() {
+            earlier.abort();
+        }
+        let own = self.own.clone();
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
+            if let Some(plugin) = own.upgrade() {
+                plugin.step(Lifecycle::settle);
+            }
+        });
+        state.timer = Some((at, timer.abort_handle()));
+    }
+
+    /// Begins a generation; the actions that follow from it are returned.
+    fn begin(&self, state: &mut State, number: u64, source: Source, now: Now) -> Vec<Action> {
+        let present = state.package.clone();
+        let package = match source {
+            Source::Present => present,
+            Source::Good => state.good.clone().or(present),
+            Source::Previous => state.previous.clone(),
+        };
+        let Some(package) = package else {
+            state.lifecycle.not_begun();
+            return Vec::new();
+        };
+        state.lifecycle.replace_by(replacement(&package));
+        let status = Generation::initial(&package, number);
+        let (stop, stopped) = watch::channel(Stop::No);
+        state.stops.insert(number, stop);
+        if source == Source::Present {
+            state.tried = Some(package.found.stamps);
+            state.tried_dir = Some((package.found.dir.clone(), package.found.tree.stamp()));
+            state.changed = None;
+        }
+        state.started.insert(number, package.clone());
+        let own = self.own.clone();
+        let owner = Owner {
+            plugin: self.name.clone(),
+            log: self.log.clone(),
+            report: Box::new(move |status| {
+                if let Some(plugin) = own.upgrade() {
+                    plugin.report(status);
+                }
+            }),
+        };
+        let generation = Generation::new(Arc::clone(&self.hub), owner, package, status.clone());
+        generation.spawn(stopped);
+        state.lifecycle.begun(status, now)
+    }
+
+    /// Under the lock of the state, so that an older one never replaces a newer one.
+    pub(super) fn publish(&self, state: &State) {
+        self.hub.publish(view::view(&self.name, state));
+    }
+}
+
+/// How the generation after one of this package replaces it.
+fn replacement(package: &Package) -> Replacement {
+    match package.found.manifest.reload.strategy {
+        ReloadStrategy::Recreate => Replacement::Recreate,
+        _ => Replacement::Rolling,
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        if let Some((_, timer)) = self.state.get_mut().timer.take() {
+            timer.abort();
+        }
+    }
+}

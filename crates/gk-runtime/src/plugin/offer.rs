@@ -1,0 +1,162 @@
+//! What is there of a plugin, compared with what runs.
+
+use std::sync::Arc;
+
+use super::driver::Plugin;
+use crate::files::is_settled;
+use crate::generation::{GenerationState, Package};
+use crate::log::LogLevel;
+
+/// What to do about a package that is not what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// Say so.
+    Tell,
+    /// Start it.
+    Start,
+    /// Start it, also if it is what runs.
+    Force,
+}
+
+impl Plugin {
+    /// Takes what is there of the plugin now, and compares it with what was started. Blocks while files are read.
+    pub(crate) fn offer(&self, package: Package, offer: Offer) {
+        let stamps = package.found.stamps;
+        let tree = package.found.tree.clone();
+        // Ahead of the lock: whoever else needs that does not block.
+        if self.state.lock().lifecycle.has_failed() {
+            tree.stamp();
+        }
+        let (basis, serving, moved, completed) = {
+            let mut state = self.state.lock();
+            if !state.lifecycle.is_wanted() {
+                // It is blocked: what is there is started when it no longer is.
+                state.package = Some(package);
+                state.tried = Some(stamps);
+                return;
+            }
+            // Another directory has the plugin's name by now; or one that was not complete is.
+            let tried = state.tried_dir.as_ref();
+            let moved = tried.is_some_and(|(dir, _)| *dir != package.found.dir);
+            let completed = state.lifecycle.has_failed()
+                && tried.is_some_and(|(_, tree)| *tree != package.found.tree.stamp());
+            let same = !moved && !completed && state.tried == Some(stamps) && is_settled(stamps);
+            if same && offer != Offer::Force {
+                // Names of other plugins may have changed what it gets.
+                state.package = Some(package);
+                if state.changed.is_some() && offer == Offer::Start {
+                    drop(state);
+                    self.start(None);
+                }
+                return;
+            }
+            let newest = state.lifecycle.newest();
+            let basis = state.basis.clone();
+            let basis = basis.filter(|(generation, _)| *generation == newest);
+            let current = state.lifecycle.current();
+            // What serves, unless something newer is on its way: where that is what is there, nothing is to be done,
+            // whatever was tried and rejected since.
+            let alone = state.lifecycle.candidate().is_none();
+            let serving = current.verified.as_ref();
+            let serving = serving.map(|verified| Arc::clone(&verified.files));
+            let serving = serving.filter(|_| alone && current.state == GenerationState::Up);
+            (basis.map(|(_, files)| files), serving, moved, completed)
+        };
+        // Without it nothing of the newest generation was verified: stamps are all there is.
+        let back = serving.filter(|files| !moved && files.difference().is_none());
+        let is_back = back.is_some();
+        let difference = match &basis {
+            _ if moved => Some("its package"),
+            _ if is_back => None,
+            _ if completed => Some("its package"),
+            Some(files) => files.difference(),
+            None => {
+                let state = self.state.lock();
+                (state.tried != Some(stamps)).then_some("its package")
+            }
+        };
+        if difference.is_some() {
+            tree.stamp();
+        }
+        {
+            let mut state = self.state.lock();
+            state.package = Some(package);
+            match difference {
+                None if offer != Offer::Force => {
+                    state.tried = Some(stamps);
+                    let newest = state.lifecycle.newest();
+                    if let Some(files) = back {
+                        // From now on that is what is compared with.
+                        state.basis = Some((newest, files));
+                    }
+                    if is_back || state.lifecycle.current().generation == newest {
+                        state.lifecycle.accept();
+                    }
+                    let was = state.changed.take();
+                    self.publish(&state);
+                    drop(state);
+                    if was.is_some() {
+                        self.say(LogLevel::Info, "its files are what runs again");
+                    }
+                    return;
+                }
+                Some(what) if offer == Offer::Tell => {
+                    if state.changed.replace(what) != Some(what) {
+                        self.publish(&state);
+                        drop(state);
+                        let text = format!(
+                            "{what} is no longer what runs; reload the plugin to run what is there now"
+                        );
+                        self.say(LogLevel::Warn, text);
+                    }
+                    return;
+                }
+                _ => {}
+            }
+        }
+        self.start(difference);
+    }
+
+    /// What kept it from starting may be different now: one that has failed is started anew.
+    pub(crate) fn wake(&self) {
+        let has_failed = {
+            let mut state = self.state.lock();
+            state.woken = !state.lifecycle.is_settled();
+            let can_start = state.package.is_some() && state.lifecycle.is_wanted();
+            can_start && state.lifecycle.is_settled() && state.lifecycle.has_failed()
+        };
+        if has_failed {
+            self.start(None);
+        }
+    }
+
+    /// What is there now cannot be started; what runs goes on.
+    pub(crate) fn refuse(&self, error: String) {
+        let mut state = self.state.lock();
+        let known = match &state.lifecycle.current().state {
+            GenerationState::Failed { error, .. } => Some(error.as_str()),
+            _ => state.lifecycle.rejected().map(|(_, error)| error),
+        };
+        if known == Some(&error) {
+            return;
+        }
+        state.tried = None;
+        state.lifecycle.reject(error.clone());
+        self.publish(&state);
+        drop(state);
+        self.say(
+            LogLevel::Error,
+            format!("what is there cannot be started: {error}"),
+        );
+    }
+
+    pub(super) fn start(&self, difference: Option<&'static str>) {
+        let text = match difference {
+            Some(what) => format!("{what} has changed"),
+            None => "it is started anew".to_owned(),
+        };
+        self.say(LogLevel::Info, text);
+        let fresh = difference.is_some();
+        self.step(|lifecycle, now| lifecycle.changed(fresh, now));
+    }
+}
