@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::eventually;
-use crate::goat::{built, goat, goat_in, serving, version, wait_for, write_package};
+use crate::goat::{built, goat, goat_in, serving, tool, version, wait_for, write_package};
 use crate::host::{Host, Setup};
 use crate::processes;
 use crate::users::User;
@@ -262,5 +262,45 @@ fn of_a_removed_plugin_only_its_data_stays() {
     assert!(before > 0 && work.is_dir());
     host.get("/api/v1/plugins/sheep/logs").expect(404);
     host.get("/api/v1/plugins/sheep/policy").expect(404);
+    assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
+}
+
+/// What cannot be kept for the next start of the host is told, and holds until then; nobody's calls fail for it.
+#[test]
+fn where_nothing_can_be_kept_plugins_run_on() {
+    tool(&["unshare"], "util-linux");
+    let setup = Setup::new();
+    let place = setup.path("plugins/goat");
+    write_package(&place, "goat", 1);
+    let full = "mkdir -p data/plugin-state && mount -t tmpfs -o size=4k none data/plugin-state && \
+         head -c 4096 /dev/zero > data/plugin-state/filler && exec \"$0\" \"$@\"";
+    let words = [
+        "/usr/bin/unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-ec",
+        full,
+    ];
+    let host = setup.through(words).settled();
+    processes::send(host.plugin_pid("goat"), Signal::KILL);
+    eventually("it is noticed", || {
+        (host.plugin("goat")["crashes"] == 1).then_some(())
+    });
+    assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
+    host.wait_for_log("its crashes cannot be kept");
+    let control = |action: &str| {
+        let path = format!("/api/v1/plugins/goat/{action}?wait=100s");
+        host.admin("POST", &path).send()
+    };
+    let told = control("disable").expect(500);
+    assert!(told.error().contains("cannot be kept"), "{}", told.error());
+    assert_eq!(host.plugin("goat")["enabled"], false);
+    eventually("it is stopped", || {
+        (host.plugin("goat")["state"] == "disabled").then_some(())
+    });
+    // The default needs no file; the crash does.
+    control("enable").expect(500);
     assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
 }

@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use gk_manifest::PluginName;
 use serde::{Deserialize, Serialize};
 
-use crate::plugin::CrashHistory;
-
 /// The directory of these files, in the data directory.
 const DIR: &str = "plugin-state";
 
@@ -21,6 +19,18 @@ pub(crate) struct Kept {
     /// Its crashes, and the digest of the binary that crashed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) crashes: Option<(String, CrashHistory)>,
+}
+
+/// The crashes of a plugin. Times are in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CrashHistory {
+    /// How often in a row it ended by itself.
+    pub(crate) in_a_row: u32,
+    /// Whether that is a crash loop.
+    pub(crate) looping: bool,
+    /// The latest of them.
+    pub(crate) recent_ms: Vec<u64>,
+    pub(crate) last_ms: u64,
 }
 
 impl Default for Kept {

@@ -109,11 +109,11 @@ impl Generation {
                     })
                 })
             }
-            Operation::Probe => Box::pin(probe(
-                Arc::clone(&self.hub),
-                self.status.instance.clone(),
-                self.owner.log.clone(),
-            )),
+            Operation::Probe => {
+                let hub = Arc::clone(&self.hub);
+                let (instance, log) = (self.status.instance.clone(), self.owner.log.clone());
+                Box::pin(async move { Err(probe(hub, instance, log).await) })
+            }
             Operation::Drain => {
                 let instance = self.status.instance.clone();
                 let (stop, calls) = (self.stop.clone(), Arc::clone(&self.calls));

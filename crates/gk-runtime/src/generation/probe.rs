@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gk_manifest::ResourceRequest;
 
-use super::operations::Product;
 use crate::calls::Instance;
 use crate::error::{CallError, PluginError};
 use crate::health::{HealthConfig, Probed};
@@ -27,12 +26,12 @@ enum Own {
     No,
 }
 
-/// Probes it as long as it gives signs of life.
+/// Probes it as long as it gives signs of life; why it is given up then.
 pub(super) async fn probe(
     hub: Arc<Hub>,
     instance: Option<Arc<Instance>>,
     log: LogSink,
-) -> Result<Product, PluginError> {
+) -> PluginError {
     let Some(instance) = instance else {
         return std::future::pending().await;
     };
@@ -55,9 +54,9 @@ pub(super) async fn probe(
             hub.host_api.limits(&instance.plugin, &request)
         };
         if is_degraded && limits().restart_on_timeouts {
-            return Err(PluginError::TimingOut {
+            return PluginError::TimingOut {
                 calls: DEGRADED_CALLS,
-            });
+            };
         }
         let probed = ask(&instance, &config, &mut own).await;
         metrics::probed(
@@ -80,7 +79,7 @@ pub(super) async fn probe(
         if let Probed::Missed(reason) = last
             && misses >= config.misses.max(1)
         {
-            return Err(PluginError::Unresponsive { misses, reason });
+            return PluginError::Unresponsive { misses, reason };
         }
     }
 }

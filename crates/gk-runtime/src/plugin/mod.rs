@@ -12,5 +12,4 @@ mod will;
 
 pub(crate) use self::driver::Plugin;
 pub(crate) use self::offer::Offer;
-pub(crate) use self::restarts::CrashHistory;
 pub(crate) use self::will::Hold;

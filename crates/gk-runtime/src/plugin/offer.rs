@@ -30,7 +30,10 @@ impl Plugin {
         let (basis, serving, moved, completed) = {
             let mut state = self.state.lock();
             if !state.lifecycle.is_wanted() {
-                // It is blocked: what is there is started when it no longer is.
+                // What is there is started when it may be. Of a package that is not trusted any more, another one may.
+                if state.tried != Some(stamps) && offer != Offer::Tell {
+                    state.will.distrusted = None;
+                }
                 state.package = Some(package);
                 state.tried = Some(stamps);
                 return;

@@ -8,8 +8,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+
+use crate::kept::CrashHistory;
 
 /// Delay of the first restart.
 pub(crate) const DELAY_FIRST: Duration = Duration::from_millis(200);
@@ -49,15 +50,6 @@ pub(crate) struct Restarts {
     last: Option<SystemTime>,
     /// The state of the generator of chance.
     seed: u64,
-}
-
-/// [`Restarts`], as it is kept across starts of the host. Times are in milliseconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CrashHistory {
-    in_a_row: u32,
-    looping: bool,
-    recent_ms: Vec<u64>,
-    last_ms: u64,
 }
 
 impl Restarts {

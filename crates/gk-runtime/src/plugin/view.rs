@@ -1,7 +1,7 @@
 //! What people see of a plugin.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use gk_manifest::PluginName;
 use tokio::time::Instant;
@@ -36,7 +36,12 @@ pub(super) fn view(name: &PluginName, state: &State) -> PluginStatus {
             None => RESTART_WAIT,
         }),
     };
-    let awaited = limit.map(|limit| Awaited {
+    // One that starts later than calls wait is not waited for.
+    let is_soon = |limit: &Duration| {
+        let due = lifecycle.due();
+        due.is_none_or(|due| due.saturating_duration_since(Instant::now()) < *limit)
+    };
+    let awaited = limit.filter(is_soon).map(|limit| Awaited {
         limit,
         waiters: Arc::clone(&state.waiters),
     });
