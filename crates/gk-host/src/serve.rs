@@ -230,7 +230,7 @@ async fn serving(runtime: &Runtime) {
         let starting = snapshot
             .plugins
             .iter()
-            .filter(|status| status.state == PluginState::Starting);
+            .filter(|status| status.state == PluginState::Starting && status.crashes == 0);
         // How long each of them still has; one that has no process yet has all of it.
         let left = starting.map(|status| match status.started_at {
             Some(started) => START_PATIENCE.saturating_sub(started.elapsed().unwrap_or_default()),

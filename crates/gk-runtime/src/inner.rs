@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use gk_manifest::PluginName;
+use gk_manifest::{PluginName, ResourceRequest};
 use parking_lot::Mutex;
 
 use crate::discover::Problem;
@@ -37,6 +37,8 @@ pub(crate) struct Looked {
     pub(crate) problems: Vec<Problem>,
     pub(crate) left_alone: Vec<String>,
     pub(crate) manifests: Manifests,
+    /// What the host API knows of what is installed.
+    pub(crate) installed: Option<BTreeMap<PluginName, ResourceRequest>>,
     /// The file of revocations.
     pub(crate) revocations: Option<Stamp>,
     /// Which variables are whose, and the names that this follows from.

@@ -58,7 +58,10 @@ impl Inner {
         self.name_by_directory(&mut problems, &found);
         let requests = self.requests(&plugins, &problems);
         let variables = self.variables(&mut looked, &requests, other_names);
-        self.hub.host_api.installed(&requests);
+        if looked.installed.as_ref() != Some(&requests) {
+            self.hub.host_api.installed(&requests);
+            looked.installed = Some(requests);
+        }
         let with_problem = problems.iter().filter_map(|problem| problem.name.clone());
         let present = found.iter().cloned().chain(with_problem).collect();
         let gone = named

@@ -129,14 +129,14 @@ impl Runtime {
         self.inner.hub.changed()
     }
 
-    /// Waits until every plugin has come up, failed or been stopped.
+    /// Waits until every plugin has come up, failed or been stopped once. One that failed may be on its way up again.
     pub async fn settled(&self) {
         let mut changed = self.changed();
         while !self
             .snapshot()
             .plugins
             .iter()
-            .all(|status| status.is_settled)
+            .all(|status| status.has_settled)
         {
             // The sender lives as long as the runtime.
             let _ = changed.changed().await;

@@ -127,6 +127,8 @@ pub struct PluginStatus {
     pub is_crash_looping: bool,
     /// Whether nothing is under way but what is draining.
     pub(crate) is_settled: bool,
+    /// Whether that was so before: it has come up, failed or been stopped at least once.
+    pub(crate) has_settled: bool,
     /// How long a call may wait for it, while it comes up.
     pub(crate) awaited: Option<Awaited>,
     /// What the call path needs while it runs.

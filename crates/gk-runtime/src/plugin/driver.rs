@@ -80,6 +80,7 @@ impl Plugin {
                 good: None,
                 previous: None,
                 registration: None,
+                has_settled: false,
                 has_served: false,
                 last_error: None,
                 waiters: Arc::default(),
@@ -218,6 +219,7 @@ impl Plugin {
         if now != was {
             metrics::transition(self.name.as_str(), now.as_str());
         }
+        state.has_settled |= now != GenerationState::Stopped && view::is_settled(&state);
         if let GenerationState::Failed { error, .. } = now {
             state.last_error = Some(error.into());
         }

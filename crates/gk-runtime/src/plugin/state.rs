@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) previous: Option<Package>,
     /// What it registered last: its routes stay its own while it is started again.
     pub(super) registration: Option<Arc<Registration>>,
+    /// Whether it has come up, failed or been stopped since it is known.
+    pub(super) has_settled: bool,
     /// Whether any generation of it has served.
     pub(super) has_served: bool,
     /// How a current generation failed last.

@@ -70,13 +70,21 @@ pub(super) fn view(name: &PluginName, state: &State) -> PluginStatus {
         last_error: state.last_error.clone(),
         next_start: lifecycle.due().map(wall),
         is_crash_looping: restarts.is_looping(),
-        is_settled: lifecycle.is_settled() && !waits_for_others,
+        is_settled: is_settled(state),
+        has_settled: state.has_settled || is_settled(state),
         awaited,
         // What is on its way down takes no calls.
         instance: current
             .instance
             .filter(|_| current.state == GenerationState::Up),
     }
+}
+
+/// Whether nothing of it is under way but what is draining.
+pub(super) fn is_settled(state: &State) -> bool {
+    let hold = state.will.hold.as_ref();
+    let waits = hold.is_some_and(|hold| state.will.wants() && hold.is_passing);
+    state.lifecycle.is_settled() && !waits
 }
 
 /// A moment of the clock that never goes back, by the one that people read.
