@@ -153,7 +153,9 @@ fn plugins_start_after_and_stop_before_what_they_depend_on() {
     let log = host.log();
     let stopped = |name: &str| {
         log.lines()
-            .position(|line| {
+            .collect::<Vec<_>>()
+            .iter()
+            .rposition(|line| {
                 line.contains(&format!("plugin=\"{name}\"")) && line.contains("it was stopped")
             })
             .unwrap_or_else(|| panic!("{name} was not stopped:\n{log}"))
