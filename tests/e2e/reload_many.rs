@@ -93,8 +93,21 @@ fn own_processes(host: &Host) -> Vec<u32> {
     std::iter::once(host.pid()).chain(keepers).collect()
 }
 
-/// Prints what the host and its keeper use while nothing happens.
+/// Prints what the host and its keeper use while nothing happens but probes: the first ones of a plugin cost more.
 fn print_idle(host: &Host) {
+    eventually("each plugin was probed twice", || {
+        let text = host.call("GET", "/metrics").send().text();
+        let probes = text
+            .lines()
+            .filter(|line| line.starts_with("gk_plugin_health_probes_total{"))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
+        let (mut plugins, mut twice) = (0, 0);
+        for probes in probes {
+            plugins += 1;
+            twice += i32::from(probes >= 2.0);
+        }
+        (plugins > 0 && plugins == twice).then_some(())
+    });
     let own = own_processes(host);
     assert!(own.len() > 1, "the host has no keeper");
     for window in 1..=3 {

@@ -1,6 +1,6 @@
 //! Looks after a generation while it runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,6 +16,9 @@ use crate::metrics;
 
 /// A plugin's own health function, as upstream calls it.
 const FUNCTION: &str = "__health_ping__";
+
+/// Into how many slots an interval is divided.
+const SLOTS: u32 = 30;
 
 /// Whether a plugin has a health function of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub(super) async fn probe(
     let name = instance.plugin.as_str();
     let (mut own, mut was_degraded) = (Own::Unknown, false);
     loop {
-        tokio::time::sleep(jittered(config.interval)).await;
+        tokio::time::sleep_until(next(config.interval)).await;
         let is_degraded = instance.health.is_degraded(Instant::now());
         if is_degraded && !was_degraded {
             log.host(
@@ -125,8 +128,14 @@ fn says(payload: Bytes) -> Probed {
     }
 }
 
-/// A fifth more or less.
-fn jittered(interval: Duration) -> Duration {
+/// When the next probe is: after the interval, a fifth more or less, at the end of a slot that all plugins share. Those in
+/// one slot wake the host once.
+fn next(interval: Duration) -> tokio::time::Instant {
+    static BEGUN: LazyLock<tokio::time::Instant> = LazyLock::new(tokio::time::Instant::now);
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    interval.mul_f64(0.8 + 0.4 * f64::from(random) / f64::from(u32::MAX))
+    let after = interval.mul_f64(0.8 + 0.4 * f64::from(random) / f64::from(u32::MAX));
+    let slot = (interval / SLOTS).as_nanos().max(1);
+    let at = (BEGUN.elapsed() + after).as_nanos().next_multiple_of(slot);
+    // Of centuries there is no need.
+    *BEGUN + Duration::from_nanos(u64::try_from(at).unwrap_or(u64::MAX))
 }
