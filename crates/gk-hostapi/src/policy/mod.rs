@@ -92,7 +92,7 @@ pub struct Policy {
     /// Bytes of stored files; 0 is the default of 500 MiB.
     #[serde(default)]
     pub max_file_storage_bytes: u64,
-    /// Memory of its process in MiB, from its next start on; 0 leaves it to what the plugin asks for.
+    /// Memory of its process in MiB: what runs within another limit is replaced; 0 leaves it to what the plugin asks for.
     #[serde(default)]
     pub memory_mb: u32,
     /// How long a call may take, from the next one on; none leaves it to what the plugin asks for.
