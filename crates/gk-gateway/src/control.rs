@@ -16,6 +16,7 @@ use crate::extract::{Path, Query};
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::rfc3339::rfc3339;
+use crate::tokens::{Identity, Role};
 
 /// How long an answer may wait for its outcome.
 const WAIT_MAX: Duration = Duration::from_secs(120);
@@ -174,27 +175,33 @@ pub(crate) async fn health(
     Path(plugin): Path<String>,
     request: Request,
 ) -> Answer {
-    gateway.require(&request, Middleware::Agent)?;
+    let caller = gateway.require(&request, Middleware::Agent)?;
     let snapshot = gateway.inner.runtime.snapshot();
     let status = snapshot
         .get(&plugin)
         .ok_or_else(|| Problem::no_plugin(&plugin))?;
-    Ok(Json(told(status)).into_response())
+    Ok(Json(told(status, is_admin(caller.as_ref()))).into_response())
 }
 
 /// How all plugins are.
 pub(crate) async fn all_health(State(gateway): State<Gateway>, request: Request) -> Answer {
-    gateway.require(&request, Middleware::Agent)?;
+    let caller = gateway.require(&request, Middleware::Agent)?;
+    let admin = is_admin(caller.as_ref());
     let snapshot = gateway.inner.runtime.snapshot();
     let plugins: Map<String, Value> = snapshot
         .plugins
         .iter()
-        .map(|status| (status.name.to_string(), told(status)))
+        .map(|status| (status.name.to_string(), told(status, admin)))
         .collect();
     Ok(Json(json!({ "plugins": plugins })).into_response())
 }
 
-fn told(status: &PluginStatus) -> Value {
+fn is_admin(caller: Option<&Identity>) -> bool {
+    caller.is_some_and(|caller| caller.role == Role::Admin)
+}
+
+/// What went on inside of a plugin is for administrators.
+fn told(status: &PluginStatus, admin: bool) -> Value {
     let health = status.health();
     let is_running = status.state == PluginState::Running;
     let payload = health.payload.as_ref();
@@ -211,8 +218,8 @@ fn told(status: &PluginStatus) -> Value {
         "last_check": health.last_check.and_then(rfc3339),
         "last_success": health.last_success.and_then(rfc3339),
         "consecutive_failures": health.consecutive_failures,
-        "last_error": error.or(status.last_error.as_deref()),
-        "payload": payload,
+        "last_error": error.or(status.last_error.as_deref()).filter(|_| admin),
+        "payload": payload.filter(|_| admin),
         "restart_attempts": status.crashes,
         "last_restart_at": status.last_crash.and_then(rfc3339),
         "next_restart_at": status.next_start.and_then(rfc3339),

@@ -72,6 +72,10 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
         Found::Nothing => {
             return Err(match owner.filter(|plugin| table.is_unknown(plugin)) {
                 // What it would serve is not known, so nobody can say that this is not there.
+                Some(plugin) if gateway.is_disabled(plugin) => Problem::new(
+                    StatusCode::FORBIDDEN,
+                    format!("plugin \"{plugin}\" is not called"),
+                ),
                 Some(plugin) => Problem::not_running(plugin.as_str()),
                 None => Problem::not_found("there is nothing here"),
             });

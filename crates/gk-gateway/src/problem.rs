@@ -123,7 +123,10 @@ impl Problem {
             .unwrap_or_else(|| error.to_string());
         let problem = Problem::new(status, text);
         match error {
-            CallError::Busy { .. } | CallError::NoMemory { .. } => {
+            CallError::Busy { .. }
+            | CallError::NoMemory { .. }
+            | CallError::NotRunning { .. }
+            | CallError::Moved { .. } => {
                 problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
             }
             _ => problem,

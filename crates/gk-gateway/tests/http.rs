@@ -529,7 +529,7 @@ async fn routes_stay_a_plugins_own_while_it_does_not_run() {
     let public = "/api/plugins/first/public";
     assert_eq!(setup.status("GET", public, "nobody").await, 200);
     let health = setup
-        .json("GET", "/api/v1/plugins/first/health", "agent", None)
+        .json("GET", "/api/v1/plugins/first/health", "admin", None)
         .await;
     assert_eq!(
         (&health["healthy"], &health["restart_attempts"]),

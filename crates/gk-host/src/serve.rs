@@ -298,15 +298,28 @@ fn report(runtime: &Runtime) {
         .iter()
         .filter(|status| status.state == PluginState::Blocked)
         .count();
-    let disabled = snapshot
-        .plugins
-        .iter()
-        .filter(|status| status.state == PluginState::Disabled)
-        .count();
-    let failed = snapshot.plugins.len() - running - blocked - disabled + snapshot.problems.len();
-    tracing::info!(running, failed, blocked, disabled, "plugins are up");
+    let of = |wanted: fn(&PluginState) -> bool| {
+        let states = snapshot.plugins.iter().map(|status| &status.state);
+        states.filter(|state| wanted(state)).count()
+    };
+    let disabled = of(|state| *state == PluginState::Disabled);
+    let waiting = of(|state| matches!(state, PluginState::Waiting { .. }));
+    let well = running + blocked + disabled + waiting;
+    let failed = snapshot.plugins.len() - well + snapshot.problems.len();
+    tracing::info!(
+        running,
+        failed,
+        blocked,
+        disabled,
+        waiting,
+        "plugins are up"
+    );
     let mut text = format!("{running} plugins running, {failed} failed");
-    for (number, what) in [(blocked, "blocked"), (disabled, "disabled")] {
+    for (number, what) in [
+        (blocked, "blocked"),
+        (disabled, "disabled"),
+        (waiting, "waiting"),
+    ] {
         if number > 0 {
             text.push_str(&format!(", {number} {what}"));
         }

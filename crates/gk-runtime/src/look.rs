@@ -106,10 +106,10 @@ impl Inner {
                 None => self.add(package),
             }
         }
-        match is_revoked {
-            true => self.review_trust(),
-            false => self.reconcile(),
+        if is_revoked {
+            self.review_trust();
         }
+        self.reconcile();
         Ok(again)
     }
 

@@ -74,6 +74,14 @@ impl Signatures {
         Ok(trust)
     }
 
+    /// Whether it can be found out whom it trusts.
+    ///
+    /// # Errors
+    /// The list of revocations cannot be used.
+    pub(crate) fn check(&self) -> Result<(), TrustError> {
+        self.trust().map(drop)
+    }
+
     /// What changes when the file of revocations does.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
         self.revocations.as_deref().and_then(Stamp::of)

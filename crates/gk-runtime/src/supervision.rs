@@ -77,6 +77,14 @@ impl Inner {
     pub(crate) fn review_trust(&self) {
         let plugins: Vec<_> = self.plugins.lock().values().cloned().collect();
         let signatures = self.hub.signatures.load();
+        if let Err(error) = signatures.check() {
+            let error = crate::error::chain(&error);
+            tracing::error!(
+                error,
+                "who is trusted cannot be found out; what runs goes on, and nothing starts until that is mended"
+            );
+            return;
+        }
         for plugin in plugins {
             plugin.review_trust(|verified| {
                 signatures::verify_again(&signatures, verified)

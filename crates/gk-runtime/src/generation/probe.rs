@@ -103,14 +103,13 @@ async fn ask(instance: &Instance, config: &HealthConfig, own: &mut Own) -> Probe
                 return says(payload);
             }
             Err(error) if error.is_unknown_function(FUNCTION) => *own = Own::No,
-            Err(CallError::Application { message, .. }) => {
-                *own = Own::Yes;
+            Err(CallError::Application { message, .. }) if *own == Own::Yes => {
                 return Probed::Complains(format!("its health function says: {message}"));
             }
             Err(error) if *own == Own::Yes && !is_alive => {
                 return Probed::Missed(error.to_string());
             }
-            // It does not answer what it may not know, or is busy otherwise: the Ping decides.
+            // Whether it knows the function is not known yet, or it is busy otherwise: the Ping decides.
             Err(_) => {}
         }
     }

@@ -66,17 +66,6 @@ pub(crate) enum Failure {
 }
 
 impl GenerationState {
-    /// Its name, for metrics.
-    pub(crate) fn as_str(&self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Up => "running",
-            Self::Draining => "stopping",
-            Self::Stopped => "stopped",
-            Self::Failed { .. } => "failed",
-        }
-    }
-
     /// Whether its process is gone.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self, Self::Stopped | Self::Failed { .. })

@@ -7,7 +7,6 @@ use std::sync::{Arc, Weak};
 use gk_manifest::{PluginName, ReloadStrategy, ResourceRequest};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::lifecycle::{Action, Lifecycle, Replacement, Source};
 use super::restarts::{Now, Restarts};
@@ -180,7 +179,7 @@ impl Plugin {
         let now = Now::new();
         let mut state = self.state.lock();
         let (before, served) = (state.lifecycle.revision(), state.lifecycle.serving());
-        let was = state.lifecycle.current().state.clone();
+        let shown = view::state_of(&self.name, &state);
         let was_there = served.is_some() || state.lifecycle.is_returning();
         let was_looping = state.lifecycle.restarts().is_looping();
         let mut actions = tell(&mut state.lifecycle, now);
@@ -192,14 +191,9 @@ impl Plugin {
                 Action::Start(number, source) => {
                     actions.extend(self.begin(&mut state, number, source, now));
                 }
-                Action::Wake(at) => self.wake_at(&mut state, at),
             }
         }
-        if state.lifecycle.due().is_none()
-            && let Some((_, timer)) = state.timer.take()
-        {
-            timer.abort();
-        }
+        self.wake_at(&mut state);
         let serving = state.lifecycle.serving().filter(|now| served != Some(*now));
         if let Some(serving) = serving {
             // Ahead of the first call that finds it: what it registered holds from now on.
@@ -216,8 +210,9 @@ impl Plugin {
             metrics::crash_looping(self.name.as_str(), looping);
         }
         let now = state.lifecycle.current().state.clone();
-        if now != was {
-            metrics::transition(self.name.as_str(), now.as_str());
+        let shows = view::state_of(&self.name, &state);
+        if shows.as_str() != shown.as_str() {
+            metrics::transition(self.name.as_str(), shows.as_str());
         }
         state.has_settled |= now != GenerationState::Stopped && view::is_settled(&state);
         if let GenerationState::Failed { error, .. } = now {
@@ -279,16 +274,24 @@ impl Plugin {
         });
     }
 
-    /// Lets the state machine look at its clock then.
-    fn wake_at(&self, state: &mut State, at: Instant) {
+    /// Lets the state machine look at its clock when it wants to.
+    fn wake_at(&self, state: &mut State) {
+        let wake = state.lifecycle.wake();
+        if state.timer.as_ref().map(|(at, _)| *at) == wake {
+            return;
+        }
         if let Some((_, earlier)) = state.timer.take() {
             earlier.abort();
         }
+        let Some(at) = wake else {
+            return;
+        };
         let own = self.own.clone();
         let timer = tokio::spawn(async move {
             tokio::time::sleep_until(at).await;
             if let Some(plugin) = own.upgrade() {
                 plugin.step(Lifecycle::settle);
+                plugin.keep();
             }
         });
         state.timer = Some((at, timer.abort_handle()));

@@ -16,7 +16,7 @@
 
 use tokio::time::Instant;
 
-use super::restarts::{Now, Restarts};
+use super::restarts::{Now, Restarts, STEADY};
 use crate::generation::{Failure, GenerationState, GenerationStatus};
 
 /// Generations of a plugin that may be on their way out while a new one is started.
@@ -29,8 +29,6 @@ pub(crate) enum Action {
     Start(u64, Source),
     /// Let a generation finish its calls, and end it.
     Stop(u64),
-    /// Call [`Lifecycle::settle`] at that time.
-    Wake(Instant),
 }
 
 /// What a generation is started from.
@@ -72,6 +70,7 @@ struct Member {
     stopping: bool,
     /// Whether it is another package than what crashed before.
     fresh: bool,
+    source: Source,
 }
 
 /// The generations of a plugin that have a role.
@@ -89,6 +88,8 @@ pub(crate) struct Lifecycle {
     fresh: bool,
     /// Whether the operator wants back what came up before.
     back: bool,
+    /// Whether that is so: what is there is left alone until it changes.
+    rolled_back: bool,
     replacement: Replacement,
     restarts: Restarts,
     /// When the current generation came up.
@@ -111,6 +112,7 @@ impl Lifecycle {
                 status,
                 stopping: false,
                 fresh: false,
+                source: Source::Present,
             },
             candidate: None,
             draining: Vec::new(),
@@ -119,6 +121,7 @@ impl Lifecycle {
             behind: false,
             fresh: false,
             back: false,
+            rolled_back: false,
             replacement: Replacement::default(),
             restarts,
             up: None,
@@ -208,6 +211,7 @@ impl Lifecycle {
         self.behind = true;
         self.fresh |= fresh;
         self.back = false;
+        self.rolled_back &= !fresh;
         self.settle(now)
     }
 
@@ -217,6 +221,11 @@ impl Lifecycle {
         self.fresh = true;
         self.back = true;
         self.settle(now)
+    }
+
+    /// What is there counts again.
+    pub(crate) fn forget_roll_back(&mut self) {
+        self.rolled_back = false;
     }
 
     /// How the next generation replaces the one that serves.
@@ -242,6 +251,12 @@ impl Lifecycle {
     /// Its crashes.
     pub(crate) fn restarts(&self) -> &Restarts {
         &self.restarts
+    }
+
+    /// When [`settle`](Self::settle) is to be called: to start it again, or to forget its crashes.
+    pub(crate) fn wake(&self) -> Option<Instant> {
+        let steady = self.up.filter(|_| self.restarts.in_a_row() > 0);
+        self.due.or(steady.map(|up| up + STEADY))
     }
 
     /// When it is started again, if it ended by itself.
@@ -280,17 +295,18 @@ impl Lifecycle {
 
     /// A generation that was to be started has begun, as this.
     pub(crate) fn begun(&mut self, status: GenerationStatus, now: Now) -> Vec<Action> {
-        let source = self.starting.take();
+        let source = self.starting.take().unwrap_or(Source::Present);
         let member = Member {
             status,
             stopping: false,
             fresh: std::mem::take(&mut self.fresh),
+            source,
         };
         if self.current.status.state.has_ended() {
             if member.fresh {
                 self.restarts.forget();
             }
-            if source != Some(Source::Good) {
+            if source != Source::Good {
                 // It is what people see now.
                 self.rejected = None;
             }
@@ -306,14 +322,13 @@ impl Lifecycle {
     /// Takes in what a generation reports.
     pub(crate) fn report(&mut self, status: GenerationStatus, now: Now) -> Vec<Action> {
         let number = status.generation;
-        let mut wake = None;
         // People see the candidate and how many are draining, too.
         self.revision += 1;
         if self.current.status.generation == number {
             let had_ended = self.current.status.state.has_ended();
             self.current.status = status;
             if !had_ended {
-                wake = self.note(now).map(Action::Wake);
+                self.note(now);
             }
         } else if let Some(member) = self.draining.iter_mut().find(|member| member.is(number)) {
             member.status = status;
@@ -328,6 +343,7 @@ impl Lifecycle {
                     let before = std::mem::replace(&mut self.current, member);
                     self.draining.push(before);
                     (self.up, self.due) = (Some(now.instant), None);
+                    self.rolled_back |= self.current.source == Source::Previous;
                 }
                 GenerationState::Failed { error, .. } => {
                     self.rejected = Some((number, error.clone()));
@@ -338,16 +354,15 @@ impl Lifecycle {
         }
         self.draining
             .retain(|member| !member.status.state.has_ended());
-        let mut actions = self.settle(now);
-        actions.extend(wake);
-        actions
+        self.settle(now)
     }
 
-    /// What the state that the current generation has now means for its restart; when that is due.
-    fn note(&mut self, now: Now) -> Option<Instant> {
+    /// What the state that the current generation has now means for its restart.
+    fn note(&mut self, now: Now) {
         match &self.current.status.state {
             GenerationState::Up if self.up.is_none() => {
                 self.up = Some(now.instant);
+                self.rolled_back |= self.current.source == Source::Previous;
             }
             GenerationState::Failed { failure, .. }
                 if *failure != Failure::Refused && !self.current.stopping =>
@@ -358,7 +373,6 @@ impl Lifecycle {
             }
             _ => {}
         }
-        self.due
     }
 
     fn alive(&self) -> usize {
@@ -381,6 +395,12 @@ impl Lifecycle {
     /// What follows from how things stand at that time.
     pub(crate) fn settle(&mut self, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
+        let is_up = self.current.status.state == GenerationState::Up;
+        if is_up && self.restarts.in_a_row() > 0 && self.wake().is_some_and(|at| at <= now.instant)
+        {
+            self.restarts.forget();
+            self.revision += 1;
+        }
         for member in &mut self.draining {
             member.stop(&mut actions);
         }
@@ -411,10 +431,11 @@ impl Lifecycle {
             return actions;
         }
         if (replaces && self.draining.len() < DRAINING_MAX) || free {
-            let source = match (self.back, self.behind, &self.rejected) {
-                (true, ..) => Source::Previous,
-                (false, false, Some(_)) => Source::Good,
-                _ => Source::Present,
+            let restarts = !self.behind && self.rejected.is_some();
+            let source = match self.back {
+                true => Source::Previous,
+                false if self.rolled_back || restarts => Source::Good,
+                false => Source::Present,
             };
             (self.behind, self.back, self.due) = (false, false, None);
             self.starting = Some(source);

@@ -117,6 +117,9 @@ impl Plugin {
                 _ => {}
             }
         }
+        if offer == Offer::Force {
+            self.state.lock().lifecycle.forget_roll_back();
+        }
         self.start(difference);
     }
 

@@ -92,7 +92,7 @@ fn wall(at: Instant) -> SystemTime {
     SystemTime::now() + at.saturating_duration_since(Instant::now())
 }
 
-fn state_of(name: &PluginName, state: &State) -> PluginState {
+pub(super) fn state_of(name: &PluginName, state: &State) -> PluginState {
     let (lifecycle, will) = (&state.lifecycle, &state.will);
     let current = &lifecycle.current().state;
     match current {

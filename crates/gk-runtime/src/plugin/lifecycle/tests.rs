@@ -33,8 +33,6 @@ struct World {
     processes: BTreeMap<u64, Process>,
     wanted: Wanted,
     now: Now,
-    /// When it asked to be woken.
-    wake: Option<Instant>,
     /// What the newest generation was started from.
     source: Option<Source>,
 }
@@ -52,7 +50,6 @@ impl World {
             processes: BTreeMap::new(),
             wanted: Wanted::Stopped,
             now: Now::new(),
-            wake: None,
             source: None,
         }
     }
@@ -73,7 +70,6 @@ impl World {
     fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Wake(at) => self.wake = Some(at),
                 Action::Start(number, source) => {
                     self.source = Some(source);
                     let process = Process {
@@ -111,8 +107,7 @@ impl World {
 
     /// Time passes until it wants to be woken, or for a second.
     fn pass(&mut self) {
-        let at = self.wake.take();
-        let passed = at.map_or(Duration::from_secs(1), |at| {
+        let passed = self.lifecycle.wake().map_or(Duration::from_secs(1), |at| {
             at.saturating_duration_since(self.now.instant)
         });
         self.now.instant += passed;
@@ -276,14 +271,14 @@ fn what_ends_by_itself_comes_back_and_what_time_does_not_mend_stays() {
         ((2, &Starting), Some(Source::Present))
     );
     world.report(2, failed());
-    assert!(world.wake.is_none() && !world.lifecycle.is_returning());
+    assert!(world.lifecycle.due().is_none() && !world.lifecycle.is_returning());
     world.pass();
     assert_eq!(world.face(), (2, &failed()));
     // Nor what was told to stop.
     let mut world = World::serving();
     world.want(Wanted::Stopped);
     world.report(1, crashed());
-    assert!(world.wake.is_none());
+    assert!(world.lifecycle.due().is_none());
     world.pass();
     assert!(world.processes.is_empty());
     // A stop in between holds.
@@ -361,12 +356,39 @@ fn of_one_that_cannot_run_twice_the_old_one_ends_first() {
 }
 
 #[test]
+fn crashes_are_forgotten_while_it_runs_well() {
+    let mut world = World::serving();
+    world.report(1, crashed());
+    world.pass();
+    world.report(2, Up);
+    assert_eq!(world.lifecycle.restarts().in_a_row(), 1);
+    world.pass();
+    assert_eq!(world.lifecycle.restarts().in_a_row(), 0);
+    assert_eq!((world.lifecycle.wake(), world.face()), (None, (2, &Up)));
+}
+
+#[test]
 fn the_operator_goes_back_and_a_change_goes_on() {
     let mut world = World::serving();
     world.roll_back();
     assert_eq!(world.source, Some(Source::Previous));
     world.report(2, Up);
     assert_eq!(world.face(), (2, &Up));
+    world.report(1, Stopped);
+    // It stays so when it ends by itself, or is started anew.
+    world.report(2, crashed());
+    world.pass();
+    assert_eq!(world.source, Some(Source::Good));
+    world.report(3, Up);
+    let actions = world.lifecycle.changed(false, world.now);
+    world.perform(actions);
+    assert_eq!(world.source, Some(Source::Good));
+    world.report(4, Up);
+    world.change();
+    assert_eq!(world.source, Some(Source::Present));
+    let mut world = World::serving();
+    world.roll_back();
+    world.report(2, Up);
     world.roll_back();
     world.change();
     world.report(3, Stopped);
@@ -376,7 +398,7 @@ fn the_operator_goes_back_and_a_change_goes_on() {
 /// What may happen next: the operator's events, time, and what each process can report.
 fn possible(world: &World) -> Vec<(u64, Option<GenerationState>)> {
     let mut events = vec![(0, None), (0, Some(Stopped))];
-    if world.wake.is_some() {
+    if world.lifecycle.wake().is_some() {
         events.push((0, Some(Up)));
     }
     for (number, process) in &world.processes {
@@ -471,10 +493,6 @@ fn check(
             );
             let comes = !world.processes.is_empty() || lifecycle.due.is_some();
             assert!(comes || refused, "{events:?}");
-            let woken = lifecycle
-                .due
-                .is_none_or(|due| world.wake.is_some_and(|wake| wake <= due));
-            assert!(woken || lifecycle.candidate.is_some(), "{events:?}");
         }
     }
 }
