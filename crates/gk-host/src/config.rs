@@ -413,7 +413,7 @@ mod tests {
         for (name, value, why) in [
             ("GK_LISTEN", "8081", "no address to listen on"),
             ("GK_START_TIMEOUT", "5", "unit"),
-            ("GK_START_TIMEOUT", "0s", "more than 0s"),
+            ("GK_START_TIMEOUT", "-1s", "must not be negative"),
             ("GK_TRUST_DECLARED_PERMISSIONS", "yes", "boolean"),
         ] {
             let error = format!("{:#}", with(name, value).unwrap_err());

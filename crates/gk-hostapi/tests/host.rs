@@ -906,7 +906,11 @@ async fn a_generation_that_fails_changes_nothing() {
     assert_eq!(text(&rig).await, "moo");
     events.publish(&goat, "c", "t", &json!("on")).unwrap();
     assert!(matches!(stream.next().await, Delivery::Event(_)));
+    // It may be started again: who listens, listens on until nothing of the plugin comes any more.
     rig.host.ended(&goat, 3);
+    events.publish(&goat, "c", "t", &json!("later")).unwrap();
+    assert!(matches!(stream.next().await, Delivery::Event(_)));
+    rig.host.stopped(&goat);
     assert!(matches!(stream.next().await, Delivery::Closed));
 }
 

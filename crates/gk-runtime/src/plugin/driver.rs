@@ -71,6 +71,7 @@ impl Plugin {
                 tried: None,
                 tried_dir: None,
                 woken: false,
+                other_limits: false,
                 basis: None,
                 will: Will::new(enabled),
                 digest,
@@ -146,12 +147,12 @@ impl Plugin {
             let over = has_failed || is_up;
             over && std::mem::take(&mut state.woken) && has_failed
         };
+        let is_other = is_up && std::mem::take(&mut self.state.lock().other_limits);
         self.step(|lifecycle, now| lifecycle.report(status, now));
         if again {
             self.step(|lifecycle, now| lifecycle.changed(false, now));
         }
-        if is_up {
-            // The policy may have changed since its process was started.
+        if is_other {
             self.limits_changed();
         }
         if has_ended {

@@ -100,7 +100,8 @@ impl Plugin {
 
     /// The operator may have changed its limits: what runs within others is replaced.
     pub(crate) fn limits_changed(&self) {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.other_limits = !state.lifecycle.is_settled();
         let current = state.lifecycle.current();
         let candidate = state.lifecycle.candidate();
         let now = candidate.unwrap_or(current);

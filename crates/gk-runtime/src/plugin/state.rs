@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) tried_dir: Option<(PathBuf, u64)>,
     /// What kept the newest generation from starting may be different now: if it fails, it is started once more.
     pub(super) woken: bool,
+    /// The policy changed while a generation started: whether that concerns its process is looked at once it is up.
+    pub(super) other_limits: bool,
     /// What the newest generation was started from, if it came so far, and its number.
     pub(super) basis: Option<(u64, Arc<Files>)>,
     pub(super) will: Will,
