@@ -148,8 +148,8 @@ async fn send(
             let plugin = route.plugin.as_str();
             let status = Box::pin(runtime.came_up(plugin, context.timeout)).await;
             if status.is_none_or(|status| status.target().is_none()) {
-                let call = runtime.call(plugin, &route.function, args, context);
-                return Box::pin(call).await.map_err(Failed::Call);
+                // Never by its name alone: another version may decide otherwise who may call it.
+                return Err(Failed::Call(runtime.not_called(plugin)));
             }
             route = still_meant(gateway, &route, parts)?;
             continue;

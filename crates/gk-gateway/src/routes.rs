@@ -61,6 +61,8 @@ impl Route {
             && self.path == other.path
             && self.function == other.function
             && self.middleware == other.middleware
+            && self.skip_org == other.skip_org
+            && self.idempotent == other.idempotent
     }
 }
 

@@ -182,9 +182,10 @@ impl Runtime {
     ) -> Result<Outcome, ControlError> {
         let known = self.known(plugin)?;
         known.will(|will| will.enable(enabled));
+        // Ahead of anything that takes time: who asked may go away.
+        self.inner.reconcile();
         let keeping = Arc::clone(&known);
         let kept = tokio::task::spawn_blocking(move || keeping.store()).await;
-        self.inner.reconcile();
         let not_kept = |error: String| ControlError::NotKept {
             plugin: plugin.to_owned(),
             error,

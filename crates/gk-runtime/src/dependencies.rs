@@ -76,7 +76,7 @@ pub(crate) fn decide(nodes: &BTreeMap<PluginName, Node>) -> BTreeMap<PluginName,
         .iter()
         .filter(|(name, word)| **word != Word::Run && !nodes[*name].at_once)
         .filter(|(name, _)| nodes[*name].is_alive)
-        .filter(|(name, _)| has_dependents_alive(name, nodes))
+        .filter(|(name, _)| has_dependents_alive(name, nodes, &circles))
         .map(|(name, _)| (*name).clone())
         .collect();
     for name in waiting {
@@ -139,10 +139,17 @@ fn word(
     Word::Run
 }
 
-fn has_dependents_alive(name: &PluginName, nodes: &BTreeMap<PluginName, Node>) -> bool {
-    nodes
-        .values()
-        .any(|node| node.is_alive && node.needs.iter().any(|need| need.name == *name))
+/// Those in a circle wait for each other in no order.
+fn has_dependents_alive(
+    name: &PluginName,
+    nodes: &BTreeMap<PluginName, Node>,
+    circles: &BTreeMap<PluginName, String>,
+) -> bool {
+    let in_circle = circles.contains_key(name);
+    nodes.iter().any(|(other, node)| {
+        let needs = node.needs.iter().any(|need| need.name == *name);
+        node.is_alive && needs && !(in_circle && circles.contains_key(other))
+    })
 }
 
 /// The circle that a plugin is in, for those that are in one.
@@ -297,6 +304,10 @@ mod tests {
         };
         assert!(error.contains("b → c → a → b"), "{error}");
         assert!(matches!(words["a"], Word::Refuse(_)));
+        // Also those that run: none of them waits for the other's end.
+        let serving = Presence::Serving;
+        let running = decided([("a", node(&["b"], serving)), ("b", node(&["a"], serving))]);
+        assert!(running.values().all(|word| matches!(word, Word::Refuse(_))));
         assert_eq!(
             reason(&words["d"]),
             ("it needs plugin \"a\", which cannot start", false)

@@ -65,8 +65,8 @@ pub(crate) struct Health {
     answered: AtomicU64,
     /// How many calls in a row timed out since then.
     timeouts: AtomicU32,
-    /// When the first of these did, in milliseconds after `since`.
-    timing_out: AtomicU64,
+    /// When the first and the last of these did, in milliseconds after `since`.
+    timing_out: [AtomicU64; 2],
     known: Mutex<PluginHealth>,
 }
 
@@ -91,7 +91,7 @@ impl Health {
             since: Instant::now(),
             answered: AtomicU64::new(0),
             timeouts: AtomicU32::new(0),
-            timing_out: AtomicU64::new(0),
+            timing_out: Default::default(),
             known: Mutex::new(PluginHealth {
                 is_healthy: true,
                 last_check: Some(now),
@@ -116,9 +116,11 @@ impl Health {
 
     /// A call was not answered in time.
     pub(crate) fn timed_out(&self, at: Instant) {
+        let [first, last] = &self.timing_out;
         if self.timeouts.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.timing_out.store(self.millis(at), Ordering::Relaxed);
+            first.store(self.millis(at), Ordering::Relaxed);
         }
+        last.store(self.millis(at), Ordering::Relaxed);
     }
 
     /// Whether a call was answered in the time before `now`.
@@ -129,11 +131,13 @@ impl Health {
     }
 
     /// Whether all the last calls timed out.
-    pub(crate) fn is_degraded(&self, now: Instant) -> bool {
-        let since = self.timing_out.load(Ordering::Relaxed);
-        let ago = self.millis(now).saturating_sub(since);
+    pub(crate) fn is_degraded(&self) -> bool {
+        let [first, last] = self
+            .timing_out
+            .each_ref()
+            .map(|at| at.load(Ordering::Relaxed));
         self.timeouts.load(Ordering::Relaxed) >= DEGRADED_CALLS
-            && u128::from(ago) >= DEGRADED_AFTER.as_millis()
+            && u128::from(last.saturating_sub(first)) >= DEGRADED_AFTER.as_millis()
     }
 
     /// Takes in what came of a probe; how many in a row were missed.
@@ -169,7 +173,7 @@ impl Health {
     /// For people.
     pub(crate) fn known(&self) -> PluginHealth {
         PluginHealth {
-            is_degraded: self.is_degraded(Instant::now()),
+            is_degraded: self.is_degraded(),
             ..self.known.lock().clone()
         }
     }
@@ -186,12 +190,13 @@ mod tests {
         for second in 1..=u64::from(DEGRADED_CALLS) {
             health.timed_out(at(second));
         }
-        assert!(!health.is_degraded(at(60)), "not long enough");
-        assert!(health.is_degraded(at(61)));
+        assert!(!health.is_degraded(), "not long enough");
+        health.timed_out(at(61));
+        assert!(health.is_degraded());
         health.answered(at(62));
-        assert!(!health.is_degraded(at(200)));
+        assert!(!health.is_degraded());
         health.timed_out(at(63));
-        assert!(!health.is_degraded(at(200)), "one is not many");
+        assert!(!health.is_degraded(), "one is not many");
     }
 
     #[test]

@@ -100,14 +100,19 @@ impl Inner {
             match known {
                 Some(plugin) => {
                     plugin.will(|will| will.gone = false);
-                    plugin.offer(package, offer);
+                    let lacking = self.lacks(&package.found.manifest);
+                    match lacking.filter(|_| offer != Offer::Tell && plugin.is_serving()) {
+                        // It would be held back at once, with nothing in its place.
+                        Some(error) => plugin.refuse(error),
+                        None => plugin.offer(package, offer),
+                    }
                 }
                 None if offer == Offer::Tell => {}
                 None => self.add(package),
             }
         }
-        if is_revoked {
-            self.review_trust();
+        if is_revoked && !self.review_trust() {
+            looked.revocations = None;
         }
         self.reconcile();
         Ok(again)

@@ -306,23 +306,41 @@ impl Runtime {
         plugin: &str,
         timeout: Option<Duration>,
     ) -> Result<CallTarget, CallError> {
-        if let Some(status) = self.inner.hub.peek().get(plugin) {
-            let refused = |reason: String| CallError::Refused {
-                plugin: status.name.clone(),
-                reason,
-            };
-            // As if it ran: it may not be called in either case.
-            let admitted = self.inner.hub.host_api.admit(&status.name);
-            admitted.map_err(|error| refused(error.to_string()))?;
-            if status.state == PluginState::Disabled {
-                return Err(refused("it is disabled".to_owned()));
-            }
+        if let Some(refused) = self.refusal(plugin) {
+            return Err(refused);
         }
-        match self.came_up(plugin, timeout).await {
-            Some(status) => status.target().ok_or_else(|| not_running(&status)),
-            None => Err(CallError::UnknownPlugin {
+        let status = self.came_up(plugin, timeout).await;
+        let target = status.and_then(|status| status.target());
+        target.ok_or_else(|| self.not_called(plugin))
+    }
+
+    /// Why nobody may call a plugin, whether it runs or not.
+    fn refusal(&self, plugin: &str) -> Option<CallError> {
+        let snapshot = self.inner.hub.peek();
+        let status = snapshot.get(plugin)?;
+        let refused = |reason: String| CallError::Refused {
+            plugin: status.name.clone(),
+            reason,
+        };
+        match self.inner.hub.host_api.admit(&status.name) {
+            Err(error) => Some(refused(error.to_string())),
+            Ok(_) if status.state == PluginState::Disabled => {
+                Some(refused("it is disabled".to_owned()))
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// What a call of a plugin that does not serve is answered.
+    pub fn not_called(&self, plugin: &str) -> CallError {
+        if let Some(refused) = self.refusal(plugin) {
+            return refused;
+        }
+        match self.inner.hub.peek().get(plugin) {
+            Some(status) => not_running(status),
+            None => CallError::UnknownPlugin {
                 plugin: crate::log::cut(plugin, 128).to_owned(),
-            }),
+            },
         }
     }
 

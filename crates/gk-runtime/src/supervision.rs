@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use gk_manifest::PluginName;
+use gk_manifest::{Dependency, Manifest, PluginName};
 use tokio::sync::watch;
 
 use crate::dependencies::{Word, decide};
+use crate::error::PluginError;
 use crate::inner::Inner;
 use crate::plugin::{Hold, Plugin};
 use crate::signatures;
@@ -73,8 +74,9 @@ impl Inner {
         }
     }
 
-    /// Whoever runs and is not trusted any more is stopped, and whoever is trusted again may run. Blocks.
-    pub(crate) fn review_trust(&self) {
+    /// Whoever runs and is not trusted any more is stopped, and whoever is trusted again may run. Says whether it could be
+    /// found out who is. Blocks.
+    pub(crate) fn review_trust(&self) -> bool {
         let plugins: Vec<_> = self.plugins.lock().values().cloned().collect();
         let signatures = self.hub.signatures.load();
         if let Err(error) = signatures.check() {
@@ -83,15 +85,36 @@ impl Inner {
                 error,
                 "who is trusted cannot be found out; what runs goes on, and nothing starts until that is mended"
             );
-            return;
+            return false;
         }
         for plugin in plugins {
             plugin.review_trust(|verified| {
-                signatures::verify_again(&signatures, verified)
-                    .map_err(|error| crate::error::chain(&error))
+                match signatures::verify_again(&signatures, verified) {
+                    // The next look finds out.
+                    Ok(()) | Err(PluginError::Revocations(_)) => Ok(()),
+                    Err(error) => Err(crate::error::chain(&error)),
+                }
             });
         }
         self.reconcile();
+        true
+    }
+
+    /// Why a version of a plugin cannot take over now: what it depends on does not serve.
+    pub(crate) fn lacks(&self, manifest: &Manifest) -> Option<String> {
+        let snapshot = self.hub.snapshot();
+        let serves = |need: &&Dependency| {
+            let status = snapshot.get(need.name.as_str());
+            status.is_some_and(|status| {
+                let version = status.manifest.as_ref().map(|manifest| &*manifest.version);
+                status.is_running() && need.accepts(version.unwrap_or_default())
+            })
+        };
+        let lacking = manifest.dependencies.iter().find(|need| !serves(need))?;
+        Some(format!(
+            "plugin \"{}\": it needs plugin \"{lacking}\", which does not serve; what ran before goes on",
+            manifest.name
+        ))
     }
 
     /// Everything is to end: those first on which nobody depends.

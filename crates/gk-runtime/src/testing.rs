@@ -39,11 +39,15 @@
 //! assert_eq!(runtime.call("echo", "any", "1".into(), CallContext::new()).await?, "1");
 //!
 //! plugins.crash("echo", gk_runtime::ExitStatus::Exited { code: 2 }, "panic: boom\n").await;
-//! let failed = |state: &PluginState| matches!(state, PluginState::Failed { error } if error.contains("code 2") && error.contains("boom"));
+//! let failure = || runtime.snapshot().get("echo").unwrap().last_error.clone();
 //! let mut changed = runtime.changed();
-//! while !failed(&runtime.snapshot().get("echo").unwrap().state) {
+//! while failure().is_none() {
 //!     changed.changed().await?;
 //! }
+//! let failure = failure().unwrap();
+//! assert!(failure.contains("code 2") && failure.contains("boom"), "{failure}");
+//! // It is started again, and calls wait for that.
+//! assert_eq!(runtime.call("echo", "any", "2".into(), CallContext::new()).await?, "2");
 //! runtime.shutdown().await;
 //! # Ok(())
 //! # }

@@ -311,7 +311,14 @@ impl Instance {
         };
         match &outcome {
             Err(CallError::Timeout { .. }) => self.health.timed_out(deadline.into_std()),
-            _ => self.health.answered(std::time::Instant::now()),
+            Ok(_)
+            | Err(
+                CallError::Application { .. }
+                | CallError::ResultTooLarge { .. }
+                | CallError::NoMemory { .. },
+            ) => self.health.answered(std::time::Instant::now()),
+            // What was not sent is no sign of life.
+            Err(_) => {}
         }
         outcome
     }

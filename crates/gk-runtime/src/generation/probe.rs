@@ -43,7 +43,7 @@ pub(super) async fn probe(
     let (mut own, mut was_degraded) = (Own::Unknown, false);
     loop {
         tokio::time::sleep_until(next(config.interval)).await;
-        let is_degraded = instance.health.is_degraded(Instant::now());
+        let is_degraded = instance.health.is_degraded();
         if is_degraded && !was_degraded {
             log.host(
                 instance.generation,
@@ -109,6 +109,8 @@ async fn ask(instance: &Instance, config: &HealthConfig, own: &mut Own) -> Probe
             Err(error) if *own == Own::Yes && !is_alive => {
                 return Probed::Missed(error.to_string());
             }
+            // Who does not answer it has none: a call that is never answered stays for good.
+            Err(CallError::Timeout { .. }) if *own == Own::Unknown => *own = Own::No,
             // Whether it knows the function is not known yet, or it is busy otherwise: the Ping decides.
             Err(_) => {}
         }

@@ -128,6 +128,11 @@ impl Plugin {
         self.state.lock().lifecycle.is_idle()
     }
 
+    /// Whether calls go to it.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.state.lock().lifecycle.serving().is_some()
+    }
+
     /// What a generation's task says of it.
     fn report(&self, status: GenerationStatus) {
         let has_ended = status.state.has_ended();
@@ -310,7 +315,7 @@ impl Plugin {
             state.lifecycle.not_begun();
             return Vec::new();
         };
-        state.lifecycle.replace_by(replacement(&package));
+        let replacement = replacement(&package);
         let status = Generation::initial(&package, number);
         let (stop, stopped) = watch::channel(Stop::No);
         state.stops.insert(number, stop);
@@ -332,7 +337,7 @@ impl Plugin {
         };
         let generation = Generation::new(Arc::clone(&self.hub), owner, package, status.clone());
         generation.spawn(stopped);
-        state.lifecycle.begun(status, now)
+        state.lifecycle.begun(status, replacement, now)
     }
 
     /// Under the lock of the state, so that an older one never replaces a newer one.

@@ -71,6 +71,8 @@ struct Member {
     /// Whether it is another package than what crashed before.
     fresh: bool,
     source: Source,
+    /// How the next one replaces it.
+    replacement: Replacement,
 }
 
 /// The generations of a plugin that have a role.
@@ -90,7 +92,8 @@ pub(crate) struct Lifecycle {
     back: bool,
     /// Whether that is so: what is there is left alone until it changes.
     rolled_back: bool,
-    replacement: Replacement,
+    /// Whether what is there is to be tried, although it did not come up before.
+    try_present: bool,
     restarts: Restarts,
     /// When the current generation came up.
     up: Option<Instant>,
@@ -113,6 +116,7 @@ impl Lifecycle {
                 stopping: false,
                 fresh: false,
                 source: Source::Present,
+                replacement: Replacement::default(),
             },
             candidate: None,
             draining: Vec::new(),
@@ -122,7 +126,7 @@ impl Lifecycle {
             fresh: false,
             back: false,
             rolled_back: false,
-            replacement: Replacement::default(),
+            try_present: false,
             restarts,
             up: None,
             due: None,
@@ -160,8 +164,7 @@ impl Lifecycle {
 
     /// What is there cannot be started. Without a generation that serves this is what the plugin is.
     pub(crate) fn reject(&mut self, error: String) {
-        if self.current.status.state.has_ended() {
-            self.due = None;
+        if self.current.status.state.has_ended() && self.due.is_none() {
             let failure = Failure::Refused;
             self.current.status.state = GenerationState::Failed { error, failure };
         } else {
@@ -209,10 +212,22 @@ impl Lifecycle {
     /// crashes are none of the present one's.
     pub(crate) fn changed(&mut self, fresh: bool, now: Now) -> Vec<Action> {
         self.behind = true;
+        self.try_present = true;
         self.fresh |= fresh;
-        self.back = false;
+        self.back &= !fresh;
         self.rolled_back &= !fresh;
         self.settle(now)
+    }
+
+    /// What came up is to be started anew, as the host gives it something else.
+    pub(crate) fn renew(&mut self, now: Now) -> Vec<Action> {
+        self.behind = true;
+        self.settle(now)
+    }
+
+    /// Another package is there, for when it is wanted.
+    pub(crate) fn another_package(&mut self) {
+        (self.fresh, self.rolled_back, self.rejected) = (true, false, None);
     }
 
     /// What came up before is to come back.
@@ -226,11 +241,6 @@ impl Lifecycle {
     /// What is there counts again.
     pub(crate) fn forget_roll_back(&mut self) {
         self.rolled_back = false;
-    }
-
-    /// How the next generation replaces the one that serves.
-    pub(crate) fn replace_by(&mut self, replacement: Replacement) {
-        self.replacement = replacement;
     }
 
     /// Earlier crashes count no more; one that waits is started now.
@@ -293,14 +303,20 @@ impl Lifecycle {
         failed || self.rejected.is_some()
     }
 
-    /// A generation that was to be started has begun, as this.
-    pub(crate) fn begun(&mut self, status: GenerationStatus, now: Now) -> Vec<Action> {
+    /// A generation that was to be started has begun, as this; the next one replaces it so.
+    pub(crate) fn begun(
+        &mut self,
+        status: GenerationStatus,
+        replacement: Replacement,
+        now: Now,
+    ) -> Vec<Action> {
         let source = self.starting.take().unwrap_or(Source::Present);
         let member = Member {
             status,
             stopping: false,
             fresh: std::mem::take(&mut self.fresh),
             source,
+            replacement,
         };
         if self.current.status.state.has_ended() {
             if member.fresh {
@@ -336,7 +352,9 @@ impl Lifecycle {
             member.status = status;
             match &member.status.state {
                 GenerationState::Up if !member.stopping => {
-                    self.rejected = None;
+                    if member.source != Source::Good {
+                        self.rejected = None;
+                    }
                     if member.fresh {
                         self.restarts.forget();
                     }
@@ -426,18 +444,19 @@ impl Lifecycle {
         }
         let replaces = self.current.status.state == GenerationState::Up && !self.current.stopping;
         let free = self.current.status.state.has_ended();
-        if replaces && self.replacement == Replacement::Recreate {
+        if replaces && self.current.replacement == Replacement::Recreate {
             self.current.stop(&mut actions);
             return actions;
         }
         if (replaces && self.draining.len() < DRAINING_MAX) || free {
-            let restarts = !self.behind && self.rejected.is_some();
+            let good = self.rolled_back || (self.rejected.is_some() && !self.try_present);
             let source = match self.back {
                 true => Source::Previous,
-                false if self.rolled_back || restarts => Source::Good,
+                false if good => Source::Good,
                 false => Source::Present,
             };
             (self.behind, self.back, self.due) = (false, false, None);
+            self.try_present = false;
             self.starting = Some(source);
             self.newest += 1;
             actions.push(Action::Start(self.newest, source));

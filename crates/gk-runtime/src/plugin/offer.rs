@@ -31,17 +31,21 @@ impl Plugin {
             let mut state = self.state.lock();
             if !state.lifecycle.is_wanted() {
                 // What is there is started when it may be. Of a package that is not trusted any more, another one may.
-                if state.tried != Some(stamps) && offer != Offer::Tell {
-                    state.will.distrusted = None;
+                if offer != Offer::Tell {
+                    if state.tried != Some(stamps) || offer == Offer::Force {
+                        state.will.distrusted = None;
+                        state.lifecycle.another_package();
+                    }
+                    state.tried = Some(stamps);
                 }
                 state.package = Some(package);
-                state.tried = Some(stamps);
                 return;
             }
             // Another directory has the plugin's name by now; or one that was not complete is.
             let tried = state.tried_dir.as_ref();
             let moved = tried.is_some_and(|(dir, _)| *dir != package.found.dir);
             let completed = state.lifecycle.has_failed()
+                && state.lifecycle.due().is_none()
                 && tried.is_some_and(|(_, tree)| *tree != package.found.tree.stamp());
             let same = !moved && !completed && state.tried == Some(stamps) && is_settled(stamps);
             if same && offer != Offer::Force {
@@ -86,7 +90,13 @@ impl Plugin {
             state.package = Some(package);
             match difference {
                 None if offer != Offer::Force => {
-                    state.tried = Some(stamps);
+                    // A package that could not be read for a while, with nothing running that it was started from.
+                    let is_down = state.lifecycle.is_idle() && state.lifecycle.due().is_none();
+                    if state.tried.replace(stamps).is_none() && is_down && offer == Offer::Start {
+                        drop(state);
+                        self.start(None);
+                        return;
+                    }
                     let newest = state.lifecycle.newest();
                     if let Some(files) = back {
                         // From now on that is what is compared with.

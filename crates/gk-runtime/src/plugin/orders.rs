@@ -78,7 +78,7 @@ impl Plugin {
     /// The operator configures it otherwise.
     pub(crate) fn configured(&self) {
         self.say(LogLevel::Info, "its configuration has changed");
-        self.step(|lifecycle, now| lifecycle.changed(false, now));
+        self.step(Lifecycle::renew);
     }
 
     /// Its crashes count no more; one that waits starts now.
@@ -104,13 +104,15 @@ impl Plugin {
         state.other_limits = !state.lifecycle.is_settled();
         let current = state.lifecycle.current();
         let candidate = state.lifecycle.candidate();
-        let now = candidate.unwrap_or(current);
-        let is_alive = !now.state.has_ended();
-        let differs = is_alive && self.has_other_limits(now);
+        let mut alive = candidate
+            .into_iter()
+            .chain([current])
+            .filter(|status| !status.state.has_ended());
+        let differs = alive.any(|status| self.has_other_limits(status));
         drop(state);
         if differs {
             self.say(LogLevel::Info, "its policy gives it other limits");
-            self.step(|lifecycle, now| lifecycle.changed(false, now));
+            self.step(Lifecycle::renew);
         }
     }
 
@@ -155,6 +157,11 @@ impl Plugin {
         };
         // Of what runs; the package may be another one by now.
         let current = lifecycle.current();
+        let alive = current
+            .manifest
+            .as_ref()
+            .filter(|_| !current.state.has_ended());
+        let needs = alive.or(manifest);
         let of_package = current.manifest.as_ref().or(manifest);
         let of_package = of_package.map(|manifest| &manifest.version);
         let registered = current.registration.as_ref();
@@ -162,7 +169,7 @@ impl Plugin {
             .filter(|version| !version.is_empty())
             .or(registered.map(|registration| &registration.version));
         Node {
-            needs: manifest
+            needs: needs
                 .map(|manifest| manifest.dependencies.clone())
                 .unwrap_or_default(),
             version: version.cloned().unwrap_or_default(),
@@ -180,6 +187,18 @@ impl Plugin {
         let (was, is) = (self.wanted().distrusted.is_some(), distrusted.is_some());
         self.will(|will| will.distrusted = distrusted);
         if is {
+            self.apply(None);
+            let mut state = self.state.lock();
+            let current = state.lifecycle.current().generation;
+            let judged = state
+                .started
+                .get(&current)
+                .map(|package| package.found.stamps);
+            let present = state.package.as_ref().map(|package| package.found.stamps);
+            if judged.is_some() && judged != present {
+                // What is there is another package: its start judges it.
+                state.will.distrusted = None;
+            }
             return;
         }
         let is_moving = {

@@ -35,6 +35,7 @@ struct World {
     now: Now,
     /// What the newest generation was started from.
     source: Option<Source>,
+    replacement: Replacement,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +52,12 @@ impl World {
             wanted: Wanted::Stopped,
             now: Now::new(),
             source: None,
+            replacement: Replacement::Rolling,
         }
     }
 
     fn recreating(mut self) -> Self {
-        self.lifecycle.replace_by(Replacement::Recreate);
+        self.replacement = Replacement::Recreate;
         self
     }
 
@@ -77,7 +79,9 @@ impl World {
                         stopping: false,
                     };
                     assert!(self.processes.insert(number, process).is_none());
-                    let further = self.lifecycle.begun(status(number, Starting), self.now);
+                    let further =
+                        self.lifecycle
+                            .begun(status(number, Starting), self.replacement, self.now);
                     self.perform(further);
                 }
                 Action::Stop(number) => {
@@ -343,7 +347,9 @@ fn crashes_count_until_it_is_another_package_or_the_operator_forgets_them() {
 
 #[test]
 fn of_one_that_cannot_run_twice_the_old_one_ends_first() {
-    let mut world = World::serving().recreating();
+    let mut world = World::new().recreating();
+    world.want(Wanted::Running);
+    world.report(1, Up);
     world.change();
     assert_eq!((world.processes.len(), world.stopping()), (1, vec![1]));
     assert!(!world.lifecycle.is_settled());
@@ -353,6 +359,47 @@ fn of_one_that_cannot_run_twice_the_old_one_ends_first() {
     assert_eq!(world.face(), (2, &Starting));
     world.report(2, Up);
     assert!(!world.lifecycle.is_returning());
+}
+
+/// What a candidate says of how it is to be replaced does not count before it is up.
+#[test]
+fn a_candidate_that_failed_does_not_decide_how_the_next_one_comes() {
+    let mut world = World::serving().recreating();
+    world.change();
+    world.report(2, failed());
+    world.replacement = Replacement::Rolling;
+    world.change();
+    assert_eq!((world.stopping(), world.processes.len()), (vec![], 2));
+}
+
+/// While what is there does not come up, another limit or an end in between starts what did.
+#[test]
+fn what_came_up_is_renewed_where_what_is_there_does_not() {
+    let mut world = World::serving();
+    world.change();
+    world.report(2, failed());
+    let actions = world.lifecycle.renew(world.now);
+    world.perform(actions);
+    assert_eq!(world.source, Some(Source::Good));
+    world.report(3, Up);
+    assert_eq!(
+        (world.face(), world.lifecycle.rejected()),
+        ((3, &Up), Some((2, "no")))
+    );
+    world.report(1, Stopped);
+    world.want(Wanted::Stopped);
+    world.report(3, Stopped);
+    world.want(Wanted::Running);
+    assert_eq!(world.source, Some(Source::Good));
+    // A broken package while it waits after a crash keeps nothing from coming back.
+    let mut world = World::serving();
+    world.report(1, crashed());
+    world.lifecycle.reject("broken".to_owned());
+    world.pass();
+    assert_eq!(
+        (world.face(), world.source),
+        ((2, &Starting), Some(Source::Good))
+    );
 }
 
 #[test]
