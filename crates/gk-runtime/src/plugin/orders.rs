@@ -100,16 +100,18 @@ impl Plugin {
 
     /// The operator may have changed its limits: what runs within others is replaced.
     pub(crate) fn limits_changed(&self) {
-        let mut state = self.state.lock();
-        state.other_limits = !state.lifecycle.is_settled();
-        let current = state.lifecycle.current();
-        let candidate = state.lifecycle.candidate();
-        let mut alive = candidate
-            .into_iter()
-            .chain([current])
-            .filter(|status| !status.state.has_ended());
-        let differs = alive.any(|status| self.has_other_limits(status));
-        drop(state);
+        let differs = {
+            let mut state = self.state.lock();
+            state.other_limits = !state.lifecycle.is_settled();
+            let lifecycle = &state.lifecycle;
+            let generations = lifecycle
+                .candidate()
+                .into_iter()
+                .chain([lifecycle.current()]);
+            generations
+                .filter(|status| !status.state.has_ended())
+                .any(|status| self.has_other_limits(status))
+        };
         if differs {
             self.say(LogLevel::Info, "its policy gives it other limits");
             self.step(Lifecycle::renew);
