@@ -263,7 +263,7 @@ impl Runtime {
     /// Asks a running plugin for a sign of life and says how long that took.
     ///
     /// # Errors
-    /// As [`Runtime::call`]; the limit is [`CONTROL_TIMEOUT`](crate::limits::CONTROL_TIMEOUT).
+    /// As [`Runtime::call`], with the wait for a start; the limit of the answer is [`CONTROL_TIMEOUT`].
     pub async fn ping(&self, plugin: &str) -> Result<Duration, CallError> {
         self.target(plugin, None)
             .await?

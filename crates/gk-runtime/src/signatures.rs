@@ -1,8 +1,9 @@
 //! What stands between a plugin's files and its start: the operator's will about signatures, and one pass in which
 //! the bytes that are judged are pinned.
 //!
-//! Every start comes through [`verify`], also one of a plugin that ran before: what changed on the disk meanwhile,
-//! and what was revoked meanwhile, counts. There is no memory of versions that ran: an older signed package starts.
+//! Every start of what is there comes through [`verify`], also one of a plugin that ran before: what changed on the disk
+//! meanwhile, and what was revoked meanwhile, counts. There is no memory of versions that ran: an older signed package
+//! starts. What came up before and is pinned is judged again by [`verify_again`], without its files.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
