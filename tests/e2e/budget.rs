@@ -248,7 +248,13 @@ fn many(host: &Host, count: usize, each: impl Fn(usize) -> String) {
 fn requests_leave_nothing_behind() {
     const WARM: usize = 10_000;
     const MORE: usize = 60_000;
-    let host = Setup::new().plugin("hello-rust", "hello-rust").settled();
+    // What the host does from time to time it does often, so that its memory is there before and its growth is seen.
+    let often = "rescan_interval = \"1s\"\n[health]\ninterval = \"1s\"\ntimeout = \"1s\"\n";
+    let setup = Setup::new()
+        .plugin("hello-rust", "hello-rust")
+        .file("host.toml", often);
+    let configuration = setup.path("host.toml");
+    let host = setup.argument("--config").argument(configuration).settled();
     let token = host.admin_token().to_owned();
     let each = |number: usize| {
         // Also what is refused, with names that a client makes up.
@@ -264,7 +270,9 @@ fn requests_leave_nothing_behind() {
         format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n")
     };
     many(&host, WARM, each);
-    // The first look at the plugins directory has its memory by then, too.
+    crate::eventually("it was probed a few times", || {
+        (host.metric("gk_plugin_health_probes_total", "hello-rust")? >= 3.0).then_some(())
+    });
     host.admin("POST", "/api/v1/plugins/hello-rust/reload?wait=60s")
         .send()
         .expect(200);
