@@ -229,10 +229,7 @@ fn what_keeps_the_host_from_starting_is_said_in_one_line() {
                 .arguments(["serve"]),
             &["GK_LISTEN", "GK_"],
         ),
-        (
-            usual().argument("--start-timeout").argument("0s"),
-            &["start_timeout"],
-        ),
+        (usual().argument("--start-timeout=-1s"), &["start_timeout"]),
         (
             usual().argument("--log").argument("=nonsense=["),
             &["nonsense"],
