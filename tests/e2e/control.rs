@@ -175,6 +175,50 @@ fn plugins_start_after_and_stop_before_what_they_depend_on() {
     assert_eq!(host.wait().code(), Some(0));
 }
 
+/// What a version that does not run needs ends nothing that does.
+#[test]
+fn a_version_that_needs_what_is_not_there_changes_nothing() {
+    let setup = Setup::new()
+        .plugin("slow", "gen3")
+        .variable("GOATFLOW_PLUGIN_SLOW_INIT_DELAY", "2s")
+        .variable("GK_RESCAN_INTERVAL", "1s");
+    package(&setup, "shop", "dependencies: [slow]\n");
+    let (host, place) = goat_in(setup);
+    fs::write(place.join("goat"), built(2)).unwrap();
+    fs::write(
+        place.join("plugin.yaml"),
+        manifest("goat", 2) + "dependencies: [nobody]\n",
+    )
+    .unwrap();
+    let error = eventually("it is refused", || {
+        let candidate = &host.plugin("goat")["candidate"];
+        candidate["error"].as_str().map(str::to_owned)
+    });
+    assert!(
+        error.contains("\"nobody\", which does not serve"),
+        "{error}"
+    );
+    assert_eq!(serving(&host).as_deref(), Some(&*version(1)));
+    assert_eq!(generation(&host), 1);
+    write_package(&host.path("plugins/nobody"), "nobody", 1);
+    wait_for(&host, 2);
+    assert!(host.plugin("goat")["candidate"].is_null());
+    // Nor does it concern one that runs that what it needs is started again.
+    until(&host, "shop", "running");
+    crate::processes::send(host.plugin_pid("slow"), Signal::KILL);
+    eventually("it is started again", || {
+        let slow = host.plugin("slow");
+        (slow["crashes"] == 1 && slow["state"] == "starting").then_some(())
+    });
+    control(&host, "shop", "reload");
+    let shop = host.plugin("shop");
+    assert_eq!(
+        (&shop["generation"], &shop["candidate"]),
+        (&json!(1), &Value::Null)
+    );
+    until(&host, "slow", "running");
+}
+
 #[test]
 fn another_limit_replaces_what_runs_and_loses_no_call() {
     let (host, _) = goat();

@@ -274,6 +274,11 @@ fn what_runs_ends_when_its_key_is_revoked_and_comes_back_when_it_is_not() {
     let host = setup.argument("--config").argument(configuration).settled();
     expect_running(&host, "ours", "valid");
     let pid = host.plugin_pid("ours");
+    // A list that cannot be read says nothing of what runs.
+    fs::write(&file, "nonsense\n").unwrap();
+    host.wait_for_log("who is trusted cannot be found out");
+    assert_eq!(expect_running(&host, "ours", "valid")["generation"], 1);
+    host.function("ours", "echo", &json!({})).expect(200);
     fs::write(&file, format!("key {}\n", author.public().id())).unwrap();
     let shown = eventually("it is ended", || {
         let shown = host.plugin("ours");
@@ -331,4 +336,32 @@ fn a_reload_whose_signature_is_broken_leaves_what_runs() {
         (host.plugin("ours")["generation"].as_u64() > Some(1)).then_some(())
     });
     expect_running(&host, "ours", "valid");
+}
+
+/// A package that is signed anew, because the key of the one that runs is revoked, is started in its place.
+#[test]
+fn what_is_signed_anew_takes_the_place_of_what_is_revoked() {
+    let [old, new] = [(); 2].map(|()| SecretKey::generate().unwrap());
+    let setup = Setup::new().plugin("ours", "gen3");
+    let place = setup.path("plugins/ours");
+    sign(&setup, "ours", &old);
+    let table = format!(
+        "rescan_interval = \"1h\"\n[signatures]\nrequired = true\ntrusted_keys = [\"{}\", \"{}\"]\nrevocations_file = \"revoked\"\n",
+        old.public().to_hex(),
+        new.public().to_hex()
+    );
+    let setup = setup.file("revoked", "").file("host.toml", &table);
+    let (revoked, configuration) = (setup.path("revoked"), setup.path("host.toml"));
+    let host = setup.argument("--config").argument(configuration).settled();
+    expect_running(&host, "ours", "valid");
+    // Both are found by one look: only what is written here is noticed by itself.
+    fs::write(&revoked, format!("key {}\n", old.public().id())).unwrap();
+    sign_in(&place, "ours", &new);
+    let id = new.public().id().to_string();
+    eventually("the new one serves", || {
+        let entry = host.plugin("ours");
+        let is_new = entry["state"] == "running" && entry["signing_key"] == *id;
+        is_new.then_some(())
+    });
+    host.function("ours", "echo", &json!({})).expect(200);
 }

@@ -99,10 +99,6 @@ pub(crate) fn health_router() -> Router<Gateway> {
 
 type Answer = Result<Response, Problem>;
 
-fn is_admin(caller: Option<&Identity>) -> bool {
-    caller.is_some_and(|caller| caller.role == Role::Admin)
-}
-
 async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
     let is_ready = gateway.is_ready();
     let status = match is_ready {
@@ -157,7 +153,7 @@ async fn list(State(gateway): State<Gateway>, request: Request) -> Answer {
     let caller = gateway.require(&request, Middleware::Agent)?;
     let snapshot = gateway.inner.runtime.snapshot();
     let table = gateway.inner.table.load();
-    let admin = is_admin(caller.as_ref());
+    let admin = caller.is_some_and(|caller| caller.is_admin());
     let mut items: Vec<_> = snapshot
         .plugins
         .iter()
@@ -272,7 +268,7 @@ async fn detail(
     let status = snapshot
         .get(&plugin)
         .ok_or_else(|| Problem::no_plugin(&plugin))?;
-    let admin = is_admin(caller.as_ref());
+    let admin = caller.is_some_and(|caller| caller.is_admin());
     let mut item = item(status, &gateway.inner.table.load(), admin);
     if let (true, Value::Object(item)) = (admin, &mut item) {
         let timeouts = status.timeouts;

@@ -16,7 +16,6 @@ use crate::extract::{Path, Query};
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::rfc3339::rfc3339;
-use crate::tokens::{Identity, Role};
 
 /// How long an answer may wait for its outcome.
 const WAIT_MAX: Duration = Duration::from_secs(120);
@@ -180,13 +179,13 @@ pub(crate) async fn health(
     let status = snapshot
         .get(&plugin)
         .ok_or_else(|| Problem::no_plugin(&plugin))?;
-    Ok(Json(told(status, is_admin(caller.as_ref()))).into_response())
+    Ok(Json(told(status, caller.is_some_and(|caller| caller.is_admin()))).into_response())
 }
 
 /// How all plugins are.
 pub(crate) async fn all_health(State(gateway): State<Gateway>, request: Request) -> Answer {
     let caller = gateway.require(&request, Middleware::Agent)?;
-    let admin = is_admin(caller.as_ref());
+    let admin = caller.is_some_and(|caller| caller.is_admin());
     let snapshot = gateway.inner.runtime.snapshot();
     let plugins: Map<String, Value> = snapshot
         .plugins
@@ -194,10 +193,6 @@ pub(crate) async fn all_health(State(gateway): State<Gateway>, request: Request)
         .map(|status| (status.name.to_string(), told(status, admin)))
         .collect();
     Ok(Json(json!({ "plugins": plugins })).into_response())
-}
-
-fn is_admin(caller: Option<&Identity>) -> bool {
-    caller.is_some_and(|caller| caller.role == Role::Admin)
 }
 
 /// What went on inside of a plugin is for administrators.

@@ -257,13 +257,6 @@ impl Gateway {
         }
     }
 
-    /// Whether the operator has disabled a plugin.
-    pub(crate) fn is_disabled(&self, plugin: &PluginName) -> bool {
-        let snapshot = self.inner.runtime.snapshot();
-        let status = snapshot.get(plugin.as_str());
-        status.is_some_and(|status| !status.is_enabled)
-    }
-
     /// Whether the operator has blocked a plugin.
     pub(crate) fn is_blocked(&self, plugin: &PluginName) -> bool {
         let host = self.inner.host_api.as_ref();

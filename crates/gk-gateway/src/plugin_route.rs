@@ -72,11 +72,9 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
         Found::Nothing => {
             return Err(match owner.filter(|plugin| table.is_unknown(plugin)) {
                 // What it would serve is not known, so nobody can say that this is not there.
-                Some(plugin) if gateway.is_disabled(plugin) => Problem::new(
-                    StatusCode::FORBIDDEN,
-                    format!("plugin \"{plugin}\" is not called"),
-                ),
-                Some(plugin) => Problem::not_running(plugin.as_str()),
+                Some(plugin) => {
+                    Problem::from_call(&inner.runtime.not_called(plugin.as_str()), None)
+                }
                 None => Problem::not_found("there is nothing here"),
             });
         }
@@ -114,7 +112,7 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
         Failed::Call(error) => Problem::from_call(&error, caller),
         Failed::Changed => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "another version of the plugin came up meanwhile; send the request again",
+            "the plugin changed meanwhile; send the request again",
         )
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("1")),
     })?;

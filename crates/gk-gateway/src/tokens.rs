@@ -89,6 +89,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether this is an administrator.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+
     /// The user, as plugins learn of them.
     pub(crate) fn user(&self) -> User {
         let role = match self.role {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -17,6 +18,7 @@ use gk_protocol::plugin::{Call, HostApi, PluginHandler};
 use gk_runtime::Runtime;
 use gk_runtime::testing::InMemory;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tower::ServiceExt;
 
 struct Plugin(Registration);
@@ -79,6 +81,50 @@ struct Setup {
     _dir: tempfile::TempDir,
 }
 
+/// A plugin whose route is anybody's at first, and the administrator's from its second process on.
+#[derive(Default)]
+struct Closing {
+    registered: AtomicUsize,
+    called: AtomicUsize,
+    /// A second process registers.
+    second: Notify,
+    /// And may go on.
+    go_on: Notify,
+}
+
+#[async_trait]
+impl PluginHandler for Closing {
+    async fn register(&self) -> Result<Registration, String> {
+        let closed: &[&str] = match self.registered.fetch_add(1, Ordering::SeqCst) {
+            0 => &[],
+            _ => {
+                self.second.notify_one();
+                self.go_on.notified().await;
+                &["admin"]
+            }
+        };
+        Ok(Registration {
+            name: "closing".into(),
+            version: "1.0.0".into(),
+            routes: vec![route("GET", "/api/plugins/closing/it", "it", closed)],
+            ..Registration::default()
+        })
+    }
+
+    async fn init(&self, _: BTreeMap<String, String>, _: Option<HostApi>) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn call(&self, _: Call) -> Result<Bytes, String> {
+        self.called.fetch_add(1, Ordering::SeqCst);
+        Ok(Bytes::from_static(b"{}"))
+    }
+
+    async fn shutdown(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 async fn setup() -> Setup {
     let first = Registration {
         name: "first".into(),
@@ -117,6 +163,10 @@ async fn setup() -> Setup {
     let plugins = InMemory::new()
         .with("first", Arc::new(Plugin(first)))
         .with("second", Arc::new(Plugin(second)));
+    serving(plugins).await
+}
+
+async fn serving(plugins: InMemory) -> Setup {
     let runtime = plugins.start().unwrap();
     runtime.settled().await;
     let dir = tempfile::tempdir().unwrap();
@@ -498,6 +548,51 @@ async fn the_list_is_an_array_with_both_names_and_the_refusals() {
     assert!(list[0].get("directory").is_some());
     let seen_by_agent = setup.json("GET", "/api/v1/plugins", "agent", None).await;
     assert!(seen_by_agent[0].get("directory").is_none() && seen_by_agent[0].get("pid").is_none());
+}
+
+/// Who may call a function is decided by the version that runs it, whichever one a request was meant for.
+#[tokio::test]
+async fn a_request_runs_in_no_version_that_wants_another_caller() {
+    let plugin = Arc::new(Closing::default());
+    let handler = Arc::clone(&plugin) as Arc<dyn PluginHandler>;
+    let lines = "reload: {wait: 60s}\nresources: {init_timeout: 100s}";
+    let setup = serving(InMemory::new().with_manifest("closing", lines, handler)).await;
+    let it = "/api/plugins/closing/it";
+    assert_eq!(setup.status("GET", it, "nobody").await, 200);
+    setup
+        .plugins
+        .crash("closing", gk_runtime::ExitStatus::Exited { code: 2 }, "")
+        .await;
+    let within = std::time::Duration::from_secs(120);
+    tokio::time::timeout(within, plugin.second.notified())
+        .await
+        .expect("no second process");
+    // They have passed what the first one asks for, and wait for the second one: one that found the first one's routes, and
+    // one that found that nothing serves them.
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let mut request = Box::pin(setup.status("GET", it, "nobody"));
+        for _ in 0..100 {
+            tokio::select! {
+                biased;
+                status = &mut request => panic!("answered {status} while nothing serves"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        asked.push(request);
+        setup.gateway.rebuild();
+    }
+    plugin.go_on.notify_one();
+    for request in asked {
+        assert_eq!(request.await, 503);
+    }
+    assert_eq!(
+        plugin.called.load(Ordering::SeqCst),
+        1,
+        "only the first one was called"
+    );
+    assert_eq!(setup.status("GET", it, "nobody").await, 401);
+    assert_eq!(setup.status("GET", it, "admin").await, 200);
 }
 
 #[tokio::test]

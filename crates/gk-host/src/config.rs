@@ -10,7 +10,7 @@ use clap::Args;
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
 use gk_manifest::{GoDuration, PluginName};
-use gk_runtime::limits::PROTECTED_KEYS;
+use gk_runtime::PROTECTED_KEYS;
 use gk_runtime::limits::{RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN};
 use serde::{Deserialize, Serialize};
 

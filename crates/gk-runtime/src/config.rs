@@ -14,6 +14,9 @@ use crate::limits::{RESCAN_INTERVAL, START_TIMEOUT};
 use crate::sandbox::SandboxConfig;
 use crate::signatures::Signatures;
 
+/// The keys of Init's configuration that only the host sets.
+pub const PROTECTED_KEYS: [&str; 4] = ["host_version", "plugin_dir", "plugin_name", "work_dir"];
+
 /// What the operator's configuration gives to the Init of each plugin.
 pub type PluginSettings = BTreeMap<PluginName, BTreeMap<String, String>>;
 

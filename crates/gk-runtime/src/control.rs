@@ -214,6 +214,7 @@ impl Runtime {
         let review = tokio::task::spawn_blocking(move || {
             inner.hub.signatures.store(Arc::new(signatures));
             inner.review_trust();
+            inner.reconcile();
         });
         if let Err(error) = review.await {
             tracing::error!(%error, "the review of signatures failed; please report this");

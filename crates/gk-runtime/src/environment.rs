@@ -9,7 +9,7 @@ use std::path::Path;
 use gk_manifest::PluginName;
 use gk_wire::handshake::env::UNIX_SOCKET_DIR;
 
-use crate::limits::PROTECTED_KEYS;
+use crate::config::PROTECTED_KEYS;
 
 /// How the names of variables meant for plugins begin.
 const VARIABLE_PREFIX: &str = "GOATFLOW_PLUGIN_";

@@ -67,7 +67,8 @@ impl KeptFile {
         }
     }
 
-    /// Keeps it, durably: a host that ends in between leaves what was kept before. Blocks.
+    /// Keeps it, durably: a host that ends in between leaves what was kept before. Two that write at once, such as a
+    /// host that ends and the one that takes its place, write one after the other. Blocks.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -80,6 +81,8 @@ impl KeptFile {
         }
         let dir = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(dir)?;
+        let lock = File::open(dir)?;
+        lock.lock()?;
         let new = self.path.with_extension("new");
         let mut file = OpenOptions::new()
             .write(true)
@@ -90,7 +93,7 @@ impl KeptFile {
         file.write_all(&serde_json::to_vec(kept)?)?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;
-        File::open(dir)?.sync_all()
+        lock.sync_all()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -118,5 +121,33 @@ mod tests {
         file.store(&Kept::default()).unwrap();
         assert!(!file.path().exists());
         file.store(&Kept::default()).unwrap();
+    }
+
+    #[test]
+    fn what_two_write_at_once_is_always_whole() {
+        let data = tempfile::tempdir().unwrap();
+        let file = KeptFile::new(data.path(), &PluginName::new("goat").unwrap());
+        let crashed = |times| Kept {
+            enabled: true,
+            crashes: Some((
+                "digest".repeat(times),
+                CrashHistory {
+                    in_a_row: 1,
+                    looping: false,
+                    recent_ms: vec![7; times],
+                    last_ms: 7,
+                },
+            )),
+        };
+        std::thread::scope(|scope| {
+            let writers = [1, 500].map(|times| {
+                let kept = crashed(times);
+                let file = &file;
+                scope.spawn(move || (0..200).for_each(|_| file.store(&kept).unwrap()))
+            });
+            while !writers.iter().all(|writer| writer.is_finished()) {
+                file.load().unwrap();
+            }
+        });
     }
 }

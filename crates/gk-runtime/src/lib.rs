@@ -54,7 +54,7 @@ mod version;
 mod watch;
 
 pub use calls::{CallContext, CallTarget, FunctionName, RunningCall};
-pub use config::{PluginSettings, RuntimeConfig};
+pub use config::{PROTECTED_KEYS, PluginSettings, RuntimeConfig};
 pub use control::Outcome;
 pub use dirs::DirError;
 pub use discover::Problem;

@@ -64,8 +64,6 @@ pub const TEMP_BYTES_MAX: u64 = 64 << 20;
 /// otherwise.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// The keys of Init's configuration that only the host sets.
-pub const PROTECTED_KEYS: [&str; 4] = ["host_version", "plugin_dir", "plugin_name", "work_dir"];
 /// How many plugins start at the same time.
 pub const PARALLEL_STARTS: usize = 8;
 /// After this long a start no longer counts among [`PARALLEL_STARTS`]: a plugin that hangs delays

@@ -100,8 +100,12 @@ impl Inner {
             match known {
                 Some(plugin) => {
                     plugin.will(|will| will.gone = false);
-                    let lacking = self.lacks(&package.found.manifest);
-                    match lacking.filter(|_| offer != Offer::Tell && plugin.is_serving()) {
+                    let manifest = &package.found.manifest;
+                    let lacking = match offer != Offer::Tell && plugin.would_need_others(manifest) {
+                        true => self.lacks(manifest),
+                        false => None,
+                    };
+                    match lacking {
                         // It would be held back at once, with nothing in its place.
                         Some(error) => plugin.refuse(error),
                         None => plugin.offer(package, offer),
@@ -112,6 +116,7 @@ impl Inner {
             }
         }
         if is_revoked && !self.review_trust() {
+            // What the file says is not known yet.
             looked.revocations = None;
         }
         self.reconcile();

@@ -74,8 +74,8 @@ impl Inner {
         }
     }
 
-    /// Whoever runs and is not trusted any more is stopped, and whoever is trusted again may run. Says whether it could be
-    /// found out who is. Blocks.
+    /// Whoever runs and is not trusted any more is stopped, and whoever is trusted again may run once it is
+    /// [reconciled](Self::reconcile). Says whether it could be found out who is. Blocks.
     pub(crate) fn review_trust(&self) -> bool {
         let plugins: Vec<_> = self.plugins.lock().values().cloned().collect();
         let signatures = self.hub.signatures.load();
@@ -96,7 +96,6 @@ impl Inner {
                 }
             });
         }
-        self.reconcile();
         true
     }
 

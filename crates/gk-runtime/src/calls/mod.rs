@@ -20,6 +20,7 @@ use gk_protocol::RpcError;
 use gk_protocol::host::PluginConnection;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 pub(crate) use self::account::Account;
 pub(crate) use self::gate::Gate;
@@ -294,23 +295,11 @@ impl Instance {
             let call = self.connection.call(function, args, ticket.token());
             tokio::time::timeout_at(deadline, call).await
         };
-        let outcome = match outcome {
-            Ok(Ok(result)) if result.len() > RESULT_BYTES_MAX => Err(CallError::ResultTooLarge {
-                plugin: self.plugin.clone(),
-                function: function.to_owned(),
-                len: result.len(),
-                limit: RESULT_BYTES_MAX,
-            }),
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(error)) => Err(self.explain(error).await),
-            Err(_) => Err(CallError::Timeout {
-                plugin: self.plugin.clone(),
-                function: function.to_owned(),
-                after,
-            }),
-        };
+        let outcome = self.answered(function, after, outcome).await;
         match &outcome {
             Err(CallError::Timeout { .. }) => self.health.timed_out(deadline.into_std()),
+            // Most of those that it works on are not waited for any more.
+            Err(CallError::Busy { .. }) => self.metrics.shed(Shed::HardLimit),
             Ok(_)
             | Err(
                 CallError::Application { .. }
@@ -335,7 +324,24 @@ impl Instance {
             context: CallContext::new(),
         });
         let call = self.connection.call(function, Bytes::new(), ticket.token());
-        match tokio::time::timeout(after, call).await {
+        let outcome = tokio::time::timeout(after, call).await;
+        self.answered(function, after, outcome).await
+    }
+
+    /// What came of a call of a function that had so long.
+    async fn answered(
+        &self,
+        function: &str,
+        after: Duration,
+        outcome: Result<Result<Bytes, gk_protocol::host::CallError>, Elapsed>,
+    ) -> Result<Bytes, CallError> {
+        match outcome {
+            Ok(Ok(result)) if result.len() > RESULT_BYTES_MAX => Err(CallError::ResultTooLarge {
+                plugin: self.plugin.clone(),
+                function: function.to_owned(),
+                len: result.len(),
+                limit: RESULT_BYTES_MAX,
+            }),
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => Err(self.explain(error).await),
             Err(_) => Err(CallError::Timeout {
@@ -369,8 +375,6 @@ impl Instance {
             return CallError::Application { plugin, message };
         }
         if let gk_protocol::host::CallError::Rpc(RpcError::TooManyCalls(running)) = error {
-            // Most of them are not waited for any more, but the plugin still works on them.
-            self.metrics.shed(Shed::HardLimit);
             return CallError::Busy {
                 plugin,
                 running,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use gk_manifest::{PluginName, ReloadStrategy, ResourceRequest};
+use gk_manifest::{Manifest, PluginName, ReloadStrategy, ResourceRequest};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -128,9 +128,13 @@ impl Plugin {
         self.state.lock().lifecycle.is_idle()
     }
 
-    /// Whether calls go to it.
-    pub(crate) fn is_serving(&self) -> bool {
-        self.state.lock().lifecycle.serving().is_some()
+    /// Whether it serves, and a version with this manifest would depend on others than that does.
+    pub(crate) fn would_need_others(&self, manifest: &Manifest) -> bool {
+        let state = self.state.lock();
+        let current = state.lifecycle.current();
+        let serves = state.lifecycle.serving().is_some();
+        let needs = current.manifest.as_ref().map(|known| &known.dependencies);
+        serves && needs != Some(&manifest.dependencies)
     }
 
     /// What a generation's task says of it.

@@ -22,13 +22,8 @@ pub(super) fn view(name: &PluginName, state: &State) -> PluginStatus {
         generation,
         error: Some(error.to_owned()),
     });
-    let waits_for_others = state
-        .will
-        .hold
-        .as_ref()
-        .is_some_and(|hold| state.will.wants() && hold.is_passing);
     let is_returning = lifecycle.is_returning();
-    let limit = match (is_returning || waits_for_others, state.has_served) {
+    let limit = match (is_returning || waits_for_others(state), state.has_served) {
         (false, _) => None,
         (true, false) => Some(FIRST_START_WAIT),
         (true, true) => Some(match &state.package {
@@ -82,9 +77,13 @@ pub(super) fn view(name: &PluginName, state: &State) -> PluginStatus {
 
 /// Whether nothing of it is under way but what is draining.
 pub(super) fn is_settled(state: &State) -> bool {
+    state.lifecycle.is_settled() && !waits_for_others(state)
+}
+
+/// Whether it starts once others do, which are on their way.
+fn waits_for_others(state: &State) -> bool {
     let hold = state.will.hold.as_ref();
-    let waits = hold.is_some_and(|hold| state.will.wants() && hold.is_passing);
-    state.lifecycle.is_settled() && !waits
+    hold.is_some_and(|hold| state.will.wants() && hold.is_passing)
 }
 
 /// A moment of the clock that never goes back, by the one that people read.
