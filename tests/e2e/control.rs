@@ -1,6 +1,9 @@
 //! What an operator changes acts at once: what runs, what it may, what it depends on, whom the host trusts.
 
 use std::fs;
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -297,7 +300,7 @@ fn a_hangup_reads_the_configuration_again() {
     host.wait_for_log("nothing of it was changed");
     fs::write(
         &file,
-        "log = \"debug\"\nstart_timeout = \"50s\"\n[plugin_config.goat]\ncolour = \"brown\"\n",
+        "log = \"debug\"\nstart_timeout = \"50s\"\n[limits]\nmemory_mb = 128\nconnections_per_client = 8\n[plugin_config.goat]\ncolour = \"brown\"\n",
     )
     .unwrap();
     host.signal(Signal::HUP);
@@ -308,6 +311,20 @@ fn a_hangup_reads_the_configuration_again() {
     let later = host.wait_for_log("take effect at the host's next start");
     assert!(later.contains("start_timeout"), "{later}");
     host.wait_for_log("DEBUG");
+    let metrics = host.admin("GET", "/metrics").send().expect(200).text();
+    let budget = format!("gk_memory_budget_bytes {}", (128 << 20) / 2);
+    assert!(metrics.contains(&budget), "{metrics}");
+    let open: Vec<_> = (0..9)
+        .map(|_| TcpStream::connect(host.address()).unwrap())
+        .collect();
+    let mut last = open.last().unwrap();
+    last.set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    assert!(
+        !matches!(last.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock),
+        "it has more connections than it may"
+    );
+    drop(open);
     host.signal(Signal::TERM);
     assert_eq!(host.wait().code(), Some(0));
 }

@@ -32,6 +32,8 @@ enum By {
     Force,
     /// As [`By::Rename`]; the program is built in Go and in Rust in turn.
     Languages,
+    /// Its policy sets another memory limit: the same program starts within it.
+    Policy,
 }
 
 /// What goes on meanwhile.
@@ -77,6 +79,7 @@ under_load! {
     by_mv two_hundred_by_mv: Load { by: By::Rename, ..PLAIN };
     by_the_manifest two_hundred_by_the_manifest: Load { by: By::Manifest, ..PLAIN };
     by_force two_hundred_by_force: Load { by: By::Force, ..PLAIN };
+    by_policy two_hundred_by_policy: Load { by: By::Policy, asks: true, ..PLAIN };
     in_two_languages two_hundred_in_two_languages: Load { by: By::Languages, asks: true, listens: true, ..PLAIN };
     that_ask_and_are_asked two_hundred_that_ask_and_are_asked: Load { asks: true, ..PLAIN };
     with_a_listener two_hundred_with_a_listener: Load { listens: true, ..PLAIN };
@@ -267,6 +270,17 @@ impl Load {
                 let text = manifest("goat", number) + &format!("binary: v{number}/goat\n");
                 fs::write(place.join("plugin.yaml"), text).unwrap();
             }
+            By::Policy => {
+                let memory_mb = 100 + number % 100;
+                let policy = json!({
+                    "status": "approved",
+                    "permissions": [],
+                    "memory_mb": memory_mb,
+                    "max_calls_per_second": 1_000_000,
+                });
+                let put = host.admin("PUT", "/api/v1/plugins/goat/policy");
+                put.json(&policy).send().expect(200);
+            }
         }
         let written = Instant::now();
         if self.by == By::Force {
@@ -274,7 +288,13 @@ impl Load {
             let reply = host.admin("POST", path).send().expect(200);
             assert_eq!(reply.json()["outcome"], "serving");
         }
-        wait_for(host, number);
+        match self.by {
+            By::Policy => eventually("it runs within the new limit", || {
+                let is_new = generation(host) == u64::from(number);
+                (is_new && host.plugin("goat")["candidate"].is_null()).then_some(())
+            }),
+            _ => wait_for(host, number),
+        }
         if self.by == By::Manifest {
             // Nobody needs the one before any more. The first is not in a directory of its own.
             let _ = fs::remove_dir_all(place.join(format!("v{}", number - 1)));

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use gk_gateway::server::{self, BoundListener, ListenAddress, ServerConfig, Tls};
+use gk_gateway::server::{self, BoundListener, ListenAddress, ServerConfig, ServerLimits, Tls};
 use gk_gateway::{Cors, MEMORY_BYTES_DEFAULT, TrustedProxies};
 use gk_manifest::GoDuration;
 use gk_runtime::MemoryBudget;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tokio::sync::watch;
 
 use crate::sources::is_taken;
 
@@ -236,10 +237,20 @@ impl Front {
         Ok(cors)
     }
 
-    /// What clients and plugins together may make the host hold.
-    pub(crate) fn memory(&self) -> MemoryBudget {
-        let counted = self.limits.memory_mb.saturating_mul(1 << 20) / 8 * COUNTED_EIGHTHS;
-        MemoryBudget::new(counted)
+    /// What clients and plugins together may make the host hold, in bytes.
+    pub(crate) fn counted_bytes(&self) -> usize {
+        self.limits.memory_mb.saturating_mul(1 << 20) / 8 * COUNTED_EIGHTHS
+    }
+
+    /// How many connections clients may have, and for how long.
+    pub(crate) fn server_limits(&self) -> ServerLimits {
+        let limits = &self.limits;
+        ServerLimits {
+            connections: limits.connections,
+            connections_per_client: limits.connections_per_client,
+            idle_timeout: limits.idle_timeout.to_std().unwrap_or_default(),
+            head_timeout: limits.head_timeout.to_std().unwrap_or_default(),
+        }
     }
 
     /// The certificate, if there is to be one.
@@ -253,15 +264,12 @@ impl Front {
     pub(crate) fn server(
         &self,
         memory: MemoryBudget,
+        limits: watch::Receiver<ServerLimits>,
         tls: Option<Arc<Tls>>,
     ) -> Result<ServerConfig> {
-        let limits = &self.limits;
         let mut config = ServerConfig::new(memory);
-        config.connections = limits.connections;
-        config.connections_per_client = limits.connections_per_client;
+        config.limits = limits;
         config.unlimited = self.proxies()?.networks;
-        config.idle_timeout = limits.idle_timeout.to_std().unwrap_or_default();
-        config.head_timeout = limits.head_timeout.to_std().unwrap_or_default();
         config.tls = tls;
         Ok(config)
     }
@@ -270,8 +278,12 @@ impl Front {
     pub(crate) fn health_server(&self) -> ServerConfig {
         // A budget of its own: what clients hold must not keep anybody from asking how the host is.
         let mut config = ServerConfig::new(MemoryBudget::new(HEALTH_BYTES));
-        config.connections = HEALTH_CONNECTIONS_MAX;
-        config.connections_per_client = HEALTH_CONNECTIONS_MAX;
+        let limits = ServerLimits {
+            connections: HEALTH_CONNECTIONS_MAX,
+            connections_per_client: HEALTH_CONNECTIONS_MAX,
+            ..ServerLimits::default()
+        };
+        config.limits = watch::channel(limits).1;
         config
     }
 

@@ -4,15 +4,17 @@
 use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
-use gk_runtime::Runtime;
+use gk_gateway::server::ServerLimits;
+use gk_runtime::{MemoryBudget, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::config::{Config, ServeArgs};
 use crate::signatures;
 use crate::telemetry::{self, LogFilter};
 
 /// Keys that take effect without a start of the host.
-const CHANGEABLE: &[&str] = &["log", "signatures", "plugin_config"];
+const CHANGEABLE: &[&str] = &["log", "limits", "signatures", "plugin_config"];
 
 /// What SIGHUP means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,13 @@ pub(crate) fn hangups() -> Result<Option<Signal>> {
     }
 }
 
+/// What can be told something else while the host runs.
+pub(crate) struct Changing {
+    pub(crate) runtime: Runtime,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) limits: watch::Sender<ServerLimits>,
+}
+
 /// What the host was told when it was started.
 pub(crate) struct Told {
     pub(crate) args: ServeArgs,
@@ -69,27 +78,27 @@ pub(crate) struct Told {
 
 impl Told {
     /// Looks at everything again whenever SIGHUP says so. Never returns.
-    pub(crate) async fn follow(self, runtime: Runtime, hangups: Option<Signal>) {
+    pub(crate) async fn follow(self, changing: Changing, hangups: Option<Signal>) {
         let Some(mut hangups) = hangups else {
             return;
         };
         while hangups.recv().await.is_some() {
             tracing::info!("SIGHUP: everything is looked at again");
-            match self.again(&runtime).await {
+            match self.again(&changing).await {
                 Ok(()) => {}
                 Err(error) => tracing::error!(
                     error = format!("{error:#}"),
                     "the configuration cannot be taken over; nothing of it was changed"
                 ),
             }
-            if let Err(error) = runtime.look_now().await {
+            if let Err(error) = changing.runtime.look_now().await {
                 tracing::error!(%error, "the plugins cannot be looked for; those that run go on");
             }
         }
     }
 
     /// Takes over what can change. All of it is checked before anything is.
-    async fn again(&self, runtime: &Runtime) -> Result<()> {
+    async fn again(&self, changing: &Changing) -> Result<()> {
         let config = Config::load(&self.args)?;
         let filter = telemetry::filter(&config)?;
         let signatures = signatures::open(&config.signatures)?;
@@ -98,6 +107,10 @@ impl Told {
             .into_iter()
             .partition(|key| CHANGEABLE.contains(&&**key));
         self.filter.reload(filter)?;
+        let front = config.front();
+        changing.memory.set_limit(front.counted_bytes());
+        changing.limits.send_replace(front.server_limits());
+        let runtime = &changing.runtime;
         // The files that it names may say something else, whatever it says itself.
         runtime.set_signatures(signatures).await;
         runtime.set_settings(config.plugin_config.clone());

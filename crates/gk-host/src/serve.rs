@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use gk_gateway::tokens::{Role, Tokens};
 use gk_gateway::{Gateway, GatewayConfig, server};
-use gk_runtime::{PluginState, ProcessLauncher, Runtime, RuntimeConfig};
+use gk_runtime::{MemoryBudget, PluginState, ProcessLauncher, Runtime, RuntimeConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, ServeArgs};
 use crate::lock::DataLock;
-use crate::reread::{self, Hangup, Told};
+use crate::reread::{self, Changing, Hangup, Told};
 use crate::{services, signatures, telemetry};
 
 /// The administrator's token of the first start stands here, in the data directory.
@@ -103,7 +103,9 @@ async fn serve(
     let tokens = Arc::new(open_tokens(&config.data_dir)?);
     // Listening comes first: a port that is taken should not cost a start of all plugins.
     let front = config.front();
-    let (memory, tls) = (front.memory(), front.tls()?);
+    let memory = MemoryBudget::new(front.counted_bytes());
+    let (limits, limits_now) = watch::channel(front.server_limits());
+    let tls = front.tls()?;
     let listeners = front.bind(inherited).await?;
     let health_listeners = front.bind_health().await?;
 
@@ -138,7 +140,12 @@ async fn serve(
         let gateway = gateway.clone();
         async move { gateway.follow().await }
     });
-    let rereading = tokio::spawn(told.follow(runtime.clone(), hangups));
+    let changing = Changing {
+        runtime: runtime.clone(),
+        memory: memory.clone(),
+        limits,
+    };
+    let rereading = tokio::spawn(told.follow(changing, hangups));
     let scheme = if tls.is_some() { "https" } else { "http" };
     let shown: Vec<_> = listeners
         .iter()
@@ -152,7 +159,7 @@ async fn serve(
     let mut server = tokio::spawn(server::serve(
         listeners,
         gateway.router(),
-        front.server(memory, tls.clone())?,
+        front.server(memory, limits_now, tls.clone())?,
         flag(closed.clone()),
     ));
     // It tells how the host is until there is none.

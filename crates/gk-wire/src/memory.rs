@@ -25,7 +25,7 @@ pub struct MemoryBudget {
 }
 
 struct Shared {
-    limit: usize,
+    limit: AtomicUsize,
     used: AtomicUsize,
     /// The most that was used.
     peak: AtomicUsize,
@@ -49,7 +49,7 @@ impl MemoryBudget {
     pub fn new(limit: usize) -> Self {
         MemoryBudget {
             shared: Arc::new(Shared {
-                limit,
+                limit: AtomicUsize::new(limit),
                 used: AtomicUsize::new(0),
                 peak: AtomicUsize::new(0),
                 refused: AtomicUsize::new(0),
@@ -60,7 +60,13 @@ impl MemoryBudget {
     /// The whole of it, in bytes.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.shared.limit
+        self.shared.limit.load(Ordering::Relaxed)
+    }
+
+    /// Makes it as large as this, in bytes. What is reserved stays reserved, be it more: then nothing more is until enough
+    /// of it has been given back.
+    pub fn set_limit(&self, limit: usize) {
+        self.shared.limit.store(limit, Ordering::Relaxed);
     }
 
     /// What is reserved at this moment, in bytes.
@@ -105,10 +111,11 @@ impl MemoryBudget {
 
     fn take(&self, whole: usize, more: usize) -> Result<(), OverBudget> {
         let shared = &*self.shared;
+        let limit = self.limit();
         let room = if whole >= LARGE_BYTES {
-            shared.limit - shared.limit / 4
+            limit - limit / 4
         } else {
-            shared.limit
+            limit
         };
         let taken = shared
             .used
@@ -122,10 +129,7 @@ impl MemoryBudget {
             }
             Err(_) => {
                 shared.refused.fetch_add(1, Ordering::Relaxed);
-                Err(OverBudget {
-                    bytes: more,
-                    limit: shared.limit,
-                })
+                Err(OverBudget { bytes: more, limit })
             }
         }
     }
@@ -238,6 +242,19 @@ mod tests {
         );
         drop(part);
         assert_eq!((budget.used(), budget.peak(), budget.refused()), (0, 60, 1));
+    }
+
+    #[test]
+    fn a_smaller_limit_takes_nothing_away() {
+        let budget = MemoryBudget::new(100);
+        let held = budget.reserve(60).unwrap();
+        budget.set_limit(50);
+        assert_eq!(budget.reserve(1).unwrap_err().limit, 50);
+        assert_eq!((held.bytes(), budget.used()), (60, 60));
+        drop(held);
+        let _held = budget.reserve(50).unwrap();
+        budget.set_limit(51);
+        let _one = budget.reserve(1).unwrap();
     }
 
     #[test]

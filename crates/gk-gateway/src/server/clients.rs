@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use gk_runtime::MemoryBudget;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::share::Share;
-use super::{Peer, ServerConfig};
+use super::{Peer, ServerConfig, ServerLimits};
 
 /// Connections at a time; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;
@@ -24,7 +25,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// The connections of each client.
 #[derive(Debug)]
 pub(super) struct Clients {
-    limit: usize,
+    limits: watch::Receiver<ServerLimits>,
     unlimited: Vec<ipnet::IpNet>,
     memory: MemoryBudget,
     state: Mutex<State>,
@@ -69,7 +70,7 @@ impl Clients {
             "Connections that were closed at once because their client had too many."
         );
         Arc::new(Clients {
-            limit: config.connections_per_client,
+            limits: config.limits.clone(),
             unlimited: config.unlimited.clone(),
             memory: config.memory.clone(),
             state: Mutex::default(),
@@ -86,12 +87,13 @@ impl Clients {
             return Some(Place::UNLIMITED);
         }
         let network = client(ip);
+        let limit = self.limits.borrow().connections_per_client;
         let mut state = self.state.lock();
         let client = state.clients.entry(network).or_insert_with(|| Client {
             connections: 0,
             share: Share::of(&self.memory),
         });
-        if client.connections < self.limit {
+        if client.connections < limit {
             client.connections += 1;
             return Some(Place {
                 of: Some((Arc::clone(self), network)),
@@ -103,7 +105,7 @@ impl Clients {
         let due = |last: Instant| now.saturating_duration_since(last) >= LINE_INTERVAL;
         if state.last_line.is_none_or(due) {
             state.last_line = Some(now);
-            tracing::warn!(client = %ip, limit = self.limit, "a client has too many connections: further ones are closed; a proxy belongs into trusted_proxies");
+            tracing::warn!(client = %ip, limit, "a client has too many connections: further ones are closed; a proxy belongs into trusted_proxies");
         }
         None
     }
@@ -145,7 +147,12 @@ mod tests {
     #[test]
     fn a_client_has_its_share_and_gives_it_back() {
         let mut config = ServerConfig::new(MemoryBudget::new(1));
-        config.connections_per_client = 2;
+        let mut limits = ServerLimits {
+            connections_per_client: 2,
+            ..ServerLimits::default()
+        };
+        let (changed, receiver) = watch::channel(limits);
+        config.limits = receiver;
         config.unlimited = vec!["10.0.0.0/8".parse().unwrap()];
         let clients = Clients::new(&config);
         for (one, same, other) in [
@@ -165,6 +172,17 @@ mod tests {
         let many: Vec<_> = (0..9).map(|_| clients.enter(Peer(None))).collect();
         assert!(many.iter().all(Option::is_some));
         drop(many);
+        // A lower limit cuts nobody, and counts for the next.
+        let [first, second] = [1, 2].map(|port| {
+            let peer = peer(&format!("192.0.2.1:{port}"));
+            clients.enter(peer).unwrap()
+        });
+        limits.connections_per_client = 1;
+        changed.send_replace(limits);
+        drop(first);
+        assert!(clients.enter(peer("192.0.2.1:3")).is_none());
+        drop(second);
+        assert!(clients.enter(peer("192.0.2.1:3")).is_some());
         assert!(clients.state.lock().clients.is_empty());
     }
 }

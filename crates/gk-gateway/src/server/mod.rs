@@ -88,20 +88,38 @@ const FAILURES_PER_LINE: u64 = 100;
 pub struct ServerConfig {
     /// What connections count in.
     pub memory: MemoryBudget,
+    /// How many connections, and for how long. What changes here counts from the next connection on.
+    pub limits: watch::Receiver<ServerLimits>,
+    /// Proxies, whose connections are many clients'.
+    pub unlimited: Vec<ipnet::IpNet>,
+    /// Certificates for TCP connections; without them they are not encrypted.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// How many connections there may be, and how long one may do nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
     /// Connections at a time; further ones wait to be accepted.
     pub connections: usize,
     /// Connections of one client address at a time; further ones are closed at once. What a client's
-    /// requests and unread answers hold is at most half of `memory`. Clients behind a Unix socket, and
-    /// those that `unlimited` names, have neither limit.
+    /// requests and unread answers hold is at most half of [`ServerConfig::memory`]. Clients behind a Unix socket, and
+    /// those that [`ServerConfig::unlimited`] names, have neither limit.
     pub connections_per_client: usize,
-    /// Proxies, whose connections are many clients'.
-    pub unlimited: Vec<ipnet::IpNet>,
     /// See [`IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
     /// See [`HEAD_TIMEOUT`].
     pub head_timeout: Duration,
-    /// Certificates for TCP connections; without them they are not encrypted.
-    pub tls: Option<Arc<Tls>>,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        ServerLimits {
+            connections: CONNECTIONS_MAX,
+            connections_per_client: CONNECTIONS_PER_CLIENT_MAX,
+            idle_timeout: IDLE_TIMEOUT,
+            head_timeout: HEAD_TIMEOUT,
+        }
+    }
 }
 
 impl ServerConfig {
@@ -110,11 +128,8 @@ impl ServerConfig {
     pub fn new(memory: MemoryBudget) -> Self {
         ServerConfig {
             memory,
-            connections: CONNECTIONS_MAX,
-            connections_per_client: CONNECTIONS_PER_CLIENT_MAX,
+            limits: watch::channel(ServerLimits::default()).1,
             unlimited: Vec::new(),
-            idle_timeout: IDLE_TIMEOUT,
-            head_timeout: HEAD_TIMEOUT,
             tls: None,
         }
     }
@@ -133,13 +148,21 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let (stopping, stopped) = watch::channel(false);
+    let connections = config.limits.borrow().connections;
+    let room = Arc::new(Semaphore::new(connections));
+    // Dropped with this future, and every task with it.
+    let mut resizing = JoinSet::new();
+    resizing.spawn(resize(
+        Arc::clone(&room),
+        connections,
+        config.limits.clone(),
+    ));
     let server = Arc::new(Server {
         clients: Clients::new(&config),
-        room: Arc::new(Semaphore::new(config.connections)),
+        room,
         router,
         config,
     });
-    // Dropped with this future, and every task with it.
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(Arc::clone(&server).accept_all(listener, stopped.clone()));
@@ -147,6 +170,34 @@ pub async fn serve(
     stop.await;
     stopping.send_replace(true);
     while accepting.join_next().await.is_some() {}
+}
+
+/// Makes room for as many connections as the limit says, whenever it changes: `size` at first. Where there are more already,
+/// none is accepted until enough of them have ended.
+async fn resize(room: Arc<Semaphore>, mut size: usize, mut limits: watch::Receiver<ServerLimits>) {
+    loop {
+        let wanted = limits.borrow_and_update().connections;
+        if wanted > size {
+            room.add_permits(wanted - size);
+            size = wanted;
+        }
+        let fewer = u32::try_from(size - wanted).unwrap_or(u32::MAX);
+        let changed = match fewer {
+            0 => limits.changed().await,
+            fewer => tokio::select! {
+                Ok(permits) = room.acquire_many(fewer) => {
+                    permits.forget();
+                    size -= fewer as usize;
+                    Ok(())
+                }
+                changed = limits.changed() => changed,
+            },
+        };
+        // Nothing changes any more.
+        if changed.is_err() {
+            return;
+        }
+    }
 }
 
 /// What the tasks of a server share.
@@ -227,7 +278,8 @@ impl Server {
         watcher: hyper_util::server::graceful::Watcher,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let _buffers = self.config.memory.reserve(TLS_BYTES)?;
-        let socket = tokio::time::timeout(self.config.head_timeout, tls.accept(socket)).await??;
+        let head_timeout = self.config.limits.borrow().head_timeout;
+        let socket = tokio::time::timeout(head_timeout, tls.accept(socket)).await??;
         self.serve_one(socket, peer, place, watcher).await
     }
 
@@ -239,9 +291,10 @@ impl Server {
         watcher: hyper_util::server::graceful::Watcher,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let progress = Arc::new(Progress::default());
+        let limits = *self.config.limits.borrow();
         let times = Times {
-            idle: self.config.idle_timeout,
-            head: self.config.head_timeout,
+            idle: limits.idle_timeout,
+            head: limits.head_timeout,
         };
         let (memory, share) = (self.config.memory.clone(), place.share().cloned());
         let socket = Connection::new(socket, Arc::clone(&progress), times, &memory)?;
@@ -336,4 +389,40 @@ fn head_bytes(request: &Request) -> usize {
     let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 64);
     let path = request.uri().path_and_query();
     headers.sum::<usize>() + path.map_or(0, |path| path.as_str().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_room_for_connections_follows_its_limit() {
+        let of = |connections| ServerLimits {
+            connections,
+            ..ServerLimits::default()
+        };
+        let (limits, receiver) = watch::channel(of(2));
+        let room = Arc::new(Semaphore::new(2));
+        let resizing = tokio::spawn(resize(Arc::clone(&room), 2, receiver));
+        let enter = || Arc::clone(&room).acquire_owned();
+        let first = enter().await.unwrap();
+        let _second = enter().await.unwrap();
+        limits.send_replace(of(3));
+        let third = enter().await.unwrap();
+        // Three are there, and one may be: two that end make no room.
+        limits.send_replace(of(1));
+        tokio::task::yield_now().await;
+        let mut next = Box::pin(enter());
+        let moment = Duration::from_secs(1);
+        for place in [first, third] {
+            assert!(tokio::time::timeout(moment, &mut next).await.is_err());
+            drop(place);
+        }
+        assert!(tokio::time::timeout(moment, &mut next).await.is_err());
+        limits.send_replace(of(2));
+        let _next = next.await.unwrap();
+        assert_eq!(room.available_permits(), 0);
+        drop(limits);
+        resizing.await.unwrap();
+    }
 }

@@ -24,9 +24,10 @@ const UNCOUNTED_BYTES: u64 = 16 * 1024;
 /// A single request or answer always fits: it has limits of its own, and the host's budget.
 #[derive(Debug, Clone)]
 pub(super) struct Share {
-    /// Counts what is held; `limit` bounds it.
+    /// Counts what is held.
     held: MemoryBudget,
-    limit: usize,
+    /// The host's budget.
+    host: MemoryBudget,
 }
 
 /// What has arrived of a request's body, until the request is answered.
@@ -37,20 +38,23 @@ impl Share {
     pub(super) fn of(memory: &MemoryBudget) -> Self {
         Share {
             held: MemoryBudget::new(usize::MAX),
-            limit: memory.limit() / 2,
+            host: memory.clone(),
         }
+    }
+
+    /// Half of the host's budget, in bytes.
+    fn limit(&self) -> usize {
+        self.host.limit() / 2
     }
 
     /// Counts so many more bytes for `reservation`, if there is room beside everything else.
     fn grow(&self, reservation: &mut Reservation, bytes: usize) -> Result<(), OverBudget> {
         reservation.grow(bytes)?;
         let others = self.held.used().saturating_sub(reservation.bytes());
-        match others < self.limit {
+        let limit = self.limit();
+        match others < limit {
             true => Ok(()),
-            false => Err(OverBudget {
-                bytes,
-                limit: self.limit,
-            }),
+            false => Err(OverBudget { bytes, limit }),
         }
     }
 
