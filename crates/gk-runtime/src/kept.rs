@@ -1,12 +1,12 @@
 //! What is kept of a plugin across starts of the host: one small file each, in the data directory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use gk_manifest::PluginName;
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 /// The directory of these files, in the data directory.
 const DIR: &str = "plugin-state";
@@ -67,33 +67,27 @@ impl KeptFile {
         }
     }
 
-    /// Keeps it, durably: a host that ends in between leaves what was kept before. Two that write at once, such as a
-    /// host that ends and the one that takes its place, write one after the other. Blocks.
+    /// Keeps it, durably. The file is whole at any moment, whoever else writes it, such as a host that ends while the next
+    /// one starts. Blocks.
     ///
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn store(&self, kept: &Kept) -> io::Result<()> {
-        if *kept == Kept::default() {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
-        }
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(dir)?;
-        let lock = File::open(dir)?;
-        lock.lock()?;
-        let new = self.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&serde_json::to_vec(kept)?)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
-        lock.sync_all()
+        if *kept == Kept::default() {
+            match fs::remove_file(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                removed => removed?,
+            }
+        } else {
+            fs::create_dir_all(dir)?;
+            // Readable for the host alone, and gone again if anything fails.
+            let mut file = NamedTempFile::new_in(dir)?;
+            file.write_all(&serde_json::to_vec(kept)?)?;
+            file.as_file().sync_all()?;
+            file.persist(&self.path)?;
+        }
+        File::open(dir)?.sync_all()
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -107,7 +107,7 @@ impl Inner {
                     };
                     match lacking {
                         // It would be held back at once, with nothing in its place.
-                        Some(error) => plugin.refuse(error),
+                        Some(error) => plugin.hold_back(error),
                         None => plugin.offer(package, offer),
                     }
                 }

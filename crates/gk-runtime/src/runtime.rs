@@ -154,9 +154,20 @@ impl Runtime {
         plugin: &str,
         function: &str,
         args: Bytes,
-        context: CallContext,
+        mut context: CallContext,
     ) -> Result<Bytes, CallError> {
-        let target = self.target(plugin, context.timeout).await?;
+        let target = match self.serving(plugin) {
+            Some(target) => target,
+            None => {
+                let begun = tokio::time::Instant::now();
+                let target = self.target(plugin, context.timeout).await?;
+                // The caller waits no longer than it said, for the start and the call together.
+                context.timeout = context
+                    .timeout
+                    .map(|timeout| timeout.saturating_sub(begun.elapsed()));
+                target
+            }
+        };
         self.call_on(&target, function, args, context).await
     }
 
@@ -272,19 +283,18 @@ impl Runtime {
             .await
     }
 
+    /// The generation of a plugin that serves now.
+    fn serving(&self, plugin: &str) -> Option<CallTarget> {
+        self.inner.hub.peek().get(plugin)?.target()
+    }
+
     /// The generation of a plugin that serves now, or within the time that a call waits for one that comes up.
     async fn target(
         &self,
         plugin: &str,
         timeout: Option<Duration>,
     ) -> Result<CallTarget, CallError> {
-        let target = self
-            .inner
-            .hub
-            .peek()
-            .get(plugin)
-            .and_then(|status| status.target());
-        match target {
+        match self.serving(plugin) {
             Some(target) => Ok(target),
             // Boxed, for its room in the many calls that need not wait.
             None => Box::pin(self.awaited(plugin, timeout)).await,

@@ -11,6 +11,7 @@
 mod clients;
 mod connection;
 mod listen;
+mod room;
 mod share;
 mod tls;
 
@@ -31,7 +32,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
@@ -39,6 +40,7 @@ pub use self::clients::{CONNECTIONS_MAX, CONNECTIONS_PER_CLIENT_MAX};
 use self::clients::{Clients, Place};
 use self::connection::{Connection, Progress, Times};
 pub use self::listen::{BoundListener, ListenAddress, ListenError, Made, inherited};
+use self::room::Room;
 pub use self::tls::{Tls, TlsError};
 use crate::problem::Problem;
 use crate::request_id;
@@ -149,7 +151,7 @@ pub async fn serve(
 ) {
     let (stopping, stopped) = watch::channel(false);
     let connections = config.limits.borrow().connections;
-    let room = Arc::new(Semaphore::new(connections));
+    let room = Room::new(connections);
     // Dropped with this future, and every task with it.
     let mut resizing = JoinSet::new();
     resizing.spawn(resize(
@@ -172,29 +174,14 @@ pub async fn serve(
     while accepting.join_next().await.is_some() {}
 }
 
-/// Makes room for as many connections as the limit says, whenever it changes: `size` at first. Where there are more already,
-/// none is accepted until enough of them have ended.
-async fn resize(room: Arc<Semaphore>, mut size: usize, mut limits: watch::Receiver<ServerLimits>) {
+/// Makes room for as many connections as the limit says, whenever it changes; `limit` is in force.
+async fn resize(room: Arc<Room>, mut limit: usize, mut limits: watch::Receiver<ServerLimits>) {
     loop {
-        let wanted = limits.borrow_and_update().connections;
-        if wanted > size {
-            room.add_permits(wanted - size);
-            size = wanted;
-        }
-        let fewer = u32::try_from(size - wanted).unwrap_or(u32::MAX);
-        let changed = match fewer {
-            0 => limits.changed().await,
-            fewer => tokio::select! {
-                Ok(permits) = room.acquire_many(fewer) => {
-                    permits.forget();
-                    size -= fewer as usize;
-                    Ok(())
-                }
-                changed = limits.changed() => changed,
-            },
-        };
-        // Nothing changes any more.
-        if changed.is_err() {
+        let before = limit;
+        limit = limits.borrow_and_update().connections;
+        room.resize(before, limit);
+        if limits.changed().await.is_err() {
+            // Nothing changes any more.
             return;
         }
     }
@@ -203,7 +190,7 @@ async fn resize(room: Arc<Semaphore>, mut size: usize, mut limits: watch::Receiv
 /// What the tasks of a server share.
 struct Server {
     clients: Arc<Clients>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     router: Router,
     config: ServerConfig,
 }
@@ -215,14 +202,10 @@ impl Server {
         let mut connections = JoinSet::new();
         let mut failed: u64 = 0;
         loop {
-            let accepting = async {
-                let permit = Arc::clone(&self.room).acquire_owned().await;
-                (permit, listener.accept().await)
-            };
-            let (permit, accepted) = tokio::select! {
+            let accepted = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = accepting => accepted,
+                accepted = listener.accept() => accepted,
             };
             let (socket, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -241,6 +224,11 @@ impl Server {
                 tracing::info!(failed, "connections are accepted again");
                 failed = 0;
             }
+            // After it is accepted: a listener to which nobody connects takes no place from others.
+            let inside = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                inside = self.room.enter() => inside,
+            };
             let Some(place) = self.clients.enter(peer) else {
                 continue;
             };
@@ -259,7 +247,7 @@ impl Server {
                 if let Err(error) = served {
                     tracing::debug!(error, "a connection ended early");
                 }
-                drop(permit);
+                drop(inside);
             });
         }
         drop(listener);
@@ -389,40 +377,4 @@ fn head_bytes(request: &Request) -> usize {
     let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 64);
     let path = request.uri().path_and_query();
     headers.sum::<usize>() + path.map_or(0, |path| path.as_str().len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_room_for_connections_follows_its_limit() {
-        let of = |connections| ServerLimits {
-            connections,
-            ..ServerLimits::default()
-        };
-        let (limits, receiver) = watch::channel(of(2));
-        let room = Arc::new(Semaphore::new(2));
-        let resizing = tokio::spawn(resize(Arc::clone(&room), 2, receiver));
-        let enter = || Arc::clone(&room).acquire_owned();
-        let first = enter().await.unwrap();
-        let _second = enter().await.unwrap();
-        limits.send_replace(of(3));
-        let third = enter().await.unwrap();
-        // Three are there, and one may be: two that end make no room.
-        limits.send_replace(of(1));
-        tokio::task::yield_now().await;
-        let mut next = Box::pin(enter());
-        let moment = Duration::from_secs(1);
-        for place in [first, third] {
-            assert!(tokio::time::timeout(moment, &mut next).await.is_err());
-            drop(place);
-        }
-        assert!(tokio::time::timeout(moment, &mut next).await.is_err());
-        limits.send_replace(of(2));
-        let _next = next.await.unwrap();
-        assert_eq!(room.available_permits(), 0);
-        drop(limits);
-        resizing.await.unwrap();
-    }
 }

@@ -72,6 +72,7 @@ impl Plugin {
                 tried_dir: None,
                 woken: false,
                 other_limits: false,
+                is_held_back: false,
                 basis: None,
                 will: Will::new(enabled),
                 digest,
@@ -128,13 +129,20 @@ impl Plugin {
         self.state.lock().lifecycle.is_idle()
     }
 
-    /// Whether it serves, and a version with this manifest would depend on others than that does.
+    /// Whether it serves, or what has served comes back, and a version with this manifest would depend on others than that
+    /// does.
     pub(crate) fn would_need_others(&self, manifest: &Manifest) -> bool {
         let state = self.state.lock();
-        let current = state.lifecycle.current();
-        let serves = state.lifecycle.serving().is_some();
-        let needs = current.manifest.as_ref().map(|known| &known.dependencies);
-        serves && needs != Some(&manifest.dependencies)
+        let lifecycle = &state.lifecycle;
+        let serves = lifecycle.serving().is_some();
+        let current = lifecycle.current().manifest.as_ref();
+        let good = state.good.as_ref().map(|good| &*good.found.manifest);
+        let known = match serves {
+            true => current.map(|known| &**known),
+            false => good.filter(|_| lifecycle.is_returning()),
+        };
+        (serves || known.is_some())
+            && known.map(|known| &known.dependencies) != Some(&manifest.dependencies)
     }
 
     /// What a generation's task says of it.
@@ -159,7 +167,7 @@ impl Plugin {
         let is_other = is_up && std::mem::take(&mut self.state.lock().other_limits);
         self.step(|lifecycle, now| lifecycle.report(status, now));
         if again {
-            self.step(|lifecycle, now| lifecycle.changed(false, now));
+            self.start_from(false);
         }
         if is_other {
             self.limits_changed();

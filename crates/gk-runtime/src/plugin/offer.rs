@@ -29,6 +29,7 @@ impl Plugin {
         }
         let (basis, serving, moved, completed) = {
             let mut state = self.state.lock();
+            state.is_held_back = false;
             if !state.lifecycle.is_wanted() {
                 // What is there is started when it may be. Of a package that is not trusted any more, another one may.
                 if offer != Offer::Tell {
@@ -139,11 +140,18 @@ impl Plugin {
             let mut state = self.state.lock();
             state.woken = !state.lifecycle.is_settled();
             let can_start = state.package.is_some() && state.lifecycle.is_wanted();
-            can_start && state.lifecycle.is_settled() && state.lifecycle.has_failed()
+            let goes_on = state.is_held_back && state.lifecycle.serving().is_some();
+            can_start && !goes_on && state.lifecycle.is_settled() && state.lifecycle.has_failed()
         };
         if has_failed {
             self.start(None);
         }
+    }
+
+    /// What is there now depends on others that do not serve; what runs goes on.
+    pub(crate) fn hold_back(&self, error: String) {
+        self.state.lock().is_held_back = true;
+        self.refuse(error);
     }
 
     /// What is there now cannot be started; what runs goes on.
@@ -172,7 +180,15 @@ impl Plugin {
             None => "it is started anew".to_owned(),
         };
         self.say(LogLevel::Info, text);
-        let fresh = difference.is_some();
-        self.step(|lifecycle, now| lifecycle.changed(fresh, now));
+        self.start_from(difference.is_some());
+    }
+
+    /// Starts it from what is there, `fresh` if that has changed; from what came up last if what is there is held back.
+    pub(super) fn start_from(&self, fresh: bool) {
+        let is_held_back = self.state.lock().is_held_back;
+        self.step(|lifecycle, now| match is_held_back {
+            true => lifecycle.renew(now),
+            false => lifecycle.changed(fresh, now),
+        });
     }
 }

@@ -70,7 +70,7 @@ impl Plugin {
         }
     }
 
-    /// Starts it anew from what is there, beside what runs.
+    /// Starts it anew from what is there, or from what came up last if that is held back, beside what runs.
     pub(crate) fn restart(&self) {
         self.start(None);
     }
@@ -208,7 +208,7 @@ impl Plugin {
             state.lifecycle.is_wanted() && !state.lifecycle.is_settled()
         };
         if is_moving {
-            self.step(|lifecycle, now| lifecycle.changed(false, now));
+            self.start_from(false);
         } else if !was {
             self.wake();
         }

@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) other_limits: bool,
     /// What the newest generation was started from, if it came so far, and its number.
     pub(super) basis: Option<(u64, Arc<Files>)>,
+    /// What is there depends on others that do not serve: what served before goes on, and starts again.
+    pub(super) is_held_back: bool,
     pub(super) will: Will,
     /// The digest of the binary whose crashes are counted.
     pub(super) digest: Option<String>,

@@ -248,6 +248,23 @@ async fn the_token_of_a_call_ends_when_its_caller_goes_away() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_start_counts_in_the_time_of_the_caller() {
+    let (runtime, fake, _ruling, _kept) = goat(64, 64).await;
+    fake.crash().await;
+    until_status(&runtime, |status| !status.is_running()).await;
+    let (begun, limit) = (Instant::now(), Duration::from_secs(1));
+    let context = CallContext::new().with_timeout(limit);
+    let error = runtime.call("goat", "hang", Bytes::new(), context).await;
+    let Err(CallError::Timeout { after, .. }) = error else {
+        panic!("{error:?}");
+    };
+    assert!(after < limit, "{after:?}");
+    // The clock of the runtime is one of milliseconds.
+    let most = limit + Duration::from_millis(2);
+    assert!(begun.elapsed() <= most, "{:?}", begun.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_of_ten_thousand_calls_is_answered_once_and_other_plugins_do_not_notice() {
     const CALLS: usize = 10_000;
