@@ -236,8 +236,13 @@ const DIRECTORIES: &[(&str, &str, &[&str])] = &[
 ];
 
 fn setup() -> Setup {
-    let mut setup = Setup::new()
+    // A probe is a call, too: to some of them the first one is what this test does.
+    let setup = Setup::new().file("host.toml", "[health]\ninterval = \"1h\"\n");
+    let config = setup.path("host.toml");
+    let mut setup = setup
         .plugin("hello-go", "hello-go")
+        .argument("--config")
+        .argument(config)
         .argument("--start-timeout")
         .argument("60s");
     for (mode, _) in MODES {
