@@ -66,6 +66,33 @@ fn several_addresses_and_sockets_are_listened_on() {
     assert!(!socket.exists(), "the socket is left behind");
 }
 
+/// A listener to which nobody connects must not hold the place that the other one needs.
+#[test]
+fn one_connection_at_a_time_is_enough_for_two_listeners() {
+    let setup = Setup::new();
+    let socket = setup.path("http.sock");
+    let listen = format!("127.0.0.1:0,unix:{}", socket.display());
+    let host = setup
+        .argument("--config")
+        .argument("host.toml")
+        .file("host.toml", "[limits]\nconnections = 1\n")
+        .listening_on(&listen)
+        .start();
+    for _ in 0..2 {
+        Call::new("GET", format!("http://{}/livez", host.address()))
+            .send()
+            .expect(200);
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("ok\n"), "{answer}");
+    }
+}
+
 /// As systemd does for a unit with `Accept=no`: descriptor 3, and two variables.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the host under test")]

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::share::Share;
 use super::{Peer, ServerConfig, ServerLimits};
 
-/// Connections at a time; further ones wait to be accepted.
+/// Connections at a time; further ones wait.
 pub const CONNECTIONS_MAX: usize = 4096;
 
 /// Connections of one client address at a time. Of IPv6 an address is a network of 64 bits, which is

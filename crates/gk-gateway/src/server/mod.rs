@@ -101,7 +101,7 @@ pub struct ServerConfig {
 /// How many connections there may be, and how long one may do nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Connections at a time; further ones wait to be accepted.
+    /// Connections at a time; further ones wait.
     pub connections: usize,
     /// Connections of one client address at a time; further ones are closed at once. What a client's
     /// requests and unread answers hold is at most half of [`ServerConfig::memory`]. Clients behind a Unix socket, and
@@ -152,37 +152,39 @@ pub async fn serve(
     let (stopping, stopped) = watch::channel(false);
     let connections = config.limits.borrow().connections;
     let room = Room::new(connections);
-    // Dropped with this future, and every task with it.
-    let mut resizing = JoinSet::new();
-    resizing.spawn(resize(
-        Arc::clone(&room),
-        connections,
-        config.limits.clone(),
-    ));
+    let resizing = resize(Arc::clone(&room), connections, config.limits.clone());
     let server = Arc::new(Server {
         clients: Clients::new(&config),
         room,
         router,
         config,
     });
+    // Dropped with this future, and every task with it.
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(Arc::clone(&server).accept_all(listener, stopped.clone()));
     }
-    stop.await;
+    tokio::select! {
+        () = stop => {}
+        never = resizing => match never {},
+    }
     stopping.send_replace(true);
     while accepting.join_next().await.is_some() {}
 }
 
 /// Makes room for as many connections as the limit says, whenever it changes; `limit` is in force.
-async fn resize(room: Arc<Room>, mut limit: usize, mut limits: watch::Receiver<ServerLimits>) {
+async fn resize(
+    room: Arc<Room>,
+    mut limit: usize,
+    mut limits: watch::Receiver<ServerLimits>,
+) -> Infallible {
     loop {
         let before = limit;
         limit = limits.borrow_and_update().connections;
         room.resize(before, limit);
         if limits.changed().await.is_err() {
             // Nothing changes any more.
-            return;
+            return std::future::pending().await;
         }
     }
 }

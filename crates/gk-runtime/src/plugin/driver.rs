@@ -134,15 +134,14 @@ impl Plugin {
     pub(crate) fn would_need_others(&self, manifest: &Manifest) -> bool {
         let state = self.state.lock();
         let lifecycle = &state.lifecycle;
-        let serves = lifecycle.serving().is_some();
-        let current = lifecycle.current().manifest.as_ref();
-        let good = state.good.as_ref().map(|good| &*good.found.manifest);
-        let known = match serves {
-            true => current.map(|known| &**known),
-            false => good.filter(|_| lifecycle.is_returning()),
+        let known = match lifecycle.serving() {
+            Some(_) => lifecycle.current().manifest.as_ref(),
+            None if lifecycle.is_returning() => {
+                state.good.as_ref().map(|good| &good.found.manifest)
+            }
+            None => None,
         };
-        (serves || known.is_some())
-            && known.map(|known| &known.dependencies) != Some(&manifest.dependencies)
+        known.is_some_and(|known| known.dependencies != manifest.dependencies)
     }
 
     /// What a generation's task says of it.
