@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
@@ -15,8 +16,20 @@ use crate::{DEADLINE, eventually, program};
 
 /// Sends this over a connection of its own and reads the answer to its end.
 fn raw(address: &str, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    exchange(stream, request)
+}
+
+/// Asks for a sign of life over a Unix socket.
+fn livez(socket: &Path) -> String {
+    let stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let request = "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    exchange(stream, request)
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> String {
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -54,12 +67,7 @@ fn several_addresses_and_sockets_are_listened_on() {
         std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
         0o600
     );
-    let mut stream = UnixStream::connect(&socket).unwrap();
-    stream
-        .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let answer = livez(&socket);
     assert!(answer.ends_with("ok\n"), "{answer}");
     host.signal(Signal::TERM);
     assert_eq!(host.wait().code(), Some(0));
@@ -82,13 +90,7 @@ fn one_connection_at_a_time_is_enough_for_two_listeners() {
         Call::new("GET", format!("http://{}/livez", host.address()))
             .send()
             .expect(200);
-        let mut stream = UnixStream::connect(&socket).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream
-            .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let answer = livez(&socket);
         assert!(answer.ends_with("ok\n"), "{answer}");
     }
 }
