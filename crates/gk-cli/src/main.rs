@@ -1,0 +1,35 @@
+//! `gk`: write, test, sign and ship GoatKit plugins, and operate the host that runs them.
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | `cli` | the tree of commands and the options that all of them have |
+//! | `failure` | why a command failed, what to do next, and the exit code |
+//! | `terminal` | where data and messages go: formats, colours, tables |
+//!
+//! The command talks to a host over its admin API alone. What it does with plugins itself (build, sign, package, test)
+//! needs no host.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod failure;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::terminal::Terminal;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = Terminal::new(&cli.output);
+    match cli.command.run(&terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal.failure(&failure);
+            failure.exit().into()
+        }
+    }
+}
