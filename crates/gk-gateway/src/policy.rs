@@ -80,7 +80,7 @@ pub(crate) async fn set(
     let view = host.policies().view(&plugin);
     let clamped = view
         .as_ref()
-        .map(|view| gk_runtime::clamped(&view.policy.limits()));
+        .map(|view| gk_runtime::clamped(&gk_hostapi::policy::limits(&view.policy)));
     let mut answer = serde_json::to_value(view)
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     answer["clamped"] = clamped.into();

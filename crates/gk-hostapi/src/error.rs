@@ -89,6 +89,12 @@ impl HostError {
     }
 }
 
+impl From<gk_manifest::policy::PolicyError> for HostError {
+    fn from(error: gk_manifest::policy::PolicyError) -> Self {
+        HostError::invalid(error.to_string())
+    }
+}
+
 impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

@@ -1,5 +1,6 @@
 //! What a GoatKit plugin says about itself: the manifest file `plugin.yaml` ([`Manifest`]) and the answer to
-//! `GKRegister` ([`Registration`]), both parsed and validated here, with errors that say where and what to do.
+//! `GKRegister` ([`Registration`]), both parsed and validated here, with errors that say where and what to do. And what
+//! an operator says about it: the [`policy`].
 //!
 //! This crate is data and rules only. It starts nothing, opens one file ([`Manifest::load`]), and has no opinion on
 //! which permissions a plugin is granted.
@@ -31,8 +32,11 @@ mod duration;
 pub mod limits;
 mod manifest;
 mod name;
+pub mod policy;
 mod registration;
 mod resources;
+#[cfg(feature = "schema")]
+mod schema;
 mod validate;
 mod wire;
 

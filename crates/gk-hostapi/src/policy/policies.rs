@@ -392,8 +392,8 @@ impl Policies {
             )
         });
         match stored {
-            Some(entry) => entry.effective().policy.limits(),
-            None if self.trust_declared => Policy::of_request(request).limits(),
+            Some(entry) => super::limits(&entry.effective().policy),
+            None if self.trust_declared => super::limits(&Policy::of_request(request)),
             None => PluginLimits::default(),
         }
     }
@@ -623,7 +623,7 @@ impl Policies {
                 continue;
             };
             let entry = self.of(&plugin);
-            match Policy::from_json(json.as_bytes()) {
+            match read(&json) {
                 Ok(policy) => {
                     *entry.stored.lock() = Some(policy);
                     apply(self.trust_declared, &plugin, &entry, &self.installed.lock());
@@ -652,9 +652,15 @@ impl Policies {
                 Ok(json)
             })
             .await?;
-        json.map(|json| Policy::from_json(json.as_bytes()))
-            .transpose()
+        json.map(|json| read(&json)).transpose()
     }
+}
+
+/// A policy as it is stored.
+fn read(json: &str) -> Result<Policy, HostError> {
+    let policy = Policy::from_json(json.as_bytes())?;
+    super::check(&policy)?;
+    Ok(policy)
 }
 
 /// Puts in force what follows from the stored policy and from what the plugin's generations ask for.

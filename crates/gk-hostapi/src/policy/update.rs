@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-use super::{POLICY_BYTES_MAX, Policy, PolicyStatus, default_calls, default_db, default_http};
+use super::{POLICY_BYTES_MAX, Policy, PolicyStatus, StrictPermission, check};
 use crate::error::HostError;
 
 /// A change of a plugin's policy, as the API takes it.
@@ -31,12 +31,9 @@ pub struct PolicyUpdate {
 struct Fields {
     status: PolicyStatus,
     permissions: Option<Permissions>,
-    #[serde(default = "default_calls")]
-    max_calls_per_second: u32,
-    #[serde(default = "default_db")]
-    max_db_queries_per_min: u32,
-    #[serde(default = "default_http")]
-    max_http_req_per_min: u32,
+    max_calls_per_second: Option<u32>,
+    max_db_queries_per_min: Option<u32>,
+    max_http_req_per_min: Option<u32>,
     max_file_storage_bytes: Option<u64>,
     #[serde(default)]
     memory_mb: u32,
@@ -96,53 +93,6 @@ impl<'de> Deserialize<'de> for Permissions {
     }
 }
 
-/// A permission of which every key is known. A plugin's request is read more leniently; here an unknown key would be a
-/// mistyped `scope`, and the permission would grant everything.
-pub(super) struct StrictPermission(pub(super) Permission);
-
-impl<'de> Deserialize<'de> for StrictPermission {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Strict {
-            r#type: String,
-            #[serde(default)]
-            access: String,
-            #[serde(default)]
-            scope: Vec<String>,
-        }
-        // A derived type would take a list of the fields' values, too.
-        struct Object;
-        impl<'de> serde::de::Visitor<'de> for Object {
-            type Value = Strict;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(
-                    "a permission: an object with `type`, and `access` and `scope` as needed",
-                )
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Strict, A::Error> {
-                Strict::deserialize(serde::de::value::MapAccessDeserializer::new(map))
-            }
-        }
-        let strict = deserializer.deserialize_map(Object)?;
-        Ok(StrictPermission(Permission {
-            kind_name: strict.r#type,
-            access: strict.access,
-            scope: strict.scope,
-        }))
-    }
-}
-
-/// Reads `permissions` of a stored policy.
-pub(super) fn strict<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<Permission>, D::Error> {
-    let strict = Vec::<StrictPermission>::deserialize(deserializer)?;
-    Ok(strict.into_iter().map(|permission| permission.0).collect())
-}
-
 impl PolicyUpdate {
     /// Reads an update from JSON and checks what can be checked without the plugin.
     ///
@@ -180,12 +130,13 @@ impl PolicyUpdate {
             }
             (None, _) => (Vec::new(), false),
         };
+        let rates = Policy::default();
         let policy = Policy {
             status: fields.status,
             permissions,
-            max_calls_per_second: fields.max_calls_per_second,
-            max_db_queries_per_min: fields.max_db_queries_per_min,
-            max_http_req_per_min: fields.max_http_req_per_min,
+            max_calls_per_second: fields.max_calls_per_second.unwrap_or(rates.max_calls_per_second),
+            max_db_queries_per_min: fields.max_db_queries_per_min.unwrap_or(rates.max_db_queries_per_min),
+            max_http_req_per_min: fields.max_http_req_per_min.unwrap_or(rates.max_http_req_per_min),
             max_file_storage_bytes: fields.max_file_storage_bytes.unwrap_or(0),
             memory_mb: fields.memory_mb,
             call_timeout: fields.call_timeout,
@@ -199,7 +150,7 @@ impl PolicyUpdate {
             routes: fields.routes,
             response_headers: fields.response_headers,
         };
-        policy.check()?;
+        check(&policy)?;
         Ok(PolicyUpdate {
             policy,
             requested,
@@ -253,7 +204,7 @@ impl PolicyUpdate {
         if !self.has_storage {
             policy.max_file_storage_bytes = request.max_file_storage_bytes;
         }
-        policy.check()?;
+        check(&policy)?;
         Ok(policy)
     }
 }

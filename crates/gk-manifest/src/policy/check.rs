@@ -1,17 +1,21 @@
 //! What a policy may say. A policy is an operator's word: what cannot mean anything is refused, never dropped.
 
-use gk_manifest::{Permission, PermissionKind, PluginName};
+use crate::name::PluginName;
+use crate::resources::{Permission, PermissionKind};
 
 use super::{
-    BODY_MIB_MAX, CALLS_IN_FLIGHT_MAX, CALLS_WAITING_MAX, Grants, HTTP_ENTRIES_MAX, MEMORY_MIB_MAX,
-    PATTERN_BYTES_MAX, PERMISSIONS_MAX, Policy, RATE_MAX, SCOPE_ENTRIES_MAX,
+    BODY_MIB_MAX, CALLS_IN_FLIGHT_MAX, CALLS_WAITING_MAX, HTTP_ENTRIES_MAX, MEMORY_MIB_MAX,
+    PATTERN_BYTES_MAX, PERMISSIONS_MAX, Policy, PolicyError, RATE_MAX, SCOPE_ENTRIES_MAX,
 };
-use crate::error::HostError;
 
 impl Policy {
-    /// Checks everything but the syntax of the JSON.
-    pub(super) fn check(&self) -> Result<(), HostError> {
-        let invalid = |text: String| Err(HostError::invalid(text));
+    /// Checks everything but the syntax of the JSON, and of what only a host can read: the scopes of `http`, `email` and
+    /// `config`.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let invalid = |text: String| Err(PolicyError(text));
         if self.permissions.len() > PERMISSIONS_MAX {
             return invalid(format!(
                 "a policy has at most {PERMISSIONS_MAX} permissions"
@@ -58,18 +62,15 @@ impl Policy {
         }
         self.check_http()?;
         for (number, permission) in self.permissions.iter().enumerate() {
-            check_permission(permission).map_err(|problem| {
-                HostError::invalid(format!("permissions[{number}]: {problem}"))
-            })?;
+            check_permission(permission)
+                .map_err(|problem| PolicyError(format!("permissions[{number}]: {problem}")))?;
         }
-        // What cannot be read as a scope would grant less than the operator believes.
-        Grants::of(self)?;
         Ok(())
     }
 
     /// What it says of routes, bodies and headers.
-    fn check_http(&self) -> Result<(), HostError> {
-        let invalid = |text: String| Err(HostError::invalid(text));
+    fn check_http(&self) -> Result<(), PolicyError> {
+        let invalid = |text: String| Err(PolicyError(text));
         if self.body_limit_mb > BODY_MIB_MAX {
             return invalid(format!(
                 "body_limit_mb is at most {BODY_MIB_MAX}; 0 is the host's default"
@@ -187,7 +188,7 @@ fn check_pattern(kind: PermissionKind, pattern: &str) -> Result<(), String> {
     }
 }
 
-/// `[@database:][schema.]table`, see [`DbGrants`](crate::db::DbGrants).
+/// `[@database:][schema.]table`.
 fn check_tables(pattern: &str) -> Result<(), String> {
     let tables = match pattern.strip_prefix('@') {
         None => pattern,

@@ -1,0 +1,137 @@
+//! The audit log: who changed what.
+
+use serde::{Deserialize, Serialize};
+
+/// Who made a change, and from where.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Actor {
+    /// The login of the token, or `uid:N` of a caller on the local socket.
+    pub login: String,
+    /// The number of the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<i64>,
+    /// The user's id on this machine, of a caller on the local socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The client's address; null on a Unix socket.
+    pub address: Option<String>,
+}
+
+/// What was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A package was installed or replaced.
+    Install,
+    /// A plugin was removed.
+    Uninstall,
+    /// A plugin's files were looked at.
+    Reload,
+    /// A plugin was started anew.
+    Restart,
+    /// A plugin was allowed to run.
+    Enable,
+    /// A plugin was forbidden to run.
+    Disable,
+    /// A plugin's crashes were forgotten.
+    ResetCrashes,
+    /// A plugin's version before was brought back.
+    RollBack,
+    /// A policy was stored.
+    SetPolicy,
+    /// A stored policy was removed.
+    ResetPolicy,
+    /// A token was made.
+    CreateToken,
+    /// A token was deleted.
+    DeleteToken,
+    /// A function was called by hand.
+    Call,
+    /// A job was run by hand.
+    RunJob,
+}
+
+impl Change {
+    /// All of them.
+    pub const ALL: [Change; 14] = [
+        Change::Install,
+        Change::Uninstall,
+        Change::Reload,
+        Change::Restart,
+        Change::Enable,
+        Change::Disable,
+        Change::ResetCrashes,
+        Change::RollBack,
+        Change::SetPolicy,
+        Change::ResetPolicy,
+        Change::CreateToken,
+        Change::DeleteToken,
+        Change::Call,
+        Change::RunJob,
+    ];
+
+    /// The word for it in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Change::Install => "install",
+            Change::Uninstall => "uninstall",
+            Change::Reload => "reload",
+            Change::Restart => "restart",
+            Change::Enable => "enable",
+            Change::Disable => "disable",
+            Change::ResetCrashes => "reset_crashes",
+            Change::RollBack => "roll_back",
+            Change::SetPolicy => "set_policy",
+            Change::ResetPolicy => "reset_policy",
+            Change::CreateToken => "create_token",
+            Change::DeleteToken => "delete_token",
+            Change::Call => "call",
+            Change::RunJob => "run_job",
+        }
+    }
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct AuditEntry {
+    /// Its number; later changes have higher ones.
+    pub id: i64,
+    /// When it was asked for, RFC 3339.
+    pub at: String,
+    /// Who asked for it, and from where.
+    pub actor: Actor,
+    /// What was asked for.
+    pub change: Change,
+    /// What it was done to: a plugin's name, or a token's number.
+    pub target: String,
+    /// What was there before.
+    #[serde(default)]
+    pub before: serde_json::Value,
+    /// What is there after it; null if it failed, or where there is nothing to tell.
+    #[serde(default)]
+    pub after: serde_json::Value,
+    /// `done`, `failed`, or `unknown` while it is under way and where the host ended meanwhile.
+    pub outcome: String,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The id of the request.
+    #[serde(default)]
+    pub request_id: String,
+}
+
+/// Entries of the audit log, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct AuditPage {
+    /// The entries.
+    pub entries: Vec<AuditEntry>,
+    /// What to send as `before` for the next, older ones; null if these are the oldest.
+    pub next: Option<i64>,
+}
