@@ -48,15 +48,13 @@ pub enum Change {
     CreateToken,
     /// A token was deleted.
     DeleteToken,
-    /// A function was called by hand.
-    Call,
     /// A job was run by hand.
     RunJob,
 }
 
 impl Change {
     /// All of them.
-    pub const ALL: [Change; 14] = [
+    pub const ALL: [Change; 13] = [
         Change::Install,
         Change::Uninstall,
         Change::Reload,
@@ -69,7 +67,6 @@ impl Change {
         Change::ResetPolicy,
         Change::CreateToken,
         Change::DeleteToken,
-        Change::Call,
         Change::RunJob,
     ];
 
@@ -89,7 +86,6 @@ impl Change {
             Change::ResetPolicy => "reset_policy",
             Change::CreateToken => "create_token",
             Change::DeleteToken => "delete_token",
-            Change::Call => "call",
             Change::RunJob => "run_job",
         }
     }

@@ -1,11 +1,7 @@
 //! Plugins' events, as server-sent events.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -24,18 +20,9 @@ use crate::envelope::call_context;
 use crate::extract::Path;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
+use crate::sse;
 use crate::tickets::TICKET_TIME;
 use crate::tokens::Identity;
-
-/// How often a comment is sent where nothing else is: proxies cut connections that are silent.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-
-/// Frames that wait for the connection to take them: events wait in the subscription, where listeners
-/// share them.
-const FRAMES_MAX: usize = 1;
-
-/// How long a client may take nothing of what is sent before its subscription ends.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The channel without a name.
 pub(crate) async fn whole_plugin(
@@ -168,7 +155,7 @@ pub(crate) async fn subscribe(
     })?;
     // Blocked while the check was under way: whoever did so has closed what there was by then.
     admitted(host, &status.name, caller.as_ref())?;
-    let (frames, body) = mpsc::channel(FRAMES_MAX);
+    let (frames, body) = sse::channel();
     let mut stopping = gateway.stopping();
     let (host, plugin) = (Arc::clone(host), status.name.clone());
     let token = caller.map(|caller| caller.id);
@@ -187,16 +174,7 @@ pub(crate) async fn subscribe(
             () = over => {}
         }
     });
-    let mut response = Body::from_stream(Frames(body)).into_response();
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    Ok(response)
+    Ok(sse::response(body))
 }
 
 /// Whether the plugin is one that may be called; the reason is for administrators.
@@ -228,28 +206,18 @@ async fn pass_on(mut subscription: Subscription, frames: mpsc::Sender<Bytes>) {
     }
     loop {
         let next = tokio::select! {
-            next = tokio::time::timeout(KEEP_ALIVE, subscription.next()) => next,
+            next = tokio::time::timeout(sse::KEEP_ALIVE, subscription.next()) => next,
             () = frames.closed() => return,
         };
         let frame = match next {
-            Err(_) => Bytes::from_static(b":\n\n"),
+            Err(_) => sse::COMMENT,
             Ok(Delivery::Event(event)) => Bytes::from(frame(&event)),
             // The browser connects again, with the id of the last event it has.
             Ok(Delivery::Lagged) => Bytes::from_static(b"event: lagged\ndata: {}\n\n"),
             Ok(Delivery::Closed) => return,
         };
-        if frames.send_timeout(frame, SEND_TIMEOUT).await.is_err() {
+        if frames.send_timeout(frame, sse::SEND_TIMEOUT).await.is_err() {
             return;
         }
-    }
-}
-
-struct Frames(mpsc::Receiver<Bytes>);
-
-impl futures_core::Stream for Frames {
-    type Item = Result<Bytes, std::convert::Infallible>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
     }
 }

@@ -41,11 +41,12 @@ impl TrustedProxies {
     /// The address of the client: of the connection, or what the proxies say. Each proxy adds whom it
     /// serves at the end; the last address that is not a trusted proxy's is the client's.
     pub(crate) fn client(&self, peer: Option<Peer>, headers: &HeaderMap) -> Option<IpAddr> {
-        let Peer(address) = peer?;
+        let address = peer?.address;
         let direct = address.map(|address| address.ip().to_canonical());
         let trusted = match direct {
             Some(ip) => self.trusts(ip),
-            None => self.unix,
+            // The local socket is for users of this machine.
+            None => self.unix && peer?.local.is_none(),
         };
         if !trusted {
             return direct;
@@ -144,7 +145,10 @@ mod tests {
         name: &'static str,
         values: &[&str],
     ) -> Option<String> {
-        let peer = Peer(peer.map(|address| address.parse().unwrap()));
+        let peer = Peer {
+            address: peer.map(|address| address.parse().unwrap()),
+            local: None,
+        };
         let headers = values
             .iter()
             .map(|value| (HeaderName::from_static(name), value.parse().unwrap()))
@@ -185,7 +189,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(xff, HeaderValue::from_static("6.6.6.6"));
         headers.append(xff, odd);
-        let peer = Peer(Some("10.0.0.1:5".parse().unwrap()));
+        let peer = Peer {
+            address: Some("10.0.0.1:5".parse().unwrap()),
+            local: None,
+        };
         let got = proxies.client(Some(peer), &headers).unwrap();
         assert_eq!(got.to_string(), "10.0.0.1");
         // The header that the proxy does not write is the client's own.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use bytes::Bytes;
 use gk_hostapi::Host;
 use gk_manifest::PluginName;
@@ -15,6 +15,8 @@ use gk_runtime::{CallContext, CallError, CallTarget, MemoryBudget, Runtime};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::admin::Insight;
+use crate::audit::Audit;
 use crate::auth::{self, Middleware, Refusals};
 use crate::bodies::{Bodies, HeldBody};
 use crate::cors::Cors;
@@ -23,6 +25,7 @@ use crate::forwarded::{self, TrustedProxies};
 use crate::heavy::Heavy;
 use crate::problem::Problem;
 use crate::routes::RouteTable;
+use crate::server::Peer;
 use crate::streams::Streams;
 use crate::tickets::Tickets;
 use crate::tokens::{Identity, Tokens};
@@ -43,6 +46,10 @@ pub struct GatewayConfig {
     pub metrics: RenderMetrics,
     /// The plugins' host API, for policies and events; without it there are none.
     pub host_api: Option<Arc<Host>>,
+    /// Where changes are written down; without it, nowhere.
+    pub audit: Option<Audit>,
+    /// What the program around the gateway knows of itself and its plugins; without it, nothing.
+    pub insight: Option<Arc<dyn Insight>>,
     /// What requests, arguments and answers count in.
     pub memory: MemoryBudget,
     /// Who may say for whom a request is.
@@ -50,6 +57,9 @@ pub struct GatewayConfig {
     /// Which pages of other origins may call.
     pub cors: Cors,
 }
+
+/// How often it is written when tokens were used last.
+const STORE_USES_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a gateway's requests and answers may take unless [`GatewayConfig::memory`] says otherwise, in
 /// bytes.
@@ -77,6 +87,8 @@ impl GatewayConfig {
             version: version.into(),
             metrics,
             host_api: None,
+            audit: None,
+            insight: None,
             memory: MemoryBudget::new(MEMORY_BYTES_DEFAULT),
             proxies: TrustedProxies::default(),
             cors: Cors::default(),
@@ -109,6 +121,8 @@ pub(crate) struct Inner {
     pub(crate) heavy: Heavy,
     pub(crate) memory: MemoryBudget,
     pub(crate) host_api: Option<Arc<Host>>,
+    pub(crate) audit: Option<Audit>,
+    pub(crate) insight: Option<Arc<dyn Insight>>,
     pub(crate) streams: Streams,
     pub(crate) tickets: Tickets,
     pub(crate) refusals: Refusals,
@@ -149,6 +163,8 @@ impl Gateway {
             heavy: Heavy::default(),
             memory: config.memory,
             host_api: config.host_api,
+            audit: config.audit,
+            insight: config.insight,
             streams: Streams::default(),
             tickets: Tickets::default(),
             refusals: Refusals::default(),
@@ -164,15 +180,30 @@ impl Gateway {
         }
     }
 
-    /// Rebuilds the routes whenever a plugin comes or goes; returns when the runtime is gone.
+    /// Rebuilds the routes whenever a plugin comes or goes, and writes now and then when tokens were used last; returns
+    /// when the runtime is gone.
     pub async fn follow(&self) {
         let mut changed = self.inner.runtime.changed();
+        let mut uses = tokio::time::interval(STORE_USES_INTERVAL);
+        uses.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.rebuild();
         loop {
-            changed.mark_unchanged();
-            self.rebuild();
-            if changed.changed().await.is_err() {
-                return;
+            tokio::select! {
+                known = changed.changed() => match known {
+                    Ok(()) => self.rebuild(),
+                    Err(_) => return,
+                },
+                _ = uses.tick() => self.store_token_uses().await,
             }
+        }
+    }
+
+    /// Writes when tokens were used last.
+    pub async fn store_token_uses(&self) {
+        let tokens = Arc::clone(&self.inner.tokens);
+        let stored = tokio::task::spawn_blocking(move || tokens.store_uses()).await;
+        if let Ok(Err(error)) = stored {
+            tracing::warn!(%error, "when tokens were used last is not written; it is tried again");
         }
     }
 
@@ -287,11 +318,27 @@ impl Gateway {
 
     /// The caller of a request.
     pub(crate) fn caller(&self, request: &Request) -> Result<Option<Identity>, Problem> {
-        auth::identify(request.headers(), &self.inner.tokens).inspect_err(|_| {
-            self.inner
-                .refusals
-                .count(forwarded::client(request.extensions()))
-        })
+        self.identify(request.headers(), request.extensions())
+    }
+
+    /// The caller of a request whose body was taken.
+    pub(crate) fn caller_of(&self, parts: &Parts) -> Result<Option<Identity>, Problem> {
+        self.identify(&parts.headers, &parts.extensions)
+    }
+
+    /// Who has this token; without one, the user of this machine who came by the local socket.
+    fn identify(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Option<Identity>, Problem> {
+        let identity = auth::identify(headers, &self.inner.tokens)
+            .inspect_err(|_| self.inner.refusals.count(forwarded::client(extensions)))?;
+        let local = || {
+            let peer = extensions.get::<Peer>()?;
+            peer.local.map(Identity::local)
+        };
+        Ok(identity.or_else(local))
     }
 }
 

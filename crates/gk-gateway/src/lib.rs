@@ -12,12 +12,11 @@
 //! | `forwarded`, `cors` | whose request it is behind a proxy, and from which page |
 //! | `envelope` | what a plugin is told about a request |
 //! | `answer` | what a plugin's result means in HTTP |
-//! | `api` | the host's own endpoints |
-//! | `control` | what an operator does to one plugin, and how it is |
-//! | `policy` | the operator's policies of plugins |
+//! | `admin` | the host's own endpoints, each of which is a row of [`gk_api::ENDPOINTS`] |
+//! | [`audit`] | who changed what |
 //! | `router` | what all requests go through |
 //! | `plugin_route` | requests to plugins' routes |
-//! | `events`, `streams`, `tickets` | plugins' events, as server-sent events, and the way in for browsers |
+//! | `events`, `sse`, `streams`, `tickets` | plugins' events, as server-sent events, and the way in for browsers |
 //! | `heavy` | work that takes long, away from everybody else's |
 //! | [`server`] | connections and their limits |
 
@@ -25,11 +24,11 @@
 // Copied whenever it is boxed or spawned, whatever of it is ever used.
 #![warn(clippy::large_futures)]
 
+mod admin;
 mod answer;
-mod api;
+pub mod audit;
 mod auth;
 mod bodies;
-mod control;
 mod cors;
 mod envelope;
 mod events;
@@ -37,24 +36,24 @@ mod extract;
 mod forwarded;
 mod gateway;
 mod heavy;
-mod openapi;
 mod places;
 mod plugin_route;
-mod policy;
 mod problem;
 mod request_id;
 mod rfc3339;
 mod router;
 mod routes;
 pub mod server;
+mod sse;
 mod streams;
 #[cfg(test)]
 mod testing;
 mod tickets;
 pub mod tokens;
 
+pub use admin::{About, Insight, Seen};
 pub use bodies::BODY_BYTES_MAX;
 pub use cors::Cors;
 pub use forwarded::TrustedProxies;
 pub use gateway::{Gateway, GatewayConfig, MEMORY_BYTES_DEFAULT, RenderMetrics};
-pub use routes::{RefusedRoute, RouteTable};
+pub use routes::RouteTable;

@@ -9,7 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
 
-use crate::api;
+use crate::admin;
 use crate::cors::{self, Cors};
 use crate::forwarded::ClientIp;
 use crate::gateway::Gateway;
@@ -24,13 +24,13 @@ const ACCESS: &str = "gk_gateway::access";
 impl Gateway {
     /// All of the host's endpoints, and behind them the plugins' routes.
     pub fn router(&self) -> Router {
-        self.complete(api::router().fallback(plugin_route))
+        self.complete(admin::router().fallback(plugin_route))
     }
 
     /// Only what tells how the host is: for an address that clients cannot reach, or use up.
     pub fn health_router(&self) -> Router {
         self.complete(
-            api::health_router().fallback(async || Problem::not_found("there is nothing here")),
+            admin::health_router().fallback(async || Problem::not_found("there is nothing here")),
         )
     }
 
@@ -62,7 +62,7 @@ impl Drop for Running<'_> {
 async fn front(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
     let inner = &*gateway.inner;
     let started = Instant::now();
-    let _running = (!api::is_health(request.uri().path())).then(|| Running::begin(&inner.running));
+    let _running = (!admin::is_health(request.uri().path())).then(|| Running::begin(&inner.running));
     let peer = request.extensions().get::<Peer>().copied();
     let client = inner.proxies.client(peer, request.headers());
     if let Some(client) = client {

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::Method;
+use gk_api::RefusedRoute;
 use gk_manifest::{PluginName, RouteSpec};
 use gk_runtime::{CallTarget, PluginStatus, Snapshot};
-use serde::Serialize;
 
 use crate::auth::Middleware;
 use crate::places::{Places, overlap};
@@ -64,18 +64,6 @@ impl Route {
             && self.skip_org == other.skip_org
             && self.idempotent == other.idempotent
     }
-}
-
-/// A route that a plugin asked for and that is not served.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct RefusedRoute {
-    /// The method.
-    pub method: String,
-    /// The path.
-    pub path: String,
-    /// Why, and what to do.
-    pub reason: String,
 }
 
 /// The routes of all running plugins.

@@ -1,25 +1,29 @@
-//! Bearer tokens: random, kept as their SHA-256, each with a role.
+//! Bearer tokens: random, kept as their SHA-256, each with a role, and with an end if it is to have one.
 //!
 //! The tokens stand in the host's SQLite file; all of them are in memory too, so that a request costs
-//! one hash and one look-up. A token's text is shown once, when it is made, and nowhere kept.
+//! one hash and one look-up. A token's text is shown once, when it is made, and nowhere kept. When a token was used
+//! last is kept in memory, to the minute, and written now and then ([`Tokens::store_uses`]).
 
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+pub use gk_api::Role;
+use gk_api::{RoleError, Token};
 use gk_hostapi::{User, UserRole};
 use parking_lot::{Mutex, RwLock};
 use rusqlite::{Connection, params};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
+
+use crate::rfc3339::{rfc3339_of, unix_seconds};
 
 /// Random bytes of a token.
 const TOKEN_BYTES: usize = 32;
@@ -36,51 +40,14 @@ pub const LOGIN_CHARS_MAX: usize = 128;
 /// Most tokens of a host.
 pub const TOKENS_MAX: usize = 10_000;
 
-/// What a caller may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Everything.
-    Admin,
-    /// The plugin API's reading part, and routes for agents.
-    Agent,
-    /// Routes for customers.
-    Customer,
-}
-
-impl Role {
-    /// `admin`, `agent` or `customer`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Admin => "admin",
-            Role::Agent => "agent",
-            Role::Customer => "customer",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = TokenError;
-
-    fn from_str(text: &str) -> Result<Self, TokenError> {
-        [Role::Admin, Role::Agent, Role::Customer]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| TokenError::Role(text.to_owned()))
-    }
-}
+/// When a token was used last is known to this many seconds.
+const USE_SECONDS: i64 = 60;
 
 /// Who a request is from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The token's number, which stands for the user.
+    /// The token's number, which stands for the user: 0 for the token of the host's environment, below that for users
+    /// of this machine on the local socket.
     pub id: i64,
     /// The user's name.
     pub login: Arc<str>,
@@ -89,6 +56,20 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// A user of this machine, who came by the local socket.
+    pub(crate) fn local(uid: u32) -> Self {
+        Identity {
+            id: -1 - i64::from(uid),
+            login: format!("uid:{uid}").into(),
+            role: Role::Admin,
+        }
+    }
+
+    /// The user's id on this machine, of one who came by the local socket.
+    pub(crate) fn uid(&self) -> Option<u32> {
+        u32::try_from(-1 - self.id).ok()
+    }
+
     /// Whether this is an administrator.
     pub(crate) fn is_admin(&self) -> bool {
         self.role == Role::Admin
@@ -125,8 +106,11 @@ pub enum TokenError {
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
     /// No such role.
-    #[error("unknown role {0:?}; admin, agent and customer exist")]
-    Role(String),
+    #[error(transparent)]
+    Role(#[from] RoleError),
+    /// A time that is over before it begins, or beyond the year 9999.
+    #[error("a token is valid for more than 0s, and not beyond the year 9999")]
+    Time,
     /// An empty, overlong or unprintable login.
     #[error("a login has 1 to {LOGIN_CHARS_MAX} printable characters")]
     Login,
@@ -146,10 +130,37 @@ fn hash(token: &str) -> Hash {
     Sha256::digest(token.as_bytes()).into()
 }
 
+/// A token, as it is known in memory.
+#[derive(Debug)]
+struct Known {
+    identity: Identity,
+    /// Seconds since 1970.
+    created_at: Option<i64>,
+    expires_at: Option<i64>,
+    /// 0 for never.
+    last_used_at: AtomicI64,
+    /// What of this is stored.
+    stored_use: AtomicI64,
+}
+
+impl Known {
+    fn is_valid(&self, now: i64) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+
+    fn used(&self, now: i64) {
+        let minute = now - now.rem_euclid(USE_SECONDS);
+        // Mostly it is the same: then nothing is written that other processors hold.
+        if self.last_used_at.load(Ordering::Relaxed) != minute {
+            self.last_used_at.store(minute, Ordering::Relaxed);
+        }
+    }
+}
+
 /// All tokens of a host.
 pub struct Tokens {
     database: Mutex<Connection>,
-    known: RwLock<HashMap<Hash, Identity>>,
+    known: RwLock<HashMap<Hash, Known>>,
     /// How many were deleted.
     deleted: watch::Sender<u64>,
 }
@@ -161,6 +172,9 @@ impl fmt::Debug for Tokens {
             .finish_non_exhaustive()
     }
 }
+
+/// The columns that the first version's table does not have.
+const COLUMNS_ADDED: &[&str] = &["expires_at", "last_used_at"];
 
 impl Tokens {
     /// Opens, or makes, the host's database.
@@ -193,21 +207,33 @@ impl Tokens {
                 created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
             ) STRICT",
         )?;
+        for column in COLUMNS_ADDED {
+            if !database.column_exists(None, "tokens", column)? {
+                let add = format!("ALTER TABLE tokens ADD COLUMN {column} INTEGER");
+                database.execute_batch(&add)?;
+            }
+        }
         let mut known = HashMap::new();
         {
-            let mut rows = database.prepare("SELECT id, hash, login, role FROM tokens")?;
+            let mut rows = database.prepare(
+                "SELECT id, hash, login, role, unixepoch(created_at), expires_at, last_used_at FROM tokens",
+            )?;
             let mut rows = rows.query([])?;
             while let Some(row) = rows.next()? {
-                let (hash, login, role): (Hash, String, String) =
-                    (row.get(1)?, row.get(2)?, row.get(3)?);
-                known.insert(
-                    hash,
-                    Identity {
+                let (login, role): (String, String) = (row.get(2)?, row.get(3)?);
+                let last_used: i64 = row.get::<_, Option<i64>>(6)?.unwrap_or_default();
+                let token = Known {
+                    identity: Identity {
                         id: row.get(0)?,
                         login: login.into(),
                         role: role.parse()?,
                     },
-                );
+                    created_at: row.get(4)?,
+                    expires_at: row.get(5)?,
+                    last_used_at: last_used.into(),
+                    stored_use: last_used.into(),
+                };
+                known.insert(row.get::<_, Hash>(1)?, token);
             }
         }
         Ok(Tokens {
@@ -217,59 +243,98 @@ impl Tokens {
         })
     }
 
-    /// Who a token stands for.
+    /// Who a token stands for; nobody once it has expired.
     #[must_use]
     pub fn identify(&self, token: &str) -> Option<Identity> {
         if token.is_empty() || token.len() > TOKEN_CHARS_MAX {
             return None;
         }
-        self.known.read().get(&hash(token)).cloned()
+        let known = self.known.read();
+        let token = known.get(&hash(token))?;
+        let now = unix_seconds(SystemTime::now());
+        token.is_valid(now).then(|| {
+            token.used(now);
+            token.identity.clone()
+        })
     }
 
-    /// Whether anybody has this role.
+    /// Whether anybody has this role, with a token that is valid.
     #[must_use]
     pub fn has_role(&self, role: Role) -> bool {
+        let now = unix_seconds(SystemTime::now());
         self.known
             .read()
             .values()
-            .any(|identity| identity.role == role)
+            .any(|token| token.identity.role == role && token.is_valid(now))
     }
 
-    /// All identities, by number.
+    /// All tokens, by number.
     #[must_use]
-    pub fn list(&self) -> Vec<Identity> {
-        let mut all: Vec<_> = self.known.read().values().cloned().collect();
-        all.sort_by_key(|identity| identity.id);
+    pub fn list(&self) -> Vec<Token> {
+        let now = unix_seconds(SystemTime::now());
+        let known = self.known.read();
+        let mut all: Vec<_> = known.values().map(|token| shown(token, now)).collect();
+        all.sort_by_key(|token| token.id);
         all
     }
 
-    /// Makes a token; its text is given back here and never again.
+    /// One token, by its number.
+    pub(crate) fn get(&self, id: i64) -> Option<Token> {
+        let now = unix_seconds(SystemTime::now());
+        let known = self.known.read();
+        let token = known.values().find(|token| token.identity.id == id);
+        token.map(|token| shown(token, now))
+    }
+
+    /// Makes a token, valid for this long, or until it is deleted; its text is given back here and never again.
     ///
     /// # Errors
     ///
     /// See [`TokenError`].
-    pub fn create(&self, login: &str, role: Role) -> Result<(String, Identity), TokenError> {
+    pub fn create(
+        &self,
+        login: &str,
+        role: Role,
+        valid_for: Option<Duration>,
+    ) -> Result<(String, Token), TokenError> {
         let printable = !login.is_empty() && login.chars().all(|c| !c.is_control());
         if !printable || login.chars().count() > LOGIN_CHARS_MAX {
             return Err(TokenError::Login);
         }
+        let now = unix_seconds(SystemTime::now());
+        let expires_at = match valid_for {
+            None => None,
+            Some(time) => {
+                let seconds = i64::try_from(time.as_secs()).map_err(|_| TokenError::Time)?;
+                let end = now.checked_add(seconds).filter(|end| *end > now);
+                let end = end.filter(|end| rfc3339_of(*end).is_some());
+                Some(end.ok_or(TokenError::Time)?)
+            }
+        };
         let mut random = [0; TOKEN_BYTES];
         getrandom::fill(&mut random).map_err(TokenError::Random)?;
-        let token = format!("gk_{}", URL_SAFE_NO_PAD.encode(random));
-        let hash = hash(&token);
+        let text = format!("gk_{}", URL_SAFE_NO_PAD.encode(random));
+        let hash = hash(&text);
         let database = self.database.lock();
         if self.known.read().len() >= TOKENS_MAX {
             return Err(TokenError::Full);
         }
-        let insert = "INSERT INTO tokens (hash, login, role) VALUES (?1, ?2, ?3)";
-        database.execute(insert, params![hash, login, role.as_str()])?;
-        let identity = Identity {
-            id: database.last_insert_rowid(),
-            login: login.into(),
-            role,
+        let insert = "INSERT INTO tokens (hash, login, role, expires_at) VALUES (?1, ?2, ?3, ?4)";
+        database.execute(insert, params![hash, login, role.as_str(), expires_at])?;
+        let token = Known {
+            identity: Identity {
+                id: database.last_insert_rowid(),
+                login: login.into(),
+                role,
+            },
+            created_at: Some(now),
+            expires_at,
+            last_used_at: AtomicI64::default(),
+            stored_use: AtomicI64::default(),
         };
-        self.known.write().insert(hash, identity.clone());
-        Ok((token, identity))
+        let answer = shown(&token, now);
+        self.known.write().insert(hash, token);
+        Ok((text, answer))
     }
 
     /// Accepts a token of the operator's choice as administrator, for as long as this process runs.
@@ -282,12 +347,18 @@ impl Tokens {
         if !fits || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(TokenError::Weak);
         }
-        let identity = Identity {
-            id: 0,
-            login: "admin".into(),
-            role: Role::Admin,
+        let known = Known {
+            identity: Identity {
+                id: 0,
+                login: "admin".into(),
+                role: Role::Admin,
+            },
+            created_at: None,
+            expires_at: None,
+            last_used_at: AtomicI64::default(),
+            stored_use: AtomicI64::default(),
         };
-        self.known.write().insert(hash(token), identity);
+        self.known.write().insert(hash(token), known);
         Ok(())
     }
 
@@ -301,23 +372,98 @@ impl Tokens {
         let deleted = database.execute("DELETE FROM tokens WHERE id = ?1", params![id])? > 0;
         self.known
             .write()
-            .retain(|_, identity| identity.id != id || id == 0);
+            .retain(|_, token| token.identity.id != id || id == 0);
         self.deleted.send_modify(|deleted| *deleted += 1);
         Ok(deleted)
     }
 
+    /// Writes when tokens were used last, as far as that is not written yet.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails; the next attempt writes it.
+    pub fn store_uses(&self) -> Result<(), TokenError> {
+        let uses: Vec<(i64, i64)> = {
+            let known = self.known.read();
+            let uses = known.values().filter(|token| token.identity.id > 0);
+            let uses = uses.map(|token| {
+                let used = token.last_used_at.load(Ordering::Relaxed);
+                let stored = token.stored_use.swap(used, Ordering::Relaxed);
+                (token.identity.id, used, stored)
+            });
+            let changed = uses.filter(|(_, used, stored)| used != stored);
+            changed.map(|(id, used, _)| (id, used)).collect()
+        };
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let mut database = self.database.lock();
+        let stored = (|| {
+            let transaction = database.transaction()?;
+            for (id, used) in &uses {
+                let update = "UPDATE tokens SET last_used_at = ?2 WHERE id = ?1";
+                transaction.execute(update, params![id, used])?;
+            }
+            transaction.commit()
+        })();
+        if stored.is_err() {
+            for token in self.known.read().values() {
+                token.stored_use.store(-1, Ordering::Relaxed);
+            }
+        }
+        Ok(stored?)
+    }
+
+    /// When the token of that number is no longer valid: `None` if it is none now, `Some(None)` if it stays one.
+    fn valid_until(&self, id: i64) -> Option<Option<i64>> {
+        if id < 0 {
+            // A user of this machine.
+            return Some(None);
+        }
+        let now = unix_seconds(SystemTime::now());
+        let known = self.known.read();
+        let mut of_id = known.values().filter(|token| token.identity.id == id);
+        let token = of_id.find(|token| token.is_valid(now));
+        token.map(|token| token.expires_at)
+    }
+
     /// Whether the token of that number is still valid.
     pub(crate) fn is_valid(&self, id: i64) -> bool {
-        self.known.read().values().any(|identity| identity.id == id)
+        self.valid_until(id).is_some()
     }
 
     /// Waits until the token of that number is valid no more.
     pub(crate) async fn gone(&self, id: i64) {
         let mut deleted = self.deleted.subscribe();
-        while self.is_valid(id) {
-            // It cannot fail: the sender is `self`'s.
-            let _ = deleted.changed().await;
+        while let Some(end) = self.valid_until(id) {
+            let left = end.map(|end| end.saturating_sub(unix_seconds(SystemTime::now())));
+            let left = left.map(|left| Duration::from_secs(left.unsigned_abs().max(1)));
+            let expired = async {
+                match left {
+                    Some(left) => tokio::time::sleep(left).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // It cannot fail: the sender is `self`'s.
+                _ = deleted.changed() => {}
+                () = expired => {}
+            }
         }
+    }
+}
+
+/// A token without its text.
+fn shown(token: &Known, now: i64) -> Token {
+    let used = token.last_used_at.load(Ordering::Relaxed);
+    Token {
+        id: token.identity.id,
+        login: token.identity.login.to_string(),
+        role: token.identity.role,
+        created_at: token.created_at.and_then(rfc3339_of),
+        expires_at: token.expires_at.and_then(rfc3339_of),
+        expired: !token.is_valid(now),
+        last_used_at: Some(used).filter(|used| *used > 0).and_then(rfc3339_of),
     }
 }
 
@@ -332,10 +478,11 @@ mod tests {
         let (token, identity) = {
             let tokens = Tokens::open(&path).unwrap();
             assert!(!tokens.has_role(Role::Admin));
-            tokens.create("ann", Role::Agent).unwrap()
+            tokens.create("ann", Role::Agent, None).unwrap()
         };
         let tokens = Tokens::open(&path).unwrap();
-        assert_eq!(tokens.identify(&token), Some(identity.clone()));
+        let known = tokens.identify(&token).unwrap();
+        assert_eq!((known.id, &*known.login, known.role), (identity.id, "ann", Role::Agent));
         assert_eq!(tokens.identify("gk_other"), None);
         assert_eq!(tokens.identify(""), None);
         for file in std::fs::read_dir(dir.path()).unwrap() {
@@ -381,10 +528,88 @@ mod tests {
         let tokens = Tokens::open(&dir.path().join("host.db")).unwrap();
         for login in ["", "a\nb", &"x".repeat(LOGIN_CHARS_MAX + 1)] {
             assert!(
-                matches!(tokens.create(login, Role::Agent), Err(TokenError::Login)),
+                matches!(tokens.create(login, Role::Agent, None), Err(TokenError::Login)),
                 "{login:?}"
             );
         }
-        assert!(matches!("root".parse::<Role>(), Err(TokenError::Role(_))));
+        assert!("root".parse::<Role>().is_err());
+        for time in [Duration::ZERO, Duration::from_millis(999), Duration::MAX] {
+            let refused = tokens.create("ann", Role::Agent, Some(time));
+            assert!(matches!(refused, Err(TokenError::Time)), "{time:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_has_expired_is_nobodys() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("host.db");
+        let tokens = Tokens::open(&path).unwrap();
+        let hour = Some(Duration::from_secs(3600));
+        let (text, token) = tokens.create("ann", Role::Admin, hour).unwrap();
+        assert!(tokens.identify(&text).is_some() && tokens.is_valid(token.id));
+        assert!(!token.expired && token.expires_at.is_some());
+        drop(tokens);
+        let database = Connection::open(&path).unwrap();
+        database
+            .execute("UPDATE tokens SET expires_at = unixepoch() - 1", [])
+            .unwrap();
+        let tokens = Tokens::open(&path).unwrap();
+        assert_eq!(tokens.identify(&text), None);
+        assert!(!tokens.is_valid(token.id) && !tokens.has_role(Role::Admin));
+        assert!(tokens.list()[0].expired);
+    }
+
+    #[test]
+    fn the_last_use_outlives_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("host.db");
+        let tokens = Tokens::open(&path).unwrap();
+        let (text, token) = tokens.create("ann", Role::Agent, None).unwrap();
+        assert_eq!(tokens.list()[0].last_used_at, None);
+        tokens.identify(&text).unwrap();
+        let used = tokens.get(token.id).unwrap().last_used_at;
+        assert!(used.is_some());
+        tokens.store_uses().unwrap();
+        assert_eq!(Tokens::open(&path).unwrap().list()[0].last_used_at, used);
+    }
+
+    /// The table of the first version has neither an end nor a last use.
+    #[test]
+    fn a_database_of_the_first_version_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("host.db");
+        let database = Connection::open(&path).unwrap();
+        database
+            .execute_batch(
+                "CREATE TABLE tokens (id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE,
+                 login TEXT NOT NULL, role TEXT NOT NULL, created_at TEXT NOT NULL) STRICT",
+            )
+            .unwrap();
+        let insert = "INSERT INTO tokens (hash, login, role, created_at) VALUES (?1, 'ann', 'agent', '2026-01-02T03:04:05Z')";
+        database.execute(insert, params![hash("gk_old")]).unwrap();
+        drop(database);
+        let tokens = Tokens::open(&path).unwrap();
+        assert!(tokens.identify("gk_old").is_some());
+        let created = tokens.list()[0].created_at.clone();
+        assert_eq!(created.as_deref(), Some("2026-01-02T03:04:05Z"));
+        drop(tokens);
+        Tokens::open(&path).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_with_its_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(&dir.path().join("host.db")).unwrap();
+        let (_, token) = tokens.create("ann", Role::Agent, None).unwrap();
+        let gone = tokens.gone(token.id);
+        tokio::pin!(gone);
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut gone).await.is_err());
+        tokens.delete(token.id).unwrap();
+        gone.await;
+        // One who came by the local socket has no token to lose.
+        let local = tokens.gone(Identity::local(1000).id);
+        assert!(tokio::time::timeout(Duration::from_secs(1), local).await.is_err());
+        assert_eq!(Identity::local(1000).uid(), Some(1000));
+        assert_eq!(Identity::local(0).uid(), Some(0));
     }
 }

@@ -67,7 +67,7 @@ pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
 pub use health::{HealthConfig, PluginHealth};
 pub use identity::give_back;
 pub use launch::{LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher};
-pub use log::{LogEntry, LogLevel, LogQuery, LogSource};
+pub use log::{LogEntry, LogFollower, LogLevel, LogQuery, LogSource};
 pub use runtime::{Runtime, WeakRuntime};
 pub use sandbox::SandboxConfig;
 pub use signatures::{SignatureState, Signatures};

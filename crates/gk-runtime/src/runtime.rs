@@ -21,7 +21,7 @@ use crate::limits::{
     CONTROL_TIMEOUT, REMOVAL_TIMEOUT, RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN, RESTART_WAIT,
     SHUTDOWN_ORDER_MAX, START_WAITERS_MAX,
 };
-use crate::log::{LogEntry, LogQuery};
+use crate::log::{LogEntry, LogFollower, LogQuery, LogSink};
 use crate::plugin::Offer;
 use crate::snapshot::{PluginState, PluginStatus, Snapshot};
 use crate::watch::Changes;
@@ -408,10 +408,19 @@ impl Runtime {
 
     /// The log of a plugin, oldest entry first; `None` if there is no such plugin.
     pub fn logs(&self, plugin: &str, query: &LogQuery) -> Option<Vec<LogEntry>> {
+        self.log_of(plugin).map(|log| log.read(query))
+    }
+
+    /// The log of a plugin from the entries on that the query asks for; `None` if there is no such plugin.
+    pub fn follow_logs(&self, plugin: &str, query: LogQuery) -> Option<LogFollower> {
+        let name = PluginName::new(plugin).ok()?;
+        let sink = self.log_of(plugin)?;
+        Some(LogFollower::new(self.clone(), name, sink, query))
+    }
+
+    pub(crate) fn log_of(&self, plugin: &str) -> Option<LogSink> {
         let plugins = self.inner.plugins.lock();
-        let log = plugins.get(plugin).map(|plugin| plugin.log().clone());
-        drop(plugins);
-        log.map(|log| log.read(query))
+        plugins.get(plugin).map(|plugin| plugin.log().clone())
     }
 
     /// Stops all plugins, in parallel, each in order: no new calls, running ones finished,

@@ -79,7 +79,7 @@ impl Clients {
 
     /// A place for one more connection of this client; `None` if it has as many as it may.
     pub(super) fn enter(self: &Arc<Self>, peer: Peer) -> Option<Place> {
-        let Peer(Some(address)) = peer else {
+        let Some(address) = peer.address else {
             return Some(Place::UNLIMITED);
         };
         let ip = address.ip().to_canonical();
@@ -141,7 +141,10 @@ mod tests {
     use super::*;
 
     fn peer(address: &str) -> Peer {
-        Peer(Some(address.parse().unwrap()))
+        Peer {
+            address: Some(address.parse().unwrap()),
+            local: None,
+        }
     }
 
     #[test]
@@ -169,7 +172,7 @@ mod tests {
         }
         let many: Vec<_> = (0..9).map(|_| clients.enter(peer("10.1.2.3:4"))).collect();
         assert!(many.iter().all(Option::is_some));
-        let many: Vec<_> = (0..9).map(|_| clients.enter(Peer(None))).collect();
+        let many: Vec<_> = (0..9).map(|_| clients.enter(Peer::default())).collect();
         assert!(many.iter().all(Option::is_some));
         drop(many);
         // A lower limit cuts nobody, and counts for the next.

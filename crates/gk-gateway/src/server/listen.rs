@@ -101,6 +101,18 @@ impl ListenAddress {
     }
 }
 
+/// Listens on a Unix socket for users of this machine who need no token: this process's own user, and root. Its file has
+/// the mode 0600, and who connects is asked of the kernel.
+///
+/// # Errors
+/// If the path is taken, or cannot be used.
+pub fn bind_local(path: &Path) -> io::Result<BoundListener> {
+    let BoundListener::Unix { listener, made } = bind_unix(path, 0o600)? else {
+        return Err(ErrorKind::Unsupported.into());
+    };
+    Ok(BoundListener::Local { listener, made })
+}
+
 async fn bind_tcp(host: &str, port: u16) -> io::Result<Vec<BoundListener>> {
     let addresses: Vec<SocketAddr> = match host {
         // Takes connections of IPv4, too. A machine without IPv6 has the second alone.
@@ -229,6 +241,13 @@ pub enum BoundListener {
         /// Its file, if it was made here.
         made: Option<Made>,
     },
+    /// On a Unix socket for users of this machine who need no token.
+    Local {
+        /// The socket.
+        listener: UnixListener,
+        /// Its file.
+        made: Option<Made>,
+    },
 }
 
 /// A connection before anything was read of it.
@@ -244,12 +263,29 @@ impl BoundListener {
                 let (socket, address) = listener.accept().await?;
                 // Answers are written whole; a socket that refuses the option still works.
                 let _ = socket.set_nodelay(true);
-                Ok((Accepted::Tcp(socket), Peer(Some(address))))
+                let peer = Peer {
+                    address: Some(address),
+                    local: None,
+                };
+                Ok((Accepted::Tcp(socket), peer))
             }
             BoundListener::Unix { listener, .. } => {
                 let (socket, _) = listener.accept().await?;
-                Ok((Accepted::Unix(socket), Peer(None)))
+                Ok((Accepted::Unix(socket), Peer::default()))
             }
+            BoundListener::Local { listener, .. } => loop {
+                let (socket, _) = listener.accept().await?;
+                // The file's mode lets nobody else in; it could be changed.
+                let uid = socket.peer_cred()?.uid();
+                if uid == 0 || uid == rustix::process::geteuid().as_raw() {
+                    let peer = Peer {
+                        address: None,
+                        local: Some(uid),
+                    };
+                    return Ok((Accepted::Unix(socket), peer));
+                }
+                tracing::warn!(uid, "another user has come to the local socket, and is not let in");
+            },
         }
     }
 
@@ -261,7 +297,7 @@ impl BoundListener {
                 Ok(address) => format!("{scheme}://{address}"),
                 Err(_) => format!("{scheme}://?"),
             },
-            BoundListener::Unix { listener, .. } => {
+            BoundListener::Unix { listener, .. } | BoundListener::Local { listener, .. } => {
                 let path = listener.local_addr().ok();
                 let path = path.as_ref().and_then(|address| address.as_pathname());
                 format!("unix:{}", path.unwrap_or(Path::new("?")).display())
@@ -355,7 +391,7 @@ mod tests {
             .iter()
             .map(|listener| match listener {
                 BoundListener::Tcp(listener) => listener.local_addr().unwrap().port(),
-                BoundListener::Unix { .. } => panic!("not TCP"),
+                _ => panic!("not TCP"),
             })
             .collect();
         assert!(ports.iter().all(|port| *port == ports[0] && *port != 0));

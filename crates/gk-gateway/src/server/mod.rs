@@ -39,7 +39,9 @@ use tower::ServiceExt;
 pub use self::clients::{CONNECTIONS_MAX, CONNECTIONS_PER_CLIENT_MAX};
 use self::clients::{Clients, Place};
 use self::connection::{Connection, Progress, Times};
-pub use self::listen::{BoundListener, ListenAddress, ListenError, Made, inherited};
+pub use self::listen::{
+    BoundListener, ListenAddress, ListenError, Made, bind_local, inherited,
+};
 use self::room::Room;
 pub use self::tls::{Tls, TlsError};
 use crate::problem::Problem;
@@ -137,9 +139,14 @@ impl ServerConfig {
     }
 }
 
-/// Where a request's connection comes from: `None` is a Unix socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub Option<SocketAddr>);
+/// Where a request's connection comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address; `None` is a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// The id of the user at the other end of the [local socket](bind_local), who needs no token.
+    pub local: Option<u32>,
+}
 
 /// Serves until `stop` resolves; then takes no more connections and returns when those that are open have
 /// finished their requests. Bound that wait from outside: dropping the future cuts them.

@@ -17,7 +17,7 @@ pub use grants::{Grants, ReadWrite};
 pub use meter::Rate;
 pub(crate) use policies::{Effective, PluginPolicy};
 pub use policies::{Origin, Policies, PolicyView, Usage};
-pub use update::PolicyUpdate;
+pub use update::{PolicyUpdate, missing};
 
 use crate::api::PluginLimits;
 use crate::error::HostError;

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use super::meter::Meter;
 use super::requests::Requests;
 use super::safe::safe_default;
-use super::update::{PolicyUpdate, missing};
+use super::{PolicyUpdate, missing};
 use super::{
     Grants, HTTP_IN_FLIGHT_MAX, HttpPolicy, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate,
     STORE_REQUESTS_AT_ONCE_MAX,
@@ -93,7 +93,7 @@ pub(crate) struct Counters {
 }
 
 /// What a plugin has used, since the host started (contract §7.6).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Usage {
     /// Requests to the host API.
@@ -602,6 +602,12 @@ impl Policies {
             requested: request,
             usage: entry.usage(),
         })
+    }
+
+    /// What a plugin has used of the host API, since the host started.
+    pub fn usage(&self, plugin: &PluginName) -> Usage {
+        let entry = self.plugins.read().get(plugin).cloned();
+        entry.map(|entry| entry.usage()).unwrap_or_default()
     }
 
     /// Reads all stored policies, so that a blocked plugin is blocked before it starts.

@@ -240,7 +240,7 @@ impl<'a> View<'a> {
 }
 
 /// What of a request a policy does not grant, as the permissions that are missing.
-pub(super) fn missing(request: &[Permission], granted: &[Permission]) -> Vec<Permission> {
+pub fn missing(request: &[Permission], granted: &[Permission]) -> Vec<Permission> {
     let grants = |entry: &Permission, asked: &Permission| {
         let access = asked.kind().is_some_and(|kind| kind.accesses().is_empty())
             || entry.access == asked.access

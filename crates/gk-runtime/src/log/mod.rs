@@ -3,6 +3,7 @@
 
 mod capture;
 mod classify;
+mod follow;
 mod lines;
 mod rate;
 mod ring;
@@ -10,6 +11,7 @@ mod sink;
 
 pub(crate) use capture::{Capture, NoLine, read_first_line};
 pub(crate) use classify::printable;
+pub use follow::LogFollower;
 pub use ring::{LogEntry, LogLevel, LogQuery, LogSource};
 pub(crate) use sink::{LogSink, Record};
 

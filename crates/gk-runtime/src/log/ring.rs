@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// How serious a log entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,6 +125,10 @@ pub struct LogQuery {
     pub after: u64,
     /// Only entries at least this serious.
     pub min_level: Option<LogLevel>,
+    /// Only entries that were received then or later.
+    pub since: Option<SystemTime>,
+    /// Only entries in whose text this stands.
+    pub contains: Option<String>,
     /// At most this many, the newest ones.
     pub limit: Option<usize>,
 }
@@ -148,6 +153,13 @@ impl LogQuery {
         self
     }
 
+    /// Whether an entry is asked for, by everything but its number.
+    fn wants(&self, entry: &LogEntry) -> bool {
+        self.min_level.is_none_or(|level| entry.level >= level)
+            && self.since.is_none_or(|since| entry.time >= since)
+            && self.contains.as_ref().is_none_or(|text| entry.message.contains(text))
+    }
+
     /// At most this many, the newest ones.
     #[must_use]
     pub fn limit(mut self, entries: usize) -> Self {
@@ -160,6 +172,7 @@ impl LogQuery {
 #[derive(Debug)]
 pub(crate) struct LogRing {
     inner: Mutex<Inner>,
+    pushed: Notify,
     max_entries: usize,
     max_bytes: usize,
 }
@@ -175,6 +188,7 @@ impl LogRing {
     pub(crate) fn new(max_entries: usize, max_bytes: usize) -> Self {
         Self {
             inner: Mutex::default(),
+            pushed: Notify::new(),
             max_entries,
             max_bytes,
         }
@@ -195,6 +209,20 @@ impl LogRing {
             };
             inner.bytes -= oldest.cost_bytes();
         }
+        drop(inner);
+        self.pushed.notify_waiters();
+    }
+
+    /// Waits until there are entries after this one, and returns the number of the last one.
+    pub(crate) async fn more(&self, after: u64) -> u64 {
+        loop {
+            let pushed = self.pushed.notified();
+            let last = self.inner.lock().last_sequence;
+            if last > after {
+                return last;
+            }
+            pushed.await;
+        }
     }
 
     /// The entries the query asks for, oldest first.
@@ -205,7 +233,7 @@ impl LogRing {
             .iter()
             .rev()
             .take_while(|entry| entry.sequence > query.after)
-            .filter(|entry| query.min_level.is_none_or(|level| entry.level >= level));
+            .filter(|entry| query.wants(entry));
         let mut found: Vec<LogEntry> = wanted
             .take(query.limit.unwrap_or(usize::MAX))
             .cloned()
@@ -330,6 +358,36 @@ mod tests {
         );
         assert_eq!(ring.stderr_tail(1, 2), ["c", "d"]);
         assert_eq!(ring.stderr_tail(2, 2), [""; 0]);
+    }
+
+    #[test]
+    fn queries_select_by_time_and_text() {
+        let ring = LogRing::new(10, usize::MAX);
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for (seconds, message) in [(1, "one apple"), (2, "two pears"), (3, "three apples")] {
+            let mut entry = entry(message, LogLevel::Info);
+            entry.time = at(seconds);
+            ring.push(entry);
+        }
+        let mut query = LogQuery::all();
+        query.since = Some(at(2));
+        assert_eq!(messages(&ring, &query), ["two pears", "three apples"]);
+        query.contains = Some("apple".into());
+        assert_eq!(messages(&ring, &query), ["three apples"]);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_learns_of_the_next_entry() {
+        let ring = std::sync::Arc::new(LogRing::new(10, usize::MAX));
+        ring.push(entry("a", LogLevel::Info));
+        assert_eq!(ring.more(0).await, 1);
+        let waiting = tokio::spawn({
+            let ring = std::sync::Arc::clone(&ring);
+            async move { ring.more(1).await }
+        });
+        tokio::task::yield_now().await;
+        ring.push(entry("b", LogLevel::Info));
+        assert_eq!(waiting.await.unwrap(), 2);
     }
 
     #[test]

@@ -61,6 +61,14 @@ impl LogSink {
         self.shared.ring.read(query)
     }
 
+    pub(crate) async fn more(&self, after: u64) -> u64 {
+        self.shared.ring.more(after).await
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     pub(crate) fn stderr_tail(&self, generation: u64, count: usize) -> Vec<String> {
         self.shared.ring.stderr_tail(generation, count)
     }

@@ -1,0 +1,156 @@
+//! What plugins say.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use gk_api::{LogEntry as Shown, LogPage};
+use gk_runtime::{LogEntry, LogFollower, LogLevel, LogQuery};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::Answer;
+use crate::auth::Middleware;
+use crate::extract::{Path, Query};
+use crate::gateway::Gateway;
+use crate::problem::Problem;
+use crate::rfc3339::{parse_rfc3339, rfc3339};
+use crate::sse;
+use crate::tokens::Identity;
+
+/// Most log entries in one answer.
+const LOG_ENTRIES_MAX: usize = 1000;
+
+/// Log entries in an answer, if nothing else is asked for.
+const LOG_ENTRIES_DEFAULT: usize = 100;
+
+/// The longest text that is looked for, in bytes.
+const CONTAINS_BYTES_MAX: usize = 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    level: Option<String>,
+    limit: Option<usize>,
+    #[serde(default)]
+    after: u64,
+    since: Option<String>,
+    contains: Option<String>,
+    #[serde(default)]
+    follow: bool,
+}
+
+impl Wanted {
+    fn query(&self) -> Result<LogQuery, Problem> {
+        let mut query = LogQuery::default();
+        query.limit = Some(self.limit.unwrap_or(LOG_ENTRIES_DEFAULT).min(LOG_ENTRIES_MAX));
+        query.after = self.after;
+        if let Some(level) = &self.level {
+            let known = LogLevel::parse(level);
+            query.min_level = Some(known.ok_or_else(|| {
+                Problem::bad_request(format!(
+                    "unknown level {level:?}; trace, debug, info, warn and error exist"
+                ))
+            })?);
+        }
+        if let Some(since) = &self.since {
+            let time = parse_rfc3339(since);
+            query.since = Some(time.ok_or_else(|| {
+                Problem::bad_request(format!(
+                    "since is {since:?}; write a time such as 2026-11-27T09:30:00Z"
+                ))
+            })?);
+        }
+        if let Some(text) = &self.contains {
+            if text.len() > CONTAINS_BYTES_MAX {
+                return Err(Problem::bad_request(format!(
+                    "contains has {} bytes; it may have {CONTAINS_BYTES_MAX}",
+                    text.len()
+                )));
+            }
+            query.contains = Some(text.clone());
+        }
+        Ok(query)
+    }
+}
+
+/// The entries of a plugin's log, and those that are to come.
+pub(crate) async fn logs(
+    State(gateway): State<Gateway>,
+    Path(plugin): Path<String>,
+    Query(wanted): Query<Wanted>,
+    request: Request,
+) -> Answer {
+    let caller = gateway.require(&request, Middleware::Admin)?;
+    let query = wanted.query()?;
+    let runtime = &gateway.inner.runtime;
+    if wanted.follow {
+        let follower = runtime.follow_logs(&plugin, query);
+        let follower = follower.ok_or_else(|| Problem::no_plugin(&plugin))?;
+        return follow(&gateway, follower, caller);
+    }
+    let entries = runtime.logs(&plugin, &query);
+    let entries = entries.ok_or_else(|| Problem::no_plugin(&plugin))?;
+    let logs: Vec<_> = entries.iter().map(shown).collect();
+    let count = logs.len();
+    Ok(Json(LogPage { count, logs }).into_response())
+}
+
+fn shown(entry: &LogEntry) -> Shown {
+    Shown {
+        sequence: entry.sequence,
+        timestamp: rfc3339(entry.time),
+        generation: entry.generation,
+        level: entry.level.as_str().to_owned(),
+        source: entry.source.as_str().to_owned(),
+        message: entry.message.clone(),
+        fields: entry.fields.iter().cloned().collect(),
+    }
+}
+
+/// A stream of entries: until the plugin, the token, the client or the host is gone.
+fn follow(
+    gateway: &Gateway,
+    follower: LogFollower,
+    caller: Option<Identity>,
+) -> Result<Response, Problem> {
+    let login = caller.as_ref().map(|caller| caller.login.clone());
+    let place = gateway.inner.streams.enter(login.unwrap_or_default())?;
+    let (frames, body) = sse::channel();
+    let gateway = gateway.clone();
+    tokio::spawn(async move {
+        let _place = place;
+        let mut stopping = gateway.stopping();
+        let tokens = &gateway.inner.tokens;
+        tokio::select! {
+            () = pass_on(follower, frames) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = async { tokens.gone(caller.map(|caller| caller.id).unwrap_or_default()).await } => {}
+        }
+    });
+    Ok(sse::response(body))
+}
+
+async fn pass_on(mut follower: LogFollower, frames: mpsc::Sender<Bytes>) {
+    loop {
+        let next = tokio::select! {
+            next = tokio::time::timeout(sse::KEEP_ALIVE, follower.next()) => next,
+            () = frames.closed() => return,
+        };
+        let frame = match next {
+            Ok(entries) => Bytes::from(entries.iter().map(frame).collect::<String>()),
+            Err(_) if follower.is_over() => return,
+            Err(_) => sse::COMMENT,
+        };
+        if frames.send_timeout(frame, sse::SEND_TIMEOUT).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// An entry as an event; its number is the event's id.
+fn frame(entry: &LogEntry) -> String {
+    // Its texts are text: it cannot fail.
+    let data = serde_json::to_string(&shown(entry)).unwrap_or_default();
+    format!("event: log\nid: {}\ndata: {data}\n\n", entry.sequence)
+}

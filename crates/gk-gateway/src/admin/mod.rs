@@ -1,0 +1,113 @@
+//! The host's own endpoints: each row of [`gk_api::ENDPOINTS`], and what serves it.
+
+mod audit;
+mod calls;
+mod change;
+mod control;
+mod health;
+mod host;
+mod jobs;
+mod logs;
+mod openapi;
+mod plugins;
+mod policy;
+mod stats;
+mod tokens;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use gk_api::{ENDPOINTS, Endpoint, Method, Operation};
+
+pub(crate) use self::change::Ongoing;
+pub use self::host::{About, Insight, Seen};
+
+use crate::events;
+use crate::gateway::Gateway;
+use crate::problem::Problem;
+
+/// What an endpoint answers.
+type Answer = Result<Response, Problem>;
+
+/// Whether a path only asks how the host is.
+pub(crate) fn is_health(path: &str) -> bool {
+    health_endpoints().any(|endpoint| endpoint.path == path)
+}
+
+fn health_endpoints() -> impl Iterator<Item = &'static Endpoint> {
+    ENDPOINTS.iter().filter(|endpoint| {
+        matches!(
+            endpoint.operation,
+            Operation::Live | Operation::Ready | Operation::Healthz | Operation::Metrics
+        )
+    })
+}
+
+/// All of the host's endpoints.
+pub(crate) fn router() -> Router<Gateway> {
+    route(ENDPOINTS.iter())
+}
+
+/// The endpoints that tell how the host is.
+pub(crate) fn health_router() -> Router<Gateway> {
+    route(health_endpoints())
+}
+
+fn route(endpoints: impl Iterator<Item = &'static Endpoint>) -> Router<Gateway> {
+    endpoints.fold(Router::new(), |router, endpoint| {
+        router.route(endpoint.path, serve(endpoint))
+    })
+}
+
+/// What serves an endpoint.
+fn serve(endpoint: &Endpoint) -> MethodRouter<Gateway> {
+    match endpoint.operation {
+        Operation::Live => with(endpoint, async || "ok\n"),
+        Operation::Ready | Operation::Healthz => with(endpoint, health::ready),
+        Operation::Metrics => with(endpoint, health::metrics),
+        Operation::OpenApi => with(endpoint, openapi::document),
+        Operation::HostInfo => with(endpoint, host::info),
+        Operation::Doctor => with(endpoint, host::doctor),
+        Operation::Audit => with(endpoint, audit::read),
+        Operation::ListPlugins => with(endpoint, plugins::list),
+        Operation::GetPlugin => with(endpoint, plugins::detail),
+        Operation::Call => with(endpoint, calls::call),
+        Operation::Widget => with(endpoint, calls::widget),
+        Operation::Logs => with(endpoint, logs::logs),
+        Operation::AllHealth => with(endpoint, control::all_health),
+        Operation::Health => with(endpoint, control::health),
+        Operation::AllStats => with(endpoint, stats::all),
+        Operation::Stats => with(endpoint, stats::one),
+        Operation::ReloadPlugin => with(endpoint, control::reload),
+        Operation::RestartPlugin => with(endpoint, control::restart),
+        Operation::EnablePlugin => with(endpoint, control::enable),
+        Operation::DisablePlugin => with(endpoint, control::disable),
+        Operation::ResetPlugin => with(endpoint, control::reset),
+        Operation::RollBackPlugin => with(endpoint, control::roll_back),
+        Operation::GetPolicy => with(endpoint, policy::show),
+        Operation::SetPolicy => with(endpoint, policy::set),
+        Operation::ResetPolicy => with(endpoint, policy::reset),
+        Operation::DiffPolicy => with(endpoint, policy::diff),
+        Operation::ListJobs => with(endpoint, jobs::list),
+        Operation::RunJob => with(endpoint, jobs::run),
+        Operation::Events => with(endpoint, events::whole_plugin),
+        Operation::EventTicket => with(endpoint, events::ticket),
+        Operation::TicketChannel => with(endpoint, events::ticket_channel),
+        Operation::Channel => with(endpoint, events::subscribe),
+        Operation::ListTokens => with(endpoint, tokens::list),
+        Operation::CreateToken => with(endpoint, tokens::create),
+        Operation::DeleteToken => with(endpoint, tokens::delete),
+    }
+}
+
+/// A handler at its endpoint's method.
+fn with<T: 'static>(endpoint: &Endpoint, handler: impl Handler<T, Gateway>) -> MethodRouter<Gateway> {
+    let method = match endpoint.method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Delete => MethodFilter::DELETE,
+    };
+    on(method, handler)
+}
