@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use gk_api::{Actor, AuditEntry, AuditPage, Change};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
 use crate::problem::Problem;
@@ -354,7 +354,12 @@ mod tests {
             let begun = audit.begin(asked(&number.to_string(), Change::Reload));
             begun.await.unwrap().end(Value::Null, None).await;
         }
-        let ids = |page: AuditPage| page.entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
+        let ids = |page: AuditPage| {
+            page.entries
+                .iter()
+                .map(|entry| entry.id)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(ids(audit.read(query(10)).await.unwrap()), [5, 4, 3]);
         let database = Connection::open(&path).unwrap();
         for statement in [
@@ -369,11 +374,9 @@ mod tests {
             let refused = database.execute(statement, []).unwrap_err().to_string();
             assert!(refused.contains("append-only"), "{statement}: {refused}");
         }
-        let outcomes = database
-            .query_row("SELECT count(*) FROM audit_outcome", [], |row| row.get(0))
-            .optional()
-            .unwrap();
-        assert_eq!(outcomes, Some(3));
+        let count = "SELECT count(*) FROM audit_outcome";
+        let outcomes: i64 = database.query_row(count, [], |row| row.get(0)).unwrap();
+        assert_eq!(outcomes, 3);
     }
 
     #[tokio::test]

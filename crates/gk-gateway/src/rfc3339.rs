@@ -24,5 +24,7 @@ pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
 
 /// Reads a time as RFC 3339 writes it.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<SystemTime> {
-    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
+    OffsetDateTime::parse(text, &Rfc3339)
+        .ok()
+        .map(SystemTime::from)
 }

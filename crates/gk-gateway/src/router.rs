@@ -62,7 +62,8 @@ impl Drop for Running<'_> {
 async fn front(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
     let inner = &*gateway.inner;
     let started = Instant::now();
-    let _running = (!admin::is_health(request.uri().path())).then(|| Running::begin(&inner.running));
+    let _running =
+        (!admin::is_health(request.uri().path())).then(|| Running::begin(&inner.running));
     let peer = request.extensions().get::<Peer>().copied();
     let client = inner.proxies.client(peer, request.headers());
     if let Some(client) = client {

@@ -482,7 +482,10 @@ mod tests {
         };
         let tokens = Tokens::open(&path).unwrap();
         let known = tokens.identify(&token).unwrap();
-        assert_eq!((known.id, &*known.login, known.role), (identity.id, "ann", Role::Agent));
+        assert_eq!(
+            (known.id, &*known.login, known.role),
+            (identity.id, "ann", Role::Agent)
+        );
         assert_eq!(tokens.identify("gk_other"), None);
         assert_eq!(tokens.identify(""), None);
         for file in std::fs::read_dir(dir.path()).unwrap() {
@@ -528,7 +531,10 @@ mod tests {
         let tokens = Tokens::open(&dir.path().join("host.db")).unwrap();
         for login in ["", "a\nb", &"x".repeat(LOGIN_CHARS_MAX + 1)] {
             assert!(
-                matches!(tokens.create(login, Role::Agent, None), Err(TokenError::Login)),
+                matches!(
+                    tokens.create(login, Role::Agent, None),
+                    Err(TokenError::Login)
+                ),
                 "{login:?}"
             );
         }
@@ -603,12 +609,20 @@ mod tests {
         let (_, token) = tokens.create("ann", Role::Agent, None).unwrap();
         let gone = tokens.gone(token.id);
         tokio::pin!(gone);
-        assert!(tokio::time::timeout(Duration::from_secs(1), &mut gone).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(1), &mut gone)
+                .await
+                .is_err()
+        );
         tokens.delete(token.id).unwrap();
         gone.await;
         // One who came by the local socket has no token to lose.
         let local = tokens.gone(Identity::local(1000).id);
-        assert!(tokio::time::timeout(Duration::from_secs(1), local).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(1), local)
+                .await
+                .is_err()
+        );
         assert_eq!(Identity::local(1000).uid(), Some(1000));
         assert_eq!(Identity::local(0).uid(), Some(0));
     }

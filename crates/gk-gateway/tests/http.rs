@@ -176,7 +176,7 @@ async fn serving(plugins: InMemory) -> Setup {
         ("agent", Role::Agent),
         ("customer", Role::Customer),
     ]
-    .map(|(login, role)| (login, tokens.create(login, role).unwrap().0));
+    .map(|(login, role)| (login, tokens.create(login, role, None).unwrap().0));
     let config = GatewayConfig::new(
         runtime.clone(),
         tokens,

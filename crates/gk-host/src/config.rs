@@ -109,6 +109,8 @@ pub(crate) struct Config {
     /// Where it listens; see [`Front`].
     listen: Option<Listen>,
     health_listen: Option<Listen>,
+    /// The path of the socket for users of this machine who need no token; `off` is none.
+    admin_socket: Option<String>,
     socket_mode: String,
     trusted_proxies: Vec<String>,
     forwarded_header: ForwardedHeader,
@@ -158,6 +160,7 @@ const VARIABLES: &[&str] = &[
     "data_dir",
     "listen",
     "health_listen",
+    "admin_socket",
     "log_format",
     "log",
     "start_timeout",
@@ -171,7 +174,18 @@ const VARIABLES: &[&str] = &[
 ];
 
 /// Variables that are read elsewhere.
-const OTHER_VARIABLES: &[&str] = &["GK_CONFIG", "GK_ADMIN_TOKEN", "GK_MAIL_PASSWORD"];
+const OTHER_VARIABLES: &[&str] = &[
+    "GK_CONFIG",
+    "GK_ADMIN_TOKEN",
+    "GK_MAIL_PASSWORD",
+    // Of the command `gk`, which may be used from the same shell.
+    "GK_URL",
+    "GK_TOKEN",
+    "GK_CONTEXT",
+];
+
+/// The local socket, in the data directory.
+const ADMIN_SOCKET: &str = "admin.sock";
 
 /// Whether a variable looks like one of the host's and is none; then, the name that was probably meant.
 fn unknown_variable(name: &str) -> Option<Option<String>> {
@@ -211,6 +225,7 @@ impl Default for Config {
             data_dir: "data".into(),
             listen: None,
             health_listen: None,
+            admin_socket: None,
             socket_mode: SOCKET_MODE_DEFAULT.into(),
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
@@ -252,6 +267,15 @@ impl Config {
             tls: self.tls.clone(),
             cors: self.cors.clone(),
             limits: self.limits.clone(),
+        }
+    }
+
+    /// Where users of this machine come in who need no token: the host's own user, and root.
+    pub(crate) fn admin_socket(&self) -> Option<PathBuf> {
+        match self.admin_socket.as_deref() {
+            Some("off") => None,
+            Some(path) => Some(PathBuf::from(path)),
+            None => Some(self.data_dir.join(ADMIN_SOCKET)),
         }
     }
 

@@ -20,6 +20,16 @@ pub(crate) enum SandboxLevel {
     Off,
 }
 
+impl std::fmt::Display for SandboxLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SandboxLevel::Required => "required",
+            SandboxLevel::BestEffort => "best-effort",
+            SandboxLevel::Off => "off",
+        })
+    }
+}
+
 /// The section `[sandbox]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use gk_gateway::audit::Audit;
 use gk_gateway::tokens::{Role, Tokens};
 use gk_gateway::{Gateway, GatewayConfig, server};
 use gk_runtime::{MemoryBudget, PluginState, ProcessLauncher, Runtime, RuntimeConfig};
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use crate::config::{Config, ServeArgs};
 use crate::lock::DataLock;
 use crate::reread::{self, Changing, Hangup, Told};
-use crate::{services, signatures, telemetry};
+use crate::{insight, services, signatures, telemetry};
 
 /// The administrator's token of the first start stands here, in the data directory.
 const TOKEN_FILE: &str = "admin.token";
@@ -101,12 +102,19 @@ async fn serve(
     config.warn_of_unknown_variables(std::env::vars_os());
     let signatures = signatures::open(&config.signatures)?;
     let tokens = Arc::new(open_tokens(&config.data_dir)?);
+    let audit = Audit::open(&config.data_dir.join(DATABASE_FILE))
+        .context("the audit log in the host's database cannot be used")?;
     // Listening comes first: a port that is taken should not cost a start of all plugins.
     let front = config.front();
     let memory = MemoryBudget::new(front.counted_bytes());
     let (limits, limits_now) = watch::channel(front.server_limits());
     let tls = front.tls()?;
-    let listeners = front.bind(inherited).await?;
+    let mut listeners = front.bind(inherited).await?;
+    if let Some(path) = config.admin_socket() {
+        let local = server::bind_local(&path)
+            .with_context(|| format!("cannot listen on the local socket {}; admin_socket in the configuration sets another path, or \"off\"", path.display()))?;
+        listeners.push(local);
+    }
     let health_listeners = front.bind_health().await?;
 
     let version = env!("CARGO_PKG_VERSION");
@@ -128,13 +136,22 @@ async fn serve(
     let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;
     host_api.connect(Arc::new(runtime.downgrade()));
     let render = {
-        let runtime = runtime.clone();
+        let (runtime, metrics) = (runtime.clone(), metrics.clone());
         Arc::new(move || metrics.render(&runtime.snapshot()))
+    };
+    let insight = insight::Own {
+        started_at: SystemTime::now(),
+        config: config.clone(),
+        runtime: runtime.clone(),
+        host_api: Arc::clone(&host_api),
+        metrics,
     };
     let mut gateway = GatewayConfig::new(runtime.clone(), tokens, version, render);
     gateway.memory = memory.clone();
     gateway.proxies = front.proxies()?;
     gateway.cors = front.cors()?;
+    gateway.audit = Some(audit);
+    gateway.insight = Some(Arc::new(insight));
     let gateway = Gateway::new(gateway.with_host_api(host_api));
     let following = tokio::spawn({
         let gateway = gateway.clone();
@@ -219,6 +236,7 @@ async fn serve(
         () = stop.next() => tracing::warn!("stopped at once"),
     }
     following.abort();
+    gateway.store_token_uses().await;
     rereading.abort();
     health.abort();
     if let Some(certificates) = certificates {
@@ -356,13 +374,13 @@ fn open_tokens(data_dir: &Path) -> Result<Tokens> {
             say(&format!("admin token: in {}", path.display()));
         } else {
             tracing::warn!(
-                "{} is gone; whoever lost the token can set GK_ADMIN_TOKEN for one start and make a new one with POST /api/v1/tokens",
+                "{} is gone; whoever lost the token can make a new one over the local socket: gk tokens create",
                 path.display()
             );
         }
         return Ok(tokens);
     }
-    let (token, identity) = tokens.create("admin", Role::Admin)?;
+    let (token, identity) = tokens.create("admin", Role::Admin, None)?;
     if let Err(error) = write_token(&path, &token) {
         // A token that nobody can read is none: the next start tries again.
         tokens.delete(identity.id)?;

@@ -207,6 +207,12 @@ impl Runtime {
         }
     }
 
+    /// Who is trusted now.
+    #[must_use]
+    pub fn signatures(&self) -> Arc<Signatures> {
+        self.inner.hub.signatures.load_full()
+    }
+
     /// Trusts these from now on: what runs and is signed by nobody of them, where that is required, or is revoked, is
     /// stopped; what was refused is tried again.
     pub async fn set_signatures(&self, signatures: Signatures) {

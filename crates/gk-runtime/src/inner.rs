@@ -12,6 +12,7 @@ use crate::discover::Problem;
 use crate::environment::PluginVariables;
 use crate::files::Stamp;
 use crate::hub::Hub;
+use crate::install::Installing;
 use crate::manifests::Manifests;
 use crate::plugin::Plugin;
 use crate::watch::Changes;
@@ -23,6 +24,7 @@ pub(crate) struct Inner {
     /// Held while the plugins directory is looked through.
     pub(crate) looked: Mutex<Looked>,
     pub(crate) changes: Arc<Changes>,
+    pub(crate) installing: Installing,
     pub(crate) stopping: AtomicBool,
     /// Whether any plugin depends on another.
     pub(crate) linked: AtomicBool,

@@ -33,6 +33,7 @@ mod host_api;
 mod hub;
 mod identity;
 mod inner;
+mod install;
 mod kept;
 mod launch;
 pub mod limits;
@@ -59,6 +60,8 @@ pub use control::Outcome;
 pub use dirs::DirError;
 pub use discover::Problem;
 pub use error::{CallError, ControlError, LaunchError, PluginError, Printed, StartError, Step};
+/// The largest package that is taken, in bytes of its file.
+pub use gk_package::limits::ARCHIVE_BYTES_MAX as PACKAGE_BYTES_MAX;
 pub use gk_sandbox::{
     ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State,
     release_program_text, run_if_keeper,
@@ -66,6 +69,7 @@ pub use gk_sandbox::{
 pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
 pub use health::{HealthConfig, PluginHealth};
 pub use identity::give_back;
+pub use install::{FileChange, InstallError, Installed, Judged, Staging, Uninstalled};
 pub use launch::{LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher};
 pub use log::{LogEntry, LogFollower, LogLevel, LogQuery, LogSource};
 pub use runtime::{Runtime, WeakRuntime};

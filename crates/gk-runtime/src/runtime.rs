@@ -16,6 +16,7 @@ use crate::config::{RuntimeConfig, made};
 use crate::error::{CallError, StartError};
 use crate::hub::Hub;
 use crate::inner::Inner;
+use crate::install::Installing;
 use crate::launch::{Launcher, ProcessLauncher};
 use crate::limits::{
     CONTROL_TIMEOUT, REMOVAL_TIMEOUT, RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN, RESTART_WAIT,
@@ -102,12 +103,14 @@ impl Runtime {
         let rescan = config
             .rescan_interval
             .clamp(RESCAN_INTERVAL_MIN, RESCAN_INTERVAL_MAX);
+        crate::install::clear_staging(&dir);
         let changes = Arc::<Changes>::default();
         let inner = Arc::new(Inner {
             hub: Arc::new(Hub::new(config, launcher, host_api)),
             plugins: Mutex::default(),
             looked: Mutex::default(),
             changes: Arc::clone(&changes),
+            installing: Installing::default(),
             stopping: AtomicBool::new(false),
             linked: AtomicBool::new(false),
         });

@@ -66,6 +66,22 @@ impl Signatures {
         Ok(self)
     }
 
+    /// Whether a plugin must be signed by a trusted key.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        self.requirement == Requirement::Enforce
+    }
+
+    /// How many keys are trusted, those among them that are revoked left out.
+    ///
+    /// # Errors
+    /// The list of revocations cannot be used.
+    pub fn trusted_keys(&self) -> Result<usize, TrustError> {
+        let trust = self.trust()?;
+        let keys = trust.keys().iter();
+        Ok(keys.filter(|key| !trust.is_key_revoked(key.id())).count())
+    }
+
     /// Whom it trusts as of now.
     fn trust(&self) -> Result<TrustStore, TrustError> {
         let mut trust = self.trust.clone();

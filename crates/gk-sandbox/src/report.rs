@@ -189,7 +189,7 @@ impl LayerReport {
     }
 
     /// Whether a start that insists on all layers may go on.
-    pub(crate) fn holds(&self) -> bool {
+    pub fn holds(&self) -> bool {
         matches!(self.state, State::Enforced | State::Off)
     }
 

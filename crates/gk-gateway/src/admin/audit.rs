@@ -57,7 +57,9 @@ pub(crate) async fn read(
 }
 
 fn change(word: &str) -> Result<Change, Problem> {
-    let known = Change::ALL.into_iter().find(|change| change.as_str() == word);
+    let known = Change::ALL
+        .into_iter()
+        .find(|change| change.as_str() == word);
     known.ok_or_else(|| {
         let words = Change::ALL.map(Change::as_str).join(", ");
         Problem::bad_request(format!("unknown change {word:?}; there are {words}"))

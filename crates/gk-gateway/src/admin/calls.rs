@@ -38,7 +38,7 @@ pub(crate) async fn call(
 }
 
 #[derive(Deserialize)]
-struct WidgetQuery {
+pub(crate) struct WidgetQuery {
     #[serde(default)]
     wrap: bool,
 }
@@ -124,4 +124,3 @@ fn html_of(result: &[u8]) -> Option<String> {
         .ok()
         .map(|widget| widget.html)
 }
-

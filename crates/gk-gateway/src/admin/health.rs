@@ -58,4 +58,3 @@ pub(crate) async fn metrics(State(gateway): State<Gateway>) -> Response {
         }
     }
 }
-

@@ -19,6 +19,7 @@ pub type Seen = BTreeMap<String, Figures>;
 
 /// What the program around the gateway knows of itself.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct About {
     /// When it was started.
     pub started_at: Option<SystemTime>,
@@ -80,7 +81,9 @@ pub(crate) async fn info(State(gateway): State<Gateway>, request: Request) -> An
         signatures_required: about.signatures_required,
         sandbox_level: about.sandbox_level,
         plugins,
-        login: caller.as_ref().map_or_else(String::new, |caller| caller.login.to_string()),
+        login: caller
+            .as_ref()
+            .map_or_else(String::new, |caller| caller.login.to_string()),
         role: caller.map_or_else(String::new, |caller| caller.role.to_string()),
     };
     Ok(Json(info).into_response())

@@ -87,7 +87,9 @@ pub(crate) async fn run(
             return ongoing.failed(problem).await;
         }
     };
-    ongoing.end(json!({ "duration_ms": duration_ms }), None).await;
+    ongoing
+        .end(json!({ "duration_ms": duration_ms }), None)
+        .await;
     let run = JobRun {
         plugin,
         job: id,

@@ -43,7 +43,11 @@ pub(crate) struct Wanted {
 impl Wanted {
     fn query(&self) -> Result<LogQuery, Problem> {
         let mut query = LogQuery::default();
-        query.limit = Some(self.limit.unwrap_or(LOG_ENTRIES_DEFAULT).min(LOG_ENTRIES_MAX));
+        query.limit = Some(
+            self.limit
+                .unwrap_or(LOG_ENTRIES_DEFAULT)
+                .min(LOG_ENTRIES_MAX),
+        );
         query.after = self.after;
         if let Some(level) = &self.level {
             let known = LogLevel::parse(level);

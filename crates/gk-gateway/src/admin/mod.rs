@@ -9,6 +9,7 @@ mod host;
 mod jobs;
 mod logs;
 mod openapi;
+mod packages;
 mod plugins;
 mod policy;
 mod stats;
@@ -20,7 +21,6 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use gk_api::{ENDPOINTS, Endpoint, Method, Operation};
 
-pub(crate) use self::change::Ongoing;
 pub use self::host::{About, Insight, Seen};
 
 use crate::events;
@@ -72,6 +72,8 @@ fn serve(endpoint: &Endpoint) -> MethodRouter<Gateway> {
         Operation::Audit => with(endpoint, audit::read),
         Operation::ListPlugins => with(endpoint, plugins::list),
         Operation::GetPlugin => with(endpoint, plugins::detail),
+        Operation::Install => with(endpoint, packages::install),
+        Operation::Uninstall => with(endpoint, packages::uninstall),
         Operation::Call => with(endpoint, calls::call),
         Operation::Widget => with(endpoint, calls::widget),
         Operation::Logs => with(endpoint, logs::logs),
@@ -102,7 +104,10 @@ fn serve(endpoint: &Endpoint) -> MethodRouter<Gateway> {
 }
 
 /// A handler at its endpoint's method.
-fn with<T: 'static>(endpoint: &Endpoint, handler: impl Handler<T, Gateway>) -> MethodRouter<Gateway> {
+fn with<T: 'static>(
+    endpoint: &Endpoint,
+    handler: impl Handler<T, Gateway>,
+) -> MethodRouter<Gateway> {
     let method = match endpoint.method {
         Method::Get => MethodFilter::GET,
         Method::Post => MethodFilter::POST,

@@ -14,11 +14,15 @@ pub(crate) async fn document(State(gateway): State<Gateway>) -> Json<Value> {
     let table = gateway.inner.table.load();
     let routes: Vec<_> = table
         .routes()
+        .iter()
         .map(|route| {
-            let parts = route.path.split('/').map(|part| match part.strip_prefix([':', '*']) {
-                Some(name) => format!("{{{name}}}"),
-                None => part.to_owned(),
-            });
+            let parts = route
+                .path
+                .split('/')
+                .map(|part| match part.strip_prefix([':', '*']) {
+                    Some(name) => format!("{{{name}}}"),
+                    None => part.to_owned(),
+                });
             (route, parts.collect::<Vec<_>>().join("/"))
         })
         .collect();
@@ -94,7 +98,11 @@ mod tests {
             let path = endpoint.path.replace("{id}", "1").replace(['{', '}'], "");
             let status = ask(&router, method, &path).await.status();
             let refused = status == StatusCode::UNAUTHORIZED;
-            assert_eq!(refused, endpoint.access != Access::Anybody, "{endpoint:?} {status}");
+            assert_eq!(
+                refused,
+                endpoint.access != Access::Anybody,
+                "{endpoint:?} {status}"
+            );
         }
     }
 }

@@ -47,7 +47,8 @@ pub(crate) async fn detail(
         ..PluginDetail::default()
     };
     if admin {
-        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let millis =
+            |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let timeouts = status.timeouts;
         detail.timeouts_ms = Some(Timeouts {
             call: millis(timeouts.call),

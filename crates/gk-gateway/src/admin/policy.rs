@@ -5,9 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use gk_api::{Change, LimitDiff, PolicyDiff, PolicyOrigin};
-use gk_hostapi::policy::{
-    Origin, Policy, PolicyStatus, PolicyUpdate, PolicyView, missing,
-};
+use gk_hostapi::policy::{Origin, Policy, PolicyStatus, PolicyUpdate, PolicyView, missing};
 use gk_hostapi::{ErrorKind, Host, HostError};
 use gk_manifest::{GoDuration, Permission, PluginName};
 use serde_json::{Value, json};
@@ -70,9 +68,10 @@ fn view(gateway: &Gateway, plugin: &str) -> Result<PolicyView, Problem> {
 /// What the audit log has of a policy: nothing of a plugin that nobody knows.
 fn kept(host: &Host, plugin: &PluginName) -> Value {
     let view = host.policies().view(plugin);
-    view.map_or(Value::Null, |view| {
-        json!({ "origin": view.origin, "policy": view.policy })
-    })
+    view.map_or(
+        Value::Null,
+        |view| json!({ "origin": view.origin, "policy": view.policy }),
+    )
 }
 
 /// What is in force, where it comes from, what was asked for, what was used.
@@ -140,8 +139,16 @@ fn limits(asked: &Policy, granted: &Policy) -> Vec<LimitDiff> {
             number(asked.max_file_storage_bytes),
             number(granted.max_file_storage_bytes),
         ),
-        ("call_timeout", time(asked.call_timeout), time(granted.call_timeout)),
-        ("init_timeout", time(asked.init_timeout), time(granted.init_timeout)),
+        (
+            "call_timeout",
+            time(asked.call_timeout),
+            time(granted.call_timeout),
+        ),
+        (
+            "init_timeout",
+            time(asked.init_timeout),
+            time(granted.init_timeout),
+        ),
         (
             "shutdown_timeout",
             time(asked.shutdown_timeout),
@@ -176,7 +183,12 @@ pub(crate) async fn set(
     }
     let status = update.status();
     let ongoing = gateway
-        .begin(&parts, Change::SetPolicy, plugin.as_str(), kept(host, &plugin))
+        .begin(
+            &parts,
+            Change::SetPolicy,
+            plugin.as_str(),
+            kept(host, &plugin),
+        )
         .await?;
     let set = host.policies().update(&plugin, update).await;
     if status == PolicyStatus::Blocked && host.policies().is_blocked(&plugin) {
@@ -207,7 +219,12 @@ pub(crate) async fn reset(
     let (host, plugin) = (host(&gateway)?, name(&plugin)?);
     let (parts, _) = request.into_parts();
     let ongoing = gateway
-        .begin(&parts, Change::ResetPolicy, plugin.as_str(), kept(host, &plugin))
+        .begin(
+            &parts,
+            Change::ResetPolicy,
+            plugin.as_str(),
+            kept(host, &plugin),
+        )
         .await?;
     match host.policies().reset(&plugin).await {
         Ok(true) => {}

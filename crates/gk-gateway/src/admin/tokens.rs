@@ -85,7 +85,10 @@ pub(crate) async fn delete(
     gateway.require(&request, Middleware::Admin)?;
     let (parts, _) = request.into_parts();
     let before = gateway.inner.tokens.get(id);
-    let before = before.map_or(Value::Null, |token| json!({ "id": id, "login": token.login, "role": token.role }));
+    let before = before.map_or(
+        Value::Null,
+        |token| json!({ "id": id, "login": token.login, "role": token.role }),
+    );
     let ongoing = gateway
         .begin(&parts, Change::DeleteToken, &id.to_string(), before)
         .await?;

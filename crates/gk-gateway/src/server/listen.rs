@@ -96,7 +96,11 @@ impl ListenAddress {
     pub async fn bind(&self, socket_mode: u32) -> io::Result<Vec<BoundListener>> {
         match self {
             ListenAddress::Tcp { host, port } => bind_tcp(host, *port).await,
-            ListenAddress::Unix(path) => Ok(vec![bind_unix(path, socket_mode)?]),
+            ListenAddress::Unix(path) => {
+                let (listener, made) = bind_path(path, socket_mode)?;
+                let made = Some(made);
+                Ok(vec![BoundListener::Unix { listener, made }])
+            }
         }
     }
 }
@@ -107,9 +111,8 @@ impl ListenAddress {
 /// # Errors
 /// If the path is taken, or cannot be used.
 pub fn bind_local(path: &Path) -> io::Result<BoundListener> {
-    let BoundListener::Unix { listener, made } = bind_unix(path, 0o600)? else {
-        return Err(ErrorKind::Unsupported.into());
-    };
+    let (listener, made) = bind_path(path, 0o600)?;
+    let made = Some(made);
     Ok(BoundListener::Local { listener, made })
 }
 
@@ -174,7 +177,7 @@ fn listen(address: SocketAddr) -> io::Result<BoundListener> {
     Ok(BoundListener::Tcp(socket.listen(BACKLOG)?))
 }
 
-fn bind_unix(path: &Path, mode: u32) -> io::Result<BoundListener> {
+fn bind_path(path: &Path, mode: u32) -> io::Result<(UnixListener, Made)> {
     if let Ok(metadata) = fs::symlink_metadata(path) {
         if !metadata.file_type().is_socket() {
             return Err(io::Error::new(
@@ -197,13 +200,11 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<BoundListener> {
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
     let file = fs::symlink_metadata(path)?;
-    Ok(BoundListener::Unix {
-        listener,
-        made: Some(Made {
-            path: path.to_owned(),
-            identity: identity(&file),
-        }),
-    })
+    let made = Made {
+        path: path.to_owned(),
+        identity: identity(&file),
+    };
+    Ok((listener, made))
 }
 
 fn identity(file: &fs::Metadata) -> (u64, u64) {
@@ -284,7 +285,10 @@ impl BoundListener {
                     };
                     return Ok((Accepted::Unix(socket), peer));
                 }
-                tracing::warn!(uid, "another user has come to the local socket, and is not let in");
+                tracing::warn!(
+                    uid,
+                    "another user has come to the local socket, and is not let in"
+                );
             },
         }
     }

@@ -7,9 +7,11 @@
 mod lines;
 mod process;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use gk_api::Figures;
 use gk_runtime::Snapshot;
 use prometheus::{Encoder, HistogramOpts, HistogramVec, Registry, TextEncoder};
 use tracing_subscriber::EnvFilter;
@@ -138,5 +140,116 @@ impl Metrics {
         let mut text = String::from_utf8(text).unwrap_or_default();
         text.push_str(&process::own());
         text
+    }
+
+    /// What was counted and is measured of each plugin.
+    pub(crate) fn figures(&self, snapshot: &Snapshot) -> BTreeMap<String, Figures> {
+        process::record_plugins(snapshot);
+        let mut all: BTreeMap<String, Figures> = BTreeMap::new();
+        for family in self.registry.gather() {
+            for metric in family.get_metric() {
+                let label = |wanted: &str| {
+                    let mut labels = metric.get_label().iter();
+                    let label = labels.find(|label| label.name() == wanted)?;
+                    Some(label.value().to_owned())
+                };
+                if let Some(plugin) =
+                    label("plugin").filter(|plugin| snapshot.get(plugin).is_some())
+                {
+                    let outcome = label("outcome");
+                    add(
+                        all.entry(plugin).or_default(),
+                        family.name(),
+                        outcome.as_deref(),
+                        metric,
+                    );
+                }
+            }
+        }
+        all
+    }
+}
+
+/// Adds what a metric says to the figures of its plugin.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts and bytes are whole, positive, and below 2^52"
+)]
+fn add(
+    figures: &mut Figures,
+    name: &str,
+    outcome: Option<&str>,
+    metric: &prometheus::proto::Metric,
+) {
+    let count = || metric.get_counter().get_value() as u64;
+    let gauge = || metric.get_gauge().get_value().max(0.0);
+    match name {
+        "gk_plugin_memory_bytes" => figures.memory_bytes = gauge() as u64,
+        "gk_plugin_cpu_seconds" => figures.cpu_seconds = gauge(),
+        "gk_plugin_calls_in_flight" => figures.in_flight = gauge() as u64,
+        "gk_plugin_calls_waiting" => figures.waiting = gauge() as u64,
+        "gk_plugin_calls_shed_total" => figures.shed += count(),
+        "gk_plugin_calls_total" => {
+            figures.calls += count();
+            if outcome != Some("ok") {
+                figures.failed += count();
+            }
+        }
+        "gk_plugin_call_duration_seconds" => {
+            let histogram = metric.get_histogram();
+            let buckets: Vec<_> = histogram
+                .get_bucket()
+                .iter()
+                .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
+                .collect();
+            let total = histogram.get_sample_count();
+            figures.p50_ms = quantile(&buckets, total, 0.5).map(|seconds| seconds * 1e3);
+            figures.p99_ms = quantile(&buckets, total, 0.99).map(|seconds| seconds * 1e3);
+        }
+        _ => {}
+    }
+}
+
+/// The value below which this share of all samples is, estimated from a histogram's buckets as Prometheus does it: samples
+/// are spread evenly over their bucket. What is above the last bound counts as that.
+fn quantile(buckets: &[(f64, u64)], total: u64, share: f64) -> Option<f64> {
+    if total == 0 {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^52")]
+    let as_float = |count: u64| count as f64;
+    let rank = as_float(total) * share;
+    let (mut lower, mut below) = (0.0, 0);
+    for (upper, count) in buckets {
+        if as_float(*count) >= rank && *count > below {
+            if upper.is_infinite() {
+                break;
+            }
+            let within = (rank - as_float(below)) / as_float(count - below);
+            return Some(lower + (upper - lower) * within);
+        }
+        (lower, below) = (*upper, *count);
+    }
+    buckets
+        .iter()
+        .rev()
+        .map(|(upper, _)| *upper)
+        .find(|upper| upper.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quantile;
+
+    #[test]
+    fn quantiles_are_estimated_within_their_bucket() {
+        let buckets = [(1.0, 50), (2.0, 90), (4.0, 100)];
+        assert_eq!(quantile(&buckets, 100, 0.5), Some(1.0));
+        assert_eq!(quantile(&buckets, 100, 0.7), Some(1.5));
+        assert_eq!(quantile(&buckets, 100, 0.95), Some(3.0));
+        // Some are above all bounds.
+        assert_eq!(quantile(&buckets, 200, 0.99), Some(4.0));
+        assert_eq!(quantile(&buckets, 0, 0.5), None);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gk_manifest::Access;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -55,6 +56,35 @@ struct Admitted<'a> {
 }
 
 impl Databases {
+    /// The names of the databases that statements select with `@name:`, in order.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.named.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// Whether there is one without a name.
+    pub fn has_default(&self) -> bool {
+        self.default.is_some()
+    }
+
+    /// Asks a database, the default one or that of this name, to answer a statement that reads no table.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn check(&self, name: Option<&str>, deadline: Instant) -> Result<(), HostError> {
+        let pattern = name.map(|name| format!("@{name}:*"));
+        let scope: Vec<_> = pattern.into_iter().collect();
+        let grants = DbGrants::from_permissions([(Access::Read, &*scope)]);
+        let statement = match name {
+            Some(name) => format!("@{name}:SELECT 1"),
+            None => "SELECT 1".to_owned(),
+        };
+        self.query(&grants, &statement, &[], deadline)
+            .await
+            .map(drop)
+    }
+
     /// Reads the configuration and opens SQLite's files. No server is connected to.
     ///
     /// # Errors

@@ -141,6 +141,22 @@ impl Mailer {
         }
     }
 
+    /// Connects to the server and signs in, as for a mail, and sends none.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn check(&self, deadline: Instant) -> Result<(), HostError> {
+        let until = deadline.min(Instant::now() + self.timeout);
+        match timeout_at(until, self.transport.test_connection()).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(HostError::unavailable(
+                "email: the server does not answer as one",
+            )),
+            Ok(Err(error)) => Err(failure(&error)),
+            Err(_) => Err(late()),
+        }
+    }
+
     fn message(&self, mail: Mail<'_>, scope: &MailScope) -> Result<Message, HostError> {
         let (name, address) = scope::parse_recipient(mail.to)
             .map_err(|error| HostError::invalid(format!("the recipient: {error}")))?;

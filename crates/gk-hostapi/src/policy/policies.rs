@@ -17,11 +17,11 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use super::meter::Meter;
 use super::requests::Requests;
 use super::safe::safe_default;
-use super::{PolicyUpdate, missing};
 use super::{
     Grants, HTTP_IN_FLIGHT_MAX, HttpPolicy, MAILS_PER_MINUTE, Policy, PolicyStatus, Rate,
     STORE_REQUESTS_AT_ONCE_MAX,
 };
+use super::{PolicyUpdate, missing};
 use crate::api::{Admission, PluginLimits};
 use crate::error::HostError;
 use crate::store::{Store, StoreError};
@@ -602,6 +602,22 @@ impl Policies {
             requested: request,
             usage: entry.usage(),
         })
+    }
+
+    /// What a plugin that asks for this would be granted at this moment: by its stored policy, or by the default.
+    pub fn would_grant(&self, plugin: &PluginName, requested: &[Permission]) -> Vec<Permission> {
+        let entry = self.plugins.read().get(plugin).cloned();
+        let stored = entry.and_then(|entry| entry.stored.lock().clone());
+        let request = Policy {
+            permissions: requested.to_vec(),
+            ..Policy::default()
+        };
+        let installed = self.installed.lock();
+        let effective = in_force(self.trust_declared, plugin, stored, request, &installed);
+        match effective.policy.status {
+            PolicyStatus::Blocked => Vec::new(),
+            _ => effective.policy.permissions,
+        }
     }
 
     /// What a plugin has used of the host API, since the host started.

@@ -134,9 +134,15 @@ impl PolicyUpdate {
         let policy = Policy {
             status: fields.status,
             permissions,
-            max_calls_per_second: fields.max_calls_per_second.unwrap_or(rates.max_calls_per_second),
-            max_db_queries_per_min: fields.max_db_queries_per_min.unwrap_or(rates.max_db_queries_per_min),
-            max_http_req_per_min: fields.max_http_req_per_min.unwrap_or(rates.max_http_req_per_min),
+            max_calls_per_second: fields
+                .max_calls_per_second
+                .unwrap_or(rates.max_calls_per_second),
+            max_db_queries_per_min: fields
+                .max_db_queries_per_min
+                .unwrap_or(rates.max_db_queries_per_min),
+            max_http_req_per_min: fields
+                .max_http_req_per_min
+                .unwrap_or(rates.max_http_req_per_min),
             max_file_storage_bytes: fields.max_file_storage_bytes.unwrap_or(0),
             memory_mb: fields.memory_mb,
             call_timeout: fields.call_timeout,

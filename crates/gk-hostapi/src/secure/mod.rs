@@ -77,6 +77,11 @@ impl SecureConfig {
         }
     }
 
+    /// Whether there are keys: without them no secret is kept.
+    pub fn has_keys(&self) -> bool {
+        self.keys.is_some()
+    }
+
     fn keys(&self) -> Result<Arc<SecureKeys>, HostError> {
         self.keys.clone().ok_or_else(|| {
             HostError::unavailable(format!(

@@ -45,7 +45,9 @@ impl LogFollower {
             let last = self.sink.more(self.query.after).await;
             let entries = self.sink.read(&self.query);
             // What came between the two may be among the entries already.
-            self.query.after = entries.last().map_or(last, |entry| entry.sequence.max(last));
+            self.query.after = entries
+                .last()
+                .map_or(last, |entry| entry.sequence.max(last));
             if !entries.is_empty() {
                 return entries;
             }

@@ -157,7 +157,10 @@ impl LogQuery {
     fn wants(&self, entry: &LogEntry) -> bool {
         self.min_level.is_none_or(|level| entry.level >= level)
             && self.since.is_none_or(|since| entry.time >= since)
-            && self.contains.as_ref().is_none_or(|text| entry.message.contains(text))
+            && self
+                .contains
+                .as_ref()
+                .is_none_or(|text| entry.message.contains(text))
     }
 
     /// At most this many, the newest ones.

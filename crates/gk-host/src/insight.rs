@@ -1,0 +1,272 @@
+//! What the host knows of itself and its plugins, for the admin API: its settings, what its plugins use, and whether
+//! everything works that it is made of.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use gk_api::{Check, CheckState};
+use gk_gateway::{About, Insight, Seen};
+use gk_hostapi::{Host, HostError};
+use gk_manifest::PluginName;
+use gk_runtime::Runtime;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::sandbox::SandboxLevel;
+use crate::telemetry::Metrics;
+
+/// How long one thing may take to answer.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The host, as it sees itself.
+pub(crate) struct Own {
+    pub(crate) started_at: SystemTime,
+    pub(crate) config: Config,
+    pub(crate) runtime: Runtime,
+    pub(crate) host_api: Arc<Host>,
+    pub(crate) metrics: Metrics,
+}
+
+#[async_trait]
+impl Insight for Own {
+    fn about(&self) -> About {
+        let absolute = |path: &std::path::Path| {
+            let absolute = std::path::absolute(path);
+            absolute
+                .unwrap_or_else(|_| path.to_owned())
+                .to_string_lossy()
+                .into_owned()
+        };
+        let mut about = About::default();
+        about.started_at = Some(self.started_at);
+        about.plugins_dir = absolute(&self.config.plugins_dir);
+        about.data_dir = absolute(&self.config.data_dir);
+        about.hot_reload = self.config.hot_reload();
+        about.signatures_required = self.runtime.signatures().is_required();
+        about.sandbox_level = self.config.sandbox_level.to_string();
+        about
+    }
+
+    fn figures(&self) -> Seen {
+        self.metrics.figures(&self.runtime.snapshot())
+    }
+
+    async fn doctor(&self) -> Vec<Check> {
+        let (sandbox, mut network) = tokio::join!(self.sandbox(), self.network());
+        let mut checks = vec![self.plugins()];
+        checks.extend(sandbox);
+        checks.append(&mut network);
+        checks.push(self.signatures());
+        checks.push(self.secrets());
+        checks
+    }
+}
+
+fn check(
+    name: impl Into<String>,
+    state: CheckState,
+    detail: impl Into<String>,
+    remedy: &str,
+) -> Check {
+    Check {
+        name: name.into(),
+        state,
+        detail: detail.into(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+impl Own {
+    /// Whether all plugins do as they should.
+    fn plugins(&self) -> Check {
+        let snapshot = self.runtime.snapshot();
+        let failed = snapshot
+            .plugins
+            .iter()
+            .filter(|status| status.state.error().is_some());
+        let failed: Vec<_> = failed.map(|status| status.name.as_str()).collect();
+        let running = snapshot
+            .plugins
+            .iter()
+            .filter(|status| status.is_running())
+            .count();
+        match (failed.len(), snapshot.problems.len()) {
+            (0, 0) => check("plugins", CheckState::Ok, format!("{running} running"), ""),
+            (0, problems) => check(
+                "plugins",
+                CheckState::Warning,
+                format!(
+                    "{running} running; {problems} directories hold no plugin that can be loaded"
+                ),
+                "gk ps names them, each with what is wrong",
+            ),
+            (_, _) => check(
+                "plugins",
+                CheckState::Failed,
+                format!("{running} running; failed: {}", failed.join(", ")),
+                "gk info NAME says why, gk logs NAME what it printed",
+            ),
+        }
+    }
+
+    /// The layers of the sandbox, made once as a plugin gets them.
+    async fn sandbox(&self) -> Vec<Check> {
+        let name = "sandbox";
+        if self.config.sandbox_level == SandboxLevel::Off {
+            let remedy =
+                "remove sandbox_level from the configuration, unless all plugins are your own";
+            let detail = "sandbox_level is off: a plugin can do whatever the host's user can";
+            return vec![check(name, CheckState::Warning, detail, remedy)];
+        }
+        let config = self.config.sandbox.to_config(SandboxLevel::BestEffort);
+        let probed = tokio::task::spawn_blocking(move || {
+            let config = config?.ok_or_else(|| anyhow::anyhow!("there is none"))?;
+            Ok::<_, anyhow::Error>(config.probe()?)
+        });
+        let report = match probed.await {
+            Ok(Ok(report)) => report,
+            Ok(Err(error)) => {
+                let remedy = "gk-host doctor, run as the host's user, says what this machine does not let it do";
+                return vec![check(
+                    name,
+                    CheckState::Failed,
+                    format!("{error:#}"),
+                    remedy,
+                )];
+            }
+            Err(error) => {
+                return vec![check(
+                    name,
+                    CheckState::Failed,
+                    error.to_string(),
+                    "please report this",
+                )];
+            }
+        };
+        let required = self.config.sandbox_level == SandboxLevel::Required;
+        let layers = report.layers.iter().map(|entry| {
+            let state = match (entry.holds(), required) {
+                (true, _) if entry.state.as_str() == "off" => CheckState::Off,
+                (true, _) => CheckState::Ok,
+                (false, false) => CheckState::Warning,
+                (false, true) => CheckState::Failed,
+            };
+            let detail = match entry.detail.is_empty() {
+                true => entry.layer.purpose(),
+                false => &entry.detail,
+            };
+            let remedy = entry.remedy().map(|remedy| remedy.to_string());
+            check(
+                format!("sandbox: {}", entry.layer.name()),
+                state,
+                detail,
+                &remedy.unwrap_or_default(),
+            )
+        });
+        layers.collect()
+    }
+
+    /// What is reached over a network, all at once: databases, cache, mail.
+    async fn network(&self) -> Vec<Check> {
+        let services = self.host_api.services();
+        let deadline = Instant::now() + CHECK_TIMEOUT;
+        let mut checks = Vec::new();
+        let names = services.db.names();
+        let default = services.db.has_default().then_some(None);
+        let databases = default
+            .into_iter()
+            .chain(names.iter().map(|name| Some(name.as_str())));
+        for name in databases {
+            let label =
+                name.map_or_else(|| "database".to_owned(), |name| format!("database: {name}"));
+            let answered = services.db.check(name, deadline).await;
+            let remedy = "check that the server runs, and the URL in database_url or [databases]";
+            checks.push(answered_as(label, answered, "answers", remedy));
+        }
+        checks.push(match &self.config.cache_url {
+            None => check("cache", CheckState::Ok, "in memory", ""),
+            Some(_) => {
+                let answered = match PluginName::new("gk-doctor") {
+                    Ok(nobody) => services
+                        .cache
+                        .get(&nobody, "doctor", deadline)
+                        .await
+                        .map(drop),
+                    Err(_) => Ok(()),
+                };
+                let remedy = "check that Redis runs, and cache_url";
+                answered_as("cache".to_owned(), answered, "Redis answers", remedy)
+            }
+        });
+        checks.push(match &services.mail {
+            None => check(
+                "mail",
+                CheckState::Off,
+                "no mail server is configured: plugins cannot send mail",
+                "set host and from in [mail] if they should",
+            ),
+            Some(mailer) => {
+                let answered = mailer.check(deadline).await;
+                let remedy =
+                    "check [mail]: host, port, tls, user, and the password in GK_MAIL_PASSWORD";
+                answered_as("mail".to_owned(), answered, "the server takes mail", remedy)
+            }
+        });
+        checks
+    }
+
+    /// Who may sign plugins.
+    fn signatures(&self) -> Check {
+        let name = "signatures";
+        let signatures = self.runtime.signatures();
+        let trusted = match signatures.trusted_keys() {
+            Ok(trusted) => trusted,
+            Err(error) => {
+                let remedy = "mend the file of revocations: until then no plugin starts";
+                return check(name, CheckState::Failed, error.to_string(), remedy);
+            }
+        };
+        match (signatures.is_required(), trusted) {
+            (true, 0) => check(
+                name,
+                CheckState::Failed,
+                "signatures are required, and no key is trusted: no plugin starts",
+                "name a public key in [signatures] trusted_keys, and send the host SIGHUP",
+            ),
+            (true, trusted) => check(
+                name,
+                CheckState::Ok,
+                format!("required; {trusted} keys are trusted"),
+                "",
+            ),
+            (false, trusted) => check(
+                name,
+                CheckState::Warning,
+                format!("not required: unsigned plugins run; {trusted} keys are trusted"),
+                "set required = true in [signatures] where you install plugins of others",
+            ),
+        }
+    }
+
+    /// Whether plugins can keep secrets.
+    fn secrets(&self) -> Check {
+        let name = "secret keys";
+        match self.host_api.services().secure.has_keys() {
+            true => check(name, CheckState::Ok, "secrets are encrypted", ""),
+            false => check(
+                name,
+                CheckState::Off,
+                "no key is configured: plugins cannot keep secrets",
+                "openssl rand -hex 32 makes a key; name its file (mode 0600) in secure_keys_file",
+            ),
+        }
+    }
+}
+
+fn answered_as(name: String, answered: Result<(), HostError>, well: &str, remedy: &str) -> Check {
+    match answered {
+        Ok(()) => check(name, CheckState::Ok, well, ""),
+        Err(error) => check(name, CheckState::Failed, error.to_string(), remedy),
+    }
+}
