@@ -1,12 +1,21 @@
 //! The tree of commands, and the options that all of them have.
 
 use clap::{Parser, Subcommand};
+use gk_api::Operation;
 
+use crate::client::ConnectArgs;
 use crate::failure::Failure;
+use crate::operate::{
+    audit, call, contexts, doctor, info, jobs, logs, orders, policy, ps, stats, tokens, top,
+};
+use crate::packages::{install, search, uninstall};
 use crate::terminal::{OutputArgs, Terminal};
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 not found, 4 denied, 5 the host cannot be reached.";
+Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 not found, 4 denied, 5 the host cannot be reached.
+
+The host is the one that --url, --context, GK_URL or GK_CONTEXT name, else the current one of
+`gk context list`, else one of this machine by its local socket, else http://127.0.0.1:8080.";
 
 /// Write, test, sign and ship GoatKit plugins, and operate the host that runs them.
 #[derive(Debug, Parser)]
@@ -14,19 +23,97 @@ Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 not found, 4 denied, 5 the host can
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Install a plugin, or replace what is installed.
+    Install(install::InstallArgs),
+    /// Stop plugins and remove their packages.
+    Uninstall(uninstall::UninstallArgs),
+    /// Search an index for plugins.
+    Search(search::SearchArgs),
+    /// Update plugins to the newest version that an index offers.
+    Update(search::UpdateArgs),
+    /// List the plugins of the host.
+    #[command(visible_alias = "list", alias = "ls")]
+    Ps(ps::PsArgs),
+    /// Show a plugin: what it is, how it is, what it offers.
+    Info(info::InfoArgs),
+    /// Let plugins run, also after the next start of the host.
+    Enable(orders::OrderArgs),
+    /// End plugins, and keep them from starting.
+    Disable(orders::OrderArgs),
+    /// Start what is there of plugins beside what runs.
+    Reload(orders::ReloadArgs),
+    /// Start plugins anew.
+    Restart(orders::OrderArgs),
+    /// Forget the crashes of plugins, and start those that wait.
+    Reset(orders::OrderArgs),
+    /// Bring back the version that served before.
+    Rollback(orders::OrderArgs),
+    /// Show what a plugin logged and printed.
+    Logs(logs::LogsArgs),
+    /// Follow the events that a plugin publishes.
+    Events(logs::EventsArgs),
+    /// Call a function of a plugin, and print what it answers.
+    Call(call::CallArgs),
+    /// Look at policies, and set them.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// List, make and delete tokens.
+    #[command(subcommand, alias = "token")]
+    Tokens(tokens::TokensCommand),
+    /// List the jobs of plugins, and run them.
+    #[command(subcommand, alias = "job")]
+    Jobs(jobs::JobsCommand),
+    /// Show what plugins have used, and how their calls went.
+    Stats(stats::StatsArgs),
+    /// Watch what plugins use and how many calls they take.
+    Top(top::TopArgs),
+    /// Check the host: plugins, sandbox, databases, cache, mail, keys.
+    Doctor(doctor::DoctorArgs),
+    /// Show who changed what, newest first.
+    Audit(audit::AuditArgs),
+    /// Name hosts, and choose among them.
+    #[command(subcommand, alias = "contexts")]
+    Context(contexts::ContextCommand),
     /// Print the version.
     Version,
 }
 
 impl Command {
-    pub(crate) fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        match self {
+    pub(crate) fn run(self, connect: &ConnectArgs, terminal: &Terminal) -> Result<(), Failure> {
+        let order =
+            |operation, args: &orders::OrderArgs| orders::run(operation, args, connect, terminal);
+        match &self {
+            Command::Install(args) => install::run(args, connect, terminal),
+            Command::Uninstall(args) => uninstall::run(args, connect, terminal),
+            Command::Search(args) => search::search(args, terminal),
+            Command::Update(args) => search::update(args, connect, terminal),
+            Command::Ps(args) => ps::run(args, connect, terminal),
+            Command::Info(args) => info::run(args, connect, terminal),
+            Command::Enable(args) => order(Operation::EnablePlugin, args),
+            Command::Disable(args) => order(Operation::DisablePlugin, args),
+            Command::Reload(args) => orders::reload(args, connect, terminal),
+            Command::Restart(args) => order(Operation::RestartPlugin, args),
+            Command::Reset(args) => order(Operation::ResetPlugin, args),
+            Command::Rollback(args) => order(Operation::RollBackPlugin, args),
+            Command::Logs(args) => logs::run(args, connect, terminal),
+            Command::Events(args) => logs::events(args, connect, terminal),
+            Command::Call(args) => call::run(args, connect, terminal),
+            Command::Policy(command) => policy::run(command, connect, terminal),
+            Command::Tokens(command) => tokens::run(command, connect, terminal),
+            Command::Jobs(command) => jobs::run(command, connect, terminal),
+            Command::Stats(args) => stats::run(args, connect, terminal),
+            Command::Top(args) => top::run(args, connect, terminal),
+            Command::Doctor(args) => doctor::run(args, connect, terminal),
+            Command::Audit(args) => audit::run(args, connect, terminal),
+            Command::Context(command) => contexts::run(command, terminal),
             Command::Version => {
                 terminal.line(format_args!("gk version {}", env!("CARGO_PKG_VERSION")))
             }

@@ -3,6 +3,9 @@
 //! | Module | What it is |
 //! |---|---|
 //! | `cli` | the tree of commands and the options that all of them have |
+//! | `client` | the admin API, as a client sees it, and which host is meant |
+//! | `operate` | what an operator does |
+//! | `packages` | packages on their way to a host, and what an index offers |
 //! | `failure` | why a command failed, what to do next, and the exit code |
 //! | `terminal` | where data and messages go: formats, colours, tables |
 //!
@@ -12,7 +15,10 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod client;
 mod failure;
+mod operate;
+mod packages;
 mod terminal;
 
 use std::process::ExitCode;
@@ -25,7 +31,7 @@ use crate::terminal::Terminal;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = Terminal::new(&cli.output);
-    match cli.command.run(&terminal) {
+    match cli.command.run(&cli.connect, &terminal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             terminal.failure(&failure);

@@ -189,6 +189,29 @@ impl Terminal {
         self.line(text.trim_end())
     }
 
+    /// Asks a person, who must say yes. Where nobody can be asked, `flag` must say it.
+    pub(crate) fn confirm(&self, question: &str, flag: &str) -> Result<(), Failure> {
+        if !self.is_interactive() {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{question} There is no terminal to ask"),
+                format!("say it with {flag}"),
+            ));
+        }
+        message(format_args!("{question} [y/N]"));
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer);
+        let said = answer.trim().to_ascii_lowercase();
+        match read.is_ok() && matches!(said.as_str(), "y" | "yes") {
+            true => Ok(()),
+            false => Err(Failure::new(
+                Exit::Failed,
+                "not confirmed; nothing was changed",
+                "answer y to go on",
+            )),
+        }
+    }
+
     /// A message for a person, to stderr.
     pub(crate) fn say(&self, text: impl std::fmt::Display) {
         if !self.quiet {

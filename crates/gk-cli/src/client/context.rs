@@ -1,0 +1,322 @@
+//! Which host is meant: options, environment, configuration, or the socket of a host on this machine.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Exit, Failure};
+
+/// The host that is meant if nothing says otherwise, and no socket is there.
+const URL_DEFAULT: &str = "http://127.0.0.1:8080";
+
+/// Where a host of this machine has its socket, below a working directory or as a service.
+const SOCKETS: &[&str] = &[
+    "data/admin.sock",
+    "target/data/admin.sock",
+    "/run/goatkit/admin.sock",
+    "/var/lib/goatkit/admin.sock",
+];
+
+/// Options that say which host is meant.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ConnectArgs {
+    /// The host: an URL, or unix:/path of its local socket.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "GK_URL",
+        hide_env_values = true,
+        help_heading = "Host"
+    )]
+    url: Option<String>,
+    /// A file with the token.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Host")]
+    token_file: Option<PathBuf>,
+    /// One of the hosts in the configuration (`gk context list`).
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "GK_CONTEXT",
+        help_heading = "Host"
+    )]
+    context: Option<String>,
+}
+
+/// Where a host is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Behind its local socket, where no token is needed.
+    Socket(PathBuf),
+    /// Behind an URL, without a slash at its end.
+    Url(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Socket(path) => write!(f, "unix:{}", path.display()),
+            Place::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+/// A host, and who asks it.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) place: Place,
+    pub(crate) token: Option<String>,
+}
+
+/// One host of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Context {
+    /// Its URL, or `unix:/path`.
+    pub(crate) url: String,
+    /// A file with the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// `config.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The host that is meant if none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) current: Option<String>,
+    /// The hosts, by name.
+    #[serde(default)]
+    pub(crate) contexts: BTreeMap<String, Context>,
+    /// The index of plugins: an URL or a path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<String>,
+}
+
+/// The directory of gk's configuration: `$XDG_CONFIG_HOME/gk`, or `~/.config/gk`.
+pub(crate) fn config_dir() -> Result<PathBuf, Failure> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let base = match (set("XDG_CONFIG_HOME"), set("HOME")) {
+        (Some(config), _) => PathBuf::from(config),
+        (None, Some(home)) => PathBuf::from(home).join(".config"),
+        (None, None) => {
+            return Err(Failure::new(
+                Exit::Failed,
+                "there is no place for the configuration: neither HOME nor XDG_CONFIG_HOME is set",
+                "set HOME",
+            ));
+        }
+    };
+    Ok(base.join("gk"))
+}
+
+impl Config {
+    fn path() -> Result<PathBuf, Failure> {
+        Ok(config_dir()?.join("config.toml"))
+    }
+
+    /// The configuration; the default where there is none.
+    pub(crate) fn load() -> Result<Self, Failure> {
+        let path = Self::path()?;
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(Failure::file("read", &path, &error)),
+        };
+        toml::from_str(&text).map_err(|error| {
+            Failure::new(
+                Exit::Usage,
+                format!("{}: {}", path.display(), error.to_string().trim_end()),
+                "correct the file, or remove it and begin anew with `gk context set`",
+            )
+        })
+    }
+
+    /// Writes the configuration: whole at any moment, and for its owner alone.
+    pub(crate) fn store(&self) -> Result<(), Failure> {
+        let path = Self::path()?;
+        let failed = |error: std::io::Error| Failure::file("write", &path, &error);
+        let directory = config_dir()?;
+        fs::create_dir_all(&directory).map_err(failed)?;
+        let text = toml::to_string(self).map_err(|error| failed(std::io::Error::other(error)))?;
+        let new = path.with_extension("toml.new");
+        let _ = fs::remove_file(&new);
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)
+            .map_err(failed)?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&new, &path))
+            .map_err(failed)
+    }
+}
+
+impl ConnectArgs {
+    /// The host that is meant: `--context`, then `--url`, then the environment (GK_CONTEXT, GK_URL), then the current
+    /// context, then a socket of this machine, then the usual address.
+    pub(crate) fn target(&self) -> Result<Target, Failure> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let config = Config::load()?;
+        let named = self.context.clone().or_else(|| variable("GK_CONTEXT"));
+        let url = self.url.clone().or_else(|| variable("GK_URL"));
+        let name = match (&named, &url) {
+            (Some(name), _) => Some(name.clone()),
+            (None, Some(_)) => None,
+            (None, None) => config.current.clone(),
+        };
+        let context = match name {
+            None => None,
+            Some(name) => Some(config.contexts.get(&name).cloned().ok_or_else(|| {
+                let known: Vec<_> = config.contexts.keys().map(String::as_str).collect();
+                let help = match known.as_slice() {
+                    [] => "make one: gk context set NAME --url URL".to_owned(),
+                    known => format!("there are: {}", known.join(", ")),
+                };
+                Failure::new(
+                    Exit::NotFound,
+                    format!("there is no context {name:?}"),
+                    help,
+                )
+            })?),
+        };
+        let place = match (&context, &url) {
+            (Some(context), _) => place(&context.url)?,
+            (None, Some(url)) => place(url)?,
+            (None, None) => match SOCKETS.iter().map(Path::new).find(|path| path.exists()) {
+                Some(path) => Place::Socket(path.to_owned()),
+                None => Place::Url(URL_DEFAULT.to_owned()),
+            },
+        };
+        let token_file = self.token_file.clone().or_else(|| {
+            context
+                .as_ref()
+                .and_then(|context| context.token_file.clone())
+        });
+        let token = match (&self.token_file, variable("GK_TOKEN")) {
+            (None, Some(token)) => Some(token),
+            _ => token_file.as_deref().map(read_token).transpose()?,
+        };
+        if let (Place::Url(url), Some(_)) = (&place, &token) {
+            check_secure(url)?;
+        }
+        Ok(Target { place, token })
+    }
+}
+
+/// A token is not sent over a network that others can read.
+fn check_secure(url: &str) -> Result<(), Failure> {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return Ok(());
+    };
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match host.strip_prefix('[') {
+        Some(ip) => ip.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let is_here = host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback());
+    let allowed = std::env::var_os("GK_ALLOW_HTTP").is_some_and(|value| value == "1");
+    match is_here || allowed {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Exit::Denied,
+            format!("the token is not sent to {url}: everybody on the way could read it"),
+            "use https, a tunnel to localhost, or GK_ALLOW_HTTP=1 where the network is your own",
+        )),
+    }
+}
+
+/// Reads a place as people write it.
+pub(crate) fn place(text: &str) -> Result<Place, Failure> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        if !path.is_empty() {
+            return Ok(Place::Socket(PathBuf::from(path)));
+        }
+    } else if text.starts_with("http://") || text.starts_with("https://") {
+        let url = text.trim_end_matches('/');
+        if url.len() > "https://".len() {
+            return Ok(Place::Url(url.to_owned()));
+        }
+    }
+    Err(Failure::new(
+        Exit::Usage,
+        format!("{text:?} is no host"),
+        "write http://127.0.0.1:8080, https://goat.example, or unix:/path/of/admin.sock",
+    ))
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::file("read the token in", path, &error))?;
+    let open = fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
+    if open {
+        return Err(Failure::new(
+            Exit::Denied,
+            format!("others can read the token in {}", path.display()),
+            format!("run: chmod 600 {}", path.display()),
+        ));
+    }
+    let token = text.trim();
+    match token.is_empty() || token.contains(char::is_whitespace) {
+        false => Ok(token.to_owned()),
+        true => Err(Failure::new(
+            Exit::Usage,
+            format!("{} does not hold one token", path.display()),
+            "put the token alone into the file",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_as_people_write_them() {
+        assert_eq!(
+            place("https://goat.example/").unwrap(),
+            Place::Url("https://goat.example".into())
+        );
+        assert_eq!(
+            place("unix:/run/a.sock").unwrap(),
+            Place::Socket("/run/a.sock".into())
+        );
+        for wrong in ["", "goat.example", "unix:", "http://", "ftp://a"] {
+            assert_eq!(place(wrong).unwrap_err().exit(), Exit::Usage, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_does_not_go_where_others_read_it() {
+        for url in [
+            "https://a.example",
+            "http://localhost:8080",
+            "http://127.0.0.1",
+            "http://[::1]:1/x",
+        ] {
+            check_secure(url).unwrap();
+        }
+        for url in [
+            "http://a.example",
+            "http://10.0.0.1:8080",
+            "http://127.0.0.1.example",
+        ] {
+            assert_eq!(check_secure(url).unwrap_err().exit(), Exit::Denied, "{url}");
+        }
+    }
+}

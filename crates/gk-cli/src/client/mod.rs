@@ -1,0 +1,323 @@
+//! The host's admin API, as a client sees it.
+//!
+//! A [`Host`] is a place (an URL, or the host's local socket) and a token. What is asked of it are the operations of
+//! [`gk_api::ENDPOINTS`]; what it answers are that crate's types. A refusal becomes a [`Failure`] with the exit code that
+//! fits its status.
+
+pub(crate) mod context;
+mod events;
+
+use std::time::Duration;
+
+use gk_api::{Method, Operation};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use self::context::ConnectArgs;
+use self::context::{Place, Target};
+pub(crate) use self::events::Event;
+use self::events::Parser;
+use crate::failure::{Exit, Failure};
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Beyond what an operation itself may wait, how long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// A host that can be asked.
+pub(crate) struct Host {
+    http: reqwest::Client,
+    base: String,
+    target: Target,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// What a request carries.
+pub(crate) enum Body {
+    Nothing,
+    Json(serde_json::Value),
+    Package(Vec<u8>),
+}
+
+/// Parameters of a query.
+pub(crate) type Query<'a> = &'a [(&'a str, String)];
+
+impl Host {
+    /// The host that options, environment or configuration name. Nothing is asked of it yet.
+    pub(crate) fn new(args: &ConnectArgs) -> Result<Self, Failure> {
+        Self::with(args.target()?, CONNECT_TIMEOUT)
+    }
+
+    /// The same, for completions: nobody waits for them.
+    pub(crate) fn for_completion(wait: Duration) -> Result<Self, Failure> {
+        Self::with(ConnectArgs::default().target()?, wait)
+    }
+
+    fn with(target: Target, connect_timeout: Duration) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| broken(&error))?;
+        let builder = reqwest::Client::builder()
+            .connect_timeout(connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("gk/", env!("CARGO_PKG_VERSION")));
+        let (builder, base) = match &target.place {
+            // A proxy has no part in what is on this machine.
+            Place::Socket(path) => (
+                builder.unix_socket(&**path).no_proxy(),
+                "http://localhost".to_owned(),
+            ),
+            Place::Url(url) => (builder, url.clone()),
+        };
+        Ok(Host {
+            http: builder.build().map_err(|error| broken(&error))?,
+            base,
+            target,
+            runtime,
+        })
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn shown(&self) -> String {
+        self.target.place.to_string()
+    }
+
+    /// Its address for links, if it has one.
+    pub(crate) fn url(&self) -> Option<&str> {
+        match &self.target.place {
+            Place::Socket(_) => None,
+            Place::Url(url) => Some(url),
+        }
+    }
+
+    /// Asks, and reads the answer.
+    pub(crate) fn get<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        query: Query<'_>,
+    ) -> Result<T, Failure> {
+        self.send(operation, path, query, Body::Nothing)
+    }
+
+    /// Asks with a body, and reads the answer. An answer of 202 or 409 that is of the type is one, too: what came of an
+    /// order is in it.
+    pub(crate) fn send<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        query: Query<'_>,
+        body: Body,
+    ) -> Result<T, Failure> {
+        let text = self.raw(operation, path, query, body)?;
+        serde_json::from_slice(&text).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                format!("{} answers what cannot be read: {error}", self.shown()),
+                "check that the URL is that of a GoatKit host, and that its version is not older than this command's",
+            )
+        })
+    }
+
+    /// Asks, and returns the answer as it is.
+    pub(crate) fn raw(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        query: Query<'_>,
+        body: Body,
+    ) -> Result<Vec<u8>, Failure> {
+        let request = self.request(operation, path, query, body);
+        self.runtime.block_on(async {
+            let request = request.timeout(ANSWER_TIMEOUT);
+            let response = request
+                .send()
+                .await
+                .map_err(|error| self.unreachable(&error))?;
+            let status = response.status();
+            let body = response.bytes().await;
+            let body = body.map_err(|error| self.unreachable(&error))?;
+            // With 409 comes what became of an order, unless it was not carried out.
+            let is_outcome = status == StatusCode::CONFLICT && told(&body).is_none();
+            match status.is_success() || is_outcome {
+                true => Ok(body.into()),
+                false => Err(self.refused(status, &body)),
+            }
+        })
+    }
+
+    /// Reads a stream of server-sent events until `each` says that it is enough, the host ends it, or the user
+    /// interrupts. Says whether the host ended it.
+    pub(crate) fn follow(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        query: Query<'_>,
+        mut each: impl FnMut(Event) -> Result<bool, Failure>,
+    ) -> Result<bool, Failure> {
+        let request = self.request(operation, path, query, Body::Nothing);
+        self.runtime.block_on(async {
+            let reading = async {
+                let mut response = self.answer(request).await?;
+                let mut parser = Parser::default();
+                while let Some(chunk) = response
+                    .chunk()
+                    .await
+                    .map_err(|error| self.unreachable(&error))?
+                {
+                    for event in parser.push(&chunk) {
+                        if !each(event)? {
+                            return Ok(false);
+                        }
+                    }
+                }
+                Ok(true)
+            };
+            tokio::select! {
+                read = reading => read,
+                _ = tokio::signal::ctrl_c() => Ok(false),
+            }
+        })
+    }
+
+    fn request(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        query: Query<'_>,
+        body: Body,
+    ) -> RequestBuilder {
+        let endpoint = operation.endpoint();
+        let method = match endpoint.method {
+            Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
+            Method::Put => reqwest::Method::PUT,
+            Method::Delete => reqwest::Method::DELETE,
+        };
+        let mut url = format!("{}{}", self.base, operation.path(path));
+        for (number, (name, value)) in query.iter().enumerate() {
+            url.push(if number == 0 { '?' } else { '&' });
+            url.push_str(name);
+            url.push('=');
+            url.push_str(&encoded(value));
+        }
+        let mut request = self.http.request(method, url);
+        if let Some(token) = &self.target.token {
+            request = request.bearer_auth(token);
+        }
+        match body {
+            Body::Nothing => request,
+            Body::Json(value) => request
+                .header("content-type", "application/json")
+                .body(value.to_string()),
+            Body::Package(bytes) => request
+                .header("content-type", "application/zip")
+                .body(bytes),
+        }
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.unwrap_or_default();
+        Err(self.refused(status, &body))
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let error = told(body).unwrap_or_else(|| {
+            let reason = status.canonical_reason().unwrap_or_default();
+            format!("{} answers {} {reason}", self.shown(), status.as_u16())
+        });
+        let (exit, help) = match status {
+            StatusCode::UNAUTHORIZED => (
+                Exit::Denied,
+                "give a valid token: in GK_TOKEN, with --token-file, or by `gk context set`; or use the host's local socket",
+            ),
+            StatusCode::FORBIDDEN => (
+                Exit::Denied,
+                "ask with an administrator's token, or see what forbids it",
+            ),
+            StatusCode::NOT_FOUND => (Exit::NotFound, "`gk ps` lists what is there"),
+            StatusCode::BAD_REQUEST => (Exit::Usage, "correct what the host names"),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => (
+                Exit::Failed,
+                "try again in a moment; `gk doctor` says how the host stands",
+            ),
+            _ => (Exit::Failed, "`gk logs` and the host's own log say more"),
+        };
+        Failure::new(exit, error, help)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let mut text = String::new();
+        let mut source: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = source {
+            // The last one is what the system said.
+            text = error.to_string();
+            source = error.source();
+        }
+        let (what, exit) = match error.is_timeout() {
+            true => ("does not answer in time", Exit::Unreachable),
+            false => ("cannot be reached", Exit::Unreachable),
+        };
+        let help = match &self.target.place {
+            Place::Socket(path) if !path.exists() => {
+                "start the host, or name it: --url, GK_URL, or `gk context set`"
+            }
+            Place::Socket(_) => {
+                "the socket is for the host's own user and root; be one of them, or use --url with a token"
+            }
+            Place::Url(_) => "check that the host runs, and --url, GK_URL or `gk context list`",
+        };
+        Failure::new(exit, format!("{} {what}: {text}", self.shown()), help)
+    }
+}
+
+/// The error that a host tells, and nothing but that.
+fn told(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Only {
+        error: String,
+    }
+    serde_json::from_slice::<Only>(body)
+        .ok()
+        .map(|only| only.error)
+}
+
+/// A value of a query, encoded.
+fn encoded(value: &str) -> String {
+    let mut text = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(char::from(byte));
+            }
+            byte => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        format!("the HTTP client cannot be set up: {error}"),
+        "please report this",
+    )
+}
+
+/// What is asked for as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Body {
+    // The API's types have keys of text only: it cannot fail.
+    Body::Json(serde_json::to_value(value).unwrap_or_default())
+}
