@@ -9,6 +9,7 @@ use crate::operate::{
     audit, call, contexts, doctor, info, jobs, logs, orders, policy, ps, stats, tokens, top,
 };
 use crate::packages::{install, search, uninstall};
+use crate::probe::{conformance, inspect};
 use crate::terminal::{OutputArgs, Terminal};
 
 const AFTER_HELP: &str = "\
@@ -31,6 +32,10 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Check whether a plugin keeps to the contract.
+    Test(conformance::TestArgs),
+    /// Start a binary in a sandbox, and show its handshake, what it registers and what it asks for.
+    Inspect(inspect::InspectArgs),
     /// Install a plugin, or replace what is installed.
     Install(install::InstallArgs),
     /// Stop plugins and remove their packages.
@@ -91,6 +96,8 @@ impl Command {
         let order =
             |operation, args: &orders::OrderArgs| orders::run(operation, args, connect, terminal);
         match &self {
+            Command::Test(args) => conformance::run(args, terminal),
+            Command::Inspect(args) => inspect::run(args, terminal),
             Command::Install(args) => install::run(args, connect, terminal),
             Command::Uninstall(args) => uninstall::run(args, connect, terminal),
             Command::Search(args) => search::search(args, terminal),

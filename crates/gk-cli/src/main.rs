@@ -5,6 +5,7 @@
 //! | `cli` | the tree of commands and the options that all of them have |
 //! | `client` | the admin API, as a client sees it, and which host is meant |
 //! | `operate` | what an operator does |
+//! | `probe`, `localhost` | a plugin's process without a host, and on a host of one's own |
 //! | `packages` | packages on their way to a host, and what an index offers |
 //! | `failure` | why a command failed, what to do next, and the exit code |
 //! | `terminal` | where data and messages go: formats, colours, tables |
@@ -17,8 +18,10 @@
 mod cli;
 mod client;
 mod failure;
+mod localhost;
 mod operate;
 mod packages;
+mod probe;
 mod terminal;
 
 use std::process::ExitCode;
@@ -29,6 +32,8 @@ use crate::cli::Cli;
 use crate::terminal::Terminal;
 
 fn main() -> ExitCode {
+    // Before all else: the keeper of sandboxes is this program, started once more.
+    gk_sandbox::run_if_keeper();
     let cli = Cli::parse();
     let terminal = Terminal::new(&cli.output);
     match cli.command.run(&cli.connect, &terminal) {

@@ -16,6 +16,7 @@ use gk_wire::{Limits, MemoryBudget, Protocol, Request, Responder, RpcClient, Ser
 use tokio::net::UnixStream;
 
 use crate::messages::{CallRequest, CallResponse, HostApiRequest, HostApiResponse, InitRequest};
+pub use crate::place::{SocketPlace, socket_place};
 use crate::{Handshake, PLUGIN_NAME, PROTOCOL_VERSION, RpcError, SdkGeneration};
 
 /// How to connect.
@@ -187,23 +188,35 @@ impl PluginConnection {
     ///
     /// See [`RegisterError`]. The registration is read, not judged.
     pub async fn register(&self) -> Result<Registration, RegisterError> {
+        Ok(self.register_as().await?.0)
+    }
+
+    /// The same, with what the answer says of the plugin's SDK: [`SdkGeneration::G1`] answers a struct, and `None` is one of
+    /// the later ones, which answer JSON.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegisterError`].
+    pub async fn register_as(
+        &self,
+    ) -> Result<(Registration, Option<SdkGeneration>), RegisterError> {
         let reply = self
             .inner
             .plugin
             .call_message("Plugin.GKRegister", &())
             .await?;
-        // G1 answers a struct, all later ones JSON.
-        if reply.is_bytes() {
-            let json: Payload = reply
+        if !reply.is_bytes() {
+            let registration = reply
                 .decode()
                 .map_err(|error| RegisterError::Malformed(error.to_string()))?;
-            serde_json::from_slice(&json.0)
-                .map_err(|error| RegisterError::Malformed(error.to_string()))
-        } else {
-            reply
-                .decode()
-                .map_err(|error| RegisterError::Malformed(error.to_string()))
+            return Ok((registration, Some(SdkGeneration::G1)));
         }
+        let json: Payload = reply
+            .decode()
+            .map_err(|error| RegisterError::Malformed(error.to_string()))?;
+        let registration = serde_json::from_slice(&json.0)
+            .map_err(|error| RegisterError::Malformed(error.to_string()))?;
+        Ok((registration, None))
     }
 
     /// Initialises the plugin, which may dial the host API before it answers.

@@ -11,6 +11,7 @@
 
 pub mod host;
 mod messages;
+mod place;
 pub mod plugin;
 
 pub use gk_wire::{CallError as RpcError, Handshake, HandshakeConfig, Limits};

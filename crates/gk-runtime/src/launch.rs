@@ -4,18 +4,18 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use gk_manifest::PluginName;
-use gk_protocol::PROTOCOL_VERSION;
+use gk_protocol::host::{SocketPlace, socket_place};
 use gk_sandbox::socket::ExpectedPeer;
 use gk_sandbox::{
     Child, ExitStatus, Layer, Program, Report, SandboxSpec, SpawnError, Spawner, State,
 };
 use gk_sign::VerifiedArtifact;
-use gk_wire::{Handshake, Network, Protocol};
+use gk_wire::Handshake;
 use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, Interest};
@@ -346,11 +346,11 @@ impl Process for PluginProcess {
     }
 
     async fn connect(&self, handshake: &Handshake) -> Result<UnixStream, LaunchError> {
-        let (path, place) = check(handshake, self.socket_dir.path(), &self.temp_path)
+        let (path, place) = socket_place(handshake, self.socket_dir.path(), &self.temp_path)
             .map_err(|why| LaunchError::Refused { why })?;
         let dir = match place {
-            Place::SocketDir => self.child.sockets(),
-            Place::TempDir => self
+            SocketPlace::SocketDir => self.child.sockets(),
+            SocketPlace::TempDir => self
                 .child
                 .temp_dir()
                 .or_else(|| self.temp_dir.as_ref().map(PluginTemp::dir)),
@@ -361,112 +361,5 @@ impl Process for PluginProcess {
         };
         let stream = gk_sandbox::socket::connect(&path, dir, expected)?;
         UnixStream::from_std(stream).map_err(LaunchError::Pipes)
-    }
-}
-
-/// In which of its directories a plugin made its socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// `PLUGIN_UNIX_SOCKET_DIR`.
-    SocketDir,
-    /// `TMPDIR`: go-plugin before 1.5 does not know the other variable.
-    TempDir,
-}
-
-/// The socket's path, if the handshake is one that a plugin started here may print.
-fn check(
-    handshake: &Handshake,
-    socket_dir: &Path,
-    temp_dir: &Path,
-) -> Result<(PathBuf, Place), String> {
-    if handshake.app_version != PROTOCOL_VERSION {
-        return Err(format!(
-            "it speaks version {} of the plugin protocol, this host version {PROTOCOL_VERSION}; rebuild it with a matching SDK",
-            handshake.app_version
-        ));
-    }
-    if !matches!(handshake.protocol, Protocol::NetRpc) {
-        return Err("it speaks gRPC, this host net/rpc; serve the plugin with the SDK's grpcutil.ServePlugin".into());
-    }
-    if handshake.cert.is_some() {
-        return Err(
-            "it sends a certificate that nobody asked for; serve the plugin without TLS".into(),
-        );
-    }
-    if !matches!(handshake.network, Network::Unix) {
-        return Err("it listens on TCP; a plugin must listen on a unix socket".into());
-    }
-    let path = Path::new(&handshake.address);
-    // The parent is compared as a whole: a deeper path could lead elsewhere through a link.
-    let plain = path
-        .components()
-        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    let named = path
-        .as_os_str()
-        .to_str()
-        .is_some_and(|path| !path.contains("/../") && !path.contains("/./"));
-    let place = match path.parent() {
-        Some(parent) if parent == socket_dir => Some(Place::SocketDir),
-        Some(parent) if parent == temp_dir => Some(Place::TempDir),
-        _ => None,
-    };
-    match place.filter(|_| plain && named && path.file_name().is_some()) {
-        Some(place) => Ok((path.to_owned(), place)),
-        None => Err(format!(
-            "its socket {} is directly in neither PLUGIN_UNIX_SOCKET_DIR, {}, nor TMPDIR, {}; create it there",
-            path.display(),
-            socket_dir.display(),
-            temp_dir.display()
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn checked(line: &str) -> Result<(PathBuf, Place), String> {
-        check(
-            &Handshake::parse(line.as_bytes()).unwrap(),
-            Path::new("/tmp/s/1"),
-            Path::new("/tmp/t"),
-        )
-    }
-
-    #[test]
-    fn only_a_socket_in_a_private_directory_is_connected_to() {
-        assert_eq!(
-            checked("1|1|unix|/tmp/s/1/plugin7|netrpc|").unwrap(),
-            (PathBuf::from("/tmp/s/1/plugin7"), Place::SocketDir)
-        );
-        assert_eq!(
-            checked("1|1|unix|/tmp/t/plugin7|netrpc|").unwrap(),
-            (PathBuf::from("/tmp/t/plugin7"), Place::TempDir)
-        );
-        for (line, why) in [
-            ("1|2|unix|/tmp/s/1/p|netrpc|", "version 2"),
-            ("1|1|tcp|127.0.0.1:1234|netrpc|", "TCP"),
-            ("1|1|unix|/tmp/s/1/p|grpc|", "gRPC"),
-            ("1|1|unix|/tmp/s/1/../2/p|netrpc|", "directly in neither"),
-            ("1|1|unix|/tmp/s/1/..|netrpc|", "directly in neither"),
-            ("1|1|unix|/tmp/s/1/.|netrpc|", "directly in neither"),
-            ("1|1|unix|/tmp/s/1/link/p|netrpc|", "directly in neither"),
-            ("1|1|unix|/tmp/s/10/p|netrpc|", "directly in neither"),
-            ("1|1|unix|/run/docker.sock|netrpc|", "directly in neither"),
-            ("1|1|unix|/tmp/p|netrpc|", "directly in neither"),
-            ("1|1|unix|/tmp/t|netrpc|", "directly in neither"),
-            ("1|1|unix|/tmp/t/../t2/p|netrpc|", "directly in neither"),
-            ("1|1|unix|/tmp/t/link/p|netrpc|", "directly in neither"),
-            ("1|1|unix|p|netrpc|", "directly in neither"),
-        ] {
-            let refused = checked(line).unwrap_err();
-            assert!(refused.contains(why), "{line}: {refused}");
-        }
-        let cert = "A".repeat(400);
-        assert!(
-            checked(&format!("1|1|unix|/tmp/s/1/p|netrpc|{cert}"))
-                .unwrap_err()
-                .contains("certificate")
-        );
     }
 }

@@ -55,11 +55,18 @@ impl Host {
         Self::with(ConnectArgs::default().target()?, wait)
     }
 
+    /// The host at a place that is known.
+    pub(crate) fn at(target: Target) -> Result<Self, Failure> {
+        Self::with(target, CONNECT_TIMEOUT)
+    }
+
+    /// Where it is, and who asks.
+    pub(crate) fn target(&self) -> Target {
+        self.target.clone()
+    }
+
     fn with(target: Target, connect_timeout: Duration) -> Result<Self, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| broken(&error))?;
+        let runtime = runtime()?;
         let builder = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
             .redirect(reqwest::redirect::Policy::none())
@@ -149,6 +156,31 @@ impl Host {
         })
     }
 
+    /// Asks for any path, as a browser does, and returns status and body whatever they are.
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Body,
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        let method = reqwest::Method::from_bytes(method.as_bytes());
+        let method = method.unwrap_or(reqwest::Method::GET);
+        let request = self.with_body(
+            self.http.request(method, format!("{}{path}", self.base)),
+            body,
+        );
+        self.runtime.block_on(async {
+            let response = request.timeout(ANSWER_TIMEOUT).send().await;
+            let response = response.map_err(|error| self.unreachable(&error))?;
+            let status = response.status().as_u16();
+            let body = response
+                .bytes()
+                .await
+                .map_err(|error| self.unreachable(&error))?;
+            Ok((status, body.into()))
+        })
+    }
+
     /// Reads a stream of server-sent events until `each` says that it is enough, the host ends it, or the user
     /// interrupts. Says whether the host ended it.
     pub(crate) fn follow(
@@ -204,7 +236,10 @@ impl Host {
             url.push('=');
             url.push_str(&encoded(value));
         }
-        let mut request = self.http.request(method, url);
+        self.with_body(self.http.request(method, url), body)
+    }
+
+    fn with_body(&self, mut request: RequestBuilder, body: Body) -> RequestBuilder {
         if let Some(token) = &self.target.token {
             request = request.bearer_auth(token);
         }
@@ -306,6 +341,14 @@ fn encoded(value: &str) -> String {
         }
     }
     text
+}
+
+/// What requests, and conversations with plugins, run on.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| broken(&error))
 }
 
 fn broken(error: &dyn std::fmt::Display) -> Failure {

@@ -11,12 +11,13 @@ use serde_json::Value;
 use super::complete_plugins;
 use crate::client::{Body, ConnectArgs, Host};
 use crate::failure::{Exit, Failure};
+use crate::probe::standalone;
 use crate::terminal::Terminal;
 
 /// Call a function of a plugin, and print what it answers.
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
-    /// The plugin.
+    /// The plugin; with --standalone, its directory or binary.
     #[arg(value_name = "PLUGIN", add = ArgValueCompleter::new(complete_plugins))]
     plugin: String,
     /// The function.
@@ -28,6 +29,9 @@ pub(crate) struct CallArgs {
     /// Call it this many times, one after the other, and say how long it took.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+    /// Start the plugin here, without a host: what needs one answers an error.
+    #[arg(long)]
+    standalone: bool,
 }
 
 pub(crate) fn run(
@@ -36,15 +40,10 @@ pub(crate) fn run(
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let input = input(&args.input)?;
-    let host = Host::new(connect)?;
-    let path = [args.plugin.as_str(), args.function.as_str()];
-    let mut times = Vec::new();
-    let mut answer = Vec::new();
-    for _ in 0..args.repeat {
-        let started = Instant::now();
-        answer = host.raw(Operation::Call, &path, &[], Body::Json(input.clone()))?;
-        times.push(started.elapsed());
-    }
+    let (answer, mut times) = match args.standalone {
+        true => standalone::call(args.plugin.as_ref(), &args.function, &input, args.repeat)?,
+        false => on_host(args, &input, &Host::new(connect)?)?,
+    };
     match serde_json::from_slice::<Value>(&answer) {
         Ok(value) => terminal.document(&value, &args.function, || {
             serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
@@ -55,6 +54,22 @@ pub(crate) fn run(
         terminal.say(figures(&mut times));
     }
     Ok(())
+}
+
+/// Calls on a host, one after the other.
+fn on_host(
+    args: &CallArgs,
+    input: &Value,
+    host: &Host,
+) -> Result<(Vec<u8>, Vec<Duration>), Failure> {
+    let path = [args.plugin.as_str(), args.function.as_str()];
+    let (mut times, mut answer) = (Vec::new(), Vec::new());
+    for _ in 0..args.repeat {
+        let started = Instant::now();
+        answer = host.raw(Operation::Call, &path, &[], Body::Json(input.clone()))?;
+        times.push(started.elapsed());
+    }
+    Ok((answer, times))
 }
 
 /// The arguments, as they are given.

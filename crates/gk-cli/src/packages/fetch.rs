@@ -68,10 +68,7 @@ fn fetch(url: &str, max: u64, terminal: &Terminal) -> Result<Vec<u8>, Failure> {
             false => attempt.error("it leads elsewhere than to https, or on and on"),
         }
     });
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(error.to_string(), Exit::Failed))?;
+    let runtime = crate::client::runtime()?;
     terminal.detail(format_args!("fetching {url}"));
     runtime.block_on(async {
         let unreachable = |error: reqwest::Error| {

@@ -1,0 +1,264 @@
+//! A host of one's own: `gk-host` in temporary directories, spoken with by its local socket.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gk_api::{Operation, PluginDetail};
+use gk_manifest::Manifest;
+use gk_package::Selection;
+use gk_sandbox::{Child, SandboxSpec, Spawner};
+use tempfile::TempDir;
+
+use crate::client::Host;
+use crate::client::context::{Place, Target};
+use crate::failure::{Exit, Failure};
+
+/// Names another program than the `gk-host` beside this one, or on PATH.
+const VARIABLE: &str = "GK_HOST";
+
+/// How long the host may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long it may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What to start a host with.
+#[derive(Debug, Default)]
+pub(crate) struct LocalOptions {
+    /// Where it listens beside its socket.
+    pub(crate) listen: Option<String>,
+    /// The rest of its configuration, TOML.
+    pub(crate) config: String,
+    /// The package that it is to have.
+    package: Option<(String, Selection)>,
+}
+
+impl LocalOptions {
+    /// A host with one package, which is granted what it declares.
+    pub(crate) fn of_package(directory: &Path, manifest: &Manifest) -> Result<Self, Failure> {
+        let selection = Selection::of(directory).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                error.to_string(),
+                "gk package --list shows what belongs to the package",
+            )
+        })?;
+        Ok(LocalOptions {
+            listen: None,
+            config: String::new(),
+            package: Some((manifest.name.to_string(), selection)),
+        })
+    }
+}
+
+/// A host that runs, until it is dropped.
+pub(crate) struct LocalHost {
+    child: Child,
+    _spawner: Spawner,
+    dirs: TempDir,
+    output: Arc<Mutex<String>>,
+}
+
+/// The host's program: `$GK_HOST`, beside this program, or on PATH.
+pub(crate) fn program() -> Result<PathBuf, Failure> {
+    if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+        return Ok(PathBuf::from(path));
+    }
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.join("gk-host")));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|directory| directory.join("gk-host"));
+    beside
+        .into_iter()
+        .chain(on_path)
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::NotFound,
+                "gk-host is neither beside gk nor on PATH",
+                format!("put it there, or name it in {VARIABLE}"),
+            )
+        })
+}
+
+impl LocalHost {
+    /// Starts one, and waits until it listens.
+    pub(crate) fn start(options: &LocalOptions) -> Result<Self, Failure> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            Failure::new(
+                Exit::Failed,
+                format!("{what}: {error}"),
+                "gk-host doctor says how this machine stands",
+            )
+        };
+        let dirs = tempfile::Builder::new()
+            .prefix("gk-host-")
+            .tempdir()
+            .map_err(|error| failed("no temporary directory", &error))?;
+        // Plugins have users of their own where the host is root.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(dirs.path(), open)
+            .map_err(|error| failed("temporary directory", &error))?;
+        let (plugins, data) = (dirs.path().join("plugins"), dirs.path().join("data"));
+        for dir in [&plugins, &data] {
+            fs::create_dir(dir).map_err(|error| failed("temporary directory", &error))?;
+        }
+        if let Some((name, selection)) = &options.package {
+            let place = plugins.join(name);
+            fs::create_dir(&place).map_err(|error| failed("temporary directory", &error))?;
+            selection
+                .copy_to(&place)
+                .map_err(|error| failed("the package", &error))?;
+        }
+        let config = dirs.path().join("host.toml");
+        fs::write(&config, &options.config).map_err(|error| failed("host.toml", &error))?;
+        let program = program()?;
+        let mut spec = SandboxSpec::new(program.clone(), dirs.path());
+        let listen = options
+            .listen
+            .clone()
+            .unwrap_or_else(|| "127.0.0.1:0".to_owned());
+        spec.args = [
+            "serve",
+            "--trust-declared-permissions",
+            "--listen",
+            &listen,
+            "--plugins-dir",
+        ]
+        .map(OsString::from)
+        .to_vec();
+        spec.args.push(plugins.into());
+        spec.args.push("--data-dir".into());
+        spec.args.push(data.into());
+        spec.args.push("--config".into());
+        spec.args.push(config.into());
+        // What of the environment concerns a host of its own, and nothing that configures another.
+        for name in ["PATH", "HOME", "TMPDIR", "TZ", "LANG", "RUST_BACKTRACE"] {
+            if let Some(value) = std::env::var_os(name) {
+                spec.env.insert(name.into(), value);
+            }
+        }
+        let spawner =
+            Spawner::new().map_err(|error| failed("no process can be started", &error))?;
+        let child = spawner
+            .spawn(spec)
+            .map_err(|error| failed(&format!("{} cannot be started", program.display()), &error))?;
+        let output = Arc::default();
+        let (stdout, stderr) = child
+            .clone_pipes()
+            .map_err(|error| failed("its output", &error))?;
+        for pipe in [stdout, stderr] {
+            collect(File::from(pipe), Arc::clone(&output));
+        }
+        let host = LocalHost {
+            child,
+            _spawner: spawner,
+            dirs,
+            output,
+        };
+        host.listening()?;
+        Ok(host)
+    }
+
+    fn listening(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            if std::os::unix::net::UnixStream::connect(self.socket()).is_ok() {
+                return Ok(());
+            }
+            let ended = self.child.status().ok().flatten();
+            if ended.is_some() || Instant::now() > deadline {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    format!("the host does not come up: {}", self.output().trim()),
+                    "gk-host doctor says how this machine stands",
+                ));
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dirs.path().join("data/admin.sock")
+    }
+
+    /// The directory in which it looks for plugins.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.dirs.path().join("plugins")
+    }
+
+    /// What it has printed.
+    pub(crate) fn output(&self) -> String {
+        self.output
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Its admin API.
+    pub(crate) fn client(&self) -> Result<Host, Failure> {
+        Host::at(Target {
+            place: Place::Socket(self.socket()),
+            token: None,
+        })
+    }
+
+    /// Waits until the plugin runs, or will not by itself.
+    pub(crate) fn settled(
+        &self,
+        host: &Host,
+        plugin: &str,
+        limit: Duration,
+    ) -> Result<PluginDetail, Failure> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let detail: PluginDetail = host.get(Operation::GetPlugin, &[plugin], &[])?;
+            let is_on_its_way = matches!(detail.plugin.state.as_str(), "starting" | "stopped");
+            if !is_on_its_way || Instant::now() > deadline {
+                return Ok(detail);
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+}
+
+impl Drop for LocalHost {
+    fn drop(&mut self) {
+        // In order first: it removes what it made.
+        let pid = i32::try_from(self.child.pid())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let deadline = Instant::now() + END_TIMEOUT;
+        while self.child.status().ok().flatten().is_none() && Instant::now() < deadline {
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        let _ = self.child.kill_group();
+        let _ = self.child.reap();
+    }
+}
+
+/// Reads a pipe to its end, and keeps the last of it.
+fn collect(mut pipe: File, output: Arc<Mutex<String>>) {
+    const KEPT_BYTES_MAX: usize = 64 * 1024;
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+            let text = String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()).into_owned();
+            let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+            output.push_str(&text);
+            let extra = output.len().saturating_sub(KEPT_BYTES_MAX);
+            let cut = (extra..=output.len()).find(|at| output.is_char_boundary(*at));
+            output.drain(..cut.unwrap_or_default());
+        }
+    });
+}
