@@ -9,9 +9,13 @@ import (
 // Plugin is the interface of a plugin that lives inside the host's process. A plugin process implements
 // grpcutil.GKPluginInterface instead.
 type Plugin interface {
+	// GKRegister says what the plugin is and adds.
 	GKRegister() GKRegistration
+	// Init prepares the plugin and gives it the host API.
 	Init(ctx context.Context, host HostAPI) error
+	// Call runs a function of the plugin with JSON arguments and returns JSON.
 	Call(ctx context.Context, fn string, args json.RawMessage) (json.RawMessage, error)
+	// Shutdown is called before the plugin is unloaded.
 	Shutdown(ctx context.Context) error
 }
 
@@ -31,6 +35,7 @@ type HostAPI interface {
 	CacheGet(ctx context.Context, key string) ([]byte, bool, error)
 	// CacheSet stores a value; a ttlSeconds of 0 takes the host's default.
 	CacheSet(ctx context.Context, key string, value []byte, ttlSeconds int) error
+	// CacheDelete deletes a key; that there was none is no error.
 	CacheDelete(ctx context.Context, key string) error
 
 	// HTTPRequest returns the status and the body.
@@ -80,9 +85,11 @@ type HostAPI interface {
 
 	// StoreFile stores a file of this plugin.
 	StoreFile(ctx context.Context, key string, data []byte, metadata map[string]string) error
-	// GetFile reads a file and its metadata.
+	// GetFile reads a file and its metadata; that there is none is an error.
 	GetFile(ctx context.Context, key string) ([]byte, map[string]string, error)
+	// DeleteFile deletes a file; that there was none is no error.
 	DeleteFile(ctx context.Context, key string) error
+	// ListFiles returns the files whose keys start with prefix, in the order of the keys, at most 1000.
 	ListFiles(ctx context.Context, prefix string) ([]FileInfo, error)
 
 	// GenerateThumbnail returns a small image and its content type.
@@ -92,12 +99,16 @@ type HostAPI interface {
 	CreateArticle(ctx context.Context, ticketID, createdBy int64, subject, body string, visibleToCustomer bool) (int64, error)
 	// CreateArticleAttachment attaches a file to an article and returns the attachment's id.
 	CreateArticleAttachment(ctx context.Context, articleID, createdBy int64, filename, contentType string, content []byte) (int64, error)
+	// ListArticleAttachments returns the attachments of an article.
 	ListArticleAttachments(ctx context.Context, articleID int64) ([]ArticleAttachment, error)
+	// DeleteArticleAttachment deletes an attachment of an article.
 	DeleteArticleAttachment(ctx context.Context, articleID, attachmentID int64) error
 
 	// ChangeTicketStatus changes a ticket's state. Pending states need untilTime, in Unix seconds.
 	ChangeTicketStatus(ctx context.Context, ticketID, stateID, userID int64, untilTime int64) error
+	// ListTicketStates returns the states that a ticket may have.
 	ListTicketStates(ctx context.Context) ([]TicketStateInfo, error)
+	// ListTicketViews returns the plugins' pages that can be shown inside a ticket.
 	ListTicketViews(ctx context.Context) ([]TicketViewInfo, error)
 
 	// RenderMarkdownToPdf returns a PDF document.

@@ -45,6 +45,7 @@ type GKPluginInterface interface {
 // remains the fallback when the host has no host API or cannot be reached.
 type GKPluginWithHost interface {
 	GKPluginInterface
+	// InitWithHost prepares the plugin as Init does. It may keep host for as long as the plugin runs.
 	InitWithHost(config map[string]string, host plugin.HostAPI) error
 }
 
@@ -52,6 +53,7 @@ type GKPluginWithHost interface {
 // Call. The context carries the identity of the call (pass it on to the host API) and is cancelled at Shutdown.
 type GKPluginWithContext interface {
 	GKPluginInterface
+	// CallWithContext runs a function of the plugin as Call does.
 	CallWithContext(ctx context.Context, fn string, args json.RawMessage) (json.RawMessage, error)
 }
 
