@@ -89,7 +89,15 @@ pub(crate) fn check(verify: bool) -> Result<()> {
     }
     let mut publish = cargo();
     publish.args(["publish", "--dry-run", "--quiet", "--allow-dirty"]);
-    if !verify {
+    // Cargo knows a package by name, version and directory, and takes what it has built of it for good: in a directory
+    // that was used before, a sibling is that of the last time, whatever has changed since.
+    let fresh = tempfile::Builder::new()
+        .prefix("verify-")
+        .tempdir_in(root().join("target"))
+        .context("cannot make a directory to build in")?;
+    if verify {
+        publish.arg("--target-dir").arg(fresh.path());
+    } else {
         publish.arg("--no-verify");
     }
     for name in PUBLISHED {
