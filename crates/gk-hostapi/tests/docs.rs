@@ -92,7 +92,10 @@ fn the_test_hosts_of_the_sdks_have_every_method_and_its_denial() {
             assert!(source.contains(&entry), "{whose} lacks {entry}");
         }
         for name in NOT_PROVIDED {
-            assert!(source.contains(&format!("\"{name}\"")), "{whose} lacks {name}");
+            assert!(
+                source.contains(&format!("\"{name}\"")),
+                "{whose} lacks {name}"
+            );
         }
     }
 }

@@ -262,6 +262,8 @@ async fn what_is_stored_is_there() {
         count += 1;
     }
     assert_eq!(count, 150);
+    let full = api.kv().list("k", Some("k049"), 100).await.unwrap();
+    assert_eq!((full.keys.len(), full.next), (100, None));
     api.kv().delete("k000").await.unwrap();
     assert_eq!(host.kv("k000"), None);
 
@@ -471,7 +473,7 @@ async fn routes_get_what_a_host_gives_them() {
     let path = "/api/plugins/sample/items/7";
     let got: Value = plugin
         .get(&format!(
-            "{path}?ID=8&tag=a+b&tag=%C3%A4&_user_id=1&org_id=5"
+            "{path}?ID=8&tag=a+b&tag=%C3%A4&_user_id=1&_x=1&org_id=5"
         ))
         .query("tag", "c")
         .as_user(User::agent())
@@ -669,7 +671,9 @@ async fn a_start_after_another_finds_what_was_stored() {
         context.host().kv().get("k").await.unwrap().as_deref(),
         Some(&b"v"[..])
     );
-    let text = context.host().translate("hello", ()).await.unwrap();
-    assert_eq!(text, "hello", "texts of the version before are gone");
+    for key in ["hello", "sample.hello"] {
+        let text = context.host().translate(key, ()).await.unwrap();
+        assert_eq!(text, key, "texts of the version before are gone");
+    }
     assert_eq!(context.config("plugin_name"), Some("sample"));
 }

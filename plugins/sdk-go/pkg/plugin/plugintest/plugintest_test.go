@@ -134,8 +134,11 @@ func TestCall(t *testing.T) {
 		},
 	}
 	ended := make(chan error, 1)
+	// The deadline only ends a test that fails.
+	ctx, cancel := context.WithTimeout(context.WithValue(background, key{}, "v"), time.Minute)
+	defer cancel()
 	go func() {
-		_, err := p.Call(context.WithValue(background, key{}, "v"), "wait", nil)
+		_, err := p.Call(ctx, "wait", nil)
 		ended <- err
 	}()
 	equal(t, "value", <-entered, "v")
@@ -267,6 +270,10 @@ func TestStores(t *testing.T) {
 	keys, next, err = api.KVList(background, "k", next, 0)
 	if err != nil || len(keys) != 50 || next != "" {
 		t.Errorf("last page: %d, %s, %v", len(keys), next, err)
+	}
+	keys, next, err = api.KVList(background, "k", "k049", 100)
+	if err != nil || len(keys) != 100 || next != "" {
+		t.Errorf("a page that is full and the last: %d, %s, %v", len(keys), next, err)
 	}
 	if err := errors.Join(api.KVSet(background, "empty", nil), api.KVDelete(background, "k000"), api.KVDelete(background, "none")); err != nil {
 		t.Error(err)
@@ -454,7 +461,7 @@ func TestRoutes(t *testing.T) {
 		opts         []plugintest.RequestOption
 		want         string
 	}{
-		{"GET", "/api/plugins/sample/items/7?ID=8&tag=a&tag=b&_user_id=1&org_id=5", []plugintest.RequestOption{asAgent, plugintest.Query("tag", "c"), plugintest.RequestID("r")},
+		{"GET", "/api/plugins/sample/items/7?ID=8&tag=a&tag=b&_user_id=1&_x=1&org_id=5", []plugintest.RequestOption{asAgent, plugintest.Query("tag", "c"), plugintest.RequestID("r")},
 			`{` + envelope + `"_method":"GET","_path":"/api/plugins/sample/items/7","_request_id":"r",` + agent + `,"id":"7","tag":["a","b","c"]}`},
 		{"HEAD", "/api/plugins/sample/items/new", nil, `{"fixed":true}`},
 		{"GET", "/api/plugins/sample/files/a/b%20c", []plugintest.RequestOption{plugintest.ClientIP(""), plugintest.Language("de")},
@@ -609,7 +616,9 @@ func TestAStartAfterAnotherFindsWhatWasStored(t *testing.T) {
 	h.Start(again)
 	value, found, err := again.host.KVGet(background, "k")
 	equal(t, "value", fmt.Sprint(string(value), found, err), "vtrue <nil>")
-	equal(t, "texts of the version before", again.host.Translate(background, "hello"), "hello")
+	for _, key := range []string{"hello", "sample.hello"} {
+		equal(t, "texts of the version before", again.host.Translate(background, key), key)
+	}
 }
 
 func TestConcurrentUse(t *testing.T) {
