@@ -169,6 +169,8 @@ async fn statements_have_the_answers_that_were_set_up() {
 
     host.on_execute("DELETE", 3);
     assert_eq!(db.execute("DELETE", ()).await.unwrap(), 3);
+    let hint = refused(query("DELETE").await);
+    assert!(hint.contains("(there is one for another method)"), "{hint}");
     let answer = Answer::affected(1)
         .with_last_insert_id(7)
         .with_rows(json!([{ "id": 7 }]));

@@ -192,6 +192,8 @@ func TestDatabaseAnswers(t *testing.T) {
 	if err != nil || result.Affected != 1 || *result.LastInsertID != 7 || string(result.Rows) != `[{"id":7}]` {
 		t.Errorf("got %+v, %v", result, err)
 	}
+	_, err = api.DBQuery(background, "INSERT")
+	refusal(t, err, "db_query", "there is one of Host.OnExec, which is for another method")
 	var seen []plugintest.Statement
 	h.OnStatement(func(statement plugintest.Statement) (*plugin.DBResult, error) {
 		seen = append(seen, statement)
