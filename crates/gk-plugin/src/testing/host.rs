@@ -1,22 +1,21 @@
 //! The host API in memory: what a test sets up, and what it finds afterwards.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gk_protocol::plugin::HostApi;
+use gk_protocol::plugin::{HostApi, PluginHandler};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::answers::{Answer, Answers, OutgoingRequest, Statement, as_rows, collapse};
+use super::answers::{Answer, OutgoingRequest, Statement, as_rows, collapse};
 use super::plugin::TestPlugin;
-use super::request::User;
 use super::serve::{Server, denial, is_known};
-use super::stores::Stores;
-use super::texts::Texts;
+use super::started::Started;
+use super::state::{Event, HostCall, LogRecord, Mail, Refusal, Running, Shared, State};
 use crate::host::Initialised;
 use crate::{Context, Error, Host, HttpResponse, Plugin, StoredFile};
 
@@ -32,7 +31,7 @@ const START_SECONDS: i64 = 1_767_225_600;
 /// host finds what it has stored.
 #[derive(Clone)]
 pub struct TestHost {
-    pub(super) state: Arc<Mutex<State>>,
+    state: Shared,
 }
 
 impl fmt::Debug for TestHost {
@@ -49,121 +48,20 @@ impl Default for TestHost {
     }
 }
 
-/// A request that the plugin made of its host.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct HostCall {
-    /// The wire name, such as `db_query`.
-    pub method: String,
-    /// The arguments: an object.
-    pub args: Value,
-    /// The plugin's function that was running; `None` in `on_init`, in `on_shutdown`, and of a
-    /// [detached](crate::Host::detached) host.
-    pub function: Option<String>,
-}
-
-/// What the plugin published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Event {
-    /// The channel; empty for the plugin's own.
-    pub channel: String,
-    /// The type.
-    pub event_type: String,
-    /// The data as it travels: text as it is, anything else as JSON.
-    pub data: String,
-}
-
-/// What the plugin sent by mail.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[non_exhaustive]
-pub struct Mail {
-    /// The recipient.
-    pub to: String,
-    /// The subject.
-    #[serde(default)]
-    pub subject: String,
-    /// The body.
-    #[serde(default)]
-    pub body: String,
-    /// Whether the body is HTML.
-    #[serde(default)]
-    pub html: bool,
-}
-
-/// What the plugin logged through the host API. `tracing` events are not among them.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct LogRecord {
-    /// `debug`, `info`, `warn` or `error`; another one was taken for `info`.
-    pub level: String,
-    /// The message.
-    pub message: String,
-    /// The fields.
-    pub fields: Map<String, Value>,
-}
-
-/// A call into the plugin that runs.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Running {
-    pub(super) function: String,
-    pub(super) language: Option<String>,
-    pub(super) request_id: Option<String>,
-    pub(super) user: Option<User>,
-}
-
-/// Why a method is not served.
-#[derive(Debug, Clone)]
-pub(super) enum Refusal {
-    /// By the guard, which names the plugin.
-    Denied(&'static str),
-    Failed(String),
-}
-
-#[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) plugin: String,
-    pub(super) config: BTreeMap<String, String>,
-    pub(super) calls: Vec<HostCall>,
-    pub(super) events: Vec<Event>,
-    pub(super) mails: Vec<Mail>,
-    pub(super) logs: Vec<LogRecord>,
-    /// Calls that run, by token.
-    pub(super) running: HashMap<String, Running>,
-    tokens: u64,
-    pub(super) refusals: HashMap<String, Refusal>,
-    pub(super) answers: Answers,
-    pub(super) stores: Stores,
-    pub(super) texts: Texts,
-}
-
-impl State {
-    /// Makes a call known, and returns its token.
-    pub(super) fn begin(&mut self, call: Running) -> String {
-        self.tokens += 1;
-        let token = format!("testing-{}", self.tokens);
-        self.running.insert(token.clone(), call);
-        token
-    }
-}
-
 impl TestHost {
     /// A host on which nothing is set up. Its clock stands at the beginning of 2026, UTC.
     #[must_use]
     pub fn new() -> Self {
-        let mut state = State {
-            plugin: "test".to_owned(),
-            ..State::default()
-        };
+        let mut state = State::default();
+        state.plugin.push_str("test");
         state.stores.now = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(START_SECONDS);
         TestHost {
-            state: Arc::new(Mutex::new(state)),
+            state: Shared::new(state),
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // A test whose closure panicked may still look at what was recorded.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 
     /// Starts a plugin: it registers, and its `on_init` runs.
@@ -171,7 +69,22 @@ impl TestHost {
     /// # Errors
     /// What is wrong with its registration, or the error of `on_init`.
     pub async fn start(&self, plugin: Plugin) -> Result<TestPlugin, Error> {
-        TestPlugin::start(self.clone(), plugin).await
+        let running = plugin.into_running();
+        let registration = Started::register(&running).await?;
+        {
+            let mut state = self.lock();
+            state.plugin.clone_from(&registration.name);
+            state.texts.take(&registration);
+        }
+        let config = self.config(&registration.name);
+        let started = running.init(config, Some(self.api())).await;
+        started.map_err(Error::new)?;
+        Ok(TestPlugin::new(Started {
+            state: self.state.clone(),
+            running,
+            registration,
+            granted: Vec::new(),
+        }))
     }
 
     /// A context of a call of this function, to call its handler directly. It is of no user and in English, and is good
@@ -199,12 +112,12 @@ impl TestHost {
     }
 
     /// The host API, as a plugin is given it.
-    pub(super) fn api(&self) -> HostApi {
-        HostApi::in_memory(Arc::new(Server(self.clone())))
+    fn api(&self) -> HostApi {
+        HostApi::in_memory(Arc::new(Server(self.state.clone())))
     }
 
     /// The configuration of `Init`.
-    pub(super) fn config(&self, plugin: &str) -> BTreeMap<String, String> {
+    fn config(&self, plugin: &str) -> BTreeMap<String, String> {
         let mut config = BTreeMap::from([
             ("host_version".to_owned(), HOST_VERSION.to_owned()),
             ("plugin_name".to_owned(), plugin.to_owned()),

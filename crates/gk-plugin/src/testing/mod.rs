@@ -63,10 +63,15 @@ mod plugin;
 mod request;
 mod route;
 mod serve;
+mod started;
+mod state;
 mod stores;
 mod texts;
+mod user;
 
 pub use answers::{Answer, OutgoingRequest, Statement};
-pub use host::{Event, HostCall, LogRecord, Mail, TestHost};
+pub use host::TestHost;
 pub use plugin::TestPlugin;
-pub use request::{Role, TestRequest, User};
+pub use request::TestRequest;
+pub use state::{Event, HostCall, LogRecord, Mail};
+pub use user::{Role, User};

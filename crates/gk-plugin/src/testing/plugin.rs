@@ -1,73 +1,38 @@
 //! A plugin that runs on a host in memory.
 
-use std::fmt;
-
 use bytes::Bytes;
 use gk_protocol::plugin::PluginHandler;
 use gk_protocol::registration::Registration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::host::{Running as RunningCall, TestHost};
-use super::request::{TestRequest, User};
-use crate::plugin::Running;
-use crate::{Error, Plugin};
+use super::request::TestRequest;
+use super::started::{Started, decode};
+use super::state::Running as RunningCall;
+use super::user::User;
+use crate::Error;
 
-/// A plugin that [`TestHost::start`] has started.
+/// A plugin that [`TestHost::start`](super::TestHost::start) has started.
+#[derive(Debug)]
 pub struct TestPlugin {
-    host: TestHost,
-    running: Running,
-    registration: Registration,
-    pub(super) granted: Vec<String>,
-}
-
-impl fmt::Debug for TestPlugin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestPlugin")
-            .field("name", &self.registration.name)
-            .finish_non_exhaustive()
-    }
+    started: Started,
 }
 
 impl TestPlugin {
-    pub(super) async fn start(host: TestHost, plugin: Plugin) -> Result<Self, Error> {
-        let running = plugin.into_running();
-        let registration = running.register().await.map_err(Error::new)?;
-        let problems = registration.validate();
-        let errors: Vec<_> = problems.iter().filter(|found| found.is_error()).collect();
-        if !errors.is_empty() {
-            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            return Err(Error::new(format!(
-                "the registration: {}",
-                errors.join("; ")
-            )));
-        }
-        {
-            let mut state = host.lock();
-            state.plugin.clone_from(&registration.name);
-            state.texts.take(&registration);
-        }
-        let config = host.config(&registration.name);
-        let started = running.init(config, Some(host.api())).await;
-        started.map_err(Error::new)?;
-        Ok(TestPlugin {
-            host,
-            running,
-            registration,
-            granted: Vec::new(),
-        })
+    pub(super) fn new(started: Started) -> Self {
+        TestPlugin { started }
     }
 
     /// What the plugin registered.
     #[must_use]
     pub fn registration(&self) -> &Registration {
-        &self.registration
+        &self.started.registration
     }
 
     /// Lets the plugin serve a path beside its own, as `routes` of a policy does: a path, or one that ends in `/*`.
     #[must_use]
     pub fn grant_route(mut self, path: &str) -> Self {
-        self.granted.push(path.to_owned());
+        self.started.granted.push(path.to_owned());
         self
     }
 
@@ -95,29 +60,12 @@ impl TestPlugin {
             function: function.to_owned(),
             ..RunningCall::default()
         };
-        self.run(call, args.into()).await
-    }
-
-    /// Runs a function as the call that is described.
-    pub(super) async fn run(&self, call: RunningCall, args: Bytes) -> Result<Bytes, Error> {
-        /// Takes the call off the list, also where the test gives up the wait.
-        struct Ends<'a>(&'a TestHost, &'a str);
-
-        impl Drop for Ends<'_> {
-            fn drop(&mut self) {
-                self.0.lock().running.remove(self.1);
-            }
-        }
-
-        let function = call.function.clone();
-        let token = self.host.lock().begin(call);
-        let _ends = Ends(&self.host, &token);
-        self.running.run(&function, args, &token).await
+        self.started.run(call, args.into()).await
     }
 
     /// Begins a request to a route. The path may have a query.
     pub fn route(&self, method: &str, path: &str) -> TestRequest<'_> {
-        TestRequest::route(self, method, path)
+        TestRequest::route(&self.started, method, path)
     }
 
     /// Begins a GET request to a route.
@@ -132,7 +80,7 @@ impl TestPlugin {
 
     /// Begins the showing of a widget, to an agent unless another user asks. [`html`](TestRequest::html) shows it.
     pub fn widget(&self, id: &str) -> TestRequest<'_> {
-        TestRequest::widget(self, id).as_user(User::agent())
+        TestRequest::widget(&self.started, id).as_user(User::agent())
     }
 
     /// Runs `on_shutdown`.
@@ -140,15 +88,7 @@ impl TestPlugin {
     /// # Errors
     /// The hook's own.
     pub async fn shutdown(self) -> Result<(), Error> {
-        self.running.shutdown().await.map_err(Error::new)
+        let ended = self.started.running.shutdown().await;
+        ended.map_err(Error::new)
     }
-}
-
-/// A result as a `T`; a function that answers nothing answers `null`.
-pub(super) fn decode<T: DeserializeOwned>(function: &str, result: &[u8]) -> Result<T, Error> {
-    let json = if result.is_empty() { b"null" } else { result };
-    serde_json::from_slice(json).map_err(|error| {
-        let shown = String::from_utf8_lossy(json);
-        Error::new(format!("the result of {function}: {error}: {shown}"))
-    })
 }

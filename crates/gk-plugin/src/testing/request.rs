@@ -7,87 +7,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::host::Running;
-use super::plugin::{TestPlugin, decode};
 use super::route::{self, percent_decode};
+use super::started::{Started, decode};
+use super::state::Running;
+use super::user::User;
 use crate::Error;
-
-/// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// The number.
-    pub id: i64,
-    /// The login.
-    pub login: String,
-    /// What the user may do.
-    pub role: Role,
-}
-
-/// What a user may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Everything.
-    Admin,
-    /// What agents may.
-    Agent,
-    /// What customers may.
-    Customer,
-}
-
-impl User {
-    fn of(id: i64, login: &str, role: Role) -> Self {
-        User {
-            id,
-            login: login.to_owned(),
-            role,
-        }
-    }
-
-    /// An administrator: 1, `admin@example.com`.
-    #[must_use]
-    pub fn admin() -> Self {
-        User::of(1, "admin@example.com", Role::Admin)
-    }
-
-    /// An agent: 2, `agent@example.com`.
-    #[must_use]
-    pub fn agent() -> Self {
-        User::of(2, "agent@example.com", Role::Agent)
-    }
-
-    /// A customer: 3, `customer@example.com`.
-    #[must_use]
-    pub fn customer() -> Self {
-        User::of(3, "customer@example.com", Role::Customer)
-    }
-
-    /// What a plugin is told of a user.
-    pub(super) fn envelope(user: Option<&Self>) -> Map<String, Value> {
-        let mut told = Map::new();
-        let mut tell = |key: &str, value: Value| {
-            told.insert(key.to_owned(), value);
-        };
-        let is_admin = user.is_some_and(|user| user.role == Role::Admin);
-        tell("_is_admin", is_admin.into());
-        if let Some(user) = user {
-            let role = match user.role {
-                Role::Admin => "Admin",
-                Role::Agent => "Agent",
-                Role::Customer => "Customer",
-            };
-            tell("_user_id", user.id.into());
-            tell("_user_login", user.login.clone().into());
-            tell("_user_role", role.into());
-            if user.login.contains('@') {
-                tell("_user_email", user.login.clone().into());
-            }
-            if user.role == Role::Customer {
-                tell("_customer_login", user.login.clone().into());
-            }
-        }
-        told
-    }
-}
 
 #[derive(Debug, Default)]
 enum Body {
@@ -99,11 +23,11 @@ enum Body {
     Bytes(String, Bytes),
 }
 
-/// A request that is being put together. See [`TestPlugin::route`].
+/// A request that is being put together. See [`TestPlugin::route`](super::TestPlugin::route).
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct TestRequest<'a> {
-    plugin: &'a TestPlugin,
+    plugin: &'a Started,
     method: String,
     path: String,
     /// The widget's id, where it is none of a route.
@@ -117,7 +41,7 @@ pub struct TestRequest<'a> {
 }
 
 impl<'a> TestRequest<'a> {
-    pub(super) fn route(plugin: &'a TestPlugin, method: &str, path: &str) -> Self {
+    pub(super) fn route(plugin: &'a Started, method: &str, path: &str) -> Self {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let plus = |text: &str| percent_decode(&text.replace('+', " "));
         let query = query.split('&').filter(|part| !part.is_empty());
@@ -138,8 +62,8 @@ impl<'a> TestRequest<'a> {
         }
     }
 
-    pub(super) fn widget(plugin: &'a TestPlugin, id: &str) -> Self {
-        let name = &plugin.registration().name;
+    pub(super) fn widget(plugin: &'a Started, id: &str) -> Self {
+        let name = &plugin.registration.name;
         let path = format!("/api/v1/plugins/{name}/widgets/{id}");
         TestRequest {
             widget: Some(id.to_owned()),
@@ -239,7 +163,7 @@ impl<'a> TestRequest<'a> {
     }
 
     async fn answer(self) -> Result<(String, Bytes), Error> {
-        let registration = self.plugin.registration();
+        let registration = &self.plugin.registration;
         let (function, params) = match &self.widget {
             Some(id) => {
                 let widget = registration.widgets.iter().find(|widget| widget.id == *id);

@@ -2,7 +2,7 @@
 
 use gk_protocol::registration::{Registration, RouteSpec};
 
-use super::request::{Role, User};
+use super::user::{Role, User};
 use crate::Error;
 
 type Params = Vec<(String, String)>;

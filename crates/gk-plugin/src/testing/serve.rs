@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::answers::{Answer, OutgoingRequest, Statement, collapse};
-use super::host::{Event, HostCall, LogRecord, Mail, Refusal, Running, TestHost};
-use super::request::User;
+use super::state::{Event, HostCall, LogRecord, Mail, Refusal, Running, Shared};
 use super::stores::{read, status_ok};
+use super::user::User;
 use crate::host::wire::{bytes, encode};
 
 /// The methods that the test host serves, and what a host says where the permission for one is missing; empty for those
@@ -79,7 +79,7 @@ pub(super) fn is_known(method: &str) -> bool {
 }
 
 /// Serves a plugin's requests.
-pub(super) struct Server(pub(super) TestHost);
+pub(super) struct Server(pub(super) Shared);
 
 #[async_trait]
 impl HostApiHandler for Server {
@@ -88,7 +88,7 @@ impl HostApiHandler for Server {
             b"" => Value::Null,
             args => serde_json::from_slice(args).map_err(|error| format!("arguments: {error}"))?,
         };
-        let answer = self.0.answer(request, args)?;
+        let answer = self.answer(request, args)?;
         serde_json::to_vec(&answer)
             .map(Bytes::from)
             .map_err(|error| format!("the result cannot be written: {error}"))
@@ -112,12 +112,12 @@ impl WireStatement {
     }
 }
 
-impl TestHost {
+impl Server {
     /// Records a request and answers it. What a test has set up runs without the lock, so that it may look at the host.
     fn answer(&self, request: HostRequest, args: Value) -> Result<Value, String> {
         let method = request.method;
         let (call, added) = {
-            let mut state = self.lock();
+            let mut state = self.0.lock();
             let call = match &request.call_token {
                 None => Some(Running::default()),
                 Some(token) => state.running.get(token).cloned(),
@@ -141,7 +141,7 @@ impl TestHost {
         if let Some(added) = added {
             return added(args);
         }
-        if let Some(answer) = self.lock().stores.serve(&method, &args) {
+        if let Some(answer) = self.0.lock().stores.serve(&method, &args) {
             return answer;
         }
         match &*method {
@@ -158,7 +158,7 @@ impl TestHost {
             "http_request" => self.http(&args),
             "send_email" => {
                 let mail: Mail = read(&args)?;
-                self.lock().mails.push(mail);
+                self.0.lock().mails.push(mail);
                 Ok(json!({ "ok": true }))
             }
             "publish_event" => self.publish(&args),
@@ -175,7 +175,7 @@ impl TestHost {
     fn statement(&self, statement: &Statement) -> Result<Answer, String> {
         let text = collapse(&statement.query);
         let (query, write, functions) = {
-            let answers = &self.lock().answers;
+            let answers = &self.0.lock().answers;
             (
                 answers.queries.get(&text).cloned(),
                 answers.writes.get(&text).cloned(),
@@ -250,7 +250,7 @@ impl TestHost {
             "" => "GET".to_owned(),
             method => method.to_owned(),
         };
-        let answer = self.lock().answers.http.clone();
+        let answer = self.0.lock().answers.http.clone();
         let answer = answer.ok_or_else(|| {
             let url = &outgoing.url;
             format!("no answer to {method} {url}; set one up with TestHost::on_http")
@@ -281,7 +281,7 @@ impl TestHost {
             data: Value,
         }
         let event: Publication = read(args)?;
-        self.lock().events.push(Event {
+        self.0.lock().events.push(Event {
             channel: event.channel,
             event_type: event.event_type,
             data: match event.data {
@@ -307,7 +307,7 @@ impl TestHost {
             "error" | "fatal" => "error",
             _ => "info",
         };
-        self.lock().logs.push(LogRecord {
+        self.0.lock().logs.push(LogRecord {
             level: level.to_owned(),
             message: record.message,
             fields: record.fields.unwrap_or_default(),
@@ -325,7 +325,7 @@ impl TestHost {
         let wanted: Translation = read(args)?;
         let language = call.language.as_deref().unwrap_or("en");
         let args = wanted.args.unwrap_or_default();
-        let text = self.lock().texts.translate(language, &wanted.key, &args);
+        let text = self.0.lock().texts.translate(language, &wanted.key, &args);
         Ok(json!({ "value": text }))
     }
 
@@ -340,7 +340,7 @@ impl TestHost {
         let wanted: PluginCall = read(args)?;
         let (plugin, function) = (wanted.plugin, wanted.function);
         let key = (plugin.clone(), function.clone());
-        let answer = self.lock().answers.plugins.get(&key).cloned();
+        let answer = self.0.lock().answers.plugins.get(&key).cloned();
         let answer = answer.ok_or_else(|| {
             format!("no answer to the call of {function:?} of plugin \"{plugin}\"; set one up with TestHost::on_plugin_call")
         })?;
