@@ -317,24 +317,31 @@ func read[T any](args json.RawMessage) (T, error) {
 
 // Event is what the plugin published.
 type Event struct {
+	// Channel is one of the plugin's; "" is one of them.
 	Channel string
-	Type    string
+	// Type is the event's type, as ticket.created.
+	Type string
 	// Data is the text that PublishEvent was given.
 	Data string
 }
 
 // Mail is what the plugin sent.
 type Mail struct {
-	To      string `json:"to"`
+	// To is the recipient.
+	To string `json:"to"`
+	// Subject is the subject.
 	Subject string `json:"subject"`
-	Body    string `json:"body"`
-	HTML    bool   `json:"html"`
+	// Body is text, or HTML where HTML says so.
+	Body string `json:"body"`
+	// HTML says whether Body is HTML.
+	HTML bool `json:"html"`
 }
 
 // LogRecord is what the plugin logged through the host API.
 type LogRecord struct {
 	// Level is debug, info, warn or error; another one was taken for info.
-	Level   string
+	Level string
+	// Message is the text without the fields.
 	Message string
 	// Fields are as JSON has them: whole numbers are json.Number.
 	Fields map[string]any

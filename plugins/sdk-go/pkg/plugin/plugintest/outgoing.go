@@ -27,8 +27,7 @@ func (h *Host) OnHTTP(method, url string, response plugin.HTTPResponse) {
 }
 
 // HTTPHandler answers requests of HTTPRequest and HTTPDo that [Host.OnHTTP] does not, whatever server they are for:
-// r.Host and r.URL say which. It may be a client of a real server, or any handler. Redirects are followed as a host
-// does, at most 10. The handler may be called concurrently.
+// r.Host and r.URL say which. Redirects are followed as a host does, at most 10. The handler may be called concurrently.
 func (h *Host) HTTPHandler(handler http.Handler) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -17,7 +17,9 @@ import (
 
 // User is who asks.
 type User struct {
-	ID    int64
+	// ID is the number, _user_id of the arguments.
+	ID int64
+	// Login is the login, _user_login of the arguments; one with an @ is also the address of mails.
 	Login string
 	// Role is Admin, Agent or Customer.
 	Role string
