@@ -83,7 +83,7 @@ enum Command {
     Licences,
     /// Check the crates that are meant for others, and publish them up to the upload.
     Package {
-        /// Build each package from its own files, too, and all that they need; takes about four minutes.
+        /// Build each package from its own files, too, and all that they need; takes four minutes and more.
         #[arg(long)]
         verify: bool,
     },
