@@ -3,7 +3,7 @@ module example.org/goatkit/hello-go
 go 1.24
 
 require (
-	github.com/goatkit/goatflow v0.0.0
+	github.com/goatkit/goatflow v0.1.0
 	github.com/hashicorp/go-hclog v1.6.3
 	github.com/hashicorp/go-plugin v1.8.0
 )

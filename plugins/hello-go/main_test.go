@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,21 +14,40 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 
 	"github.com/goatkit/goatflow/pkg/plugin/grpcutil"
+	"github.com/goatkit/goatflow/pkg/plugin/plugintest"
 )
 
 func TestFunctions(t *testing.T) {
+	p := plugintest.NewHost(t).Start(Hello{})
+	ctx := context.Background()
 	for _, test := range []struct{ fn, args, want string }{
 		{"get_status", ``, `{"status":"running","version":"1.0.0"}`},
-		{"render_widget", `{}`, `{"html":"\u003cp\u003eA native Go process says hello.\u003c/p\u003e"}`},
 		{"echo", `{"a": 1}`, `{"a": 1}`},
 	} {
-		result, err := Hello{}.Call(test.fn, []byte(test.args))
-		if err != nil || string(result) != test.want {
+		result, err := p.Call(ctx, test.fn, json.RawMessage(test.args))
+		if err != nil || result.String() != test.want {
 			t.Errorf("%s: got %s, %v; want %s", test.fn, result, err, test.want)
 		}
 	}
-	if _, err := (Hello{}).Call("nope", nil); err == nil {
-		t.Error("an unknown function is no error")
+	if _, err := p.Call(ctx, "nope", nil); err == nil || err.Error() != "unknown function: nope" {
+		t.Errorf("an unknown function: %v", err)
+	}
+}
+
+func TestRouteAndWidget(t *testing.T) {
+	p := plugintest.NewHost(t).Start(Hello{})
+	const path = "/api/plugins/hello-go/status"
+	result, err := p.Route("GET", path, plugintest.AsUser(plugintest.Customer))
+	if err != nil || result.Status() != 200 || result.String() != `{"status":"running","version":"1.0.0"}` {
+		t.Errorf("the route: %s, %v", result, err)
+	}
+	var refused *plugintest.RouteError
+	if _, err := p.Route("GET", path); !errors.As(err, &refused) || refused.Status != 401 {
+		t.Errorf("the route without a user: %v", err)
+	}
+	widget, err := p.Widget("my-widget")
+	if err != nil || widget.HTML() != "<p>A native Go process says hello.</p>" {
+		t.Errorf("the widget: %s, %v", widget, err)
 	}
 }
 

@@ -81,8 +81,12 @@ enum Command {
     },
     /// Check licences, sources and bans of all dependencies against deny.toml.
     Licences,
-    /// Make the packages of the crates that are meant for others, as a registry would take them.
-    Package,
+    /// Check the crates that are meant for others, and publish them up to the upload.
+    Package {
+        /// Build each package from its own files, too, and all that they need; takes four minutes and more.
+        #[arg(long)]
+        verify: bool,
+    },
     /// Vet and test the Go modules: the SDK, its sample and the reference programs.
     TestGo,
     /// Compare the golden gob vectors with what the Go at hand encodes.
@@ -122,7 +126,7 @@ fn dispatch(command: Command) -> Result<()> {
             check::run()
         }
         Command::Licences => licences::run(),
-        Command::Package => package::check(),
+        Command::Package { verify } => package::check(verify),
         Command::Layers => layers::run(),
         Command::BuildPlugins { out } => plugins::build(&command::root().join(out)),
         Command::TestE2e { arguments, install } => {

@@ -5,6 +5,20 @@ use gk_hostapi::{MethodSpec, NOT_PROVIDED, methods};
 
 const DOCUMENT: &str = include_str!("../../../docs/hostapi.md");
 
+/// The tables of the hosts in memory that the SDKs give to plugins' tests, and how a method and its denial stand there.
+const TEST_HOSTS: [(&str, &str, [&str; 3]); 2] = [
+    (
+        "plugintest of Go",
+        include_str!("../../../plugins/sdk-go/pkg/plugin/plugintest/methods.go"),
+        ["\"", "\":\"", "\""],
+    ),
+    (
+        "testing of gk-plugin",
+        include_str!("../../gk-plugin/src/testing/serve.rs"),
+        ["(\"", "\",\"", "\""],
+    ),
+];
+
 /// The line that a method's section must have.
 fn line(spec: &MethodSpec) -> String {
     let permission = match spec.permission {
@@ -60,5 +74,28 @@ fn every_method_has_its_section_and_no_other() {
             DOCUMENT.contains(&format!("`{name}`")),
             "{name} is not mentioned"
         );
+    }
+}
+
+/// A plugin's unit test meets the host's own words.
+#[test]
+fn the_test_hosts_of_the_sdks_have_every_method_and_its_denial() {
+    let bare = |text: &str| text.split_whitespace().collect::<String>();
+    for (whose, source, [before, between, after]) in TEST_HOSTS {
+        let source = bare(source);
+        for spec in methods() {
+            let (name, denied) = (spec.name, bare(spec.denied));
+            let entry = match denied.is_empty() {
+                true => format!("\"{name}\""),
+                false => format!("{before}{name}{between}{denied}{after}"),
+            };
+            assert!(source.contains(&entry), "{whose} lacks {entry}");
+        }
+        for name in NOT_PROVIDED {
+            assert!(
+                source.contains(&format!("\"{name}\"")),
+                "{whose} lacks {name}"
+            );
+        }
     }
 }

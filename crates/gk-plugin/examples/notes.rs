@@ -98,7 +98,7 @@ async fn tour(context: Context, _: Value) -> Result<Value, Error> {
     }))
 }
 
-fn main() -> std::process::ExitCode {
+fn plugin() -> Plugin {
     Plugin::new("notes", "1.0.0")
         .registration(|registration| {
             let texts = json!({ "translations": { "en": { "greeting": "Hello, {0}" }, "de": { "greeting": "Hallo, {0}" } } });
@@ -113,5 +113,113 @@ fn main() -> std::process::ExitCode {
             context.host().db().execute(table, ()).await?;
             Ok(())
         })
-        .run()
+}
+
+fn main() -> std::process::ExitCode {
+    plugin().run()
+}
+
+/// `cargo test -p gk-plugin --example notes`.
+#[cfg(test)]
+mod tests {
+    use gk_plugin::testing::{Answer, TestHost, TestPlugin, User};
+
+    use super::*;
+
+    const PATH: &str = "/api/plugins/notes/notes";
+
+    async fn start(host: &TestHost) -> Result<TestPlugin, Error> {
+        host.on_execute(
+            "CREATE TABLE IF NOT EXISTS notes_note (id BIGINT PRIMARY KEY, text TEXT NOT NULL)",
+            0,
+        );
+        host.start(plugin()).await
+    }
+
+    #[tokio::test]
+    async fn a_note_is_stored_and_told() -> Result<(), Error> {
+        let host = TestHost::new();
+        let plugin = start(&host).await?;
+        host.on_execute("INSERT INTO notes_note (id, text) VALUES (?, ?)", 1);
+        host.set_cached("count", "3");
+        let note = json!({ "id": 7, "text": "buy hay" });
+        let added: Note = plugin
+            .post(PATH)
+            .json(&note)
+            .as_user(User::agent())
+            .send()
+            .await?;
+        assert_eq!((added.id, &*added.text), (7, "buy hay"));
+        assert_eq!(host.cached("count"), None, "the cached count is stale");
+        let event = &host.events()[0];
+        assert_eq!(
+            (&*event.channel, &*event.event_type),
+            ("notes", "note.added")
+        );
+        assert_eq!(serde_json::from_str::<Value>(&event.data)?, note);
+        assert_eq!(
+            host.calls_to("db_exec")[1].args["args"],
+            json!([7, "buy hay"])
+        );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn all_notes_come_page_by_page() -> Result<(), Error> {
+        let host = TestHost::new();
+        let plugin = start(&host).await?;
+        host.on_statement(|statement| {
+            let page = match statement.query.rsplit_once("OFFSET ")?.1 {
+                "0" => json!([{ "id": 1, "text": "a" }, { "id": 2, "text": "b" }]),
+                _ => json!([{ "id": 3, "text": "c" }]),
+            };
+            Some(Ok(Answer::rows(page)))
+        });
+        let notes: Vec<Note> = plugin.get(PATH).as_user(User::agent()).send().await?;
+        let ids: Vec<_> = notes.iter().map(|note| note.id).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert_eq!(host.calls_to("db_query").len(), 2);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn the_count_is_cached_for_a_minute() -> Result<(), Error> {
+        let host = TestHost::new();
+        host.on_query(
+            "SELECT COUNT(*) AS notes FROM notes_note",
+            json!([{ "notes": 3 }]),
+        );
+        let asked = async || count(host.context("count"), Value::Null).await;
+        assert_eq!(asked().await?, json!({ "notes": "3", "cached": false }));
+        assert_eq!(asked().await?, json!({ "notes": "3", "cached": true }));
+        host.advance(Duration::from_secs(60));
+        assert_eq!(asked().await?["cached"], json!(false));
+        host.advance(Duration::from_secs(60));
+        host.deny("db_query");
+        let refused = asked().await.map_err(|error| error.to_string());
+        assert_eq!(
+            refused,
+            Err("host: plugin \"test\": database read access not granted".to_owned())
+        );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn the_tour_uses_everything_else() -> Result<(), Error> {
+        let host = TestHost::new();
+        let plugin = start(&host).await?;
+        host.set_setting("app.name", "Test");
+        host.on_plugin_call("hello-go", "echo", |args| Ok(args["n"].clone()));
+        host.fail("http_request", "not an address for plugins");
+        let told: Value = plugin.call("tour", &()).await?;
+        assert_eq!(
+            told,
+            json!({
+                "key": "visits", "visits": "1", "file": "hello", "files": 1, "secret": "hush", "app": "Test",
+                "text": "Hello, Ann", "year": 2026, "echoed": 1, "refused": "host: not an address for plugins",
+            })
+        );
+        assert_eq!((host.kv("visits"), host.file("a/note.txt")), (None, None));
+        Ok(())
+    }
 }

@@ -30,6 +30,12 @@ impl Error {
         }
     }
 
+    /// The status of [`with_status`](Self::with_status); `None` without one.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.status
+    }
+
     /// How it travels: with a status it is a result of the form that routes know, else the call's error.
     pub(crate) fn into_reply(self) -> Result<Vec<u8>, String> {
         match self.status {

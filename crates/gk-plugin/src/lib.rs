@@ -43,6 +43,8 @@
 //! Calls run concurrently, each in its own task. A handler that panics fails its own call and nothing
 //! else. `tracing` events become structured records in the host's log. Handlers that block belong into
 //! [`Plugin::blocking_function`].
+//!
+//! [`testing`] runs a plugin, or a handler alone, on a host API in memory.
 
 #![forbid(unsafe_code)]
 
@@ -55,6 +57,7 @@ mod logging;
 mod plugin;
 mod request;
 mod spec;
+pub mod testing;
 
 pub use context::Context;
 pub use error::Error;

@@ -221,16 +221,20 @@ impl Plugin {
         served
     }
 
-    /// The plugin as what the protocol calls, for tests without a process.
+    /// The plugin as what the protocol calls. For tests see [`testing`](crate::testing).
     pub fn into_handler(self) -> Arc<dyn PluginHandler> {
-        Arc::new(Running {
+        Arc::new(self.into_running())
+    }
+
+    pub(crate) fn into_running(self) -> Running {
+        Running {
             registration: self.registration,
             functions: self.functions,
             twice: self.twice,
             on_init: Mutex::new(self.on_init),
             on_shutdown: Mutex::new(self.on_shutdown),
             initialised: OnceLock::new(),
-        })
+        }
     }
 }
 
@@ -249,7 +253,8 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-struct Running {
+/// A plugin that serves.
+pub(crate) struct Running {
     registration: Registration,
     functions: HashMap<Arc<str>, Handler>,
     twice: BTreeSet<String>,
@@ -268,6 +273,20 @@ impl Running {
                 call_token: call_token.into(),
             },
         }
+    }
+
+    /// Runs a function; its error is not made a reply yet.
+    pub(crate) async fn run(
+        &self,
+        function: &str,
+        args: Bytes,
+        call_token: &str,
+    ) -> Result<Bytes, Error> {
+        let Some((name, handler)) = self.functions.get_key_value(function) else {
+            return Err(Error::new(format!("unknown function: {function}")));
+        };
+        let context = self.context(Arc::clone(name), call_token);
+        handler::start(handler, context, args).await
     }
 
     async fn hook(&self, hook: &Mutex<Option<Hook>>, name: &'static str) -> Result<(), String> {
@@ -312,11 +331,7 @@ impl PluginHandler for Running {
     }
 
     async fn call(&self, call: Call) -> Result<Bytes, String> {
-        let Some((name, handler)) = self.functions.get_key_value(call.function.as_str()) else {
-            return Err(format!("unknown function: {}", call.function));
-        };
-        let context = self.context(Arc::clone(name), &call.call_token);
-        match handler::start(handler, context, call.args).await {
+        match self.run(&call.function, call.args, &call.call_token).await {
             Ok(result) => Ok(result),
             Err(error) => error.into_reply().map(Bytes::from),
         }

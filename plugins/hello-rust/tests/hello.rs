@@ -1,15 +1,19 @@
 //! The plugin without a process: what it registers and what its functions answer.
 
-use std::collections::BTreeMap;
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use gk_manifest::Manifest;
-use gk_protocol::plugin::Call;
+use gk_plugin::testing::{TestHost, TestPlugin, User};
 use serde_json::{Value, json};
 
+async fn start() -> TestPlugin {
+    TestHost::new().start(hello_rust::plugin()).await.unwrap()
+}
+
 #[tokio::test]
-async fn it_is_what_the_tutorial_says() {
-    let plugin = hello_rust::plugin().into_handler();
-    let registration = plugin.register().await.unwrap();
+async fn it_is_what_the_manifest_says() {
+    let plugin = start().await;
+    let registration = plugin.registration();
     let (manifest, warnings) =
         Manifest::parse("plugin.yaml", include_bytes!("../plugin.yaml")).unwrap();
     assert_eq!(warnings, []);
@@ -24,25 +28,32 @@ async fn it_is_what_the_tutorial_says() {
         ("GET", "/api/plugins/hello-rust/status")
     );
     assert_eq!(route.middleware, ["auth"]);
+}
 
-    plugin.init(BTreeMap::new(), None).await.unwrap();
-    let call = async |function: &str, args: &str| -> Result<Value, String> {
-        let result = plugin
-            .call(Call::new(function, args.to_owned().into(), ""))
-            .await?;
-        Ok(serde_json::from_slice(&result).unwrap())
-    };
-    let status = call("get_status", r#"{"_method":"GET"}"#).await.unwrap();
+#[tokio::test]
+async fn the_route_is_for_those_who_are_known() {
+    let plugin = start().await;
+    let request = || plugin.get("/api/plugins/hello-rust/status");
+    let status: Value = request().as_user(User::customer()).send().await.unwrap();
     assert_eq!(status, json!({"status": "running", "version": "1.0.0"}));
+    let nobody = request().send::<Value>().await.unwrap_err();
+    assert_eq!(nobody.status(), Some(401));
+}
+
+#[tokio::test]
+async fn the_widget_and_the_echo_answer() {
+    let plugin = start().await;
     assert!(
-        call("render_widget", "").await.unwrap()["html"]
-            .as_str()
+        plugin
+            .widget("my-widget")
+            .html()
+            .await
             .unwrap()
             .contains("Rust")
     );
-    assert_eq!(call("echo", "[1,2]").await.unwrap(), json!([1, 2]));
-    assert_eq!(
-        call("nothing", "").await,
-        Err("unknown function: nothing".to_owned())
-    );
+    let echoed: Value = plugin.call("echo", &[1, 2]).await.unwrap();
+    assert_eq!(echoed, json!([1, 2]));
+    let unknown = plugin.call::<Value>("nothing", &()).await.unwrap_err();
+    assert_eq!(unknown.to_string(), "unknown function: nothing");
+    plugin.shutdown().await.unwrap();
 }

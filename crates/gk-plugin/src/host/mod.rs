@@ -5,7 +5,7 @@ mod error;
 mod files;
 mod http;
 mod stores;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -4,3 +4,4 @@
 
 mod handlers;
 mod host_api;
+mod testing;

@@ -52,8 +52,10 @@ func Extended(host HostAPI) (ExtendedHostAPI, bool) {
 
 // DBStatement is a statement of a transaction.
 type DBStatement struct {
+	// Query has ? for each of the arguments.
 	Query string
-	Args  []any
+	// Args are the arguments.
+	Args []any
 }
 
 // DBResult is what came of a statement that may write.
@@ -81,18 +83,22 @@ func (r *DBResult) Into(dest any) error {
 type HTTPRequest struct {
 	// Method is GET when it is empty.
 	Method string
-	URL    string
+	// URL is http or https.
+	URL string
 	// Headers of the connection (Host, Content-Length, …) are the host's to set.
 	Headers map[string]string
-	Body    []byte
+	// Body is nil for none.
+	Body []byte
 }
 
 // HTTPResponse is what came back.
 type HTTPResponse struct {
+	// Status is the status, also 400 and above.
 	Status int `json:"status"`
 	// Headers by lower-case name.
 	Headers map[string][]string `json:"headers"`
-	Body    []byte              `json:"body"`
+	// Body is the whole body.
+	Body []byte `json:"body"`
 }
 
 // Header returns the first value of a header, whatever the case of its name, or "".

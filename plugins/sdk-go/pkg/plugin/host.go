@@ -9,9 +9,13 @@ import (
 // Plugin is the interface of a plugin that lives inside the host's process. A plugin process implements
 // grpcutil.GKPluginInterface instead.
 type Plugin interface {
+	// GKRegister says what the plugin is and adds.
 	GKRegister() GKRegistration
+	// Init prepares the plugin and gives it the host API.
 	Init(ctx context.Context, host HostAPI) error
+	// Call runs a function of the plugin with JSON arguments and returns JSON.
 	Call(ctx context.Context, fn string, args json.RawMessage) (json.RawMessage, error)
+	// Shutdown is called before the plugin is unloaded.
 	Shutdown(ctx context.Context) error
 }
 
@@ -31,6 +35,7 @@ type HostAPI interface {
 	CacheGet(ctx context.Context, key string) ([]byte, bool, error)
 	// CacheSet stores a value; a ttlSeconds of 0 takes the host's default.
 	CacheSet(ctx context.Context, key string, value []byte, ttlSeconds int) error
+	// CacheDelete deletes a key; that there was none is no error.
 	CacheDelete(ctx context.Context, key string) error
 
 	// HTTPRequest returns the status and the body.
@@ -80,9 +85,11 @@ type HostAPI interface {
 
 	// StoreFile stores a file of this plugin.
 	StoreFile(ctx context.Context, key string, data []byte, metadata map[string]string) error
-	// GetFile reads a file and its metadata.
+	// GetFile reads a file and its metadata; that there is none is an error.
 	GetFile(ctx context.Context, key string) ([]byte, map[string]string, error)
+	// DeleteFile deletes a file; that there was none is no error.
 	DeleteFile(ctx context.Context, key string) error
+	// ListFiles returns the files whose keys start with prefix, in the order of the keys, at most 1000.
 	ListFiles(ctx context.Context, prefix string) ([]FileInfo, error)
 
 	// GenerateThumbnail returns a small image and its content type.
@@ -92,12 +99,16 @@ type HostAPI interface {
 	CreateArticle(ctx context.Context, ticketID, createdBy int64, subject, body string, visibleToCustomer bool) (int64, error)
 	// CreateArticleAttachment attaches a file to an article and returns the attachment's id.
 	CreateArticleAttachment(ctx context.Context, articleID, createdBy int64, filename, contentType string, content []byte) (int64, error)
+	// ListArticleAttachments returns the attachments of an article.
 	ListArticleAttachments(ctx context.Context, articleID int64) ([]ArticleAttachment, error)
+	// DeleteArticleAttachment deletes an attachment of an article.
 	DeleteArticleAttachment(ctx context.Context, articleID, attachmentID int64) error
 
 	// ChangeTicketStatus changes a ticket's state. Pending states need untilTime, in Unix seconds.
 	ChangeTicketStatus(ctx context.Context, ticketID, stateID, userID int64, untilTime int64) error
+	// ListTicketStates returns the states that a ticket may have.
 	ListTicketStates(ctx context.Context) ([]TicketStateInfo, error)
+	// ListTicketViews returns the plugins' pages that can be shown inside a ticket.
 	ListTicketViews(ctx context.Context) ([]TicketViewInfo, error)
 
 	// RenderMarkdownToPdf returns a PDF document.
@@ -107,56 +118,85 @@ type HostAPI interface {
 // FieldOp is an atomic change of a custom field: Op is increment (within Floor and Ceiling), append, remove, cas
 // (only if the value is Expect) or toggle.
 type FieldOp struct {
-	Op      string   `json:"op"`
-	Value   any      `json:"value,omitempty"`
-	Expect  any      `json:"expect,omitempty"`
-	Floor   *float64 `json:"floor,omitempty"`
+	// Op is increment, append, remove, cas or toggle.
+	Op string `json:"op"`
+	// Value is what is added, put in, or removed.
+	Value any `json:"value,omitempty"`
+	// Expect is what the value has to be, of cas.
+	Expect any `json:"expect,omitempty"`
+	// Floor is the lowest value, of increment.
+	Floor *float64 `json:"floor,omitempty"`
+	// Ceiling is the highest value, of increment.
 	Ceiling *float64 `json:"ceiling,omitempty"`
 }
 
 // CustomFieldFilter is a condition on a custom field. Operator is eq, neq, gt, lt, gte, lte, like, in, between or
 // near; Value2 is the upper bound of between and the radius in km of near.
 type CustomFieldFilter struct {
-	Field    string `json:"field"`
+	// Field is the field's name.
+	Field string `json:"field"`
+	// Operator says how it is compared.
 	Operator string `json:"operator"`
-	Value    any    `json:"value"`
-	Value2   any    `json:"value2,omitempty"`
+	// Value is what it is compared with.
+	Value any `json:"value"`
+	// Value2 is the second one of between and near.
+	Value2 any `json:"value2,omitempty"`
 }
 
 // FileInfo describes a file of the plugin.
 type FileInfo struct {
-	Key         string            `json:"key"`
-	Size        int64             `json:"size"`
-	ContentType string            `json:"content_type"`
-	Metadata    map[string]string `json:"metadata,omitempty"`
-	ModifiedAt  time.Time         `json:"modified_at"`
+	// Key is the file's, as it was stored.
+	Key string `json:"key"`
+	// Size is in bytes.
+	Size int64 `json:"size"`
+	// ContentType is the metadata's content-type.
+	ContentType string `json:"content_type"`
+	// Metadata is all that was stored with it.
+	Metadata map[string]string `json:"metadata,omitempty"`
+	// ModifiedAt is when it was stored.
+	ModifiedAt time.Time `json:"modified_at"`
 }
 
 // ArticleAttachment describes an attachment of an article.
 type ArticleAttachment struct {
-	ID          int64  `json:"id"`
-	ArticleID   int64  `json:"article_id"`
-	Filename    string `json:"filename"`
+	// ID is the attachment's number.
+	ID int64 `json:"id"`
+	// ArticleID is the article's number.
+	ArticleID int64 `json:"article_id"`
+	// Filename is the file's name.
+	Filename string `json:"filename"`
+	// ContentType is the type of its content.
 	ContentType string `json:"content_type"`
-	Size        int64  `json:"size"`
-	URL         string `json:"url"`
+	// Size is in bytes.
+	Size int64 `json:"size"`
+	// URL is where it can be fetched.
+	URL string `json:"url"`
 }
 
 // TicketStateInfo describes a ticket state.
 type TicketStateInfo struct {
-	ID       int64  `json:"id"`
-	Name     string `json:"name"`
-	Color    string `json:"color"`
-	TypeID   int64  `json:"type_id"`
+	// ID is the state's number.
+	ID int64 `json:"id"`
+	// Name is what people read.
+	Name string `json:"name"`
+	// Color is a colour of CSS.
+	Color string `json:"color"`
+	// TypeID is the number of the state's type.
+	TypeID int64 `json:"type_id"`
+	// TypeName is the type's name, such as open.
 	TypeName string `json:"type_name"`
 }
 
 // TicketViewInfo describes a plugin page that can be shown inside a ticket. URL contains {ticket_id}.
 type TicketViewInfo struct {
+	// PluginName is whose page it is.
 	PluginName string `json:"plugin_name"`
-	UIID       string `json:"ui_id"`
-	Label      string `json:"label"`
-	URL        string `json:"url"`
+	// UIID is the application's id.
+	UIID string `json:"ui_id"`
+	// Label is what people read.
+	Label string `json:"label"`
+	// URL contains {ticket_id}.
+	URL string `json:"url"`
 }
 
 // PdfRenderOptions are options of RenderMarkdownToPdf. On the wire the keys are the field names.
@@ -164,9 +204,13 @@ type PdfRenderOptions struct {
 	// PageSize is A4 (default) or Letter.
 	PageSize string
 	// MarginMM is the margin in millimetres, 15 when 0.
-	MarginMM     int
-	Title        string
-	BrandName    string
-	BrandColor   string
+	MarginMM int
+	// Title is the document's.
+	Title string
+	// BrandName is the name of whose document it is.
+	BrandName string
+	// BrandColor is a colour of CSS.
+	BrandColor string
+	// BrandLogoURL is where the logo is.
 	BrandLogoURL string
 }

@@ -23,8 +23,10 @@ type UploadedFile struct {
 	Filename string `json:"filename"`
 	// ContentType is what the client says it is.
 	ContentType string `json:"content_type"`
-	Size        int64  `json:"size"`
-	Data        []byte `json:"data"`
+	// Size is in bytes.
+	Size int64 `json:"size"`
+	// Data is the content.
+	Data []byte `json:"data"`
 }
 
 // ParseRequest reads the arguments of a route's function.

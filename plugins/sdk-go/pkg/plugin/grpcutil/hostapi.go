@@ -25,9 +25,16 @@ type HostAPIClient struct {
 
 var _ plugin.HostAPI = (*HostAPIClient)(nil)
 
-// NewHostAPIClient returns a host API on an open connection to the host.
-func NewHostAPIClient(client *rpc.Client, pluginName string) *HostAPIClient {
-	return &HostAPIClient{client: client, pluginName: pluginName}
+// NewHostAPIClient returns a host API on an open connection to the host. The options are those of [ServePlugin].
+//
+// ServePlugin makes one for the plugin that it serves; call it to test a plugin against a host of your own, or use
+// package plugintest.
+func NewHostAPIClient(client *rpc.Client, pluginName string, opts ...Option) *HostAPIClient {
+	var chosen options
+	for _, option := range opts {
+		option(&chosen)
+	}
+	return &HostAPIClient{client: client, pluginName: pluginName, int64s: chosen.int64s}
 }
 
 // object is the arguments of a host call.

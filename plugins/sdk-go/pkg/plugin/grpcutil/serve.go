@@ -45,6 +45,7 @@ type GKPluginInterface interface {
 // remains the fallback when the host has no host API or cannot be reached.
 type GKPluginWithHost interface {
 	GKPluginInterface
+	// InitWithHost prepares the plugin as Init does. It may keep host for as long as the plugin runs.
 	InitWithHost(config map[string]string, host plugin.HostAPI) error
 }
 
@@ -52,6 +53,7 @@ type GKPluginWithHost interface {
 // Call. The context carries the identity of the call (pass it on to the host API) and is cancelled at Shutdown.
 type GKPluginWithContext interface {
 	GKPluginInterface
+	// CallWithContext runs a function of the plugin as Call does.
 	CallWithContext(ctx context.Context, fn string, args json.RawMessage) (json.RawMessage, error)
 }
 
@@ -89,6 +91,7 @@ func PluginSet(impl GKPluginInterface, opts ...Option) goplugin.PluginSet {
 
 // InitRequest is the argument of Plugin.Init.
 type InitRequest struct {
+	// Config is what Init gets.
 	Config map[string]string
 	// HostAPIID is the broker id under which the host serves its API; 0 for none.
 	HostAPIID uint32
@@ -96,31 +99,40 @@ type InitRequest struct {
 
 // CallRequest is the argument of Plugin.Call.
 type CallRequest struct {
+	// Function is the function's name.
 	Function string
-	Args     json.RawMessage
+	// Args is JSON; often empty.
+	Args json.RawMessage
 	// CallToken identifies this call in requests to the host.
 	CallToken string
 }
 
 // CallResponse is the reply of Plugin.Call. An empty Error means success.
 type CallResponse struct {
+	// Result is what the function returned, JSON.
 	Result json.RawMessage
-	Error  string
+	// Error is the text of the function's error.
+	Error string
 }
 
 // HostAPIRPCRequest is the argument of the host's Plugin.Call.
 type HostAPIRPCRequest struct {
-	Method string          `json:"method"`
-	Args   json.RawMessage `json:"args"`
+	// Method is the wire name, as db_query.
+	Method string `json:"method"`
+	// Args is a JSON object.
+	Args json.RawMessage `json:"args"`
 	// CallerPlugin is informational: the host knows who is at the other end of the connection.
 	CallerPlugin string `json:"caller_plugin"`
-	CallToken    string `json:"call_token,omitempty"`
+	// CallToken ties the request to a call; empty outside of one.
+	CallToken string `json:"call_token,omitempty"`
 }
 
 // HostAPIRPCResponse is the reply of the host's Plugin.Call. An empty Error means success.
 type HostAPIRPCResponse struct {
+	// Result is JSON.
 	Result json.RawMessage `json:"result"`
-	Error  string          `json:"error"`
+	// Error is the text of the host's error.
+	Error string `json:"error"`
 }
 
 type callTokenKey struct{}

@@ -30,6 +30,7 @@ var logger = hclog.New(&hclog.LoggerOptions{
 // GKPluginPlugin makes a plugin known to go-plugin: the server half in the plugin, the client half in the host.
 type GKPluginPlugin struct {
 	goplugin.Plugin
+	// Impl is the plugin that is served; nil in a host.
 	Impl    GKPluginInterface
 	options options
 }
@@ -51,6 +52,7 @@ func (p *GKPluginPlugin) Client(broker *goplugin.MuxBroker, client *rpc.Client) 
 
 // GKPluginRPCServer answers the host. net/rpc calls its methods, each call in a goroutine of its own.
 type GKPluginRPCServer struct {
+	// Impl is the plugin that is served.
 	Impl    GKPluginInterface
 	broker  *goplugin.MuxBroker
 	options options
