@@ -28,6 +28,7 @@ const FLOORS: &[(u8, &str, May)] = &[
     (0, "gk-wire", May::Import(&[])),
     (0, "gk-sandbox", May::Import(&[])),
     (0, "gk-sign", May::Import(&[])),
+    (0, "gk-package", May::Import(&[])),
     // Servers for tests: only those import it.
     (0, "gk-servers", May::Import(&[])),
     (1, "gk-protocol", May::Import(&["gk-manifest", "gk-wire"])),
@@ -41,9 +42,13 @@ const FLOORS: &[(u8, &str, May)] = &[
     (
         4,
         "gk-gateway",
-        May::Import(&["gk-runtime", "gk-hostapi", "gk-manifest"]),
+        May::Import(&["gk-runtime", "gk-hostapi", "gk-manifest", "gk-package"]),
     ),
-    (4, "gk-cli", May::Import(&["gk-manifest", "gk-sign"])),
+    (
+        4,
+        "gk-cli",
+        May::Import(&["gk-manifest", "gk-sign", "gk-package"]),
+    ),
     (5, "gk-host", May::ImportAll),
     (6, "gk-bench", May::ImportAll),
     (6, "gk-e2e", May::ImportAll),
@@ -58,6 +63,7 @@ const BELOW_RUNTIME: &[&str] = &[
     "gk-wire",
     "gk-sandbox",
     "gk-sign",
+    "gk-package",
     "gk-protocol",
     "gk-hostapi",
 ];
@@ -77,7 +83,7 @@ const HTTP: &[&str] = &[
 const HTTP_ALLOWED: &[&str] = &["gk-gateway", "gk-host", "gk-cli", "gk-e2e", "xtask"];
 
 /// Crates that run without an async runtime, whatever they import and however indirectly.
-const NO_TOKIO: &[&str] = &["gk-manifest", "gk-sign"];
+const NO_TOKIO: &[&str] = &["gk-manifest", "gk-sign", "gk-package"];
 
 /// Parts of gk-wire that must not know of sockets, clocks and tasks: everything but these.
 const WIRE_ADAPTERS: &[&str] = &["net", "automtls.rs", "lib.rs"];
@@ -324,6 +330,7 @@ mod tests {
             ("gk-wire", &["tokio"]),
             ("gk-sandbox", &["rustix"]),
             ("gk-sign", &[]),
+            ("gk-package", &["miniz_oxide"]),
             ("gk-protocol", &["gk-manifest", "gk-wire"]),
             ("gk-hostapi", &["gk-manifest", "reqwest"]),
             ("gk-plugin", &["gk-protocol"]),
@@ -338,7 +345,7 @@ mod tests {
                 ],
             ),
             ("gk-gateway", &["gk-runtime", "gk-manifest", "axum"]),
-            ("gk-cli", &["gk-manifest", "gk-sign"]),
+            ("gk-cli", &["gk-manifest", "gk-sign", "gk-package"]),
             ("gk-host", &["gk-gateway", "gk-runtime", "gk-sandbox"]),
             ("gk-e2e", &["gk-wire", "gk-plugin"]),
             ("hello-rust", &["gk-plugin", "serde_json"]),
