@@ -2,18 +2,22 @@
 //!
 //! | Module | What it is |
 //! |---|---|
+//! | `author` | a new plugin, a build, a check |
 //! | `cli` | the tree of commands and the options that all of them have |
 //! | `failure` | why a command failed, what to do next, and the exit code |
 //! | `terminal` | where data and messages go: formats, colours, tables |
+//! | `trust` | keys, signatures, packages |
 //!
 //! The command talks to a host over its admin API alone. What it does with plugins itself (build, sign, package, test)
 //! needs no host.
 
 #![forbid(unsafe_code)]
 
+mod author;
 mod cli;
 mod failure;
 mod terminal;
+mod trust;
 
 use std::process::ExitCode;
 
