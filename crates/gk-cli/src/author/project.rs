@@ -36,7 +36,7 @@ impl Project {
                     "name the plugin's directory, or make one with: gk init NAME --type grpc",
                 ))
             }
-            Err(error) => Err(super::validate::unusable(&file, &error, terminal)),
+            Err(error) => Err(super::finding::unusable(&file, &error, terminal)),
         }
     }
 
