@@ -11,6 +11,7 @@ use crate::operate::{
 use crate::packages::{install, search, uninstall};
 use crate::probe::{conformance, inspect};
 use crate::terminal::{OutputArgs, Terminal};
+use crate::{author, trust};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 not found, 4 denied, 5 the host cannot be reached.
@@ -32,6 +33,24 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Create a plugin.
+    Init(author::init::InitArgs),
+    /// Build a plugin's program.
+    Build(author::build::BuildArgs),
+    /// Say what is wrong with a plugin, and where.
+    Validate(author::validate::ValidateArgs),
+    /// Make keys to sign with, and look at them.
+    #[command(subcommand)]
+    Keys(trust::keys::KeysCommand),
+    /// Sign a plugin, or a file.
+    Sign(trust::sign::SignArgs),
+    /// Say what a plugin's signature is worth.
+    Verify(trust::verify::VerifyArgs),
+    /// Pack a plugin into a ZIP file.
+    Package(trust::package::PackageArgs),
+    /// Commands under the names of GoatFlow's tool.
+    #[command(subcommand)]
+    Plugin(author::init::PluginCommand),
     /// Check whether a plugin keeps to the contract.
     Test(conformance::TestArgs),
     /// Start a binary in a sandbox, and show its handshake, what it registers and what it asks for.
@@ -95,32 +114,40 @@ impl Command {
     pub(crate) fn run(self, connect: &ConnectArgs, terminal: &Terminal) -> Result<(), Failure> {
         let order =
             |operation, args: &orders::OrderArgs| orders::run(operation, args, connect, terminal);
-        match &self {
-            Command::Test(args) => conformance::run(args, terminal),
-            Command::Inspect(args) => inspect::run(args, terminal),
-            Command::Install(args) => install::run(args, connect, terminal),
-            Command::Uninstall(args) => uninstall::run(args, connect, terminal),
-            Command::Search(args) => search::search(args, terminal),
-            Command::Update(args) => search::update(args, connect, terminal),
-            Command::Ps(args) => ps::run(args, connect, terminal),
-            Command::Info(args) => info::run(args, connect, terminal),
-            Command::Enable(args) => order(Operation::EnablePlugin, args),
-            Command::Disable(args) => order(Operation::DisablePlugin, args),
-            Command::Reload(args) => orders::reload(args, connect, terminal),
-            Command::Restart(args) => order(Operation::RestartPlugin, args),
-            Command::Reset(args) => order(Operation::ResetPlugin, args),
-            Command::Rollback(args) => order(Operation::RollBackPlugin, args),
-            Command::Logs(args) => logs::run(args, connect, terminal),
-            Command::Events(args) => logs::events(args, connect, terminal),
-            Command::Call(args) => call::run(args, connect, terminal),
-            Command::Policy(command) => policy::run(command, connect, terminal),
-            Command::Tokens(command) => tokens::run(command, connect, terminal),
-            Command::Jobs(command) => jobs::run(command, connect, terminal),
-            Command::Stats(args) => stats::run(args, connect, terminal),
-            Command::Top(args) => top::run(args, connect, terminal),
-            Command::Doctor(args) => doctor::run(args, connect, terminal),
-            Command::Audit(args) => audit::run(args, connect, terminal),
-            Command::Context(command) => contexts::run(command, terminal),
+        match self {
+            Command::Init(args) => args.run(terminal),
+            Command::Build(args) => args.run(terminal),
+            Command::Validate(args) => args.run(terminal),
+            Command::Keys(command) => command.run(terminal),
+            Command::Sign(args) => args.run(terminal),
+            Command::Verify(args) => args.run(terminal),
+            Command::Package(args) => args.run(terminal),
+            Command::Plugin(command) => command.run(terminal),
+            Command::Test(args) => conformance::run(&args, terminal),
+            Command::Inspect(args) => inspect::run(&args, terminal),
+            Command::Install(args) => install::run(&args, connect, terminal),
+            Command::Uninstall(args) => uninstall::run(&args, connect, terminal),
+            Command::Search(args) => search::search(&args, terminal),
+            Command::Update(args) => search::update(&args, connect, terminal),
+            Command::Ps(args) => ps::run(&args, connect, terminal),
+            Command::Info(args) => info::run(&args, connect, terminal),
+            Command::Enable(args) => order(Operation::EnablePlugin, &args),
+            Command::Disable(args) => order(Operation::DisablePlugin, &args),
+            Command::Reload(args) => orders::reload(&args, connect, terminal),
+            Command::Restart(args) => order(Operation::RestartPlugin, &args),
+            Command::Reset(args) => order(Operation::ResetPlugin, &args),
+            Command::Rollback(args) => order(Operation::RollBackPlugin, &args),
+            Command::Logs(args) => logs::run(&args, connect, terminal),
+            Command::Events(args) => logs::events(&args, connect, terminal),
+            Command::Call(args) => call::run(&args, connect, terminal),
+            Command::Policy(command) => policy::run(&command, connect, terminal),
+            Command::Tokens(command) => tokens::run(&command, connect, terminal),
+            Command::Jobs(command) => jobs::run(&command, connect, terminal),
+            Command::Stats(args) => stats::run(&args, connect, terminal),
+            Command::Top(args) => top::run(&args, connect, terminal),
+            Command::Doctor(args) => doctor::run(&args, connect, terminal),
+            Command::Audit(args) => audit::run(&args, connect, terminal),
+            Command::Context(command) => contexts::run(&command, terminal),
             Command::Version => {
                 terminal.line(format_args!("gk version {}", env!("CARGO_PKG_VERSION")))
             }

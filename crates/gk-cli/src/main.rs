@@ -2,6 +2,7 @@
 //!
 //! | Module | What it is |
 //! |---|---|
+//! | `author` | a new plugin, a build, a check |
 //! | `cli` | the tree of commands and the options that all of them have |
 //! | `client` | the admin API, as a client sees it, and which host is meant |
 //! | `operate` | what an operator does |
@@ -9,12 +10,14 @@
 //! | `packages` | packages on their way to a host, and what an index offers |
 //! | `failure` | why a command failed, what to do next, and the exit code |
 //! | `terminal` | where data and messages go: formats, colours, tables |
+//! | `trust` | keys, signatures, packages |
 //!
 //! The command talks to a host over its admin API alone. What it does with plugins itself (build, sign, package, test)
 //! needs no host.
 
 #![forbid(unsafe_code)]
 
+mod author;
 mod cli;
 mod client;
 mod failure;
@@ -23,6 +26,7 @@ mod operate;
 mod packages;
 mod probe;
 mod terminal;
+mod trust;
 
 use std::process::ExitCode;
 

@@ -177,7 +177,8 @@ impl Terminal {
         }
     }
 
-    fn json<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), Failure> {
+    /// Data as JSON, whatever format was asked for.
+    pub(crate) fn json<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(data).map_err(|error| unprintable(&error))?;
         self.line(text)
     }
@@ -217,6 +218,11 @@ impl Terminal {
         if !self.quiet {
             message(format_args!("{text}"));
         }
+    }
+
+    /// Part of an error, to stderr, as it is.
+    pub(crate) fn report(&self, text: impl std::fmt::Display) {
+        message(format_args!("{text}"));
     }
 
     /// A message for those who asked for more.

@@ -24,12 +24,19 @@
 //! comes as a [`ManifestError`] of [`Diagnostic`]s, up to 64 at once, each with file, line, column, field and remedy; what
 //! has no effect, such as an unknown key, comes as warnings. Whether a plugin gets the
 //! timeouts, the memory and the permissions it asks for is its host's to say.
+//!
+//! The manifest needs the feature `yaml`, which is a default. A plugin needs registrations alone.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(feature = "yaml"),
+    allow(dead_code, reason = "what manifests alone need")
+)]
 
 mod dependency;
 mod diagnostic;
 mod duration;
 pub mod limits;
+#[cfg(feature = "yaml")]
 mod manifest;
 mod name;
 pub mod policy;
@@ -43,6 +50,7 @@ mod wire;
 pub use dependency::Dependency;
 pub use diagnostic::{Diagnostic, Severity};
 pub use duration::{DurationError, GoDuration};
+#[cfg(feature = "yaml")]
 pub use manifest::{
     HealthcheckSpec, Manifest, ManifestError, PluginKind, ReloadSpec, ReloadStrategy, SidecarSpec,
 };

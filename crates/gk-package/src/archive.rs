@@ -13,9 +13,7 @@ use crate::format::{
     FLAGS_ENCRYPTED, FLAGS_KNOWN, Facts, LOCAL, LOCAL_BYTES, LOCATOR_64, MACOS, STORED, UNIX,
     u16_at, u32_at,
 };
-use crate::limits::{
-    ARCHIVE_BYTES_MAX, CENTRAL_DIRECTORY_BYTES_MAX, DIRECTORIES_MAX, FILES_MAX, PATH_BYTES_MAX,
-};
+use crate::limits::{ARCHIVE_BYTES_MAX, CENTRAL_DIRECTORY_BYTES_MAX, DIRECTORIES_MAX, FILES_MAX};
 use crate::path::{Content, ContentError};
 
 /// The most that deflate makes of one byte.
@@ -340,10 +338,9 @@ impl Archive {
                             }
                             break 'chunks;
                         }
-                        // All of the chunk is in, and all that it gave is out.
-                        Ok(_) if chunk.is_empty() && result.bytes_written < CHUNK_BYTES => break,
-                        Err(MZError::Buf) if chunk.is_empty() => break,
+                        // Output may be left although all input is in; once there is none, the next chunk's turn.
                         Ok(_) if result.bytes_consumed > 0 || result.bytes_written > 0 => {}
+                        Ok(_) | Err(MZError::Buf) if chunk.is_empty() => break,
                         _ => {
                             return Err(refuse(Problem::Damaged("compressed data")).into());
                         }
@@ -532,13 +529,6 @@ impl Reader<'_> {
             return Err(Problem::Damaged("it is part of several files"));
         }
         extra_fields(extra)?;
-        if name.len() > PATH_BYTES_MAX + 1 {
-            return Err(ContentError::Path {
-                path: String::from_utf8_lossy(name).into_owned(),
-                source: crate::PathError::TooLong,
-            }
-            .into());
-        }
         let text = std::str::from_utf8(name).map_err(|_| Problem::Name)?;
         if !text.is_ascii() && facts.flags & FLAG_UTF8 == 0 {
             return Err(Problem::Name);

@@ -104,7 +104,7 @@ impl Selection {
     ///
     /// - files and directories whose name starts with a dot,
     /// - files and directories named `node_modules` or `target`,
-    /// - `dist/*.zip` and `dist/*.zip.sig`, which is where packages are put,
+    /// - `*.zip` and `*.zip.sig` at the top and in `dist`, which is where packages are put,
     /// - what `.gkignore` in `directory` names, in the syntax of .gitignore.
     ///
     /// `plugin.yaml` and `plugin.sig` at the top always do, whatever `.gkignore` says.
@@ -288,7 +288,9 @@ impl Walk<'_> {
                 inside => format!("{inside}/{name}"),
             };
             let always = path == MANIFEST || path == SIGNATURE;
-            let made = inside == "dist" && (name.ends_with(".zip") || name.ends_with(".zip.sig"));
+            let made = ["", "dist"].contains(&inside)
+                && (name.ends_with(".zip") || name.ends_with(".zip.sig"))
+                && kind.is_file();
             if made || (!always && self.ignored.matched(&path, kind.is_dir()).is_ignore()) {
                 continue;
             }

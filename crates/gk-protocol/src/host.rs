@@ -26,6 +26,7 @@ pub struct ConnectOptions {
     /// What is taken from the plugin.
     pub limits: Limits,
     /// Our certificate, if AutoMTLS was asked for: the one in the plugin's `PLUGIN_CLIENT_CERT`.
+    #[cfg(feature = "automtls")]
     pub identity: Option<gk_wire::automtls::Identity>,
 }
 
@@ -43,9 +44,11 @@ pub enum ConnectError {
     #[error("the plugin sent a certificate although it was not asked for one")]
     UnexpectedCertificate,
     /// AutoMTLS was asked for, and the plugin sent no certificate.
+    #[cfg(feature = "automtls")]
     #[error("the plugin sent no certificate although AutoMTLS was asked for")]
     NoCertificate,
     /// TLS could not be set up.
+    #[cfg(feature = "automtls")]
     #[error("TLS cannot be set up")]
     Tls(#[from] gk_wire::automtls::TlsError),
     /// The session could not start.
@@ -152,14 +155,7 @@ pub async fn connect(
         return Err(ConnectError::Version(handshake.app_version));
     }
     let memory = options.limits.memory.clone();
-    let mut client = match (&options.identity, &handshake.cert) {
-        (None, None) => Client::connect(socket, options.limits)?,
-        (Some(identity), Some(cert)) => {
-            Client::connect_tls(socket, options.limits, identity, cert)?
-        }
-        (None, Some(_)) => return Err(ConnectError::UnexpectedCertificate),
-        (Some(_), None) => return Err(ConnectError::NoCertificate),
-    };
+    let mut client = client(socket, handshake, options)?;
     let output = client.take_stdout().zip(client.take_stderr());
     let (stdout, stderr) =
         output.ok_or_else(|| ConnectError::Dispense(RpcError::Closed("no output".into())))?;
@@ -179,6 +175,36 @@ pub async fn connect(
         host_api_id,
     });
     Ok((PluginConnection { inner }, PluginOutput { stdout, stderr }))
+}
+
+/// The session, encrypted if AutoMTLS was asked for.
+#[cfg(feature = "automtls")]
+fn client(
+    socket: UnixStream,
+    handshake: &Handshake,
+    options: ConnectOptions,
+) -> Result<Client, ConnectError> {
+    match (&options.identity, &handshake.cert) {
+        (None, None) => Ok(Client::connect(socket, options.limits)?),
+        (Some(identity), Some(cert)) => {
+            Ok(Client::connect_tls(socket, options.limits, identity, cert)?)
+        }
+        (None, Some(_)) => Err(ConnectError::UnexpectedCertificate),
+        (Some(_), None) => Err(ConnectError::NoCertificate),
+    }
+}
+
+/// The session.
+#[cfg(not(feature = "automtls"))]
+fn client(
+    socket: UnixStream,
+    handshake: &Handshake,
+    options: ConnectOptions,
+) -> Result<Client, ConnectError> {
+    match &handshake.cert {
+        None => Ok(Client::connect(socket, options.limits)?),
+        Some(_) => Err(ConnectError::UnexpectedCertificate),
+    }
 }
 
 impl PluginConnection {

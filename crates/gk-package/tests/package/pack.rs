@@ -111,6 +111,7 @@ fn what_belongs_to_a_package() {
         ".gkignore",
         "dist/p-1.zip",
         "dist/p-1.zip.sig",
+        "p.zip",
         "dist/app.js",
         "notes.txt",
         "deep/dist/data.zip",

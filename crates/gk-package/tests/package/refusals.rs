@@ -4,8 +4,8 @@
 use std::fs;
 use std::io::{Cursor, Read as _};
 
-use gk_package::limits::{DIRECTORIES_MAX, FILES_MAX};
-use gk_package::{Archive, OpenError, UnpackError, read_file, unpack};
+use gk_package::limits::{ARCHIVE_BYTES_MAX, DIRECTORIES_MAX, FILES_MAX};
+use gk_package::{Archive, OpenError, Problem, UnpackError, read_file, unpack};
 
 use crate::tree;
 use crate::zipper::{Item, item, manifest, zip};
@@ -338,6 +338,30 @@ fn what_is_wrong_in_itself() {
         let error = refused(&bytes);
         assert!(error.contains(expected), "{expected}: {error}");
     }
+}
+
+/// A gap before the directory, a directory of MS-DOS, one directory twice.
+#[test]
+fn what_lies_about_places_and_kinds() {
+    let mut bytes = one(|_| {});
+    let place = bytes.windows(4).position(|it| it == b"PK\x01\x02").unwrap();
+    bytes.splice(place..place, *b"more");
+    let at = bytes.len() - 6;
+    bytes[at] += 4;
+    assert!(refused(&bytes).contains("bytes that belong to no entry"));
+    let bytes = one(|it| it.central = |record| record[38] = 0x10);
+    assert!(refused(&bytes).contains("not a regular file"));
+    let directory = item("d/", "").with(|it| it.mode = 0o040_755);
+    let bytes = with(vec![directory.clone(), directory]);
+    assert!(refused(&bytes).contains("a directory is listed twice"));
+}
+
+#[test]
+fn a_file_that_is_larger_than_any_package() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(ARCHIVE_BYTES_MAX + 1).unwrap();
+    let error = Archive::open(file.path()).unwrap_err();
+    assert_eq!(error.problem(), Some(&Problem::TooLarge));
 }
 
 /// Bytes of the end record, from its start.

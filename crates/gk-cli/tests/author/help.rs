@@ -1,0 +1,37 @@
+//! What the commands say of themselves, and how they refuse what they do not know.
+
+use crate::Place;
+
+const COMMANDS: &[&[&str]] = &[
+    &["init"],
+    &["plugin", "init"],
+    &["build"],
+    &["validate"],
+    &["keys"],
+    &["keys", "generate"],
+    &["sign"],
+    &["verify"],
+    &["package"],
+];
+
+#[test]
+fn help() {
+    let place = Place::new();
+    for command in COMMANDS {
+        let help = place.gk(command.iter().chain(&["--help"])).ok();
+        insta::assert_snapshot!(format!("help-{}", command.join("-")), help);
+    }
+}
+
+#[test]
+fn wrong_usage() {
+    let place = Place::new();
+    for command in COMMANDS.iter().filter(|command| command[0] != "keys") {
+        place
+            .gk(command.iter().chain(&["--no-such-option"]))
+            .fails(2);
+    }
+    place.gk(["keys", "lose"]).fails(2);
+    place.gk(["build", "--release", "--debug"]).fails(2);
+    place.gk(["validate", "-o", "xml"]).fails(2);
+}
