@@ -14,9 +14,6 @@ use super::report::{Report, Verdict};
 use super::stub::Stub;
 use crate::terminal::Terminal;
 
-/// How long each step may take. A host's own limits are longer, and policies set them.
-const STEP_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long Shutdown may take, and the process to end after it: what a host gives it by default.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -35,6 +32,8 @@ pub(crate) struct Direct<'a> {
     pub(crate) subject: &'a Subject,
     pub(crate) manifest: &'a Manifest,
     pub(crate) terminal: &'a Terminal,
+    /// How long each step may take.
+    pub(crate) timeout: Duration,
 }
 
 /// The names of the checks, in their order.
@@ -112,7 +111,7 @@ impl Direct<'_> {
                 return None;
             }
         };
-        let handshake = process.handshake(STEP_TIMEOUT).await;
+        let handshake = process.handshake(self.timeout).await;
         let shown = handshake
             .as_ref()
             .map(|(_, line)| line.clone())
@@ -125,7 +124,7 @@ impl Direct<'_> {
         let started = Instant::now();
         let stub = Arc::new(Stub::default());
         let connection = process
-            .connect(&handshake, Arc::clone(&stub) as _, STEP_TIMEOUT)
+            .connect(&handshake, Arc::clone(&stub) as _, self.timeout)
             .await;
         let connection = match connection {
             Ok(connection) => {
@@ -144,7 +143,7 @@ impl Direct<'_> {
         };
 
         let started = Instant::now();
-        let registered = in_time("GKRegister", connection.register()).await;
+        let registered = self.in_time("GKRegister", connection.register()).await;
         let registered = registered.and_then(|result| result.map_err(|error| chain(&error)));
         let told = registered.as_ref().map(|_| String::new());
         let told = told.map_err(|error| format!("{error}{}", ended(&process)));
@@ -162,7 +161,7 @@ impl Direct<'_> {
     /// As somebody starts it by hand: it says what it is, and ends with an error.
     async fn alone(&self) -> Result<String, String> {
         let process = self.starter.start(self.subject, false)?;
-        match process.end(STEP_TIMEOUT).await {
+        match process.end(self.timeout).await {
             None => Err("started by hand it goes on, as if a host spoke with it; serve it with the SDK, which checks the magic cookie".to_owned()),
             Some(status) if status.success() => {
                 Err("started by hand it ends with 0, as if all were well; the SDK ends with 1 and says that it is a plugin".to_owned())
@@ -242,7 +241,7 @@ impl Direct<'_> {
     ) {
         let started = Instant::now();
         let config = process.config(self.subject);
-        let result = in_time("Init", connection.init(&config)).await;
+        let result = self.in_time("Init", connection.init(&config)).await;
         match result {
             Ok(Ok(())) => report.add(
                 self.terminal,
@@ -294,7 +293,8 @@ impl Direct<'_> {
                 "the process ended after Init: {status}{}",
                 process.last_words()
             )),
-            None => in_time("a ping", connection.ping())
+            None => self
+                .in_time("a ping", connection.ping())
                 .await
                 .and_then(|pong| pong.map_err(|error| chain(&error)))
                 .map(|()| String::new()),
@@ -311,7 +311,7 @@ impl Direct<'_> {
     ) {
         let started = Instant::now();
         let call = |function: &'static str, args: &'static str| async move {
-            in_time(
+            self.in_time(
                 "a call",
                 connection.call(function, Bytes::from_static(args.as_bytes()), ""),
             )
@@ -357,26 +357,37 @@ impl Direct<'_> {
         self.tell(report, 10, started, &broken);
     }
 
+    fn shutdown_timeout(&self) -> Duration {
+        SHUTDOWN_TIMEOUT.min(self.timeout)
+    }
+
+    /// What a step made of its time.
+    async fn in_time<T>(&self, what: &str, step: impl Future<Output = T>) -> Result<T, String> {
+        tokio::time::timeout(self.timeout, step)
+            .await
+            .map_err(|_| format!("{what} does not answer within {:?}", self.timeout))
+    }
+
     /// Its end, and what is left of it.
     async fn end(&self, report: &mut Report, process: &mut Process, connection: &PluginConnection) {
         let started = Instant::now();
         let session = process.session();
-        let shutdown = tokio::time::timeout(SHUTDOWN_TIMEOUT, connection.shutdown()).await;
+        let shutdown = tokio::time::timeout(self.shutdown_timeout(), connection.shutdown()).await;
         let result = match shutdown {
             Err(_) => Err(format!(
-                "Shutdown does not answer within {} s",
-                SHUTDOWN_TIMEOUT.as_secs()
+                "Shutdown does not answer within {:?}",
+                self.shutdown_timeout()
             )),
             Ok(Err(RpcError::Remote(error))) => Err(format!("Shutdown answers an error: {error}")),
             Ok(Err(error)) => Err(format!("Shutdown: {}{}", chain(&error), ended(process))),
             Ok(Ok(())) => {
                 // That the connection ends with it is as it should be.
-                let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, connection.quit()).await;
-                match process.end(SHUTDOWN_TIMEOUT).await {
+                let _ = tokio::time::timeout(self.shutdown_timeout(), connection.quit()).await;
+                match process.end(self.shutdown_timeout()).await {
                     Some(_) => Ok(String::new()),
                     None => Err(format!(
-                        "the process goes on {} s after Shutdown and Quit; a host kills it then",
-                        SHUTDOWN_TIMEOUT.as_secs()
+                        "the process goes on {:?} after Shutdown and Quit; a host kills it then",
+                        self.shutdown_timeout()
                     )),
                 }
             }
@@ -399,13 +410,6 @@ impl Direct<'_> {
         }
         process.kill();
     }
-}
-
-/// What a step made of its time.
-async fn in_time<T>(what: &str, step: impl Future<Output = T>) -> Result<T, String> {
-    tokio::time::timeout(STEP_TIMEOUT, step)
-        .await
-        .map_err(|_| format!("{what} does not answer within {} s", STEP_TIMEOUT.as_secs()))
 }
 
 /// How the process ended, if it did, and its last words.
