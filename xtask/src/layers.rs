@@ -32,6 +32,7 @@ const FLOORS: &[(u8, &str, May)] = &[
     // Servers for tests: only those import it.
     (0, "gk-servers", May::Import(&[])),
     (1, "gk-protocol", May::Import(&["gk-manifest", "gk-wire"])),
+    (1, "gk-api", May::Import(&["gk-manifest"])),
     (2, "gk-hostapi", May::Import(&["gk-manifest"])),
     (
         2,
@@ -42,12 +43,21 @@ const FLOORS: &[(u8, &str, May)] = &[
     (
         4,
         "gk-gateway",
-        May::Import(&["gk-runtime", "gk-hostapi", "gk-manifest", "gk-package"]),
+        May::Import(&["gk-runtime", "gk-hostapi", "gk-api", "gk-manifest"]),
     ),
     (
         4,
         "gk-cli",
-        May::Import(&["gk-manifest", "gk-sign", "gk-package"]),
+        // The wire and the sandbox for plugins that it starts itself, without a host.
+        May::Import(&[
+            "gk-api",
+            "gk-manifest",
+            "gk-package",
+            "gk-protocol",
+            "gk-sandbox",
+            "gk-sign",
+            "gk-wire",
+        ]),
     ),
     (5, "gk-host", May::ImportAll),
     (6, "gk-bench", May::ImportAll),

@@ -15,7 +15,6 @@ use gk_runtime::{CallContext, CallError, CallTarget, MemoryBudget, Runtime};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::admin::Insight;
 use crate::audit::Audit;
 use crate::auth::{self, Middleware, Refusals};
 use crate::bodies::{Bodies, HeldBody};
@@ -23,6 +22,7 @@ use crate::cors::Cors;
 use crate::envelope;
 use crate::forwarded::{self, TrustedProxies};
 use crate::heavy::Heavy;
+use crate::insight::Insight;
 use crate::problem::Problem;
 use crate::routes::RouteTable;
 use crate::server::Peer;

@@ -14,6 +14,7 @@
 //! | `answer` | what a plugin's result means in HTTP |
 //! | `admin` | the host's own endpoints, each of which is a row of [`gk_api::ENDPOINTS`] |
 //! | [`audit`] | who changed what |
+//! | `insight` | what only the program around the gateway knows |
 //! | `router` | what all requests go through |
 //! | `plugin_route` | requests to plugins' routes |
 //! | `events`, `sse`, `streams`, `tickets` | plugins' events, as server-sent events, and the way in for browsers |
@@ -36,6 +37,7 @@ mod extract;
 mod forwarded;
 mod gateway;
 mod heavy;
+mod insight;
 mod places;
 mod plugin_route;
 mod problem;
@@ -51,9 +53,9 @@ mod testing;
 mod tickets;
 pub mod tokens;
 
-pub use admin::{About, Insight, Seen};
 pub use bodies::BODY_BYTES_MAX;
 pub use cors::Cors;
 pub use forwarded::TrustedProxies;
 pub use gateway::{Gateway, GatewayConfig, MEMORY_BYTES_DEFAULT, RenderMetrics};
+pub use insight::{About, Insight, Seen};
 pub use routes::RouteTable;

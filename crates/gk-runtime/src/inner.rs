@@ -12,9 +12,9 @@ use crate::discover::Problem;
 use crate::environment::PluginVariables;
 use crate::files::Stamp;
 use crate::hub::Hub;
-use crate::install::Installing;
 use crate::manifests::Manifests;
 use crate::plugin::Plugin;
+use crate::staging::Installing;
 use crate::watch::Changes;
 
 #[derive(Debug)]

@@ -27,6 +27,7 @@ mod discover;
 mod environment;
 mod error;
 mod files;
+mod follow;
 mod generation;
 mod health;
 mod host_api;
@@ -47,6 +48,7 @@ mod sandbox;
 mod schedule;
 mod signatures;
 mod snapshot;
+mod staging;
 mod supervision;
 #[cfg(feature = "test-util")]
 pub mod testing;
@@ -60,6 +62,7 @@ pub use control::Outcome;
 pub use dirs::DirError;
 pub use discover::Problem;
 pub use error::{CallError, ControlError, LaunchError, PluginError, Printed, StartError, Step};
+pub use follow::LogFollower;
 /// The largest package that is taken, in bytes of its file.
 pub use gk_package::limits::ARCHIVE_BYTES_MAX as PACKAGE_BYTES_MAX;
 pub use gk_sandbox::{
@@ -69,11 +72,12 @@ pub use gk_sandbox::{
 pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
 pub use health::{HealthConfig, PluginHealth};
 pub use identity::give_back;
-pub use install::{FileChange, InstallError, Installed, Judged, Staging, Uninstalled};
+pub use install::{Installed, Judged, Uninstalled};
 pub use launch::{LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher};
-pub use log::{LogEntry, LogFollower, LogLevel, LogQuery, LogSource};
+pub use log::{LogEntry, LogLevel, LogQuery, LogSource};
 pub use runtime::{Runtime, WeakRuntime};
 pub use sandbox::SandboxConfig;
 pub use signatures::{SignatureState, Signatures};
 pub use snapshot::{Candidate, PluginState, PluginStatus, Snapshot};
+pub use staging::{FileChange, InstallError, Staging};
 pub use timeouts::{Timeouts, clamped};

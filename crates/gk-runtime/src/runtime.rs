@@ -16,15 +16,15 @@ use crate::config::{RuntimeConfig, made};
 use crate::error::{CallError, StartError};
 use crate::hub::Hub;
 use crate::inner::Inner;
-use crate::install::Installing;
 use crate::launch::{Launcher, ProcessLauncher};
 use crate::limits::{
     CONTROL_TIMEOUT, REMOVAL_TIMEOUT, RESCAN_INTERVAL_MAX, RESCAN_INTERVAL_MIN, RESTART_WAIT,
     SHUTDOWN_ORDER_MAX, START_WAITERS_MAX,
 };
-use crate::log::{LogEntry, LogFollower, LogQuery, LogSink};
+use crate::log::{LogEntry, LogQuery, LogSink};
 use crate::plugin::Offer;
 use crate::snapshot::{PluginState, PluginStatus, Snapshot};
+use crate::staging::{Installing, clear_staging};
 use crate::watch::Changes;
 
 /// Runs plugins. A cheap clone; dropping the last one stops them, but only
@@ -103,7 +103,7 @@ impl Runtime {
         let rescan = config
             .rescan_interval
             .clamp(RESCAN_INTERVAL_MIN, RESCAN_INTERVAL_MAX);
-        crate::install::clear_staging(&dir);
+        clear_staging(&dir);
         let changes = Arc::<Changes>::default();
         let inner = Arc::new(Inner {
             hub: Arc::new(Hub::new(config, launcher, host_api)),
@@ -412,13 +412,6 @@ impl Runtime {
     /// The log of a plugin, oldest entry first; `None` if there is no such plugin.
     pub fn logs(&self, plugin: &str, query: &LogQuery) -> Option<Vec<LogEntry>> {
         self.log_of(plugin).map(|log| log.read(query))
-    }
-
-    /// The log of a plugin from the entries on that the query asks for; `None` if there is no such plugin.
-    pub fn follow_logs(&self, plugin: &str, query: LogQuery) -> Option<LogFollower> {
-        let name = PluginName::new(plugin).ok()?;
-        let sink = self.log_of(plugin)?;
-        Some(LogFollower::new(self.clone(), name, sink, query))
     }
 
     pub(crate) fn log_of(&self, plugin: &str) -> Option<LogSink> {

@@ -21,8 +21,6 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use gk_api::{ENDPOINTS, Endpoint, Method, Operation};
 
-pub use self::host::{About, Insight, Seen};
-
 use crate::events;
 use crate::gateway::Gateway;
 use crate::problem::Problem;

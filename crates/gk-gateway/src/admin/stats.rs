@@ -6,10 +6,11 @@ use axum::response::IntoResponse;
 use gk_api::{Stats, Usage};
 use gk_runtime::PluginStatus;
 
-use super::{Answer, Seen};
+use super::Answer;
 use crate::auth::Middleware;
 use crate::extract::Path;
 use crate::gateway::Gateway;
+use crate::insight::Seen;
 use crate::problem::Problem;
 
 /// Of all plugins, by name.

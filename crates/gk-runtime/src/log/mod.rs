@@ -3,7 +3,6 @@
 
 mod capture;
 mod classify;
-mod follow;
 mod lines;
 mod rate;
 mod ring;
@@ -11,7 +10,6 @@ mod sink;
 
 pub(crate) use capture::{Capture, NoLine, read_first_line};
 pub(crate) use classify::printable;
-pub use follow::LogFollower;
 pub use ring::{LogEntry, LogLevel, LogQuery, LogSource};
 pub(crate) use sink::{LogSink, Record};
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use gk_manifest::PluginName;
 
-use super::{LogEntry, LogQuery, LogSink};
+use crate::log::{LogEntry, LogQuery, LogSink};
 use crate::runtime::Runtime;
 
 /// The log of a plugin, from some entry on. It goes on over the plugin's generations.
@@ -23,21 +23,19 @@ impl fmt::Debug for LogFollower {
     }
 }
 
-impl LogFollower {
-    pub(crate) fn new(
-        runtime: Runtime,
-        plugin: PluginName,
-        sink: LogSink,
-        query: LogQuery,
-    ) -> Self {
-        LogFollower {
-            runtime,
-            plugin,
-            sink,
+impl Runtime {
+    /// The log of a plugin from the entries on that the query asks for; `None` if there is no such plugin.
+    pub fn follow_logs(&self, plugin: &str, query: LogQuery) -> Option<LogFollower> {
+        Some(LogFollower {
+            plugin: PluginName::new(plugin).ok()?,
+            sink: self.log_of(plugin)?,
+            runtime: self.clone(),
             query,
-        }
+        })
     }
+}
 
+impl LogFollower {
     /// Entries that have not been read, oldest first, at most [`LogQuery::limit`] of them, the newest ones. Waits until
     /// there are some. Cancel-safe.
     pub async fn next(&mut self) -> Vec<LogEntry> {

@@ -1,0 +1,317 @@
+//! Directories in which packages are on their way: on the file system of the plugins directory, under names that no look
+//! at the plugins sees, exchanged with what is installed in one step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use gk_manifest::PluginName;
+use gk_package::{OpenError, UnpackError};
+use parking_lot::Mutex;
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use tempfile::TempDir;
+
+use crate::error::ControlError;
+
+/// How the names of directories begin in which packages are on their way.
+const STAGING_PREFIX: &str = ".gk-staging-";
+
+/// Bytes that are compared at a time.
+const COMPARE_BYTES: usize = 64 * 1024;
+
+/// Why a package was not installed, or a plugin not removed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// The package cannot be used.
+    #[error("{0}")]
+    Package(#[from] OpenError),
+    /// It could not be unpacked.
+    #[error("{0}")]
+    Unpack(#[from] UnpackError),
+    /// Its plugin.yaml is not one.
+    #[error("its plugin.yaml is not one: {0}")]
+    Manifest(#[from] Box<gk_manifest::ManifestError>),
+    /// Its signature does not let it be installed.
+    #[error("{0}")]
+    Signature(String),
+    /// It is no package of a plugin that this host can run.
+    #[error("{0}")]
+    Unusable(String),
+    /// Another change of the same plugin is under way.
+    #[error(
+        "plugin \"{plugin}\" is being installed or removed at this moment; try again when that is done"
+    )]
+    Busy {
+        /// The plugin.
+        plugin: PluginName,
+    },
+    /// Its place holds something else.
+    #[error("{path} {what}", path = .path.display())]
+    Occupied {
+        /// The place.
+        path: PathBuf,
+        /// What is there, and what to do.
+        what: &'static str,
+    },
+    /// There is no such plugin.
+    #[error("{0}")]
+    Control(#[from] ControlError),
+    /// The system refused something.
+    #[error("{what} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl InstallError {
+    /// Whether the disk is full, or the quota used up.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let source = match self {
+            InstallError::Io { source, .. } => source,
+            InstallError::Unpack(
+                UnpackError::Directory { source, .. } | UnpackError::Write { source, .. },
+            ) => source,
+            _ => return false,
+        };
+        matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
+pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstallError {
+    let path = path.to_owned();
+    move |source| InstallError::Io { what, path, source }
+}
+
+/// The plugins that are being installed or removed.
+#[derive(Debug, Default)]
+pub(crate) struct Installing(Mutex<BTreeSet<PluginName>>);
+
+/// The only change of a plugin's package, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn<'a>(&'a Installing, PluginName);
+
+impl Installing {
+    pub(crate) fn enter(&self, plugin: &PluginName) -> Result<Turn<'_>, InstallError> {
+        match self.0.lock().insert(plugin.clone()) {
+            true => Ok(Turn(self, plugin.clone())),
+            false => Err(InstallError::Busy {
+                plugin: plugin.clone(),
+            }),
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().remove(&self.1);
+    }
+}
+
+/// A place in the plugins directory that no look at the plugins sees. It is removed with what is in it.
+#[derive(Debug)]
+pub struct Staging {
+    pub(crate) dir: TempDir,
+    pub(crate) plugins_dir: PathBuf,
+    _lock: File,
+}
+
+impl Staging {
+    pub(crate) fn new(plugins_dir: &Path) -> Result<Self, InstallError> {
+        let plugins_dir = plugins_dir
+            .canonicalize()
+            .map_err(failed("cannot use", plugins_dir))?;
+        let dir = tempfile::Builder::new()
+            .prefix(STAGING_PREFIX)
+            .permissions(PermissionsExt::from_mode(0o700))
+            .tempdir_in(&plugins_dir)
+            .map_err(failed("cannot make a directory in", &plugins_dir))?;
+        let lock = lock(dir.path()).map_err(failed("cannot lock", dir.path()))?;
+        Ok(Staging {
+            dir,
+            plugins_dir,
+            _lock: lock,
+        })
+    }
+
+    /// Where the package's file belongs.
+    #[must_use]
+    pub fn archive(&self) -> PathBuf {
+        self.dir.path().join("package.zip")
+    }
+
+    pub(crate) fn unpacked(&self) -> PathBuf {
+        self.dir.path().join("new")
+    }
+}
+
+/// Removes what installations have left behind that were cut off, as by the end of a host. What another host of the same
+/// plugins directory is installing is locked.
+pub(crate) fn clear_staging(plugins_dir: &Path) {
+    let entries = plugins_dir.read_dir().into_iter().flatten().flatten();
+    for entry in entries {
+        let (name, path) = (entry.file_name(), entry.path());
+        let is_staging = name
+            .as_encoded_bytes()
+            .starts_with(STAGING_PREFIX.as_bytes());
+        if !is_staging || lock(&path).is_err() {
+            continue;
+        }
+        match fs::remove_dir_all(&path) {
+            Ok(()) => {
+                tracing::info!(path = %path.display(), "left behind by an installation that was cut off; removed");
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "left behind by an installation that was cut off, and cannot be removed");
+            }
+        }
+    }
+}
+
+/// Locks a directory for as long as what is returned lives.
+pub(crate) fn lock(directory: &Path) -> io::Result<File> {
+    let file = File::open(directory)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+/// How a file of a package differs from the installed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileChange {
+    /// It is new.
+    Added,
+    /// It is another one, or has its x bit changed.
+    Changed,
+    /// It is there no more.
+    Removed,
+}
+
+/// Puts `staged` at `directory`, in one step; what was there is at `staged` then. Says whether there was something.
+pub(crate) fn put(staged: &Path, directory: &Path) -> Result<bool, InstallError> {
+    let wrong = "cannot put the package to";
+    let rename = |flags| rustix::fs::renameat_with(CWD, staged, CWD, directory, flags);
+    let is_there = directory.symlink_metadata().is_ok();
+    let put = match is_there {
+        true => rename(RenameFlags::EXCHANGE),
+        false => rename(RenameFlags::NOREPLACE),
+    };
+    match put {
+        Ok(()) => {}
+        // Not every file system can exchange two directories: for a moment neither is there.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            let aside = staged.with_extension("aside");
+            if is_there {
+                fs::rename(directory, &aside).map_err(failed(wrong, directory))?;
+            }
+            if let Err(error) = fs::rename(staged, directory) {
+                if is_there {
+                    fs::rename(&aside, directory).map_err(failed("cannot put back", directory))?;
+                }
+                return Err(failed(wrong, directory)(error));
+            }
+            if is_there {
+                fs::rename(&aside, staged).map_err(failed(wrong, staged))?;
+            }
+        }
+        Err(error) => return Err(failed(wrong, directory)(error.into())),
+    }
+    if let Some(parent) = directory.parent() {
+        sync(parent);
+    }
+    Ok(is_there)
+}
+
+/// Makes the entries of a directory durable, where the file system can.
+pub(crate) fn sync(directory: &Path) {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    if let Err(error) = synced {
+        tracing::debug!(path = %directory.display(), %error, "a directory cannot be synced");
+    }
+}
+
+/// A text without the directory in which a package is on its way, which says nothing to anybody.
+pub(crate) fn without(text: &str, staging: &Staging) -> String {
+    let unpacked = staging.unpacked().display().to_string();
+    let archive = staging.archive().display().to_string();
+    text.replace(&format!("{unpacked}/"), "")
+        .replace(&unpacked, "the package")
+        .replace(&archive, "the package")
+}
+
+/// How the files of two directories differ. Links and special files count as changed.
+pub(crate) fn compare(before: &Path, after: &Path) -> io::Result<BTreeMap<String, FileChange>> {
+    let (old, new) = (files(before)?, files(after)?);
+    let mut changes = BTreeMap::new();
+    for path in old.keys().filter(|path| !new.contains_key(*path)) {
+        changes.insert(path.clone(), FileChange::Removed);
+    }
+    for (path, file) in &new {
+        let change = match old.get(path) {
+            None => FileChange::Added,
+            Some(known)
+                if known == file
+                    && same(&before.join(path), &after.join(path)).unwrap_or(false) =>
+            {
+                continue;
+            }
+            Some(_) => FileChange::Changed,
+        };
+        changes.insert(path.clone(), change);
+    }
+    Ok(changes)
+}
+
+/// All that is in a directory: whether it is a plain file, its size, and whether it has an x bit.
+fn files(root: &Path) -> io::Result<BTreeMap<String, (bool, u64, bool)>> {
+    let mut found = BTreeMap::new();
+    let mut queue = vec![PathBuf::new()];
+    while let Some(directory) = queue.pop() {
+        for entry in fs::read_dir(root.join(&directory))? {
+            let entry = entry?;
+            let path = directory.join(entry.file_name());
+            let metadata = entry.metadata()?;
+            if metadata.is_dir() {
+                queue.push(path);
+                continue;
+            }
+            let file = (
+                metadata.is_file(),
+                metadata.size(),
+                metadata.mode() & 0o111 != 0,
+            );
+            found.insert(path.to_string_lossy().into_owned(), file);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether two files have the same content.
+fn same(one: &Path, other: &Path) -> io::Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let (mut left, mut right) = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
+    loop {
+        let read = one.read(&mut left)?;
+        if read == 0 {
+            return Ok(other.read(&mut right)? == 0);
+        }
+        let (Some(left), Some(right)) = (left.get(..read), right.get_mut(..read)) else {
+            return Ok(false);
+        };
+        match other.read_exact(right) {
+            Ok(()) if left == right => {}
+            _ => return Ok(false),
+        }
+    }
+}
