@@ -24,8 +24,8 @@ const REFERENCE: &[&str] = &[
     "harmless",
 ];
 
-/// The packages of the workspace whose programs the tests start.
-const RUST: &[&str] = &["gk-host", "hello-rust"];
+/// The programs of the workspace that the tests start.
+const RUST: &[&str] = &["gk", "gk-host", "hello-rust"];
 
 /// The examples of gk-wire and gk-plugin, and the names the tests know them by.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -67,8 +67,8 @@ pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
 
     let target = root().join("target");
     run(&mut build())?;
-    for package in RUST {
-        place(&target.join("debug").join(package), &bin.join(package))?;
+    for program in RUST {
+        place(&target.join("debug").join(program), &bin.join(program))?;
     }
     for (example, name) in EXAMPLES {
         place(

@@ -147,7 +147,7 @@ impl Mailer {
     /// As [`send`](Self::send).
     pub async fn check(&self, deadline: Instant) -> Result<(), HostError> {
         let until = deadline.min(Instant::now() + self.timeout);
-        match timeout_at(until, self.transport.test_connection()).await {
+        match timeout_at(until, Box::pin(self.transport.test_connection())).await {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => Err(HostError::unavailable(
                 "email: the server does not answer as one",
