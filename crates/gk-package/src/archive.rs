@@ -338,10 +338,9 @@ impl Archive {
                             }
                             break 'chunks;
                         }
-                        // All of the chunk is in, and all that it gave is out.
-                        Ok(_) if chunk.is_empty() && result.bytes_written < CHUNK_BYTES => break,
-                        Err(MZError::Buf) if chunk.is_empty() => break,
+                        // Output may be left although all input is in; once there is none, the next chunk's turn.
                         Ok(_) if result.bytes_consumed > 0 || result.bytes_written > 0 => {}
+                        Ok(_) | Err(MZError::Buf) if chunk.is_empty() => break,
                         _ => {
                             return Err(refuse(Problem::Damaged("compressed data")).into());
                         }

@@ -12,8 +12,9 @@
 //! - the files' paths, contents and x bits; entries are sorted by the bytes of their paths;
 //! - this crate's way to write the format: no directories, no extra fields, no comments, no data descriptors, the time
 //!   1980-01-01 00:00, modes 0644 and 0755, a file stored where deflating does not make it smaller;
-//! - the version of `miniz_oxide` in Cargo.lock, whose level 9 deflates. The crate is used directly: flate2 could be
-//!   switched to another implementation by a feature of any other crate in the build.
+//! - the version of `miniz_oxide` in Cargo.lock, whose level 9 deflates; none of its features changes what it writes. The
+//!   crate is used directly: flate2 could be switched to another implementation by a feature of any other crate in the
+//!   build.
 //!
 //! A test holds a package's bytes fixed, so that an update of `miniz_oxide` that changes them is seen.
 //!

@@ -43,6 +43,9 @@
 //! Calls run concurrently, each in its own task. A handler that panics fails its own call and nothing
 //! else. `tracing` events become structured records in the host's log. Handlers that block belong into
 //! [`Plugin::blocking_function`].
+//!
+//! The feature `automtls` is for hosts that ask for go-plugin's AutoMTLS, which the GoatKit host does not. It needs a C
+//! compiler.
 
 #![forbid(unsafe_code)]
 

@@ -9,7 +9,10 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, ValueEnum};
 use dialoguer::Password;
 use gk_package::{MANIFEST, SIGNATURE, Selection};
-use gk_sign::{PackageToSign, SecretKey, SignError, sign_binary, sign_package};
+use gk_sign::{
+    Cache, PackageToSign, Policy, Request, Requirement, SecretKey, SignError, TrustStore,
+    sign_binary, sign_package, verify,
+};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -226,6 +229,7 @@ impl SignArgs {
         let claims = sign_package(&key, &what)
             .map_err(|error| unsigned(&error, &|text| staged.originals(&project, &text)))?;
         signatures.push(bring(&staged, &project, SIGNATURE)?);
+        warn_of_more(&project, &key, terminal);
         Ok(Signed {
             key: claims.key().to_string(),
             signatures,
@@ -253,6 +257,28 @@ fn bring(staged: &Staged, project: &Project, name: &str) -> Result<PathBuf, Fail
     };
     write().map_err(|error| Failure::file("write", &path, &error))?;
     Ok(path)
+}
+
+/// A host judges a directory with all that is in it. One that has more than the package is taken for tampered with.
+fn warn_of_more(project: &Project, key: &SecretKey, terminal: &Terminal) {
+    let mut trust = TrustStore::new();
+    if trust.trust(key.public()).is_err() {
+        return;
+    }
+    let request = Request::new(project.directory.as_path(), project.binary.as_str());
+    let policy = Policy::new(trust, Requirement::Enforce);
+    if let Err(error) = verify(&request, &policy, &Cache::new()) {
+        let file = error.refusal().map(|refusal| {
+            let file = refusal.file();
+            let file = file.strip_prefix("./").unwrap_or(file);
+            format!(", such as {}", file.display())
+        });
+        terminal.warn(format_args!(
+            "the directory has more than the package{}: a host refuses it as it is; make the package with `gk package`, \
+             and run what was unpacked from that",
+            file.unwrap_or_default()
+        ));
+    }
 }
 
 /// Now, or what SOURCE_DATE_EPOCH says.

@@ -105,6 +105,21 @@ fn a_package_from_signed_to_tampered() {
     assert_eq!(state(&place), "valid");
 }
 
+/// A host judges all that is in a directory.
+#[test]
+fn a_directory_with_more_than_the_package() {
+    let place = Place::new();
+    signed(&place);
+    assert_eq!(place.gk(["sign", "a", "-q"]).run().stderr, "");
+    fs::write(place.path("a/.gitignore"), "").unwrap();
+    let outcome = place.gk(["sign", "a"]).run();
+    assert_eq!(outcome.code, Some(0));
+    let expected =
+        "the directory has more than the package, such as a/.gitignore: a host refuses it";
+    assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
+    place.gk(["verify", "a", "--require"]).ok();
+}
+
 #[test]
 fn the_same_key_and_date_sign_the_same() {
     let place = Place::new();

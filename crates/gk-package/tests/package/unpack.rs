@@ -79,3 +79,36 @@ fn the_caller_may_name_executables() {
     assert!(tree(&into)["a"].1);
     assert!(!tree(&into)["plugin.yaml"].1);
 }
+
+/// Data that are little when compressed, data that are not, and lengths around the buffers' and deflate's own.
+#[test]
+fn data_of_all_lengths() {
+    let mut number = 1_u32;
+    let noise = std::iter::repeat_with(|| {
+        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        number.to_le_bytes()[3]
+    });
+    let noise: Vec<u8> = noise.take(300_000).collect();
+    let mut items = vec![manifest()];
+    let edges = [1, 32_767, 32_768, 65_535, 65_536, 65_537, 131_072, 300_000];
+    for length in edges.into_iter().chain((0..200_000).step_by(4001)) {
+        items.push(item(format!("same{length}"), vec![b'x'; length]).deflated());
+        items.push(item(format!("noise{length}"), &noise[..length]).deflated());
+        let mixed: Vec<u8> = noise[..length / 2]
+            .iter()
+            .chain(&vec![0; length / 2])
+            .copied()
+            .collect();
+        items.push(item(format!("mixed{length}"), mixed).deflated());
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("a.zip");
+    fs::write(&path, zip(&items)).unwrap();
+    let archive = Archive::open(&path).unwrap();
+    assert_eq!(archive.entries().len(), items.len());
+    for item in &items {
+        let name = String::from_utf8(item.name.clone()).unwrap();
+        let content = archive.read(&name, u64::from(item.size)).unwrap();
+        assert_eq!(crc32fast::hash(&content), item.crc, "{name}");
+    }
+}
