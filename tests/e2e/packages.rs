@@ -456,7 +456,6 @@ fn a_package_does_not_take_the_place_of_something_else() {
 #[test]
 fn only_administrators_install_and_remove() {
     let host = Setup::new().plugin("gen3", "gen3").settled();
-    let package = Source::new("gen3", "gen3", "1.1.0").pack();
     let agent = host.new_token("ann", "agent");
     for token in [None, Some(agent)] {
         let asked = |method, path| {
@@ -468,7 +467,7 @@ fn only_administrators_install_and_remove() {
         };
         let status = if token.is_some() { 403 } else { 401 };
         asked("POST", "/api/v1/plugins")
-            .body(&*package)
+            .body("x")
             .send()
             .expect(status);
         asked("DELETE", "/api/v1/plugins/gen3")

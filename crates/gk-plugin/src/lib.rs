@@ -45,6 +45,9 @@
 //! [`Plugin::blocking_function`].
 //!
 //! [`testing`] runs a plugin, or a handler alone, on a host API in memory.
+//!
+//! The feature `automtls` is for hosts that ask for go-plugin's AutoMTLS, which the GoatKit host does not. It needs a C
+//! compiler.
 
 #![forbid(unsafe_code)]
 

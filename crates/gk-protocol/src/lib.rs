@@ -3,6 +3,9 @@
 //! [`host`] is the host's end, [`plugin`] the plugin's. Both speak all three generations of SDKs that
 //! plugins are built with (see [`SdkGeneration`]); which one a plugin has shows in what it sends.
 //!
+//! go-plugin's AutoMTLS is the feature `automtls`, which is off: the GoatKit host does not ask for it, and it needs a C
+//! compiler.
+//!
 //! This crate starts no processes, has no timeouts and grants nothing: those are the runtime's.
 
 #![forbid(unsafe_code)]
