@@ -1,5 +1,11 @@
 //! The `gk` command: an author's way from an empty directory to a signed plugin that serves, and an operator's day.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test starts programs as a person does, and says how long each step took"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

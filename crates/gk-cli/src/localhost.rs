@@ -189,11 +189,6 @@ impl LocalHost {
         self.dirs.path().join("data/admin.sock")
     }
 
-    /// The directory in which it looks for plugins.
-    pub(crate) fn plugins(&self) -> PathBuf {
-        self.dirs.path().join("plugins")
-    }
-
     /// What it has printed.
     pub(crate) fn output(&self) -> String {
         self.output

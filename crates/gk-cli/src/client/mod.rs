@@ -92,14 +92,6 @@ impl Host {
         self.target.place.to_string()
     }
 
-    /// Its address for links, if it has one.
-    pub(crate) fn url(&self) -> Option<&str> {
-        match &self.target.place {
-            Place::Socket(_) => None,
-            Place::Url(url) => Some(url),
-        }
-    }
-
     /// Asks, and reads the answer.
     pub(crate) fn get<T: DeserializeOwned>(
         &self,

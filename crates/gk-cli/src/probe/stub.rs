@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gk_protocol::SdkGeneration;
 use gk_protocol::host::{HostApiHandler, HostRequest};
 use serde_json::{Value, json};
 
@@ -17,7 +16,6 @@ pub(crate) struct Stub(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     asked: u64,
-    generation: Option<SdkGeneration>,
     cache: BTreeMap<String, Value>,
     kv: BTreeMap<String, Value>,
 }
@@ -31,11 +29,6 @@ impl Stub {
     pub(crate) fn asked(&self) -> u64 {
         self.state().asked
     }
-
-    /// With which SDK it was asked.
-    pub(crate) fn generation(&self) -> Option<SdkGeneration> {
-        self.state().generation
-    }
 }
 
 #[async_trait]
@@ -44,7 +37,6 @@ impl HostApiHandler for Stub {
         let args: Value = serde_json::from_slice(&request.args).unwrap_or_default();
         let mut state = self.state();
         state.asked += 1;
-        state.generation = Some(request.generation);
         let answer = state.answer(&request.method, &args)?;
         Ok(Bytes::from(answer.to_string()))
     }

@@ -35,11 +35,9 @@ pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> 
         .role
         .parse()
         .map_err(|error: RoleError| Problem::bad_request(error.to_string()))?;
-    let valid_for = match wanted.expires_in {
-        None => None,
-        // What is negative is no time.
-        Some(time) => Some(time.to_std().unwrap_or_default()),
-    };
+    // What is negative is no time.
+    let valid_for = wanted.expires_in;
+    let valid_for = valid_for.map(|time| time.to_std().unwrap_or_default());
     let before = json!({ "login": wanted.login, "role": role, "expires_in": wanted.expires_in });
     let ongoing = gateway
         .begin(&parts, Change::CreateToken, &wanted.login, before)
