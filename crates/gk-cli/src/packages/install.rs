@@ -26,7 +26,7 @@ const SIGNATURE_BYTES_MAX: u64 = 4096;
 /// Install a plugin, or replace what is installed.
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
-    /// A package (FILE.zip), a plugin's directory, an URL, or NAME[@VERSION] of an index.
+    /// A package (FILE.zip), a plugin's directory, an URL, or NAME or NAME@VERSION of an index.
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
     /// Only say what the package is, what it asks for, and what would change.
