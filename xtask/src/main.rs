@@ -6,6 +6,7 @@ mod cgroup;
 mod chart;
 mod check;
 mod command;
+mod docs;
 mod e2e;
 mod go;
 mod golden;
@@ -87,6 +88,12 @@ enum Command {
         #[arg(long)]
         verify: bool,
     },
+    /// Write what of the documentation is made of the code: docs/cli.md, and the endpoints in docs/operations.md.
+    Docs {
+        /// Write nothing; fail if something is not up to date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Vet and test the Go modules: the SDK, its sample and the reference programs.
     TestGo,
     /// Compare the golden gob vectors with what the Go at hand encodes.
@@ -134,6 +141,7 @@ fn dispatch(command: Command) -> Result<()> {
             cgroup::enter();
             command::run(&mut e2e::prepare(&arguments)?)
         }
+        Command::Docs { check } => docs::run(check),
         Command::TestGo => plugins::test_go(),
         Command::Golden { check: _ } => golden::check(),
     }
