@@ -189,6 +189,11 @@ impl LocalHost {
         }
     }
 
+    /// Where a file of a plugin's package is.
+    pub(crate) fn installed(&self, plugin: &str, path: &str) -> PathBuf {
+        self.dirs.path().join("plugins").join(plugin).join(path)
+    }
+
     /// Its local socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dirs.path().join("data/admin.sock")
@@ -259,7 +264,7 @@ impl LocalHost {
                 "check the file and the disk",
             )
         })?;
-        let place = self.dirs.path().join("plugins").join(plugin);
+        let place = self.installed(plugin, "");
         let replaced = || -> std::io::Result<()> {
             for file in copies.files() {
                 let to = place.join(&file.path);

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -14,15 +14,12 @@ use super::{follow, on_interrupt, routes};
 use crate::author::Project;
 use crate::author::build::{Profile, Recipe};
 use crate::client::{Host, json as body};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::localhost::{LocalHost, LocalOptions};
 use crate::terminal::{BOLD, Terminal, styled};
 
-/// How long the plugin may take to come up before it is said what is to be done.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// How often it is looked whether the host lives, and which process the plugin is.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The longest that a policy can allow.
 const CALL_TIMEOUT: &str = "10m";
@@ -31,13 +28,14 @@ const INIT_TIMEOUT: &str = "5m";
 const AFTER_HELP: &str = "\
 The program is built with what a debugger needs, and the host waits: there is no limit until the
 handshake, a call may take 10 minutes, Init 5, and no probe ends a process that stands at a
-breakpoint. The plugin runs WITHOUT its sandbox, as your user, because no sandbox lets a debugger in.
+breakpoint. The sandbox lets its own user and root attach from outside. Without it, with --no-sandbox,
+the process has no limits and sees what you see. Where the system lets nobody attach to a process
+that is not a child (kernel.yama.ptrace_scope), gk debug says what to do.
 
-To stop in main or Init, let Delve wait for the next process, and start one:
-  dlv attach --waitfor PROGRAM        (gk debug prints the line)
-  gk --url unix:SOCKET restart NAME
+To stop in main or Init, let it sleep there for some seconds at its beginning: `gk restart` at the
+socket that is shown starts another process, which is shown, too.
 
-Exit codes: 0 when it is interrupted, 1 if the plugin does not come up or the host ends by itself.";
+Exit codes: 0 when it is interrupted, 1 if it cannot be built or the host ends by itself.";
 
 /// Run a plugin so that a debugger can be attached to it, while the host waits.
 #[derive(Debug, Args)]
@@ -49,6 +47,9 @@ pub(crate) struct DebugArgs {
     /// Where the host listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: String,
+    /// Run the plugin without its sandbox.
+    #[arg(long)]
+    no_sandbox: bool,
     /// Take the program that is there.
     #[arg(long, conflicts_with = "rest")]
     no_build: bool,
@@ -58,8 +59,6 @@ pub(crate) struct DebugArgs {
 }
 
 pub(crate) fn run(args: DebugArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let (sender, interrupted) = mpsc::channel();
-    on_interrupt((), sender)?;
     let project = Project::open(&args.dir, terminal)?;
     if args.no_build {
         project.built()?;
@@ -71,92 +70,94 @@ pub(crate) fn run(args: DebugArgs, terminal: &Terminal) -> Result<(), Failure> {
         };
         recipe.build(&project, terminal)?;
     }
-    let name = project.manifest.name.as_str();
+    let (sender, interrupted) = mpsc::channel();
+    on_interrupt((), sender)?;
+    let name = project.manifest.name.to_string();
     let mut options = LocalOptions::of_package(&project.directory, &project.manifest)?;
     options.listen = Some(args.listen);
-    options.config = config(name);
+    options.config = config(args.no_sandbox.then_some(&*name));
     let local = LocalHost::start(&options)?;
-    let host = local.client()?;
-    let (client, plugin) = (local.client()?, name);
+    let (host, client) = (local.client()?, local.client()?);
+    give_time(&host, &name)?;
+    let program = std::path::absolute(project.program())
+        .map_err(|error| Failure::file("read", &project.program(), &error))?;
+    let session = Session {
+        local,
+        host,
+        name: &name,
+        program,
+        terminal,
+    };
     std::thread::scope(|scope| {
-        scope.spawn(move || follow(&client, plugin, terminal));
-        // It ends before the scope does, and with it the stream that is followed.
-        let local = local;
-        let detail = local.settled(&host, name, START_TIMEOUT)?;
-        if !detail.plugin.loaded {
-            let inside = detail.plugin.inside.unwrap_or_default();
-            let error = inside.error.or(inside.last_error);
-            return Err(Failure::new(
-                Exit::Failed,
-                format!(
-                    "{name} does not come up: {}",
-                    error.unwrap_or_else(|| format!("it is {}", detail.plugin.state))
-                ),
-                "to stop in main or Init: dlv attach --waitfor, and then gk debug again; `gk debug --help` says more",
-            ));
-        }
-        give_time(&host, name)?;
-        let program = std::path::absolute(project.program())
-            .map_err(|error| Failure::file("read", &project.program(), &error))?;
-        terminal.say(routes(&local, &detail)?);
-        wait(&local, &host, name, &program, &interrupted, terminal)
+        scope.spawn(|| follow(&client, &name, terminal));
+        // The host ends before the scope does, and with it the stream that is followed.
+        session.run(&interrupted)
     })
 }
 
-/// Shows the process that is to be attached to, whenever it is another one, until the user interrupts.
-fn wait(
-    local: &LocalHost,
-    host: &Host,
-    name: &str,
-    program: &Path,
-    interrupted: &Receiver<()>,
-    terminal: &Terminal,
-) -> Result<(), Failure> {
-    let mut shown = None;
-    loop {
-        local.check()?;
-        let detail: PluginDetail = host.get(Operation::GetPlugin, &[name], &[])?;
-        let pid = detail.plugin.inside.and_then(|inside| inside.pid);
-        if pid != shown {
-            match pid {
-                Some(pid) => show(pid, program, local, name, terminal)?,
-                None => terminal.say("No process of the plugin runs."),
-            }
-            shown = pid;
-        }
-        match interrupted.recv_timeout(LOOK_INTERVAL) {
-            Err(RecvTimeoutError::Timeout) => {}
-            _ => {
-                terminal.say("Interrupted; the host stops.");
-                return Ok(());
-            }
-        }
-    }
+/// A plugin that can be attached to.
+struct Session<'a> {
+    local: LocalHost,
+    host: Host,
+    name: &'a str,
+    /// The program with its symbols.
+    program: PathBuf,
+    terminal: &'a Terminal,
 }
 
-fn show(
-    pid: u32,
-    program: &Path,
-    local: &LocalHost,
-    name: &str,
-    terminal: &Terminal,
-) -> Result<(), Failure> {
-    // The process runs from memory, so a debugger is told where the file with its symbols is.
-    let shown = program.display();
-    terminal.say(format_args!(
-        "{name} runs as process {} and waits for nothing: attach, set a breakpoint, continue, and ask a route.",
-        styled(BOLD, pid)
-    ));
-    if let Some(obstacle) = obstacle() {
-        terminal.warn(obstacle);
+impl Session<'_> {
+    /// Shows the process whenever it is another one, and why there is none, until the user interrupts.
+    fn run(self, interrupted: &Receiver<()>) -> Result<(), Failure> {
+        let (mut process, mut trouble, mut has_shown_routes) = (None, None, false);
+        loop {
+            self.local.check()?;
+            let detail: PluginDetail = self.host.get(Operation::GetPlugin, &[self.name], &[])?;
+            if detail.plugin.loaded && !has_shown_routes {
+                self.terminal.say(routes(&self.local, &detail)?);
+                has_shown_routes = true;
+            }
+            let inside = detail.plugin.inside.unwrap_or_default();
+            if inside.pid != process {
+                process = inside.pid;
+                if let Some(pid) = process {
+                    self.show(pid)?;
+                }
+            }
+            if inside.error != trouble {
+                trouble = inside.error;
+                if let Some(error) = &trouble {
+                    self.terminal.warn(format_args!(
+                        "{} is {}: {error}",
+                        self.name, detail.plugin.state
+                    ));
+                }
+            }
+            match interrupted.recv_timeout(LOOK_INTERVAL) {
+                Err(RecvTimeoutError::Timeout) => {}
+                _ => {
+                    self.terminal.say("Interrupted; the host stops.");
+                    return Ok(());
+                }
+            }
+        }
     }
-    terminal.line(format_args!("dlv attach {pid} {shown}"))?;
-    terminal.line(format_args!("gdb -p {pid} {shown}"))?;
-    terminal.say(format_args!(
-        "To stop in main or Init: dlv attach --waitfor {shown}, and gk --url unix:{} restart {name}",
-        local.socket().display()
-    ));
-    Ok(())
+
+    fn show(&self, pid: u32) -> Result<(), Failure> {
+        // The process runs from memory, so a debugger is told where the file with its symbols is.
+        let program = self.program.display();
+        self.terminal.say(format_args!(
+            "{} is process {}. Attach, set a breakpoint, continue, and ask a route:",
+            self.name,
+            styled(BOLD, pid)
+        ));
+        if let Some(obstacle) = obstacle() {
+            self.terminal.warn(obstacle);
+        }
+        self.terminal
+            .line(format_args!("dlv attach {pid} {program}"))?;
+        self.terminal.line(format_args!("gdb -p {pid} {program}"))?;
+        Ok(())
+    }
 }
 
 /// What keeps this user from attaching.
@@ -176,10 +177,11 @@ fn obstacle() -> Option<String> {
     }
 }
 
-/// The host's configuration: no sandbox, and time.
-fn config(name: &str) -> String {
+/// The host's configuration: time, and no sandbox for one that is to have none.
+fn config(unconfined: Option<&str>) -> String {
+    let off: Vec<_> = unconfined.iter().collect();
     format!(
-        "hot_reload = false\nstart_timeout = \"0s\"\n\n[sandbox]\noff = [{name:?}]\n\n[health]\ninterval = \"24h\"\n"
+        "hot_reload = false\nstart_timeout = \"0s\"\n\n[sandbox]\noff = {off:?}\n\n[health]\ninterval = \"24h\"\n"
     )
 }
 

@@ -77,8 +77,9 @@ enum Event {
 struct Build {
     number: u64,
     project: Project,
-    /// When the last of its sources was saved.
-    saved: SystemTime,
+    /// When the last of its sources was saved, or the command was started.
+    since: SystemTime,
+    is_first: bool,
 }
 
 /// What is under way.
@@ -193,7 +194,7 @@ impl Session<'_, '_> {
     }
 
     /// Begins a build; one that runs ends.
-    fn build(&mut self, saved: SystemTime) {
+    fn build(&mut self, since: SystemTime) {
         self.stop_build();
         self.number += 1;
         self.seen = self.sources.look();
@@ -225,7 +226,8 @@ impl Session<'_, '_> {
             let build = Build {
                 number,
                 project,
-                saved,
+                since,
+                is_first: number == 1,
             };
             // Nobody receives it if the command ends.
             let _ = sender.send(Event::Built(build, result));
@@ -324,7 +326,7 @@ impl Session<'_, '_> {
             Err(failure) => return self.failed(&failure),
         };
         let serving = (detail.plugin.version.clone(), detail.plugin.generation);
-        let took = build.saved.elapsed().unwrap_or_default().as_millis();
+        let took = build.since.elapsed().unwrap_or_default().as_millis();
         if self.serving.as_ref() == Some(&serving) {
             self.terminal.say(format_args!(
                 "Nothing of the plugin has changed: {} (generation {}) still serves.",
@@ -332,10 +334,11 @@ impl Session<'_, '_> {
             ));
         } else {
             self.terminal.say(format_args!(
-                "{} {name} {} (generation {}), {took} ms after the save",
+                "{} {name} {} (generation {}), {took} ms after the {}",
                 styled(GOOD, "serving"),
                 serving.0,
-                serving.1
+                serving.1,
+                if build.is_first { "start" } else { "save" }
             ));
         }
         self.serving = Some(serving);
