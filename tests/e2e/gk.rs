@@ -19,7 +19,7 @@ use crate::users::User;
 use crate::{eventually, program, programs};
 
 /// A person at a shell: a home of their own, and of the project only the two programs on PATH.
-struct Person {
+pub(crate) struct Person {
     home: tempfile::TempDir,
     /// What they did, and how long it took.
     steps: Vec<(String, Duration)>,
@@ -36,7 +36,7 @@ fn go_directory() -> PathBuf {
 }
 
 impl Person {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let bin = home.path().join("bin");
         fs::create_dir(&bin).unwrap();
@@ -49,12 +49,12 @@ impl Person {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
     /// A command in a directory of theirs.
-    fn command(&self, directory: &str, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, directory: &str, words: &[&str]) -> Command {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let directories = [self.path("bin")].into_iter();
         let directories = directories
@@ -102,7 +102,7 @@ impl Person {
 
     /// Runs a command that must succeed; what it printed on stdout.
     #[track_caller]
-    fn does(&mut self, directory: &str, words: &[&str]) -> String {
+    pub(crate) fn does(&mut self, directory: &str, words: &[&str]) -> String {
         let command = self.command(directory, words);
         let output = self.run(command, &words.join(" "));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -12,6 +12,7 @@ mod budget;
 mod calls;
 mod control;
 mod crashes;
+mod develop;
 mod endpoints;
 mod escape;
 mod front;

@@ -22,7 +22,7 @@ gk must be on PATH. To have it in each new shell:
   zsh   echo 'source <(gk completion zsh)' >> ~/.zshrc      (after compinit)
   fish  gk completion fish > ~/.config/fish/completions/gk.fish
 
-The release archive has the same scripts for a whole machine, in completions/.";
+The release archive has the same scripts in share/, where the shells of a machine find them.";
 
 /// Print the script that makes a shell complete commands, options and names of plugins.
 #[derive(Debug, Args)]
