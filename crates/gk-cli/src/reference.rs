@@ -264,7 +264,7 @@ fn table<'a>(text: &mut String, args: impl Iterator<Item = &'a Arg>) {
         if let Some(variable) = arg.get_env() {
             let _ = write!(meaning, " Environment: `{}`.", variable.to_string_lossy());
         }
-        let _ = writeln!(text, "| `{shown}` | {} |", cell(&meaning));
+        let _ = writeln!(text, "| `{}` | {} |", cell(&shown), cell(&meaning));
     }
 }
 
@@ -292,6 +292,9 @@ fn prose(text: &str) -> String {
     for line in text.lines() {
         let is_code = line.starts_with("  ");
         if is_code && !in_code {
+            if !result.ends_with("\n\n") {
+                result.push('\n');
+            }
             result.push_str("```text\n");
             in_code = true;
         } else if in_code && !is_code && !line.is_empty() {

@@ -274,6 +274,9 @@ fn run(
 
 /// Runs a compiler to its end, or until it is interrupted: with it ends all that it started.
 fn interruptible(command: &mut Command, interrupt: &AtomicBool) -> io::Result<Output> {
+    // And what it leaves behind: Go's does if it is interrupted early.
+    let temp = tempfile::Builder::new().prefix("gk-build-").tempdir()?;
+    command.env("TMPDIR", temp.path());
     let mut child = command.process_group(0).spawn()?;
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let reader = child.stdout.take().map(|mut stdout| {

@@ -129,7 +129,10 @@ impl Config {
 
     /// The configuration; the default where there is none.
     pub(crate) fn load() -> Result<Self, Failure> {
-        let path = Self::path()?;
+        // Without a home, as in a service, there is none.
+        let Ok(path) = Self::path() else {
+            return Ok(Self::default());
+        };
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -82,6 +82,11 @@ impl Host {
             ),
             Place::Url(url) => (builder, url.clone()),
         };
+        // The certificates of the system, which a small one may lack, are for https alone.
+        let builder = match base.starts_with("https://") {
+            true => builder,
+            false => builder.tls_certs_only([]),
+        };
         Ok(Host {
             http: builder.build().map_err(|error| broken(&error))?,
             base,

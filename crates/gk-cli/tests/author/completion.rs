@@ -95,7 +95,10 @@ fn bash_completes_commands_options_and_plugins() {
         assert!(offered.contains(&expected), "{words}: {offered:?}");
     }
     let all = bash(&place, "gk ", &host).stdout;
-    assert!(all.contains("restart") && !all.contains("generate"), "{all}");
+    assert!(
+        all.contains("restart") && !all.contains("generate"),
+        "{all}"
+    );
 }
 
 #[test]
