@@ -1,6 +1,6 @@
 //! The tree of commands, and the options that all of them have.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use gk_api::Operation;
 
 use crate::client::ConnectArgs;
@@ -170,7 +170,7 @@ impl Command {
             Command::Audit(args) => audit::run(&args, connect, terminal),
             Command::Context(command) => contexts::run(&command, terminal),
             Command::Completion(args) => args.run(terminal),
-            Command::Generate(args) => args.run(),
+            Command::Generate(args) => args.run(Cli::command()),
             Command::Version => {
                 terminal.line(format_args!("gk version {}", env!("CARGO_PKG_VERSION")))
             }

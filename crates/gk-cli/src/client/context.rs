@@ -8,11 +8,10 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory, FromArgMatches};
+use clap::{Args, FromArgMatches};
 use clap_complete::{ArgValueCompleter, CompletionCandidate};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Cli;
 use crate::failure::{Exit, Failure};
 
 /// The host that is meant if nothing says otherwise, and no socket is there.
@@ -185,10 +184,27 @@ pub(crate) fn complete_contexts(current: &OsStr) -> Vec<CompletionCandidate> {
 impl ConnectArgs {
     /// What the command line says that a shell wants to complete: it comes after `--`, and is not whole.
     pub(crate) fn of_completion() -> Self {
-        let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
-        let matches = Cli::command()
-            .ignore_errors(true)
-            .try_get_matches_from(words);
+        let mut words = std::env::args_os().skip_while(|word| word != "--").skip(1);
+        let command = Self::augment_args(clap::Command::new("gk")).no_binary_name(true);
+        let known: Vec<_> = command
+            .get_arguments()
+            .filter_map(|arg| Some(format!("--{}", arg.get_long()?)))
+            .collect();
+        let mut own = Vec::new();
+        while let Some(word) = words.next() {
+            let text = word.to_string_lossy();
+            let name = text.split('=').next().unwrap_or_default();
+            if known.iter().any(|known| known == name) {
+                let value = if text.contains('=') {
+                    None
+                } else {
+                    words.next()
+                };
+                own.push(word);
+                own.extend(value);
+            }
+        }
+        let matches = command.try_get_matches_from(own);
         matches
             .and_then(|matches| Self::from_arg_matches(&matches))
             .unwrap_or_default()
