@@ -10,6 +10,7 @@ mod attacks;
 mod bad_plugins;
 mod budget;
 mod calls;
+mod conformance;
 mod control;
 mod crashes;
 mod endpoints;
