@@ -7,11 +7,13 @@
 
 use std::fmt::Write;
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::person::Person;
@@ -90,6 +92,17 @@ fn fits(expected: &[&str], lines: &[&str]) -> bool {
     }
 }
 
+/// A free port, which nobody else gets for as long as the socket is there: it is bound and does not listen, and whoever
+/// names the port can bind to it, too, and listen.
+fn reserve_port() -> (OwnedFd, String) {
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+    sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = SocketAddrV4::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
+    (socket, address.port().to_string())
+}
+
 /// Waits for the end of a shell that leads a process group; one that takes too long is ended with the group.
 fn end_of(mut shell: Child) -> ExitStatus {
     let pid = Pid::from_child(&shell);
@@ -116,9 +129,7 @@ fn end_of(mut shell: Child) -> ExitStatus {
 fn the_guide_can_be_followed() {
     let person = Person::new();
     fs::create_dir(person.path("start")).unwrap();
-    // Free for as long as it takes the guide to get to its host.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-    let port = port.unwrap().port().to_string();
+    let (_reserved, port) = reserve_port();
     let here = |text: &str| text.replace(GUIDE_PORT, &port);
     let blocks = blocks(GUIDE);
     assert!(blocks.len() > 5, "{blocks:?}");
