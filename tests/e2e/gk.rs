@@ -211,9 +211,9 @@ fn an_operators_day() {
     let diff = person.asks(&host, &["policy", "diff", "tickets-go"]);
     assert!(!diff.contains("missing"), "{diff}");
     // What policy show prints is taken back.
-    let shown = person.asks(&host, &["policy", "show", "tickets-go", "-o", "json"]);
-    fs::write(person.path("policy.json"), shown).unwrap();
-    let file = person.path("policy.json");
+    let shown = person.asks(&host, &["policy", "show", "tickets-go", "-o", "yaml"]);
+    fs::write(person.path("policy.yaml"), shown).unwrap();
+    let file = person.path("policy.yaml");
     person.asks(
         &host,
         &["policy", "set", "tickets-go", file.to_str().unwrap()],

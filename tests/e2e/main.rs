@@ -18,6 +18,7 @@ mod escape;
 mod front;
 mod generations;
 mod gk;
+mod gk_output;
 mod goat;
 mod gone;
 mod greeter;
