@@ -13,6 +13,7 @@ mod calls;
 mod conformance;
 mod control;
 mod crashes;
+mod develop;
 mod endpoints;
 mod escape;
 mod front;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use gk_servers::{Mariadb, Postgres, Redis};
 
 use crate::command::{cargo, root, say};
-use crate::{e2e, golden, layers, licences, package, plugins};
+use crate::{docs, e2e, golden, layers, licences, package, plugins};
 
 /// How many tests a step counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,7 @@ pub(crate) fn run() -> Result<()> {
         crate::command::run(cargo().args(arguments).args(["-D", "warnings"]))
     });
     step("build", &mut |_| crate::command::run(&mut e2e::build()));
+    step("docs", &mut |_| docs::check());
     let mut servers = None;
     step("servers", &mut |_| {
         servers = Some(Servers::start()?);

@@ -6,6 +6,8 @@ mod cgroup;
 mod chart;
 mod check;
 mod command;
+mod dist;
+mod docs;
 mod e2e;
 mod go;
 mod golden;
@@ -89,6 +91,14 @@ enum Command {
         #[arg(long)]
         verify: bool,
     },
+    /// Build the release archive in target/dist: programs, unit, completions, man pages, licences, SBOM, sums.
+    Dist(dist::Dist),
+    /// Write what of the documentation is made of the code: docs/cli.md, and the endpoints in docs/operations.md.
+    Docs {
+        /// Write nothing; fail if something is not up to date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Vet and test the Go modules: the SDK, its sample and the reference programs.
     TestGo,
     /// Compare the golden gob vectors with what the Go at hand encodes.
@@ -136,6 +146,8 @@ fn dispatch(command: Command) -> Result<()> {
             cgroup::enter();
             command::run(&mut e2e::prepare(&arguments)?)
         }
+        Command::Dist(dist) => dist::run(&dist),
+        Command::Docs { check } => docs::run(check),
         Command::TestGo => plugins::test_go(),
         Command::Golden { check: _ } => golden::check(),
     }

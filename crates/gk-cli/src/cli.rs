@@ -4,12 +4,14 @@ use clap::{Parser, Subcommand};
 use gk_api::Operation;
 
 use crate::client::ConnectArgs;
+use crate::develop::{debug, dev};
 use crate::failure::Failure;
 use crate::operate::{
     audit, call, contexts, doctor, info, jobs, logs, orders, policy, ps, stats, tokens, top,
 };
 use crate::packages::{install, search, uninstall};
 use crate::probe::{conformance, inspect};
+use crate::reference::{CompletionArgs, GenerateArgs};
 use crate::terminal::{OutputArgs, Terminal};
 use crate::{author, trust};
 
@@ -17,7 +19,19 @@ const AFTER_HELP: &str = "\
 Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 not found, 4 denied, 5 the host cannot be reached.
 
 The host is the one that --url, --context, GK_URL or GK_CONTEXT name, else the current one of
-`gk context list`, else one of this machine by its local socket, else http://127.0.0.1:8080.";
+`gk context list`, else one of this machine by its local socket, else http://127.0.0.1:8080.
+
+Environment:
+  GK_URL, GK_CONTEXT           the host
+  GK_TOKEN                     the token, unless --token-file gives one
+  GK_ALLOW_HTTP=1              send the token over plain HTTP to another machine
+  GK_INDEX                     the index of plugins
+  GK_HOST                      the program gk-host, where commands start one of their own
+  GOATFLOW_SIGNING_KEY         the key that signs
+  GOATFLOW_TRUSTED_KEYS[_FILE] the keys that are trusted
+  SOURCE_DATE_EPOCH            the time in signatures and packages
+  XDG_CONFIG_HOME              where gk/config.toml and gk/keys are, instead of ~/.config
+  NO_COLOR                     no colours";
 
 /// Write, test, sign and ship GoatKit plugins, and operate the host that runs them.
 #[derive(Debug, Parser)]
@@ -37,6 +51,8 @@ pub(crate) enum Command {
     Init(author::init::InitArgs),
     /// Build a plugin's program.
     Build(author::build::BuildArgs),
+    Dev(dev::DevArgs),
+    Debug(debug::DebugArgs),
     /// Say what is wrong with a plugin, and where.
     Validate(author::validate::ValidateArgs),
     /// Make keys to sign with, and look at them.
@@ -106,6 +122,9 @@ pub(crate) enum Command {
     /// Name hosts, and choose among them.
     #[command(subcommand, alias = "contexts")]
     Context(contexts::ContextCommand),
+    Completion(CompletionArgs),
+    #[command(hide = true)]
+    Generate(GenerateArgs),
     /// Print the version.
     Version,
 }
@@ -117,6 +136,8 @@ impl Command {
         match self {
             Command::Init(args) => args.run(terminal),
             Command::Build(args) => args.run(terminal),
+            Command::Dev(args) => dev::run(args, terminal),
+            Command::Debug(args) => debug::run(args, terminal),
             Command::Validate(args) => args.run(terminal),
             Command::Keys(command) => command.run(terminal),
             Command::Sign(args) => args.run(terminal),
@@ -148,6 +169,8 @@ impl Command {
             Command::Doctor(args) => doctor::run(&args, connect, terminal),
             Command::Audit(args) => audit::run(&args, connect, terminal),
             Command::Context(command) => contexts::run(&command, terminal),
+            Command::Completion(args) => args.run(terminal),
+            Command::Generate(args) => args.run(),
             Command::Version => {
                 terminal.line(format_args!("gk version {}", env!("CARGO_PKG_VERSION")))
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gk_api::{Operation, PluginDetail};
 use gk_manifest::Manifest;
 use gk_package::Selection;
-use gk_sandbox::{Child, SandboxSpec, Spawner};
+use gk_sandbox::{Child, ExitStatus, SandboxSpec, Spawner};
 use tempfile::TempDir;
 
 use crate::client::Host;
@@ -42,19 +42,24 @@ pub(crate) struct LocalOptions {
 impl LocalOptions {
     /// A host with one package, which is granted what it declares.
     pub(crate) fn of_package(directory: &Path, manifest: &Manifest) -> Result<Self, Failure> {
-        let selection = Selection::of(directory).map_err(|error| {
-            Failure::new(
-                Exit::Failed,
-                error.to_string(),
-                "gk package --list shows what belongs to the package",
-            )
-        })?;
+        let selection = selected(directory)?;
         Ok(LocalOptions {
             listen: None,
             config: String::new(),
             package: Some((manifest.name.to_string(), selection)),
         })
     }
+}
+
+/// The files of a directory that are the package.
+fn selected(directory: &Path) -> Result<Selection, Failure> {
+    Selection::of(directory).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            error.to_string(),
+            "gk package --list shows what belongs to the package",
+        )
+    })
 }
 
 /// A host that runs, until it is dropped.
@@ -173,8 +178,7 @@ impl LocalHost {
             if std::os::unix::net::UnixStream::connect(self.socket()).is_ok() {
                 return Ok(());
             }
-            let ended = self.child.status().ok().flatten();
-            if ended.is_some() || Instant::now() > deadline {
+            if self.ended().is_some() || Instant::now() > deadline {
                 return Err(Failure::new(
                     Exit::Failed,
                     format!("the host does not come up: {}", self.output().trim()),
@@ -185,8 +189,93 @@ impl LocalHost {
         }
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where a file of a plugin's package is.
+    pub(crate) fn installed(&self, plugin: &str, path: &str) -> PathBuf {
+        self.dirs.path().join("plugins").join(plugin).join(path)
+    }
+
+    /// Its local socket.
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dirs.path().join("data/admin.sock")
+    }
+
+    /// The file with an administrator's token.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.dirs.path().join("data/admin.token")
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
+        self.child.status().ok().flatten()
+    }
+
+    /// It must not have ended.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let Some(how) = self.ended() else {
+            return Ok(());
+        };
+        let output = self.output();
+        let mut last: Vec<_> = output.lines().rev().take(10).collect();
+        last.reverse();
+        Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "the host has ended ({how}); it printed:\n{}",
+                last.join("\n")
+            ),
+            "run the command again; gk-host doctor says how this machine stands",
+        ))
+    }
+
+    /// The first URL that it is reached by, as it prints it once it listens.
+    pub(crate) fn url(&self) -> Result<String, Failure> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let output = self.output();
+            let mut lines = output
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            if let Some(url) = lines.find_map(|line| line.strip_prefix("listening on ")) {
+                return Ok(url.trim().to_owned());
+            }
+            if self.ended().is_some() || Instant::now() > deadline {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    format!("the host does not say where it listens: {}", output.trim()),
+                    "check --listen, and that nothing else listens there",
+                ));
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// Puts the files of `directory` in place of those that a plugin has. Each file is the old or the new one at any
+    /// moment; what is to become of them is another order.
+    pub(crate) fn replace(&self, plugin: &str, directory: &Path) -> Result<(), Failure> {
+        let next = tempfile::Builder::new()
+            .prefix("next-")
+            .tempdir_in(self.dirs.path())
+            .map_err(|error| Failure::file("write in", self.dirs.path(), &error))?;
+        let selection = selected(directory)?;
+        let copies = selection.copy_to(next.path()).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                error.to_string(),
+                "check the file and the disk",
+            )
+        })?;
+        let place = self.installed(plugin, "");
+        let replaced = || -> std::io::Result<()> {
+            for file in copies.files() {
+                let to = place.join(&file.path);
+                if let Some(parent) = to.parent() {
+                    fs::create_dir_all(parent)?;
+                }
+                fs::rename(next.path().join(&file.path), to)?;
+            }
+            remove_others(&place, Path::new(""), &copies)
+        };
+        replaced().map_err(|error| Failure::file("replace the files in", &place, &error))
     }
 
     /// What it has printed.
@@ -234,12 +323,28 @@ impl Drop for LocalHost {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         let deadline = Instant::now() + END_TIMEOUT;
-        while self.child.status().ok().flatten().is_none() && Instant::now() < deadline {
+        while self.ended().is_none() && Instant::now() < deadline {
             std::thread::sleep(LOOK_INTERVAL);
         }
         let _ = self.child.kill_group();
         let _ = self.child.reap();
     }
+}
+
+/// Removes the files below `place` that are not selected.
+fn remove_others(place: &Path, below: &Path, selection: &Selection) -> std::io::Result<()> {
+    for entry in fs::read_dir(place.join(below))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            remove_others(place, &path, selection)?;
+            // Only one that is empty by now goes.
+            let _ = fs::remove_dir(entry.path());
+        } else if !path.to_str().is_some_and(|path| selection.has(path)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a pipe to its end, and keeps the last of it.

@@ -2,15 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::Project;
+use super::compiler::{run, tool};
 use super::program;
 use crate::failure::{Exit, Failure};
 use crate::terminal::Terminal;
@@ -34,6 +36,30 @@ pub(crate) struct BuildArgs {
     rest: Vec<OsString>,
 }
 
+/// How a plugin is built.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recipe {
+    pub(crate) profile: Profile,
+    /// Another machine, such as linux/arm64.
+    pub(crate) target: Option<String>,
+    /// Further arguments for `go build` or `cargo build`.
+    pub(crate) rest: Vec<OsString>,
+    /// Ends the compiler when it becomes true. The compiler then is in a process group of its own.
+    pub(crate) interrupt: Option<Arc<AtomicBool>>,
+}
+
+/// What a build is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Profile {
+    /// Optimised.
+    #[default]
+    Release,
+    /// Built quickly.
+    Quick,
+    /// With what a debugger needs.
+    Debug,
+}
+
 /// What was built.
 #[derive(Debug, Serialize)]
 struct Built {
@@ -46,32 +72,16 @@ struct Built {
 impl BuildArgs {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let project = Project::open(&self.dir, terminal)?;
-        let go = project.directory.join("go.mod").is_file();
-        let rust = project.directory.join("Cargo.toml").is_file();
-        match (go, rust) {
-            (true, false) => self.go(&project, terminal)?,
-            (false, true) => self.rust(&project, terminal)?,
-            (true, true) => {
-                return Err(Failure::new(
-                    Exit::Failed,
-                    format!(
-                        "{} has both a go.mod and a Cargo.toml",
-                        project.directory.display()
-                    ),
-                    "build with the plugin's own build.sh, or take one of the two away",
-                ));
-            }
-            (false, false) => {
-                return Err(Failure::new(
-                    Exit::NotFound,
-                    format!(
-                        "{} has neither a go.mod nor a Cargo.toml",
-                        project.directory.display()
-                    ),
-                    "name the plugin's directory; plugins in other languages are built by their own tools",
-                ));
-            }
-        }
+        let recipe = Recipe {
+            profile: match self.debug {
+                true => Profile::Debug,
+                false => Profile::Release,
+            },
+            target: self.target,
+            rest: self.rest,
+            interrupt: None,
+        };
+        recipe.build(&project, terminal)?;
         let path = project.program();
         let metadata = path
             .metadata()
@@ -86,13 +96,45 @@ impl BuildArgs {
             format!("{}\n", path.display())
         })
     }
+}
+
+impl Recipe {
+    /// Builds the program, and puts it where the manifest says.
+    pub(crate) fn build(&self, project: &Project, terminal: &Terminal) -> Result<(), Failure> {
+        let go = project.directory.join("go.mod").is_file();
+        let rust = project.directory.join("Cargo.toml").is_file();
+        match (go, rust) {
+            (true, false) => self.go(project, terminal),
+            (false, true) => self.rust(project, terminal),
+            (true, true) => Err(Failure::new(
+                Exit::Failed,
+                format!(
+                    "{} has both a go.mod and a Cargo.toml",
+                    project.directory.display()
+                ),
+                "build with the plugin's own build.sh, or take one of the two away",
+            )),
+            (false, false) => Err(Failure::new(
+                Exit::NotFound,
+                format!(
+                    "{} has neither a go.mod nor a Cargo.toml",
+                    project.directory.display()
+                ),
+                "name the plugin's directory; plugins in other languages are built by their own tools",
+            )),
+        }
+    }
 
     fn go(&self, project: &Project, terminal: &Terminal) -> Result<(), Failure> {
         let place = temporary_place(project)?;
         let mut go = tool("go");
         go.current_dir(&project.directory);
-        go.arg("build").arg("-trimpath");
-        if self.debug {
+        go.arg("build");
+        // A debugger finds the sources by their paths.
+        if self.profile != Profile::Debug {
+            go.arg("-trimpath");
+        }
+        if self.profile == Profile::Debug {
             go.args(["-gcflags", "all=-N -l"]);
         }
         if let Some(target) = &self.target {
@@ -105,7 +147,7 @@ impl BuildArgs {
             go.env("CGO_ENABLED", "0");
         }
         go.arg("-o").arg(&place.0).args(&self.rest).arg(".");
-        run(
+        self.run(
             &mut go,
             terminal,
             "Go",
@@ -120,7 +162,7 @@ impl BuildArgs {
         let mut cargo = tool("cargo");
         cargo.current_dir(&project.directory).arg("build");
         cargo.arg("--message-format=json-render-diagnostics");
-        if !self.debug {
+        if self.profile == Profile::Release {
             cargo.arg("--release");
         }
         if let Some(target) = &self.target {
@@ -137,7 +179,7 @@ impl BuildArgs {
             }
         }
         cargo.args(&self.rest).stdout(Stdio::piped());
-        let output = run(&mut cargo, terminal, "Rust", INSTALL)?;
+        let output = self.run(&mut cargo, terminal, "Rust", INSTALL)?;
         let built = executables(&output);
         let name = project.manifest.name.as_str();
         let known = [name.to_owned(), super::scaffold::crate_name(name)];
@@ -160,52 +202,15 @@ impl BuildArgs {
         fs::copy(chosen, &place.0).map_err(|error| Failure::file("copy", chosen, &error))?;
         put(&place.0, project)
     }
-}
 
-/// The compiler that builds the plugin. It runs as its author does, unconfined: it is the author's own code.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "compilers are no plugins: they are not to be confined"
-)]
-fn tool(name: &str) -> Command {
-    Command::new(name)
-}
-
-/// Runs a compiler and returns what it wrote to stdout, if that is piped.
-fn run(
-    command: &mut Command,
-    terminal: &Terminal,
-    name: &str,
-    install: &str,
-) -> Result<Vec<u8>, Failure> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let line: Vec<_> = std::iter::once(program.as_str().into())
-        .chain(command.get_args().map(|arg| arg.to_string_lossy()))
-        .collect();
-    terminal.detail(line.join(" "));
-    let output = command.stderr(Stdio::inherit()).stdin(Stdio::null());
-    let output = output
-        .spawn()
-        .and_then(std::process::Child::wait_with_output);
-    let output = output.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Failure::new(
-            Exit::Failed,
-            format!("there is no `{program}` on PATH; the plugin is built with {name}"),
-            install,
-        ),
-        _ => Failure::new(
-            Exit::Failed,
-            format!("`{program}` cannot be started: {error}"),
-            install,
-        ),
-    })?;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => Err(Failure::new(
-            Exit::Failed,
-            format!("`{program} build` failed ({})", output.status),
-            "correct what the compiler says above; with -v you see its command line",
-        )),
+    fn run(
+        &self,
+        command: &mut Command,
+        terminal: &Terminal,
+        name: &str,
+        install: &str,
+    ) -> Result<Vec<u8>, Failure> {
+        run(command, terminal, name, install, self.interrupt.as_deref())
     }
 }
 
@@ -312,7 +317,7 @@ fn ensure_installed(triple: &str, install: &str, terminal: &Terminal) -> Result<
     rustc
         .args(["--print", "target-libdir", "--target", triple])
         .stdout(Stdio::piped());
-    let output = run(&mut rustc, terminal, "Rust", install)?;
+    let output = run(&mut rustc, terminal, "Rust", install, None)?;
     let directory = PathBuf::from(String::from_utf8_lossy(&output).trim());
     match directory.is_dir() {
         true => Ok(()),

@@ -1,6 +1,7 @@
 //! What an author does before there is anything to sign: a new plugin, a build, a check.
 
 pub(crate) mod build;
+mod compiler;
 mod finding;
 pub(crate) mod init;
 mod program;

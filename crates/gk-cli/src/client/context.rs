@@ -1,15 +1,18 @@
 //! Which host is meant: options, environment, configuration, or the socket of a host on this machine.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, CommandFactory, FromArgMatches};
+use clap_complete::{ArgValueCompleter, CompletionCandidate};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::Cli;
 use crate::failure::{Exit, Failure};
 
 /// The host that is meant if nothing says otherwise, and no socket is there.
@@ -45,7 +48,8 @@ pub(crate) struct ConnectArgs {
         global = true,
         value_name = "NAME",
         env = "GK_CONTEXT",
-        help_heading = "Host"
+        help_heading = "Host",
+        add = ArgValueCompleter::new(complete_contexts)
     )]
     context: Option<String>,
 }
@@ -126,7 +130,10 @@ impl Config {
 
     /// The configuration; the default where there is none.
     pub(crate) fn load() -> Result<Self, Failure> {
-        let path = Self::path()?;
+        // Without a home, as in a service, there is none.
+        let Ok(path) = Self::path() else {
+            return Ok(Self::default());
+        };
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -165,7 +172,29 @@ impl Config {
     }
 }
 
+/// The names of the contexts that begin like this.
+pub(crate) fn complete_contexts(current: &OsStr) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    let contexts = Config::load().unwrap_or_default().contexts;
+    let candidates = contexts.into_iter().filter_map(|(name, context)| {
+        let fits = name.starts_with(&*current);
+        fits.then(|| CompletionCandidate::new(name).help(Some(context.url.into())))
+    });
+    candidates.collect()
+}
+
 impl ConnectArgs {
+    /// What the command line says that a shell wants to complete: it comes after `--`, and is not whole.
+    pub(crate) fn of_completion() -> Self {
+        let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
+        let matches = Cli::command()
+            .ignore_errors(true)
+            .try_get_matches_from(words);
+        matches
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .unwrap_or_default()
+    }
+
     /// The host that is meant: `--context`, then `--url`, then the environment (GK_CONTEXT, GK_URL), then the current
     /// context, then a socket of this machine, then the usual address.
     pub(crate) fn target(&self) -> Result<Target, Failure> {
@@ -183,7 +212,7 @@ impl ConnectArgs {
             Some(name) => Some(config.contexts.get(&name).cloned().ok_or_else(|| {
                 let known: Vec<_> = config.contexts.keys().map(String::as_str).collect();
                 let help = match known.as_slice() {
-                    [] => "make one: gk context set NAME --url URL".to_owned(),
+                    [] => "make one: gk context set NAME URL".to_owned(),
                     known => format!("there are: {}", known.join(", ")),
                 };
                 Failure::new(

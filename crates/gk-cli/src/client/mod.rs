@@ -31,6 +31,7 @@ pub(crate) struct Host {
     http: reqwest::Client,
     base: String,
     target: Target,
+    answer_timeout: Duration,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -50,9 +51,11 @@ impl Host {
         Self::with(args.target()?, CONNECT_TIMEOUT)
     }
 
-    /// The same, for completions: nobody waits for them.
-    pub(crate) fn for_completion(wait: Duration) -> Result<Self, Failure> {
-        Self::with(ConnectArgs::default().target()?, wait)
+    /// The host that a command line names, for its completion: who presses Tab waits for no answer longer than this.
+    pub(crate) fn for_completion(args: &ConnectArgs, wait: Duration) -> Result<Self, Failure> {
+        let mut host = Self::with(args.target()?, wait)?;
+        host.answer_timeout = wait;
+        Ok(host)
     }
 
     /// The host at a place that is known.
@@ -79,10 +82,16 @@ impl Host {
             ),
             Place::Url(url) => (builder, url.clone()),
         };
+        // The certificates of the system, which a small one may lack, are for https alone.
+        let builder = match base.starts_with("https://") {
+            true => builder,
+            false => builder.tls_certs_only([]),
+        };
         Ok(Host {
             http: builder.build().map_err(|error| broken(&error))?,
             base,
             target,
+            answer_timeout: ANSWER_TIMEOUT,
             runtime,
         })
     }
@@ -166,7 +175,7 @@ impl Host {
     ) -> Result<Vec<u8>, Failure> {
         let request = self.request(operation, path, query, body);
         self.runtime.block_on(async {
-            let request = request.timeout(ANSWER_TIMEOUT);
+            let request = request.timeout(self.answer_timeout);
             let response = request
                 .send()
                 .await
@@ -197,7 +206,7 @@ impl Host {
             body,
         );
         self.runtime.block_on(async {
-            let response = request.timeout(ANSWER_TIMEOUT).send().await;
+            let response = request.timeout(self.answer_timeout).send().await;
             let response = response.map_err(|error| self.unreachable(&error))?;
             let status = response.status().as_u16();
             let body = response

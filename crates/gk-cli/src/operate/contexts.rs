@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
-use crate::client::context::{Config, Context, place};
+use crate::client::context::{Config, Context, complete_contexts, place};
 use crate::failure::{Exit, Failure};
 use crate::terminal::{Rows, Terminal};
 
@@ -40,7 +41,7 @@ pub(crate) struct Set {
 #[derive(Debug, Args)]
 pub(crate) struct Name {
     /// The name.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete_contexts))]
     name: String,
 }
 

@@ -95,7 +95,7 @@ pub(crate) fn run(
 }
 
 /// One line for each entry, also in JSON: what follows comes one by one.
-fn print(entry: &LogEntry, terminal: &Terminal) -> Result<(), Failure> {
+pub(crate) fn print(entry: &LogEntry, terminal: &Terminal) -> Result<(), Failure> {
     if terminal.format() == Format::Json {
         return terminal.line(serde_json::to_string(entry).unwrap_or_default());
     }

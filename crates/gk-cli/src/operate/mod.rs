@@ -21,7 +21,7 @@ use clap_complete::CompletionCandidate;
 use gk_api::{Operation, Plugin};
 use jiff::{Timestamp, Unit};
 
-use crate::client::Host;
+use crate::client::{ConnectArgs, Host};
 use crate::failure::Failure;
 use crate::terminal::{BAD, DIM, GOOD, Terminal, WARN, styled};
 
@@ -31,7 +31,7 @@ const COMPLETION_TIMEOUT: Duration = Duration::from_millis(500);
 /// The names of the host's plugins that begin like this.
 pub(crate) fn complete_plugins(current: &OsStr) -> Vec<CompletionCandidate> {
     let current = current.to_string_lossy();
-    let plugins = Host::for_completion(COMPLETION_TIMEOUT)
+    let plugins = Host::for_completion(&ConnectArgs::of_completion(), COMPLETION_TIMEOUT)
         .and_then(|host| host.get::<Vec<Plugin>>(Operation::ListPlugins, &[], &[]));
     let plugins = plugins.unwrap_or_default();
     let candidates = plugins.into_iter().filter_map(|plugin| {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod build;
+mod completion;
 mod help;
 mod init;
 mod keys;

@@ -1,0 +1,129 @@
+//! `cargo xtask docs`: the parts of the documentation that are made of the code: docs/cli.md of gk's commands, and the
+//! table of endpoints in docs/operations.md of the admin API's.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use gk_api::{ENDPOINTS, Endpoint, ParameterKind};
+
+use crate::command::{cargo, command, root, run as run_command, say};
+
+const CLI: &str = "docs/cli.md";
+const OPERATIONS: &str = "docs/operations.md";
+
+/// Around the table of endpoints.
+const BEGIN: &str = "<!-- endpoints: made by `cargo xtask docs` -->";
+const END: &str = "<!-- /endpoints -->";
+
+/// Builds `gk`, and writes or compares.
+pub(crate) fn run(check: bool) -> Result<()> {
+    run_command(cargo().args(["build", "--quiet", "--package", "gk-cli"]))?;
+    with(&gk(), check)
+}
+
+/// Compares, with the `gk` that was built before.
+pub(crate) fn check() -> Result<()> {
+    with(&gk(), true)
+}
+
+fn gk() -> PathBuf {
+    root().join("target/debug/gk")
+}
+
+fn with(gk: &Path, check: bool) -> Result<()> {
+    let made = tempfile::tempdir().context("cannot make a temporary directory")?;
+    run_command(
+        command(gk)
+            .args(["generate", "markdown", "--out"])
+            .arg(made.path()),
+    )?;
+    let cli = read(&made.path().join("cli.md"))?;
+    let operations = root().join(OPERATIONS);
+    let text = read(&operations)?;
+    let updated = replaced(&text)?;
+    let mut stale = Vec::new();
+    for (path, wanted) in [(CLI, &cli), (OPERATIONS, &updated)] {
+        let file = root().join(path);
+        if fs::read_to_string(&file).is_ok_and(|present| present == *wanted) {
+            continue;
+        }
+        match check {
+            true => stale.push(path),
+            false => {
+                fs::write(&file, wanted)
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+                say(format!("written: {path}"));
+            }
+        }
+    }
+    if !stale.is_empty() {
+        bail!(
+            "{} is not what the code says; run: cargo xtask docs",
+            stale.join(" and ")
+        );
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The document with the table of now between its marks.
+fn replaced(text: &str) -> Result<String> {
+    let parts = text
+        .split_once(BEGIN)
+        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) =
+        parts.with_context(|| format!("{OPERATIONS} has no lines {BEGIN:?} and {END:?}"))?;
+    Ok(format!("{before}{BEGIN}\n{}{END}{after}", table()))
+}
+
+fn table() -> String {
+    let mut text = String::from("| Method and path | Who | What |\n|---|---|---|\n");
+    for endpoint in ENDPOINTS {
+        let _ = writeln!(
+            text,
+            "| `{} {}` | {} | {} |",
+            endpoint.method,
+            endpoint.path,
+            endpoint.access.as_str(),
+            what(endpoint).replace('|', "\\|"),
+        );
+    }
+    text
+}
+
+/// What an endpoint does, and each parameter of its query.
+fn what(endpoint: &Endpoint) -> String {
+    let mut text = format!("{}.", endpoint.summary);
+    for parameter in endpoint.query {
+        let value = match parameter.kind {
+            ParameterKind::Flag => "",
+            ParameterKind::Boolean => "=true",
+            ParameterKind::Integer => "=N",
+            ParameterKind::Duration => "=10s",
+            ParameterKind::Text => "=…",
+        };
+        let _ = write!(text, " `?{}{value}`: {}", parameter.name, parameter.about);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_goes_between_the_marks_and_nothing_else_changes() {
+        let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
+        let updated = replaced(&document).unwrap();
+        assert!(updated.starts_with("before\n") && updated.ends_with("\nafter\n"));
+        assert!(!updated.contains("\nold\n"));
+        assert_eq!(updated.matches("| `GET /livez` | anybody |").count(), 1);
+        assert_eq!(replaced(&updated).unwrap(), updated);
+        assert!(replaced("no marks").is_err());
+    }
+}
