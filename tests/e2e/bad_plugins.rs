@@ -10,7 +10,7 @@ use crate::users::User;
 use crate::{eventually, processes, program};
 
 /// What the host makes of a mode of `misbehave`.
-enum Expect {
+pub(crate) enum Expect {
     /// It does not come up; the error has these words.
     Fails(&'static [&'static str]),
     /// It runs, and nothing is wrong with its calls.
@@ -24,7 +24,7 @@ enum Expect {
 use Expect::{Call, Dies, Fails, Runs};
 
 /// Every mode; what it does is said by `misbehave -list`.
-const MODES: &[(&str, Expect)] = &[
+pub(crate) const MODES: &[(&str, Expect)] = &[
     // Before the handshake.
     (
         "banner",

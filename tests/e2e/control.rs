@@ -337,6 +337,20 @@ fn a_hangup_reads_the_configuration_again() {
     let later = host.wait_for_log("take effect at the host's next start");
     assert!(later.contains("start_timeout"), "{later}");
     host.wait_for_log("DEBUG");
+    // Both are in the audit log, newest first.
+    let entries = eventually("the change is written down", || {
+        let path = "/api/v1/audit?change=reconfigure";
+        let page = host.admin("GET", path).send().expect(200).json();
+        let entries = page["entries"].as_array()?.clone();
+        (entries.len() == 2 && entries[0]["outcome"] != "unknown").then_some(entries)
+    });
+    let outcomes: Vec<_> = entries.iter().map(|entry| &entry["outcome"]).collect();
+    assert_eq!(outcomes, ["done", "failed"]);
+    assert_eq!(entries[0]["actor"]["login"], "SIGHUP");
+    assert_eq!(
+        entries[0]["after"]["at_next_start"],
+        json!(["start_timeout"])
+    );
     let metrics = host.admin("GET", "/metrics").send().expect(200).text();
     let budget = format!("gk_memory_budget_bytes {}", (128 << 20) / 2);
     assert!(metrics.contains(&budget), "{metrics}");

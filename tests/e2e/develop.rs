@@ -15,7 +15,7 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
-use crate::gk::Person;
+use crate::person::Person;
 use crate::{DEADLINE, eventually};
 
 /// A command that goes on until it is interrupted.

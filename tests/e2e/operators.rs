@@ -53,8 +53,15 @@ fn directories_change_hands_and_lose_nothing() {
     assert!(owner > 2_000_000_000, "it is the plugin's, not {owner}'s");
     // Made by root, to be read by the user.
     let token = host.new_token("anna", "agent");
+    let order = |host: &Host, order: &str| {
+        let path = format!("/api/v1/plugins/gen3/{order}?wait=100s");
+        host.admin("POST", &path).send().expect(200);
+    };
+    order(&host, "disable");
 
     let host = host.again(User::Unprivileged).settled();
+    assert_eq!(host.plugin("gen3")["state"], "disabled");
+    order(&host, "enable");
     host.expect_serving("gen3");
     let listed = host.call("GET", "/api/v1/plugins").token(&token).send();
     listed.expect(200);

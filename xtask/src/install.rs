@@ -106,6 +106,12 @@ const REQUIREMENTS: &[Requirement] = &[
         is_there: || on_path("vim") || on_path("vim.tiny"),
         packages: &["vim-tiny"],
     },
+    // What docs/getting-started.md uses beside the project's own programs.
+    Requirement {
+        need: Need::Test,
+        is_there: || on_path("curl") && on_path("jq"),
+        packages: &["curl", "jq"],
+    },
 ];
 
 impl Install {

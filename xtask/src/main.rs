@@ -14,6 +14,8 @@ mod golden;
 mod install;
 mod layers;
 mod licences;
+#[cfg(test)]
+mod links;
 mod modules;
 mod package;
 mod plugins;

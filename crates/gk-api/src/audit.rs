@@ -50,11 +50,13 @@ pub enum Change {
     DeleteToken,
     /// A job was run by hand.
     RunJob,
+    /// The host read its configuration again.
+    Reconfigure,
 }
 
 impl Change {
     /// All of them.
-    pub const ALL: [Change; 13] = [
+    pub const ALL: [Change; 14] = [
         Change::Install,
         Change::Uninstall,
         Change::Reload,
@@ -68,6 +70,7 @@ impl Change {
         Change::CreateToken,
         Change::DeleteToken,
         Change::RunJob,
+        Change::Reconfigure,
     ];
 
     /// The word for it in JSON.
@@ -87,6 +90,7 @@ impl Change {
             Change::CreateToken => "create_token",
             Change::DeleteToken => "delete_token",
             Change::RunJob => "run_job",
+            Change::Reconfigure => "reconfigure",
         }
     }
 }

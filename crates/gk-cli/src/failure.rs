@@ -14,7 +14,6 @@ pub(crate) enum Exit {
     /// The caller may not do that.
     Denied = 4,
     /// The host cannot be reached.
-    #[allow(dead_code, reason = "of commands that talk to a host")]
     Unreachable = 5,
 }
 

@@ -26,7 +26,8 @@ pub(crate) const AUDIT_PAGE_MAX: usize = 1000;
 /// The longest text of what was there before or after, in bytes of JSON; of a longer one only its size is kept.
 const STATE_BYTES_MAX: usize = 64 * 1024;
 
-/// The audit log of a host.
+/// The audit log of a host. Cheap to clone.
+#[derive(Clone)]
 pub struct Audit {
     database: Arc<Mutex<Connection>>,
 }
@@ -130,6 +131,38 @@ impl Audit {
         Ok(Audit {
             database: Arc::new(Mutex::new(database)),
         })
+    }
+
+    /// Writes down a change of the host itself that nobody asked for over HTTP, as a signal is. That this fails is told in
+    /// the log: the change is made.
+    pub async fn note(
+        &self,
+        login: &str,
+        change: Change,
+        target: &str,
+        after: Value,
+        error: Option<String>,
+    ) {
+        let asked = Asked {
+            actor: Actor {
+                login: login.to_owned(),
+                token: None,
+                uid: None,
+                address: None,
+            },
+            change,
+            target: target.to_owned(),
+            before: Value::Null,
+            request_id: String::new(),
+        };
+        match self.begin(asked).await {
+            Ok(begun) => begun.end(after, error).await,
+            Err(_) => tracing::error!(
+                change = change.as_str(),
+                target,
+                "the audit log cannot be written"
+            ),
+        }
     }
 
     /// Writes down that a change is asked for.

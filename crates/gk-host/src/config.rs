@@ -110,7 +110,7 @@ pub(crate) struct Config {
     listen: Option<Listen>,
     health_listen: Option<Listen>,
     /// The path of the socket for users of this machine who need no token; `off` is none.
-    admin_socket: Option<String>,
+    pub(crate) admin_socket: Option<String>,
     socket_mode: String,
     trusted_proxies: Vec<String>,
     forwarded_header: ForwardedHeader,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -51,9 +51,26 @@ pub(crate) fn let_through(dir: &Path) -> Result<()> {
     })
 }
 
+/// Removes the local socket that a killed host left in the data directory. The directory is locked, so nobody listens
+/// there. The socket may be another user's, as root's is: it cannot be asked by connecting.
+pub(crate) fn remove_left_socket(dir: &Path, socket: &Path) -> Result<()> {
+    let is_left = socket.parent() == Some(dir)
+        && fs::symlink_metadata(socket).is_ok_and(|file| file.file_type().is_socket());
+    if !is_left {
+        return Ok(());
+    }
+    fs::remove_file(socket).with_context(|| {
+        format!(
+            "the socket {} that a host left cannot be removed; remove it",
+            socket.display()
+        )
+    })
+}
+
 /// The host's own entries. What SQLite keeps beside a database has the database's name.
 const NAMES: &[&str] = &[
     "admin.token",
+    "plugin-state",
     "files",
     "host.lock",
     "host.db",

@@ -4,8 +4,11 @@
 use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
+use gk_api::Change;
+use gk_gateway::audit::Audit;
 use gk_gateway::server::ServerLimits;
 use gk_runtime::{MemoryBudget, Runtime};
+use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -15,6 +18,12 @@ use crate::telemetry::{self, LogFilter};
 
 /// Keys that take effect without a start of the host.
 const CHANGEABLE: &[&str] = &["log", "limits", "signatures", "plugin_config"];
+
+/// Who asked, in the audit log: a signal does not say who sent it.
+const ACTOR: &str = "SIGHUP";
+
+/// What was changed, in the audit log.
+const TARGET: &str = "configuration";
 
 /// What SIGHUP means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +76,7 @@ pub(crate) struct Changing {
     pub(crate) runtime: Runtime,
     pub(crate) memory: MemoryBudget,
     pub(crate) limits: watch::Sender<ServerLimits>,
+    pub(crate) audit: Audit,
 }
 
 /// What the host was told when it was started.
@@ -84,21 +94,29 @@ impl Told {
         };
         while hangups.recv().await.is_some() {
             tracing::info!("SIGHUP: everything is looked at again");
-            match self.again(&changing).await {
-                Ok(()) => {}
-                Err(error) => tracing::error!(
-                    error = format!("{error:#}"),
-                    "the configuration cannot be taken over; nothing of it was changed"
-                ),
-            }
+            let (after, error) = match self.again(&changing).await {
+                Ok(differences) => (differences, None),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(
+                        error,
+                        "the configuration cannot be taken over; nothing of it was changed"
+                    );
+                    (Value::Null, Some(error))
+                }
+            };
+            let change = Change::Reconfigure;
+            let noted = changing.audit.note(ACTOR, change, TARGET, after, error);
+            noted.await;
             if let Err(error) = changing.runtime.look_now().await {
                 tracing::error!(%error, "the plugins cannot be looked for; those that run go on");
             }
         }
     }
 
-    /// Takes over what can change. All of it is checked before anything is.
-    async fn again(&self, changing: &Changing) -> Result<()> {
+    /// Takes over what can change, and says which keys differ from the host's start. All of it is checked before anything
+    /// is changed.
+    async fn again(&self, changing: &Changing) -> Result<Value> {
         let config = Config::load(&self.args)?;
         let filter = telemetry::filter(&config)?;
         let signatures = signatures::open(&config.signatures)?;
@@ -126,6 +144,6 @@ impl Told {
                 "the configuration differs in these keys, which take effect at the host's next start"
             );
         }
-        Ok(())
+        Ok(serde_json::json!({ "in_force": now, "at_next_start": later }))
     }
 }

@@ -1,7 +1,7 @@
 //! `gk-host serve`: start in order, serve, stop in order.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -110,10 +110,25 @@ async fn serve(
     let (limits, limits_now) = watch::channel(front.server_limits());
     let tls = front.tls()?;
     let mut listeners = front.bind(inherited).await?;
+    let addresses = listeners.len();
     if let Some(path) = config.admin_socket() {
-        let local = server::bind_local(&path)
-            .with_context(|| format!("cannot listen on the local socket {}; admin_socket in the configuration sets another path, or \"off\"", path.display()))?;
-        listeners.push(local);
+        crate::data::remove_left_socket(&config.data_dir, &path)?;
+        match server::bind_local(&path) {
+            Ok(local) => listeners.push(local),
+            // Longer than the system's 107 bytes, and nobody has chosen it.
+            Err(error)
+                if error.kind() == io::ErrorKind::InvalidInput && config.admin_socket.is_none() =>
+            {
+                tracing::warn!(
+                    path = %path.display(),
+                    %error,
+                    "there is no local socket; set admin_socket to a shorter path"
+                );
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot listen on the local socket {}; admin_socket in the configuration sets another path, or \"off\"", path.display()));
+            }
+        }
     }
     let health_listeners = front.bind_health().await?;
 
@@ -150,7 +165,7 @@ async fn serve(
     gateway.memory = memory.clone();
     gateway.proxies = front.proxies()?;
     gateway.cors = front.cors()?;
-    gateway.audit = Some(audit);
+    gateway.audit = Some(audit.clone());
     gateway.insight = Some(Arc::new(insight));
     let gateway = Gateway::new(gateway.with_host_api(host_api));
     let following = tokio::spawn({
@@ -161,6 +176,7 @@ async fn serve(
         runtime: runtime.clone(),
         memory: memory.clone(),
         limits,
+        audit,
     };
     let rereading = tokio::spawn(told.follow(changing, hangups));
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -187,8 +203,13 @@ async fn serve(
         flag(closed),
     ));
     let certificates = tls.map(|tls| tokio::spawn(async move { tls.follow().await }));
-    for address in &shown {
+    let (public, local) = shown.split_at(addresses);
+    for address in public {
         say(&format!("listening on {address}"));
+    }
+    if let (false, Some(path)) = (local.is_empty(), config.admin_socket()) {
+        let path = std::path::absolute(&path).unwrap_or(path);
+        say(&format!("local socket: unix:{}", path.display()));
     }
     for address in &health_shown {
         say(&format!("telling how the host is on {address}"));
@@ -308,7 +329,7 @@ impl StopSignals {
 /// A line for the person, or script, that started the host.
 fn say(text: &str) {
     // A closed stdout is no reason to stop.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 fn report(runtime: &Runtime) {
@@ -391,10 +412,10 @@ fn open_tokens(data_dir: &Path) -> Result<Tokens> {
     Ok(tokens)
 }
 
-fn write_token(path: &Path, token: &str) -> std::io::Result<()> {
+fn write_token(path: &Path, token: &str) -> io::Result<()> {
     // Never through a link, and never into a file that others may have open.
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = OpenOptions::new()

@@ -1,12 +1,12 @@
 //! Packages of GoatKit plugins as ZIP files: which files of a directory belong to its package ([`Selection`]), making
-//! the file ([`pack`]), and unpacking one that somebody else made ([`unpack`], [`Archive`]).
+//! the file ([`pack()`]), and unpacking one that somebody else made ([`unpack()`], [`Archive`]).
 //!
 //! This crate reads and writes files. It knows nothing of what is in `plugin.yaml`, of signatures or of hosts; it
 //! imports no other crate of the workspace, has no `unsafe` and needs no async runtime.
 //!
 //! # What is written
 //!
-//! [`pack`] is reproducible: the same files give the same bytes, whatever the directory's path, the user, the umask,
+//! [`pack()`] is reproducible: the same files give the same bytes, whatever the directory's path, the user, the umask,
 //! the files' times, the order of the directory, or the locale. The bytes depend on these alone:
 //!
 //! - the files' paths, contents and x bits; entries are sorted by the bytes of their paths;

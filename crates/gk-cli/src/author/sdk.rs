@@ -109,8 +109,11 @@ impl GoModule {
     pub(crate) fn new(name: &str, source: &Source) -> Result<Self, Failure> {
         let (sdk, sums, place) = match source {
             Source::Version(version) => {
-                let module =
-                    format!("module {name}\n\ngo 1.24\n\nrequire {GO_MODULE} v{version}\n");
+                // Under that path there is GoatFlow's own module, too: this one is meant.
+                let module = format!(
+                    "module {name}\n\ngo 1.24\n\nrequire {GO_MODULE} v{version}\n\nreplace {GO_MODULE} => {} v{version}\n",
+                    go_module_place()
+                );
                 return Ok(GoModule { module, sums: None });
             }
             Source::Embedded => {
@@ -247,6 +250,13 @@ pub(crate) fn rust_files() -> Result<Vec<SdkFile>, Failure> {
 /// The Rust version that the SDK needs.
 pub(crate) fn rust_version() -> String {
     workspace_package("rust-version")
+}
+
+/// Where the Go module is: its path as the `replace` of a go.mod names it.
+fn go_module_place() -> String {
+    let repository = repository();
+    let path = repository.trim_start_matches("https://");
+    format!("{path}/plugins/sdk-go")
 }
 
 /// Where this project is.
@@ -404,6 +414,15 @@ mod tests {
                 .ends_with("replace github.com/goatkit/goatflow => ./sdk\n")
         );
         assert!(module.sums.unwrap().contains("github.com/hashicorp/yamux"));
+        // Not GoatFlow's module of the same path.
+        let module = GoModule::new("x", &Source::Version("1.2.3".into())).unwrap();
+        assert!(
+            module.module.ends_with(
+                "replace github.com/goatkit/goatflow => github.com/goatkit/plugin-host/plugins/sdk-go v1.2.3\n"
+            ),
+            "{}",
+            module.module
+        );
     }
 
     #[test]

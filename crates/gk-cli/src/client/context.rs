@@ -104,21 +104,22 @@ pub(crate) struct Config {
     pub(crate) index: Option<String>,
 }
 
-/// The directory of gk's configuration: `$XDG_CONFIG_HOME/gk`, or `~/.config/gk`.
+/// The directory of gk's configuration: `$XDG_CONFIG_HOME/gk`, or `~/.config/gk`. A relative path counts as unset, as the
+/// XDG base directory specification asks.
 pub(crate) fn config_dir() -> Result<PathBuf, Failure> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let base = match (set("XDG_CONFIG_HOME"), set("HOME")) {
-        (Some(config), _) => PathBuf::from(config),
-        (None, Some(home)) => PathBuf::from(home).join(".config"),
-        (None, None) => {
-            return Err(Failure::new(
-                Exit::Failed,
-                "there is no place for the configuration: neither HOME nor XDG_CONFIG_HOME is set",
-                "set HOME",
-            ));
-        }
+    let variable = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
     };
-    Ok(base.join("gk"))
+    let config = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
+    config.map(|config| config.join("gk")).ok_or_else(|| {
+        Failure::new(
+            Exit::Failed,
+            "there is no directory for gk's configuration and keys: neither XDG_CONFIG_HOME nor HOME is an absolute path",
+            "set HOME",
+        )
+    })
 }
 
 impl Config {

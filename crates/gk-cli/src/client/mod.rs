@@ -9,7 +9,7 @@ mod events;
 
 use std::time::Duration;
 
-use gk_api::{Method, Operation};
+use gk_api::{Method, Operation, Plugin};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -132,6 +132,41 @@ impl Host {
 
     /// Asks, and returns the answer as it is.
     pub(crate) fn raw(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        query: Query<'_>,
+        body: Body,
+    ) -> Result<Vec<u8>, Failure> {
+        let answer = self.asked(operation, path, query, body);
+        answer.map_err(|failure| match (failure.exit(), path) {
+            (Exit::NotFound, [plugin, ..]) => self.not_found(failure, plugin),
+            _ => failure,
+        })
+    }
+
+    /// Says which plugin was probably meant, or where to look for what this one does not have.
+    fn not_found(&self, failure: Failure, name: &str) -> Failure {
+        let list = self.asked(Operation::ListPlugins, &[], &[], Body::Nothing);
+        let list: Option<Vec<Plugin>> = list
+            .ok()
+            .and_then(|list| serde_json::from_slice(&list).ok());
+        let names = list.into_iter().flatten().filter_map(|plugin| plugin.name);
+        let closest = names
+            .map(|known| (strsim::damerau_levenshtein(&known, name), known))
+            .min();
+        let help = match closest {
+            Some((0, known)) => format!("`gk info {known}` shows what it offers"),
+            // A third of the letters may be wrong.
+            Some((distance, known)) if distance * 3 <= known.len() => {
+                format!("did you mean {known}? `gk ps` lists the plugins")
+            }
+            _ => return failure,
+        };
+        Failure::new(failure.exit(), failure.message(), help)
+    }
+
+    fn asked(
         &self,
         operation: Operation,
         path: &[&str],

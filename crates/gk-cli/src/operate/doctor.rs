@@ -43,7 +43,10 @@ pub(crate) fn run(
         0 => Ok(()),
         failed => Err(Failure::new(
             Exit::Failed,
-            format!("{failed} checks failed"),
+            match failed {
+                1 => "1 check failed".to_owned(),
+                failed => format!("{failed} checks failed"),
+            },
             "each says what to do",
         )),
     }

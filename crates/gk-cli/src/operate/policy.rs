@@ -22,7 +22,7 @@ pub(crate) enum PolicyCommand {
     Diff(Names),
     /// Grant a plugin what it asks for at this moment.
     Approve(Approve),
-    /// Store a policy: the JSON of a file, or of - for stdin.
+    /// Store a policy, in JSON or YAML, from a file, or from stdin with -.
     Set(Set),
     /// Forbid a plugin everything, and end it.
     Block(Names),
@@ -51,7 +51,7 @@ pub(crate) struct Set {
     /// The plugin.
     #[arg(value_name = "PLUGIN", add = ArgValueCompleter::new(complete_plugins))]
     plugin: String,
-    /// The file with the policy; what gk policy show -o json prints is taken, too.
+    /// The file with the policy; what gk policy show -o json, or -o yaml, prints is taken, too.
     #[arg(value_name = "FILE")]
     file: String,
 }
@@ -116,11 +116,12 @@ fn set(host: &Host, args: &Set, terminal: &Terminal) -> Result<(), Failure> {
         path => std::fs::read_to_string(path).map(|read| text = read),
     }
     .map_err(|error| Failure::file("read", args.file.as_ref(), &error))?;
-    let policy: Value = serde_json::from_str(&text).map_err(|error| {
+    // JSON is YAML, too.
+    let policy: Value = serde_saphyr::from_str(&text).map_err(|error| {
         Failure::new(
             Exit::Usage,
-            format!("{} is no JSON: {error}", args.file),
-            "write a policy as gk policy show -o json prints it",
+            format!("{} is neither JSON nor YAML: {error}", args.file),
+            "write a policy as gk policy show -o json, or -o yaml, prints it",
         )
     })?;
     let view = put(host, &args.plugin, policy)?;

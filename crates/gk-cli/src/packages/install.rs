@@ -263,7 +263,10 @@ fn go_on(
     {
         return Err(Failure::new(
             Exit::Denied,
-            format!("the package is {}", report.signature.state),
+            format!(
+                "the package is not signed by a key that the host trusts: {}",
+                report.signature.state
+            ),
             "have it signed by a key that the host trusts, or leave out --require-signature",
         ));
     }

@@ -10,6 +10,7 @@ use gk_sign::{PublicKey, SecretKey};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::client::context::config_dir;
 use crate::failure::{Exit, Failure};
 use crate::terminal::{Rows, Terminal};
 
@@ -184,22 +185,9 @@ fn list(terminal: &Terminal) -> Result<(), Failure> {
     terminal.data(&shown)
 }
 
-/// The key directory: `gk/keys` in $XDG_CONFIG_HOME, or in ~/.config.
+/// The key directory.
 pub(crate) fn directory() -> Result<PathBuf, Failure> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let config = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
-    match config {
-        Some(config) => Ok(config.join("gk").join("keys")),
-        None => Err(Failure::new(
-            Exit::Failed,
-            "there is no place for keys: neither XDG_CONFIG_HOME nor HOME is an absolute path",
-            "set HOME, or name the file (--out, --key-file)",
-        )),
-    }
+    Ok(config_dir()?.join("keys"))
 }
 
 /// The key that is used if none is named.

@@ -147,6 +147,14 @@ impl SignArgs {
         sign_binary(&key, &self.path).map_err(|error| unsigned(&error, &|text| text))?;
         let mut signature = self.path.clone().into_os_string();
         signature.push(".sig");
+        let whole = self.path.with_file_name(SIGNATURE);
+        if whole.exists() {
+            terminal.warn(format_args!(
+                "{} is not among the files that {} covers, so a host refuses the plugin: sign its directory instead (gk sign DIR --format both)",
+                signature.display(),
+                whole.display()
+            ));
+        }
         Ok(Signed {
             key: key.public().id().to_string(),
             signatures: vec![signature.into()],

@@ -154,6 +154,12 @@ fn version_1() {
     // A package that is judged by plugin.sig does not get a file that this does not have.
     let error = place.gk(["sign", "a", "--format", "v1"]).fails(1);
     assert!(error.contains("--format both"), "{error}");
+    let outcome = place.gk(["sign", "a/a"]).run();
+    assert!(
+        outcome.stderr.contains("warning: a/a.sig is not among"),
+        "{}",
+        outcome.stderr
+    );
     // A signature that does not belong to the package.
     fs::write(place.path("a/.gkignore"), "*.sig\n").unwrap();
     let error = place.gk(["sign", "a", "--format", "both"]).fails(1);

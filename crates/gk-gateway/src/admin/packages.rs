@@ -360,7 +360,9 @@ async fn remove(
         InstallError::Control(control) => refused(plugin.as_str(), control),
         _ => problem(&error),
     })?;
-    let paths = removed.removed.iter();
+    // Whoever reads them is elsewhere.
+    let paths = removed.removed.into_iter();
+    let paths = paths.map(|path| std::path::absolute(&path).unwrap_or(path));
     let mut report = UninstallReport {
         name: plugin.to_string(),
         version: removed.version,

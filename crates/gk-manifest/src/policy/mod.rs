@@ -47,7 +47,7 @@ pub enum PolicyStatus {
     #[default]
     PendingReview,
     /// It has the permissions that the policy lists. A plugin that later asks for more does not get it; the log and
-    /// [`PolicyView::exceeds_grant`] say so.
+    /// `exceeds_grant` in the admin API say so.
     Approved,
     /// It has the permissions that the policy lists, knowingly less than it asks for: nothing is reported.
     Restricted,

@@ -568,7 +568,7 @@ impl Generation {
         }
         match error {
             PluginError::Rpc { .. } if report.contains(NOT_GRANTED) => format!(
-                "; if you want it to have that, grant it by PUT /api/v1/plugins/{name}/policy (GET shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml): then it starts anew"
+                "; if it should have that, grant it with gk policy approve {name}, or PUT /api/v1/plugins/{name}/policy (gk policy diff {name} shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml): then it starts anew"
             ),
             // The cause is in the plugin's own code.
             PluginError::Crashed { .. } | PluginError::Connect(_) | PluginError::Rpc { .. } => {
