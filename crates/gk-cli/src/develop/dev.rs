@@ -1,6 +1,6 @@
 //! `gk dev`: the plugin runs on a host of its own, and every save builds it and puts it in place of what runs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +31,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the host may take to say what came of a reload; the most that it takes.
 const RELOAD_WAIT: &str = "2m";
+
+/// What compilers write beside the sources: while one runs, it is its doing.
+const LOCKS: &[&str] = &["Cargo.lock", "go.sum"];
 
 /// `hot_reload`: the order to reload comes once all files are in place.
 const CONFIG: &str = "hot_reload = false\n";
@@ -183,6 +186,11 @@ impl Session<'_, '_> {
         let now = self.sources.look();
         if let Some((changed, saved)) = now.since(&self.seen) {
             let names: Vec<_> = changed.iter().filter_map(|path| path.file_name()).collect();
+            let is_of_build = |name: &&OsStr| LOCKS.iter().any(|lock| name == lock);
+            if self.interrupt.is_some() && names.iter().all(is_of_build) {
+                self.seen = now;
+                return;
+            }
             let shown = match names.as_slice() {
                 [name] => name.to_string_lossy().into_owned(),
                 names => format!("{} files", names.len()),
