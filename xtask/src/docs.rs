@@ -19,8 +19,17 @@ const END: &str = "<!-- /endpoints -->";
 
 /// Builds `gk`, and writes or compares.
 pub(crate) fn run(check: bool) -> Result<()> {
-    run_command(cargo().args(["build", "--quiet", "--package", "gk-cli"]))?;
-    with(&gk(), check)
+    with(&build_gk()?, check)
+}
+
+/// Builds a `gk` to generate with.
+pub(crate) fn build_gk() -> Result<PathBuf> {
+    let mut build = cargo();
+    build
+        .args(["build", "--quiet", "--package", "gk-cli", "--target-dir"])
+        .arg(root().join("target"));
+    run_command(&mut build)?;
+    Ok(gk())
 }
 
 /// Compares, with the `gk` that was built before.

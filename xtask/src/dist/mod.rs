@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::command::{cargo, command, output, root, run as run_command, say};
+use crate::docs;
 use archive::Entry;
 
 /// Where the texts are below the prefix.
@@ -248,8 +249,7 @@ fn gk_of_this_machine(programs: &Path, target: &str) -> Result<PathBuf> {
     if target.starts_with(&format!("{}-unknown-linux", std::env::consts::ARCH)) {
         return Ok(programs.join("gk"));
     }
-    run_command(cargo().args(["build", "--quiet", "--package", "gk-cli"]))?;
-    Ok(root().join("target/debug/gk"))
+    docs::build_gk()
 }
 
 /// Completions and man pages.
