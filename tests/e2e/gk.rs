@@ -498,9 +498,24 @@ fn a_log_is_followed() {
     assert!(lines.next().unwrap().unwrap().contains("running"));
     person.asks(&host, &["restart", "gen3", "--wait", "100s"]);
     let goes_on = lines
+        .by_ref()
         .map_while(Result::ok)
         .any(|line| line.contains("running"));
     assert!(goes_on);
+    // The limit is for what was there: nothing is left out of what comes.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    host.function("gen3", "print", &json!({})).expect(200);
+                }
+            });
+        }
+    });
+    let structured = lines
+        .map_while(Result::ok)
+        .filter(|line| line.contains("a structured line"));
+    assert_eq!(structured.take(40).count(), 40);
     child.kill().unwrap();
     child.wait().unwrap();
 }

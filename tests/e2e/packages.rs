@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Cursor, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use zip::write::SimpleFileOptions;
 
 use crate::host::{Host, Setup};
 use crate::http::Reply;
+use crate::users::User;
 use crate::{eventually, program};
 
 /// A plugin's directory to make packages of.
@@ -520,4 +522,59 @@ fn what_an_installation_left_behind_goes_at_the_next_start() {
     let setup = Setup::new().file("plugins/.gk-staging-left/new/plugin.yaml", "name: x\n");
     let host = setup.settled();
     assert!(!host.path("plugins/.gk-staging-left").exists());
+}
+
+/// Sends a change, and does not wait for its answer.
+fn send_alone(host: &Host, method: &str, path: &str, body: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(host.address()).unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/zip\r\nContent-Length: {}\r\n\r\n",
+        host.admin_token(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    stream
+}
+
+#[test]
+fn a_host_that_ends_before_a_new_version_is_up_starts_with_the_old_one() {
+    let mut host = Setup::new().plugin("gen3", "gen3").settled();
+    let before = tree(&host.path("plugins"));
+    let hanging = Source::new("gen3", "misbehave", "2.0.0")
+        .file("mode", "hang-init\n")
+        .pack();
+    let _request = send_alone(&host, "POST", "/api/v1/plugins?wait=100s", &hanging);
+    let manifest = host.path("plugins/gen3/plugin.yaml");
+    eventually("the new version is in place", || {
+        let manifest = fs::read_to_string(&manifest).ok()?;
+        manifest.contains("2.0.0").then_some(())
+    });
+    host.kill();
+    let host = host.after_kill(User::Same).settled();
+    host.wait_for_log("the version before is in place again");
+    assert_eq!(tree(&host.path("plugins")), before);
+    host.expect_serving("gen3");
+}
+
+#[test]
+fn a_change_is_carried_out_and_written_down_although_its_client_has_gone() {
+    let host = Setup::new()
+        .plugin("hang-start", "misbehave")
+        .argument("--start-timeout")
+        .argument("600s")
+        .start();
+    let outcome = || {
+        let entries = audit(&host, "?change=restart");
+        Some(entries.first()?["outcome"].as_str()?.to_owned())
+    };
+    let path = "/api/v1/plugins/hang-start/restart?wait=1s";
+    let client = send_alone(&host, "POST", path, b"");
+    eventually("it is under way", || {
+        (outcome()? == "unknown").then_some(())
+    });
+    drop(client);
+    eventually("it is written down what came of it", || {
+        (outcome()? != "unknown").then_some(())
+    });
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use gk_manifest::PluginName;
 
-use crate::log::{LogEntry, LogQuery, LogSink};
+use crate::log::{LogQuery, LogSink, MoreLogs};
 use crate::runtime::Runtime;
 
 /// The log of a plugin, from some entry on. It goes on over the plugin's generations.
@@ -13,6 +13,8 @@ pub struct LogFollower {
     plugin: PluginName,
     sink: LogSink,
     query: LogQuery,
+    /// Whether what was there at the beginning is read.
+    has_begun: bool,
 }
 
 impl fmt::Debug for LogFollower {
@@ -31,23 +33,25 @@ impl Runtime {
             sink: self.log_of(plugin)?,
             runtime: self.clone(),
             query,
+            has_begun: false,
         })
     }
 }
 
 impl LogFollower {
-    /// Entries that have not been read, oldest first, at most [`LogQuery::limit`] of them, the newest ones. Waits until
-    /// there are some. Cancel-safe.
-    pub async fn next(&mut self) -> Vec<LogEntry> {
+    /// Entries that have not been read: of those that are there at first at most [`LogQuery::limit`], the newest ones,
+    /// and from then on all. Waits until there are some. Cancel-safe.
+    pub async fn next(&mut self) -> MoreLogs {
         loop {
-            let last = self.sink.more(self.query.after).await;
-            let entries = self.sink.read(&self.query);
-            // What came between the two may be among the entries already.
-            self.query.after = entries
-                .last()
-                .map_or(last, |entry| entry.sequence.max(last));
-            if !entries.is_empty() {
-                return entries;
+            self.sink.more(self.query.after).await;
+            let (mut more, last) = self.sink.read_on(&self.query);
+            if !std::mem::replace(&mut self.has_begun, true) {
+                more.missed = 0;
+                self.query.limit = None;
+            }
+            self.query.after = last;
+            if !more.entries.is_empty() || more.missed > 0 {
+                return more;
             }
         }
     }

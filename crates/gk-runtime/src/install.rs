@@ -71,6 +71,14 @@ pub struct Uninstalled {
     pub replaced_by: Option<PathBuf>,
 }
 
+/// An error after which nothing may be lost: what is left of the version before is kept.
+fn unfinished(staging: Staging, error: InstallError) -> InstallError {
+    match staging.has_old() {
+        true => staging.kept(error),
+        false => error,
+    }
+}
+
 impl Runtime {
     /// A place for a package that comes in.
     ///
@@ -202,7 +210,7 @@ impl Runtime {
     /// before is there again, unless `keep_failed`.
     ///
     /// # Errors
-    /// [`InstallError`]; nothing was changed then.
+    /// [`InstallError`]; nothing was changed then, but with [`InstallError::Kept`].
     pub async fn install(
         &self,
         judged: Judged,
@@ -217,7 +225,11 @@ impl Runtime {
         if self.directory_of(&name, &plugins_dir)? != directory {
             return Err(InstallError::Busy { plugin: name });
         }
-        let is_replaced = put(&staged, &directory)?;
+        judged.staging.replaces(&directory)?;
+        let is_replaced = match put(&staged, &directory) {
+            Ok(is_replaced) => is_replaced,
+            Err(error) => return Err(unfinished(judged.staging, error)),
+        };
         let outcome = match self.reload(name.as_str(), false, wait).await {
             Ok(outcome) => outcome,
             Err(error) => Outcome::Failed {
@@ -227,6 +239,7 @@ impl Runtime {
         // One that is not to run was installed all the same.
         let is_up = matches!(outcome, Outcome::Serving(_) | Outcome::Stopped);
         if is_up || keep_failed {
+            judged.staging.settled();
             return Ok(Installed {
                 outcome,
                 is_rolled_back: false,
@@ -240,11 +253,14 @@ impl Runtime {
             },
             other => other,
         };
-        match is_replaced {
-            true => drop(put(&staged, &directory)?),
+        let taken_back = match is_replaced {
+            true => put(&staged, &directory).map(drop),
             false => {
-                fs::rename(&directory, &staged).map_err(failed("cannot take back", &directory))?
+                fs::rename(&directory, &staged).map_err(failed("cannot take back", &directory))
             }
+        };
+        if let Err(error) = taken_back {
+            return Err(unfinished(judged.staging, error));
         }
         // What is there again is what ran, or is started; of a new plugin nothing is.
         let again = self.reload(name.as_str(), false, wait).await;

@@ -74,7 +74,7 @@ pub use health::{HealthConfig, PluginHealth};
 pub use identity::give_back;
 pub use install::{Installed, Judged, Uninstalled};
 pub use launch::{LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher};
-pub use log::{LogEntry, LogLevel, LogQuery, LogSource};
+pub use log::{LogEntry, LogLevel, LogQuery, LogSource, MoreLogs};
 pub use runtime::{Runtime, WeakRuntime};
 pub use sandbox::SandboxConfig;
 pub use signatures::{SignatureState, Signatures};

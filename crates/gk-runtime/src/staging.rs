@@ -2,8 +2,10 @@
 //! at the plugins sees, exchanged with what is installed in one step.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +23,7 @@ const STAGING_PREFIX: &str = ".gk-staging-";
 /// Bytes that are compared at a time.
 const COMPARE_BYTES: usize = 64 * 1024;
 
-/// Why a package was not installed, or a plugin not removed. Nothing was changed.
+/// Why a package was not installed, or a plugin not removed. Nothing was changed, unless it is [`InstallError::Kept`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -59,6 +61,15 @@ pub enum InstallError {
     /// There is no such plugin.
     #[error("{0}")]
     Control(#[from] ControlError),
+    /// The version before could not be put back, and is kept elsewhere. The next start of the host tries again.
+    #[error("{source}; the version before is kept in {kept}", kept = .kept.display())]
+    Kept {
+        /// Where.
+        kept: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<InstallError>,
+    },
     /// The system refused something.
     #[error("{what} {path}: {source}", path = .path.display())]
     Io {
@@ -155,6 +166,85 @@ impl Staging {
     pub(crate) fn unpacked(&self) -> PathBuf {
         self.dir.path().join("new")
     }
+
+    /// Notes which directory is about to be replaced, so that it is put back if this host does not live to see the new
+    /// version come up.
+    pub(crate) fn replaces(&self, directory: &Path) -> Result<(), InstallError> {
+        let Ok(old) = directory.symlink_metadata() else {
+            return Ok(());
+        };
+        let name = directory.file_name().unwrap_or_default();
+        let head = format!("{} {}\n", old.dev(), old.ino());
+        let note = self.dir.path().join(REPLACES);
+        let write = || -> io::Result<()> {
+            let mut file = File::create_new(&note)?;
+            file.write_all(&[head.as_bytes(), name.as_encoded_bytes()].concat())?;
+            file.sync_all()
+        };
+        write().map_err(failed("cannot write", &note))?;
+        sync(self.dir.path());
+        Ok(())
+    }
+
+    /// What is in place now stays there.
+    pub(crate) fn settled(&self) {
+        let note = self.dir.path().join(REPLACES);
+        if let Err(error) = fs::remove_file(&note)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %note.display(), %error, "a host that ends now would put the version before back");
+        }
+    }
+
+    /// Leaves it where it is, with the version before in it: an error whose reason this is.
+    pub(crate) fn kept(self, error: InstallError) -> InstallError {
+        InstallError::Kept {
+            kept: self.dir.keep(),
+            source: Box::new(error),
+        }
+    }
+
+    /// Whether the version before is still in it, and nowhere else.
+    pub(crate) fn has_old(&self) -> bool {
+        Replaced::read(self.dir.path()).is_some_and(|replaced| replaced.place.is_some())
+    }
+}
+
+/// The note of [`Staging::replaces`].
+const REPLACES: &str = "replaces";
+
+/// A directory that was to be replaced, by its note.
+struct Replaced {
+    /// The name of the directory in the plugins directory.
+    name: OsString,
+    /// Where the old directory is, if it is in the staging directory.
+    place: Option<PathBuf>,
+}
+
+impl Replaced {
+    fn read(staging: &Path) -> Option<Self> {
+        let note = fs::read(staging.join(REPLACES)).ok()?;
+        let end = note.iter().position(|byte| *byte == b'\n')?;
+        let (head, name) = note.split_at(end);
+        let (device, inode) = std::str::from_utf8(head).ok()?.split_once(' ')?;
+        let identity: (u64, u64) = (device.parse().ok()?, inode.parse().ok()?);
+        let unpacked = staging.join("new");
+        let places = [aside(&unpacked), unpacked];
+        let place = places.into_iter().find(|place| {
+            place
+                .symlink_metadata()
+                .is_ok_and(|found| (found.dev(), found.ino()) == identity)
+        });
+        Some(Replaced {
+            name: OsStr::from_bytes(name.get(1..)?).to_owned(),
+            place,
+        })
+    }
+}
+
+/// Where the old directory is for a moment on a file system that cannot exchange two.
+fn aside(staged: &Path) -> PathBuf {
+    staged.with_extension("aside")
 }
 
 /// Removes what installations have left behind that were cut off, as by the end of a host. What another host of the same
@@ -168,6 +258,22 @@ pub(crate) fn clear_staging(plugins_dir: &Path) {
             .starts_with(STAGING_PREFIX.as_bytes());
         if !is_staging || lock(&path).is_err() {
             continue;
+        }
+        if let Some(Replaced {
+            name,
+            place: Some(old),
+        }) = Replaced::read(&path)
+        {
+            let directory = plugins_dir.join(name);
+            match put(&old, &directory) {
+                Ok(_) => {
+                    tracing::warn!(path = %directory.display(), "the version before is in place again: the host ended before the new one had come up");
+                }
+                Err(error) => {
+                    tracing::error!(path = %old.display(), %error, "the version before a new one that did not come up cannot be put back; move it to {}", directory.display());
+                    continue;
+                }
+            }
         }
         match fs::remove_dir_all(&path) {
             Ok(()) => {
@@ -211,7 +317,7 @@ pub(crate) fn put(staged: &Path, directory: &Path) -> Result<bool, InstallError>
         Ok(()) => {}
         // Not every file system can exchange two directories: for a moment neither is there.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            let aside = staged.with_extension("aside");
+            let aside = aside(staged);
             if is_there {
                 fs::rename(directory, &aside).map_err(failed(wrong, directory))?;
             }

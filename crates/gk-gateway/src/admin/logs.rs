@@ -142,7 +142,14 @@ async fn pass_on(mut follower: LogFollower, frames: mpsc::Sender<Bytes>) {
             () = frames.closed() => return,
         };
         let frame = match next {
-            Ok(entries) => Bytes::from(entries.iter().map(frame).collect::<String>()),
+            Ok(more) => {
+                let missed = match more.missed {
+                    0 => String::new(),
+                    count => format!("event: missed\ndata: {{\"count\":{count}}}\n\n"),
+                };
+                let entries = more.entries.iter().map(frame);
+                Bytes::from(std::iter::once(missed).chain(entries).collect::<String>())
+            }
             Err(_) if follower.is_over() => return,
             Err(_) => sse::COMMENT,
         };

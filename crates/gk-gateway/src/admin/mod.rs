@@ -16,8 +16,10 @@ mod stats;
 mod tokens;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::handler::Handler;
-use axum::response::Response;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use gk_api::{ENDPOINTS, Endpoint, Method, Operation};
 
@@ -54,8 +56,30 @@ pub(crate) fn health_router() -> Router<Gateway> {
 
 fn route(endpoints: impl Iterator<Item = &'static Endpoint>) -> Router<Gateway> {
     endpoints.fold(Router::new(), |router, endpoint| {
-        router.route(endpoint.path, serve(endpoint))
+        let method_router = serve(endpoint);
+        let method_router = match is_change(endpoint.operation) {
+            true => method_router.layer(middleware::from_fn(to_the_end)),
+            false => method_router,
+        };
+        router.route(endpoint.path, method_router)
     })
+}
+
+/// Whether it changes something of the host's. What plugins do when they are called is theirs.
+fn is_change(operation: Operation) -> bool {
+    let is_call = matches!(operation, Operation::Call | Operation::EventTicket);
+    operation.endpoint().method != Method::Get && !is_call
+}
+
+/// Carries a change out to its end, its line in the audit log included, also if its client goes away meanwhile.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, "a change failed; please report this");
+            Problem::internal("the change failed; the host's log says why").into_response()
+        }
+    }
 }
 
 /// What serves an endpoint.

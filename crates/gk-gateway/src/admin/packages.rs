@@ -85,14 +85,10 @@ pub(crate) async fn install(
         .await?;
     let patience = query.wait.map_or(WAIT_DEFAULT, wait);
     let was_installed = judged.is_installed;
-    // It goes on when nobody waits for it any longer: half of it is never left.
-    let runtime = gateway.inner.runtime.clone();
-    let installing =
-        tokio::spawn(async move { runtime.install(judged, patience, query.keep_failed).await });
-    let installed = match installing.await {
-        Ok(Ok(installed)) => installed,
-        Ok(Err(error)) => return ongoing.failed(problem(&error)).await,
-        Err(error) => return ongoing.failed(broken(&error)).await,
+    let runtime = &gateway.inner.runtime;
+    let installed = match runtime.install(judged, patience, query.keep_failed).await {
+        Ok(installed) => installed,
+        Err(error) => return ongoing.failed(problem(&error)).await,
     };
     gateway.refresh();
     let is_up = !matches!(
@@ -334,14 +330,9 @@ pub(crate) async fn uninstall(
     let ongoing = gateway
         .begin(&parts, Change::Uninstall, &plugin, before)
         .await?;
-    let work = {
-        let (gateway, plugin) = (gateway.clone(), name.clone());
-        async move { remove(&gateway, &plugin, removes_data).await }
-    };
-    let report = match tokio::spawn(work).await {
-        Ok(Ok(report)) => report,
-        Ok(Err(problem)) => return ongoing.failed(problem).await,
-        Err(error) => return ongoing.failed(broken(&error)).await,
+    let report = match remove(&gateway, &name, removes_data).await {
+        Ok(report) => report,
+        Err(problem) => return ongoing.failed(problem).await,
     };
     gateway.refresh();
     let after = json!({ "removed": report.removed, "kept": report.kept });

@@ -10,7 +10,7 @@ mod sink;
 
 pub(crate) use capture::{Capture, NoLine, read_first_line};
 pub(crate) use classify::printable;
-pub use ring::{LogEntry, LogLevel, LogQuery, LogSource};
+pub use ring::{LogEntry, LogLevel, LogQuery, LogSource, MoreLogs};
 pub(crate) use sink::{LogSink, Record};
 
 /// `text` cut to at most `limit` bytes, at a character's boundary.

@@ -171,6 +171,15 @@ impl LogQuery {
     }
 }
 
+/// What a log has more than before.
+#[derive(Debug, Clone, Default)]
+pub struct MoreLogs {
+    /// Entries that were dropped before they were read, wanted or not: the log keeps the newest ones only.
+    pub missed: u64,
+    /// The entries, oldest first.
+    pub entries: Vec<LogEntry>,
+}
+
 /// The ring. Its lock is held for the time of a push or a copy only.
 #[derive(Debug)]
 pub(crate) struct LogRing {
@@ -185,6 +194,23 @@ struct Inner {
     entries: VecDeque<LogEntry>,
     bytes: usize,
     last_sequence: u64,
+}
+
+impl Inner {
+    fn read(&self, query: &LogQuery) -> Vec<LogEntry> {
+        let wanted = self
+            .entries
+            .iter()
+            .rev()
+            .take_while(|entry| entry.sequence > query.after)
+            .filter(|entry| query.wants(entry));
+        let mut found: Vec<LogEntry> = wanted
+            .take(query.limit.unwrap_or(usize::MAX))
+            .cloned()
+            .collect();
+        found.reverse();
+        found
+    }
 }
 
 impl LogRing {
@@ -230,19 +256,19 @@ impl LogRing {
 
     /// The entries the query asks for, oldest first.
     pub(crate) fn read(&self, query: &LogQuery) -> Vec<LogEntry> {
+        self.inner.lock().read(query)
+    }
+
+    /// The same, with how many entries after [`LogQuery::after`] are there no more, and the number of the last one.
+    pub(crate) fn read_on(&self, query: &LogQuery) -> (MoreLogs, u64) {
         let inner = self.inner.lock();
-        let wanted = inner
-            .entries
-            .iter()
-            .rev()
-            .take_while(|entry| entry.sequence > query.after)
-            .filter(|entry| query.wants(entry));
-        let mut found: Vec<LogEntry> = wanted
-            .take(query.limit.unwrap_or(usize::MAX))
-            .cloned()
-            .collect();
-        found.reverse();
-        found
+        let oldest = inner.entries.front().map(|entry| entry.sequence);
+        let oldest = oldest.unwrap_or(inner.last_sequence + 1);
+        let more = MoreLogs {
+            missed: oldest.saturating_sub(query.after + 1),
+            entries: inner.read(query),
+        };
+        (more, inner.last_sequence)
     }
 
     /// What a generation last said on stderr that may tell why it ended, at most `count` lines, oldest
@@ -311,6 +337,22 @@ mod tests {
             .into_iter()
             .map(|entry| entry.message)
             .collect()
+    }
+
+    #[test]
+    fn what_was_dropped_before_it_was_read_is_counted() {
+        let ring = LogRing::new(3, usize::MAX);
+        for message in ["a", "b", "c", "d", "e"] {
+            ring.push(entry(message, LogLevel::Info));
+        }
+        let read_on = |after| {
+            let (more, last) = ring.read_on(&LogQuery::all().after(after));
+            (more.missed, more.entries.len(), last)
+        };
+        assert_eq!(read_on(1), (1, 3, 5));
+        assert_eq!(read_on(2), (0, 3, 5));
+        assert_eq!(read_on(4), (0, 1, 5));
+        assert_eq!(read_on(5), (0, 0, 5));
     }
 
     #[test]

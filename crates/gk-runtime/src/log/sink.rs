@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::cut;
 use super::rate::{RateLimit, Verdict};
-use super::ring::{LogEntry, LogLevel, LogQuery, LogRing, LogSource};
+use super::ring::{LogEntry, LogLevel, LogQuery, LogRing, LogSource, MoreLogs};
 use crate::limits::{
     LOG_BURST, LOG_LINE_BYTES_MAX, LOG_LINES_PER_SECOND, LOG_RING_BYTES, LOG_RING_ENTRIES,
 };
@@ -59,6 +59,10 @@ impl LogSink {
 
     pub(crate) fn read(&self, query: &LogQuery) -> Vec<LogEntry> {
         self.shared.ring.read(query)
+    }
+
+    pub(crate) fn read_on(&self, query: &LogQuery) -> (MoreLogs, u64) {
+        self.shared.ring.read_on(query)
     }
 
     pub(crate) async fn more(&self, after: u64) -> u64 {
