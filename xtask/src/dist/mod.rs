@@ -98,19 +98,14 @@ pub(crate) fn run(dist: &Dist) -> Result<()> {
     fs::create_dir_all(&dist).with_context(|| format!("cannot create {}", dist.display()))?;
     let bytes = archive::tar_gz(&name, entries, epoch)?;
     let (file, bom_file) = (format!("{name}.tar.gz"), format!("{name}.cdx.json"));
-    let sums = format!(
-        "{}  {bom_file}\n{}  {file}\n",
-        sha256(bom.as_bytes()),
-        sha256(&bytes)
-    );
     for (file, bytes) in [
         (file.as_str(), bytes.as_slice()),
         (bom_file.as_str(), bom.as_bytes()),
-        ("SHA256SUMS", sums.as_bytes()),
     ] {
         let path = dist.join(file);
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    sums_of_release(&dist, version)?;
     say(format!(
         "written to target/dist: {file} ({} KiB), {bom_file}, SHA256SUMS",
         bytes.len() / 1024
@@ -296,6 +291,21 @@ fn sums(entries: &mut [Entry]) -> Entry {
     Entry::text(format!("{DOC}/SHA256SUMS"), text.into())
 }
 
+/// SHA256SUMS beside the archives: of all targets that this version was built for here.
+fn sums_of_release(dist: &Path, version: &str) -> Result<()> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(dist).with_context(|| format!("cannot read {}", dist.display()))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(&format!("goatkit-{version}-")) {
+            entries.push(Entry::text(name, read(&entry.path())?));
+        }
+    }
+    let path = dist.join("SHA256SUMS");
+    let sums = sums(&mut entries).bytes;
+    fs::write(&path, sums).with_context(|| format!("cannot write {}", path.display()))
+}
+
 fn sha256(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in Sha256::digest(bytes) {
@@ -333,6 +343,23 @@ mod tests {
             e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  a\n\
             ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  b\n";
         assert_eq!(String::from_utf8(sums.bytes).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_sums_of_a_release_are_of_all_its_files_and_no_others() {
+        let dist = tempfile::tempdir().unwrap();
+        for (file, text) in [
+            ("goatkit-1.0.0-b.tar.gz", "abc"),
+            ("goatkit-1.0.0-a.tar.gz", ""),
+            ("goatkit-0.9.0-a.tar.gz", "old"),
+            ("SHA256SUMS", "old"),
+        ] {
+            fs::write(dist.path().join(file), text).unwrap();
+        }
+        sums_of_release(dist.path(), "1.0.0").unwrap();
+        let sums = fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap();
+        let files: Vec<_> = sums.lines().map(|line| &line[66..]).collect();
+        assert_eq!(files, ["goatkit-1.0.0-a.tar.gz", "goatkit-1.0.0-b.tar.gz"]);
     }
 
     #[test]
