@@ -291,6 +291,7 @@ impl LocalHost {
         Host::at(Target {
             place: Place::Socket(self.socket()),
             token: None,
+            passed_over: Vec::new(),
         })
     }
 

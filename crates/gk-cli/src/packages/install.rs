@@ -11,7 +11,7 @@ use gk_sign::{BinarySignature, Digest, TrustStore};
 use serde_json::json;
 
 use super::fetch;
-use super::index::{Entry, Index, IndexArgs, Offered};
+use super::index::{Entry, Index, IndexArgs, Offered, version};
 use crate::client::{Body, ConnectArgs, Host};
 use crate::failure::{Exit, Failure};
 use crate::operate::{permission, state};
@@ -82,11 +82,15 @@ pub(crate) fn run(
         let entry = index.get(name)?;
         let info: HostInfo = host.get(Operation::HostInfo, &[], &[])?;
         let chosen = entry.choose(version, &info.version)?;
+        let purpose = match args.dry_run {
+            true => Purpose::Look,
+            false => Purpose::Install,
+        };
         of_index(
             &index,
             entry,
             &chosen,
-            args.dry_run,
+            purpose,
             &host,
             &args.options,
             terminal,
@@ -116,8 +120,8 @@ fn of_directory(
     install(bytes, args.dry_run, host, &args.options, terminal)
 }
 
-/// Installs a version that an index offers.
-pub(crate) fn offered(
+/// Updates to a version that an index offers.
+pub(crate) fn update(
     index: &Index,
     entry: &Entry,
     offered: &Offered,
@@ -125,14 +129,26 @@ pub(crate) fn offered(
     options: &Options,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    of_index(index, entry, offered, false, host, options, terminal)
+    let purpose = Purpose::Update;
+    of_index(index, entry, offered, purpose, host, options, terminal)
+}
+
+/// What a version of an index is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To say what would come of it.
+    Look,
+    /// To be installed, also if it is older than what is.
+    Install,
+    /// To replace what is older.
+    Update,
 }
 
 fn of_index(
     index: &Index,
     entry: &Entry,
     offered: &Offered,
-    dry_run: bool,
+    purpose: Purpose,
     host: &Host,
     options: &Options,
     terminal: &Terminal,
@@ -166,7 +182,8 @@ fn of_index(
         return Err(Failure::new(
             Exit::Denied,
             format!(
-                "{url} has the SHA-256 {digest}, and the index says {}",
+                "{} has the SHA-256 {digest}, and the index says {}",
+                fetch::shown(&url),
                 offered.sha256
             ),
             "do not use it; tell the index's author",
@@ -174,17 +191,48 @@ fn of_index(
     }
     verify_detached(&url, &digest, terminal)?;
     let report = look(&bytes, host)?;
-    if report.name != entry.name {
-        return Err(Failure::new(
+    let kept = |what: String| {
+        let message = format!("{} is {what}", fetch::shown(&url));
+        Failure::new(
             Exit::Denied,
-            format!(
-                "{url} is the plugin {:?}, and the index offers it as {:?}",
-                report.name, entry.name
-            ),
+            message,
             "do not use it; tell the index's author",
-        ));
+        )
+    };
+    if report.name != entry.name {
+        return Err(kept(format!(
+            "the plugin {:?}, and the index offers it as {:?}",
+            report.name, entry.name
+        )));
     }
-    go_on(bytes, &report, dry_run, host, options, terminal)
+    // Also an old version may be validly signed.
+    let its = version(&report.version);
+    if its.is_none() || its != version(&offered.version) {
+        return Err(kept(format!(
+            "version {} of {}, and the index offers it as {}",
+            report.version, entry.name, offered.version
+        )));
+    }
+    let is_newer = match report.installed_version.as_deref() {
+        Some(before) => version(before).is_some_and(|before| its > Some(before)),
+        None => true,
+    };
+    if purpose == Purpose::Update && report.step != InstallStep::Same && !is_newer {
+        return Err(kept(format!(
+            "version {} of {}, and what is installed is not older: {}",
+            report.version,
+            entry.name,
+            report.installed_version.unwrap_or_default()
+        )));
+    }
+    go_on(
+        bytes,
+        &report,
+        purpose == Purpose::Look,
+        host,
+        options,
+        terminal,
+    )
 }
 
 /// Upstream's marketplace signs the package's file. Where this operator has keys in the environment, such a signature must
@@ -200,7 +248,8 @@ fn verify_detached(url: &str, digest: &Digest, terminal: &Terminal) -> Result<()
     if trust.keys().is_empty() {
         return Ok(());
     }
-    let place = format!("{url}.sig");
+    let place = fetch::signature_of(url);
+    let name = fetch::shown(&place);
     let signature = match fetch::read(&place, SIGNATURE_BYTES_MAX, terminal) {
         Ok(signature) => signature,
         Err(failure) if failure.exit() == Exit::NotFound => return Ok(()),
@@ -209,7 +258,7 @@ fn verify_detached(url: &str, digest: &Digest, terminal: &Terminal) -> Result<()
     let refused = |why: &str| {
         Failure::new(
             Exit::Denied,
-            format!("{place}: {why}"),
+            format!("{name}: {why}"),
             "do not use the package; or trust its author's key, if you know it",
         )
     };
@@ -222,7 +271,7 @@ fn verify_detached(url: &str, digest: &Digest, terminal: &Terminal) -> Result<()
         .any(|key| signature.verify(key, digest).is_ok());
     match signed {
         true => {
-            terminal.detail(format_args!("{place}: signed by a trusted key"));
+            terminal.detail(format_args!("{name}: signed by a trusted key"));
             Ok(())
         }
         false => Err(refused("it is of no key that is trusted here")),
