@@ -5,14 +5,16 @@ use std::fs;
 use std::path::Path;
 
 use clap::Args;
-use gk_api::{HostInfo, InstallReport, InstallStep, Operation, OutcomeWord, Plugin, PolicyView};
+use gk_api::{
+    HostInfo, InstallReport, InstallStep, Operation, OutcomeWord, Plugin, PolicyOrigin, PolicyView,
+};
+use gk_manifest::policy::{Policy, PolicyStatus};
 use gk_package::Selection;
 use gk_sign::{BinarySignature, Digest, TrustStore};
-use serde_json::json;
 
 use super::fetch;
 use super::index::{Entry, Index, IndexArgs, Offered, version};
-use crate::client::{Body, ConnectArgs, Host};
+use crate::client::{Body, ConnectArgs, Host, json};
 use crate::failure::{Exit, Failure};
 use crate::operate::{permission, state};
 use crate::terminal::{BOLD, Terminal, WARN, styled};
@@ -323,16 +325,24 @@ fn go_on(
         return terminal.document(report, name, || shown(report));
     }
     terminal.say(shown(report).trim_end());
-    if options.approve && !report.not_granted.is_empty() {
-        approve(report, host, terminal)?;
-    }
+    let approval = match options.approve {
+        true => approve(report, host, terminal)?,
+        false => None,
+    };
     let query = [
         ("wait", options.wait.to_string()),
         ("keep_failed", options.keep_failed.to_string()),
     ];
-    let done: InstallReport = host.send(Operation::Install, &[], &query, Body::Package(bytes))?;
+    let done = host.send(Operation::Install, &[], &query, Body::Package(bytes));
+    let word = |done: &InstallReport| Some(done.outcome.as_ref()?.outcome);
+    if let Some(approval) = approval
+        && done.as_ref().ok().and_then(word) != Some(OutcomeWord::Serving)
+    {
+        approval.take_back(name, host, terminal);
+    }
+    let done: InstallReport = done?;
+    let word = word(&done);
     let outcome = done.outcome.clone();
-    let word = outcome.as_ref().map(|outcome| outcome.outcome);
     let error = outcome.as_ref().and_then(|outcome| outcome.error.clone());
     let generation = outcome
         .and_then(|outcome| outcome.generation)
@@ -373,19 +383,81 @@ fn go_on(
     }
 }
 
-/// Stores a policy that grants what the package asks for, before it starts: what was shown, and nothing else.
-fn approve(report: &InstallReport, host: &Host, terminal: &Terminal) -> Result<(), Failure> {
-    let policy = json!({ "status": "approved", "permissions": report.requested });
-    let view: PolicyView = host.send(
-        Operation::SetPolicy,
-        &[&report.name],
-        &[],
-        Body::Json(policy),
-    )?;
+/// A policy that was stored for an installation.
+struct Approval {
+    /// The one that was stored before; `None` where there was none.
+    before: Option<Policy>,
+}
+
+/// Stores a policy that grants what the package asks for, before it starts: what was shown, and nothing else. What else the
+/// operator has decided stays.
+fn approve(
+    report: &InstallReport,
+    host: &Host,
+    terminal: &Terminal,
+) -> Result<Option<Approval>, Failure> {
+    let name = report.name.as_str();
+    let view = host.get::<PolicyView>(Operation::GetPolicy, &[name], &[]);
+    let view = match view {
+        Err(failure) if failure.exit() == Exit::NotFound => None,
+        view => Some(view?),
+    };
+    let (status, origin) = view
+        .as_ref()
+        .map(|view| (view.policy.status, view.origin))
+        .unzip();
+    if status == Some(PolicyStatus::Blocked) {
+        return Err(Failure::new(
+            Exit::Denied,
+            format!("{name} is blocked: --approve does not lift that"),
+            format!(
+                "gk policy show {name} shows its policy; gk policy reset {name}, or set, unblocks it"
+            ),
+        ));
+    }
+    if origin == Some(PolicyOrigin::Unreadable) {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("the stored policy of {name} cannot be read: --approve would replace it"),
+            format!("replace it by gk policy reset {name}, or set"),
+        ));
+    }
+    if report.not_granted.is_empty() {
+        return Ok(None);
+    }
+    let before = view
+        .filter(|view| view.origin == PolicyOrigin::Stored)
+        .map(|view| view.policy);
+    let policy = Policy {
+        status: PolicyStatus::Approved,
+        permissions: report.requested.clone(),
+        ..before.clone().unwrap_or_default()
+    };
+    let view: PolicyView = host.send(Operation::SetPolicy, &[name], &[], json(&policy))?;
     for clamped in &view.clamped {
         terminal.warn(clamped);
     }
-    Ok(())
+    Ok(Some(Approval { before }))
+}
+
+impl Approval {
+    /// Stores what was stored before: what was granted to a version that does not serve is not for the one that does.
+    fn take_back(self, plugin: &str, host: &Host, terminal: &Terminal) {
+        let path = [plugin];
+        let done = match self.before {
+            Some(policy) => host.raw(Operation::SetPolicy, &path, &[], json(&policy)),
+            None => host.raw(Operation::ResetPolicy, &path, &[], Body::Nothing),
+        };
+        match done {
+            Ok(_) => terminal.warn(format_args!(
+                "{plugin} does not serve: its policy is again what it was before --approve"
+            )),
+            Err(failure) => terminal.warn(format_args!(
+                "{plugin} does not serve, and keeps what --approve granted: {}; see gk policy show {plugin}",
+                failure.message()
+            )),
+        }
+    }
 }
 
 /// A package, as an operator decides about it.
