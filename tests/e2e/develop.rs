@@ -102,11 +102,20 @@ impl<'a> Session<'a> {
         fs::write(&path, text.replace(from, to)).unwrap();
     }
 
-    /// Interrupts it, and waits until nothing of it is left.
-    #[track_caller]
-    fn interrupt(mut self) -> ExitStatus {
+    fn signal(&self) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         rustix::process::kill_process(pid, Signal::INT).unwrap();
+    }
+
+    /// Interrupts it, and waits until nothing of it is left.
+    #[track_caller]
+    fn interrupt(self) -> ExitStatus {
+        self.signal();
+        self.ends()
+    }
+
+    #[track_caller]
+    fn ends(mut self) -> ExitStatus {
         let status = eventually("the end", || self.child.try_wait().unwrap());
         self.leaves_nothing();
         status
@@ -238,6 +247,39 @@ fn a_host_that_ends_is_told() {
     let status = eventually("the end", || dev.child.try_wait().unwrap());
     assert_eq!((status.code(), status.signal()), (Some(1), None));
     dev.leaves_nothing();
+}
+
+#[test]
+fn a_second_interrupt_kills_the_host() {
+    let person = plugin_in_go();
+    // A host that does not end when it is asked to.
+    let script = "#!/bin/sh\ntrap '' TERM\ngk-host \"$@\" &\nwhile true; do wait; done\n";
+    let stubborn = person.path("stubborn");
+    fs::write(&stubborn, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&stubborn, mode).unwrap();
+    let variable = format!("GK_HOST={}", stubborn.display());
+    let mut dev = Session::start(&person, &[&variable, "gk", "dev"]);
+    dev.says("serving my-plugin");
+    dev.says("gk --url unix:");
+    dev.signal();
+    dev.says("Interrupt again");
+    dev.signal();
+    assert_eq!(dev.ends().code(), Some(130));
+}
+
+#[test]
+fn a_package_that_cannot_be_used_at_first_is_waited_out() {
+    let person = plugin_in_go();
+    let link = person.path("my-plugin/link");
+    std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+    let mut dev = Session::start(&person, &["gk", "dev"]);
+    dev.says("is a link");
+    dev.says("nothing serves yet; waiting for a change.");
+    fs::remove_file(link).unwrap();
+    dev.says("serving my-plugin 1.0.0 (generation 1)");
+    dev.says("gk --url unix:");
+    assert!(dev.interrupt().success());
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod escape;
 mod front;
 mod generations;
 mod gk;
+mod gk_hostile;
 mod gk_output;
 mod goat;
 mod gone;

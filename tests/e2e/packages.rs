@@ -36,7 +36,7 @@ impl Source {
         self.0.path()
     }
 
-    fn file(self, name: &str, text: &str) -> Self {
+    pub(crate) fn file(self, name: &str, text: &str) -> Self {
         fs::write(self.path().join(name), text).unwrap();
         self
     }

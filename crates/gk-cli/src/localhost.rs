@@ -3,14 +3,16 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gk_api::{Operation, PluginDetail};
 use gk_manifest::Manifest;
 use gk_package::Selection;
 use gk_sandbox::{Child, ExitStatus, SandboxSpec, Spawner};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 use crate::client::Host;
@@ -23,32 +25,60 @@ const VARIABLE: &str = "GK_HOST";
 /// How long the host may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long it may take to end.
-const END_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take to end: more than the 25 s that it gives itself.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The exit code of a program that an interrupt ends, as shells have it.
+const INTERRUPTED: i32 = 130;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What to start a host with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LocalOptions {
     /// Where it listens beside its socket.
     pub(crate) listen: Option<String>,
     /// The rest of its configuration, TOML.
     pub(crate) config: String,
-    /// The package that it is to have.
-    package: Option<(String, Selection)>,
+    /// Its directories, with the package that it is to have.
+    dirs: TempDir,
 }
 
 impl LocalOptions {
-    /// A host with one package, which is granted what it declares.
+    /// A host with a copy of one package, which is granted what it declares.
+    ///
+    /// # Errors
+    /// The package cannot be copied; or there is no room for it.
     pub(crate) fn of_package(directory: &Path, manifest: &Manifest) -> Result<Self, Failure> {
         let selection = selected(directory)?;
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(
+                Exit::Failed,
+                format!("the package cannot be copied: {error}"),
+                "check the file, and the disk of the temporary directory",
+            )
+        };
+        let mode = dirs_mode(rustix::process::geteuid().is_root());
+        let dirs = tempfile::Builder::new()
+            .prefix("gk-host-")
+            .permissions(fs::Permissions::from_mode(mode))
+            .tempdir()
+            .map_err(|error| failed(&error))?;
+        let place = dirs.path().join("plugins").join(manifest.name.as_str());
+        fs::create_dir_all(&place).map_err(|error| failed(&error))?;
+        selection.copy_to(&place).map_err(|error| failed(&error))?;
         Ok(LocalOptions {
             listen: None,
             config: String::new(),
-            package: Some((manifest.name.to_string(), selection)),
+            dirs,
         })
     }
+}
+
+/// The mode of the directory with all that a host has: private files of a package are readable in it. Only the plugins of
+/// a host that is root have users of their own, which have to come through.
+fn dirs_mode(is_root: bool) -> u32 {
+    if is_root { 0o711 } else { 0o700 }
 }
 
 /// The files of a directory that are the package.
@@ -60,6 +90,32 @@ fn selected(directory: &Path) -> Result<Selection, Failure> {
             "gk package --list shows what belongs to the package",
         )
     })
+}
+
+/// The hosts that run: their process groups, and their directories.
+static RUNNING: Mutex<Vec<(Pid, PathBuf)>> = Mutex::new(Vec::new());
+
+fn running() -> MutexGuard<'static, Vec<(Pid, PathBuf)>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills the hosts that run with all their processes, removes their directories, and ends this program as a signal does.
+pub(crate) fn abort() -> ! {
+    // It is not given back: nobody else ends the program meanwhile.
+    let running = running();
+    for (pid, _) in &*running {
+        let _ = kill_process_group(*pid, Signal::KILL);
+    }
+    for (_, dirs) in &*running {
+        // Until the last of the processes is gone files may appear.
+        for _ in 0..100 {
+            if fs::remove_dir_all(dirs).is_ok() || !dirs.exists() {
+                break;
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+    std::process::exit(INTERRUPTED)
 }
 
 /// A host that runs, until it is dropped.
@@ -95,7 +151,7 @@ pub(crate) fn program() -> Result<PathBuf, Failure> {
 
 impl LocalHost {
     /// Starts one, and waits until it listens.
-    pub(crate) fn start(options: &LocalOptions) -> Result<Self, Failure> {
+    pub(crate) fn start(options: LocalOptions) -> Result<Self, Failure> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             Failure::new(
                 Exit::Failed,
@@ -103,33 +159,18 @@ impl LocalHost {
                 "gk-host doctor says how this machine stands",
             )
         };
-        let dirs = tempfile::Builder::new()
-            .prefix("gk-host-")
-            .tempdir()
-            .map_err(|error| failed("no temporary directory", &error))?;
-        // Plugins have users of their own where the host is root.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(dirs.path(), open)
-            .map_err(|error| failed("temporary directory", &error))?;
+        let LocalOptions {
+            listen,
+            config: text,
+            dirs,
+        } = options;
         let (plugins, data) = (dirs.path().join("plugins"), dirs.path().join("data"));
-        for dir in [&plugins, &data] {
-            fs::create_dir(dir).map_err(|error| failed("temporary directory", &error))?;
-        }
-        if let Some((name, selection)) = &options.package {
-            let place = plugins.join(name);
-            fs::create_dir(&place).map_err(|error| failed("temporary directory", &error))?;
-            selection
-                .copy_to(&place)
-                .map_err(|error| failed("the package", &error))?;
-        }
+        fs::create_dir(&data).map_err(|error| failed("temporary directory", &error))?;
         let config = dirs.path().join("host.toml");
-        fs::write(&config, &options.config).map_err(|error| failed("host.toml", &error))?;
+        fs::write(&config, text).map_err(|error| failed("host.toml", &error))?;
         let program = program()?;
         let mut spec = SandboxSpec::new(program.clone(), dirs.path());
-        let listen = options
-            .listen
-            .clone()
-            .unwrap_or_else(|| "127.0.0.1:0".to_owned());
+        let listen = listen.unwrap_or_else(|| "127.0.0.1:0".to_owned());
         spec.args = [
             "serve",
             "--trust-declared-permissions",
@@ -168,6 +209,7 @@ impl LocalHost {
             dirs,
             output,
         };
+        running().extend(host.pid().map(|pid| (pid, host.dirs.path().to_owned())));
         host.listening()?;
         Ok(host)
     }
@@ -187,6 +229,10 @@ impl LocalHost {
             }
             std::thread::sleep(LOOK_INTERVAL);
         }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.child.pid()).ok()?)
     }
 
     /// Where a file of a plugin's package is.
@@ -291,6 +337,7 @@ impl LocalHost {
         Host::at(Target {
             place: Place::Socket(self.socket()),
             token: None,
+            passed_over: Vec::new(),
         })
     }
 
@@ -316,17 +363,17 @@ impl LocalHost {
 impl Drop for LocalHost {
     fn drop(&mut self) {
         // In order first: it removes what it made.
-        let pid = i32::try_from(self.child.pid())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
+        let pid = self.pid();
         if let Some(pid) = pid {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = kill_process(pid, Signal::TERM);
         }
         let deadline = Instant::now() + END_TIMEOUT;
         while self.ended().is_none() && Instant::now() < deadline {
             std::thread::sleep(LOOK_INTERVAL);
         }
         let _ = self.child.kill_group();
+        // From here on its id may become another's.
+        running().retain(|(other, _)| Some(*other) != pid);
         let _ = self.child.reap();
     }
 }
@@ -361,4 +408,33 @@ fn collect(mut pipe: File, output: Arc<Mutex<String>>) {
             output.drain(..cut.unwrap_or_default());
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_see_nothing_of_the_copy_but_where_plugins_are_others() {
+        assert_eq!((dirs_mode(false), dirs_mode(true)), (0o700, 0o711));
+        let package = tempfile::tempdir().unwrap();
+        let manifest = "name: hello\nversion: 1.0.0\nruntime: grpc\nbinary: hello\n";
+        for (name, text) in [
+            ("plugin.yaml", manifest),
+            ("hello", "x"),
+            ("notes.key", "x"),
+            (".env", "x"),
+        ] {
+            fs::write(package.path().join(name), text).unwrap();
+        }
+        let (manifest, _) = Manifest::parse("plugin.yaml", manifest.as_bytes()).unwrap();
+        let options = LocalOptions::of_package(package.path(), &manifest).unwrap();
+        let mode = fs::metadata(options.dirs.path()).unwrap().permissions();
+        let expected = dirs_mode(rustix::process::geteuid().is_root());
+        assert_eq!(mode.mode() & 0o777, expected);
+        let place = options.dirs.path().join("plugins/hello");
+        assert!(place.join("hello").exists());
+        // What is no part of the package is not copied.
+        assert!(!place.join(".env").exists());
+    }
 }

@@ -1,5 +1,7 @@
 //! Where data and messages go: data to stdout in the format that was asked for, messages to stderr.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -82,6 +84,46 @@ pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const WARN: Style = AnsiColor::Yellow.on_default().bold();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
+/// The sequences that styles consist of: this command's own, and those of annotated sources. All that they can do is to
+/// make a text bold, dim or coloured.
+const STYLES: &[&str] = &[
+    "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[91m", "\x1b[92m",
+    "\x1b[93m", "\x1b[94m", "\x1b[96m", "\x1b[97m",
+];
+
+/// A text that no terminal takes for an order: control characters, and those that turn the direction of text, are written
+/// as `\u001b`. Line feeds, tabs and styles stay.
+///
+/// Names, descriptions, errors and logs come from plugins, hosts and indexes, which may be hostile. All output passes here,
+/// in all formats: JSON has these characters in its strings alone, where `\u009b` is the same character.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    let is_order = |char: char| {
+        (char.is_control() && !matches!(char, '\n' | '\t'))
+            || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_order) {
+        return Cow::Borrowed(text);
+    }
+    let (mut rest, mut cleaned) = (text, String::with_capacity(text.len()));
+    while let Some(at) = rest.find(is_order) {
+        let (plain, order) = rest.split_at(at);
+        cleaned.push_str(plain);
+        rest = if let Some(style) = STYLES.iter().find(|style| order.starts_with(**style)) {
+            cleaned.push_str(style);
+            order.get(style.len()..).unwrap_or_default()
+        } else {
+            let mut chars = order.chars();
+            for char in chars.by_ref().take(1) {
+                // Writing to a String does not fail.
+                let _ = write!(cleaned, "\\u{:04x}", u32::from(char));
+            }
+            chars.as_str()
+        };
+    }
+    cleaned.push_str(rest);
+    Cow::Owned(cleaned)
+}
+
 /// A text in a style; the streams of a [`Terminal`] take the style away where there are no colours.
 pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
@@ -132,12 +174,22 @@ impl Terminal {
     /// # Errors
     /// If stdout is closed early that is no failure: whoever read it has enough.
     pub(crate) fn print(&self, text: impl std::fmt::Display) -> Result<(), Failure> {
-        written(write!(anstream::stdout().lock(), "{text}"))
+        written(
+            anstream::stdout()
+                .lock()
+                .write_all(clean(&text.to_string()).as_bytes()),
+        )
     }
 
     /// A line of data, to stdout.
     pub(crate) fn line(&self, text: impl std::fmt::Display) -> Result<(), Failure> {
-        written(writeln!(anstream::stdout().lock(), "{text}"))
+        self.print(format_args!("{text}\n"))
+    }
+
+    /// Empties the screen of a terminal.
+    pub(crate) fn clear(&self) -> Result<(), Failure> {
+        // Back to the corner, and away with what stands below.
+        written(io::stdout().lock().write_all(b"\x1b[H\x1b[J"))
     }
 
     /// Data, in the format that was asked for.
@@ -184,10 +236,7 @@ impl Terminal {
     }
 
     fn yaml<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), Failure> {
-        // Through JSON's data model, so that both formats have the same keys and values.
-        let value = serde_json::to_value(data).map_err(|error| unprintable(&error))?;
-        let text = serde_saphyr::to_string(&value).map_err(|error| unprintable(&error))?;
-        self.line(text.trim_end())
+        self.line(yaml(data).map_err(|error| unprintable(&error))?)
     }
 
     /// Asks a person, who must say yes. Where nobody can be asked, `flag` must say it.
@@ -259,7 +308,8 @@ impl Terminal {
 
 /// A closed stderr is no reason to fail.
 fn message(text: std::fmt::Arguments<'_>) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let text = format!("{text}\n");
+    let _ = anstream::stderr().lock().write_all(clean(&text).as_bytes());
 }
 
 fn written(result: io::Result<()>) -> Result<(), Failure> {
@@ -270,6 +320,18 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
             "check where the output goes",
         )),
         _ => Ok(()),
+    }
+}
+
+/// Data as YAML.
+fn yaml<T: Serialize + ?Sized>(data: &T) -> Result<String, Box<dyn std::error::Error>> {
+    // Through JSON's data model, so that both formats have the same keys and values.
+    let value = serde_json::to_value(data)?;
+    let text = serde_saphyr::to_string(&value)?;
+    match clean(&text) {
+        Cow::Borrowed(_) => Ok(text.trim_end().to_owned()),
+        // Without quotes an escape is not read as one; and JSON is YAML, too.
+        Cow::Owned(_) => Ok(serde_json::to_string_pretty(&value)?),
     }
 }
 
@@ -290,7 +352,8 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     table.set_header(headings.to_vec());
-    table.add_rows(rows.to_vec());
+    // Before the columns are measured.
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| clean(cell))));
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -300,4 +363,46 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_elsewhere_gives_a_terminal_no_orders() {
+        for (text, expected) in [
+            // A title, the screen, the clipboard, a line that is written over.
+            ("\x1b]0;x\x07", "\\u001b]0;x\\u0007"),
+            ("\x1b[2J\x1b[H", "\\u001b[2J\\u001b[H"),
+            ("\x1b]52;c;eA==\x1b\\", "\\u001b]52;c;eA==\\u001b\\"),
+            ("failed\rok", "failed\\u000dok"),
+            // Hidden, and in black.
+            ("\x1b[8mx\x1b[30m", "\\u001b[8mx\\u001b[30m"),
+            ("\u{9b}2J\u{7f}", "\\u009b2J\\u007f"),
+            ("a\u{202e}b\u{2066}", "a\\u202eb\\u2066"),
+            ("two\nlines,\tGrüße ✓", "two\nlines,\tGrüße ✓"),
+        ] {
+            assert_eq!(clean(text), expected);
+        }
+        for style in [BOLD, DIM, GOOD, WARN, BAD] {
+            let text = styled(style, "x");
+            assert_eq!(clean(&text), text);
+        }
+        // JSON stays JSON, and the same.
+        let data = serde_json::json!(["\u{9b}\u{1b}", "a\u{202e}b", "\u{7f}", "a\u{2066}: b"]);
+        let text = data.to_string();
+        let cleaned = clean(&text);
+        assert_ne!(cleaned, text);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&cleaned).unwrap(),
+            data
+        );
+        let text = yaml(&data).unwrap();
+        let read: serde_json::Value = serde_saphyr::from_str(&clean(&text)).unwrap();
+        assert_eq!(read, data);
+        // A cell is as wide as it looks.
+        let rows = [vec!["\x1b[2J".to_owned(), "x".to_owned()]];
+        assert_eq!(table(&["A", "B"], &rows), "A          B\n\\u001b[2J  x\n");
+    }
 }

@@ -5,11 +5,12 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, FromArgMatches};
 use clap_complete::{ArgValueCompleter, CompletionCandidate};
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure};
@@ -17,12 +18,13 @@ use crate::failure::{Exit, Failure};
 /// The host that is meant if nothing says otherwise, and no socket is there.
 const URL_DEFAULT: &str = "http://127.0.0.1:8080";
 
-/// Where a host of this machine has its socket, below a working directory or as a service.
-const SOCKETS: &[&str] = &[
-    "data/admin.sock",
-    "target/data/admin.sock",
-    "/run/goatkit/admin.sock",
-    "/var/lib/goatkit/admin.sock",
+/// Where a host of this machine has its socket, below a working directory or as a service; and whether the owner of the
+/// directory is trusted: only root makes directories there.
+const SOCKETS: &[(&str, bool)] = &[
+    ("data/admin.sock", false),
+    ("target/data/admin.sock", false),
+    ("/run/goatkit/admin.sock", true),
+    ("/var/lib/goatkit/admin.sock", true),
 ];
 
 /// Options that say which host is meant.
@@ -58,15 +60,15 @@ pub(crate) struct ConnectArgs {
 pub(crate) enum Place {
     /// Behind its local socket, where no token is needed.
     Socket(PathBuf),
-    /// Behind an URL, without a slash at its end.
-    Url(String),
+    /// Behind an URL without user, query and fragment.
+    Url(Url),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Socket(path) => write!(f, "unix:{}", path.display()),
-            Place::Url(url) => f.write_str(url),
+            Place::Url(url) => f.write_str(url.as_str().trim_end_matches('/')),
         }
     }
 }
@@ -76,6 +78,8 @@ impl fmt::Display for Place {
 pub(crate) struct Target {
     pub(crate) place: Place,
     pub(crate) token: Option<String>,
+    /// Sockets that were there and were not taken, and why.
+    pub(crate) passed_over: Vec<String>,
 }
 
 /// One host of the configuration.
@@ -238,12 +242,15 @@ impl ConnectArgs {
                 )
             })?),
         };
+        let mut passed_over = Vec::new();
         let place = match (&context, &url) {
             (Some(context), _) => place(&context.url)?,
             (None, Some(url)) => place(url)?,
-            (None, None) => match SOCKETS.iter().map(Path::new).find(|path| path.exists()) {
+            // Who gives a token does not mean a socket, where none is needed.
+            (None, None) if self.token_file.is_some() => place(URL_DEFAULT)?,
+            (None, None) => match discovered(SOCKETS, &mut passed_over) {
                 Some(path) => Place::Socket(path.to_owned()),
-                None => Place::Url(URL_DEFAULT.to_owned()),
+                None => place(URL_DEFAULT)?,
             },
         };
         let token_file = self.token_file.clone().or_else(|| {
@@ -251,37 +258,86 @@ impl ConnectArgs {
                 .as_ref()
                 .and_then(|context| context.token_file.clone())
         });
-        let token = match (&self.token_file, variable("GK_TOKEN")) {
+        // The variable's is for hosts in general: a socket gets a token only if it is given for it.
+        let general = variable("GK_TOKEN").filter(|_| matches!(place, Place::Url(_)));
+        let token = match (&self.token_file, general) {
             (None, Some(token)) => Some(token),
             _ => token_file.as_deref().map(read_token).transpose()?,
         };
         if let (Place::Url(url), Some(_)) = (&place, &token) {
             check_secure(url)?;
         }
-        Ok(Target { place, token })
+        Ok(Target {
+            place,
+            token,
+            passed_over,
+        })
     }
 }
 
-/// A token is not sent over a network that others can read.
-fn check_secure(url: &str) -> Result<(), Failure> {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return Ok(());
+/// The first of these sockets behind which a host listens that may be trusted: who can make files in the working directory
+/// must not become the host.
+fn discovered<'a>(sockets: &[(&'a str, bool)], passed_over: &mut Vec<String>) -> Option<&'a Path> {
+    for &(path, trusts_directory) in sockets {
+        let path = Path::new(path);
+        match probe(path, trusts_directory) {
+            Ok(()) => return Some(path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => passed_over.push(format!("{} ({error})", path.display())),
+        }
+    }
+    None
+}
+
+/// Whether a socket is one's own, root's or, where that is trusted, that of its directory's owner; and so is the process
+/// that listens.
+fn probe(path: &Path, trusts_directory: bool) -> std::io::Result<()> {
+    let foreign = |what| std::io::Error::new(std::io::ErrorKind::PermissionDenied, what);
+    let own = rustix::process::geteuid().as_raw();
+    let mut trusted = vec![0, own];
+    if let (true, Some(directory)) = (trusts_directory, path.parent()) {
+        trusted.push(fs::symlink_metadata(directory)?.uid());
+    }
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.file_type().is_socket() {
+        return Err(foreign("it is no socket"));
+    }
+    if !trusted.contains(&metadata.uid()) {
+        return Err(foreign("it is another user's"));
+    }
+    let peer = {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        runtime.block_on(async { tokio::net::UnixStream::connect(path).await?.peer_cred() })?
     };
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = match host.strip_prefix('[') {
-        Some(ip) => ip.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let is_here = host == "localhost"
+    match trusted.contains(&peer.uid()) {
+        true => Ok(()),
+        false => Err(foreign("another user listens there")),
+    }
+}
+
+/// Whether an URL leads to this machine, by its name or address.
+pub(crate) fn is_here(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    host == "localhost"
         || host
+            .trim_matches(['[', ']'])
             .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback());
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A token is not sent over a network that others can read.
+fn check_secure(url: &Url) -> Result<(), Failure> {
     let allowed = std::env::var_os("GK_ALLOW_HTTP").is_some_and(|value| value == "1");
-    match is_here || allowed {
+    match url.scheme() == "https" || is_here(url) || allowed {
         true => Ok(()),
         false => Err(Failure::new(
             Exit::Denied,
-            format!("the token is not sent to {url}: everybody on the way could read it"),
+            format!(
+                "the token is not sent to {}: everybody on the way could read it",
+                Place::Url(url.clone())
+            ),
             "use https, a tunnel to localhost, or GK_ALLOW_HTTP=1 where the network is your own",
         )),
     }
@@ -293,11 +349,21 @@ pub(crate) fn place(text: &str) -> Result<Place, Failure> {
         if !path.is_empty() {
             return Ok(Place::Socket(PathBuf::from(path)));
         }
-    } else if text.starts_with("http://") || text.starts_with("https://") {
-        let url = text.trim_end_matches('/');
-        if url.len() > "https://".len() {
-            return Ok(Place::Url(url.to_owned()));
-        }
+    } else if let Ok(url) = Url::parse(text)
+        && matches!(url.scheme(), "http" | "https")
+    {
+        let has_more = !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some();
+        return match has_more {
+            false => Ok(Place::Url(url)),
+            true => Err(Failure::new(
+                Exit::Usage,
+                "the host's URL has a user, a query or a fragment",
+                "write scheme, name, port and path alone; a token is given by --token-file or GK_TOKEN",
+            )),
+        };
     }
     Err(Failure::new(
         Exit::Usage,
@@ -332,37 +398,81 @@ fn read_token(path: &Path) -> Result<String, Failure> {
 mod tests {
     use super::*;
 
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
     #[test]
     fn places_are_read_as_people_write_them() {
         assert_eq!(
             place("https://goat.example/").unwrap(),
-            Place::Url("https://goat.example".into())
+            Place::Url(url("https://goat.example"))
         );
+        let place_of = |text| place(text).unwrap().to_string();
+        assert_eq!(place_of("http://[::1]:80/sub/"), "http://[::1]/sub");
         assert_eq!(
             place("unix:/run/a.sock").unwrap(),
             Place::Socket("/run/a.sock".into())
         );
-        for wrong in ["", "goat.example", "unix:", "http://", "ftp://a"] {
+        for wrong in [
+            "",
+            "goat.example",
+            "unix:",
+            "http://",
+            "ftp://a",
+            "https://user@goat.example",
+            "http://localhost:x@goat.example/",
+            "https://goat.example/?a=b",
+        ] {
             assert_eq!(place(wrong).unwrap_err().exit(), Exit::Usage, "{wrong}");
         }
     }
 
     #[test]
     fn a_token_does_not_go_where_others_read_it() {
-        for url in [
+        for here in [
             "https://a.example",
             "http://localhost:8080",
             "http://127.0.0.1",
+            "http://127.1.2.3",
             "http://[::1]:1/x",
         ] {
-            check_secure(url).unwrap();
+            check_secure(&url(here)).unwrap();
         }
-        for url in [
+        for elsewhere in [
             "http://a.example",
             "http://10.0.0.1:8080",
             "http://127.0.0.1.example",
+            "http://localhost:x@a.example/",
         ] {
-            assert_eq!(check_secure(url).unwrap_err().exit(), Exit::Denied, "{url}");
+            let failure = check_secure(&url(elsewhere)).unwrap_err();
+            assert_eq!(failure.exit(), Exit::Denied, "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn a_socket_is_found_where_a_trusted_host_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let (stale, live, file, link) = (path("stale"), path("live"), path("file"), path("link"));
+        drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+        let _listener = std::os::unix::net::UnixListener::bind(&live).unwrap();
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&live, &link).unwrap();
+        let found = |names: &[&Path]| {
+            let mut passed_over = Vec::new();
+            let sockets: Vec<_> = names
+                .iter()
+                .map(|path| (path.to_str().unwrap(), false))
+                .collect();
+            let found = discovered(&sockets, &mut passed_over);
+            (found.map(Path::to_owned), passed_over.len())
+        };
+        assert_eq!(found(&[&path("none")]), (None, 0));
+        assert_eq!(
+            found(&[&path("none"), &stale, &file, &link, &live]),
+            (Some(live), 3)
+        );
+        assert_eq!(found(&[&stale]), (None, 1));
     }
 }

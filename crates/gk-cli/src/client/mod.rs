@@ -23,15 +23,23 @@ use crate::failure::{Exit, Failure};
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Beyond what an operation itself may wait, how long an answer may take.
+/// Beyond what an operation itself waits and what its body takes, how long an answer may take. An installation that fails
+/// waits once more, for the version before.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// The slowest that a body is sent, in bytes a second. A host ends an upload of which nothing comes.
+const SEND_RATE_MIN: u64 = 4096;
+
+/// How long the other end may be silent, on the level of TCP, until a connection counts as broken, also where an answer may
+/// take any time.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// A host that can be asked.
 pub(crate) struct Host {
     http: reqwest::Client,
     base: String,
     target: Target,
-    answer_timeout: Duration,
+    answer_timeout: Option<Duration>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -54,7 +62,7 @@ impl Host {
     /// The host that a command line names, for its completion: who presses Tab waits for no answer longer than this.
     pub(crate) fn for_completion(args: &ConnectArgs, wait: Duration) -> Result<Self, Failure> {
         let mut host = Self::with(args.target()?, wait)?;
-        host.answer_timeout = wait;
+        host.answer_timeout = Some(wait);
         Ok(host)
     }
 
@@ -72,15 +80,20 @@ impl Host {
         let runtime = runtime()?;
         let builder = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
+            .tcp_keepalive(SILENCE_MAX / 4)
+            .tcp_keepalive_interval(SILENCE_MAX / 4)
+            .tcp_keepalive_retries(3)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("gk/", env!("CARGO_PKG_VERSION")));
-        let (builder, base) = match &target.place {
-            // A proxy has no part in what is on this machine.
-            Place::Socket(path) => (
-                builder.unix_socket(&**path).no_proxy(),
-                "http://localhost".to_owned(),
-            ),
-            Place::Url(url) => (builder, url.clone()),
+        let base = match &target.place {
+            Place::Socket(_) => "http://localhost".to_owned(),
+            Place::Url(_) => target.place.to_string(),
+        };
+        // A proxy has no part in what is on this machine, and must not see its tokens.
+        let builder = match &target.place {
+            Place::Socket(path) => builder.unix_socket(&**path).no_proxy(),
+            Place::Url(url) if context::is_here(url) => builder.no_proxy(),
+            Place::Url(_) => builder,
         };
         // The certificates of the system, which a small one may lack, are for https alone.
         let builder = match base.starts_with("https://") {
@@ -91,7 +104,7 @@ impl Host {
             http: builder.build().map_err(|error| broken(&error))?,
             base,
             target,
-            answer_timeout: ANSWER_TIMEOUT,
+            answer_timeout: None,
             runtime,
         })
     }
@@ -173,9 +186,14 @@ impl Host {
         query: Query<'_>,
         body: Body,
     ) -> Result<Vec<u8>, Failure> {
-        let request = self.request(operation, path, query, body);
+        let limit = self
+            .answer_timeout
+            .or_else(|| limit(operation, query, &body));
+        let mut request = self.request(operation, path, query, body);
+        if let Some(limit) = limit {
+            request = request.timeout(limit);
+        }
         self.runtime.block_on(async {
-            let request = request.timeout(self.answer_timeout);
             let response = request
                 .send()
                 .await
@@ -206,7 +224,8 @@ impl Host {
             body,
         );
         self.runtime.block_on(async {
-            let response = request.timeout(self.answer_timeout).send().await;
+            // A plugin answers, in as much time as its policy gives.
+            let response = request.send().await;
             let response = response.map_err(|error| self.unreachable(&error))?;
             let status = response.status().as_u16();
             let body = response
@@ -349,8 +368,31 @@ impl Host {
             }
             Place::Url(_) => "check that the host runs, and --url, GK_URL or `gk context list`",
         };
-        Failure::new(exit, format!("{} {what}: {text}", self.shown()), help)
+        let passed_over = match self.target.passed_over.as_slice() {
+            [] => String::new(),
+            sockets => format!("; passed over: {}", sockets.join(", ")),
+        };
+        Failure::new(
+            exit,
+            format!("{} {what}: {text}", self.shown()),
+            format!("{help}{passed_over}"),
+        )
     }
+}
+
+/// How long an answer may take; what a plugin does may take as long as its policy says, which the host sees to.
+fn limit(operation: Operation, query: Query<'_>, body: &Body) -> Option<Duration> {
+    if matches!(operation, Operation::Call | Operation::RunJob) {
+        return None;
+    }
+    let wait = query.iter().find(|(name, _)| *name == "wait");
+    let wait = wait.and_then(|(_, wait)| wait.parse::<gk_manifest::GoDuration>().ok()?.to_std());
+    let sending = match body {
+        Body::Package(bytes) => Duration::from_secs(bytes.len() as u64 / SEND_RATE_MIN),
+        Body::Nothing | Body::Json(_) => Duration::ZERO,
+    };
+    // Twice: for the version before, too.
+    Some(ANSWER_TIMEOUT + 2 * wait.unwrap_or_default() + sending)
 }
 
 /// The error that a host tells, and nothing but that.
@@ -399,4 +441,27 @@ fn broken(error: &dyn std::fmt::Display) -> Failure {
 pub(crate) fn json(value: &impl Serialize) -> Body {
     // The API's types have keys of text only: it cannot fail.
     Body::Json(serde_json::to_value(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_may_take_what_its_operation_may() {
+        let of = |operation, wait: &str, body| {
+            limit(operation, &[("wait", wait.to_owned())], &body).map(|limit| limit.as_secs())
+        };
+        // A policy gives a call up to 10 minutes.
+        assert_eq!(of(Operation::Call, "", json(&1)), None);
+        assert_eq!(of(Operation::RunJob, "", Body::Nothing), None);
+        let quick = ANSWER_TIMEOUT.as_secs();
+        assert_eq!(of(Operation::GetPlugin, "", Body::Nothing), Some(quick));
+        let order = of(Operation::RestartPlugin, "2m", Body::Nothing);
+        assert!(order > Some(quick + 120), "{order:?}");
+        // 64 MiB over 1 Mbit/s take 9 minutes.
+        let package = Body::Package(vec![0; 64 << 20]);
+        let install = of(Operation::Install, "2m", package);
+        assert!(install > Some(9 * 60 + quick + 2 * 120), "{install:?}");
+    }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use gk_api::{Operation, PluginDetail};
 use serde_json::json;
 
-use super::{follow, on_interrupt, routes};
+use super::{INTERRUPTED, follow, on_interrupt, routes};
 use crate::author::Project;
 use crate::author::build::{Profile, Recipe};
 use crate::client::{Host, json as body};
@@ -35,7 +35,7 @@ that is not a child (kernel.yama.ptrace_scope), gk debug says what to do.
 To stop in main or Init, let it sleep there for some seconds at its beginning: `gk restart` at the
 socket that is shown starts another process, which is shown, too.
 
-Exit codes: 0 when it is interrupted, 1 if it cannot be built or the host ends by itself.";
+Exit codes: 0 when it is interrupted (130 by the second interrupt, which kills the host), 1 if it cannot be built or the host ends by itself.";
 
 /// Run a plugin so that a debugger can be attached to it, while the host waits.
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ pub(crate) fn run(args: DebugArgs, terminal: &Terminal) -> Result<(), Failure> {
     let mut options = LocalOptions::of_package(&project.directory, &project.manifest)?;
     options.listen = Some(args.listen);
     options.config = config(args.no_sandbox.then_some(&*name));
-    let local = LocalHost::start(&options)?;
+    let local = LocalHost::start(options)?;
     let (host, client) = (local.client()?, local.client()?);
     give_time(&host, &name)?;
     let program = std::path::absolute(project.program())
@@ -135,7 +135,7 @@ impl Session<'_> {
             match interrupted.recv_timeout(LOOK_INTERVAL) {
                 Err(RecvTimeoutError::Timeout) => {}
                 _ => {
-                    self.terminal.say("Interrupted; the host stops.");
+                    self.terminal.say(INTERRUPTED);
                     return Ok(());
                 }
             }

@@ -12,7 +12,7 @@ use clap::Args;
 use gk_api::{Operation, Outcome, OutcomeWord, PluginDetail};
 
 use super::sources::{Look, Sources};
-use super::{follow, on_interrupt, routes};
+use super::{INTERRUPTED, follow, on_interrupt, routes};
 use crate::author::Project;
 use crate::author::build::{Profile, Recipe};
 use crate::client::Body;
@@ -44,7 +44,7 @@ plugin.yaml asks for. A build that fails, or a version that does not come up, le
 in place. What is not watched: .git, target, node_modules, dist, hidden files, the plugin's binary,
 and what its .gitignore names.
 
-Exit codes: 0 when it is interrupted, 1 if the host ends by itself, 3 if there is no plugin.";
+Exit codes: 0 when it is interrupted (130 by the second interrupt, which kills the host), 1 if the host ends by itself, 3 if there is no plugin.";
 
 /// Run a plugin on a host of its own, and build it anew on every save.
 #[derive(Debug, Args)]
@@ -159,7 +159,7 @@ impl Session<'_, '_> {
             });
             match events.recv_timeout(wait) {
                 Ok(Event::Interrupted) => {
-                    self.terminal.say("Interrupted; the host stops.");
+                    self.terminal.say(INTERRUPTED);
                     return Ok(());
                 }
                 Ok(Event::Touched) => {
@@ -270,36 +270,34 @@ impl Session<'_, '_> {
             ));
             (self.host, self.serving) = (None, None);
         }
+        let (directory, manifest) = (&build.project.directory, &build.project.manifest);
         let placed = match &self.host {
-            Some((host, _)) => host.replace(&name, &build.project.directory),
-            None => self.start(&build),
+            Some((host, _)) => host.replace(&name, directory),
+            None => match LocalOptions::of_package(directory, manifest) {
+                // Without a host there is nothing to go on with.
+                Ok(options) => Ok(self.start(options, name)?),
+                Err(failure) => Err(failure),
+            },
         };
-        match (placed, &self.host) {
-            (Ok(()), Some((host, plugin))) => {
-                let (client, plugin) = (host.client()?, plugin.clone());
-                let sender = self.sender.clone();
-                self.scope.spawn(move || {
-                    let query = [("wait", RELOAD_WAIT.to_owned())];
-                    let told =
-                        client.send(Operation::ReloadPlugin, &[&plugin], &query, Body::Nothing);
-                    let _ = sender.send(Event::Told(build, told));
-                });
-            }
-            (Err(failure), Some(_)) => self.failed(&failure),
-            // Without a host there is nothing to go on with.
-            (result, None) => return result,
+        if let Err(failure) = placed {
+            self.failed(&failure);
+        } else if let Some((host, plugin)) = &self.host {
+            let (client, plugin) = (host.client()?, plugin.clone());
+            let sender = self.sender.clone();
+            self.scope.spawn(move || {
+                let query = [("wait", RELOAD_WAIT.to_owned())];
+                let told = client.send(Operation::ReloadPlugin, &[&plugin], &query, Body::Nothing);
+                let _ = sender.send(Event::Told(build, told));
+            });
         }
         Ok(())
     }
 
-    /// Starts the host with the plugin.
-    fn start(&mut self, build: &Build) -> Result<(), Failure> {
-        let mut options =
-            LocalOptions::of_package(&build.project.directory, &build.project.manifest)?;
+    /// Starts the host with the plugin of this name.
+    fn start(&mut self, mut options: LocalOptions, name: String) -> Result<(), Failure> {
         options.listen = Some(self.args.listen.clone());
         CONFIG.clone_into(&mut options.config);
-        let host = LocalHost::start(&options)?;
-        let name = build.project.manifest.name.to_string();
+        let host = LocalHost::start(options)?;
         let (client, plugin, terminal) = (host.client()?, name.clone(), self.terminal);
         self.scope.spawn(move || follow(&client, &plugin, terminal));
         self.host = Some((host, name));

@@ -12,11 +12,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::client::{Host, runtime};
 use crate::failure::{Exit, Failure};
-use crate::localhost::LocalHost;
+use crate::localhost::{self, LocalHost};
 use crate::operate::logs;
 use crate::terminal::{DIM, Terminal, styled};
 
-/// Sends `event` when the user, or the system, wants the command to end.
+/// What is said when the command is to end.
+const INTERRUPTED: &str = "Interrupted; the host stops. Interrupt again to kill it.";
+
+/// Sends `event` when the user, or the system, wants the command to end; at the second time the host is killed.
 fn on_interrupt<T: Send + 'static>(event: T, sender: Sender<T>) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(
@@ -33,15 +36,20 @@ fn on_interrupt<T: Send + 'static>(event: T, sender: Sender<T>) -> Result<(), Fa
     let mut hangup = listen(SignalKind::hangup())?;
     drop(inside);
     std::thread::spawn(move || {
-        runtime.block_on(async {
+        let mut next = async || {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {}
             }
+        };
+        runtime.block_on(async {
+            next().await;
+            // Nobody receives it if the command ends anyway.
+            let _ = sender.send(event);
+            next().await;
         });
-        // Nobody receives it if the command ends anyway.
-        let _ = sender.send(event);
+        localhost::abort()
     });
     Ok(())
 }

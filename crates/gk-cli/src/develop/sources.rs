@@ -106,7 +106,7 @@ impl Sources {
                 continue;
             }
             if let Ok(metadata) = entry.metadata()
-                && metadata.is_file()
+                && !metadata.is_dir()
             {
                 let time = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 look.files.insert(path.to_owned(), (time, metadata.len()));

@@ -41,7 +41,13 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let input = input(&args.input)?;
     let (answer, mut times) = match args.standalone {
-        true => standalone::call(args.plugin.as_ref(), &args.function, &input, args.repeat)?,
+        true => standalone::call(
+            args.plugin.as_ref(),
+            &args.function,
+            &input,
+            args.repeat,
+            terminal,
+        )?,
         false => on_host(args, &input, &Host::new(connect)?)?,
     };
     match serde_json::from_slice::<Value>(&answer) {

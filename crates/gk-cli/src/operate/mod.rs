@@ -23,7 +23,7 @@ use jiff::{Timestamp, Unit};
 
 use crate::client::{ConnectArgs, Host};
 use crate::failure::Failure;
-use crate::terminal::{BAD, DIM, GOOD, Terminal, WARN, styled};
+use crate::terminal::{BAD, DIM, GOOD, Terminal, WARN, clean, styled};
 
 /// How long a completion waits for the host.
 const COMPLETION_TIMEOUT: Duration = Duration::from_millis(500);
@@ -37,7 +37,8 @@ pub(crate) fn complete_plugins(current: &OsStr) -> Vec<CompletionCandidate> {
     let candidates = plugins.into_iter().filter_map(|plugin| {
         let name = plugin.name.filter(|name| name.starts_with(&*current))?;
         let help = format!("{} {}", plugin.version, plugin.state);
-        Some(CompletionCandidate::new(name).help(Some(help.trim().to_owned().into())))
+        let help = clean(help.trim()).into_owned();
+        Some(CompletionCandidate::new(clean(&name).into_owned()).help(Some(help.into())))
     });
     candidates.collect()
 }

@@ -57,12 +57,10 @@ pub(crate) fn run(
             at: Instant::now(),
             stats,
         };
-        let mut text = String::new();
         if live {
-            // Back to the corner, and away with what stands below.
-            text.push_str("\x1b[H\x1b[J");
+            terminal.clear()?;
         }
-        text.push_str(&format!("{} {}\n\n", styled(BOLD, "gk top"), host.shown()));
+        let mut text = format!("{} {}\n\n", styled(BOLD, "gk top"), host.shown());
         text.push_str(&shown(&now, before.as_ref()));
         terminal.print(text)?;
         let _ = std::io::stdout().flush();

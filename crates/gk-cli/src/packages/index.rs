@@ -104,10 +104,11 @@ impl IndexArgs {
             )
         })?;
         let bytes = fetch::read(&place, INDEX_BYTES_MAX, terminal)?;
+        let name = fetch::shown(&place);
         let mut index: Index = serde_json::from_slice(&bytes).map_err(|error| {
             Failure::new(
                 Exit::Failed,
-                format!("{place} is no index: {error}"),
+                format!("{name} is no index: {error}"),
                 "check that it is what you mean",
             )
         })?;
@@ -115,7 +116,7 @@ impl IndexArgs {
             return Err(Failure::new(
                 Exit::Failed,
                 format!(
-                    "{place} is an index of version {}; this gk reads version 1",
+                    "{name} is an index of version {}; this gk reads version 1",
                     index.version
                 ),
                 "use a newer gk",
@@ -133,7 +134,10 @@ impl Index {
         found.ok_or_else(|| {
             Failure::new(
                 Exit::NotFound,
-                format!("the index {} has no plugin {name:?}", self.place),
+                format!(
+                    "the index {} has no plugin {name:?}",
+                    fetch::shown(&self.place)
+                ),
                 "gk search lists what it has",
             )
         })
@@ -151,24 +155,33 @@ impl Index {
 
     /// Where the package of a version is.
     pub(crate) fn url_of(&self, entry: &Entry, offered: &Offered) -> Result<String, Failure> {
-        if fetch::is_url(&offered.url) {
-            return Ok(offered.url.clone());
-        }
         if !offered.url.is_empty() {
-            // Relative to the index.
-            if fetch::is_url(&self.place) {
-                let base =
-                    reqwest::Url::parse(&self.place).and_then(|base| base.join(&offered.url));
-                return base.map(Into::into).map_err(|error| {
-                    Failure::new(
-                        Exit::Failed,
-                        format!("{}: {error}", offered.url),
-                        "tell the index's author",
-                    )
-                });
+            if !fetch::is_url(&self.place) && !fetch::is_url(&offered.url) {
+                let directory = Path::new(&self.place).parent().unwrap_or(Path::new("."));
+                return Ok(directory.join(&offered.url).to_string_lossy().into_owned());
             }
-            let directory = Path::new(&self.place).parent().unwrap_or(Path::new("."));
-            return Ok(directory.join(&offered.url).to_string_lossy().into_owned());
+            let refused = |exit, why: &dyn std::fmt::Display| {
+                Failure::new(
+                    exit,
+                    format!("the package of {} is not fetched: {why}", entry.name),
+                    "tell the index's author",
+                )
+            };
+            // Relative to the index.
+            let base = reqwest::Url::parse(&self.place).ok();
+            let url = reqwest::Url::options()
+                .base_url(base.as_ref())
+                .parse(&offered.url)
+                .map_err(|error| refused(Exit::Failed, &error))?;
+            let is_secure = base.is_some_and(|base| base.scheme() == "https");
+            return match url.scheme() {
+                "https" => Ok(url.into()),
+                "http" if !is_secure => Ok(url.into()),
+                scheme => Err(refused(
+                    Exit::Denied,
+                    &format!("the index leads to {scheme}, where anybody could change it"),
+                )),
+            };
         }
         let sane = |part: &str| {
             !part.is_empty()
@@ -318,6 +331,16 @@ mod tests {
             of("1.9.0", "0.1.0"),
             "https://github.com/goat/tickets/releases/download/v1.9.0/tickets.zip"
         );
+        let mut elsewhere = tickets.choose(Some("2.0.0"), "9.0.0").unwrap();
+        for url in [
+            "http://plugins.example/x.zip",
+            "HTTP://127.0.0.1/x.zip",
+            "file:///x.zip",
+        ] {
+            url.clone_into(&mut elsewhere.url);
+            let failure = index.url_of(tickets, &elsewhere).unwrap_err();
+            assert_eq!(failure.exit(), Exit::Denied, "{url}");
+        }
         let bare = index.get("bare").unwrap();
         let offered = bare.choose(None, "0.1.0").unwrap();
         assert!(index.url_of(bare, &offered).is_err());

@@ -5,14 +5,16 @@ use std::fs;
 use std::path::Path;
 
 use clap::Args;
-use gk_api::{HostInfo, InstallReport, InstallStep, Operation, OutcomeWord, Plugin, PolicyView};
+use gk_api::{
+    HostInfo, InstallReport, InstallStep, Operation, OutcomeWord, Plugin, PolicyOrigin, PolicyView,
+};
+use gk_manifest::policy::{Policy, PolicyStatus};
 use gk_package::Selection;
 use gk_sign::{BinarySignature, Digest, TrustStore};
-use serde_json::json;
 
 use super::fetch;
-use super::index::{Entry, Index, IndexArgs, Offered};
-use crate::client::{Body, ConnectArgs, Host};
+use super::index::{Entry, Index, IndexArgs, Offered, version};
+use crate::client::{Body, ConnectArgs, Host, json};
 use crate::failure::{Exit, Failure};
 use crate::operate::{permission, state};
 use crate::terminal::{BOLD, Terminal, WARN, styled};
@@ -82,11 +84,15 @@ pub(crate) fn run(
         let entry = index.get(name)?;
         let info: HostInfo = host.get(Operation::HostInfo, &[], &[])?;
         let chosen = entry.choose(version, &info.version)?;
+        let purpose = match args.dry_run {
+            true => Purpose::Look,
+            false => Purpose::Install,
+        };
         of_index(
             &index,
             entry,
             &chosen,
-            args.dry_run,
+            purpose,
             &host,
             &args.options,
             terminal,
@@ -116,8 +122,8 @@ fn of_directory(
     install(bytes, args.dry_run, host, &args.options, terminal)
 }
 
-/// Installs a version that an index offers.
-pub(crate) fn offered(
+/// Updates to a version that an index offers.
+pub(crate) fn update(
     index: &Index,
     entry: &Entry,
     offered: &Offered,
@@ -125,14 +131,26 @@ pub(crate) fn offered(
     options: &Options,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    of_index(index, entry, offered, false, host, options, terminal)
+    let purpose = Purpose::Update;
+    of_index(index, entry, offered, purpose, host, options, terminal)
+}
+
+/// What a version of an index is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To say what would come of it.
+    Look,
+    /// To be installed, also if it is older than what is.
+    Install,
+    /// To replace what is older.
+    Update,
 }
 
 fn of_index(
     index: &Index,
     entry: &Entry,
     offered: &Offered,
-    dry_run: bool,
+    purpose: Purpose,
     host: &Host,
     options: &Options,
     terminal: &Terminal,
@@ -166,7 +184,8 @@ fn of_index(
         return Err(Failure::new(
             Exit::Denied,
             format!(
-                "{url} has the SHA-256 {digest}, and the index says {}",
+                "{} has the SHA-256 {digest}, and the index says {}",
+                fetch::shown(&url),
                 offered.sha256
             ),
             "do not use it; tell the index's author",
@@ -174,17 +193,48 @@ fn of_index(
     }
     verify_detached(&url, &digest, terminal)?;
     let report = look(&bytes, host)?;
-    if report.name != entry.name {
-        return Err(Failure::new(
+    let kept = |what: String| {
+        let message = format!("{} is {what}", fetch::shown(&url));
+        Failure::new(
             Exit::Denied,
-            format!(
-                "{url} is the plugin {:?}, and the index offers it as {:?}",
-                report.name, entry.name
-            ),
+            message,
             "do not use it; tell the index's author",
-        ));
+        )
+    };
+    if report.name != entry.name {
+        return Err(kept(format!(
+            "the plugin {:?}, and the index offers it as {:?}",
+            report.name, entry.name
+        )));
     }
-    go_on(bytes, &report, dry_run, host, options, terminal)
+    // Also an old version may be validly signed.
+    let its = version(&report.version);
+    if its.is_none() || its != version(&offered.version) {
+        return Err(kept(format!(
+            "version {} of {}, and the index offers it as {}",
+            report.version, entry.name, offered.version
+        )));
+    }
+    let is_newer = match report.installed_version.as_deref() {
+        Some(before) => version(before).is_some_and(|before| its > Some(before)),
+        None => true,
+    };
+    if purpose == Purpose::Update && report.step != InstallStep::Same && !is_newer {
+        return Err(kept(format!(
+            "version {} of {}, and what is installed is not older: {}",
+            report.version,
+            entry.name,
+            report.installed_version.unwrap_or_default()
+        )));
+    }
+    go_on(
+        bytes,
+        &report,
+        purpose == Purpose::Look,
+        host,
+        options,
+        terminal,
+    )
 }
 
 /// Upstream's marketplace signs the package's file. Where this operator has keys in the environment, such a signature must
@@ -200,7 +250,8 @@ fn verify_detached(url: &str, digest: &Digest, terminal: &Terminal) -> Result<()
     if trust.keys().is_empty() {
         return Ok(());
     }
-    let place = format!("{url}.sig");
+    let place = fetch::signature_of(url);
+    let name = fetch::shown(&place);
     let signature = match fetch::read(&place, SIGNATURE_BYTES_MAX, terminal) {
         Ok(signature) => signature,
         Err(failure) if failure.exit() == Exit::NotFound => return Ok(()),
@@ -209,7 +260,7 @@ fn verify_detached(url: &str, digest: &Digest, terminal: &Terminal) -> Result<()
     let refused = |why: &str| {
         Failure::new(
             Exit::Denied,
-            format!("{place}: {why}"),
+            format!("{name}: {why}"),
             "do not use the package; or trust its author's key, if you know it",
         )
     };
@@ -222,7 +273,7 @@ fn verify_detached(url: &str, digest: &Digest, terminal: &Terminal) -> Result<()
         .any(|key| signature.verify(key, digest).is_ok());
     match signed {
         true => {
-            terminal.detail(format_args!("{place}: signed by a trusted key"));
+            terminal.detail(format_args!("{name}: signed by a trusted key"));
             Ok(())
         }
         false => Err(refused("it is of no key that is trusted here")),
@@ -274,16 +325,24 @@ fn go_on(
         return terminal.document(report, name, || shown(report));
     }
     terminal.say(shown(report).trim_end());
-    if options.approve && !report.not_granted.is_empty() {
-        approve(report, host, terminal)?;
-    }
+    let approval = match options.approve {
+        true => approve(report, host, terminal)?,
+        false => None,
+    };
     let query = [
         ("wait", options.wait.to_string()),
         ("keep_failed", options.keep_failed.to_string()),
     ];
-    let done: InstallReport = host.send(Operation::Install, &[], &query, Body::Package(bytes))?;
+    let done = host.send(Operation::Install, &[], &query, Body::Package(bytes));
+    let word = |done: &InstallReport| Some(done.outcome.as_ref()?.outcome);
+    if let Some(approval) = approval
+        && done.as_ref().ok().and_then(word) != Some(OutcomeWord::Serving)
+    {
+        approval.take_back(name, host, terminal);
+    }
+    let done: InstallReport = done?;
+    let word = word(&done);
     let outcome = done.outcome.clone();
-    let word = outcome.as_ref().map(|outcome| outcome.outcome);
     let error = outcome.as_ref().and_then(|outcome| outcome.error.clone());
     let generation = outcome
         .and_then(|outcome| outcome.generation)
@@ -324,19 +383,81 @@ fn go_on(
     }
 }
 
-/// Stores a policy that grants what the package asks for, before it starts: what was shown, and nothing else.
-fn approve(report: &InstallReport, host: &Host, terminal: &Terminal) -> Result<(), Failure> {
-    let policy = json!({ "status": "approved", "permissions": report.requested });
-    let view: PolicyView = host.send(
-        Operation::SetPolicy,
-        &[&report.name],
-        &[],
-        Body::Json(policy),
-    )?;
+/// A policy that was stored for an installation.
+struct Approval {
+    /// The one that was stored before; `None` where there was none.
+    before: Option<Policy>,
+}
+
+/// Stores a policy that grants what the package asks for, before it starts: what was shown, and nothing else. What else the
+/// operator has decided stays.
+fn approve(
+    report: &InstallReport,
+    host: &Host,
+    terminal: &Terminal,
+) -> Result<Option<Approval>, Failure> {
+    let name = report.name.as_str();
+    let view = host.get::<PolicyView>(Operation::GetPolicy, &[name], &[]);
+    let view = match view {
+        Err(failure) if failure.exit() == Exit::NotFound => None,
+        view => Some(view?),
+    };
+    let (status, origin) = view
+        .as_ref()
+        .map(|view| (view.policy.status, view.origin))
+        .unzip();
+    if status == Some(PolicyStatus::Blocked) {
+        return Err(Failure::new(
+            Exit::Denied,
+            format!("{name} is blocked: --approve does not lift that"),
+            format!(
+                "gk policy show {name} shows its policy; gk policy reset {name}, or set, unblocks it"
+            ),
+        ));
+    }
+    if origin == Some(PolicyOrigin::Unreadable) {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("the stored policy of {name} cannot be read: --approve would replace it"),
+            format!("replace it by gk policy reset {name}, or set"),
+        ));
+    }
+    if report.not_granted.is_empty() {
+        return Ok(None);
+    }
+    let before = view
+        .filter(|view| view.origin == PolicyOrigin::Stored)
+        .map(|view| view.policy);
+    let policy = Policy {
+        status: PolicyStatus::Approved,
+        permissions: report.requested.clone(),
+        ..before.clone().unwrap_or_default()
+    };
+    let view: PolicyView = host.send(Operation::SetPolicy, &[name], &[], json(&policy))?;
     for clamped in &view.clamped {
         terminal.warn(clamped);
     }
-    Ok(())
+    Ok(Some(Approval { before }))
+}
+
+impl Approval {
+    /// Stores what was stored before: what was granted to a version that does not serve is not for the one that does.
+    fn take_back(self, plugin: &str, host: &Host, terminal: &Terminal) {
+        let path = [plugin];
+        let done = match self.before {
+            Some(policy) => host.raw(Operation::SetPolicy, &path, &[], json(&policy)),
+            None => host.raw(Operation::ResetPolicy, &path, &[], Body::Nothing),
+        };
+        match done {
+            Ok(_) => terminal.warn(format_args!(
+                "{plugin} does not serve: its policy is again what it was before --approve"
+            )),
+            Err(failure) => terminal.warn(format_args!(
+                "{plugin} does not serve, and keeps what --approve granted: {}; see gk policy show {plugin}",
+                failure.message()
+            )),
+        }
+    }
 }
 
 /// A package, as an operator decides about it.

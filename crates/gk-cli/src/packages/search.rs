@@ -137,6 +137,6 @@ pub(crate) fn update(
                 offered.version
             ));
         }
-        install::offered(&index, entry, &offered, &host, &args.options, terminal)
+        install::update(&index, entry, &offered, &host, &args.options, terminal)
     })
 }

@@ -140,7 +140,7 @@ fn on_a_host(
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let started = Instant::now();
-    let local = LocalHost::start(&LocalOptions::of_package(&args.dir, manifest)?)?;
+    let local = LocalHost::start(LocalOptions::of_package(&args.dir, manifest)?)?;
     let host = local.client()?;
     let name = manifest.name.as_str();
     let up = local.settled(&host, name, START_TIMEOUT)?;

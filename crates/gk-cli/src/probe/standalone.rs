@@ -13,6 +13,7 @@ use super::inspect;
 use super::process::{Starter, Subject, chain, said};
 use super::stub::Stub;
 use crate::failure::{Exit, Failure};
+use crate::terminal::Terminal;
 
 /// How long each step of a start may take.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,6 +55,7 @@ pub(crate) fn call(
     function: &str,
     input: &Value,
     repeat: u32,
+    terminal: &Terminal,
 ) -> Result<(Vec<u8>, Vec<Duration>), Failure> {
     let subject = subject(path)?;
     let starter = Starter::plain()?;
@@ -103,7 +105,7 @@ pub(crate) fn call(
             let text = said(stream, super::process::Said::text);
             for line in text.lines() {
                 // For the person at the terminal, as if the plugin had printed it there.
-                anstream::eprintln!("{line}");
+                terminal.report(line);
             }
         }
         Ok((answer.to_vec(), times))
