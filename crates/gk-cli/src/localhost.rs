@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::client::Host;
 use crate::client::context::{Place, Target};
 use crate::failure::{Exit, Failure};
+use crate::trust::selection::selected;
 
 /// Names another program than the `gk-host` beside this one, or on PATH.
 const VARIABLE: &str = "GK_HOST";
@@ -79,17 +80,6 @@ impl LocalOptions {
 /// a host that is root have users of their own, which have to come through.
 fn dirs_mode(is_root: bool) -> u32 {
     if is_root { 0o711 } else { 0o700 }
-}
-
-/// The files of a directory that are the package.
-fn selected(directory: &Path) -> Result<Selection, Failure> {
-    Selection::of(directory).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            error.to_string(),
-            "gk package --list shows what belongs to the package",
-        )
-    })
 }
 
 /// The hosts that run: their process groups, and their directories.

@@ -9,7 +9,6 @@ use gk_api::{
     HostInfo, InstallReport, InstallStep, Operation, OutcomeWord, Plugin, PolicyOrigin, PolicyView,
 };
 use gk_manifest::policy::{Policy, PolicyStatus};
-use gk_package::Selection;
 use gk_sign::{BinarySignature, Digest, TrustStore};
 
 use super::fetch;
@@ -18,6 +17,7 @@ use crate::client::{Body, ConnectArgs, Host, json};
 use crate::failure::{Exit, Failure};
 use crate::operate::{permission, state};
 use crate::terminal::{BOLD, Terminal, WARN, styled};
+use crate::trust::selection::selected;
 
 /// Files that are listed of a change.
 const FILES_SHOWN_MAX: usize = 10;
@@ -114,7 +114,7 @@ fn of_directory(
             "gk validate and gk package --list show what is in it",
         )
     };
-    let selection = Selection::of(directory).map_err(|error| failed(&error))?;
+    let selection = selected(directory)?;
     let temp = tempfile::tempdir().map_err(|error| failed(&error))?;
     let path = temp.path().join("package.zip");
     gk_package::pack(&selection, &path).map_err(|error| failed(&error))?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod keys;
 pub(crate) mod package;
+pub(crate) mod selection;
 pub(crate) mod sign;
 mod staging;
 pub(crate) mod verify;

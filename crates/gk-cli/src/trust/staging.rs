@@ -3,6 +3,7 @@
 use gk_package::{SelectError, Selection};
 use tempfile::TempDir;
 
+use super::selection::selected;
 use crate::author::Project;
 use crate::failure::{Exit, Failure};
 
@@ -16,7 +17,7 @@ pub(crate) struct Staged {
 impl Staged {
     /// Copies what belongs to the plugin's package, which its binary must.
     pub(crate) fn of(project: &Project) -> Result<Self, Failure> {
-        let selection = Selection::of(&project.directory).map_err(|error| unselected(&error))?;
+        let selection = selected(&project.directory)?;
         project.built()?;
         if !selection.has(&project.binary) {
             return Err(Failure::new(

@@ -126,3 +126,23 @@ fn what_cannot_be_packed() {
     replace(&place.path("a/plugin.yaml"), "name: a", "name: A");
     place.gk(["package", "a"]).fails(1);
 }
+
+#[test]
+fn a_private_key_does_not_get_into_a_package() {
+    let place = Place::new();
+    place.plugin("a");
+    place.gk(["keys", "generate", "--out", "a/my.key"]).ok();
+    for command in [
+        &["package", "a"][..],
+        &["sign", "a", "--key-file", "a/my.key"],
+    ] {
+        let error = place.gk(command).fails(1);
+        assert!(error.contains("a/my.key is a private key"), "{error}");
+    }
+    assert!(!place.path("a/dist").exists() && !place.path("a/plugin.sig").exists());
+    fs::write(place.path("a/.gkignore"), "*.key\n").unwrap();
+    place.gk(["sign", "a", "--key-file", "a/my.key"]).ok();
+    place.gk(["package", "a"]).ok();
+    let archive = Archive::open(&place.path("a/dist/a-1.0.0.zip")).unwrap();
+    assert!(archive.entry("my.key").is_none());
+}
