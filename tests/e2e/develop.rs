@@ -271,10 +271,10 @@ fn a_second_interrupt_kills_the_host() {
 #[test]
 fn a_package_that_cannot_be_used_at_first_is_waited_out() {
     let person = plugin_in_go();
-    let link = person.path("my-plugin/link");
+    let link = person.path("my-plugin/LICENSE");
     std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
     let mut dev = Session::start(&person, &["gk", "dev"]);
-    dev.says("is a link");
+    dev.says("is a symbolic link");
     dev.says("nothing serves yet; waiting for a change.");
     fs::remove_file(link).unwrap();
     dev.says("serving my-plugin 1.0.0 (generation 1)");

@@ -23,7 +23,7 @@ The host is the one that --url, --context, GK_URL or GK_CONTEXT name, else the c
 
 Environment:
   GK_URL, GK_CONTEXT           the host
-  GK_TOKEN                     the token for a host behind an URL, unless --token-file gives one
+  GK_TOKEN                     the token where the host is an URL, unless --token-file gives one
   GK_ALLOW_HTTP=1              send the token over plain HTTP to another machine
   GK_INDEX                     the index of plugins
   GK_HOST                      the program gk-host, where commands start one of their own
