@@ -20,7 +20,7 @@ use crate::front::{
 use crate::sandbox::{SandboxLevel, SandboxSection};
 use crate::sections::{AppSection, HealthSection, Hidden, HttpSection, MailSection};
 use crate::signatures::SignaturesSection;
-use crate::sources::{Variables, explain, located};
+use crate::sources::{Variables, explain, located, process_variable};
 
 /// The flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
 #[derive(Debug, Default, Clone, Args, Serialize)]
@@ -339,7 +339,7 @@ impl Config {
         let file = args
             .config
             .clone()
-            .or_else(|| std::env::var_os("GK_CONFIG").map(PathBuf::from));
+            .or_else(|| process_variable("GK_CONFIG").map(PathBuf::from));
         Self::merge(args, file.as_deref(), std::env::vars_os().collect())
     }
 
@@ -434,6 +434,15 @@ mod tests {
                 .unwrap()
                 .trust_declared_permissions
         );
+        for name in ["GK_SECURE_KEYS_FILE", "GK_LISTEN", "GK_START_TIMEOUT"] {
+            let empty = with(name, "").unwrap();
+            assert!(
+                merged(&none(), None)
+                    .unwrap()
+                    .differences(&empty)
+                    .is_empty()
+            );
+        }
         for (name, value, why) in [
             ("GK_LISTEN", "8081", "no address to listen on"),
             ("GK_START_TIMEOUT", "5", "unit"),

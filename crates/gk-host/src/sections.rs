@@ -8,6 +8,8 @@ use gk_manifest::GoDuration;
 use gk_runtime::HealthConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::sources::process_variable;
+
 /// A value that is not shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -166,10 +168,10 @@ pub(crate) fn no_network(network: &str) -> String {
 }
 
 pub(crate) fn mailer(section: &MailSection) -> Result<Mailer> {
-    let password = section
-        .password
-        .clone()
-        .or_else(|| std::env::var("GK_MAIL_PASSWORD").ok().map(Hidden));
+    let password = section.password.clone().or_else(|| {
+        let password = process_variable("GK_MAIL_PASSWORD")?;
+        password.into_string().ok().map(Hidden)
+    });
     let credentials = match (&section.user, password) {
         (Some(user), Some(Hidden(password))) => Some(MailCredentials {
             user: user.clone(),

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::config::{Config, ServeArgs};
 use crate::lock::DataLock;
 use crate::reread::{self, Changing, Hangup, Told};
+use crate::sources::process_variable;
 use crate::{insight, services, signatures, telemetry};
 
 /// The administrator's token of the first start stands here, in the data directory.
@@ -378,7 +379,7 @@ fn open_tokens(data_dir: &Path) -> Result<Tokens> {
     let database = data_dir.join(DATABASE_FILE);
     let tokens = Tokens::open(&database)
         .with_context(|| format!("{} cannot be used", database.display()))?;
-    if let Some(token) = std::env::var_os("GK_ADMIN_TOKEN") {
+    if let Some(token) = process_variable("GK_ADMIN_TOKEN") {
         let token = token
             .into_string()
             .ok()

@@ -19,6 +19,7 @@ use gk_hostapi::{Host, Services};
 
 use crate::config::Config;
 use crate::sections::{Hidden, HttpSection, mailer, no_network};
+use crate::sources::process_variable;
 
 /// The store of policies, secrets, keys and values, in the data directory.
 const STORE_FILE: &str = "hostapi.db";
@@ -110,10 +111,14 @@ fn secure_keys(config: &Config) -> Result<Option<SecureKeys>> {
             .map(Some)
             .with_context(|| format!("secure_keys_file {}", file.display()));
     }
-    match std::env::var(SECURE_KEY_VARIABLE) {
-        Ok(text) => SecureKeys::parse(&text)
-            .map(Some)
-            .context(SECURE_KEY_VARIABLE),
-        Err(_) => Ok(None),
-    }
+    let Some(text) = process_variable(SECURE_KEY_VARIABLE) else {
+        return Ok(None);
+    };
+    let text = text
+        .into_string()
+        .ok()
+        .with_context(|| format!("{SECURE_KEY_VARIABLE} is not text"))?;
+    SecureKeys::parse(&text)
+        .map(Some)
+        .context(SECURE_KEY_VARIABLE)
 }

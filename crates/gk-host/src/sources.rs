@@ -14,6 +14,12 @@ pub(crate) struct Variables {
     pub(crate) environment: Vec<(OsString, OsString)>,
 }
 
+/// A variable of this process. One that is set and empty is as good as unset, as an env file or a container's
+/// specification leaves it.
+pub(crate) fn process_variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|text| !text.is_empty())
+}
+
 /// The variable of a key.
 fn variable(key: &str) -> String {
     format!("GK_{}", key.to_ascii_uppercase())
@@ -29,7 +35,7 @@ impl Provider for Variables {
         for key in self.keys {
             let name = variable(key);
             let set = self.environment.iter().find(|(known, _)| *known == *name);
-            let Some((_, text)) = set else {
+            let Some((_, text)) = set.filter(|(_, text)| !text.is_empty()) else {
                 continue;
             };
             let text = text.to_str().ok_or_else(|| format!("{name} is not text"))?;
