@@ -187,7 +187,8 @@ fn client(
     match (&options.identity, &handshake.cert) {
         (None, None) => Ok(Client::connect(socket, options.limits)?),
         (Some(identity), Some(cert)) => {
-            Ok(Client::connect_tls(socket, options.limits, identity, cert)?)
+            let tls = identity.client(cert)?;
+            Ok(Client::connect_tls(socket, options.limits, tls)?)
         }
         (None, Some(_)) => Err(ConnectError::UnexpectedCertificate),
         (Some(_), None) => Err(ConnectError::NoCertificate),

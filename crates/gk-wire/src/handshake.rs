@@ -49,14 +49,19 @@ impl HandshakeConfig {
     /// The variables that a host adds to a plugin's environment.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
+        self.environment_for(&[self.protocol_version])
+    }
+
+    /// The same for a host that speaks several versions of the application's protocol. The plugin takes the highest that
+    /// it has, too; which one that is [`Handshake::version`] says.
+    #[must_use]
+    pub fn environment_for(&self, versions: &[u32]) -> Vec<(String, String)> {
+        let versions: Vec<_> = versions.iter().map(ToString::to_string).collect();
         vec![
             (self.cookie_key.clone(), self.cookie_value.clone()),
             (env::MIN_PORT.to_owned(), "10000".to_owned()),
             (env::MAX_PORT.to_owned(), "25000".to_owned()),
-            (
-                env::PROTOCOL_VERSIONS.to_owned(),
-                self.protocol_version.to_string(),
-            ),
+            (env::PROTOCOL_VERSIONS.to_owned(), versions.join(",")),
         ]
     }
 }
@@ -131,7 +136,32 @@ pub enum HandshakeError {
     Multiplex(String),
 }
 
+/// The plugin serves a version of the application's protocol that the host does not speak.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("incompatible protocol version: the plugin speaks {plugin}, this host {host:?}")]
+pub struct IncompatibleVersion {
+    /// What the plugin serves.
+    pub plugin: u32,
+    /// What the host speaks.
+    pub host: Vec<u32>,
+}
+
 impl Handshake {
+    /// The version that the plugin serves, if it is one of these that the host speaks.
+    ///
+    /// # Errors
+    ///
+    /// If it is none of them.
+    pub fn version(&self, spoken: &[u32]) -> Result<u32, IncompatibleVersion> {
+        match spoken.contains(&self.app_version) {
+            true => Ok(self.app_version),
+            false => Err(IncompatibleVersion {
+                plugin: self.app_version,
+                host: spoken.to_vec(),
+            }),
+        }
+    }
+
     /// Reads the line, with or without its line feed.
     ///
     /// # Errors

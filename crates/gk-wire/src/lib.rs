@@ -46,7 +46,9 @@ mod net;
 pub mod rpc;
 pub mod yamux;
 
-pub use handshake::{Handshake, HandshakeConfig, HandshakeError, Network, Protocol};
+pub use handshake::{
+    Handshake, HandshakeConfig, HandshakeError, IncompatibleVersion, Network, Protocol,
+};
 pub use memory::{MemoryBudget, OverBudget, Reservation};
 #[cfg(feature = "tokio")]
 pub use net::{

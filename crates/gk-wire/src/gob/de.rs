@@ -9,8 +9,9 @@ use serde::de::{
 };
 use smallvec::SmallVec;
 
-use super::wire::{self, Kind, KnownPlan, Reader, StructType, TypeId, WireType};
-use super::{Error, names, num, payload};
+use super::passing::{self, Passing};
+use super::wire::{self, Kind, KnownPlan, Part, Reader, StructType, TypeId, WireType};
+use super::{Error, names, num, walk};
 
 /// Payloads from this size on share the buffer they came in.
 const SHARE_MIN_BYTES: usize = 2 * 1024;
@@ -185,6 +186,27 @@ impl<'a, 'de> Value<'a, 'de> {
         }
     }
 
+    /// What an interface holds as it is, to be decoded later.
+    fn held(self) -> Result<Option<(String, Part)>, Error> {
+        if self.id != wire::INTERFACE {
+            return self.mismatch("interface");
+        }
+        let depth = self.reader.deeper(self.depth)?;
+        let Some((name, id, end)) = self.reader.interface()? else {
+            return Ok(None);
+        };
+        let start = self.reader.at;
+        walk::skip(self.reader, id, depth)?;
+        // Sent on, it would leave what follows without its place.
+        if self.reader.is_cut {
+            return Err(Error::UnexpectedEnd);
+        }
+        self.reader.at = self.reader.at.max(end);
+        let name = String::from_utf8_lossy(name).into_owned();
+        let part = self.reader.part(start..self.reader.at, id);
+        Ok(Some((name, part)))
+    }
+
     fn shared(self) -> Result<Bytes, Error> {
         let range = self.reader.range()?;
         match self.reader.source.get(range.clone()) {
@@ -302,7 +324,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.kind()? {
             Kind::Bytes => visitor.visit_borrowed_bytes(self.reader.bytes()?),
-            Kind::User(user) if *user == WireType::Opaque => {
+            Kind::User(user) if matches!(*user, WireType::Marshaled(..)) => {
                 visitor.visit_borrowed_bytes(self.reader.bytes()?)
             }
             Kind::Interface => self.through_interface(
@@ -327,12 +349,29 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        if name != payload::MAGIC {
-            return visitor.visit_newtype_struct(self);
+        match name {
+            passing::PAYLOAD => {}
+            passing::INTERFACE => {
+                match self.held()? {
+                    Some((name, part)) => passing::leave(Passing::Received(name, part)),
+                    None => drop(passing::collect()),
+                }
+                return visitor.visit_unit();
+            }
+            passing::MARSHALED => {
+                // The type that was left matters to an encoder alone.
+                passing::collect();
+                return self.deserialize_bytes(visitor);
+            }
+            _ => return visitor.visit_newtype_struct(self),
         }
         match self.kind()? {
             Kind::Bytes => {
-                payload::leave(self.shared()?);
+                passing::leave(Passing::Bytes(self.shared()?));
+                visitor.visit_unit()
+            }
+            Kind::User(user) if matches!(*user, WireType::Marshaled(..)) => {
+                passing::leave(Passing::Bytes(self.shared()?));
                 visitor.visit_unit()
             }
             Kind::Interface => self.through_interface(
@@ -369,7 +408,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let (id, depth) = (self.id, self.depth);
-        self.reader.skip(id, depth)?;
+        walk::skip(self.reader, id, depth)?;
         visitor.visit_unit()
     }
 
@@ -509,7 +548,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 WireType::Struct(user) => self.fields(user, None, visitor),
                 WireType::Slice(elem) | WireType::Array(elem, _) => self.seq(*elem, visitor),
                 WireType::Map(key, elem) => self.map(*key, *elem, visitor),
-                WireType::Opaque => self.deserialize_bytes(visitor),
+                WireType::Marshaled(..) => self.deserialize_bytes(visitor),
             },
         }
     }
@@ -535,7 +574,7 @@ struct Elements<'a, 'de> {
 impl Elements<'_, '_> {
     fn skip_rest(&mut self) -> Result<(), Error> {
         for _ in 0..std::mem::take(&mut self.left) {
-            self.reader.skip(self.elem, self.depth)?;
+            walk::skip(self.reader, self.elem, self.depth)?;
         }
         Ok(())
     }
@@ -635,7 +674,7 @@ impl Fields<'_, '_> {
 
     fn skip_value(&mut self) -> Result<(), Error> {
         let id = self.value_type()?;
-        self.reader.skip(id, self.depth)
+        walk::skip(self.reader, id, self.depth)
     }
 }
 

@@ -4,11 +4,9 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use smallvec::SmallVec;
 
-use super::wire::{Reader, Registry, TypeId};
+use super::walk::Walk;
+use super::wire::{Part, Place, Reader, Registry, TypeId};
 use super::{Error, Limits, Value, de, num, value, wire};
-
-/// Most messages that one value may be spread over; each is walked again from the start.
-const MAX_JOINS: usize = 16;
 
 /// Types that are remembered to be plain; a stream of calls has a handful.
 const PLAIN_MAX: usize = 64;
@@ -40,10 +38,37 @@ pub fn message_length(data: &[u8], limits: &Limits) -> Result<Option<(usize, usi
 pub struct Decoder {
     types: Registry,
     limits: Limits,
-    /// A value that goes on in the next message: what is there of it, and where its messages join.
-    unfinished: Option<(BytesMut, Vec<usize>)>,
+    unfinished: Option<Unfinished>,
     /// Types whose values cannot hold an interface, as far as somebody asked; until the next definition.
     plain: SmallVec<[TypeId; 8]>,
+}
+
+/// A value that goes on in the next message.
+#[derive(Debug)]
+struct Unfinished {
+    /// What is there of its messages.
+    content: BytesMut,
+    /// Where they join.
+    joins: Vec<usize>,
+    /// Where the value begins in them.
+    start: usize,
+    id: TypeId,
+    /// How far it was walked over.
+    walk: Walk,
+    place: Place,
+}
+
+/// What a message is that does not continue another one.
+enum First {
+    Definition,
+    /// A value that cannot bring definitions along, which is looked at by whoever decodes it.
+    Plain(TypeId),
+    /// A value that was walked over, as far as it is there.
+    Walked {
+        id: TypeId,
+        start: usize,
+        walk: Option<Walk>,
+    },
 }
 
 impl Decoder {
@@ -70,65 +95,118 @@ impl Decoder {
         may
     }
 
-    /// Takes the content of one message, without its length. A definition is kept and gives `None`; a
-    /// value is given back.
+    /// Takes the content of one message, without its length. A definition is kept and gives `None`, as does the start of
+    /// a value that goes on in further messages; a whole value is given back.
     ///
     /// # Errors
     ///
     /// If the message is malformed; see [`Error::poisons_stream`].
     pub fn message(&mut self, content: Bytes) -> Result<Option<Message>, Error> {
-        let (content, joins) = match self.unfinished.take() {
-            None => (content, Vec::new()),
-            Some((mut start, mut joins)) => {
-                let length = start.len() + content.len();
-                if length > self.limits.max_message_bytes || joins.len() >= MAX_JOINS {
-                    return Err(Error::MessageTooLong {
-                        length: length as u64,
-                        limit: self.limits.max_message_bytes,
+        if let Some(unfinished) = self.unfinished.take() {
+            return self.go_on(unfinished, &content);
+        }
+        // The reader's copy of the registry must be the only one while it changes.
+        let types = std::mem::take(&mut self.types);
+        let mut reader = Reader::absorbing(&content, &[], types, self.limits);
+        let taken = self.first(&mut reader);
+        let (place, start) = (reader.place(), reader.at);
+        self.types = reader.types;
+        Ok(match taken? {
+            First::Definition => None,
+            First::Plain(id) => Some(self.finished(content.slice(start..), Vec::new(), id)),
+            First::Walked { id, start, walk } => match walk {
+                None => Some(self.finished(content.slice(start..), Vec::new(), id)),
+                Some(walk) => {
+                    self.unfinished = Some(Unfinished {
+                        content: BytesMut::from(&content[..]),
+                        joins: Vec::new(),
+                        start,
+                        id,
+                        walk,
+                        place,
                     });
+                    None
                 }
-                joins.push(start.len());
-                start.extend_from_slice(&content);
-                (start.freeze(), joins)
-            }
-        };
-        let mut reader = Reader::absorbing(&content, &joins, self.types.clone(), self.limits);
+            },
+        })
+    }
+
+    /// Takes a message that does not continue another one.
+    fn first(&mut self, reader: &mut Reader<'_>) -> Result<First, Error> {
         let id = reader.int()?;
         if id < 0 {
-            // The reader's copy of the registry must be the only one while it changes.
-            self.types = Registry::default();
             self.plain.clear();
-            let defined = reader.definition(id);
-            let rest = reader.remaining();
-            self.types = reader.types;
-            defined?;
-            return if rest == 0 {
-                Ok(None)
-            } else {
-                Err(Error::BadDefinition("something follows it"))
+            reader.definition(id)?;
+            return match reader.remaining() {
+                0 => Ok(First::Definition),
+                _ => Err(Error::BadDefinition("something follows it")),
             };
         }
         reader.singleton(id)?;
-        let start = reader.at;
-        if self.may_define(&reader.types, id) {
-            self.plain.clear();
-            let walked = reader.skip(id, 0);
-            if reader.wants_more {
-                self.unfinished = Some((BytesMut::from(&content[..]), joins));
-                return Ok(None);
-            }
-            walked?;
+        if !self.may_define(&reader.types, id) {
+            return Ok(First::Plain(id));
         }
+        self.plain.clear();
+        let start = reader.at;
+        let mut walk = Walk::begin(reader, id, 0)?;
+        let is_whole = walk.run(reader)?;
+        let walk = (!is_whole).then_some(walk);
+        Ok(First::Walked { id, start, walk })
+    }
+
+    /// Takes a message that continues a value.
+    fn go_on(
+        &mut self,
+        mut unfinished: Unfinished,
+        content: &[u8],
+    ) -> Result<Option<Message>, Error> {
+        let length = unfinished.content.len() + content.len();
+        if length > self.limits.max_message_bytes {
+            return Err(Error::MessageTooLong {
+                length: length as u64,
+                limit: self.limits.max_message_bytes,
+            });
+        }
+        // The first one joins nothing.
+        if unfinished.joins.len() + 1 >= self.limits.max_messages_per_value {
+            return Err(Error::TooManyMessages(self.limits.max_messages_per_value));
+        }
+        unfinished.joins.push(unfinished.content.len());
+        unfinished.content.extend_from_slice(content);
+        let whole = std::mem::take(&mut unfinished.content).freeze();
+        let types = std::mem::take(&mut self.types);
+        let mut reader = Reader::absorbing(&whole, &unfinished.joins, types, self.limits);
+        reader.resume(unfinished.place);
+        let walked = unfinished.walk.run(&mut reader);
+        unfinished.place = reader.place();
         self.types = reader.types;
-        let joins = joins.into_iter().map(|join| join - start).collect();
-        let (types, limits) = (self.types.clone(), self.limits);
-        Ok(Some(Message {
-            content: content.slice(start..),
+        match walked? {
+            true => {
+                let (start, joins) = (unfinished.start, unfinished.joins);
+                let joins = joins.into_iter().map(|join| join - start).collect();
+                Ok(Some(self.finished(
+                    whole.slice(start..),
+                    joins,
+                    unfinished.id,
+                )))
+            }
+            false => {
+                // Nobody else has it, so this copies nothing.
+                unfinished.content = BytesMut::from(whole);
+                self.unfinished = Some(unfinished);
+                Ok(None)
+            }
+        }
+    }
+
+    fn finished(&self, content: Bytes, joins: Vec<usize>, id: TypeId) -> Message {
+        Message(Part {
+            content,
             joins,
             id,
-            types,
-            limits,
-        }))
+            types: self.types.clone(),
+            limits: self.limits,
+        })
     }
 
     /// Splits the next message off `stream` and takes it; `None` when `stream` holds no whole message.
@@ -153,13 +231,7 @@ impl Decoder {
 
 /// One value as it came, with the types it is made of. Cheap to clone; decoding it twice is possible.
 #[derive(Debug, Clone)]
-pub struct Message {
-    pub(crate) content: Bytes,
-    joins: Vec<usize>,
-    pub(crate) id: TypeId,
-    pub(crate) types: Registry,
-    limits: Limits,
-}
+pub struct Message(pub(crate) Part);
 
 impl Message {
     /// Decodes the value.
@@ -168,8 +240,8 @@ impl Message {
     ///
     /// If the sender's type does not fit `T`, or the value is malformed.
     pub fn decode<'de, T: Deserialize<'de>>(&'de self) -> Result<T, Error> {
-        let mut reader = self.reader();
-        T::deserialize(de::Value::new(&mut reader, self.id))
+        let mut reader = self.0.reader();
+        T::deserialize(de::Value::new(&mut reader, self.0.id))
     }
 
     /// The value as a tree, without a Rust type for it.
@@ -178,22 +250,18 @@ impl Message {
     ///
     /// If the value is malformed.
     pub fn value(&self) -> Result<Value, Error> {
-        value::read(&mut self.reader(), self.id, 0)
+        value::read(&mut self.0.reader(), self.0.id, 0)
     }
 
     /// Whether this is a struct that was declared with a field of exactly this Go name, be it set or not.
     #[must_use]
     pub fn has_field(&self, go_name: &str) -> bool {
-        self.types.has_field(self.id, go_name)
+        self.0.types.has_field(self.0.id, go_name)
     }
 
     /// Whether this is a `[]byte`.
     #[must_use]
     pub fn is_bytes(&self) -> bool {
-        self.id == wire::BYTES
-    }
-
-    pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader::new(&self.content, &self.joins, self.types.clone(), self.limits)
+        self.0.id == wire::BYTES
     }
 }

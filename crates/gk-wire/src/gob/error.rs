@@ -26,6 +26,10 @@ pub enum Error {
         /// The limit in force.
         limit: usize,
     },
+    /// A value spread over more messages than
+    /// [`Limits::max_messages_per_value`](super::Limits::max_messages_per_value).
+    #[error("a value is spread over more than {0} messages")]
+    TooManyMessages(usize),
     /// A value refers to a type that was never defined.
     #[error("type id {0} was never defined")]
     UnknownType(i64),
@@ -38,6 +42,9 @@ pub enum Error {
     /// More type definitions than [`Limits::max_types`](super::Limits::max_types).
     #[error("more than {0} type definitions")]
     TooManyTypes(usize),
+    /// Type definitions longer than [`Limits::max_type_bytes`](super::Limits::max_type_bytes) together.
+    #[error("type definitions of more than {0} bytes")]
+    TypesTooLong(usize),
     /// The sender's kind of value does not fit the receiver's.
     #[error("cannot decode {found} into {expected}")]
     Mismatch {
@@ -83,9 +90,11 @@ impl Error {
             Error::BadUint(_)
                 | Error::EmptyMessage
                 | Error::MessageTooLong { .. }
+                | Error::TooManyMessages(_)
                 | Error::DuplicateType(_)
                 | Error::BadDefinition(_)
                 | Error::TooManyTypes(_)
+                | Error::TypesTooLong(_)
         )
     }
 }

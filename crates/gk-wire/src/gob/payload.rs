@@ -2,30 +2,16 @@
 //!
 //! serde hands a serializer a borrowed slice, which the serializer must copy if it wants to keep it.
 //! A [`Payload`] announces itself by the name of its newtype and leaves its reference-counted bytes in
-//! a thread-local place for the duration of that one call; gob's own serializer and deserializer look
-//! there, every other format sees plain bytes.
+//! a thread-local place (`passing`) for the duration of that one call; gob's own serializer and
+//! deserializer look there, every other format sees plain bytes.
 
-use std::cell::RefCell;
 use std::fmt;
 
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-/// The newtype name by which gob's serializer knows a payload.
-pub(crate) const MAGIC: &str = "$gk_wire::gob::Payload";
-
-thread_local! {
-    static IN_PASSING: RefCell<Option<Bytes>> = const { RefCell::new(None) };
-}
-
-pub(crate) fn leave(bytes: Bytes) {
-    IN_PASSING.with_borrow_mut(|place| *place = Some(bytes));
-}
-
-pub(crate) fn collect() -> Option<Bytes> {
-    IN_PASSING.with_borrow_mut(Option::take)
-}
+use super::passing::{self, Passing};
 
 /// A Go `[]byte` that is shared instead of copied: the encoder sends the very buffer it was given,
 /// and a decoded payload is a slice of the buffer that was read from the socket.
@@ -50,7 +36,7 @@ impl From<Payload> for Bytes {
     }
 }
 
-struct Raw<'a>(&'a [u8]);
+pub(super) struct Raw<'a>(pub(super) &'a [u8]);
 
 impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -60,9 +46,9 @@ impl Serialize for Raw<'_> {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        leave(self.0.clone());
-        let done = serializer.serialize_newtype_struct(MAGIC, &Raw(&self.0));
-        collect();
+        passing::leave(Passing::Bytes(self.0.clone()));
+        let done = serializer.serialize_newtype_struct(passing::PAYLOAD, &Raw(&self.0));
+        passing::collect();
         done
     }
 }
@@ -86,7 +72,10 @@ impl<'de> Deserialize<'de> for Payload {
             }
 
             fn visit_unit<E>(self) -> Result<Payload, E> {
-                Ok(Payload(collect().unwrap_or_default()))
+                match passing::collect() {
+                    Some(Passing::Bytes(bytes)) => Ok(Payload(bytes)),
+                    _ => Ok(Payload::default()),
+                }
             }
 
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Payload, E> {
@@ -109,6 +98,6 @@ impl<'de> Deserialize<'de> for Payload {
             }
         }
 
-        deserializer.deserialize_newtype_struct(MAGIC, Shared)
+        deserializer.deserialize_newtype_struct(passing::PAYLOAD, Shared)
     }
 }

@@ -4,11 +4,14 @@
 //! that value. serde's `Serialize` shows only what is there, so the shape is taken from `Deserialize`:
 //! the type is asked to read itself from a tracer that notes what it asks for.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{Error, names, payload};
+use super::passing::{self, Passing};
+use super::wire::{Kind, Marshaler, Registry, TypeId, WireType};
+use super::{Error, names};
 
 /// The place of a node in its [`Schema`].
 pub(crate) type NodeId = usize;
@@ -23,8 +26,12 @@ pub(crate) enum Node {
     Float,
     Bytes,
     String,
-    /// `()`: an `interface{}` that holds nil.
-    Nil,
+    /// Only of types that a peer has defined: no Rust type reads itself as one.
+    Complex,
+    /// An `interface{}`; `()` is one that holds nil.
+    Interface,
+    /// A type that encodes itself, and its name.
+    Marshaled(Marshaler, Cow<'static, str>),
     Struct(StructNode),
     Slice(NodeId),
     Array(NodeId, usize),
@@ -33,7 +40,7 @@ pub(crate) enum Node {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StructNode {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) fields: Vec<FieldNode>,
 }
 
@@ -49,6 +56,83 @@ pub(crate) struct FieldNode {
 pub(crate) struct Schema {
     pub(crate) nodes: Vec<Node>,
     pub(crate) root: NodeId,
+    /// What a peer calls each node that is a slice, an array or a map; nothing for a Rust type, which gets Go's spelling.
+    pub(crate) names: HashMap<NodeId, String>,
+}
+
+impl Schema {
+    /// The shape of a type that a peer has defined.
+    pub(super) fn received(types: &Registry, id: TypeId) -> Result<Self, Error> {
+        let mut schema = Schema::default();
+        schema.root = schema.add(types, id, 0, &mut HashMap::new())?;
+        Ok(schema)
+    }
+
+    fn add(
+        &mut self,
+        types: &Registry,
+        id: TypeId,
+        depth: usize,
+        known: &mut HashMap<TypeId, NodeId>,
+    ) -> Result<NodeId, Error> {
+        if let Some(node) = known.get(&id) {
+            return Ok(*node);
+        }
+        if depth >= MAX_NESTING {
+            return Err(Error::TooDeep(MAX_NESTING));
+        }
+        let depth = depth + 1;
+        let place = self.nodes.len();
+        known.insert(id, place);
+        // Kept for it: its parts come behind.
+        self.nodes.push(Node::Bool);
+        let node = match types.kind(id)? {
+            Kind::Bool => Node::Bool,
+            Kind::Int => Node::Int,
+            Kind::Uint => Node::Uint,
+            Kind::Float => Node::Float,
+            Kind::Complex => Node::Complex,
+            Kind::Bytes => Node::Bytes,
+            Kind::String => Node::String,
+            Kind::Interface => Node::Interface,
+            Kind::User(user) => match &*user {
+                WireType::Struct(user) => {
+                    let mut fields = Vec::with_capacity(user.fields.len());
+                    for (name, id) in &user.fields {
+                        fields.push(FieldNode {
+                            rust: "",
+                            go: name.clone(),
+                            node: self.add(types, *id, depth, known)?,
+                        });
+                    }
+                    Node::Struct(StructNode {
+                        name: Cow::Owned(user.name.clone()),
+                        fields,
+                    })
+                }
+                WireType::Slice(elem) => Node::Slice(self.add(types, *elem, depth, known)?),
+                WireType::Array(elem, length) => {
+                    let length =
+                        usize::try_from(*length).map_err(|_| Error::LengthOutOfRange(*length))?;
+                    Node::Array(self.add(types, *elem, depth, known)?, length)
+                }
+                WireType::Map(key, elem) => {
+                    let key = self.add(types, *key, depth, known)?;
+                    Node::Map(key, self.add(types, *elem, depth, known)?)
+                }
+                WireType::Marshaled(marshaler, name) => {
+                    Node::Marshaled(*marshaler, Cow::Owned(name.clone()))
+                }
+            },
+        };
+        if matches!(node, Node::Slice(_) | Node::Array(..) | Node::Map(..)) {
+            self.names.insert(place, types.name(id).to_owned());
+        }
+        if let Some(kept) = self.nodes.get_mut(place) {
+            *kept = node;
+        }
+        Ok(place)
+    }
 }
 
 /// Takes the shape of `T`.
@@ -71,6 +155,7 @@ pub(crate) fn of<'de, T: Deserialize<'de>>() -> Result<Schema, Error> {
                 return Ok(Schema {
                     nodes: trace.nodes,
                     root,
+                    names: HashMap::new(),
                 });
             }
             Err(_) if trace.restart => {}
@@ -92,7 +177,7 @@ struct Trace {
     /// Set when a struct was asked for inside of itself: its node.
     recursed: Option<NodeId>,
     /// Fields whose option leads back to the named struct.
-    known_options: HashMap<(&'static str, &'static str), &'static str>,
+    known_options: HashMap<(&'static str, &'static str), Cow<'static, str>>,
     restart: bool,
 }
 
@@ -168,7 +253,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.leaf(Node::Nil);
+        self.leaf(Node::Interface);
         visitor.visit_unit()
     }
 
@@ -178,7 +263,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         self.leaf(Node::Struct(StructNode {
-            name,
+            name: name.into(),
             fields: Vec::new(),
         }));
         visitor.visit_unit()
@@ -189,9 +274,22 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        if name == payload::MAGIC {
-            self.leaf(Node::Bytes);
-            return visitor.visit_bytes(b"");
+        match name {
+            passing::PAYLOAD => {
+                self.leaf(Node::Bytes);
+                return visitor.visit_bytes(b"");
+            }
+            passing::INTERFACE => {
+                self.leaf(Node::Interface);
+                return visitor.visit_unit();
+            }
+            passing::MARSHALED => {
+                if let Some(Passing::MarshaledType(marshaler, name)) = passing::collect() {
+                    self.leaf(Node::Marshaled(marshaler, name.into()));
+                    return visitor.visit_unit();
+                }
+            }
+            _ => {}
         }
         self.deeper()?;
         let Tracer {
@@ -236,7 +334,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
                     (trace.recursed.take(), within, trace.restart)
                     && let Some(Node::Struct(target)) = trace.nodes.get(node)
                 {
-                    trace.known_options.insert(within, target.name);
+                    trace.known_options.insert(within, target.name.clone());
                     trace.restart = true;
                 }
                 Err(error)
@@ -328,7 +426,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             Some((node, _)) => *node,
             None => {
                 self.trace.nodes.push(Node::Struct(StructNode {
-                    name,
+                    name: name.into(),
                     fields: Vec::new(),
                 }));
                 let node = self.trace.nodes.len() - 1;

@@ -1,59 +1,95 @@
 //! The serde `Serializer` that writes one value along its [`Schema`].
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::ser::{self, Serialize, Serializer};
 
+use super::passing::{self, Passing};
 use super::schema::{Node, NodeId, Schema, StructNode};
-use super::{Error, num, payload};
+use super::types::{Known, Out};
+use super::{Error, num};
 
 /// Payloads from this size on are sent from where they are; smaller ones are copied, which is cheaper
 /// than a further piece of a vectored write.
 pub(crate) const SPLICE_MIN_BYTES: usize = 8 * 1024;
 
-/// Bytes being encoded: what was written, and the shared pieces that belong in between.
-#[derive(Debug, Default)]
-pub(crate) struct Sink {
-    pub(crate) written: Vec<u8>,
-    /// (position in `written` ahead of which the piece belongs, piece), in order.
-    pub(crate) spliced: Vec<(usize, Bytes)>,
-}
-
-impl Sink {
-    #[cfg(feature = "tokio")]
-    pub(crate) fn clear(&mut self) {
-        self.written.clear();
-        self.spliced.clear();
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.written.len()
-            + self
-                .spliced
-                .iter()
-                .map(|(_, piece)| piece.len())
-                .sum::<usize>()
-    }
-
-    /// The pieces in the order in which they are sent.
-    pub(crate) fn for_each(&mut self, mut small: impl FnMut(&[u8]), mut large: impl FnMut(Bytes)) {
-        let mut at = 0;
-        for (position, piece) in self.spliced.drain(..) {
-            small(&self.written[at..position]);
-            at = position;
-            large(piece);
-        }
-        small(&self.written[at..]);
-    }
-}
-
 /// Whether what was written is the type's zero value, which a struct leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IsZero(bool);
 
+impl IsZero {
+    pub(crate) const NO: IsZero = IsZero(false);
+}
+
+/// What an interface holds, to those who write it.
+pub(crate) trait Dynamic {
+    /// The name of the concrete type.
+    fn name(&self) -> &str;
+
+    /// Writes what stands behind the name, by [`write_within`].
+    fn write(&self, out: &mut Out<'_>) -> Result<(), Error>;
+}
+
+thread_local! {
+    /// As `passing`: what an interface holds that calls its serializer.
+    static DYNAMIC: RefCell<Option<Arc<dyn Dynamic>>> = const { RefCell::new(None) };
+}
+
+/// Calls a serializer with what an interface holds; nothing if it is nil.
+pub(crate) fn serialize_dynamic<S: Serializer, T: ?Sized + Serialize>(
+    held: Option<Arc<dyn Dynamic>>,
+    serializer: S,
+    for_others: &T,
+) -> Result<S::Ok, S::Error> {
+    DYNAMIC.with_borrow_mut(|place| *place = held);
+    let done = serializer.serialize_newtype_struct(passing::INTERFACE, for_others);
+    DYNAMIC.with_borrow_mut(Option::take);
+    done
+}
+
+/// Writes what stands behind an interface's name: the type, and the value behind its length.
+pub(crate) fn write_within(
+    known: &Known,
+    out: &mut Out<'_>,
+    value: impl FnOnce(Writer<'_>) -> Result<IsZero, Error>,
+) -> Result<(), Error> {
+    known.put_id(out.sink);
+    let types = &mut *out.types;
+    out.sink
+        .framed(|sink| write(known, &mut Out { sink, types }, value))
+}
+
+/// Writes a value that stands by itself: a struct as it is, everything else as the only field of nothing.
+pub(crate) fn write(
+    known: &Known,
+    out: &mut Out<'_>,
+    value: impl FnOnce(Writer<'_>) -> Result<IsZero, Error>,
+) -> Result<(), Error> {
+    let root = known.schema.root;
+    if !matches!(known.schema.nodes.get(root), Some(Node::Struct(_))) {
+        out.sink.written.push(0);
+    }
+    let value_starts = out.sink.len();
+    value(Writer {
+        schema: &known.schema,
+        node: root,
+        out: out.again(),
+    })?;
+    // A `None` writes nothing; there is no message without a value.
+    match out.sink.len() == value_starts {
+        true => Err(Error::Unsupported(
+            "a nil pointer at the top or in an interface",
+        )),
+        false => Ok(()),
+    }
+}
+
 pub(crate) struct Writer<'a> {
     pub(crate) schema: &'a Schema,
     pub(crate) node: NodeId,
-    pub(crate) sink: &'a mut Sink,
+    pub(crate) out: Out<'a>,
 }
 
 impl<'a> Writer<'a> {
@@ -73,25 +109,49 @@ impl<'a> Writer<'a> {
 
     fn signed(self, value: i64) -> Result<IsZero, Error> {
         self.expect(|node| matches!(node, Node::Int), "int")?;
-        num::put_int(&mut self.sink.written, value);
+        num::put_int(&mut self.out.sink.written, value);
         Ok(IsZero(value == 0))
     }
 
     fn unsigned(self, value: u64) -> Result<IsZero, Error> {
         self.expect(|node| matches!(node, Node::Uint | Node::Byte), "uint")?;
-        num::put_uint(&mut self.sink.written, value);
+        num::put_uint(&mut self.out.sink.written, value);
         Ok(IsZero(value == 0))
     }
 
     fn text(self, value: &[u8]) -> Result<IsZero, Error> {
-        num::put_uint(&mut self.sink.written, value.len() as u64);
-        self.sink.written.extend_from_slice(value);
+        num::put_uint(&mut self.out.sink.written, value.len() as u64);
+        self.out.sink.written.extend_from_slice(value);
         Ok(IsZero(value.is_empty()))
+    }
+
+    fn payload(self, bytes: Bytes) -> Result<IsZero, Error> {
+        self.expect(|node| matches!(node, Node::Bytes), "[]byte")?;
+        if bytes.len() < SPLICE_MIN_BYTES {
+            return self.text(&bytes);
+        }
+        let sink = self.out.sink;
+        num::put_uint(&mut sink.written, bytes.len() as u64);
+        sink.spliced.push((sink.written.len(), bytes));
+        Ok(IsZero(false))
+    }
+
+    /// The name, the definitions that are new to the receiver, the type, and the value behind its length.
+    fn interface(self, held: Option<Arc<dyn Dynamic>>) -> Result<IsZero, Error> {
+        self.expect(|node| matches!(node, Node::Interface), "interface")?;
+        let mut out = self.out;
+        let name = held.as_ref().map(|held| held.name()).unwrap_or_default();
+        num::put_uint(&mut out.sink.written, name.len() as u64);
+        out.sink.written.extend_from_slice(name.as_bytes());
+        match held {
+            Some(held) => held.write(&mut out).map(|()| IsZero(false)),
+            None => Ok(IsZero(true)),
+        }
     }
 
     fn count(&mut self, len: Option<usize>) -> Result<usize, Error> {
         let len = len.ok_or(Error::Unsupported("a sequence of unknown length"))?;
-        num::put_uint(&mut self.sink.written, len as u64);
+        num::put_uint(&mut self.out.sink.written, len as u64);
         Ok(len)
     }
 }
@@ -109,7 +169,7 @@ impl<'a> Serializer for Writer<'a> {
 
     fn serialize_bool(self, value: bool) -> Result<IsZero, Error> {
         self.expect(|node| matches!(node, Node::Bool), "bool")?;
-        self.sink.written.push(u8::from(value));
+        self.out.sink.written.push(u8::from(value));
         Ok(IsZero(!value))
     }
 
@@ -151,7 +211,7 @@ impl<'a> Serializer for Writer<'a> {
 
     fn serialize_f64(self, value: f64) -> Result<IsZero, Error> {
         self.expect(|node| matches!(node, Node::Float), "float")?;
-        num::put_uint(&mut self.sink.written, num::float_bits(value));
+        num::put_uint(&mut self.out.sink.written, num::float_bits(value));
         Ok(IsZero(value.to_bits() == 0))
     }
 
@@ -180,13 +240,13 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_unit(self) -> Result<IsZero, Error> {
-        self.expect(|node| matches!(node, Node::Nil), "nil")?;
-        num::put_uint(&mut self.sink.written, 0);
+        self.expect(|node| matches!(node, Node::Interface), "nil")?;
+        num::put_uint(&mut self.out.sink.written, 0);
         Ok(IsZero(true))
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Result<IsZero, Error> {
-        num::put_uint(&mut self.sink.written, 0);
+        num::put_uint(&mut self.out.sink.written, 0);
         Ok(IsZero(false))
     }
 
@@ -204,18 +264,25 @@ impl<'a> Serializer for Writer<'a> {
         name: &'static str,
         value: &T,
     ) -> Result<IsZero, Error> {
-        if name == payload::MAGIC
-            && let Some(bytes) = payload::collect()
-        {
-            self.expect(|node| matches!(node, Node::Bytes), "[]byte")?;
-            if bytes.len() < SPLICE_MIN_BYTES {
-                return self.text(&bytes);
-            }
-            num::put_uint(&mut self.sink.written, bytes.len() as u64);
-            self.sink.spliced.push((self.sink.written.len(), bytes));
-            return Ok(IsZero(false));
+        match name {
+            passing::PAYLOAD => match passing::collect() {
+                Some(Passing::Bytes(bytes)) => self.payload(bytes),
+                _ => value.serialize(self),
+            },
+            passing::MARSHALED => match passing::collect() {
+                Some(Passing::Marshaled { bytes, is_zero }) => {
+                    self.expect(
+                        |node| matches!(node, Node::Marshaled(..)),
+                        "self-encoded value",
+                    )?;
+                    self.text(&bytes)?;
+                    Ok(IsZero(is_zero))
+                }
+                _ => value.serialize(self),
+            },
+            passing::INTERFACE => self.interface(DYNAMIC.with_borrow_mut(Option::take)),
+            _ => value.serialize(self),
         }
-        value.serialize(self)
     }
 
     fn serialize_newtype_variant<T: ?Sized + Serialize>(
@@ -242,7 +309,7 @@ impl<'a> Serializer for Writer<'a> {
         let left = self.count(len)?;
         Ok(Compound {
             schema: self.schema,
-            sink: self.sink,
+            out: self.out,
             key: 0,
             elem,
             left,
@@ -263,7 +330,7 @@ impl<'a> Serializer for Writer<'a> {
         let left = self.count(Some(len))?;
         Ok(Compound {
             schema: self.schema,
-            sink: self.sink,
+            out: self.out,
             key: 0,
             elem,
             left,
@@ -296,7 +363,7 @@ impl<'a> Serializer for Writer<'a> {
         // A map that is there is sent, also when it is empty.
         Ok(Compound {
             schema: self.schema,
-            sink: self.sink,
+            out: self.out,
             key: *key,
             elem: Some(*elem),
             left,
@@ -308,7 +375,7 @@ impl<'a> Serializer for Writer<'a> {
         match self.node() {
             Some(Node::Struct(node)) => Ok(Fields {
                 schema: self.schema,
-                sink: self.sink,
+                out: self.out,
                 node,
                 sent: -1,
                 next: 0,
@@ -338,7 +405,7 @@ impl<'a> Serializer for Writer<'a> {
 /// A slice, array or map being written.
 pub(crate) struct Compound<'a> {
     schema: &'a Schema,
-    sink: &'a mut Sink,
+    out: Out<'a>,
     key: NodeId,
     /// `None` for the bytes of a `[]byte`.
     elem: Option<NodeId>,
@@ -356,20 +423,20 @@ impl Compound<'_> {
             Some(node) => self.write(node, value),
             None => {
                 let byte = value.serialize(OneByte)?;
-                self.sink.written.push(byte);
+                self.out.sink.written.push(byte);
                 Ok(())
             }
         }
     }
 
     fn write<T: ?Sized + Serialize>(&mut self, node: NodeId, value: &T) -> Result<(), Error> {
-        let before = self.sink.len();
+        let before = self.out.sink.len();
         value.serialize(Writer {
             schema: self.schema,
             node,
-            sink: &mut *self.sink,
+            out: self.out.again(),
         })?;
-        if self.sink.len() == before {
+        if self.out.sink.len() == before {
             return Err(Error::Unsupported("a nil element of a slice or map"));
         }
         Ok(())
@@ -442,7 +509,7 @@ impl ser::SerializeMap for Compound<'_> {
 /// A struct being written.
 pub(crate) struct Fields<'a> {
     schema: &'a Schema,
-    sink: &'a mut Sink,
+    out: Out<'a>,
     node: &'a StructNode,
     sent: i64,
     next: usize,
@@ -468,17 +535,20 @@ impl ser::SerializeStruct for Fields<'_> {
             ))?;
         let field = self.node.fields.get(place).ok_or(Error::FieldOutOfRange)?;
         self.next = place + 1;
-        let (written, spliced) = (self.sink.written.len(), self.sink.spliced.len());
+        let (written, spliced) = (self.out.sink.written.len(), self.out.sink.spliced.len());
         let number = i64::try_from(place).map_err(|_| Error::FieldOutOfRange)?;
-        num::put_uint(&mut self.sink.written, (number - self.sent).unsigned_abs());
+        num::put_uint(
+            &mut self.out.sink.written,
+            (number - self.sent).unsigned_abs(),
+        );
         let zero = value.serialize(Writer {
             schema: self.schema,
             node: field.node,
-            sink: &mut *self.sink,
+            out: self.out.again(),
         })?;
         if zero.0 {
-            self.sink.written.truncate(written);
-            self.sink.spliced.truncate(spliced);
+            self.out.sink.written.truncate(written);
+            self.out.sink.spliced.truncate(spliced);
         } else {
             self.sent = number;
         }
@@ -490,7 +560,7 @@ impl ser::SerializeStruct for Fields<'_> {
     }
 
     fn end(self) -> Result<IsZero, Error> {
-        self.sink.written.push(0);
+        self.out.sink.written.push(0);
         Ok(IsZero(false))
     }
 }

@@ -95,7 +95,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, id: TypeId, depth: usize) -> Result<
                 }
                 Value::Map(map)
             }
-            WireType::Opaque => Value::Bytes(reader.bytes()?.to_vec()),
+            WireType::Marshaled(..) => Value::Bytes(reader.bytes()?.to_vec()),
         },
     })
 }

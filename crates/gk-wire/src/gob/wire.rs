@@ -29,6 +29,20 @@ pub const MAX_FIELDS: usize = 1024;
 /// Ids below this belong to gob itself.
 pub(crate) const FIRST_USER: TypeId = 64;
 
+/// The interface by which a Go type encodes itself. Go takes the first of them that a type has, and refuses a value that
+/// was encoded by another one than the receiver's type has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Marshaler {
+    /// `gob.GobEncoder` and `GobDecoder`: `time.Time`, `big.Int`, `big.Float`, `big.Rat`.
+    Gob,
+    /// `encoding.BinaryMarshaler` and `BinaryUnmarshaler`: `url.URL`, `netip.Addr`.
+    Binary,
+    /// `encoding.TextMarshaler`. Gob has a place for it; Go's encoder does not use it, so types that have only this one
+    /// (`net.IP`, `slog.Level`) are sent as what they are made of.
+    Text,
+}
+
 /// What a type id stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WireType {
@@ -36,8 +50,8 @@ pub(crate) enum WireType {
     Slice(TypeId),
     Array(TypeId, u64),
     Map(TypeId, TypeId),
-    /// A type with its own encoding (`GobEncoder`, `BinaryMarshaler`, `TextMarshaler`): bytes to us.
-    Opaque,
+    /// A type that encodes itself: bytes to us.
+    Marshaled(Marshaler, String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,10 +63,21 @@ pub(crate) struct StructType {
 /// What stands before an interface's value: registered name, type, and where the value ends.
 pub(crate) type InterfaceHead<'de> = (&'de [u8], TypeId, usize);
 
+/// A type that was defined.
+#[derive(Debug, Clone)]
+struct Defined {
+    id: TypeId,
+    wire: Arc<WireType>,
+    /// What the sender calls a slice, an array or a map. No receiver depends on it; others are told it.
+    name: Box<str>,
+}
+
 /// The types that one sender has defined so far. Cheap to clone; definitions are rare.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Registry {
-    types: Arc<Vec<(TypeId, Arc<WireType>)>>,
+    types: Arc<Vec<Defined>>,
+    /// How long the definitions were.
+    bytes: usize,
 }
 
 /// A type, looked up.
@@ -86,7 +111,7 @@ impl Kind {
                 WireType::Slice(_) => "slice",
                 WireType::Array(..) => "array",
                 WireType::Map(..) => "map",
-                WireType::Opaque => "self-encoded value",
+                WireType::Marshaled(..) => "self-encoded value",
             },
         }
     }
@@ -94,8 +119,17 @@ impl Kind {
 
 impl Registry {
     fn user(&self, id: TypeId) -> Option<&Arc<WireType>> {
-        let index = self.types.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        self.types.get(index).map(|(_, user)| user)
+        self.defined(id).map(|defined| &defined.wire)
+    }
+
+    fn defined(&self, id: TypeId) -> Option<&Defined> {
+        let index = self.types.binary_search_by_key(&id, |defined| defined.id);
+        self.types.get(index.ok()?)
+    }
+
+    /// What the sender calls a slice, an array or a map.
+    pub(crate) fn name(&self, id: TypeId) -> &str {
+        self.defined(id).map_or("", |defined| &defined.name)
     }
 
     pub(crate) fn kind(&self, id: TypeId) -> Result<Kind, Error> {
@@ -112,17 +146,32 @@ impl Registry {
         })
     }
 
-    fn define(&mut self, id: TypeId, wire: WireType, limits: &Limits) -> Result<(), Error> {
+    fn define(
+        &mut self,
+        id: TypeId,
+        (wire, name): (WireType, String),
+        bytes: usize,
+        limits: &Limits,
+    ) -> Result<(), Error> {
         if id < FIRST_USER {
             return Err(Error::DuplicateType(id));
         }
         if self.types.len() >= limits.max_types {
             return Err(Error::TooManyTypes(limits.max_types));
         }
-        match self.types.binary_search_by_key(&id, |(id, _)| *id) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > limits.max_type_bytes {
+            return Err(Error::TypesTooLong(limits.max_type_bytes));
+        }
+        match self.types.binary_search_by_key(&id, |defined| defined.id) {
             Ok(_) => Err(Error::DuplicateType(id)),
             Err(place) => {
-                Arc::make_mut(&mut self.types).insert(place, (id, Arc::new(wire)));
+                let defined = Defined {
+                    id,
+                    wire: Arc::new(wire),
+                    name: name.into(),
+                };
+                Arc::make_mut(&mut self.types).insert(place, defined);
                 Ok(())
             }
         }
@@ -144,7 +193,7 @@ impl Registry {
                 Some(WireType::Struct(user)) => open.extend(user.fields.iter().map(|(_, id)| *id)),
                 Some(WireType::Slice(elem) | WireType::Array(elem, _)) => open.push(*elem),
                 Some(WireType::Map(key, elem)) => open.extend([*key, *elem]),
-                Some(WireType::Opaque) | None => {}
+                Some(WireType::Marshaled(..)) | None => {}
             }
         }
         false
@@ -167,6 +216,30 @@ pub(crate) struct KnownPlan {
     pub(super) fields: Rc<[Option<&'static str>]>,
 }
 
+/// One value as it came, with the types it is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) content: Bytes,
+    /// Where in it a further message of the value begins.
+    pub(crate) joins: Vec<usize>,
+    pub(crate) id: TypeId,
+    pub(crate) types: Registry,
+    pub(crate) limits: Limits,
+}
+
+impl Part {
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader::new(&self.content, &self.joins, self.types.clone(), self.limits)
+    }
+}
+
+/// Where a reader stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    at: usize,
+    elements_left: usize,
+}
+
 /// A cursor over one message, with the means to look up its types and to count its elements.
 #[derive(Debug)]
 pub(crate) struct Reader<'de> {
@@ -180,10 +253,10 @@ pub(crate) struct Reader<'de> {
     joins: &'de [usize],
     /// Whether definitions inside the value are new; else they are known and passed over.
     absorbing: bool,
+    /// Whether the message ended before a struct in it did.
+    pub(crate) is_cut: bool,
     /// How structs of this message are matched with Rust's.
     pub(crate) plans: Vec<KnownPlan>,
-    /// Set when the value goes on in a message that is not here yet.
-    pub(crate) wants_more: bool,
 }
 
 impl<'de> Reader<'de> {
@@ -203,12 +276,12 @@ impl<'de> Reader<'de> {
             elements_left: limits.max_elements,
             joins,
             absorbing: false,
+            is_cut: false,
             plans: Vec::new(),
-            wants_more: false,
         }
     }
 
-    /// Reads a value for the first time.
+    /// Reads a value for the first time: its definitions are kept.
     pub(crate) fn absorbing(
         source: &'de Bytes,
         joins: &'de [usize],
@@ -218,6 +291,32 @@ impl<'de> Reader<'de> {
         Reader {
             absorbing: true,
             ..Reader::new(source, joins, types, limits)
+        }
+    }
+
+    /// Goes on where another reader of the same value stopped.
+    pub(crate) fn resume(&mut self, place: Place) {
+        self.at = place.at;
+        self.elements_left = place.elements_left;
+    }
+
+    /// Where it stands, for [`Reader::resume`].
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            at: self.at,
+            elements_left: self.elements_left,
+        }
+    }
+
+    /// A value inside of this message. It shares the message's bytes.
+    pub(crate) fn part(&self, range: std::ops::Range<usize>, id: TypeId) -> Part {
+        let joins = self.joins.iter().filter(|join| range.contains(join));
+        Part {
+            joins: joins.map(|join| join - range.start).collect(),
+            content: self.source.slice(range),
+            id,
+            types: self.types.clone(),
+            limits: self.limits,
         }
     }
 
@@ -257,17 +356,18 @@ impl<'de> Reader<'de> {
         self.source.get(range).ok_or(Error::UnexpectedEnd)
     }
 
-    /// A count of elements: every element takes at least one byte, and all of a message together
-    /// stay under the limit.
+    /// A count of elements: all of a message together stay under the limit, and where the whole value is there, every
+    /// element takes at least this many bytes.
     pub(crate) fn count(&mut self, bytes_per_element: usize) -> Result<usize, Error> {
         let count = self.uint()?;
+        let fits = |count: &usize| {
+            let bytes = count.checked_mul(bytes_per_element);
+            bytes.is_some_and(|bytes| bytes <= self.remaining())
+        };
         let count = usize::try_from(count)
             .ok()
-            .filter(|count| {
-                count
-                    .checked_mul(bytes_per_element)
-                    .is_some_and(|bytes| bytes <= self.remaining())
-            })
+            // Elements may be in messages that are still to come. Nothing is allocated for them by a first walk.
+            .filter(|count| self.absorbing || fits(count))
             .ok_or(Error::LengthOutOfRange(count))?;
         self.elements_left = self
             .elements_left
@@ -280,6 +380,7 @@ impl<'de> Reader<'de> {
     /// message that ends without the terminator ends its structs too.
     pub(crate) fn next_field(&mut self, field: &mut i64) -> Result<Option<usize>, Error> {
         if self.remaining() == 0 {
+            self.is_cut = true;
             return Ok(None);
         }
         let delta = self.uint()?;
@@ -303,6 +404,15 @@ impl<'de> Reader<'de> {
         if name.is_empty() {
             return Ok(None);
         }
+        match self.concrete()? {
+            Some((id, end)) => Ok(Some((name, id, end))),
+            None => Err(Error::UnexpectedEnd),
+        }
+    }
+
+    /// What stands between an interface's name and its value: definitions, then the id of the concrete type and the
+    /// length. `None` if the value goes on in the next message.
+    pub(crate) fn concrete(&mut self) -> Result<Option<(TypeId, usize)>, Error> {
         let id = loop {
             let id = self.int()?;
             if id >= 0 {
@@ -312,17 +422,16 @@ impl<'de> Reader<'de> {
             // Go flushes a definition together with what stands before it, so the value goes on in the
             // next message; inside of another interface, a further length stands in between.
             if self.remaining() == 0 {
-                self.wants_more = true;
-                return Err(Error::UnexpectedEnd);
+                return Ok(None);
             }
-            if !self.joins.contains(&self.at) {
+            if self.joins.binary_search(&self.at).is_err() {
                 self.uint()?;
             }
         };
         let length = self.length()?;
         let end = self.at + length;
         self.singleton(id)?;
-        Ok(Some((name, id, end)))
+        Ok(Some((id, end)))
     }
 
     /// Takes the zero byte that stands before a top-level value which is not a struct.
@@ -358,38 +467,39 @@ impl<'de> Reader<'de> {
         if !self.absorbing && self.types.user(id).is_some() {
             return Ok(());
         }
-        self.types.define(id, wire, &limits)
+        self.types.define(id, wire, self.at - start, &limits)
     }
 
-    fn wire_type(&mut self) -> Result<WireType, Error> {
+    /// A type, and its name if that is not part of it.
+    fn wire_type(&mut self) -> Result<(WireType, String), Error> {
         let (mut field, mut wire) = (-1, None);
         while let Some(number) = self.next_field(&mut field)? {
-            let (mut inner, mut common, mut ids) = (-1, None, [0_i64; 2]);
+            let (mut inner, mut name, mut ids) = (-1, String::new(), [0_i64; 2]);
             let mut fields = Vec::new();
             while let Some(part) = self.next_field(&mut inner)? {
                 match (number, part) {
-                    (_, 0) => common = Some(self.common_type()?),
+                    (_, 0) => name = self.common_type()?,
                     (2, 1) => fields = self.field_types()?,
                     (0, 1) | (1, 1) | (3, 1) => ids[0] = self.int()?,
                     (0, 2) | (3, 2) => ids[1] = self.int()?,
                     _ => return Err(Error::BadDefinition("unknown part")),
                 }
             }
-            let next = match number {
-                0 => WireType::Array(
-                    ids[0],
-                    u64::try_from(ids[1]).map_err(|_| Error::BadDefinition("array length"))?,
-                ),
-                1 => WireType::Slice(ids[0]),
-                2 => WireType::Struct(StructType {
-                    name: common.unwrap_or_default(),
-                    fields,
-                }),
-                3 => WireType::Map(ids[0], ids[1]),
-                4..=6 => WireType::Opaque,
+            let marshaled = |marshaler, name| (WireType::Marshaled(marshaler, name), String::new());
+            wire = Some(match number {
+                0 => {
+                    let length = u64::try_from(ids[1]);
+                    let length = length.map_err(|_| Error::BadDefinition("array length"))?;
+                    (WireType::Array(ids[0], length), name)
+                }
+                1 => (WireType::Slice(ids[0]), name),
+                2 => (WireType::Struct(StructType { name, fields }), String::new()),
+                3 => (WireType::Map(ids[0], ids[1]), name),
+                4 => marshaled(Marshaler::Gob, name),
+                5 => marshaled(Marshaler::Binary, name),
+                6 => marshaled(Marshaler::Text, name),
                 _ => return Err(Error::BadDefinition("unknown kind of type")),
-            };
-            wire = Some(next);
+            });
         }
         wire.ok_or(Error::BadDefinition("it defines nothing"))
     }
@@ -425,47 +535,6 @@ impl<'de> Reader<'de> {
             fields.push((name, id));
         }
         Ok(fields)
-    }
-
-    /// Walks over a value without making anything of it.
-    pub(crate) fn skip(&mut self, id: TypeId, depth: usize) -> Result<(), Error> {
-        let depth = self.deeper(depth)?;
-        match self.types.kind(id)? {
-            Kind::Bool | Kind::Int | Kind::Uint | Kind::Float => _ = self.uint()?,
-            Kind::Complex => {
-                self.uint()?;
-                self.uint()?;
-            }
-            Kind::Bytes | Kind::String => _ = self.range()?,
-            Kind::Interface => {
-                if let Some((_, id, end)) = self.interface()? {
-                    self.skip(id, depth)?;
-                    self.at = self.at.max(end);
-                }
-            }
-            Kind::User(user) => match &*user {
-                WireType::Struct(user) => {
-                    let mut field = -1;
-                    while let Some(number) = self.next_field(&mut field)? {
-                        let (_, id) = user.fields.get(number).ok_or(Error::FieldOutOfRange)?;
-                        self.skip(*id, depth)?;
-                    }
-                }
-                WireType::Slice(elem) | WireType::Array(elem, _) => {
-                    for _ in 0..self.count(1)? {
-                        self.skip(*elem, depth)?;
-                    }
-                }
-                WireType::Map(key, elem) => {
-                    for _ in 0..self.count(2)? {
-                        self.skip(*key, depth)?;
-                        self.skip(*elem, depth)?;
-                    }
-                }
-                WireType::Opaque => _ = self.range()?,
-            },
-        }
-        Ok(())
     }
 
     pub(crate) fn deeper(&self, depth: usize) -> Result<usize, Error> {

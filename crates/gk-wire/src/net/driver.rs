@@ -13,6 +13,9 @@ use super::recv::{Opening, Recv};
 use super::state::{Effect, Shared};
 use super::transport::Reader;
 
+/// The reason of a connection that ended in order.
+pub(super) const PEER_CLOSED: &str = "the peer closed the connection";
+
 /// Reads per turn, before other tasks have theirs.
 const READS_PER_TURN: usize = 16;
 
@@ -106,10 +109,10 @@ impl Driver {
             }
         }
         let count = match std::task::ready!(read) {
-            Ok(0) => return Poll::Ready(Err("the peer closed the connection".to_owned())),
+            Ok(0) => return Poll::Ready(Err(PEER_CLOSED.to_owned())),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Poll::Ready(Err("the peer closed the connection".to_owned()));
+                return Poll::Ready(Err(PEER_CLOSED.to_owned()));
             }
             Err(error) => {
                 return Poll::Ready(Err(format!("reading from the peer failed: {error}")));

@@ -40,21 +40,21 @@ impl Client {
         Self::start(reader, writer, limits)
     }
 
-    /// Like [`connect`](Self::connect), under the TLS of AutoMTLS.
+    /// Like [`connect`](Self::connect), under TLS: that of AutoMTLS, which
+    /// [`Identity::client`](crate::automtls::Identity::client) makes, or one of the program's own, where the plugin has
+    /// the other end of it.
     ///
     /// # Errors
     ///
-    /// If the plugin's certificate or our own is unusable.
-    #[cfg(feature = "automtls")]
+    /// As [`connect`](Self::connect).
+    #[cfg(feature = "tls")]
     pub fn connect_tls(
         socket: impl Into<Socket>,
         limits: Limits,
-        identity: &crate::automtls::Identity,
-        plugin_cert: &[u8],
-    ) -> Result<Self, crate::automtls::TlsError> {
-        let connection = identity.client(plugin_cert)?;
-        let (reader, writer) = socket.into().encrypted(connection.into());
-        Ok(Self::start(reader, writer, limits)?)
+        tls: rustls::ClientConnection,
+    ) -> Result<Self, SessionError> {
+        let (reader, writer) = socket.into().encrypted(tls.into());
+        Self::start(reader, writer, limits)
     }
 
     fn start(reader: Reader, writer: Writer, limits: Limits) -> Result<Self, SessionError> {

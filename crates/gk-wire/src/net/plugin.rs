@@ -1,6 +1,6 @@
 //! The plugin's end: what go-plugin calls serving.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
-use super::driver::Driver;
+use super::driver::{Driver, PEER_CLOSED};
 use super::recv::Opening;
 use super::rpc_server::Empty;
 use super::state::{Limits, Shared};
@@ -34,14 +34,6 @@ pub enum ServeError {
         "this program is a plugin: it is started by its host, not by hand ({0} is not set as expected)"
     )]
     NotAPlugin(String),
-    /// The host speaks other versions only.
-    #[error("the host speaks protocol versions {host}, this plugin {plugin}")]
-    Version {
-        /// What the host offers.
-        host: String,
-        /// What we speak.
-        plugin: u32,
-    },
     /// The socket cannot be made.
     #[error("cannot listen on {path}")]
     Listen {
@@ -54,24 +46,37 @@ pub enum ServeError {
     /// The handshake line cannot be printed: the host is gone.
     #[error("cannot print the handshake")]
     Handshake(#[source] io::Error),
-    /// The host asks for AutoMTLS and it cannot be had.
-    #[error("AutoMTLS: {0}")]
+    /// The host asks for AutoMTLS, or the program for TLS of its own, and it cannot be had.
+    #[error("TLS: {0}")]
     Tls(String),
 }
 
-/// A plugin's set and how it is served.
+/// What a plugin offers, by name.
+type PluginSet = HashMap<String, Factory>;
+
+/// Makes the TLS configuration that a plugin serves with.
+#[cfg(feature = "tls")]
+type TlsProvider = Arc<
+    dyn Fn() -> Result<Arc<rustls::ServerConfig>, Box<dyn std::error::Error + Send + Sync>>
+        + Send
+        + Sync,
+>;
+
+/// A plugin's sets, one for each version of the application's protocol, and how they are served.
 #[derive(Clone)]
 pub struct Server {
     config: HandshakeConfig,
-    plugins: HashMap<String, Factory>,
+    plugins: BTreeMap<u32, PluginSet>,
     limits: Limits,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsProvider>,
 }
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server")
             .field("config", &self.config)
-            .field("plugins", &self.plugins.keys())
+            .field("versions", &self.plugins.keys())
             .finish_non_exhaustive()
     }
 }
@@ -82,20 +87,70 @@ impl Server {
     pub fn new(config: HandshakeConfig) -> Self {
         Server {
             config,
-            plugins: HashMap::new(),
+            plugins: BTreeMap::new(),
             limits: Limits::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
-    /// Offers a service under a name. Its methods are called `Plugin.…`.
+    /// Offers a service under a name, in the protocol version of the [`HandshakeConfig`]. Its methods are called
+    /// `Plugin.…`.
     #[must_use]
     pub fn plugin(
-        mut self,
+        self,
         name: &str,
         factory: impl Fn(&Broker) -> Arc<dyn Service> + Send + Sync + 'static,
     ) -> Self {
-        self.plugins.insert(name.to_owned(), Arc::new(factory));
+        let version = self.config.protocol_version;
+        self.versioned_plugin(version, name, factory)
+    }
+
+    /// Offers a service under a name in another version of the application's protocol. Each version has a set of its own,
+    /// as Go's `VersionedPlugins`; see [`negotiate`](Self::negotiate).
+    #[must_use]
+    pub fn versioned_plugin(
+        mut self,
+        version: u32,
+        name: &str,
+        factory: impl Fn(&Broker) -> Arc<dyn Service> + Send + Sync + 'static,
+    ) -> Self {
+        let set = self.plugins.entry(version).or_default();
+        set.insert(name.to_owned(), Arc::new(factory));
         self
+    }
+
+    /// Serves under a TLS configuration of the program's own, as Go's `TLSProvider`; it is asked for once, when
+    /// [`serve`](Self::serve) begins. The host must know of it: the handshake does not tell. A host that asks for AutoMTLS
+    /// does not get that then.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_provider<E>(
+        mut self,
+        provider: impl Fn() -> Result<Arc<rustls::ServerConfig>, E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.tls = Some(Arc::new(move || provider().map_err(Into::into)));
+        self
+    }
+
+    /// The version that is served to a host which offers these, a list with commas: the highest that both have, and
+    /// without a common one the lowest of the plugin's, which the host then refuses. A host that offers none is an old one;
+    /// it gets the lowest.
+    #[must_use]
+    pub fn negotiate(&self, offered: Option<&str>) -> u32 {
+        let offered: Vec<u32> = offered
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|version| version.trim().parse().ok())
+            .collect();
+        let mut ours = self.plugins.keys().rev();
+        let common = ours.find(|version| offered.contains(version));
+        let lowest = self.plugins.keys().next();
+        let version = common.or(lowest).copied();
+        version.unwrap_or(self.config.protocol_version)
     }
 
     /// Takes other limits than the defaults.
@@ -117,19 +172,20 @@ impl Server {
         if variable(&self.config.cookie_key).as_deref() != Some(self.config.cookie_value.as_str()) {
             return Err(ServeError::NotAPlugin(self.config.cookie_key));
         }
-        let version = self.config.protocol_version;
-        // A host that says nothing is an old one, and speaks the version it checks afterwards.
-        if let Some(versions) = variable(env::PROTOCOL_VERSIONS)
-            && !versions
+        let offered = variable(env::PROTOCOL_VERSIONS);
+        let version = self.negotiate(offered.as_deref());
+        if let Some(offered) = &offered
+            && !offered
                 .split(',')
                 .any(|offered| offered.trim().parse() == Ok(version))
         {
-            return Err(ServeError::Version {
-                host: versions,
-                plugin: version,
-            });
+            tracing::warn!(
+                offered,
+                serving = version,
+                "the host speaks no protocol version that this plugin speaks, and will refuse it"
+            );
         }
-        let tls = Tls::from_environment(variable(env::CLIENT_CERT))?;
+        let tls = self.tls(variable(env::CLIENT_CERT))?;
         let directory =
             variable(env::UNIX_SOCKET_DIR).map_or_else(std::env::temp_dir, PathBuf::from);
         let (listener, path) = listen(&directory, variable(env::UNIX_SOCKET_GROUP).as_deref())?;
@@ -143,11 +199,11 @@ impl Server {
             multiplex: false,
         };
         print(&handshake).map_err(ServeError::Handshake)?;
-        self.accept(listener, &tls).await;
+        self.accept(version, listener, &tls).await;
         Ok(())
     }
 
-    async fn accept(self, listener: UnixListener, tls: &Tls) {
+    async fn accept(self, version: u32, listener: UnixListener, tls: &Tls) {
         let quit = Arc::new(Notify::new());
         let mut connections = JoinSet::new();
         loop {
@@ -162,12 +218,18 @@ impl Server {
             };
             match socket.map(|(socket, _)| tls.accept(socket.into())) {
                 Ok(Ok((reader, writer))) => {
-                    let connection = self.start(reader, writer, Some(Arc::clone(&quit)));
+                    let quit = Some(Arc::clone(&quit));
+                    let connection = self.start(version, reader, writer, quit);
                     connections.spawn(async move {
                         let reason = connection.closed().await;
                         let greeted = connection.shared.lock().greeted;
-                        if !greeted {
-                            tracing::warn!(%reason, "a connection ended before it began");
+                        match (greeted, &*reason) {
+                            (false, _) => {
+                                tracing::warn!(reason, "a connection ended before it began");
+                            }
+                            // As a host's end is, or that of its last call.
+                            (true, PEER_CLOSED) => tracing::debug!(reason, "the connection ended"),
+                            (true, _) => tracing::warn!(reason, "the connection to the host ended"),
                         }
                         greeted
                     });
@@ -186,37 +248,47 @@ impl Server {
         let _ = tokio::time::timeout(QUIT_GRACE, all).await;
     }
 
-    /// Serves one connection that is there already, for those who bring their own listener.
+    /// Serves one connection that is there already, for those who bring their own listener. The version is that of
+    /// [`negotiate`](Self::negotiate) with nothing offered; [`at_version`](Self::at_version) chooses another one.
     #[must_use]
     pub fn serve_connection(&self, socket: impl Into<Socket>) -> Connection {
         let (reader, writer) = socket.into().plain();
-        self.start(reader, writer, None)
+        self.start(self.negotiate(None), reader, writer, None)
     }
 
-    /// Like [`serve_connection`](Self::serve_connection), under the TLS of AutoMTLS.
-    ///
-    /// # Errors
-    ///
-    /// If the host's certificate or our own is unusable.
-    #[cfg(feature = "automtls")]
+    /// Like [`serve_connection`](Self::serve_connection), under TLS: that of AutoMTLS, which
+    /// [`Identity::server`](crate::automtls::Identity::server) makes, or one of the program's own.
+    #[cfg(feature = "tls")]
+    #[must_use]
     pub fn serve_connection_tls(
         &self,
         socket: impl Into<Socket>,
-        identity: &crate::automtls::Identity,
-        host_cert: &[u8],
-    ) -> Result<Connection, crate::automtls::TlsError> {
-        let connection = identity.server(host_cert)?;
-        let (reader, writer) = socket.into().encrypted(connection.into());
-        Ok(self.start(reader, writer, None))
+        tls: rustls::ServerConnection,
+    ) -> Connection {
+        let (reader, writer) = socket.into().encrypted(tls.into());
+        self.start(self.negotiate(None), reader, writer, None)
     }
 
-    fn start(&self, reader: Reader, writer: Writer, quit: Option<Arc<Notify>>) -> Connection {
+    /// Leaves only the set of this version, if there is one.
+    #[must_use]
+    pub fn at_version(mut self, version: u32) -> Self {
+        self.plugins.retain(|other, _| *other == version);
+        self
+    }
+
+    fn start(
+        &self,
+        version: u32,
+        reader: Reader,
+        writer: Writer,
+        quit: Option<Arc<Notify>>,
+    ) -> Connection {
         let shared = Shared::new(Role::Server, self.limits.clone(), writer);
         let broker = Broker {
             shared: Arc::clone(&shared),
         };
         let control = Arc::new(Control {
-            plugins: self.plugins.clone(),
+            plugins: self.plugins.get(&version).cloned().unwrap_or_default(),
             broker,
             quit,
         });
@@ -263,7 +335,7 @@ impl Connection {
 
 /// `Control` and `Dispenser`: what every plugin answers on its first stream.
 struct Control {
-    plugins: HashMap<String, Factory>,
+    plugins: PluginSet,
     broker: Broker,
     quit: Option<Arc<Notify>>,
 }
@@ -356,56 +428,66 @@ fn share(path: &Path, group: &str) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
 }
 
-#[cfg(feature = "automtls")]
-struct Tls(Option<(crate::automtls::Identity, Vec<u8>)>);
+/// Under what a plugin's connections are.
+enum Tls {
+    Plain,
+    #[cfg(feature = "tls")]
+    Own(Arc<rustls::ServerConfig>),
+    #[cfg(feature = "automtls")]
+    Auto(crate::automtls::Identity, Vec<u8>),
+}
 
-#[cfg(feature = "automtls")]
-impl Tls {
-    fn from_environment(host_cert: Option<String>) -> Result<Self, ServeError> {
-        let Some(pem) = host_cert else {
-            return Ok(Tls(None));
+impl Server {
+    fn tls(&self, host_cert: Option<String>) -> Result<Tls, ServeError> {
+        #[cfg(feature = "tls")]
+        if let Some(provider) = &self.tls {
+            let config = provider().map_err(|error| ServeError::Tls(error.to_string()))?;
+            return Ok(Tls::Own(config));
+        }
+        let Some(host_cert) = host_cert else {
+            return Ok(Tls::Plain);
         };
-        let tls = |error: crate::automtls::TlsError| ServeError::Tls(error.to_string());
-        let host = crate::automtls::der_from_pem(&pem).map_err(tls)?;
-        Ok(Tls(Some((
-            crate::automtls::Identity::generate().map_err(tls)?,
-            host,
-        ))))
-    }
-
-    fn cert(&self) -> Option<Vec<u8>> {
-        self.0
-            .as_ref()
-            .map(|(identity, _)| identity.cert_der().to_vec())
-    }
-
-    fn accept(&self, socket: Socket) -> Result<(Reader, Writer), crate::automtls::TlsError> {
-        Ok(match &self.0 {
-            None => socket.plain(),
-            Some((identity, host)) => socket.encrypted(identity.server(host)?.into()),
-        })
+        Tls::auto(&host_cert)
     }
 }
 
-#[cfg(not(feature = "automtls"))]
-struct Tls;
-
-#[cfg(not(feature = "automtls"))]
 impl Tls {
-    fn from_environment(host_cert: Option<String>) -> Result<Self, ServeError> {
-        match host_cert {
-            None => Ok(Tls),
-            Some(_) => Err(ServeError::Tls(
-                "this plugin was built without it".to_owned(),
-            )),
+    #[cfg(feature = "automtls")]
+    fn auto(host_cert: &str) -> Result<Self, ServeError> {
+        use crate::automtls::{Identity, TlsError, der_from_pem};
+        let failed = |error: TlsError| ServeError::Tls(error.to_string());
+        let host = der_from_pem(host_cert).map_err(failed)?;
+        Ok(Tls::Auto(Identity::generate().map_err(failed)?, host))
+    }
+
+    #[cfg(not(feature = "automtls"))]
+    fn auto(_: &str) -> Result<Self, ServeError> {
+        Err(ServeError::Tls(
+            "the host asks for AutoMTLS, and this plugin was built without it".to_owned(),
+        ))
+    }
+
+    /// What the handshake tells of it.
+    fn cert(&self) -> Option<Vec<u8>> {
+        match self {
+            #[cfg(feature = "automtls")]
+            Tls::Auto(identity, _) => Some(identity.cert_der().to_vec()),
+            _ => None,
         }
     }
 
-    fn cert(&self) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn accept(&self, socket: Socket) -> Result<(Reader, Writer), std::convert::Infallible> {
-        Ok(socket.plain())
+    fn accept(&self, socket: Socket) -> Result<(Reader, Writer), String> {
+        match self {
+            Tls::Plain => Ok(socket.plain()),
+            #[cfg(feature = "tls")]
+            Tls::Own(config) => rustls::ServerConnection::new(Arc::clone(config))
+                .map(|tls| socket.encrypted(tls.into()))
+                .map_err(|error| error.to_string()),
+            #[cfg(feature = "automtls")]
+            Tls::Auto(identity, host) => identity
+                .server(host)
+                .map(|tls| socket.encrypted(tls.into()))
+                .map_err(|error| error.to_string()),
+        }
     }
 }

@@ -116,7 +116,7 @@ impl Socket {
     }
 
     /// The two ends of a connection under TLS; the handshake is part of the traffic.
-    #[cfg(feature = "automtls")]
+    #[cfg(feature = "tls")]
     pub(super) fn encrypted(self, connection: rustls::Connection) -> (Reader, Writer) {
         let (read, write) = self.split();
         let tls = Arc::new(tls::Tls::new(connection));
@@ -247,13 +247,13 @@ impl WriteHalf {
     }
 }
 
-#[cfg(feature = "automtls")]
+#[cfg(feature = "tls")]
 type ReaderTls = Option<TlsReader>;
-#[cfg(feature = "automtls")]
+#[cfg(feature = "tls")]
 type WriterTls = Option<Arc<tls::Tls>>;
-#[cfg(not(feature = "automtls"))]
+#[cfg(not(feature = "tls"))]
 type ReaderTls = Option<std::convert::Infallible>;
-#[cfg(not(feature = "automtls"))]
+#[cfg(not(feature = "tls"))]
 type WriterTls = Option<std::convert::Infallible>;
 
 /// The reading end, for the driver.
@@ -263,7 +263,7 @@ pub(super) struct Reader {
 }
 
 /// Ciphertext on its way into TLS.
-#[cfg(feature = "automtls")]
+#[cfg(feature = "tls")]
 struct TlsReader {
     tls: Arc<tls::Tls>,
     buffer: Box<[u8]>,
@@ -271,7 +271,7 @@ struct TlsReader {
     rest: std::ops::Range<usize>,
 }
 
-#[cfg(feature = "automtls")]
+#[cfg(feature = "tls")]
 impl TlsReader {
     fn new(tls: Arc<tls::Tls>) -> Self {
         TlsReader {
@@ -352,11 +352,11 @@ impl Reader {
             (None, Target::Message(message, room)) => {
                 socket.poll_read(cx, |raw| read_message(raw, message, room))
             }
-            #[cfg(feature = "automtls")]
+            #[cfg(feature = "tls")]
             (Some(tls), Target::Buffer(buffer)) => tls.poll_read(socket, cx, buffer),
-            #[cfg(feature = "automtls")]
+            #[cfg(feature = "tls")]
             (Some(_), Target::Message(..)) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
-            #[cfg(not(feature = "automtls"))]
+            #[cfg(not(feature = "tls"))]
             (Some(never), _) => match *never {},
         }
     }
@@ -366,9 +366,9 @@ impl Writer {
     pub(super) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.tls {
             None => self.half.try_write_vectored(slices),
-            #[cfg(feature = "automtls")]
+            #[cfg(feature = "tls")]
             Some(tls) => tls.write_plain(slices, &self.half),
-            #[cfg(not(feature = "automtls"))]
+            #[cfg(not(feature = "tls"))]
             Some(never) => match *never {},
         }
     }
@@ -377,9 +377,9 @@ impl Writer {
     pub(super) fn has_backlog(&self) -> bool {
         match &self.tls {
             None => false,
-            #[cfg(feature = "automtls")]
+            #[cfg(feature = "tls")]
             Some(tls) => tls.wants_write(),
-            #[cfg(not(feature = "automtls"))]
+            #[cfg(not(feature = "tls"))]
             Some(never) => match *never {},
         }
     }
@@ -387,9 +387,9 @@ impl Writer {
     pub(super) fn try_flush(&self) -> io::Result<()> {
         match &self.tls {
             None => Ok(()),
-            #[cfg(feature = "automtls")]
+            #[cfg(feature = "tls")]
             Some(tls) => tls.flush(&self.half),
-            #[cfg(not(feature = "automtls"))]
+            #[cfg(not(feature = "tls"))]
             Some(never) => match *never {},
         }
     }
@@ -398,9 +398,9 @@ impl Writer {
     pub(super) fn waits_for_peer(&self) -> bool {
         match &self.tls {
             None => false,
-            #[cfg(feature = "automtls")]
+            #[cfg(feature = "tls")]
             Some(tls) => tls.waits_for_peer(),
-            #[cfg(not(feature = "automtls"))]
+            #[cfg(not(feature = "tls"))]
             Some(never) => match *never {},
         }
     }
@@ -413,9 +413,9 @@ impl Writer {
     pub(super) fn finish(&self) {
         match &self.tls {
             None => {}
-            #[cfg(feature = "automtls")]
+            #[cfg(feature = "tls")]
             Some(tls) => tls.finish(&self.half),
-            #[cfg(not(feature = "automtls"))]
+            #[cfg(not(feature = "tls"))]
             Some(never) => match *never {},
         }
     }
@@ -427,7 +427,7 @@ impl Writer {
     }
 }
 
-#[cfg(feature = "automtls")]
+#[cfg(feature = "tls")]
 mod tls {
     //! rustls between the frames and the socket. It has no I/O of its own, so it fits in as it is.
 

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::gob::wire::{Kind, WireType};
-use crate::gob::{self, Message, num};
+use crate::gob::{self, Message, num, walk};
 
 /// Longest `Service.Method` that is taken, in bytes.
 pub const MAX_METHOD_BYTES: usize = 256;
@@ -72,8 +72,8 @@ struct Fields {
 }
 
 fn fields(message: &Message) -> Result<Fields, gob::Error> {
-    let mut reader = message.reader();
-    let kind = reader.types.kind(message.id)?;
+    let mut reader = message.0.reader();
+    let kind = reader.types.kind(message.0.id)?;
     let Kind::User(user) = &kind else {
         return Err(gob::Error::Mismatch {
             expected: "an RPC header",
@@ -115,7 +115,7 @@ fn fields(message: &Message) -> Result<Fields, gob::Error> {
                 fields.service_method = reader.source.slice(reader.range()?)
             }
             ("Error", gob::wire::STRING) => fields.error = reader.source.slice(reader.range()?),
-            _ => reader.skip(*id, 0)?,
+            _ => walk::skip(&mut reader, *id, 0)?,
         }
     }
     Ok(fields)

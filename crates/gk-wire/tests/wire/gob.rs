@@ -462,6 +462,8 @@ fn definitions_are_kept_small() {
 #[test]
 fn limits_hold() {
     let few = Limits {
+        max_type_bytes: 200,
+        max_messages_per_value: 4,
         max_message_bytes: 100,
         max_elements: 10,
         max_depth: 4,
@@ -491,6 +493,16 @@ fn limits_hold() {
         max_types: 10,
         ..few
     };
+    let short = Limits {
+        max_type_bytes: 10,
+        ..few
+    };
+    assert_eq!(
+        Decoder::new(short)
+            .next(&mut Bytes::from(encode(&vec![vec![1_i64]]).unwrap()))
+            .map(drop),
+        Err(Error::TypesTooLong(10))
+    );
     let mut decoder = Decoder::new(few);
     let mut stream = Bytes::from(encode(&vec![vec![vec![vec![vec![1_i64]]]]]).unwrap());
     let deep = decoder.next(&mut stream).unwrap().unwrap();

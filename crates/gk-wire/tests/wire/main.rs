@@ -4,6 +4,7 @@
 
 mod backpressure;
 mod gob;
+mod interfaces;
 mod peer;
 mod replay;
 mod session;
@@ -11,3 +12,4 @@ mod streams;
 #[cfg(feature = "automtls")]
 mod tls;
 mod traps;
+mod versions;

@@ -32,10 +32,9 @@ fn pair(
 ) -> (Client, Connection) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let server = gk_wire::plugin::Server::new(config()).plugin("same", |_| Arc::new(Same));
-    let connection = server
-        .serve_connection_tls(theirs, plugin, plugin_expects)
-        .unwrap();
-    let client = Client::connect_tls(ours, Limits::default(), host, host_expects).unwrap();
+    let connection = server.serve_connection_tls(theirs, plugin.server(plugin_expects).unwrap());
+    let tls = host.client(host_expects).unwrap();
+    let client = Client::connect_tls(ours, Limits::default(), tls).unwrap();
     (client, connection)
 }
 
@@ -72,8 +71,8 @@ async fn host_and_plugin_speak_under_tls() {
 async fn what_is_sent_ahead_of_the_tls_handshake_waits() {
     let (host, plugin) = (Identity::generate().unwrap(), Identity::generate().unwrap());
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let client =
-        Arc::new(Client::connect_tls(ours, Limits::default(), &host, plugin.cert_der()).unwrap());
+    let tls = host.client(plugin.cert_der()).unwrap();
+    let client = Arc::new(Client::connect_tls(ours, Limits::default(), tls).unwrap());
     let mut pings = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let client = Arc::clone(&client);
@@ -83,8 +82,7 @@ async fn what_is_sent_ahead_of_the_tls_handshake_waits() {
     }
     let service = Arc::new(Methods::default());
     let _connection = server(Limits::default(), &service)
-        .serve_connection_tls(theirs, &plugin, host.cert_der())
-        .unwrap();
+        .serve_connection_tls(theirs, plugin.server(host.cert_der()).unwrap());
     while let Some(error) = soon(pings.join_next()).await {
         let error = error.unwrap();
         assert!(
@@ -125,8 +123,7 @@ async fn a_plain_peer_is_refused() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let service = Arc::new(Methods::default());
     let connection = server(Limits::default(), &service)
-        .serve_connection_tls(theirs, &plugin, host.cert_der())
-        .unwrap();
+        .serve_connection_tls(theirs, plugin.server(host.cert_der()).unwrap());
     let client = Client::connect(ours, Limits::default()).unwrap();
     assert!(soon(connection.closed()).await.contains("TLS"));
     assert!(soon(client.ping()).await.is_err());

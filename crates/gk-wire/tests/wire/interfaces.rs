@@ -1,0 +1,341 @@
+//! Interfaces that hold values, types that encode themselves, and values that are spread over many messages.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use gk_wire::gob::{
+    Decoder, Encoder, Error, Interface, Limits, Marshal, Marshaled, Marshaler, Message, Payload,
+    Time, Value,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Circle {
+    radius: f64,
+    name: String,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Group {
+    shapes: Vec<Interface>,
+    by_name: BTreeMap<String, Interface>,
+    nothing: Interface,
+    after: i64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Times {
+    at: Time,
+    perhaps: Option<Time>,
+    all: Vec<Time>,
+    link: Option<Marshaled<Url>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Url(String);
+
+impl Marshal for Url {
+    const MARSHALER: Marshaler = Marshaler::Binary;
+    const GO_NAME: &'static str = "URL";
+
+    fn marshal(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.0.clone().into_bytes())
+    }
+
+    fn unmarshal(bytes: &[u8]) -> Result<Self, Error> {
+        Ok(Url(String::from_utf8_lossy(bytes).into_owned()))
+    }
+}
+
+fn encode<T: Serialize + DeserializeOwned + 'static>(value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    Encoder::new().encode(value, &mut out).unwrap();
+    out
+}
+
+fn decoded(bytes: &[u8]) -> Result<Message, Error> {
+    let mut stream = Bytes::copy_from_slice(bytes);
+    let message = Decoder::new(Limits::default()).next(&mut stream)?;
+    assert!(stream.is_empty(), "{} bytes are left", stream.len());
+    message.ok_or(Error::UnexpectedEnd)
+}
+
+fn circle(radius: f64) -> Circle {
+    Circle {
+        radius,
+        name: "a circle".to_owned(),
+    }
+}
+
+fn group() -> Group {
+    let inner = Group {
+        shapes: vec![Interface::new("main.Circle", circle(1.0)), 7_i32.into()],
+        after: 3,
+        ..Group::default()
+    };
+    Group {
+        shapes: vec![
+            Interface::new("main.Circle", circle(2.0)),
+            Interface::nil(),
+            Interface::new("main.Group", inner),
+            "text".into(),
+            Payload(Bytes::from(vec![7; 10_000])).into(),
+        ],
+        by_name: [
+            ("n".to_owned(), 5_u64.into()),
+            ("t".to_owned(), true.into()),
+        ]
+        .into(),
+        nothing: Interface::nil(),
+        after: 9,
+    }
+}
+
+fn expect_group(group: &Group) {
+    assert_eq!(group.after, 9);
+    assert!(group.nothing.is_nil() && group.shapes[1].is_nil());
+    assert_eq!(group.shapes[0].name(), Some("main.Circle"));
+    assert_eq!(group.shapes[0].decode::<Circle>(), Ok(circle(2.0)));
+    let inner: Group = group.shapes[2].decode().unwrap();
+    assert_eq!(inner.after, 3);
+    assert_eq!(inner.shapes[0].decode::<Circle>(), Ok(circle(1.0)));
+    assert_eq!(inner.shapes[1].value(), Ok(Value::Int(7)));
+    assert_eq!(group.shapes[3].decode::<String>().as_deref(), Ok("text"));
+    assert_eq!(
+        group.shapes[4].decode::<Payload>().unwrap().0,
+        vec![7; 10_000]
+    );
+    assert_eq!(group.by_name["n"].decode::<u64>(), Ok(5));
+    assert_eq!(group.by_name["n"].name(), Some("uint64"));
+    assert_eq!(group.by_name["t"].decode::<bool>(), Ok(true));
+}
+
+#[test]
+fn interfaces_hold_values_of_any_type() {
+    let received: Group = decoded(&encode(&group())).unwrap().decode().unwrap();
+    expect_group(&received);
+    // What this program made can be looked at, too.
+    expect_group(&group());
+}
+
+/// A program in the middle has no Rust types for what passes through it.
+#[test]
+fn received_interfaces_are_sent_on_as_they_are() {
+    let first = encode(&group());
+    let received: Group = decoded(&first).unwrap().decode().unwrap();
+    assert_eq!(encode(&received), first);
+    // Behind other types, under other numbers, and a second time on the same stream.
+    let (mut encoder, mut decoder) = (Encoder::starting_at(500), Decoder::new(Limits::default()));
+    for _ in 0..3 {
+        let mut bytes = Vec::new();
+        encoder.encode(&Times::default(), &mut bytes).unwrap();
+        encoder.encode(&received, &mut bytes).unwrap();
+        let mut stream = Bytes::from(bytes);
+        let times = decoder.next(&mut stream).unwrap().unwrap();
+        assert_eq!(times.decode(), Ok(Times::default()));
+        let group = decoder.next(&mut stream).unwrap().unwrap();
+        expect_group(&group.decode().unwrap());
+    }
+}
+
+#[test]
+fn an_interface_of_what_has_no_form_leaves_the_stream_as_it_was() {
+    #[derive(Debug, Default, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Odd {
+        circle: Circle,
+        odd: Vec<Option<i32>>,
+    }
+    let mut encoder = Encoder::new();
+    let odd = Odd {
+        circle: circle(1.0),
+        odd: vec![None],
+    };
+    let group_of = |shapes| Group {
+        shapes,
+        ..Group::default()
+    };
+    let mut bytes = b"before".to_vec();
+    for shapes in [
+        vec![
+            Interface::new("main.Circle", circle(1.0)),
+            Interface::new("main.Odd", odd),
+        ],
+        vec![Interface::new("main.None", None::<Circle>)],
+    ] {
+        let result = encoder.encode(&group_of(shapes), &mut bytes);
+        assert!(matches!(result, Err(Error::Unsupported(_))), "{result:?}");
+        assert_eq!(bytes, b"before");
+    }
+    // The types that came with it are defined by what is sent next.
+    bytes.clear();
+    let good = group_of(vec![Interface::new("main.Circle", circle(4.0))]);
+    encoder.encode(&good, &mut bytes).unwrap();
+    let received: Group = decoded(&bytes).unwrap().decode().unwrap();
+    assert_eq!(received.shapes[0].decode::<Circle>(), Ok(circle(4.0)));
+    // Nor has it a form elsewhere.
+    let error = serde_json::to_string(&good).unwrap_err();
+    assert!(error.to_string().contains("in gob alone"), "{error}");
+    assert!(Interface::nil().decode::<i32>().is_err());
+    assert_eq!(Interface::nil().value(), Ok(Value::Nil));
+}
+
+#[test]
+fn types_that_encode_themselves() {
+    let at = Time {
+        unix_seconds: 1_700_000_000,
+        nanoseconds: 5,
+        offset: Some(-(3 * 3600 + 30 * 60 + 15)),
+    };
+    let times = Times {
+        at,
+        perhaps: Some(Time::from(
+            SystemTime::UNIX_EPOCH - Duration::from_millis(1),
+        )),
+        all: vec![Time::default(), at],
+        link: Some(Marshaled(Url("https://goat.example/".to_owned()))),
+    };
+    let bytes = encode(&times);
+    let message = decoded(&bytes).unwrap();
+    assert_eq!(message.decode(), Ok(times.clone()));
+    assert_eq!(
+        SystemTime::try_from(times.perhaps.unwrap()),
+        Ok(SystemTime::UNIX_EPOCH - Duration::from_millis(1))
+    );
+    // As bytes, without a type for it.
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Raw {
+        at: Payload,
+        link: Vec<u8>,
+    }
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Link {
+        link: Payload,
+    }
+    let raw: Link = message.decode().unwrap();
+    assert_eq!(raw.link.0, "https://goat.example/");
+    let raw: Result<Raw, _> = message.decode();
+    assert!(matches!(raw, Err(Error::Mismatch { .. })), "{raw:?}");
+    let held = Interface::new("time.Time", at);
+    assert_eq!(held.decode(), Ok(at));
+    for (malformed, says) in [
+        (vec![1, 0], "as Go encodes"),
+        (vec![3; 15], "as Go encodes"),
+    ] {
+        let error = Time::unmarshal(&malformed).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let unsendable = Time {
+        offset: Some(-60),
+        ..at
+    };
+    assert!(unsendable.marshal().is_err());
+}
+
+fn uint(value: usize) -> Vec<u8> {
+    match u8::try_from(value) {
+        Ok(short) if short < 128 => vec![short],
+        _ => {
+            let bytes = value.to_be_bytes();
+            let bytes: Vec<u8> = bytes.into_iter().skip_while(|byte| *byte == 0).collect();
+            let mut out = vec![(bytes.len() as u8).wrapping_neg()];
+            out.extend(bytes);
+            out
+        }
+    }
+}
+
+fn int(value: i64) -> Vec<u8> {
+    uint(((value << 1) ^ (value >> 63)) as usize)
+}
+
+fn framed(content: Vec<u8>) -> Vec<u8> {
+    [uint(content.len()), content].concat()
+}
+
+/// `[]interface{}` of this many values, each behind the definition of a slice type of its own: as Go does, each
+/// definition ends a message.
+fn spread(definitions: usize) -> Vec<u8> {
+    let slice = |id: i64, elem: i64| {
+        let mut out = int(-id);
+        // wireType{SliceT: {CommonType{Id}, Elem}}
+        out.extend([2, 1, 2]);
+        out.extend(int(id));
+        out.extend([0, 1]);
+        out.extend(int(elem));
+        out.extend([0, 0]);
+        out
+    };
+    let mut stream = framed(slice(64, 8));
+    let mut content = [int(64), vec![0], uint(definitions)].concat();
+    for number in 0..definitions {
+        let id = 65 + number as i64;
+        content.extend([1, b'x']);
+        content.extend(slice(id, 2));
+        stream.extend(framed(std::mem::take(&mut content)));
+        content.extend(int(id));
+        // Its length, the mark of a value that stands by itself, one element.
+        content.extend([3, 0, 1, 2]);
+    }
+    stream.extend(framed(content));
+    stream
+}
+
+#[test]
+fn a_value_may_be_spread_over_as_many_messages_as_the_limit_says() {
+    let expected: Vec<Vec<i64>> = vec![vec![1]; 1000];
+    let message = decoded(&spread(1000)).unwrap();
+    assert_eq!(message.decode::<Vec<Vec<i64>>>(), Ok(expected));
+    let held: Vec<Interface> = message.decode().unwrap();
+    assert_eq!(held[999].decode::<Vec<i64>>(), Ok(vec![1]));
+    // Sent on, each definition goes with it.
+    let again = decoded(&encode(&held)).unwrap();
+    assert_eq!(again.value(), message.value());
+
+    let limits = Limits {
+        max_messages_per_value: 10,
+        ..Limits::default()
+    };
+    let next = |definitions| {
+        Decoder::new(limits)
+            .next(&mut Bytes::from(spread(definitions)))
+            .map(|message| message.is_some())
+    };
+    assert_eq!(next(9), Ok(true));
+    assert_eq!(next(10), Err(Error::TooManyMessages(10)));
+    assert!(Error::TooManyMessages(10).poisons_stream());
+    // The other limits hold over all messages together.
+    let limits = Limits {
+        max_elements: 1500,
+        ..Limits::default()
+    };
+    let next = Decoder::new(limits).next(&mut Bytes::from(spread(1000)));
+    assert!(matches!(next, Err(Error::TooManyElements(1500))));
+    let limits = Limits {
+        max_message_bytes: 8000,
+        ..Limits::default()
+    };
+    let next = Decoder::new(limits).next(&mut Bytes::from(spread(1000)));
+    assert!(matches!(next, Err(Error::MessageTooLong { .. })));
+}
+
+/// Wherever a stream is cut, nothing comes of it until the rest is there.
+#[test]
+fn a_spread_value_is_whole_or_not_there() {
+    let stream = spread(5);
+    for cut in 0..stream.len() {
+        let mut decoder = Decoder::new(Limits::default());
+        let mut start = Bytes::copy_from_slice(&stream[..cut]);
+        assert!(decoder.next(&mut start).unwrap().is_none(), "{cut}");
+        let mut rest = Bytes::from([&start, &stream[cut..]].concat());
+        let message = decoder.next(&mut rest).unwrap().unwrap();
+        assert_eq!(message.decode(), Ok(vec![vec![1_i64]; 5]), "{cut}");
+    }
+}
