@@ -11,7 +11,7 @@ use crate::users::User;
 use crate::{program, programs};
 
 /// The versions, oldest first.
-fn versions() -> Vec<String> {
+pub(crate) fn versions() -> Vec<String> {
     let directory = programs().join("go-plugin");
     let mut versions: Vec<String> = std::fs::read_dir(&directory)
         .unwrap_or_else(|error| {

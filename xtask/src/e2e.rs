@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::command::{cargo, root, run};
-use crate::go::Go;
+use crate::go::{GO_PLUGIN, Go};
 use crate::plugins::GO_SAMPLES;
 
 /// The reference programs that the tests start.
@@ -20,6 +20,8 @@ const REFERENCE: &[&str] = &[
     "gohost",
     "greeter",
     "greeterhost",
+    "gobpeer",
+    "shapes",
     "escape",
     "harmless",
 ];
@@ -31,6 +33,8 @@ const RUST: &[&str] = &["gk", "gk-host", "hello-rust"];
 const EXAMPLES: &[(&str, &str)] = &[
     ("host", "rust-greeterhost"),
     ("greeter", "rust-greeter"),
+    ("kv", "rust-kv"),
+    ("shapes", "rust-shapes"),
     ("notes", "rust-notes"),
     ("harmless", "rust-harmless"),
     ("versioned", "rust-versioned"),
@@ -40,6 +44,13 @@ const EXAMPLES: &[(&str, &str)] = &[
 const GO_PLUGIN_VERSIONS: &[&str] = &[
     "1.4.0", "1.4.1", "1.4.2", "1.4.3", "1.4.4", "1.4.5", "1.4.6", "1.4.7", "1.4.8", "1.4.9",
     "1.4.10", "1.5.0", "1.5.1", "1.5.2", "1.6.0", "1.6.1", "1.6.2", "1.6.3", "1.7.0", "1.8.0",
+];
+
+/// Its own examples that speak net/rpc, by their packages.
+const GO_PLUGIN_EXAMPLES: &[(&str, &str)] = &[
+    ("grpc/plugin-go-netrpc", "kv-netrpc"),
+    ("negotiated", "kv-host"),
+    ("negotiated/plugin-go", "kv-negotiated"),
 ];
 
 /// Builds all that is needed into `target/e2e` and returns the command that runs the tests.
@@ -63,6 +74,10 @@ pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
         let hello = root().join("plugins/hello-go");
         go.build_on(version, &hello, ".", &place.join("hello-go"))?;
         go.build_on(version, &reference, "./greeter", &place.join("greeter"))?;
+        for (package, name) in GO_PLUGIN_EXAMPLES {
+            let package = format!("{GO_PLUGIN}/examples/{package}");
+            go.build_on(version, &reference, &package, &place.join(name))?;
+        }
     }
 
     let target = root().join("target");

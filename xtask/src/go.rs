@@ -115,7 +115,7 @@ impl Go {
 }
 
 /// HashiCorp's library.
-const GO_PLUGIN: &str = "github.com/hashicorp/go-plugin";
+pub(crate) const GO_PLUGIN: &str = "github.com/hashicorp/go-plugin";
 
 fn on_path(path: &OsString) -> Vec<PathBuf> {
     std::env::split_paths(path)

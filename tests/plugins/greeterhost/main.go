@@ -1,10 +1,12 @@
 // Command greeterhost is the host of HashiCorp's examples/basic: it starts the plugin it is given and
 // prints its greeting.
 //
-//	greeterhost [-automtls] PLUGIN
+//	greeterhost [-automtls | -tls CERT.pem] PLUGIN
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,12 +19,33 @@ import (
 	"example.org/goatkit/testplugins/internal/greet"
 )
 
-func run(program string, autoMTLS bool) error {
+// trusting is what a host expects of a plugin that has this certificate.
+func trusting(cert string) (*tls.Config, error) {
+	pem, err := os.ReadFile(cert)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s has no certificate", cert)
+	}
+	return &tls.Config{RootCAs: roots, ServerName: "localhost", MinVersion: tls.VersionTLS12}, nil
+}
+
+func run(program string, autoMTLS bool, cert string) error {
+	var config *tls.Config
+	if cert != "" {
+		var err error
+		if config, err = trusting(cert); err != nil {
+			return err
+		}
+	}
 	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig: greet.Handshake,
 		Plugins:         plugin.PluginSet{"greeter": &greet.Plugin{}},
 		Cmd:             exec.Command(program),
 		AutoMTLS:        autoMTLS,
+		TLSConfig:       config,
 		Logger:          hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: os.Stderr}),
 	})
 	defer client.Kill()
@@ -55,12 +78,13 @@ func run(program string, autoMTLS bool) error {
 
 func main() {
 	autoMTLS := flag.Bool("automtls", false, "encrypt the connection")
+	cert := flag.String("tls", "", "the plugin has the certificate in this file")
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: greeterhost [-automtls] PLUGIN")
+		fmt.Fprintln(os.Stderr, "usage: greeterhost [-automtls | -tls CERT.pem] PLUGIN")
 		os.Exit(2)
 	}
-	if err := run(flag.Arg(0), *autoMTLS); err != nil {
+	if err := run(flag.Arg(0), *autoMTLS, *cert); err != nil {
 		fmt.Fprintln(os.Stderr, "greeterhost:", err)
 		os.Exit(1)
 	}
