@@ -1,7 +1,7 @@
 //! Types that encode themselves: in Go those with the methods of `gob.GobEncoder` or `encoding.BinaryMarshaler`.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -166,42 +166,29 @@ impl Default for Time {
     }
 }
 
-impl From<SystemTime> for Time {
-    /// In UTC.
-    fn from(time: SystemTime) -> Self {
-        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        let (unix_seconds, nanoseconds) = match time.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(since) => (seconds(since), since.subsec_nanos()),
-            Err(before) => match (before.duration(), before.duration().subsec_nanos()) {
-                (until, 0) => (-seconds(until), 0),
-                (until, nanoseconds) => (-seconds(until) - 1, 1_000_000_000 - nanoseconds),
-            },
-        };
+impl From<Duration> for Time {
+    /// The moment so long after 1970-01-01 00:00 UTC, in UTC: `SystemTime::duration_since(UNIX_EPOCH)` gives it.
+    fn from(since: Duration) -> Self {
         Time {
-            unix_seconds,
-            nanoseconds,
+            unix_seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            nanoseconds: since.subsec_nanos(),
             offset: None,
         }
     }
 }
 
-impl TryFrom<Time> for SystemTime {
+impl TryFrom<Time> for Duration {
     type Error = Error;
 
+    /// How long after 1970-01-01 00:00 UTC it is: `SystemTime::UNIX_EPOCH` and this are the moment.
+    ///
     /// # Errors
     ///
-    /// If the system's clock cannot express the moment.
+    /// If it is before that.
     fn try_from(time: Time) -> Result<Self, Error> {
-        let seconds = Duration::from_secs(time.unix_seconds.unsigned_abs());
-        let moment = match time.unix_seconds < 0 {
-            true => SystemTime::UNIX_EPOCH.checked_sub(seconds),
-            false => SystemTime::UNIX_EPOCH.checked_add(seconds),
-        };
-        moment
-            .and_then(|moment| moment.checked_add(Duration::from_nanos(time.nanoseconds.into())))
-            .ok_or(Error::Unsupported(
-                "a time that the system's clock cannot express",
-            ))
+        let seconds = u64::try_from(time.unix_seconds)
+            .map_err(|_| Error::Unsupported("a time before 1970 as a duration since then"))?;
+        Ok(Duration::new(seconds, time.nanoseconds))
     }
 }
 
