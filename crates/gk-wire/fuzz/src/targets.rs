@@ -179,7 +179,9 @@ pub fn rpc(data: &[u8]) {
         if let Ok(header) = RequestHeader::from_message(&message) {
             // What we write of it reads the same.
             let (mut encoder, mut bytes) = (HeaderEncoder::default(), Vec::new());
-            encoder.request(header.service_method.as_str(), header.seq, &mut bytes);
+            encoder
+                .request(header.service_method.as_str(), header.seq, &mut bytes)
+                .sent();
             let again = Decoder::new(GOB_LIMITS).next(&mut Bytes::from(bytes));
             let again = again.map(|message| message.as_ref().map(RequestHeader::from_message));
             let name = header.service_method.as_str();

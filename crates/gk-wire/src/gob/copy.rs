@@ -39,7 +39,7 @@ fn value(
     from: &mut usize,
 ) -> Result<(), Error> {
     let depth = reader.deeper(depth)?;
-    match reader.types.kind(id)? {
+    match reader.kind(id)? {
         Kind::Interface => {
             let start = reader.at;
             let Some((name, id, end)) = reader.interface()? else {

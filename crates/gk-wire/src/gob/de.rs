@@ -53,7 +53,7 @@ impl<'a, 'de> Value<'a, 'de> {
     }
 
     fn kind(&self) -> Result<Kind, Error> {
-        self.reader.types.kind(self.id)
+        self.reader.kind(self.id)
     }
 
     fn mismatch<T>(&self, expected: &'static str) -> Result<T, Error> {
@@ -389,19 +389,12 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.id == wire::INTERFACE {
-            let depth = self.reader.deeper(self.depth)?;
-            return match self.reader.interface()? {
-                None => visitor.visit_none(),
-                Some((_, id, end)) => {
-                    let value = visitor.visit_some(Value {
-                        reader: &mut *self.reader,
-                        id,
-                        depth,
-                    })?;
-                    self.reader.at = self.reader.at.max(end);
-                    Ok(value)
-                }
-            };
+            // What is asked for may be the interface itself.
+            let start = self.reader.at;
+            if self.reader.bytes()?.is_empty() {
+                return visitor.visit_none();
+            }
+            self.reader.at = start;
         }
         visitor.visit_some(self)
     }
@@ -504,8 +497,8 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        _: &'static str,
-        _: &'static [&'static str],
+        name: &'static str,
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         struct Name<'de>(std::borrow::Cow<'de, str>);
@@ -522,6 +515,15 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
             }
         }
         match self.kind()? {
+            Kind::Interface => self.through_interface(
+                || {
+                    Err(Error::Mismatch {
+                        expected: "string (of an enum)",
+                        found: "nil interface",
+                    })
+                },
+                |value| value.deserialize_enum(name, variants, visitor),
+            ),
             Kind::String => visitor.visit_enum(Name(String::from_utf8_lossy(self.reader.bytes()?))),
             _ => self.mismatch("string (of an enum)"),
         }
@@ -543,7 +545,19 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 let parts = [self.reader.uint()?, self.reader.uint()?].map(num::float_from_bits);
                 visitor.visit_seq(serde::de::value::SeqDeserializer::new(parts.into_iter()))
             }
-            Kind::Interface => self.deserialize_option(visitor),
+            Kind::Interface => match self.reader.interface()? {
+                None => visitor.visit_none(),
+                Some((_, id, end)) => {
+                    let depth = self.reader.deeper(self.depth)?;
+                    let value = visitor.visit_some(Value {
+                        reader: &mut *self.reader,
+                        id,
+                        depth,
+                    })?;
+                    self.reader.at = self.reader.at.max(end);
+                    Ok(value)
+                }
+            },
             Kind::User(user) => match &*user {
                 WireType::Struct(user) => self.fields(user, None, visitor),
                 WireType::Slice(elem) | WireType::Array(elem, _) => self.seq(*elem, visitor),

@@ -2,14 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
-use smallvec::SmallVec;
 
 use super::walk::Walk;
 use super::wire::{Part, Place, Reader, Registry, TypeId};
 use super::{Error, Limits, Value, de, num, value, wire};
-
-/// Types that are remembered to be plain; a stream of calls has a handful.
-const PLAIN_MAX: usize = 64;
 
 /// The length of the message that starts `data`, and where its content begins; `None` if `data` ends
 /// inside the length.
@@ -39,8 +35,8 @@ pub struct Decoder {
     types: Registry,
     limits: Limits,
     unfinished: Option<Unfinished>,
-    /// Types whose values cannot hold an interface, as far as somebody asked; until the next definition.
-    plain: SmallVec<[TypeId; 8]>,
+    /// Whether values of a type can bring definitions along, for types of values that came; sorted.
+    may_define: Vec<(TypeId, bool)>,
 }
 
 /// A value that goes on in the next message.
@@ -56,6 +52,14 @@ struct Unfinished {
     /// How far it was walked over.
     walk: Walk,
     place: Place,
+}
+
+/// An error in a value that can bring definitions along: those behind it are not known, nor where it ends.
+fn lost(error: Error) -> Error {
+    match error.poisons_stream() {
+        true => error,
+        false => Error::LostPlace(Box::new(error)),
+    }
 }
 
 /// What a message is that does not continue another one.
@@ -79,20 +83,43 @@ impl Decoder {
             types: Registry::default(),
             limits,
             unfinished: None,
-            plain: SmallVec::new(),
+            may_define: Vec::new(),
         }
     }
 
     /// Whether a value of this type can bring further definitions along.
-    fn may_define(&mut self, types: &Registry, id: TypeId) -> bool {
-        if self.plain.contains(&id) {
+    fn may_define(&mut self, id: TypeId) -> bool {
+        match self.may_define.binary_search_by_key(&id, |(id, _)| *id) {
+            Ok(place) => self.may_define.get(place).is_none_or(|(_, may)| *may),
+            Err(place) => {
+                let may = self.types.may_define(id);
+                self.may_define.insert(place, (id, may));
+                may
+            }
+        }
+    }
+
+    /// Bytes of a value that goes on in the next message.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn unfinished_bytes(&self) -> usize {
+        let unfinished = self.unfinished.as_ref();
+        unfinished.map_or(0, |unfinished| unfinished.content.len())
+    }
+
+    /// Whether nothing is lost if the next message, which begins like this, is not taken: it does not continue a value, and
+    /// it brings no definitions.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn can_miss(&mut self, start: &[u8]) -> bool {
+        if self.unfinished.is_some() {
             return false;
         }
-        let may = types.may_define(id);
-        if !may && self.plain.len() < PLAIN_MAX {
-            self.plain.push(id);
+        match num::take_uint(start) {
+            Ok(Some((id, _))) => match num::unzigzag(id) {
+                ..0 => false,
+                id => !self.may_define(id),
+            },
+            _ => false,
         }
-        may
     }
 
     /// Takes the content of one message, without its length. A definition is kept and gives `None`, as does the start of
@@ -105,13 +132,10 @@ impl Decoder {
         if let Some(unfinished) = self.unfinished.take() {
             return self.go_on(unfinished, &content);
         }
-        // The reader's copy of the registry must be the only one while it changes.
-        let types = std::mem::take(&mut self.types);
-        let mut reader = Reader::absorbing(&content, &[], types, self.limits);
-        let taken = self.first(&mut reader);
+        let mut reader = Reader::absorbing(&content, &[], self.types.clone(), self.limits);
+        let taken = self.first(&mut reader)?;
         let (place, start) = (reader.place(), reader.at);
-        self.types = reader.types;
-        Ok(match taken? {
+        Ok(match taken {
             First::Definition => None,
             First::Plain(id) => Some(self.finished(content.slice(start..), Vec::new(), id)),
             First::Walked { id, start, walk } => match walk {
@@ -135,7 +159,6 @@ impl Decoder {
     fn first(&mut self, reader: &mut Reader<'_>) -> Result<First, Error> {
         let id = reader.int()?;
         if id < 0 {
-            self.plain.clear();
             reader.definition(id)?;
             return match reader.remaining() {
                 0 => Ok(First::Definition),
@@ -143,13 +166,12 @@ impl Decoder {
             };
         }
         reader.singleton(id)?;
-        if !self.may_define(&reader.types, id) {
+        if !self.may_define(id) {
             return Ok(First::Plain(id));
         }
-        self.plain.clear();
         let start = reader.at;
-        let mut walk = Walk::begin(reader, id, 0)?;
-        let is_whole = walk.run(reader)?;
+        let mut walk = Walk::begin(reader, id, 0).map_err(lost)?;
+        let is_whole = walk.run(reader).map_err(lost)?;
         let walk = (!is_whole).then_some(walk);
         Ok(First::Walked { id, start, walk })
     }
@@ -174,13 +196,12 @@ impl Decoder {
         unfinished.joins.push(unfinished.content.len());
         unfinished.content.extend_from_slice(content);
         let whole = std::mem::take(&mut unfinished.content).freeze();
-        let types = std::mem::take(&mut self.types);
+        let types = self.types.clone();
         let mut reader = Reader::absorbing(&whole, &unfinished.joins, types, self.limits);
         reader.resume(unfinished.place);
         let walked = unfinished.walk.run(&mut reader);
         unfinished.place = reader.place();
-        self.types = reader.types;
-        match walked? {
+        match walked.map_err(lost)? {
             true => {
                 let (start, joins) = (unfinished.start, unfinished.joins);
                 let joins = joins.into_iter().map(|join| join - start).collect();

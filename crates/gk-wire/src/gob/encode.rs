@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::sink::Sink;
-use super::types::{Out, Types};
+use super::types::{Mark, Out, Types};
 use super::{Error, ser, wire};
 
 /// The sending end of one direction of a gob stream: knows which types it has defined already.
@@ -60,21 +60,43 @@ impl Encoder {
         value: &T,
         sink: &mut Sink,
     ) -> Result<(), Error> {
-        let types = &mut self.types;
-        let (written, spliced) = (sink.written.len(), sink.spliced.len());
-        let mark = types.begin();
-        let encoded = sink.framed(|sink| {
+        let mut attempt = Attempt {
+            written: sink.written.len(),
+            spliced: sink.spliced.len(),
+            mark: Some(self.types.begin()),
+            types: &mut self.types,
+            sink,
+        };
+        let Attempt { types, sink, .. } = &mut attempt;
+        sink.framed(|sink| {
             let known = types.of::<T>(sink)?;
             known.put_id(sink);
             ser::write(&known, &mut Out { sink, types }, |writer| {
                 value.serialize(writer)
             })
-        });
-        if encoded.is_err() {
-            sink.written.truncate(written);
-            sink.spliced.truncate(spliced);
-            types.roll_back(mark);
+        })?;
+        attempt.mark = None;
+        Ok(())
+    }
+}
+
+/// A value that is being encoded. If that fails, or panics, nothing of it remains: neither bytes nor types that the receiver
+/// is believed to know.
+struct Attempt<'a> {
+    types: &'a mut Types,
+    sink: &'a mut Sink,
+    written: usize,
+    spliced: usize,
+    /// What was known before, until it has succeeded.
+    mark: Option<Mark>,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if let Some(mark) = self.mark.take() {
+            self.sink.written.truncate(self.written);
+            self.sink.spliced.truncate(self.spliced);
+            self.types.roll_back(mark);
         }
-        encoded
     }
 }

@@ -64,6 +64,12 @@ pub enum Error {
     /// A field number beyond the sender's own definition.
     #[error("a field number is outside of its struct")]
     FieldOutOfRange,
+    /// An error in a value that can hold interfaces, and with them type definitions: what follows it cannot be read.
+    #[error("{0}, in a value behind which the stream cannot be read")]
+    LostPlace(Box<Error>),
+    /// There is no memory for a value that can bring type definitions along, without which the stream cannot be read.
+    #[error("there is no memory for a value of {0} bytes, without which the stream cannot be read")]
+    NoMemory(usize),
     /// A length or count larger than the data that could hold it.
     #[error("a length of {0} is larger than the message")]
     LengthOutOfRange(u64),
@@ -95,6 +101,8 @@ impl Error {
                 | Error::BadDefinition(_)
                 | Error::TooManyTypes(_)
                 | Error::TypesTooLong(_)
+                | Error::LostPlace(_)
+                | Error::NoMemory(_)
         )
     }
 }

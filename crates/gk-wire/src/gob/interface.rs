@@ -90,7 +90,7 @@ impl Interface {
 
     /// An interface that holds `value`, whose Go type is registered under this name.
     ///
-    /// The name must not be empty: gob sends nil as the empty name.
+    /// The name has 1 to 1024 bytes; with another one the interface cannot be encoded.
     pub fn new<T>(name: impl Into<String>, value: T) -> Self
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,

@@ -126,7 +126,7 @@ impl Schema {
             },
         };
         if matches!(node, Node::Slice(_) | Node::Array(..) | Node::Map(..)) {
-            self.names.insert(place, types.name(id).to_owned());
+            self.names.insert(place, types.name(id));
         }
         if let Some(kept) = self.nodes.get_mut(place) {
             *kept = node;

@@ -23,6 +23,9 @@ impl IsZero {
     pub(crate) const NO: IsZero = IsZero(false);
 }
 
+/// Go takes no longer name of an interface's type, in bytes.
+const NAME_BYTES_MAX: usize = 1024;
+
 /// What an interface holds, to those who write it.
 pub(crate) trait Dynamic {
     /// The name of the concrete type.
@@ -141,6 +144,11 @@ impl<'a> Writer<'a> {
         self.expect(|node| matches!(node, Node::Interface), "interface")?;
         let mut out = self.out;
         let name = held.as_ref().map(|held| held.name()).unwrap_or_default();
+        if held.is_some() && !(1..=NAME_BYTES_MAX).contains(&name.len()) {
+            return Err(Error::Unsupported(
+                "an interface whose type has no name, or one of more than 1024 bytes",
+            ));
+        }
         num::put_uint(&mut out.sink.written, name.len() as u64);
         out.sink.written.extend_from_slice(name.as_bytes());
         match held {

@@ -2,6 +2,7 @@
 
 use std::any;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -23,12 +24,27 @@ pub(crate) struct Known {
 pub(crate) struct Types {
     known: HashMap<any::TypeId, Arc<Known>>,
     /// Every type that is defined so far, to find it again inside of another Rust type.
-    defined: Vec<(Arc<Known>, NodeId, TypeId)>,
+    defined: Vec<Defined>,
+    /// Their places, by their shapes.
+    by_shape: HashMap<u64, Vec<usize>>,
     /// Types that peers have defined, by the address of their definition, which is held so that nothing else gets it.
     received: HashMap<usize, (Arc<WireType>, Arc<Known>)>,
+    /// How many nodes these have.
+    received_nodes: usize,
     /// What came to `known` and `received` with the value that is being written.
     fresh: Vec<Fresh>,
+    /// How many pairs of types may still be compared for that value.
+    comparisons_left: usize,
     next_id: TypeId,
+}
+
+/// A type that the receiver knows.
+#[derive(Debug)]
+struct Defined {
+    known: Arc<Known>,
+    node: NodeId,
+    id: TypeId,
+    shape: u64,
 }
 
 /// A type that came with the value that is being written.
@@ -38,11 +54,11 @@ enum Fresh {
     Received(usize),
 }
 
-/// Received types that are remembered; a program that sends on what it receives has a handful.
-const RECEIVED_MAX: usize = 256;
+/// Received types that are remembered, in nodes; a program that sends on what it receives has a handful of types.
+const RECEIVED_NODES_MAX: usize = 1 << 16;
 
-/// How many pairs of types are compared to find one that is defined already; what is not found by then is defined anew.
-/// It bounds what a peer's types can cost whoever sends them on.
+/// How many pairs of types are compared for one value to find those that are defined already. It bounds what a peer's types
+/// can cost whoever sends them on.
 const COMPARISONS_MAX: usize = 1 << 20;
 
 /// What was known before a value.
@@ -76,8 +92,11 @@ impl Types {
         Types {
             known: HashMap::new(),
             defined: Vec::new(),
+            by_shape: HashMap::new(),
             received: HashMap::new(),
+            received_nodes: 0,
             fresh: Vec::new(),
+            comparisons_left: COMPARISONS_MAX,
             next_id: first_id.max(wire::FIRST_USER),
         }
     }
@@ -85,12 +104,18 @@ impl Types {
     /// Begins a value, which may bring types along.
     pub(crate) fn begin(&mut self) -> Mark {
         self.fresh.clear();
+        self.comparisons_left = COMPARISONS_MAX;
         Mark(self.defined.len())
     }
 
     /// Forgets what has come since, as the receiver does not get it.
     pub(crate) fn roll_back(&mut self, mark: Mark) {
-        self.defined.truncate(mark.0);
+        for defined in self.defined.drain(mark.0..) {
+            // Later ones are behind earlier ones.
+            if let Some(places) = self.by_shape.get_mut(&defined.shape) {
+                places.retain(|place| *place < mark.0);
+            }
+        }
         for fresh in self.fresh.drain(..) {
             match fresh {
                 Fresh::Rust(key) => drop(self.known.remove(&key)),
@@ -108,7 +133,7 @@ impl Types {
         if let Some(known) = self.known.get(&key) {
             return Ok(Arc::clone(known));
         }
-        let known = self.learn(schema::of::<T>()?, sink);
+        let known = self.learn(schema::of::<T>()?, sink)?;
         self.known.insert(key, Arc::clone(&known));
         self.fresh.push(Fresh::Rust(key));
         Ok(known)
@@ -122,15 +147,17 @@ impl Types {
         sink: &mut Sink,
     ) -> Result<Arc<Known>, Error> {
         let Kind::User(user) = types.kind(id)? else {
-            return Ok(self.learn(Schema::received(types, id)?, sink));
+            return self.learn(Schema::received(types, id)?, sink);
         };
         let key = Arc::as_ptr(&user).addr();
         if let Some((_, known)) = self.received.get(&key) {
             return Ok(Arc::clone(known));
         }
-        let known = self.learn(Schema::received(types, id)?, sink);
-        if self.received.len() >= RECEIVED_MAX {
+        let known = self.learn(Schema::received(types, id)?, sink)?;
+        self.received_nodes += known.ids.len();
+        if self.received_nodes > RECEIVED_NODES_MAX {
             self.received.clear();
+            self.received_nodes = known.ids.len();
         }
         self.received.insert(key, (user, Arc::clone(&known)));
         self.fresh.push(Fresh::Received(key));
@@ -138,14 +165,34 @@ impl Types {
     }
 
     /// Gives ids to a type and what it is made of, in Go's order, and writes their definitions.
-    pub(crate) fn learn(&mut self, schema: Schema, sink: &mut Sink) -> Arc<Known> {
+    fn learn(&mut self, schema: Schema, sink: &mut Sink) -> Result<Arc<Known>, Error> {
         let mut ids = vec![0; schema.nodes.len()];
         let mut fresh = vec![false; schema.nodes.len()];
-        let mut left = COMPARISONS_MAX;
-        self.assign(&schema, schema.root, &mut ids, &mut fresh, &mut left);
+        self.assign(&schema, schema.root, &mut ids, &mut fresh)?;
         let known = Arc::new(Known { schema, ids });
         self.define(&known, known.schema.root, &mut fresh, sink);
-        known
+        Ok(known)
+    }
+
+    /// A type that is defined already.
+    fn find(&mut self, schema: &Schema, node: NodeId) -> Result<Option<TypeId>, Error> {
+        let left = &mut self.comparisons_left;
+        let places = self.by_shape.get(&shape(schema, node));
+        for place in places.into_iter().flatten() {
+            let Some(other) = self.defined.get(*place) else {
+                continue;
+            };
+            let (known, open) = (&other.known.schema, &mut Vec::new());
+            if same_type(schema, node, known, other.node, open, left) {
+                return Ok(Some(other.id));
+            }
+            if *left == 0 {
+                return Err(Error::Unsupported(
+                    "a value of types that take too long to tell apart",
+                ));
+            }
+        }
+        Ok(None)
     }
 
     /// A struct has its id ahead of its fields, everything else after its elements.
@@ -155,15 +202,14 @@ impl Types {
         node: NodeId,
         ids: &mut [TypeId],
         fresh: &mut [bool],
-        left: &mut usize,
-    ) {
+    ) -> Result<(), Error> {
         let Some(kind) = schema.nodes.get(node) else {
-            return;
+            return Ok(());
         };
         if ids.get(node).is_none_or(|id| *id != 0) || fresh[node] {
-            return;
+            return Ok(());
         }
-        let builtin = match kind {
+        let known = match kind {
             Node::Bool => Some(wire::BOOL),
             Node::Int => Some(wire::INT),
             Node::Uint | Node::Byte => Some(wire::UINT),
@@ -176,39 +222,33 @@ impl Types {
             | Node::Slice(_)
             | Node::Array(..)
             | Node::Map(..)
-            | Node::Marshaled(..) => None,
+            | Node::Marshaled(..) => self.find(schema, node)?,
         };
-        let known = builtin.or_else(|| {
-            let same = |(known, other, _): &&(Arc<Known>, NodeId, TypeId)| {
-                same_type(schema, node, &known.schema, *other, &mut Vec::new(), left)
-            };
-            self.defined.iter().find(same).map(|(_, _, id)| *id)
-        });
         if let Some(id) = known {
             ids[node] = id;
-            return;
+            return Ok(());
         }
         if matches!(kind, Node::Struct(_)) {
             ids[node] = self.take_id();
         }
         fresh[node] = true;
         match kind {
-            Node::Struct(user) => user
-                .fields
-                .iter()
-                .for_each(|field| self.assign(schema, field.node, ids, fresh, left)),
-            Node::Slice(elem) | Node::Array(elem, _) => {
-                self.assign(schema, *elem, ids, fresh, left)
+            Node::Struct(user) => {
+                for field in &user.fields {
+                    self.assign(schema, field.node, ids, fresh)?;
+                }
             }
+            Node::Slice(elem) | Node::Array(elem, _) => self.assign(schema, *elem, ids, fresh)?,
             Node::Map(key, elem) => {
-                self.assign(schema, *key, ids, fresh, left);
-                self.assign(schema, *elem, ids, fresh, left);
+                self.assign(schema, *key, ids, fresh)?;
+                self.assign(schema, *elem, ids, fresh)?;
             }
             _ => {}
         }
         if ids[node] == 0 {
             ids[node] = self.take_id();
         }
+        Ok(())
     }
 
     fn take_id(&mut self) -> TypeId {
@@ -224,7 +264,15 @@ impl Types {
         if !std::mem::take(&mut fresh[node]) {
             return;
         }
-        self.defined.push((Arc::clone(known), node, *id));
+        let shape = shape(&known.schema, node);
+        let places = self.by_shape.entry(shape).or_default();
+        places.push(self.defined.len());
+        self.defined.push(Defined {
+            known: Arc::clone(known),
+            node,
+            id: *id,
+            shape,
+        });
         let name = match known.schema.names.get(&node) {
             Some(name) => name.clone(),
             None => type_name(known, kind),
@@ -341,6 +389,25 @@ fn type_name(known: &Known, kind: &Node) -> String {
         Node::Array(elem, length) => format!("[{length}]{}", name(elem)),
         Node::Map(key, elem) => format!("map[{}]{}", name(key), name(elem)),
     }
+}
+
+/// What two nodes have in common that stand for the same type, without what they are made of.
+fn shape(schema: &Schema, node: NodeId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let node = schema.nodes.get(node);
+    node.map(std::mem::discriminant).hash(&mut hasher);
+    match node {
+        Some(Node::Struct(user)) => {
+            user.name.hash(&mut hasher);
+            user.fields
+                .iter()
+                .for_each(|field| field.go.hash(&mut hasher));
+        }
+        Some(Node::Array(_, length)) => length.hash(&mut hasher),
+        Some(Node::Marshaled(marshaler, name)) => (marshaler, name).hash(&mut hasher),
+        _ => {}
+    }
+    hasher.finish()
 }
 
 /// Whether two nodes stand for the same type; `open` holds the pairs that are being compared. No further ones are when

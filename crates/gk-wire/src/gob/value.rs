@@ -46,7 +46,7 @@ pub enum Value {
 
 pub(crate) fn read(reader: &mut Reader<'_>, id: TypeId, depth: usize) -> Result<Value, Error> {
     let depth = reader.deeper(depth)?;
-    Ok(match reader.types.kind(id)? {
+    Ok(match reader.kind(id)? {
         Kind::Bool => Value::Bool(reader.uint()? != 0),
         Kind::Int => Value::Int(reader.int()?),
         Kind::Uint => Value::Uint(reader.uint()?),

@@ -91,7 +91,7 @@ impl Walk {
 
     fn enter(&mut self, reader: &mut Reader<'_>, id: TypeId) -> Result<(), Error> {
         reader.deeper(self.depth + self.open.len())?;
-        match reader.types.kind(id)? {
+        match reader.kind(id)? {
             Kind::Bool | Kind::Int | Kind::Uint | Kind::Float => _ = reader.uint()?,
             Kind::Complex => {
                 reader.uint()?;

@@ -1,10 +1,12 @@
 //! Type definitions as they travel: the sender's types, and walking over values by them.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
+use parking_lot::RwLock;
 
 use super::num;
 use super::{Error, Limits};
@@ -64,7 +66,7 @@ pub(crate) struct StructType {
 pub(crate) type InterfaceHead<'de> = (&'de [u8], TypeId, usize);
 
 /// A type that was defined.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Defined {
     id: TypeId,
     wire: Arc<WireType>,
@@ -72,12 +74,19 @@ struct Defined {
     name: Box<str>,
 }
 
-/// The types that one sender has defined so far. Cheap to clone; definitions are rare.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Registry {
-    types: Arc<Vec<Defined>>,
+/// The types that one sender has defined, by their ids.
+#[derive(Debug, Default)]
+struct Table {
+    types: Vec<Defined>,
     /// How long the definitions were.
     bytes: usize,
+}
+
+/// The types that one sender has defined. Clones share them, those that are still to come included: a definition never
+/// changes, so a value that is kept is not hurt by later ones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Registry {
+    table: Arc<RwLock<Table>>,
 }
 
 /// A type, looked up.
@@ -117,37 +126,41 @@ impl Kind {
     }
 }
 
-impl Registry {
-    fn user(&self, id: TypeId) -> Option<&Arc<WireType>> {
-        self.defined(id).map(|defined| &defined.wire)
+/// References that are followed to find out whether a type holds an interface; beyond, it may.
+const REFERENCES_MAX: usize = 10_000;
+
+impl Table {
+    fn place(&self, id: TypeId) -> Result<usize, usize> {
+        self.types.binary_search_by_key(&id, |defined| defined.id)
     }
 
-    fn defined(&self, id: TypeId) -> Option<&Defined> {
-        let index = self.types.binary_search_by_key(&id, |defined| defined.id);
-        self.types.get(index.ok()?)
+    fn get(&self, id: TypeId) -> Option<&Defined> {
+        self.place(id).ok().and_then(|place| self.types.get(place))
+    }
+}
+
+impl Registry {
+    fn user(&self, id: TypeId) -> Option<Arc<WireType>> {
+        let table = self.table.read();
+        table.get(id).map(|defined| Arc::clone(&defined.wire))
     }
 
     /// What the sender calls a slice, an array or a map.
-    pub(crate) fn name(&self, id: TypeId) -> &str {
-        self.defined(id).map_or("", |defined| &defined.name)
+    pub(crate) fn name(&self, id: TypeId) -> String {
+        let table = self.table.read();
+        let name = table.get(id).map(|defined| defined.name.to_string());
+        name.unwrap_or_default()
     }
 
     pub(crate) fn kind(&self, id: TypeId) -> Result<Kind, Error> {
-        Ok(match id {
-            BOOL => Kind::Bool,
-            INT => Kind::Int,
-            UINT => Kind::Uint,
-            FLOAT => Kind::Float,
-            BYTES => Kind::Bytes,
-            STRING => Kind::String,
-            COMPLEX => Kind::Complex,
-            INTERFACE => Kind::Interface,
-            _ => Kind::User(Arc::clone(self.user(id).ok_or(Error::UnknownType(id))?)),
-        })
+        match builtin(id) {
+            Some(kind) => Ok(kind),
+            None => self.user(id).map(Kind::User).ok_or(Error::UnknownType(id)),
+        }
     }
 
     fn define(
-        &mut self,
+        &self,
         id: TypeId,
         (wire, name): (WireType, String),
         bytes: usize,
@@ -156,14 +169,15 @@ impl Registry {
         if id < FIRST_USER {
             return Err(Error::DuplicateType(id));
         }
-        if self.types.len() >= limits.max_types {
+        let mut table = self.table.write();
+        if table.types.len() >= limits.max_types {
             return Err(Error::TooManyTypes(limits.max_types));
         }
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > limits.max_type_bytes {
+        table.bytes = table.bytes.saturating_add(bytes);
+        if table.bytes > limits.max_type_bytes {
             return Err(Error::TypesTooLong(limits.max_type_bytes));
         }
-        match self.types.binary_search_by_key(&id, |defined| defined.id) {
+        match table.place(id) {
             Ok(_) => Err(Error::DuplicateType(id)),
             Err(place) => {
                 let defined = Defined {
@@ -171,29 +185,36 @@ impl Registry {
                     wire: Arc::new(wire),
                     name: name.into(),
                 };
-                Arc::make_mut(&mut self.types).insert(place, defined);
+                table.types.insert(place, defined);
                 Ok(())
             }
         }
     }
 
-    /// Whether values of this type can hold an interface, and with it further type definitions.
+    /// Whether values of this type can hold an interface, and with it further type definitions. A type of which a part is
+    /// not defined can, and so can one that has too many parts to look at; later definitions do not change the answer.
     pub(crate) fn may_define(&self, id: TypeId) -> bool {
-        let mut seen: SmallVec<[TypeId; 16]> = SmallVec::new();
-        let mut open: SmallVec<[TypeId; 16]> = SmallVec::from_slice(&[id]);
+        let table = self.table.read();
+        let mut seen = HashSet::new();
+        let (mut open, mut left) = (vec![id], REFERENCES_MAX);
         while let Some(id) = open.pop() {
             if id == INTERFACE {
                 return true;
             }
-            if id < FIRST_USER || seen.contains(&id) {
+            if builtin(id).is_some() || !seen.insert(id) {
                 continue;
             }
-            seen.push(id);
-            match self.user(id).map(|user| &**user) {
+            let before = open.len();
+            match table.get(id).map(|defined| &*defined.wire) {
                 Some(WireType::Struct(user)) => open.extend(user.fields.iter().map(|(_, id)| *id)),
                 Some(WireType::Slice(elem) | WireType::Array(elem, _)) => open.push(*elem),
                 Some(WireType::Map(key, elem)) => open.extend([*key, *elem]),
-                Some(WireType::Marshaled(..)) | None => {}
+                Some(WireType::Marshaled(..)) => {}
+                None => return true,
+            }
+            match left.checked_sub(open.len() - before) {
+                Some(rest) => left = rest,
+                None => return true,
             }
         }
         false
@@ -201,11 +222,26 @@ impl Registry {
 
     /// Whether a struct type has a field of exactly this Go name.
     pub(crate) fn has_field(&self, id: TypeId, go_name: &str) -> bool {
-        match self.user(id).map(|user| &**user) {
+        match self.user(id).as_deref() {
             Some(WireType::Struct(user)) => user.fields.iter().any(|(name, _)| name == go_name),
             _ => false,
         }
     }
+}
+
+/// What gob's own ids stand for.
+fn builtin(id: TypeId) -> Option<Kind> {
+    Some(match id {
+        BOOL => Kind::Bool,
+        INT => Kind::Int,
+        UINT => Kind::Uint,
+        FLOAT => Kind::Float,
+        BYTES => Kind::Bytes,
+        STRING => Kind::String,
+        COMPLEX => Kind::Complex,
+        INTERFACE => Kind::Interface,
+        _ => return None,
+    })
 }
 
 /// A plan that was made before in the same message: names are matched once, however many values there are.
@@ -233,6 +269,15 @@ impl Part {
     }
 }
 
+/// A type, and its id.
+type LookedUp = (TypeId, Arc<WireType>);
+
+/// Types that a reader remembers.
+const RECENT_TYPES: usize = 8;
+
+/// A part of a message that is less than this fraction of it is copied when it is kept.
+const SHARE_FRACTION: usize = 4;
+
 /// Where a reader stands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
@@ -255,6 +300,8 @@ pub(crate) struct Reader<'de> {
     absorbing: bool,
     /// Whether the message ended before a struct in it did.
     pub(crate) is_cut: bool,
+    /// Types that were looked up last, by the end of their ids: a list has many values of one.
+    recent: RefCell<[Option<LookedUp>; RECENT_TYPES]>,
     /// How structs of this message are matched with Rust's.
     pub(crate) plans: Vec<KnownPlan>,
 }
@@ -277,6 +324,7 @@ impl<'de> Reader<'de> {
             joins,
             absorbing: false,
             is_cut: false,
+            recent: RefCell::default(),
             plans: Vec::new(),
         }
     }
@@ -308,12 +356,40 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// A value inside of this message. It shares the message's bytes.
+    /// What a type id stands for.
+    pub(crate) fn kind(&self, id: TypeId) -> Result<Kind, Error> {
+        if let Some(kind) = builtin(id) {
+            return Ok(kind);
+        }
+        let mut recent = self.recent.borrow_mut();
+        let place = usize::try_from(id).unwrap_or_default() % RECENT_TYPES;
+        if let Some(Some((known, user))) = recent.get(place)
+            && *known == id
+        {
+            return Ok(Kind::User(Arc::clone(user)));
+        }
+        let user = self.types.user(id).ok_or(Error::UnknownType(id))?;
+        if let Some(slot) = recent.get_mut(place) {
+            *slot = Some((id, Arc::clone(&user)));
+        }
+        Ok(Kind::User(user))
+    }
+
+    /// A value inside of this message. A large one shares the message's bytes.
     pub(crate) fn part(&self, range: std::ops::Range<usize>, id: TypeId) -> Part {
-        let joins = self.joins.iter().filter(|join| range.contains(join));
+        let after = |at: usize| self.joins.partition_point(|join| *join < at);
+        let joins = self.joins.get(after(range.start)..after(range.end));
+        let joins = joins.unwrap_or_default().iter();
+        let joins = joins.map(|join| join - range.start).collect();
+        // A small piece would keep the whole message alive.
+        let is_small = range.len() < self.source.len() / SHARE_FRACTION;
+        let content = match self.source.get(range.clone()).filter(|_| is_small) {
+            Some(small) => Bytes::copy_from_slice(small),
+            None => self.source.slice(range),
+        };
         Part {
-            joins: joins.map(|join| join - range.start).collect(),
-            content: self.source.slice(range),
+            content,
+            joins,
             id,
             types: self.types.clone(),
             limits: self.limits,
@@ -359,15 +435,22 @@ impl<'de> Reader<'de> {
     /// A count of elements: all of a message together stay under the limit, and where the whole value is there, every
     /// element takes at least this many bytes.
     pub(crate) fn count(&mut self, bytes_per_element: usize) -> Result<usize, Error> {
+        // Elements may be in messages that are still to come. Nothing is allocated for them by a first walk.
+        self.count_of(match self.absorbing {
+            true => 0,
+            false => bytes_per_element,
+        })
+    }
+
+    fn count_of(&mut self, bytes_per_element: usize) -> Result<usize, Error> {
         let count = self.uint()?;
-        let fits = |count: &usize| {
-            let bytes = count.checked_mul(bytes_per_element);
-            bytes.is_some_and(|bytes| bytes <= self.remaining())
-        };
         let count = usize::try_from(count)
             .ok()
-            // Elements may be in messages that are still to come. Nothing is allocated for them by a first walk.
-            .filter(|count| self.absorbing || fits(count))
+            .filter(|count| {
+                count
+                    .checked_mul(bytes_per_element)
+                    .is_some_and(|bytes| bytes <= self.remaining())
+            })
             .ok_or(Error::LengthOutOfRange(count))?;
         self.elements_left = self
             .elements_left
@@ -436,8 +519,7 @@ impl<'de> Reader<'de> {
 
     /// Takes the zero byte that stands before a top-level value which is not a struct.
     pub(crate) fn singleton(&mut self, id: TypeId) -> Result<(), Error> {
-        if matches!(self.types.kind(id)?, Kind::User(user) if matches!(*user, WireType::Struct(_)))
-        {
+        if matches!(self.kind(id)?, Kind::User(user) if matches!(*user, WireType::Struct(_))) {
             return Ok(());
         }
         match self.uint()? {
@@ -455,12 +537,16 @@ impl<'de> Reader<'de> {
             .checked_neg()
             .ok_or(Error::BadDefinition("type id out of range"))?;
         let (limits, start) = (self.limits, self.at);
+        let was_cut = std::mem::take(&mut self.is_cut);
         let wire = self.wire_type().map_err(|error| match error {
             Error::UnexpectedEnd | Error::LengthOutOfRange(_) => {
                 Error::BadDefinition("it is cut short")
             }
             other => other,
         })?;
+        if std::mem::replace(&mut self.is_cut, was_cut) {
+            return Err(Error::BadDefinition("it is cut short"));
+        }
         if self.at - start > MAX_DEFINITION_BYTES {
             return Err(Error::BadDefinition("it is longer than 64 KiB"));
         }
@@ -518,7 +604,8 @@ impl<'de> Reader<'de> {
     }
 
     fn field_types(&mut self) -> Result<Vec<(String, TypeId)>, Error> {
-        let count = self.count(1)?;
+        // A definition is in one message.
+        let count = self.count_of(1)?;
         if count > MAX_FIELDS {
             return Err(Error::BadDefinition("it has more than 1024 fields"));
         }

@@ -14,6 +14,7 @@ use super::state::{
 };
 use super::stream::Stream;
 use crate::gob::{self, Decoder, Message};
+use crate::memory::{MemoryBudget, Reservation, SMALL_BYTES};
 use crate::rpc::{Assembler, Content, RequestHeader, ResponseHeader};
 use crate::yamux::{Event, Header, SessionError};
 
@@ -96,7 +97,10 @@ pub(super) struct RpcIn<H> {
     assembler: Assembler,
     decoder: Decoder,
     header: Option<H>,
-    /// The bytes of an incomplete message that the connection counts for this stream.
+    memory: Option<MemoryBudget>,
+    /// The part of the budget that a value has which goes on in the next message.
+    reservation: Option<Reservation>,
+    /// The bytes of what is incomplete that the connection counts for this stream.
     held_bytes: usize,
     /// Whether calls on it count among those that may run at once.
     counted: bool,
@@ -108,6 +112,8 @@ impl<H> RpcIn<H> {
             assembler: Assembler::new(limits.gob).within(limits.memory.clone()),
             decoder: Decoder::new(limits.gob),
             header: None,
+            memory: limits.memory.clone(),
+            reservation: None,
             held_bytes: 0,
             counted: true,
         }
@@ -115,7 +121,7 @@ impl<H> RpcIn<H> {
 
     /// Brings the connection's count up to date.
     fn count_held(&mut self, held_bytes: &mut usize) {
-        let now = self.assembler.held_bytes();
+        let now = self.assembler.held_bytes() + self.decoder.unfinished_bytes();
         *held_bytes = held_bytes.saturating_sub(self.held_bytes) + now;
         self.held_bytes = now;
     }
@@ -125,9 +131,25 @@ impl<H> RpcIn<H> {
         content: Bytes,
         read_header: impl Fn(&Message) -> Result<H, gob::Error>,
     ) -> Result<Option<(H, Message)>, gob::Error> {
-        let Some(message) = self.decoder.message(content)? else {
+        let Some(mut message) = self.decoder.message(content)? else {
+            let bytes = self.decoder.unfinished_bytes();
+            if bytes > SMALL_BYTES
+                && let Some(memory) = &self.memory
+            {
+                // Nothing is no more than there is room for.
+                if self.reservation.is_none() {
+                    self.reservation = memory.reserve(0).ok();
+                }
+                let grown = self.reservation.as_mut().map_or(Ok(()), |reservation| {
+                    reservation.grow(bytes.saturating_sub(reservation.bytes()))
+                });
+                grown.map_err(|_| gob::Error::NoMemory(bytes))?;
+            }
             return Ok(None);
         };
+        if let Some(reservation) = self.reservation.take() {
+            message.0.content = reservation.attach(message.0.content);
+        }
         match self.header.take() {
             Some(header) => Ok(Some((header, message))),
             None => {
@@ -528,11 +550,10 @@ impl Recv {
         let gob = |source| ReceiveError::Gob { stream, source };
         let content = match content {
             Content::Message(content) => content,
-            Content::Dropped(bytes) => {
-                return self.dropped(stream, bytes, state, effects);
+            Content::Dropped { length, start } => {
+                return self.dropped(stream, length, &start, state, effects);
             }
         };
-        let bytes = content.len();
         match self.receivers.get_mut(&stream) {
             Some(Receiver::Replies(rpc)) => {
                 if let Some((header, body)) = rpc.message(content, ResponseHeader::from_message).map_err(gob)?
@@ -549,6 +570,9 @@ impl Recv {
                     .map_err(gob)?
                 {
                     let service = Arc::clone(service);
+                    // From now on its bytes are the call's.
+                    rpc.count_held(&mut state.held_bytes);
+                    let bytes = body.0.content.len();
                     let share = Share {
                         requests: usize::from(rpc.counted),
                         bytes: if rpc.counted { bytes } else { 0 },
@@ -586,9 +610,19 @@ impl Recv {
         &mut self,
         stream: u32,
         bytes: usize,
+        start: &[u8],
         state: &mut State,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReceiveError> {
+        let can_miss = match self.receivers.get_mut(&stream) {
+            Some(Receiver::Replies(rpc)) => rpc.decoder.can_miss(start),
+            Some(Receiver::Requests(rpc, _)) => rpc.decoder.can_miss(start),
+            _ => true,
+        };
+        if !can_miss {
+            let source = gob::Error::NoMemory(bytes);
+            return Err(ReceiveError::Gob { stream, source });
+        }
         match self.receivers.get_mut(&stream) {
             Some(Receiver::Replies(rpc)) => {
                 if let Some(header) = rpc.header.take()

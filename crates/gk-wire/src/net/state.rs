@@ -434,15 +434,11 @@ impl State {
             }
         };
         self.sink.clear();
-        client
-            .out
-            .headers
-            .request(method, client.next_seq, &mut self.sink.written);
-        if let Err(error) = client.out.bodies.encode_to(body, &mut self.sink) {
-            client.out.headers.forget_unsent();
-            return Err(super::CallError::Encode(error));
-        }
-        client.out.headers.sent();
+        let (headers, written) = (&mut client.out.headers, &mut self.sink.written);
+        let header = headers.request(method, client.next_seq, written);
+        let encoded = client.out.bodies.encode_to(body, &mut self.sink);
+        encoded.map_err(super::CallError::Encode)?;
+        header.sent();
         let seq = client.next_seq;
         client.next_seq += 1;
         let (caller, reply) = oneshot::channel();
@@ -464,13 +460,10 @@ impl State {
             return Ok(());
         };
         self.sink.clear();
-        out.headers
-            .response(method, seq, error, &mut self.sink.written);
-        if let Err(error) = out.bodies.encode_to(body, &mut self.sink) {
-            out.headers.forget_unsent();
-            return Err(error);
-        }
-        out.headers.sent();
+        let written = &mut self.sink.written;
+        let header = out.headers.response(method, seq, error, written);
+        out.bodies.encode_to(body, &mut self.sink)?;
+        header.sent();
         send_sink(&mut self.session, stream, &mut self.sink);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! From a byte stream in pieces to whole gob messages.
 
 use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
 
 use crate::gob::{self, Limits, message_length};
 use crate::memory::{MemoryBudget, Reservation, SMALL_BYTES};
@@ -12,13 +13,21 @@ const GROWTH_BYTES: usize = 1 << 20;
 /// From this many missing bytes on, a reader may put them into the message directly.
 const DIRECT_MIN_BYTES: usize = 4 * 1024;
 
+/// The longest form of a type's id, in bytes.
+const ID_BYTES_MAX: usize = 9;
+
 /// What a stream had next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A whole message.
     Message(Bytes),
-    /// A message for which the budget had no room: it was read and thrown away. This is its length.
-    Dropped(usize),
+    /// A message for which the budget had no room: it was read and thrown away.
+    Dropped {
+        /// How many bytes it had.
+        length: usize,
+        /// The first of them, as many as a type's id may take.
+        start: Bytes,
+    },
 }
 
 /// Finds the messages in the pieces of a stream. A message inside one piece is not copied.
@@ -42,6 +51,8 @@ struct Partial {
     reservation: Option<Reservation>,
     /// How much of it is still to be thrown away, if there was no room for it.
     dropping: Option<usize>,
+    /// The first bytes of what is thrown away.
+    start: SmallVec<[u8; ID_BYTES_MAX]>,
 }
 
 impl Partial {
@@ -57,6 +68,8 @@ impl Partial {
             && reservation.grow(step).is_err()
         {
             self.dropping = Some(self.length - self.bytes.len());
+            let start = self.bytes.len().min(ID_BYTES_MAX);
+            self.start.extend_from_slice(&self.bytes[..start]);
             self.bytes = Vec::new();
             self.reservation = None;
             return;
@@ -75,6 +88,8 @@ impl Partial {
         }
         if let Some(left) = &mut self.dropping {
             let gone = piece.len().min(*left);
+            let start = gone.min(ID_BYTES_MAX - self.start.len());
+            self.start.extend_from_slice(&piece[..start]);
             piece.advance(gone);
             *left -= gone;
         }
@@ -89,7 +104,10 @@ impl Partial {
 
     fn into_content(self) -> Content {
         match (self.dropping, self.reservation) {
-            (Some(_), _) => Content::Dropped(self.length),
+            (Some(_), _) => Content::Dropped {
+                length: self.length,
+                start: Bytes::copy_from_slice(&self.start),
+            },
             (None, Some(reservation)) => Content::Message(reservation.attach(self.bytes)),
             (None, None) => Content::Message(Bytes::from(self.bytes)),
         }
@@ -169,6 +187,7 @@ impl Assembler {
             // Nothing is no more than there is room for.
             reservation: counted.and_then(|memory| memory.reserve(0).ok()),
             dropping: None,
+            start: SmallVec::new(),
         };
         partial.take(piece);
         self.partial = Some(partial);
@@ -310,7 +329,13 @@ mod tests {
             panic!("there was room for it");
         };
         assert_eq!((first.len(), budget.used()), (4 << 20, 4 << 20));
-        assert_eq!(feed(&mut assembler, 5 << 20), Content::Dropped(5 << 20));
+        assert_eq!(
+            feed(&mut assembler, 5 << 20),
+            Content::Dropped {
+                length: 5 << 20,
+                start: Bytes::from_static(&[7; ID_BYTES_MAX])
+            }
+        );
         assert_eq!(budget.used(), 4 << 20, "what is dropped takes nothing");
         assert!(budget.peak() <= 6 << 20, "large ones leave a quarter");
         drop(first);

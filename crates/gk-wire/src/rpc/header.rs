@@ -73,7 +73,7 @@ struct Fields {
 
 fn fields(message: &Message) -> Result<Fields, gob::Error> {
     let mut reader = message.0.reader();
-    let kind = reader.types.kind(message.0.id)?;
+    let kind = reader.kind(message.0.id)?;
     let Kind::User(user) = &kind else {
         return Err(gob::Error::Mismatch {
             expected: "an RPC header",
@@ -167,6 +167,24 @@ pub struct HeaderEncoder {
 const REQUEST_DEFINITION: &[u8] = b"\x2e\x7f\x03\x01\x01\x07Request\x01\xff\x80\x00\x01\x02\x01\x0dServiceMethod\x01\x0c\x00\x01\x03Seq\x01\x06\x00\x00\x00";
 const RESPONSE_DEFINITION: &[u8] = b"\x39\x7f\x03\x01\x01\x08Response\x01\xff\x80\x00\x01\x03\x01\x0dServiceMethod\x01\x0c\x00\x01\x03Seq\x01\x06\x00\x01\x05Error\x01\x0c\x00\x00\x00";
 
+/// A header that was encoded. Unless it is [`sent`](Self::sent), it is forgotten: a definition among it is written again
+/// with the next.
+#[derive(Debug)]
+pub struct Unsent<'a>(&'a mut HeaderEncoder);
+
+impl Unsent<'_> {
+    /// It is on its way.
+    pub fn sent(self) {
+        self.0.sent = true;
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        self.0.defined = self.0.sent;
+    }
+}
+
 impl HeaderEncoder {
     fn define(&mut self, definition: &[u8], out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.defined, true) {
@@ -174,32 +192,26 @@ impl HeaderEncoder {
         }
     }
 
-    /// What was encoded is on its way.
-    pub fn sent(&mut self) {
-        self.sent = true;
-    }
-
-    /// What was encoded last is thrown away: a definition among it is written again with the next.
-    pub fn forget_unsent(&mut self) {
-        self.defined = self.sent;
-    }
-
-    /// Appends a request's header. Say afterwards whether it was sent.
-    pub fn request(&mut self, service_method: &str, seq: u64, out: &mut Vec<u8>) {
+    /// Appends a request's header.
+    #[must_use = "without it the definition is sent again"]
+    pub fn request(&mut self, service_method: &str, seq: u64, out: &mut Vec<u8>) -> Unsent<'_> {
         self.define(REQUEST_DEFINITION, out);
         value(service_method.as_bytes(), seq, "", out);
+        Unsent(self)
     }
 
-    /// Appends a reply's header. Say afterwards whether it was sent.
+    /// Appends a reply's header.
+    #[must_use = "without it the definition is sent again"]
     pub fn response(
         &mut self,
         service_method: &ServiceMethod,
         seq: u64,
         error: &str,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Unsent<'_> {
         self.define(RESPONSE_DEFINITION, out);
         value(&service_method.0, seq, error, out);
+        Unsent(self)
     }
 }
 

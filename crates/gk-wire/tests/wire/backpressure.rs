@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use bytes::Bytes;
-use gk_wire::gob::Payload;
+use gk_wire::gob::{Interface, Payload};
 use gk_wire::yamux::{Flags, Header, Kind};
 use gk_wire::{CallError, Limits};
 use tokio::io::AsyncWrite;
@@ -229,6 +229,89 @@ async fn unfinished_messages_beyond_the_budget_end_the_connection() {
     };
     let (reason, ()) = soon(async { tokio::join!(connection.closed(), sent) }).await;
     assert!(reason.contains("102400 bytes can hold"), "{reason}");
+}
+
+/// A value of 60 KiB that ends behind a definition, and goes on in a further message, which may never come.
+fn spread_over_two(rpc: &mut crate::peer::Rpc, seq: u64) -> (Vec<u8>, Vec<u8>) {
+    #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+    #[serde(default)]
+    struct Note {
+        text: String,
+    }
+    let large = Payload(Bytes::from(vec![7; 60 * KIB]));
+    let body = vec![
+        Interface::from(large),
+        Interface::new("main.Note", vec![Note::default()]),
+    ];
+    let mut bytes = rpc.call_bytes("Plugin.Hang", seq, &body);
+    // Behind the last of the messages there is only what follows the second definition.
+    let rest = bytes.split_off(bytes.len() - 8);
+    (bytes, rest)
+}
+
+#[tokio::test]
+async fn values_that_go_on_count_among_what_is_held() {
+    let limits = Limits {
+        max_held_bytes: 100 * KIB,
+        ..Limits::default()
+    };
+    let (connection, _service, mut peer, mut rpc) = plugin(limits).await;
+    let mut other = peer.dialled(9, 1).await;
+    let (begun, _) = spread_over_two(&mut rpc, 0);
+    peer.data(rpc.stream, &begun).await;
+    let (begun, _) = spread_over_two(&mut other, 0);
+    let sent = async {
+        let frame = crate::peer::data_frame(other.stream, &begun);
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut peer.socket, &frame).await;
+    };
+    let (reason, ()) = soon(async { tokio::join!(connection.closed(), sent) }).await;
+    assert!(reason.contains("102400 bytes can hold"), "{reason}");
+}
+
+#[tokio::test]
+async fn arguments_count_whole_however_many_messages_they_came_in() {
+    let limits = Limits {
+        max_held_bytes: 170 * KIB,
+        ..Limits::default()
+    };
+    let (_connection, service, mut peer, mut rpc) = plugin(limits).await;
+    for seq in 0..2 {
+        let (begun, rest) = spread_over_two(&mut rpc, seq);
+        peer.data(rpc.stream, &begun).await;
+        peer.data(rpc.stream, &rest).await;
+    }
+    let argument = Payload(Bytes::from(vec![7; 60 * KIB]));
+    rpc.call(&mut peer, "Plugin.Hang", 2, &argument).await;
+    let (header, _) = rpc.response(&mut peer).await;
+    assert_eq!(header.seq, 2);
+    assert!(header.error.contains("174080 bytes"), "{}", header.error);
+    assert_eq!(service.hanging.lock().len(), 2);
+}
+
+/// The budget that connections share has no room for a value that can bring definitions along: without them nothing behind
+/// it could be read.
+#[tokio::test]
+async fn a_value_with_definitions_for_which_there_is_no_memory_ends_the_connection() {
+    let memory = gk_wire::MemoryBudget::new(40 * KIB);
+    let limits = Limits {
+        memory: Some(memory.clone()),
+        ..Limits::default()
+    };
+    let (connection, _service, mut peer, mut rpc) = plugin(limits).await;
+    let (begun, _) = spread_over_two(&mut rpc, 0);
+    // In pieces, as the network cuts it.
+    let sent = async {
+        for piece in begun.chunks(8 * KIB) {
+            let frame = crate::peer::data_frame(rpc.stream, piece);
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut peer.socket, &frame).await;
+        }
+    };
+    let (reason, ()) = soon(async { tokio::join!(connection.closed(), sent) }).await;
+    assert!(
+        reason.contains("there is no memory for a value"),
+        "{reason}"
+    );
+    assert_eq!(memory.used(), 0);
 }
 
 #[tokio::test]

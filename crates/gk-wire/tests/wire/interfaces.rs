@@ -185,6 +185,141 @@ fn an_interface_of_what_has_no_form_leaves_the_stream_as_it_was() {
     assert_eq!(Interface::nil().value(), Ok(Value::Nil));
 }
 
+/// An interface can be asked for as one, as what it holds, or as either of them with nil told apart.
+#[test]
+fn options_of_interfaces() {
+    #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Perhaps {
+        held: Option<Interface>,
+        nil: Option<Interface>,
+    }
+    #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Through {
+        held: Option<Option<Circle>>,
+        nil: Option<String>,
+    }
+    let sent = Perhaps {
+        held: Some(Interface::new("main.Circle", circle(3.0))),
+        nil: None,
+    };
+    let message = decoded(&encode(&sent)).unwrap();
+    let perhaps: Perhaps = message.decode().unwrap();
+    assert_eq!(perhaps.held.unwrap().decode(), Ok(circle(3.0)));
+    assert!(perhaps.nil.is_none());
+    let through = Through {
+        held: Some(Some(circle(3.0))),
+        nil: None,
+    };
+    assert_eq!(message.decode(), Ok(through));
+}
+
+#[test]
+fn names_that_gob_cannot_send() {
+    for name in [String::new(), "n".repeat(1025)] {
+        let group = Group {
+            shapes: vec![Interface::new(name, 1_i64)],
+            ..Group::default()
+        };
+        let refused = Encoder::new().encode(&group, &mut Vec::new());
+        assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
+    }
+}
+
+/// A panic while a value is written leaves nothing that the receiver does not know.
+#[test]
+fn a_panic_in_a_value_leaves_the_stream_as_it_was() {
+    #[derive(Debug, Clone, Copy, Default)]
+    struct Explosive(bool);
+
+    impl Marshal for Explosive {
+        const MARSHALER: Marshaler = Marshaler::Gob;
+        const GO_NAME: &'static str = "Explosive";
+
+        fn marshal(&self) -> Result<Vec<u8>, Error> {
+            assert!(!self.0, "as a bug in a program");
+            Ok(vec![1])
+        }
+
+        fn unmarshal(_: &[u8]) -> Result<Self, Error> {
+            Ok(Explosive(false))
+        }
+    }
+    let mut encoder = Encoder::new();
+    let mut send = |explodes| {
+        let held = Interface::new("main.Explosive", Marshaled(Explosive(explodes)));
+        let shapes = vec![Interface::new("main.Circle", circle(1.0)), held];
+        let group = Group {
+            shapes,
+            ..Group::default()
+        };
+        let mut bytes = Vec::new();
+        encoder.encode(&group, &mut bytes).unwrap();
+        bytes
+    };
+    let exploded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| send(true)));
+    assert!(exploded.is_err());
+    let received: Group = decoded(&send(false)).unwrap().decode().unwrap();
+    assert_eq!(received.shapes[0].decode(), Ok(circle(1.0)));
+}
+
+/// What a peer's types can cost whoever sends them on is bounded: types are told apart by what they show at once, and
+/// many that do not differ there are refused.
+#[test]
+fn received_types_are_defined_once() {
+    let held: Vec<Interface> = decoded(&spread(2000)).unwrap().decode().unwrap();
+    let mut encoder = Encoder::new();
+    let mut first = Vec::new();
+    encoder.encode(&held, &mut first).unwrap();
+    // All of them are `[]int`, whatever their sender calls them: it takes one definition.
+    assert!(first.len() < held.len() * 20, "{}", first.len());
+    let mut second = Vec::new();
+    encoder.encode(&held, &mut second).unwrap();
+    assert!(second.len() < first.len());
+}
+
+#[test]
+fn a_definition_is_whole_and_allocates_no_more_than_it_has() {
+    // A struct with 1024 fields, of which none is there; and one that ends before its end.
+    let announced = [int(-65), vec![3, 2], uint(1024), vec![0]].concat();
+    let cut = [int(-65), vec![3, 1, 1, 1, b'T']].concat();
+    for content in [announced, cut] {
+        let refused = Decoder::new(Limits::default()).next(&mut Bytes::from(framed(content)));
+        let refused = refused.map(drop).unwrap_err();
+        assert_eq!(refused, Error::BadDefinition("it is cut short"));
+    }
+}
+
+/// A small value of a large message is not kept with all of that.
+#[test]
+fn a_kept_interface_keeps_little() {
+    #[derive(Debug, Default, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Large {
+        junk: Payload,
+        held: Interface,
+    }
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Small {
+        held: Interface,
+    }
+    let budget = gk_wire::MemoryBudget::new(64 << 20);
+    let large = Large {
+        junk: Payload(vec![1; 1 << 20].into()),
+        held: 5_i64.into(),
+    };
+    let bytes = budget.hold(encode(&large)).unwrap();
+    let mut decoder = Decoder::new(Limits::default());
+    let mut stream = bytes;
+    let message = decoder.next(&mut stream).unwrap().unwrap();
+    let small: Small = message.decode().unwrap();
+    drop((message, stream));
+    assert_eq!(budget.used(), 0);
+    assert_eq!(small.held.decode(), Ok(5_i64));
+}
+
 #[test]
 fn types_that_encode_themselves() {
     let at = Time {
@@ -244,7 +379,7 @@ fn uint(value: usize) -> Vec<u8> {
         _ => {
             let bytes = value.to_be_bytes();
             let bytes: Vec<u8> = bytes.into_iter().skip_while(|byte| *byte == 0).collect();
-            let mut out = vec![(bytes.len() as u8).wrapping_neg()];
+            let mut out = vec![u8::try_from(bytes.len()).unwrap().wrapping_neg()];
             out.extend(bytes);
             out
         }
@@ -252,7 +387,7 @@ fn uint(value: usize) -> Vec<u8> {
 }
 
 fn int(value: i64) -> Vec<u8> {
-    uint(((value << 1) ^ (value >> 63)) as usize)
+    uint(usize::try_from((value << 1) ^ (value >> 63)).unwrap())
 }
 
 fn framed(content: Vec<u8>) -> Vec<u8> {
@@ -316,7 +451,8 @@ fn a_value_may_be_spread_over_as_many_messages_as_the_limit_says() {
         ..Limits::default()
     };
     let next = Decoder::new(limits).next(&mut Bytes::from(spread(1000)));
-    assert!(matches!(next, Err(Error::TooManyElements(1500))));
+    let too_many = Error::LostPlace(Box::new(Error::TooManyElements(1500)));
+    assert_eq!(next.map(drop), Err(too_many));
     let limits = Limits {
         max_message_bytes: 8000,
         ..Limits::default()
