@@ -18,14 +18,33 @@ use crate::failure::{Exit, Failure};
 /// The host that is meant if nothing says otherwise, and no socket is there.
 const URL_DEFAULT: &str = "http://127.0.0.1:8080";
 
-/// Where a host of this machine has its socket, below a working directory or as a service; and whether the owner of the
-/// directory is trusted: only root makes directories there.
-const SOCKETS: &[(&str, bool)] = &[
-    ("data/admin.sock", false),
-    ("target/data/admin.sock", false),
-    ("/run/goatkit/admin.sock", true),
-    ("/var/lib/goatkit/admin.sock", true),
-];
+/// Where a host has its socket below the directory that it was started in.
+const BELOW: &[&str] = &["data/admin.sock", "target/data/admin.sock"];
+
+/// Where it has it as a service.
+const OF_SERVICE: &[&str] = &["/run/goatkit/admin.sock", "/var/lib/goatkit/admin.sock"];
+
+/// All of these places, in words.
+const NOWHERE: &str = "data/admin.sock in this directory and those above, /run/goatkit/admin.sock, /var/lib/goatkit/admin.sock";
+
+/// Where a host of this machine may have its socket: below the working directory or one above it, as a plugin's directory
+/// is in one where its author started the host, or as a service. And whether the owner of the directory is trusted: only
+/// root makes directories for services.
+fn sockets() -> Vec<(PathBuf, bool)> {
+    let mut places = Vec::new();
+    let here = std::env::current_dir().unwrap_or_default();
+    for directory in here.ancestors() {
+        // As people write it.
+        let directory = if directory == here {
+            Path::new("")
+        } else {
+            directory
+        };
+        places.extend(BELOW.iter().map(|path| (directory.join(path), false)));
+    }
+    places.extend(OF_SERVICE.iter().map(|path| (PathBuf::from(path), true)));
+    places
+}
 
 /// Options that say which host is meant.
 #[derive(Debug, Clone, Default, Args)]
@@ -248,9 +267,14 @@ impl ConnectArgs {
             (None, Some(url)) => place(url)?,
             // Who gives a token does not mean a socket, where none is needed.
             (None, None) if self.token_file.is_some() => place(URL_DEFAULT)?,
-            (None, None) => match discovered(SOCKETS, &mut passed_over) {
-                Some(path) => Place::Socket(path.to_owned()),
-                None => place(URL_DEFAULT)?,
+            (None, None) => match discovered(&sockets(), &mut passed_over) {
+                Some(path) => Place::Socket(path),
+                None => {
+                    if passed_over.is_empty() {
+                        passed_over.push(format!("{NOWHERE} (no socket is there)"));
+                    }
+                    place(URL_DEFAULT)?
+                }
             },
         };
         let token_file = self.token_file.clone().or_else(|| {
@@ -277,12 +301,15 @@ impl ConnectArgs {
 
 /// The first of these sockets behind which a host listens that may be trusted: who can make files in the working directory
 /// must not become the host.
-fn discovered<'a>(sockets: &[(&'a str, bool)], passed_over: &mut Vec<String>) -> Option<&'a Path> {
-    for &(path, trusts_directory) in sockets {
-        let path = Path::new(path);
-        match probe(path, trusts_directory) {
-            Ok(()) => return Some(path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+fn discovered(sockets: &[(PathBuf, bool)], passed_over: &mut Vec<String>) -> Option<PathBuf> {
+    for (path, trusts_directory) in sockets {
+        match probe(path, *trusts_directory) {
+            Ok(()) => return Some(path.clone()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) => {}
             Err(error) => passed_over.push(format!("{} ({error})", path.display())),
         }
     }
@@ -463,10 +490,9 @@ mod tests {
             let mut passed_over = Vec::new();
             let sockets: Vec<_> = names
                 .iter()
-                .map(|path| (path.to_str().unwrap(), false))
+                .map(|path| (path.to_path_buf(), false))
                 .collect();
-            let found = discovered(&sockets, &mut passed_over);
-            (found.map(Path::to_owned), passed_over.len())
+            (discovered(&sockets, &mut passed_over), passed_over.len())
         };
         assert_eq!(found(&[&path("none")]), (None, 0));
         assert_eq!(

@@ -332,6 +332,16 @@ impl Host {
                 Exit::Denied,
                 "give a valid token: in GK_TOKEN, with --token-file, or by `gk context set`; or use the host's local socket",
             ),
+            StatusCode::FORBIDDEN
+                if REFUSED_SIGNATURES
+                    .iter()
+                    .any(|state| error.starts_with(state)) =>
+            {
+                (
+                    Exit::Denied,
+                    "sign it with a key that the host trusts: gk sign, after the last build",
+                )
+            }
             StatusCode::FORBIDDEN => (
                 Exit::Denied,
                 "ask with an administrator's token, or see what forbids it",
@@ -379,6 +389,9 @@ impl Host {
         )
     }
 }
+
+/// How a host begins when it refuses a package for its signature.
+const REFUSED_SIGNATURES: &[&str] = &["unsigned", "untrusted key", "tampered"];
 
 /// How long an answer may take; what a plugin does may take as long as its policy says, which the host sees to.
 fn limit(operation: Operation, query: Query<'_>, body: &Body) -> Option<Duration> {

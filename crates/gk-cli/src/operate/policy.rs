@@ -95,7 +95,11 @@ fn put(host: &Host, plugin: &str, policy: Value) -> Result<PolicyView, Failure> 
 /// Grants what was looked at, and nothing that the plugin asks for by the time it is granted.
 fn approve(host: &Host, plugin: &str, yes: bool, terminal: &Terminal) -> Result<(), Failure> {
     let diff: PolicyDiff = host.get(Operation::DiffPolicy, &[plugin], &[])?;
-    if !yes {
+    if diff.missing.is_empty() && diff.granted.is_empty() {
+        terminal.warn(format_args!(
+            "{plugin} asks for nothing: what it is to have, its author adds to resources.permissions in plugin.yaml"
+        ));
+    } else if !yes {
         terminal.say(compared(&diff).trim_end());
         terminal.confirm(&format!("Grant {plugin} all it asks for?"), "--yes")?;
     }

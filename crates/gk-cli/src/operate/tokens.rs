@@ -5,7 +5,7 @@ use gk_api::{NewToken, NewTokenAnswer, Operation, Token};
 
 use super::{for_each, local};
 use crate::client::{Body, ConnectArgs, Host, json};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::terminal::{Rows, Terminal};
 
 /// List, make and delete tokens.
@@ -109,6 +109,13 @@ pub(crate) fn run(
             terminal.document(&made, &made.id.to_string(), || format!("{}\n", made.token))
         }
         TokensCommand::Delete(args) => for_each(terminal, &args.ids, |id| {
+            if id.parse::<i64>().is_err() {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("{id:?} is no number of a token"),
+                    "`gk tokens list` shows the numbers",
+                ));
+            }
             host.raw(Operation::DeleteToken, &[id], &[], Body::Nothing)?;
             terminal.line(format_args!("token {id} is deleted"))
         }),

@@ -80,7 +80,17 @@ pub(crate) fn run(
             Some((name, version)) => (name, Some(version)),
             None => (source, None),
         };
-        let index = args.index.load(terminal)?;
+        let index = args.index.load(terminal).map_err(|failure| {
+            // Who has never heard of an index has mistyped a path.
+            match failure.exit() {
+                Exit::Usage => Failure::new(
+                    Exit::NotFound,
+                    format!("there is no file or directory {source}, and no index of plugins to look it up in"),
+                    "check the path, or name an index with --index or GK_INDEX",
+                ),
+                _ => failure,
+            }
+        })?;
         let entry = index.get(name)?;
         let info: HostInfo = host.get(Operation::HostInfo, &[], &[])?;
         let chosen = entry.choose(version, &info.version)?;
@@ -362,6 +372,9 @@ fn go_on(
             _ => format!("{name} {version} is installed"),
         };
         match word {
+            Some(OutcomeWord::Serving) if done.step == InstallStep::Replaced => {
+                format!("{what} and is running, generation {generation}\n")
+            }
             Some(OutcomeWord::Serving) => format!("{what} and running, generation {generation}\n"),
             _ => format!("{what}\n"),
         }
