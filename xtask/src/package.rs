@@ -19,13 +19,13 @@ const PUBLISHED: &[&str] = &[
 /// What each package has to have beside its source.
 const TEXTS: &[&str] = &["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
-/// What crates.io takes of a package, at most.
+/// What the crate registry takes of a package, at most.
 const KEYWORDS_MAX: usize = 5;
 const KEYWORD_CHARS_MAX: usize = 20;
 const CATEGORIES_MAX: usize = 5;
 
-/// The categories of crates.io that crates of this kind may be in, by their slugs
-/// (<https://crates.io/category_slugs>). One that is missing here and exists there may be added.
+/// The categories of the crate registry that crates of this kind may be in, by their slugs
+///. One that is missing here and exists there may be added.
 const CATEGORIES: &[&str] = &[
     "api-bindings",
     "asynchronous",
@@ -56,11 +56,11 @@ const CATEGORIES: &[&str] = &[
     "web-programming::http-server",
 ];
 
-/// What docs.rs builds for.
+/// What the site of documentation builds for.
 const DOCS_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Checks what the crates say of themselves, and runs `cargo publish` up to the upload: of all in one command, which
-/// finds those that are not on crates.io yet among the others. `verify` also builds each package from its own files.
+/// finds those that are not on the crate registry yet among the others. `verify` also builds each package from its own files.
 pub(crate) fn check(verify: bool) -> Result<()> {
     let metadata = MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
@@ -160,7 +160,7 @@ fn lacks(package: &Package) -> Vec<String> {
     for keyword in keywords {
         demand(
             is_keyword(keyword),
-            format!("crates.io takes no keyword {keyword:?}"),
+            format!("the crate registry takes no keyword {keyword:?}"),
         );
     }
     demand(
@@ -275,9 +275,9 @@ mod tests {
             "no readme",
             "no rust-version",
             "the version 0.0.0",
-            "crates.io takes no keyword \"a-keyword-of-21-chars\"",
-            "crates.io takes no keyword \"a b\"",
-            "crates.io takes no keyword \"-a\"",
+            "the crate registry takes no keyword \"a-keyword-of-21-chars\"",
+            "the crate registry takes no keyword \"a b\"",
+            "the crate registry takes no keyword \"-a\"",
             "no known category \"plugins\"; xtask/src/package.rs has a list",
             "[package.metadata.docs.rs] without all-features = true",
             "[package.metadata.docs.rs] without targets = [\"x86_64-unknown-linux-gnu\"]",
