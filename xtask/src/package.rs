@@ -24,8 +24,8 @@ const KEYWORDS_MAX: usize = 5;
 const KEYWORD_CHARS_MAX: usize = 20;
 const CATEGORIES_MAX: usize = 5;
 
-/// The categories of the crate registry that crates of this kind may be in, by their slugs
-///. One that is missing here and exists there may be added.
+/// The categories of the crate registry that crates of this kind may be in, by their slugs. One that is missing here and
+/// exists there may be added.
 const CATEGORIES: &[&str] = &[
     "api-bindings",
     "asynchronous",
