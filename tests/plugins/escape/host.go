@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // hostAttacks are on what the host itself does. Most of them are a whole plugin that breaks a rule, and are modes of
@@ -20,7 +21,12 @@ var hostAttacks = []attack{
 		if p.call == nil {
 			return needs("a host: run this as a plugin")
 		}
+		// A busy machine takes its time for each: the flood ends ahead of the call's timeout.
+		end := time.Now().Add(20 * time.Second)
 		for i := range p.Lines {
+			if time.Now().After(end) {
+				return holds("%d of %d calls were taken in 20 s", i, p.Lines)
+			}
 			arguments := map[string]any{"level": "info", "message": fmt.Sprintf("flood %d %s", i, strings.Repeat("x", 900))}
 			if _, err := p.call.Host("log", arguments); err != nil {
 				return holds("%d of %d: %v", i, p.Lines, err)
