@@ -265,7 +265,14 @@ pub(crate) fn clear_staging(plugins_dir: &Path) {
         }) = Replaced::read(&path)
         {
             let directory = plugins_dir.join(name);
-            match put(&old, &directory) {
+            let unpacked = path.join("new");
+            // `put` needs the place beside it, on a file system that cannot exchange. What is there is the new version.
+            let moved = match old == unpacked {
+                true => Ok(()),
+                false => remove_if_there(&unpacked).and_then(|()| fs::rename(&old, &unpacked)),
+            };
+            let moved = moved.map_err(failed("cannot move", &old));
+            match moved.and_then(|()| put(&unpacked, &directory)) {
                 Ok(_) => {
                     tracing::warn!(path = %directory.display(), "the version before is in place again: the host ended before the new one had come up");
                 }
@@ -283,6 +290,13 @@ pub(crate) fn clear_staging(plugins_dir: &Path) {
                 tracing::warn!(path = %path.display(), %error, "left behind by an installation that was cut off, and cannot be removed");
             }
         }
+    }
+}
+
+fn remove_if_there(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -419,5 +433,68 @@ fn same(one: &Path, other: &Path) -> io::Result<bool> {
             Ok(()) if left == right => {}
             _ => return Ok(false),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(directory: &Path) -> String {
+        fs::read_to_string(directory.join("version")).unwrap_or_default()
+    }
+
+    fn package(directory: &Path, version: &str) {
+        fs::create_dir(directory).unwrap();
+        fs::write(directory.join("version"), version).unwrap();
+    }
+
+    /// Whenever a host ends while it replaces a package, the next one starts with the version before.
+    #[test]
+    fn an_unfinished_replacement_is_taken_back() {
+        let rename = |from: &Path, to: &Path| fs::rename(from, to).unwrap();
+        let steps: [&dyn Fn(&Path, &Path); 4] = [
+            // Only the note is written.
+            &|_, _| {},
+            &|new, installed| assert!(put(new, installed).unwrap()),
+            // The three steps of a file system that cannot exchange, and between them.
+            &|new, installed| rename(installed, &aside(new)),
+            &|new, installed| {
+                rename(installed, &aside(new));
+                rename(new, installed);
+            },
+        ];
+        for (number, step) in steps.iter().enumerate() {
+            let plugins = tempfile::tempdir().unwrap();
+            let installed = plugins.path().join("p");
+            package(&installed, "old");
+            let staging = Staging::new(plugins.path()).unwrap();
+            package(&staging.unpacked(), "new");
+            staging.replaces(&installed).unwrap();
+            step(&staging.unpacked(), &installed);
+            // As a host that is killed: nothing is removed, and the lock is gone.
+            drop(staging.dir.keep());
+            drop(staging._lock);
+            clear_staging(plugins.path());
+            assert_eq!(version(&installed), "old", "step {number}");
+            assert_eq!(fs::read_dir(plugins.path()).unwrap().count(), 1, "{number}");
+        }
+    }
+
+    /// One that has come up stays.
+    #[test]
+    fn a_finished_replacement_stays() {
+        let plugins = tempfile::tempdir().unwrap();
+        let installed = plugins.path().join("p");
+        package(&installed, "old");
+        let staging = Staging::new(plugins.path()).unwrap();
+        package(&staging.unpacked(), "new");
+        staging.replaces(&installed).unwrap();
+        put(&staging.unpacked(), &installed).unwrap();
+        staging.settled();
+        drop(staging.dir.keep());
+        drop(staging._lock);
+        clear_staging(plugins.path());
+        assert_eq!(version(&installed), "new");
     }
 }

@@ -130,13 +130,11 @@ impl Recipe {
         let mut go = tool("go");
         go.current_dir(&project.directory);
         go.arg("build");
-        // A debugger finds the sources by their paths.
-        if self.profile != Profile::Debug {
-            go.arg("-trimpath");
-        }
-        if self.profile == Profile::Debug {
-            go.args(["-gcflags", "all=-N -l"]);
-        }
+        match self.profile {
+            // A debugger finds the sources by their paths.
+            Profile::Debug => go.args(["-gcflags", "all=-N -l"]),
+            Profile::Release | Profile::Quick => go.arg("-trimpath"),
+        };
         if let Some(target) = &self.target {
             let (os, arch) = target.split_once('/').ok_or_else(|| wrong_target(target))?;
             go.env("GOOS", os)

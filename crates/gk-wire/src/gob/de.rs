@@ -63,25 +63,37 @@ impl<'a, 'de> Value<'a, 'de> {
         })
     }
 
-    /// Goes on with the concrete value if this is an interface.
+    /// Goes on with the concrete value of an interface, which must hold one.
     fn through_interface<R>(
         self,
-        nil: impl FnOnce() -> Result<R, Error>,
+        expected: &'static str,
         some: impl FnOnce(Value<'_, 'de>) -> Result<R, Error>,
     ) -> Result<R, Error> {
+        self.concrete(|value| match value {
+            Some(value) => some(value),
+            None => Err(Error::Mismatch {
+                expected,
+                found: "nil interface",
+            }),
+        })
+    }
+
+    /// Goes on with the concrete value of an interface, if it holds one.
+    fn concrete<R>(
+        self,
+        then: impl FnOnce(Option<Value<'_, 'de>>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         let depth = self.reader.deeper(self.depth)?;
-        match self.reader.interface()? {
-            None => nil(),
-            Some((_, id, end)) => {
-                let value = some(Value {
-                    reader: &mut *self.reader,
-                    id,
-                    depth,
-                })?;
-                self.reader.at = self.reader.at.max(end);
-                Ok(value)
-            }
-        }
+        let Some((_, id, end)) = self.reader.interface()? else {
+            return then(None);
+        };
+        let value = then(Some(Value {
+            reader: &mut *self.reader,
+            id,
+            depth,
+        }))?;
+        self.reader.at = self.reader.at.max(end);
+        Ok(value)
     }
 
     fn seq<V: Visitor<'de>>(self, elem: TypeId, visitor: V) -> Result<V::Value, Error> {
@@ -222,9 +234,7 @@ macro_rules! number {
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
             match self.kind()? {
                 Kind::$kind => visitor.$visit(number!(@read $kind self)),
-                Kind::Interface => self.through_interface(
-                    || Err(Error::Mismatch { expected: $expected, found: "nil interface" }),
-                    |value| value.$method(visitor),
+                Kind::Interface => self.through_interface($expected, |value| value.$method(visitor),
                 ),
                 _ => self.mismatch($expected),
             }
@@ -264,15 +274,9 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 }
                 visitor.visit_f64(value)
             }
-            Kind::Interface => self.through_interface(
-                || {
-                    Err(Error::Mismatch {
-                        expected: "float",
-                        found: "nil interface",
-                    })
-                },
-                |value| value.deserialize_f32(visitor),
-            ),
+            Kind::Interface => {
+                self.through_interface("float", |value| value.deserialize_f32(visitor))
+            }
             _ => self.mismatch("float"),
         }
     }
@@ -288,15 +292,9 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                     found: "int out of range",
                 })?)
             }
-            Kind::Interface => self.through_interface(
-                || {
-                    Err(Error::Mismatch {
-                        expected: "rune",
-                        found: "nil interface",
-                    })
-                },
-                |value| value.deserialize_char(visitor),
-            ),
+            Kind::Interface => {
+                self.through_interface("rune", |value| value.deserialize_char(visitor))
+            }
             _ => self.mismatch("rune"),
         }
     }
@@ -304,15 +302,9 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.kind()? {
             Kind::String => self.text(visitor),
-            Kind::Interface => self.through_interface(
-                || {
-                    Err(Error::Mismatch {
-                        expected: "string",
-                        found: "nil interface",
-                    })
-                },
-                |value| value.deserialize_str(visitor),
-            ),
+            Kind::Interface => {
+                self.through_interface("string", |value| value.deserialize_str(visitor))
+            }
             _ => self.mismatch("string"),
         }
     }
@@ -323,19 +315,10 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.kind()? {
-            Kind::Bytes => visitor.visit_borrowed_bytes(self.reader.bytes()?),
-            Kind::User(user) if matches!(*user, WireType::Marshaled(..)) => {
-                visitor.visit_borrowed_bytes(self.reader.bytes()?)
+            kind if kind.is_bytes() => visitor.visit_borrowed_bytes(self.reader.bytes()?),
+            Kind::Interface => {
+                self.through_interface("[]byte", |value| value.deserialize_bytes(visitor))
             }
-            Kind::Interface => self.through_interface(
-                || {
-                    Err(Error::Mismatch {
-                        expected: "[]byte",
-                        found: "nil interface",
-                    })
-                },
-                |value| value.deserialize_bytes(visitor),
-            ),
             _ => self.mismatch("[]byte"),
         }
     }
@@ -366,23 +349,13 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
             _ => return visitor.visit_newtype_struct(self),
         }
         match self.kind()? {
-            Kind::Bytes => {
+            kind if kind.is_bytes() => {
                 passing::leave(Passing::Bytes(self.shared()?));
                 visitor.visit_unit()
             }
-            Kind::User(user) if matches!(*user, WireType::Marshaled(..)) => {
-                passing::leave(Passing::Bytes(self.shared()?));
-                visitor.visit_unit()
-            }
-            Kind::Interface => self.through_interface(
-                || {
-                    Err(Error::Mismatch {
-                        expected: "[]byte",
-                        found: "nil interface",
-                    })
-                },
-                |value| value.deserialize_newtype_struct(name, visitor),
-            ),
+            Kind::Interface => self.through_interface("[]byte", |value| {
+                value.deserialize_newtype_struct(name, visitor)
+            }),
             _ => self.mismatch("[]byte"),
         }
     }
@@ -425,15 +398,9 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 WireType::Slice(elem) | WireType::Array(elem, _) => self.seq(elem, visitor),
                 _ => self.mismatch("slice"),
             },
-            Kind::Interface => self.through_interface(
-                || {
-                    Err(Error::Mismatch {
-                        expected: "slice",
-                        found: "nil interface",
-                    })
-                },
-                |value| value.deserialize_seq(visitor),
-            ),
+            Kind::Interface => {
+                self.through_interface("slice", |value| value.deserialize_seq(visitor))
+            }
             _ => self.mismatch("slice"),
         }
     }
@@ -458,15 +425,9 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 WireType::Struct(user) => self.fields(user, None, visitor),
                 _ => self.mismatch("map"),
             },
-            Kind::Interface => self.through_interface(
-                || {
-                    Err(Error::Mismatch {
-                        expected: "map",
-                        found: "nil interface",
-                    })
-                },
-                |value| value.deserialize_map(visitor),
-            ),
+            Kind::Interface => {
+                self.through_interface("map", |value| value.deserialize_map(visitor))
+            }
             _ => self.mismatch("map"),
         }
     }
@@ -482,15 +443,9 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 WireType::Struct(user) => self.fields(user, Some((name, fields)), visitor),
                 _ => self.mismatch("struct"),
             },
-            Kind::Interface => self.through_interface(
-                || {
-                    Err(Error::Mismatch {
-                        expected: "struct",
-                        found: "nil interface",
-                    })
-                },
-                |value| value.deserialize_struct(name, fields, visitor),
-            ),
+            Kind::Interface => self.through_interface("struct", |value| {
+                value.deserialize_struct(name, fields, visitor)
+            }),
             _ => self.mismatch("struct"),
         }
     }
@@ -515,15 +470,9 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
             }
         }
         match self.kind()? {
-            Kind::Interface => self.through_interface(
-                || {
-                    Err(Error::Mismatch {
-                        expected: "string (of an enum)",
-                        found: "nil interface",
-                    })
-                },
-                |value| value.deserialize_enum(name, variants, visitor),
-            ),
+            Kind::Interface => self.through_interface("string (of an enum)", |value| {
+                value.deserialize_enum(name, variants, visitor)
+            }),
             Kind::String => visitor.visit_enum(Name(String::from_utf8_lossy(self.reader.bytes()?))),
             _ => self.mismatch("string (of an enum)"),
         }
@@ -545,19 +494,10 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 let parts = [self.reader.uint()?, self.reader.uint()?].map(num::float_from_bits);
                 visitor.visit_seq(serde::de::value::SeqDeserializer::new(parts.into_iter()))
             }
-            Kind::Interface => match self.reader.interface()? {
+            Kind::Interface => self.concrete(|value| match value {
+                Some(value) => visitor.visit_some(value),
                 None => visitor.visit_none(),
-                Some((_, id, end)) => {
-                    let depth = self.reader.deeper(self.depth)?;
-                    let value = visitor.visit_some(Value {
-                        reader: &mut *self.reader,
-                        id,
-                        depth,
-                    })?;
-                    self.reader.at = self.reader.at.max(end);
-                    Ok(value)
-                }
-            },
+            }),
             Kind::User(user) => match &*user {
                 WireType::Struct(user) => self.fields(user, None, visitor),
                 WireType::Slice(elem) | WireType::Array(elem, _) => self.seq(*elem, visitor),

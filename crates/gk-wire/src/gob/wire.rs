@@ -104,6 +104,15 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Whether its values are bytes to us: a `[]byte`, or what has encoded itself.
+    pub(crate) fn is_bytes(&self) -> bool {
+        match self {
+            Kind::Bytes => true,
+            Kind::User(user) => matches!(**user, WireType::Marshaled(..)),
+            _ => false,
+        }
+    }
+
     /// The kind in Go's words, for messages.
     pub(crate) fn describe(&self) -> &'static str {
         match self {

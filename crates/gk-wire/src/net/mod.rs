@@ -9,6 +9,7 @@ mod driver;
 mod linger;
 mod recv;
 mod rpc_client;
+mod rpc_in;
 mod rpc_server;
 mod state;
 mod stream;

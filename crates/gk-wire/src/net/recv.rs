@@ -8,14 +8,14 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::rpc_client::NoReply;
+use super::rpc_in::RpcIn;
 use super::rpc_server::{Request, Responder, Service, Share};
 use super::state::{
     Acceptor, ClientState, Effect, Limits, Parked, RawState, RpcOut, Shared, State, Switch,
 };
 use super::stream::Stream;
-use crate::gob::{self, Decoder, Message};
-use crate::memory::{MemoryBudget, Reservation, SMALL_BYTES};
-use crate::rpc::{Assembler, Content, RequestHeader, ResponseHeader};
+use crate::gob;
+use crate::rpc::{Content, RequestHeader, ResponseHeader};
 use crate::yamux::{Event, Header, SessionError};
 
 /// Bytes asked of the socket at once. Larger payloads are read straight into their message.
@@ -88,74 +88,6 @@ impl Receiver {
         match self {
             Receiver::Requests(_, service) => Some(service),
             _ => None,
-        }
-    }
-}
-
-/// One direction of net/rpc: headers and bodies in turn.
-pub(super) struct RpcIn<H> {
-    assembler: Assembler,
-    decoder: Decoder,
-    header: Option<H>,
-    memory: Option<MemoryBudget>,
-    /// The part of the budget that a value has which goes on in the next message.
-    reservation: Option<Reservation>,
-    /// The bytes of what is incomplete that the connection counts for this stream.
-    held_bytes: usize,
-    /// Whether calls on it count among those that may run at once.
-    counted: bool,
-}
-
-impl<H> RpcIn<H> {
-    fn new(limits: &Limits) -> Self {
-        RpcIn {
-            assembler: Assembler::new(limits.gob).within(limits.memory.clone()),
-            decoder: Decoder::new(limits.gob),
-            header: None,
-            memory: limits.memory.clone(),
-            reservation: None,
-            held_bytes: 0,
-            counted: true,
-        }
-    }
-
-    /// Brings the connection's count up to date.
-    fn count_held(&mut self, held_bytes: &mut usize) {
-        let now = self.assembler.held_bytes() + self.decoder.unfinished_bytes();
-        *held_bytes = held_bytes.saturating_sub(self.held_bytes) + now;
-        self.held_bytes = now;
-    }
-
-    fn message(
-        &mut self,
-        content: Bytes,
-        read_header: impl Fn(&Message) -> Result<H, gob::Error>,
-    ) -> Result<Option<(H, Message)>, gob::Error> {
-        let Some(mut message) = self.decoder.message(content)? else {
-            let bytes = self.decoder.unfinished_bytes();
-            if bytes > SMALL_BYTES
-                && let Some(memory) = &self.memory
-            {
-                // Nothing is no more than there is room for.
-                if self.reservation.is_none() {
-                    self.reservation = memory.reserve(0).ok();
-                }
-                let grown = self.reservation.as_mut().map_or(Ok(()), |reservation| {
-                    reservation.grow(bytes.saturating_sub(reservation.bytes()))
-                });
-                grown.map_err(|_| gob::Error::NoMemory(bytes))?;
-            }
-            return Ok(None);
-        };
-        if let Some(reservation) = self.reservation.take() {
-            message.0.content = reservation.attach(message.0.content);
-        }
-        match self.header.take() {
-            Some(header) => Ok(Some((header, message))),
-            None => {
-                self.header = Some(read_header(&message)?);
-                Ok(None)
-            }
         }
     }
 }

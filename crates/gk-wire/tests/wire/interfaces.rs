@@ -264,8 +264,7 @@ fn a_panic_in_a_value_leaves_the_stream_as_it_was() {
     assert_eq!(received.shapes[0].decode(), Ok(circle(1.0)));
 }
 
-/// What a peer's types can cost whoever sends them on is bounded: types are told apart by what they show at once, and
-/// many that do not differ there are refused.
+/// Types of a peer that are the same are one to whoever they are sent on to.
 #[test]
 fn received_types_are_defined_once() {
     let held: Vec<Interface> = decoded(&spread(2000)).unwrap().decode().unwrap();
