@@ -453,7 +453,8 @@ mod tests {
     #[test]
     fn an_unfinished_replacement_is_taken_back() {
         let rename = |from: &Path, to: &Path| fs::rename(from, to).unwrap();
-        let steps: [&dyn Fn(&Path, &Path); 4] = [
+        type Step<'a> = &'a dyn Fn(&Path, &Path);
+        let steps: [Step<'_>; 4] = [
             // Only the note is written.
             &|_, _| {},
             &|new, installed| assert!(put(new, installed).unwrap()),
