@@ -278,6 +278,45 @@ fn received_types_are_defined_once() {
     assert!(second.len() < first.len());
 }
 
+/// `[]interface{}` with an empty slice for each kind of element, of `depth` dimensions.
+fn deep_slices(depth: i64, elements: &[i64]) -> Vec<u8> {
+    let mut stream = framed(slice(64, 8));
+    let mut content = [int(64), vec![0], uint(elements.len())].concat();
+    for (number, element) in (0_i64..).zip(elements) {
+        let first = 65 + number * depth;
+        for id in first..first + depth - 1 {
+            stream.extend(framed(slice(id, id + 1)));
+        }
+        stream.extend(framed(slice(first + depth - 1, *element)));
+        content.extend([1, b'x']);
+        content.extend(int(first));
+        // Its length, the mark of a value that stands by itself, no elements.
+        content.extend([2, 0, 0]);
+    }
+    stream.extend(framed(content));
+    stream
+}
+
+/// A peer's types may be alike as far as one looks, each time anew.
+#[test]
+fn telling_received_types_apart_is_bounded() {
+    let (int, string) = (2, 6);
+    let held = |depth| -> Vec<Interface> {
+        let message = decoded(&deep_slices(depth, &[int, string])).unwrap();
+        message.decode().unwrap()
+    };
+    let mut encoder = Encoder::new();
+    let mut bytes = Vec::new();
+    let refused = encoder.encode(&held(60), &mut bytes).unwrap_err();
+    let expected = Error::Unsupported("a value of types that take too long to tell apart");
+    assert_eq!(refused, expected);
+    // The stream is as it was, and goes on.
+    assert!(bytes.is_empty());
+    encoder.encode(&held(20), &mut bytes).unwrap();
+    let again: Vec<Interface> = decoded(&bytes).unwrap().decode().unwrap();
+    assert_eq!(again.len(), 2);
+}
+
 #[test]
 fn a_definition_is_whole_and_allocates_no_more_than_it_has() {
     // A struct with 1024 fields, of which none is there; and one that ends before its end.
@@ -393,19 +432,20 @@ fn framed(content: Vec<u8>) -> Vec<u8> {
     [uint(content.len()), content].concat()
 }
 
+/// The definition of a slice type without a name: `wireType{SliceT: {CommonType{Id}, Elem}}`.
+fn slice(id: i64, elem: i64) -> Vec<u8> {
+    let mut out = int(-id);
+    out.extend([2, 1, 2]);
+    out.extend(int(id));
+    out.extend([0, 1]);
+    out.extend(int(elem));
+    out.extend([0, 0]);
+    out
+}
+
 /// `[]interface{}` of this many values, each behind the definition of a slice type of its own: as Go does, each
 /// definition ends a message.
 fn spread(definitions: usize) -> Vec<u8> {
-    let slice = |id: i64, elem: i64| {
-        let mut out = int(-id);
-        // wireType{SliceT: {CommonType{Id}, Elem}}
-        out.extend([2, 1, 2]);
-        out.extend(int(id));
-        out.extend([0, 1]);
-        out.extend(int(elem));
-        out.extend([0, 0]);
-        out
-    };
     let mut stream = framed(slice(64, 8));
     let mut content = [int(64), vec![0], uint(definitions)].concat();
     for number in 0..definitions {
