@@ -222,15 +222,13 @@ impl Gateway {
     }
 
     fn replace_table(&self) {
-        let table = RouteTable::build(&self.inner.runtime.snapshot(), |plugin| {
+        let before = self.inner.table.load_full();
+        let table = before.next(&self.inner.runtime.snapshot(), |plugin| {
             granted(self.inner.host_api.as_deref(), plugin)
         });
-        let before = self.inner.table.swap(Arc::new(table));
-        let now = self.inner.table.load();
-        for (plugin, refused) in now
-            .all_refused()
-            .filter(|(plugin, refused)| !before.refused(plugin.as_str()).contains(refused))
-        {
+        let table = Arc::new(table);
+        self.inner.table.store(Arc::clone(&table));
+        for (plugin, refused) in table.newly_refused(&before) {
             tracing::warn!(%plugin, method = refused.method, path = refused.path, reason = refused.reason, "a route is not served");
         }
     }

@@ -38,6 +38,7 @@ mod forwarded;
 mod gateway;
 mod heavy;
 mod insight;
+mod paths;
 mod places;
 mod plugin_route;
 mod problem;

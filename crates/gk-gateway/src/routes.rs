@@ -1,40 +1,23 @@
 //! Which function of which plugin answers which method and path.
 //!
-//! A table is built from one snapshot of the runtime and never changes; a new snapshot makes a new one.
-//! Plugins come in the order of their names, and what a plugin asks for and does not get is kept with
-//! the reason.
+//! A table is built from one snapshot of the runtime and never changes; a new snapshot makes a new one, which shares with
+//! the one before what has not changed. Plugins come in the order of their names, and what a plugin asks for and does
+//! not get is kept with the reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::Method;
 use gk_api::RefusedRoute;
-use gk_manifest::{PluginName, RouteSpec};
+use gk_manifest::{PluginName, Registration, RouteSpec};
 use gk_runtime::{CallTarget, PluginStatus, Snapshot};
 
 use crate::auth::Middleware;
+use crate::paths::{
+    PAGES_PREFIX, PLUGINS_PREFIX, check_form, decode, is_below, is_own, is_plain, is_the_hosts,
+    pattern, same_shape,
+};
 use crate::places::{Places, overlap};
-
-/// Where plugins have their own paths: below it, a plugin's name.
-const PLUGINS_PREFIX: &str = "/api/plugins/";
-
-/// Where they have their pages: below it, a plugin's name, or that with `_` and a page's.
-const PAGES_PREFIX: &str = "/ui/";
-
-/// The host's own paths; everything below the ones that end in `/`, too.
-const RESERVED: &[&str] = &[
-    "/",
-    "/livez",
-    "/readyz",
-    "/healthz",
-    "/metrics",
-    "/openapi.json",
-    "/api/v1/",
-    "/admin/",
-    "/docs/",
-    "/static/",
-    "/.well-known/",
-];
 
 /// A route that is served.
 #[derive(Debug)]
@@ -55,121 +38,13 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// Whether another version's route means the same: the same function, for the same callers.
-    pub(crate) fn is_like(&self, other: &Route) -> bool {
-        self.plugin == other.plugin
-            && self.path == other.path
-            && self.function == other.function
-            && self.middleware == other.middleware
-            && self.skip_org == other.skip_org
-            && self.idempotent == other.idempotent
-    }
-}
-
-/// The routes of all running plugins.
-#[derive(Debug, Default)]
-pub struct RouteTable {
-    routes: Vec<Arc<Route>>,
-    places: Places,
-    by_method: BTreeMap<String, matchit::Router<usize>>,
-    refused: BTreeMap<PluginName, Vec<RefusedRoute>>,
-    /// Of the snapshot that it was built from.
-    version: u64,
-    /// Every plugin, and whether it is known what it registers.
-    plugins: BTreeMap<PluginName, bool>,
-}
-
-/// What a look-up gives.
-#[derive(Debug)]
-pub(crate) enum Found {
-    Route {
-        route: Arc<Route>,
-        params: Vec<(String, String)>,
-    },
-    /// The path exists for other methods.
-    OtherMethods(Vec<String>),
-    Nothing,
-}
-
-impl RouteTable {
-    /// The table of a snapshot. `granted` says which paths beside its own a plugin may serve: a path, or
-    /// one that ends in `/*`.
-    ///
-    /// A plugin that no longer runs keeps the routes of its last registration: they answer that it does
-    /// not run, and nobody else gets them.
-    #[must_use]
-    pub fn build(snapshot: &Snapshot, granted: impl Fn(&PluginName) -> Vec<String>) -> Self {
-        let known = |status: &PluginStatus| (status.name.clone(), status.registration.is_some());
-        let mut table = RouteTable {
-            version: snapshot.version,
-            plugins: snapshot
-                .plugins
-                .iter()
-                .map(|status| known(status))
-                .collect(),
-            ..RouteTable::default()
-        };
-        for status in &snapshot.plugins {
-            let Some(registration) = &status.registration else {
-                continue;
-            };
-            let granted = granted(&status.name);
-            for spec in &registration.routes {
-                let skip_org = registration.skip_org_injection;
-                let target = &status.target();
-                if let Err(reason) = table.add(&status.name, target, spec, skip_org, &granted) {
-                    table
-                        .refused
-                        .entry(status.name.clone())
-                        .or_default()
-                        .push(RefusedRoute {
-                            method: spec.method.clone(),
-                            path: spec.path.clone(),
-                            reason,
-                        });
-                }
-            }
-        }
-        table
-    }
-
-    /// Counts the changes of plugins that it knows of.
-    pub(crate) fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// The plugin whose place a path is in.
-    pub(crate) fn owner(&self, path: &str) -> Option<&PluginName> {
-        if let Some(rest) = path.strip_prefix(PLUGINS_PREFIX) {
-            let name = rest.split('/').next().unwrap_or_default();
-            return self.plugin(name);
-        }
-        let page = path.strip_prefix(PAGES_PREFIX)?.split('/').next()?;
-        // Names may hold `_`, too: the longest is meant.
-        let ends = page.match_indices('_').map(|(at, _)| at);
-        let mut ends: Vec<usize> = ends.chain([page.len()]).collect();
-        ends.reverse();
-        ends.into_iter().find_map(|end| self.plugin(&page[..end]))
-    }
-
-    fn plugin(&self, name: &str) -> Option<&PluginName> {
-        let name = PluginName::new(name).ok()?;
-        self.plugins.get_key_value(&name).map(|(name, _)| name)
-    }
-
-    /// Whether a plugin has not registered, so that nobody knows what it serves.
-    pub(crate) fn is_unknown(&self, plugin: &PluginName) -> bool {
-        self.plugins.get(plugin) == Some(&false)
-    }
-
-    fn add(
-        &mut self,
+    /// What a plugin asks for, but for its path, which is checked by who takes it.
+    fn new(
         plugin: &PluginName,
-        target: &Option<CallTarget>,
+        target: Option<&CallTarget>,
         spec: &RouteSpec,
         skip_org: bool,
-        granted: &[String],
-    ) -> Result<(), String> {
+    ) -> Result<Self, String> {
         let method = match &*spec.method.to_ascii_uppercase() {
             "GET" => Method::GET,
             "POST" => Method::POST,
@@ -182,7 +57,6 @@ impl RouteTable {
                 ));
             }
         };
-        self.check_path(plugin, &spec.path, granted)?;
         let middleware = spec.middleware.iter().map(|name| {
             Middleware::from_name(name).ok_or_else(|| {
                 format!(
@@ -194,25 +68,9 @@ impl RouteTable {
         if spec.handler.is_empty() {
             return Err("it names no handler".to_owned());
         }
-        let pattern = pattern(&spec.path)?;
-        let near = self.places.near(&spec.path).into_iter();
-        let mut near = near.filter_map(|number| self.routes.get(number));
-        if let Some(other) = near.find(|route| {
-            route.plugin != *plugin && route.method == method && overlap(&route.path, &spec.path)
-        }) {
-            return Err(format!(
-                "{method} {} collides with {} of plugin \"{}\"; change one of the two paths",
-                spec.path, other.path, other.plugin
-            ));
-        }
-        let router = self.by_method.entry(method.to_string()).or_default();
-        if let Err(error) = router.insert(&pattern, self.routes.len()) {
-            return Err(self.collision(&method, &spec.path, &error));
-        }
-        self.places.push(&spec.path);
-        self.routes.push(Arc::new(Route {
+        Ok(Route {
             plugin: plugin.clone(),
-            target: target.clone(),
+            target: target.cloned(),
             method,
             path: spec.path.clone(),
             function: spec.handler.clone(),
@@ -220,41 +78,81 @@ impl RouteTable {
             description: spec.description.clone(),
             skip_org,
             idempotent: spec.idempotent,
-        }));
+        })
+    }
+
+    fn collides_with(&self, other: &Route) -> String {
+        format!(
+            "{} {} collides with {} of plugin \"{}\"; change one of the two paths",
+            self.method, self.path, other.path, other.plugin
+        )
+    }
+
+    /// Whether another version's route means the same: the same function, for the same callers.
+    pub(crate) fn is_like(&self, other: &Route) -> bool {
+        self.plugin == other.plugin
+            && self.path == other.path
+            && self.function == other.function
+            && self.middleware == other.middleware
+            && self.skip_org == other.skip_org
+            && self.idempotent == other.idempotent
+    }
+}
+
+/// Routes that are looked up by method and path.
+#[derive(Debug, Default)]
+struct Routes {
+    all: Vec<Arc<Route>>,
+    by_method: Vec<(Method, matchit::Router<usize>)>,
+}
+
+impl Routes {
+    fn push(&mut self, route: Route) -> Result<(), String> {
+        let pattern = pattern(&route.path)?;
+        let known = self.by_method.iter();
+        let at = known.take_while(|(method, _)| *method != route.method);
+        let at = at.count();
+        if at == self.by_method.len() {
+            let router = matchit::Router::new();
+            self.by_method.push((route.method.clone(), router));
+        }
+        if let Some((_, router)) = self.by_method.get_mut(at)
+            && let Err(error) = router.insert(&pattern, self.all.len())
+        {
+            return Err(self.collision(&route, &error));
+        }
+        self.all.push(Arc::new(route));
         Ok(())
     }
 
-    fn collision(&self, method: &Method, path: &str, error: &matchit::InsertError) -> String {
+    fn collision(&self, new: &Route, error: &matchit::InsertError) -> String {
         let with = match error {
             matchit::InsertError::Conflict { with } => with,
             other => return format!("the path cannot be used: {other}"),
         };
-        let owner = self.routes.iter().find(|route| {
-            route.method == *method
+        let owner = self.all.iter().find(|route| {
+            route.method == new.method
                 && pattern(&route.path)
                     .is_ok_and(|known| known == *with || same_shape(&known, with))
         });
         match owner {
-            Some(route) => format!(
-                "{method} {path} collides with {} of plugin \"{}\"; change one of the two paths",
-                route.path, route.plugin
-            ),
-            None => format!("{method} {path} collides with {with}; change the path"),
+            Some(route) => new.collides_with(route),
+            None => {
+                let (method, path) = (&new.method, &new.path);
+                format!("{method} {path} collides with {with}; change the path")
+            }
         }
     }
 
-    pub(crate) fn find(&self, method: &Method, path: &str) -> Found {
+    fn find(&self, method: &Method, path: &str) -> Found {
         // HEAD is GET without the body.
-        let wanted = if method == Method::HEAD {
-            "GET"
-        } else {
-            method.as_str()
+        let wanted = match *method {
+            Method::HEAD => &Method::GET,
+            _ => method,
         };
-        if let Some(found) = self
-            .by_method
-            .get(wanted)
-            .and_then(|router| router.at(path).ok())
-            && let Some(route) = self.routes.get(*found.value)
+        let router = self.by_method.iter().find(|(known, _)| known == wanted);
+        if let Some(found) = router.and_then(|(_, router)| router.at(path).ok())
+            && let Some(route) = self.all.get(*found.value)
         {
             let params: Vec<_> = found
                 .params
@@ -272,74 +170,264 @@ impl RouteTable {
                 params,
             };
         }
-        let others: Vec<_> = self
-            .by_method
-            .iter()
-            .filter(|(_, router)| router.at(path).is_ok())
-            .map(|(method, _)| method.clone())
-            .collect();
-        if others.is_empty() {
-            Found::Nothing
-        } else {
-            Found::OtherMethods(others)
+        let others = self.by_method.iter();
+        let others = others.filter(|(_, router)| router.at(path).is_ok());
+        let mut others: Vec<_> = others.map(|(method, _)| method.to_string()).collect();
+        others.sort_unstable();
+        match others.is_empty() {
+            true => Found::Nothing,
+            false => Found::OtherMethods(others),
+        }
+    }
+}
+
+/// What a look-up gives.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Route {
+        route: Arc<Route>,
+        params: Vec<(String, String)>,
+    },
+    /// The path exists for other methods.
+    OtherMethods(Vec<String>),
+    Nothing,
+}
+
+/// What is not served, and its place in the registration.
+type Refusal = (usize, RefusedRoute);
+
+/// A plugin, and its routes below its own place, where it meets no other.
+#[derive(Debug)]
+struct Own {
+    plugin: PluginName,
+    registration: Option<Arc<Registration>>,
+    /// The generation that serves.
+    target: Option<CallTarget>,
+    routes: Routes,
+    refused: Vec<Refusal>,
+    /// The routes elsewhere, by their places in the registration.
+    elsewhere: Vec<usize>,
+}
+
+impl Own {
+    fn new(status: &PluginStatus) -> Self {
+        let mut own = Own {
+            plugin: status.name.clone(),
+            registration: status.registration.clone(),
+            target: status.target(),
+            routes: Routes::default(),
+            refused: Vec::new(),
+            elsewhere: Vec::new(),
+        };
+        if let Some(registration) = &status.registration {
+            for (number, spec) in registration.routes.iter().enumerate() {
+                match is_own(&spec.path, own.plugin.as_str()) {
+                    true => own.add(number, spec, registration.skip_org_injection),
+                    false => own.elsewhere.push(number),
+                }
+            }
+        }
+        own
+    }
+
+    /// Whether this is what there is to know of a plugin.
+    fn is_of(&self, status: &PluginStatus) -> bool {
+        let registrations = (&self.registration, &status.registration);
+        let is_same = match registrations {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        is_same && self.plugin == status.name && self.target == status.target()
+    }
+
+    fn add(&mut self, number: usize, spec: &RouteSpec, skip_org: bool) {
+        let route = check_form(&spec.path).and_then(|()| self.route(spec, skip_org));
+        let added = route.and_then(|route| self.routes.push(route));
+        if let Err(reason) = added {
+            self.refused.push((number, refused(spec, reason)));
         }
     }
 
-    /// What a plugin asked for and did not get.
-    #[must_use]
-    pub fn refused(&self, plugin: &str) -> &[RefusedRoute] {
-        let found = self
-            .refused
-            .iter()
-            .find(|(name, _)| name.as_str() == plugin);
-        found
-            .map(|(_, refused)| refused.as_slice())
-            .unwrap_or_default()
-    }
-
-    pub(crate) fn all_refused(&self) -> impl Iterator<Item = (&PluginName, &RefusedRoute)> {
-        self.refused
-            .iter()
-            .flat_map(|(plugin, refused)| refused.iter().map(move |route| (plugin, route)))
-    }
-
-    pub(crate) fn routes(&self) -> &[Arc<Route>] {
-        &self.routes
+    fn route(&self, spec: &RouteSpec, skip_org: bool) -> Result<Route, String> {
+        Route::new(&self.plugin, self.target.as_ref(), spec, skip_org)
     }
 }
 
-fn same_shape(left: &str, right: &str) -> bool {
-    let shape = |path: &str| {
-        path.split('/')
-            .map(|part| part.starts_with('{'))
-            .collect::<Vec<_>>()
-    };
-    shape(left) == shape(right)
+fn refused(spec: &RouteSpec, reason: String) -> RefusedRoute {
+    RefusedRoute {
+        method: spec.method.clone(),
+        path: spec.path.clone(),
+        reason,
+    }
+}
+
+/// The routes of all running plugins.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    /// Every plugin, by name.
+    plugins: Vec<Arc<Own>>,
+    /// The routes that are in no plugin's own place, where they may meet.
+    elsewhere: Routes,
+    places: Places,
+    /// Those that are not served.
+    refused: BTreeMap<PluginName, Vec<Refusal>>,
+    /// Of the snapshot that it was built from.
+    version: u64,
 }
 
 impl RouteTable {
-    /// A plugin's paths are in its own place; others are its if the operator says so, and the host's own
-    /// never are.
+    /// The table of a snapshot. `granted` says which paths beside its own a plugin may serve: a path, or
+    /// one that ends in `/*`.
+    ///
+    /// A plugin that no longer runs keeps the routes of its last registration: they answer that it does
+    /// not run, and nobody else gets them.
+    #[must_use]
+    pub fn build(snapshot: &Snapshot, granted: impl Fn(&PluginName) -> Vec<String>) -> Self {
+        RouteTable::default().next(snapshot, granted)
+    }
+
+    /// The table of a later snapshot. Takes over what this one has of plugins that have not changed since.
+    #[must_use]
+    pub fn next(&self, snapshot: &Snapshot, granted: impl Fn(&PluginName) -> Vec<String>) -> Self {
+        // Both are in the order of their names.
+        let mut known = self.plugins.iter().peekable();
+        let plugins = snapshot.plugins.iter().map(|status| {
+            while known.next_if(|own| own.plugin < status.name).is_some() {}
+            match known.next_if(|own| own.is_of(status)) {
+                Some(own) => Arc::clone(own),
+                None => Arc::new(Own::new(status)),
+            }
+        });
+        let mut table = RouteTable {
+            plugins: plugins.collect(),
+            version: snapshot.version,
+            ..RouteTable::default()
+        };
+        let plugins = table.plugins.clone();
+        for own in plugins.iter().filter(|own| !own.elsewhere.is_empty()) {
+            let Some(registration) = &own.registration else {
+                continue;
+            };
+            let granted = granted(&own.plugin);
+            for &number in &own.elsewhere {
+                let Some(spec) = registration.routes.get(number) else {
+                    continue;
+                };
+                let route = own.route(spec, registration.skip_org_injection);
+                let added = route.and_then(|route| table.add(route, &granted));
+                if let Err(reason) = added {
+                    let all = table.refused.entry(own.plugin.clone()).or_default();
+                    all.push((number, refused(spec, reason)));
+                }
+            }
+        }
+        table
+    }
+
+    /// Counts the changes of plugins that it knows of.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The plugin whose place a path is in.
+    pub(crate) fn owner(&self, path: &str) -> Option<&PluginName> {
+        self.owning(path).map(|own| &own.plugin)
+    }
+
+    fn owning(&self, path: &str) -> Option<&Own> {
+        if let Some(rest) = path.strip_prefix(PLUGINS_PREFIX) {
+            return self.plugin(rest.split('/').next().unwrap_or_default());
+        }
+        let page = path.strip_prefix(PAGES_PREFIX)?.split('/').next()?;
+        // Names may hold `_`, too: the longest is meant.
+        let ends = page.match_indices('_').map(|(at, _)| at);
+        let mut ends: Vec<usize> = ends.chain([page.len()]).collect();
+        ends.reverse();
+        ends.into_iter().find_map(|end| self.plugin(&page[..end]))
+    }
+
+    fn plugin(&self, name: &str) -> Option<&Own> {
+        let plugins = &self.plugins;
+        let found = plugins.binary_search_by(|own| own.plugin.as_str().cmp(name));
+        found.ok().and_then(|at| plugins.get(at)).map(|own| &**own)
+    }
+
+    /// Whether a plugin has not registered, so that nobody knows what it serves.
+    pub(crate) fn is_unknown(&self, plugin: &PluginName) -> bool {
+        let own = self.plugin(plugin.as_str());
+        own.is_some_and(|own| own.registration.is_none())
+    }
+
+    /// Adds a route that is not in its plugin's own place.
+    fn add(&mut self, route: Route, granted: &[String]) -> Result<(), String> {
+        self.check_path(&route.plugin, &route.path, granted)?;
+        let near = self.places.near(&route.path).into_iter();
+        let mut near = near.filter_map(|number| self.elsewhere.all.get(number));
+        let other = near.find(|other| {
+            other.plugin != route.plugin
+                && other.method == route.method
+                && overlap(&other.path, &route.path)
+        });
+        if let Some(other) = other {
+            return Err(route.collides_with(other));
+        }
+        let path = route.path.clone();
+        self.elsewhere.push(route)?;
+        self.places.push(&path);
+        Ok(())
+    }
+
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Found {
+        if let Some(rest) = path.strip_prefix(PLUGINS_PREFIX) {
+            // Nobody else has a route there.
+            let own = self.plugin(rest.split('/').next().unwrap_or_default());
+            return own.map_or(Found::Nothing, |own| own.routes.find(method, path));
+        }
+        self.elsewhere.find(method, path)
+    }
+
+    /// What a plugin asked for and did not get, in the order in which it did.
+    #[must_use]
+    pub fn refused(&self, plugin: &str) -> Vec<&RefusedRoute> {
+        let own = self.plugin(plugin);
+        let elsewhere = own.and_then(|own| self.refused.get(&own.plugin));
+        let own = own.map(|own| &own.refused).into_iter();
+        let mut refused: Vec<_> = own.chain(elsewhere).flatten().collect();
+        refused.sort_by_key(|(number, _)| *number);
+        refused.into_iter().map(|(_, route)| route).collect()
+    }
+
+    /// What plugins asked for and did not get, without what `before` knew of already.
+    pub(crate) fn newly_refused<'a>(
+        &'a self,
+        before: &'a RouteTable,
+    ) -> impl Iterator<Item = (&'a PluginName, &'a RefusedRoute)> {
+        let own = self.plugins.iter();
+        let own = own.flat_map(|own| own.refused.iter().map(|(_, route)| (&own.plugin, route)));
+        let elsewhere = self.refused.iter();
+        let elsewhere =
+            elsewhere.flat_map(|(plugin, all)| all.iter().map(move |(_, route)| (plugin, route)));
+        own.chain(elsewhere)
+            .filter(|(plugin, route)| !before.refused(plugin.as_str()).contains(route))
+    }
+
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        let own = self.plugins.iter().flat_map(|own| &own.routes.all);
+        own.chain(&self.elsewhere.all)
+    }
+
+    /// Paths that are not in a plugin's own place are its if the operator says so, and the host's own never are.
     fn check_path(
         &self,
         plugin: &PluginName,
         path: &str,
         granted: &[String],
     ) -> Result<(), String> {
-        let odd = |byte: u8| byte <= b' ' || byte == 0x7f || b"?#%\\".contains(&byte);
-        if !path.starts_with('/') || path.bytes().any(odd) {
-            return Err("a path starts with / and has no blanks, ?, #, % or backslash".to_owned());
-        }
-        if path.split('/').any(|part| part == "." || part == "..") {
-            return Err("a path has no . or .. in it".to_owned());
-        }
+        check_form(path)?;
         let own = format!("{PLUGINS_PREFIX}{plugin}");
-        if is_below(path, &own) {
-            return Ok(());
-        }
-        let parts: Vec<_> = path.split('/').skip(1).collect();
-        let open = |part: &&str| part.starts_with([':', '*']);
-        if parts.first().is_some_and(open) {
+        let first = path.split('/').nth(1);
+        if first.is_some_and(|part| part.starts_with([':', '*'])) {
             return Err(format!(
                 "{path:?} would catch the host's own paths; start it with {own}/"
             ));
@@ -373,107 +461,30 @@ impl RouteTable {
     }
 }
 
-/// Whether a path is this one, or below it.
-fn is_below(path: &str, root: &str) -> bool {
-    path.strip_prefix(root)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Whether a path is the host's own, in whatever case and with or without a slash at its end.
-/// Whether a grant of a path, or of all below one that ends in `/*`, can never be used.
-pub(crate) fn is_reserved(granted: &str) -> bool {
-    let path = granted.strip_suffix("/*").unwrap_or(granted);
-    is_the_hosts(path) || path.starts_with(PLUGINS_PREFIX) || path.starts_with(PAGES_PREFIX)
-}
-
-fn is_the_hosts(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    let plain = lower.trim_end_matches('/');
-    let parts: Vec<_> = plain.split('/').skip(1).collect();
-    let open = |part: &str| part.starts_with([':', '*']);
-    let into_api = match parts.as_slice() {
-        // Where `v1` or a plugin's name belongs.
-        ["api"] => true,
-        ["api", "plugins"] => true,
-        ["api", second, ..] => {
-            open(second) || (*second == "plugins" && !path.starts_with(PLUGINS_PREFIX))
-        }
-        ["ui"] => true,
-        ["ui", second, ..] => open(second) || !path.starts_with(PAGES_PREFIX),
-        _ => false,
-    };
-    let reserved = |reserved: &&str| match reserved.strip_suffix('/') {
-        Some("") => plain.is_empty(),
-        Some(root) => is_below(plain, root),
-        None => plain == *reserved,
-    };
-    into_api || plain.contains("//") || RESERVED.iter().any(reserved)
-}
-
-/// gin's `:id` and `*rest` in matchit's words.
-fn pattern(path: &str) -> Result<String, String> {
-    let mut parts = Vec::new();
-    let mut names = Vec::new();
-    for part in path.split('/') {
-        if parts
-            .last()
-            .is_some_and(|last: &String| last.starts_with("{*"))
-        {
-            return Err("*rest must be the last part of a path".to_owned());
-        }
-        let named = part
-            .strip_prefix(':')
-            .map(|name| (name, ""))
-            .or(part.strip_prefix('*').map(|name| (name, "*")));
-        match named {
-            Some((name, star)) => {
-                let plain = !name.is_empty()
-                    && name
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-                if !plain || name.starts_with('_') {
-                    return Err(format!(
-                        "{part:?}: a parameter has a name of letters, digits and _, not in front"
-                    ));
-                }
-                if names.contains(&name) {
-                    return Err(format!("the parameter {name:?} stands there twice"));
-                }
-                names.push(name);
-                parts.push(format!("{{{star}{name}}}"));
-            }
-            None => parts.push(part.replace('{', "{{").replace('}', "}}")),
-        }
-    }
-    Ok(parts.join("/"))
-}
-
-/// Whether a parameter holds no more than its place in the path says: one part, or for `*rest` several, and
-/// nothing that means another place to a file system.
-fn is_plain(path: &str, name: &str, value: &str) -> bool {
-    let rest = path
-        .rsplit('/')
-        .next()
-        .and_then(|last| last.strip_prefix('*'))
-        == Some(name);
-    let part = |part: &str| part != "." && part != ".." && !part.contains(['\\', '\0']);
-    match rest {
-        // One that begins with a slash is another place on its own.
-        true => !value.starts_with('/') && value.split('/').all(part),
-        false => !value.contains('/') && part(value),
-    }
-}
-
-/// A parameter without its percent encoding.
-fn decode(value: &str) -> String {
-    percent_encoding::percent_decode_str(value)
-        .decode_utf8_lossy()
-        .into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A plugin that is known, and has registered or not.
+    fn own<'a>(table: &'a mut RouteTable, name: &str, registered: bool) -> &'a mut Arc<Own> {
+        let plugin = PluginName::new(name).unwrap();
+        let at = table
+            .plugins
+            .binary_search_by(|own| own.plugin.cmp(&plugin));
+        let at = at.unwrap_or_else(|at| {
+            let own = Own {
+                plugin,
+                registration: registered.then(Arc::default),
+                target: None,
+                routes: Routes::default(),
+                refused: Vec::new(),
+                elsewhere: Vec::new(),
+            };
+            table.plugins.insert(at, Arc::new(own));
+            at
+        });
+        &mut table.plugins[at]
+    }
 
     fn add(
         table: &mut RouteTable,
@@ -490,9 +501,16 @@ mod tests {
             ..RouteSpec::default()
         };
         let granted = ["/x", "/x/*", "/shared/*", "/api/plugins/b/x", "/livez"].map(str::to_owned);
-        let plugin = PluginName::new(plugin).unwrap();
-        table.plugins.insert(plugin.clone(), true);
-        table.add(&plugin, &None, &spec, false, &granted)
+        let own = Arc::get_mut(own(table, plugin, true)).unwrap();
+        if is_own(path, plugin) {
+            own.add(0, &spec, false);
+            return own
+                .refused
+                .pop()
+                .map_or(Ok(()), |refused| Err(refused.1.reason));
+        }
+        let route = own.route(&spec, false)?;
+        table.add(route, &granted)
     }
 
     #[test]
@@ -537,7 +555,7 @@ mod tests {
     fn what_is_not_the_plugins_is_refused_with_a_reason() {
         let mut table = RouteTable::default();
         for other in ["b", "a_b"] {
-            table.plugins.insert(PluginName::new(other).unwrap(), false);
+            own(&mut table, other, false);
         }
         for path in ["/ui/a/x", "/ui/a_page/:id", "/x/y", "/api/plugins/a"] {
             add(&mut table, "a", "GET", path, &[]).unwrap();

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,10 +14,10 @@ use crate::limits::{CACHE_BYTES, CACHE_ENTRIES};
 
 /// Pinned binaries by their digest, the least recently used of which go first.
 ///
-/// Only binaries that passed [`verify`](crate::verify()) get in, and they get in as sealed bytes under the digest of
-/// these bytes. So nothing has to be believed of a hit: the file is read and hashed on every start, signature, trust
-/// and revocation are judged on every start, and what runs are sealed bytes of the digest that was judged. File
-/// times, sizes and inode numbers decide nothing. What a hit spares is the copy.
+/// Only binaries that passed [`verify`](crate::verify()) get in, and they get in as sealed bytes with the digest of
+/// these bytes. So nothing has to be believed of a hit: on every start the file is compared with the sealed bytes to the
+/// last one, signature, trust and revocation are judged by the digest of these, and they are what runs. File times and
+/// inode numbers decide nothing. What a hit spares is the copy and its digest.
 ///
 /// Dropping an entry, or the cache, does not end artifacts that are in use.
 pub struct Cache {
@@ -64,17 +66,26 @@ impl Cache {
         self.entries.lock().clear();
     }
 
-    /// Whether it is worth hashing a file of this size before copying it.
-    pub(crate) fn may_have(&self, size: u64) -> bool {
-        self.entries.lock().iter().any(|entry| entry.size() == size)
-    }
-
-    pub(crate) fn find(&self, digest: &Digest) -> Option<Arc<Pinned>> {
-        let mut entries = self.entries.lock();
-        let at = entries.iter().position(|entry| entry.digest() == digest)?;
-        let found = entries.remove(at)?;
-        entries.push_back(Arc::clone(&found));
-        Some(found)
+    /// What has the content of a file of this size, which is compared byte by byte.
+    pub(crate) fn find(&self, file: &File, size: u64) -> io::Result<Option<Arc<Pinned>>> {
+        let likely: Vec<_> = {
+            let entries = self.entries.lock();
+            // The newest first: a plugin that starts again is as it was.
+            let alike = entries.iter().rev().filter(|entry| entry.size() == size);
+            alike.cloned().collect()
+        };
+        for pinned in likely {
+            if pinned.has_content_of(file)? {
+                // The last to go from now on.
+                let mut entries = self.entries.lock();
+                if let Some(at) = entries.iter().position(|entry| Arc::ptr_eq(entry, &pinned)) {
+                    entries.remove(at);
+                    entries.push_back(Arc::clone(&pinned));
+                }
+                return Ok(Some(pinned));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn insert(&self, pinned: &Arc<Pinned>) {
@@ -118,21 +129,26 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![byte; size]).unwrap();
         file.rewind().unwrap();
-        Arc::new(Pinned::new(&file, 1000).unwrap().unwrap())
+        Arc::new(Pinned::new(&file, size as u64, 1000).unwrap().unwrap())
     }
 
     #[test]
     fn it_is_bounded_and_the_least_recently_used_goes() {
         let cache = Cache::with_limits(2, 100);
+        let has = |pinned: &Pinned| {
+            let file = File::open(pinned.exec_path()).unwrap();
+            let found = cache.find(&file, pinned.size()).unwrap();
+            found.is_some_and(|found| found.digest() == pinned.digest())
+        };
         let (a, b, c) = (pin(1, 40), pin(2, 40), pin(3, 40));
         cache.insert(&a);
         cache.insert(&b);
         cache.insert(&b);
         assert_eq!((cache.len(), cache.bytes()), (2, 80));
-        assert!(cache.find(a.digest()).is_some());
+        assert!(has(&a));
         cache.insert(&c);
         assert_eq!((cache.len(), cache.bytes()), (2, 80));
-        assert!(cache.find(b.digest()).is_none() && cache.find(a.digest()).is_some());
+        assert!(!has(&b) && has(&a));
         // By bytes: exactly 100 fit, and what never fits pushes nothing out.
         cache.insert(&pin(4, 101));
         assert_eq!(cache.len(), 2);
@@ -140,7 +156,7 @@ mod tests {
         assert_eq!((cache.len(), cache.bytes()), (2, 100));
         cache.insert(&pin(6, 100));
         assert_eq!((cache.len(), cache.bytes()), (1, 100));
-        assert!(cache.may_have(100) && !cache.may_have(99));
+        assert!(has(&pin(6, 100)) && !has(&pin(5, 100)) && !has(&pin(6, 99)));
         cache.remove(pin(6, 100).digest());
         assert!(cache.is_empty());
         let nothing = Cache::with_limits(0, 100);

@@ -31,6 +31,23 @@ pub enum HexError {
     Digit,
 }
 
+/// What becomes a [`Digest`] of all that it is given.
+pub(crate) struct Hasher(Sha256);
+
+impl Hasher {
+    pub(crate) fn new() -> Self {
+        Self(Sha256::new())
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn digest(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
@@ -47,7 +64,7 @@ impl Digest {
     /// # Errors
     /// When the file cannot be read.
     pub fn of_file(file: &File, max: u64) -> io::Result<Option<(Self, u64)>> {
-        let mut hasher = Sha256::new();
+        let mut hasher = Hasher::new();
         let mut size = 0;
         let mut limited = file.take(max.saturating_add(1));
         let mut buffer = vec![0; CHUNK];
@@ -61,7 +78,7 @@ impl Digest {
             hasher.update(&buffer[..read]);
             size += read as u64;
         }
-        Ok((size <= max).then(|| (Self(hasher.finalize().into()), size)))
+        Ok((size <= max).then(|| (hasher.digest(), size)))
     }
 }
 

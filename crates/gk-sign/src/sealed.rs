@@ -10,9 +10,12 @@ use rustix::fs::{MemfdFlags, Mode, SealFlags};
 use rustix::io::Errno;
 
 use crate::digest::Digest;
-use crate::pin::copy;
+use crate::pin::{are_equal, copy};
 
-/// Sealed bytes and their digest, which was taken after they were sealed.
+/// Sealed bytes and their digest, which was taken while they were copied.
+///
+/// Between the first byte and the seals the memory file has no name, is not inherited, and is open in this process alone.
+/// Its entry in `/proc` can be opened by those only who may read this process's memory.
 #[derive(Debug)]
 pub(crate) struct Pinned {
     memfd: File,
@@ -27,21 +30,17 @@ const REQUIRED: SealFlags = SealFlags::SEAL
     .union(SealFlags::WRITE);
 
 impl Pinned {
-    /// Copies what is left of `file`, at most `max` bytes; `None` if it has more.
-    pub(crate) fn new(file: &File, max: u64) -> io::Result<Option<Self>> {
+    /// Copies what is left of `file`, which has about `size` bytes and at most `max`; `None` if it has more.
+    pub(crate) fn new(file: &File, size: u64, max: u64) -> io::Result<Option<Self>> {
         let memfd = create()?;
-        let Some(size) = copy(file, &memfd, max)? else {
+        let Some((digest, size)) = copy(file, &memfd, size, max)? else {
             return Ok(None);
         };
         // Nobody but the plugin needs it, whatever user that is mapped to: read and execute.
         let mode = Mode::from_raw_mode(0o555);
         rustix::fs::fchmod(&memfd, mode)?;
         seal(&memfd)?;
-        // Over what is pinned, not over what was read.
-        rustix::fs::seek(&memfd, rustix::fs::SeekFrom::Start(0))?;
-        let hashed = Digest::of_file(&memfd, max)?;
-        let (digest, hashed) = hashed.ok_or_else(|| io::Error::other("the copy grew"))?;
-        if hashed != size {
+        if memfd.metadata()?.len() != size {
             return Err(io::Error::other("the copy is not what was written"));
         }
         rustix::fs::seek(&memfd, rustix::fs::SeekFrom::Start(0))?;
@@ -50,6 +49,11 @@ impl Pinned {
             digest,
             size,
         }))
+    }
+
+    /// Whether a file has the same bytes, each of which is looked at.
+    pub(crate) fn has_content_of(&self, file: &File) -> io::Result<bool> {
+        are_equal(file, &self.memfd, self.size)
     }
 
     pub(crate) fn digest(&self) -> &Digest {
@@ -119,7 +123,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).unwrap();
-        Pinned::new(&file, max).unwrap()
+        Pinned::new(&file, bytes.len() as u64, max).unwrap()
     }
 
     #[test]

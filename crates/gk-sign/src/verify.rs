@@ -1,7 +1,6 @@
 //! Verification: one pass over the package, in which every byte that is judged is a byte that is kept.
 
 use std::collections::HashSet;
-use std::io::{Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -314,7 +313,7 @@ impl Job<'_> {
         self.pin(binary, &opened)
     }
 
-    /// The cached bytes that have the digest of this file, else a copy of it.
+    /// The cached bytes that are those of this file, else a copy of it.
     fn pin(&self, path: &str, opened: &Opened) -> Result<Arc<Pinned>, VerifyError> {
         let too_large = || FileError::TooLarge {
             path: self.package.full(path),
@@ -327,15 +326,11 @@ impl Job<'_> {
         if opened.size > FILE_BYTES_MAX {
             return Err(too_large().into());
         }
-        if self.cache.may_have(opened.size) {
-            let hashed = Digest::of_file(&opened.file, FILE_BYTES_MAX).map_err(failed)?;
-            let (digest, _) = hashed.ok_or_else(too_large)?;
-            if let Some(pinned) = self.cache.find(&digest) {
-                return Ok(pinned);
-            }
-            (&opened.file).seek(SeekFrom::Start(0)).map_err(failed)?;
+        let found = self.cache.find(&opened.file, opened.size);
+        if let Some(pinned) = found.map_err(failed)? {
+            return Ok(pinned);
         }
-        let pinned = Pinned::new(&opened.file, FILE_BYTES_MAX).map_err(failed)?;
+        let pinned = Pinned::new(&opened.file, opened.size, FILE_BYTES_MAX).map_err(failed)?;
         Ok(Arc::new(pinned.ok_or_else(too_large)?))
     }
 

@@ -14,7 +14,6 @@ pub(crate) async fn document(State(gateway): State<Gateway>) -> Json<Value> {
     let table = gateway.inner.table.load();
     let routes: Vec<_> = table
         .routes()
-        .iter()
         .map(|route| {
             let parts = route
                 .path

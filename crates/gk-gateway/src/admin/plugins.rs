@@ -98,7 +98,11 @@ pub(crate) fn plugin(status: &PluginStatus, table: &RouteTable, admin: bool) -> 
         widgets: registered.map(|r| r.widgets.clone()),
         jobs: registered.map(|r| r.jobs.clone()),
         menu_items: registered.map(|r| r.menu_items.clone()),
-        refused_routes: table.refused(status.name.as_str()).to_vec(),
+        refused_routes: table
+            .refused(status.name.as_str())
+            .into_iter()
+            .cloned()
+            .collect(),
         inside: admin.then(|| inside(status)),
     }
 }

@@ -16,8 +16,8 @@ use super::stats::used;
 use crate::auth::Middleware;
 use crate::extract::Path;
 use crate::gateway::Gateway;
+use crate::paths::is_reserved;
 use crate::problem::Problem;
-use crate::routes::is_reserved;
 
 fn host(gateway: &Gateway) -> Result<&Arc<Host>, Problem> {
     gateway

@@ -171,6 +171,15 @@ pub(crate) struct Instance {
 #[derive(Debug, Clone)]
 pub struct CallTarget(pub(crate) Arc<Instance>);
 
+/// The same generation of the same plugin.
+impl PartialEq for CallTarget {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for CallTarget {}
+
 impl CallTarget {
     /// The plugin.
     #[must_use]
