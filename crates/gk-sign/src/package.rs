@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::limits::{DIRECTORIES_MAX, FILES_MAX};
@@ -123,6 +124,35 @@ pub(crate) struct Opened {
     pub(crate) file: File,
     pub(crate) size: u64,
     pub(crate) executable: bool,
+    /// What will tell that it has been written, from when it was opened.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// The kernel's note of the last change to a file's content or name. Nobody sets that time at will but who sets the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: InodeId,
+    size: i64,
+    changed: (i64, i64),
+}
+
+/// File systems may know the time only by the kernel's tick, of up to 10 ms: a second change within one leaves no trace.
+const TICK: Duration = Duration::from_millis(50);
+
+impl Stamp {
+    /// `None` as long as the last change is too young to be told from another one.
+    fn of(stat: &Stat) -> Option<Self> {
+        let changed = (stat.st_ctime, i64::try_from(stat.st_ctime_nsec).ok()?);
+        let seconds = u64::try_from(changed.0).ok()?;
+        let nanos = u32::try_from(changed.1).ok()?;
+        let at = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+        let age = SystemTime::now().duration_since(at).ok()?;
+        (age > TICK).then(|| Self {
+            inode: id(stat),
+            size: stat.st_size,
+            changed,
+        })
+    }
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -205,6 +235,7 @@ impl Package {
             // A size below zero does not fit, and is refused as too large.
             size: u64::try_from(stat.st_size).unwrap_or(u64::MAX),
             executable: stat.st_mode & 0o111 != 0,
+            stamp: Stamp::of(&stat),
         })
     }
 

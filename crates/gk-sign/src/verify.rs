@@ -12,7 +12,7 @@ use crate::key::KeyId;
 use crate::limits::{
     BINARY_SIGNATURE_BYTES_MAX, FILE_BYTES_MAX, MANIFEST_BYTES_MAX, PACKAGE_SIGNATURE_BYTES_MAX,
 };
-use crate::package::{FileError, Listed, Opened, Package};
+use crate::package::{FileError, Listed, Opened, Package, Stamp};
 use crate::refusal::{Problem, Refusal, State, VerifyError};
 use crate::trust::{Requirement, Standing, TrustStore};
 use crate::v1::BinarySignature;
@@ -122,7 +122,7 @@ pub fn verify(
         Some(refusal) if policy.requirement == Requirement::Enforce => return Err(refusal.into()),
         doubt => doubt,
     };
-    cache.insert(&verdict.pinned);
+    cache.insert(&verdict.pinned, verdict.stamp);
     Ok(VerifiedArtifact {
         pinned: verdict.pinned,
         package: job.package,
@@ -141,9 +141,14 @@ struct Job<'a> {
     package: Package,
 }
 
+/// The bytes of a file, and what will tell that it has been written since.
+type PinnedFile = (Arc<Pinned>, Option<Stamp>);
+
 /// What the signature came to.
 struct Verdict {
     pinned: Arc<Pinned>,
+    /// Of the file that has these bytes.
+    stamp: Option<Stamp>,
     state: State,
     key: Option<KeyId>,
     claims: Option<Claims>,
@@ -187,7 +192,7 @@ impl Job<'_> {
             }
         }
         self.compare_lists(&claims)?;
-        let (mut pinned, mut manifest) = (None, None);
+        let (mut pinned, mut stamp, mut manifest) = (None, None, None);
         for file in &claims.files {
             let opened = self.about_package(Some(id), self.package.file(&file.path))?;
             if opened.executable != file.executable {
@@ -199,6 +204,7 @@ impl Job<'_> {
             }
             let digest = if file.path == claims.binary {
                 let binary = self.pin(&file.path, &opened)?;
+                stamp = opened.stamp;
                 *pinned.insert(binary).digest()
             } else if file.path == claims.manifest {
                 let read = self
@@ -216,6 +222,7 @@ impl Job<'_> {
         Ok(Verdict {
             // The claims list their binary, or there were none.
             pinned: pinned.ok_or_else(|| refuse(&claims.binary, Problem::Missing))?,
+            stamp,
             state: State::Valid,
             key: Some(id),
             claims: Some(claims),
@@ -234,7 +241,7 @@ impl Job<'_> {
         };
         let signature = BinarySignature::parse(&text)
             .map_err(|error| self.refuse(&name, None, Problem::Hex(error)))?;
-        let pinned = self.pin_executable()?;
+        let (pinned, stamp) = self.pin_executable()?;
         let trust = &self.policy.trust;
         let mut signers = trust.keys().iter();
         let signer = signers.find(|key| signature.verify(key, pinned.digest()).is_ok());
@@ -244,7 +251,7 @@ impl Job<'_> {
                 .filter(|key| !trust.is_key_revoked(key.id()))
                 .count();
             let doubt = self.refusal(&name, None, Problem::NoKeyFits { trusted });
-            return Ok(Verdict::doubted(pinned, doubt));
+            return Ok(Verdict::doubted((pinned, stamp), doubt));
         };
         if trust.is_key_revoked(signer) {
             return Err(self.refuse(&name, Some(signer), Problem::RevokedKey));
@@ -253,6 +260,7 @@ impl Job<'_> {
             (!self.policy.version_1).then(|| self.refusal(&name, Some(signer), Problem::Version1));
         Ok(Verdict {
             pinned,
+            stamp,
             state: State::ValidV1,
             key: Some(signer),
             claims: None,
@@ -302,7 +310,7 @@ impl Job<'_> {
         Ok(hashed.map(|(digest, _)| digest))
     }
 
-    fn pin_executable(&self) -> Result<Arc<Pinned>, VerifyError> {
+    fn pin_executable(&self) -> Result<PinnedFile, VerifyError> {
         let binary = &self.request.binary;
         let opened = self.package.file(binary)?;
         if !opened.executable {
@@ -310,7 +318,7 @@ impl Job<'_> {
                 path: self.package.full(binary),
             });
         }
-        self.pin(binary, &opened)
+        Ok((self.pin(binary, &opened)?, opened.stamp))
     }
 
     /// The cached bytes that are those of this file, else a copy of it.
@@ -326,7 +334,7 @@ impl Job<'_> {
         if opened.size > FILE_BYTES_MAX {
             return Err(too_large().into());
         }
-        let found = self.cache.find(&opened.file, opened.size);
+        let found = self.cache.find(opened);
         if let Some(pinned) = found.map_err(failed)? {
             return Ok(pinned);
         }
@@ -379,9 +387,10 @@ impl Job<'_> {
 }
 
 impl Verdict {
-    fn doubted(pinned: Arc<Pinned>, doubt: Refusal) -> Self {
+    fn doubted((pinned, stamp): PinnedFile, doubt: Refusal) -> Self {
         Self {
             pinned,
+            stamp,
             state: doubt.state,
             key: None,
             claims: None,
