@@ -103,7 +103,7 @@ pub trait Process: Send + Sync + fmt::Debug + 'static {
     /// Resolves when it has ended, with how. Cancel-safe; may be asked again.
     async fn exited(&self) -> ExitStatus;
     /// How the layers of its sandbox stand; `None` where it is not confined.
-    fn sandbox(&self) -> Option<Report> {
+    fn sandbox(&self) -> Option<Arc<Report>> {
         None
     }
     /// Kills it and what it started.
@@ -240,7 +240,7 @@ impl Launcher for ProcessLauncher {
             Some(identity) if own => identity.uid,
             _ => rustix::process::geteuid().as_raw(),
         };
-        let sandbox = sandbox.is_some().then_some(report);
+        let sandbox = sandbox.is_some().then(|| Arc::new(report));
         if let Some(report) = &sandbox {
             self.say(report);
         }
@@ -308,7 +308,7 @@ struct PluginProcess {
     temp_dir: Option<PluginTemp>,
     /// The user it runs as.
     uid: u32,
-    sandbox: Option<Report>,
+    sandbox: Option<Arc<Report>>,
     /// To be shown.
     program_pid: Option<u32>,
     /// Where bytes cannot be pinned by a descriptor, the file that it was started from.
@@ -335,7 +335,7 @@ impl Process for PluginProcess {
         }
     }
 
-    fn sandbox(&self) -> Option<Report> {
+    fn sandbox(&self) -> Option<Arc<Report>> {
         self.sandbox.clone()
     }
 

@@ -139,8 +139,10 @@ impl Generation {
     pub(crate) fn spawn(self, stop: watch::Receiver<Stop>) {
         let owner = Arc::clone(&self.owner);
         let live = self.hub.alive();
-        let mut status = self.status.clone();
-        let task = tokio::spawn(self.run(stop));
+        // Both tasks live as long as the process, and there may be a thousand: what they hold is boxed, as a future has
+        // room for it twice otherwise.
+        let mut status = Box::new(self.status.clone());
+        let task = tokio::spawn(Box::new(self).run(stop));
         tokio::spawn(async move {
             // A panic here is a bug of the host's; it must not leave the plugin "starting" for
             // ever. Dropping the process ended it.
@@ -152,14 +154,14 @@ impl Generation {
                 tracing::error!(plugin = %name, "{error}");
                 let failure = Failure::Crashed;
                 status.state = GenerationState::Failed { error, failure };
-                (owner.report)(status);
+                (owner.report)(*status);
             }
             drop(live);
         });
     }
 
     /// Runs until the process is gone. `stop` asks for that, also by its sender being dropped.
-    async fn run(mut self, mut stop: watch::Receiver<Stop>) {
+    async fn run(mut self: Box<Self>, mut stop: watch::Receiver<Stop>) {
         self.stop = Some(stop.clone());
         let mut permit = tokio::select! {
             permit = Arc::clone(&self.hub.starts).acquire_owned() => permit.ok(),
@@ -219,7 +221,8 @@ impl Generation {
             permit = permit.filter(|_: &OwnedSemaphorePermit| machine.phase() < Phase::Running);
         }
         drop(work);
-        self.finish(machine.into_ending()).await;
+        // What tells of the end needs more room than all before, which a process has as long as it runs.
+        Box::pin(self.finish(machine.into_ending())).await;
     }
 
     /// Carries out actions; an operation that one of them begins is returned.
@@ -261,7 +264,7 @@ impl Generation {
             ) => {
                 self.take_cleared(*cleared);
                 self.status.pid = process.pid();
-                self.status.sandbox = process.sandbox().map(Arc::new);
+                self.status.sandbox = process.sandbox();
                 if let Some(report) = &self.status.sandbox {
                     self.say(LogLevel::Info, format!("sandbox: {report}"));
                 }
@@ -438,7 +441,7 @@ impl Generation {
         }
     }
 
-    async fn finish(mut self, ending: Ending) {
+    async fn finish(mut self: Box<Self>, ending: Ending) {
         let was_running = self.status.running_since.is_some();
         let name = self.owner.plugin.clone();
         let (state, level, text) = match ending {

@@ -1,8 +1,12 @@
 //! Reads what a plugin prints: its first line, which is the handshake, and everything after.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::task::JoinHandle;
 
 use super::classify::Classifier;
@@ -81,11 +85,18 @@ impl Capture {
             };
             lines.feed(&first, &mut take);
             drop(first);
-            let mut chunk = vec![0; CHUNK_BYTES];
             loop {
-                match stream.read(&mut chunk).await {
+                let fed = poll_fn(|cx| {
+                    // On the stack: most plugins are silent most of the time.
+                    let mut chunk = [MaybeUninit::uninit(); CHUNK_BYTES];
+                    let mut chunk = ReadBuf::uninit(&mut chunk);
+                    ready!(Pin::new(&mut stream).poll_read(cx, &mut chunk))?;
+                    lines.feed(chunk.filled(), &mut take);
+                    Poll::Ready(Ok::<_, io::Error>(chunk.filled().len()))
+                });
+                match fed.await {
                     Ok(0) => break,
-                    Ok(count) => lines.feed(&chunk[..count], &mut take),
+                    Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(_) => break,
                 }

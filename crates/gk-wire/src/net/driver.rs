@@ -1,5 +1,6 @@
 //! The task that reads a connection.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -18,6 +19,14 @@ pub(super) const PEER_CLOSED: &str = "the peer closed the connection";
 
 /// Reads per turn, before other tasks have theirs.
 const READS_PER_TURN: usize = 16;
+
+/// Bytes asked of the socket at once. Larger payloads are read straight into their message.
+const READ_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    /// Where this thread's connections are read into, one at a time: most of many connections are idle.
+    static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
 
 /// How often the driver looks for the rest of a frame before it sleeps.
 const LOOKS_FOR_PAYLOAD: usize = 16;
@@ -91,13 +100,27 @@ impl Driver {
 
     /// Reads once and takes apart what came; gives how many tasks that woke, which are likely to send.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, String>> {
+        let buffer = BUFFER.try_with(Cell::take).ok().flatten();
+        let mut buffer = buffer.unwrap_or_else(|| vec![0; READ_BYTES].into_boxed_slice());
+        let read = self.poll_read_with(cx, &mut buffer);
+        let _ = BUFFER.try_with(|place| place.set(Some(buffer)));
+        self.effects.drain(..).for_each(Effect::run);
+        read
+    }
+
+    fn poll_read_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, String>> {
         let direct = !self.reader.is_encrypted();
-        let mut read = self.reader.poll_read(cx, self.recv.target(direct));
+        let target = self.recv.target(direct, buffer);
+        let mut read = self.reader.poll_read(cx, target);
         if read.is_pending() && self.recv.inside_frame() {
             // Go writes a frame's header and its payload one after the other: the rest is most likely on
             // its way, and sleeping until it is here costs more than looking again.
             for _ in 0..LOOKS_FOR_PAYLOAD {
-                match self.reader.read_now(self.recv.target(direct)) {
+                match self.reader.read_now(self.recv.target(direct, buffer)) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         std::hint::spin_loop()
                     }
@@ -119,7 +142,9 @@ impl Driver {
             }
         };
         let mut state = self.shared.lock();
-        let received = self.recv.received(count, &mut state, &mut self.effects);
+        let received = self
+            .recv
+            .received(count, buffer, &mut state, &mut self.effects);
         let woken = self.effects.len();
         state.corked = woken > 1;
         if !state.corked {
@@ -127,7 +152,6 @@ impl Driver {
         } else {
             drop(state);
         }
-        self.effects.drain(..).for_each(Effect::run);
         Poll::Ready(received.map(|()| woken).map_err(|error| error.to_string()))
     }
 

@@ -18,9 +18,6 @@ use crate::gob;
 use crate::rpc::{Content, RequestHeader, ResponseHeader};
 use crate::yamux::{Event, Header, SessionError};
 
-/// Bytes asked of the socket at once. Larger payloads are read straight into their message.
-const READ_BYTES: usize = 16 * 1024;
-
 /// Why a connection ends from the receiving side.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReceiveError {
@@ -124,8 +121,6 @@ pub(super) enum Opening {
 pub(super) struct Recv {
     shared: Arc<Shared>,
     opening: Opening,
-    /// Where the socket is read into.
-    buffer: Box<[u8]>,
     /// Whether the last read went into a message.
     into_message: bool,
     /// What was read and is not yet taken apart.
@@ -142,7 +137,6 @@ impl Recv {
         Recv {
             shared,
             opening,
-            buffer: vec![0; READ_BYTES].into_boxed_slice(),
             into_message: false,
             chunk: Bytes::new(),
             header: [0; Header::LEN],
@@ -154,8 +148,8 @@ impl Recv {
     }
 
     /// Where the next bytes of the socket belong: the middle of a large message if one is under way and
-    /// the socket can, else a buffer.
-    pub(super) fn target(&mut self, direct: bool) -> Target<'_> {
+    /// the socket can, else this buffer.
+    pub(super) fn target<'a>(&'a mut self, direct: bool, buffer: &'a mut [u8]) -> Target<'a> {
         self.into_message = false;
         if direct
             && let Some(current) = self.current.as_ref().filter(|current| current.left > 0)
@@ -168,7 +162,7 @@ impl Recv {
             self.into_message = true;
             return Target::Message(message, missing.min(current.left));
         }
-        Target::Buffer(&mut self.buffer)
+        Target::Buffer(buffer)
     }
 
     /// Whether more of a frame, or of its header, is still to come: it is most likely on its way.
@@ -180,17 +174,18 @@ impl Recv {
                 .is_some_and(|current| current.left > 0)
     }
 
-    /// Takes the `count` bytes that were read into the target.
+    /// Takes the `count` bytes that were read into the target, which was `buffer` if no message is under way.
     pub(super) fn received(
         &mut self,
         count: usize,
+        buffer: &[u8],
         state: &mut State,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReceiveError> {
         if self.into_message {
             self.direct(count, state, effects)?;
         } else {
-            self.chunk = Bytes::copy_from_slice(self.buffer.get(..count).unwrap_or_default());
+            self.chunk = Bytes::copy_from_slice(buffer.get(..count).unwrap_or_default());
         }
         let now = Instant::now();
         loop {
