@@ -287,7 +287,10 @@ fn requests_leave_nothing_behind() {
         after >= before + 1024
     });
     println!("resident in KiB before and after each {MORE} requests: {grown:?}");
-    assert!(!leaks, "each {MORE} requests grow the host, in KiB: {grown:?}");
+    assert!(
+        !leaks,
+        "each {MORE} requests grow the host, in KiB: {grown:?}"
+    );
     let calls = host.metric("gk_plugin_call_duration_seconds_count", "hello-rust");
     assert!(calls.unwrap() > 40_000.0);
     host.function("hello-rust", "echo", &json!({})).expect(200);
