@@ -42,7 +42,7 @@ enum System {
     Goplugin {
         /// The plugin's executable.
         plugin: PathBuf,
-        /// Only start so many processes and report the memory.
+        /// Only start so many processes, and report the first start and the memory.
         #[arg(long)]
         instances: Option<usize>,
     },
