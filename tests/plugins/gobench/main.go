@@ -163,20 +163,32 @@ func initialised(path string, sum []byte) (*host.Plugin, error) {
 	return p, nil
 }
 
+func checksum(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return nil, err
+	}
+	return hash.Sum(nil), nil
+}
+
 // measureStarts starts the plugin for each line of stdin, in the way that it names.
 func measureStarts(path string) error {
-	program, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	expected := sha256.Sum256(program)
 	scanner := bufio.NewScanner(os.Stdin)
 	for scanner.Scan() {
 		var sum []byte
 		switch scanner.Text() {
 		case "plain":
 		case "checksum":
-			sum = expected[:]
+			// As it stands in a configuration, so it is no part of the start.
+			var err error
+			if sum, err = checksum(path); err != nil {
+				return err
+			}
 		default:
 			return fmt.Errorf("%q is neither plain nor checksum", scanner.Text())
 		}

@@ -36,7 +36,8 @@ pub(super) fn measure(programs: &Programs, quick: bool) -> Result<Many> {
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
     for count in counts {
         say(format!("a host with {count} plugins"));
-        let program = programs.gen3();
+        // The smallest plugin that takes its name from its file.
+        let program = programs.directory.join("gen2");
         let bench = System::start(
             &programs.gk_bench(),
             &[

@@ -95,7 +95,8 @@ impl Programs {
         )?;
         go.build(&reference, "./gobench", &directory.join("gobench"))?;
         go.build(&reference, "./gogateway", &directory.join("gogateway"))?;
-        go.build_small(&reference, "./gen3", &directory.join("gen3"))?;
+        go.build(&reference, "./gen3", &directory.join("gen3"))?;
+        go.build_small(&reference, "./gen2", &directory.join("gen2"))?;
         say("building the Rust programs");
         run_command(cargo().args([
             "build",

@@ -18,8 +18,13 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Milliseconds of each round, by what was started and how.
 pub(super) struct Starts(BTreeMap<&'static str, Vec<f64>>);
 
-const GO: &str = "go";
-const GO_CHECKSUM: &str = "go, checksum";
+// The first start in a process of the Go host and one more in the same, without and with go-plugin's SecureConfig.
+const GO: &str = "go, first";
+const GO_MORE: &str = "go, again";
+const GO_CHECKSUM: &str = "go, checksum, first";
+const GO_CHECKSUM_MORE: &str = "go, checksum, again";
+// The first start of the bytes in a host whose keeper is up, the same of a signed package where signatures are
+// required, and one more of the unsigned one.
 const GO_FIRST: &str = "gk-go, first";
 const GO_SIGNED: &str = "gk-go, signed";
 const GO_AGAIN: &str = "gk-go, again";
@@ -32,24 +37,29 @@ pub(super) fn measure(programs: &Programs, quick: bool) -> Result<Starts> {
     let rounds = if quick { 7 } else { 15 };
     let (go_dir, rust_dir) = (programs.go_dir()?, programs.rust_dir()?);
     let hello_go = programs.hello_go();
-    let mut go = System::start(
-        &programs.gobench(),
-        &["-starts".as_ref(), "-plugin".as_ref(), hello_go.as_ref()],
-    )?;
     let mut ours = System::start(&programs.gk_bench(), &["starts".as_ref()])?;
     let mut starts: BTreeMap<_, Vec<f64>> = BTreeMap::new();
     let mut add = |name, ms| starts.entry(name).or_default().push(ms);
     say(format!("starts of a plugin, {rounds} rounds"));
     for _ in 0..rounds {
-        let mut theirs = |how| {
-            std::thread::sleep(PAUSE);
-            figure(&go.ask(how)?, "start_ms")
+        let theirs = |how| -> Result<[f64; 2]> {
+            let arguments = ["-starts".as_ref(), "-plugin".as_ref(), hello_go.as_ref()];
+            let mut go = System::start(&programs.gobench(), &arguments)?;
+            let mut start = || {
+                std::thread::sleep(PAUSE);
+                figure(&go.ask(how)?, "start_ms")
+            };
+            Ok([start()?, start()?])
         };
-        add(GO, theirs("plain")?);
+        let [first, again] = theirs("plain")?;
+        add(GO, first);
+        add(GO_MORE, again);
         let first = ours.ask(&format!("unsigned {}", go_dir.display()))?;
         add(GO_FIRST, figure(&first, "first_ms")?);
         add(GO_AGAIN, figure(&first, "again_ms")?);
-        add(GO_CHECKSUM, theirs("checksum")?);
+        let [first, again] = theirs("checksum")?;
+        add(GO_CHECKSUM, first);
+        add(GO_CHECKSUM_MORE, again);
         let signed = ours.ask(&format!("signed {}", go_dir.display()))?;
         add(GO_SIGNED, figure(&signed, "first_ms")?);
         let first = ours.ask(&format!("unsigned {}", rust_dir.display()))?;
@@ -87,7 +97,7 @@ impl Starts {
         println!("\nstart of a plugin, to its being initialised:");
         for name in self.0.keys() {
             println!(
-                "  {name:<16} {:>8.1} ms {:>7.2} of go",
+                "  {name:<20} {:>8.1} ms {:>7.2} of {GO:?}",
                 self.median(name),
                 self.ratio(name, GO)
             );
