@@ -25,17 +25,24 @@ pub(crate) struct Arguments {
     idle: f64,
 }
 
-/// Starts the host, watches it, ends it, and prints a JSON line.
+/// Starts the host, watches it, ends it, and prints a JSON line. Its plugins are in a directory `plugins-many` beside the
+/// program.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure!(arguments.plugins > 0, "there is at least one plugin");
     server::end_with_parent(None)?;
-    let (directory, program) = server::beside(&arguments.program)?;
+    let program = (arguments.program.canonicalize())
+        .with_context(|| format!("cannot find {}", arguments.program.display()))?;
+    // On the file system of the program, for the links to it.
+    let directory = program.with_file_name("plugins-many");
+    // From a run that was interrupted.
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     for number in 0..arguments.plugins {
         let name = match arguments.plugins {
             1 => program.file_name().context("no file name")?.into(),
             _ => std::ffi::OsString::from(format!("p{number:04}")),
         };
-        let place = directory.path().join(&name);
+        let place = directory.join(&name);
         fs::create_dir(&place)?;
         // One file for all: copies of a Go program would take gigabytes.
         fs::hard_link(&program, place.join(&name))
@@ -44,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let manifest = format!("name: {name}\nversion: \"1.0.0\"\nruntime: grpc\n");
         fs::write(place.join("plugin.yaml"), manifest)?;
     }
-    let host = Server::gk_host(directory.path())?;
+    let host = Server::gk_host(&directory)?;
     let ready = host.wait_running(arguments.plugins)?;
     let host_rss = proc::rss_kb(host.pid())?;
     let mut keeper_rss = 0;
@@ -62,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         host_rss_idle = proc::rss_kb(host.pid())?;
     }
     let stopped = host.stop()?;
+    fs::remove_dir_all(&directory)?;
     print(&json!({
         "plugins": arguments.plugins,
         "ready_s": ready.as_secs_f64(),

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -200,13 +200,4 @@ impl Drop for Server {
         // An error is that of one that has been stopped, or of a run that has failed for another reason.
         let _ = self.end();
     }
-}
-
-/// A directory for plugins on the file system of a program, so that they can be links to it.
-pub(crate) fn beside(program: &Path) -> Result<(tempfile::TempDir, PathBuf)> {
-    let program = program
-        .canonicalize()
-        .with_context(|| format!("cannot find {}", program.display()))?;
-    let parent = program.parent().context("a program without a directory")?;
-    Ok((tempfile::tempdir_in(parent)?, program))
 }

@@ -1,13 +1,13 @@
 //! A plugin's requests to the host API.
 
-use std::process::Stdio;
+use std::ffi::OsStr;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
 
+use super::process::System;
 use super::promises::{Limit, Promises};
 use super::{Programs, figure};
-use crate::command::{command, output, say};
+use crate::command::say;
 
 /// What a plugin's requests to the host API take, in microseconds.
 pub(super) struct Callbacks {
@@ -20,12 +20,8 @@ pub(super) struct Callbacks {
 pub(super) fn measure(programs: &Programs, quick: bool) -> Result<Callbacks> {
     say("a plugin's requests to the host API");
     let (rounds, count) = if quick { ("3", "3000") } else { ("9", "10000") };
-    let line = output(
-        command(programs.gk_bench())
-            .args(["callback", "--rounds", rounds, "--count", count])
-            .stderr(Stdio::null()),
-    )?;
-    let line: Value = serde_json::from_str(line.lines().last().context("no output")?)?;
+    let arguments = ["callback", "--rounds", rounds, "--count", count].map(OsStr::new);
+    let line = System::start(&programs.gk_bench(), &arguments)?.last_line()?;
     Ok(Callbacks {
         call: figure(&line, "call_us")?,
         cache_get: figure(&line, "cache_get_us")?,

@@ -1,6 +1,6 @@
 //! `gk-host serve` with many plugins.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::process::System;
@@ -48,8 +48,7 @@ pub(super) fn measure(programs: &Programs, quick: bool) -> Result<Many> {
                 idle.as_ref(),
             ],
         )?;
-        let printed = bench.lines()?;
-        let line = printed.into_iter().next().context("no figures")?;
+        let line = bench.last_line()?;
         rows.push(Row {
             plugins: figure(&line, "plugins")?,
             ready_s: figure(&line, "ready_s")?,

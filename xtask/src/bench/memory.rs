@@ -1,14 +1,16 @@
 //! Resident memory of the hosts with one and with many plugins; of ours, the real `gk-host serve`.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
+use super::process::System;
 use super::promises::{Limit, Promises};
 use super::{Programs, figure};
-use crate::command::{command, output, say};
+use crate::command::say;
 
 /// Processes whose memory is measured together.
 const MANY: usize = 50;
@@ -20,34 +22,35 @@ pub(super) fn measure(programs: &Programs) -> Result<Memory> {
     // The host's memory does not depend on the plugin; ours wants one name each, which gen3 takes from its file.
     let (hello_go, gk_bench) = (programs.hello_go(), programs.gk_bench());
     let mut memory: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-    let mut add = |system, count, text: String, key| -> Result<()> {
-        let line: Value = serde_json::from_str(text.lines().last().context("no output")?)?;
+    let mut add = |system, count, program: &Path, arguments: &[&OsStr], key| -> Result<()> {
+        let line = System::start(program, arguments)?.last_line()?;
         let of: &mut BTreeMap<_, _> = memory.entry(system).or_default();
         of.insert(count, figure(&line, key)?);
         Ok(())
     };
     for count in [1, MANY] {
         say(format!("memory with {count} plugins"));
-        let instances = count.to_string();
-        let mut go = command(programs.gobench());
-        go.arg("-plugin").arg(&hello_go);
-        go.args(["-instances", &instances, "-calls", "0"]);
-        add("go", count, output(&mut go)?, "rss_kb")?;
-        let mut goplugin = command(&gk_bench);
-        goplugin.arg("goplugin").arg(&hello_go);
-        goplugin
-            .args(["--instances", &instances])
-            .stderr(Stdio::null());
-        add("goplugin", count, output(&mut goplugin)?, "rss_kb")?;
-        let ours = |program| {
-            let mut many = command(&gk_bench);
-            many.args(["many", "--idle", "0", &instances]).arg(program);
-            output(&mut many)
+        let count_text = count.to_string();
+        let instances = OsStr::new(&count_text);
+        let plugin = hello_go.as_ref();
+        let go = ["-calls", "0", "-instances"].map(OsStr::new);
+        let go = [&go[..], &[instances, "-plugin".as_ref(), plugin]].concat();
+        add("go", count, &programs.gobench(), &go, "rss_kb")?;
+        let goplugin = [
+            "goplugin".as_ref(),
+            plugin,
+            "--instances".as_ref(),
+            instances,
+        ];
+        add("goplugin", count, &gk_bench, &goplugin, "rss_kb")?;
+        let mut ours = |system, program: PathBuf| {
+            let many = ["many", "--idle", "0"].map(OsStr::new);
+            let many = [&many[..], &[instances, program.as_ref()]].concat();
+            add(system, count, &gk_bench, &many, "host_rss_kb")
         };
-        add("gk-go", count, ours(programs.gen3())?, "host_rss_kb")?;
+        ours("gk-go", programs.gen3())?;
         if count == 1 {
-            let rust = ours(programs.hello_rust())?;
-            add("gk-rust", count, rust, "host_rss_kb")?;
+            ours("gk-rust", programs.hello_rust())?;
         }
     }
     Ok(Memory(memory))

@@ -1,7 +1,11 @@
 //! Measured programs, which answer lines with JSON lines.
+//!
+//! They end with their input, and with that their plugins. So they are no part of the terminal's process group: its
+//! interrupt would end a host ahead of its plugins, which ignore it.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
@@ -23,6 +27,7 @@ impl System {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         let stdin = child.stdin.take();
@@ -40,6 +45,13 @@ impl System {
         writeln!(stdin, "{line}")?;
         let answer = self.line()?;
         answer.with_context(|| format!("a measured program ended: {:?}", self.child.try_wait()))
+    }
+
+    /// The last line of what it prints by itself.
+    pub(super) fn last_line(self) -> Result<Value> {
+        self.lines()?
+            .pop()
+            .context("a measured program printed nothing")
     }
 
     /// All that it prints by itself; an error if it fails.

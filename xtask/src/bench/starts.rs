@@ -1,16 +1,15 @@
 //! Starts of a plugin, to its being initialised: our host's, confined and verified, beside others'.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::process::System;
 use super::promises::{Limit, Promises};
 use super::{Programs, figure, median};
-use crate::command::{command, output, say};
+use crate::command::say;
 
 /// Time ahead of each start of the other hosts, as ahead of ours.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -68,11 +67,9 @@ pub(super) fn measure(programs: &Programs, quick: bool) -> Result<Starts> {
         let signed = ours.ask(&format!("signed {}", rust_dir.display()))?;
         add(RUST_SIGNED, figure(&signed, "first_ms")?);
         std::thread::sleep(PAUSE);
-        let mut goplugin = command(programs.gk_bench());
-        goplugin.arg("goplugin").arg(&hello_go);
-        goplugin.args(["--instances", "1"]).stderr(Stdio::null());
-        let text = output(&mut goplugin)?;
-        let line: Value = serde_json::from_str(text.lines().last().context("no output")?)?;
+        let arguments = ["goplugin".as_ref(), hello_go.as_ref()];
+        let arguments = [&arguments[..], &["--instances".as_ref(), "1".as_ref()]].concat();
+        let line = System::start(&programs.gk_bench(), &arguments)?.last_line()?;
         add(GOPLUGIN, figure(&line, "spawn_ms")?);
     }
     Ok(Starts(starts))
