@@ -28,7 +28,7 @@ use gk_runtime::{CallContext, ProcessLauncher, Runtime, RuntimeConfig};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::measure::{payload, print};
+use crate::measure::{median, payload, print};
 
 const NAME: &str = "bench";
 const PAYLOAD_BYTES: usize = 64;
@@ -148,10 +148,6 @@ pub(crate) async fn run(rounds: usize, count: usize) -> Result<()> {
         in_process.push(query_in_process(&database, count)?);
     }
     runtime.shutdown().await;
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or_default()
-    };
     print(&json!({
         "call_us": median(calls),
         "cache_get_us": median(caches),

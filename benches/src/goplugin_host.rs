@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use gobwire::{Gob, Interface};
@@ -58,11 +58,19 @@ async fn start(plugin: &Path) -> Result<(Client, Dispensed)> {
 
 pub(crate) async fn run(plugin: PathBuf, instances: Option<usize>) -> Result<()> {
     if let Some(instances) = instances {
+        let begin = Instant::now();
         let mut running = Vec::new();
+        let mut spawn = Duration::ZERO;
         for _ in 0..instances {
             running.push(Box::pin(start(&plugin)).await?);
+            if running.len() == 1 {
+                spawn = begin.elapsed();
+            }
         }
-        measure::print(&json!({ "rss_kb": measure::rss_kb()? }))?;
+        measure::print(&json!({
+            "spawn_ms": spawn.as_secs_f64() * 1e3,
+            "rss_kb": measure::rss_kb()?,
+        }))?;
         for (client, _) in running {
             client.kill().await;
         }

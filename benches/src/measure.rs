@@ -93,21 +93,14 @@ pub(crate) fn report(
     spawn: Duration,
 ) -> Result<()> {
     times.sort();
-    let at = |percent: usize| {
-        let time = times
-            .get((times.len().saturating_sub(1)) * percent / 100)
-            .copied()
-            .unwrap_or_default();
-        time.as_secs_f64() * 1e6
-    };
     #[expect(clippy::cast_precision_loss, reason = "far fewer calls than 2^52")]
     let calls = times.len() as f64;
     print(&json!({
         "payload_bytes": wanted.payload_bytes,
         "callers": wanted.callers,
         "calls": times.len(),
-        "p50_us": at(50),
-        "p99_us": at(99),
+        "p50_us": percentile_us(&times, 50),
+        "p99_us": percentile_us(&times, 99),
         "calls_per_s": calls / elapsed.as_secs_f64(),
         "spawn_ms": spawn.as_secs_f64() * 1e3,
         "rss_kb": rss_kb()?,
@@ -121,10 +114,17 @@ pub(crate) fn print(line: &Value) -> Result<()> {
 
 /// Resident memory of this process.
 pub(crate) fn rss_kb() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+    crate::proc::rss_kb(std::process::id())
+}
+
+/// The one in the middle.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
+
+/// The figure below which so many percent of these are, which are sorted, in microseconds.
+pub(crate) fn percentile_us(sorted: &[Duration], percent: usize) -> f64 {
+    let time = sorted.get(sorted.len().saturating_sub(1) * percent / 100);
+    time.copied().unwrap_or_default().as_secs_f64() * 1e6
 }

@@ -3,15 +3,17 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use gk_hostapi::BasicHostApi;
 use gk_runtime::{
-    CallContext, KeeperProgram, Launcher, PluginState, ProcessLauncher, Report, Runtime,
-    RuntimeConfig, SandboxConfig,
+    CallContext, KeeperProgram, Launcher, PluginState, PluginStatus, ProcessLauncher, Report,
+    Runtime, RuntimeConfig, SandboxConfig,
 };
+
+use crate::measure::median;
 
 /// Calls per round.
 const CALLS: usize = 2000;
@@ -59,16 +61,7 @@ async fn round(
     runtime.settled().await;
     let snapshot = runtime.snapshot();
     let status = snapshot.plugins.first().context("there is no plugin")?;
-    let (started, running) = status
-        .started_at
-        .zip(status.running_since)
-        .with_context(|| match &status.state {
-            PluginState::Failed { error } => error.clone(),
-            state => format!("the plugin is {state}"),
-        })?;
-    figures
-        .start_ms
-        .push(running.duration_since(started)?.as_secs_f64() * 1e3);
+    figures.start_ms.push(start_time(status)?);
     let name = status.name.as_str().to_owned();
     for _ in 0..CALLS {
         let begun = Instant::now();
@@ -83,7 +76,17 @@ async fn round(
     Ok(report)
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or_default()
+/// When a plugin's start began, and since when it runs.
+pub(crate) fn began_and_ran(status: &PluginStatus) -> Result<(SystemTime, SystemTime)> {
+    let times = status.started_at.zip(status.running_since);
+    times.with_context(|| match &status.state {
+        PluginState::Failed { error } => error.clone(),
+        state => format!("the plugin is {state}"),
+    })
+}
+
+/// How long a plugin's start took, in milliseconds.
+pub(crate) fn start_time(status: &PluginStatus) -> Result<f64> {
+    let (began, ran) = began_and_ran(status)?;
+    Ok(ran.duration_since(began)?.as_secs_f64() * 1e3)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::bench::Rows;
+use crate::bench::{CALLERS, Calls, PAYLOADS};
 
 const ROW_HEIGHT: f64 = 16.0;
 const GROUP_GAP: f64 = 14.0;
@@ -18,23 +18,15 @@ const DRAWN: [(&str, &str, &str); 3] = [
 ];
 
 /// Draws one bar per system, payload and number of callers.
-pub(crate) fn draw(rows: &Rows) -> String {
-    let groups: Vec<_> = rows
-        .keys()
-        .filter(|(system, ..)| *system == "go")
-        .map(|(_, payload, callers)| (*payload, *callers))
+pub(crate) fn draw(calls: &Calls) -> String {
+    let groups: Vec<_> = PAYLOADS
+        .into_iter()
+        .flat_map(|payload| CALLERS.map(|callers| (payload, callers)))
         .collect();
-    let ratio = |system: &'static str, payload, callers| {
-        let rate = |system| {
-            rows.get(&(system, payload, callers))
-                .map(|row| row.calls_per_s)
-        };
-        Some(rate(system)? / rate("go")?)
-    };
     let all = groups.iter().flat_map(|(payload, callers)| {
         DRAWN
             .iter()
-            .filter_map(|(system, ..)| ratio(system, *payload, *callers))
+            .map(|(system, ..)| calls.rate_to_go(system, *payload, *callers))
     });
     let largest = all.fold(1.0_f64, f64::max);
     let scale = (WIDTH - LEFT - RIGHT) / largest;
@@ -66,16 +58,15 @@ pub(crate) fn draw(rows: &Rows) -> String {
             bytes(*payload)
         );
         for (system, _, colour) in DRAWN {
-            if let Some(ratio) = ratio(system, *payload, *callers) {
-                let width = ratio * scale;
-                let _ = writeln!(
-                    svg,
-                    "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{}\">{ratio:.1}</text>",
-                    ROW_HEIGHT - 3.0,
-                    LEFT + width + 5.0,
-                    y + 11.0
-                );
-            }
+            let ratio = calls.rate_to_go(system, *payload, *callers);
+            let width = ratio * scale;
+            let _ = writeln!(
+                svg,
+                "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{}\">{ratio:.1}</text>",
+                ROW_HEIGHT - 3.0,
+                LEFT + width + 5.0,
+                y + 11.0
+            );
             y += ROW_HEIGHT;
         }
         y += GROUP_GAP;

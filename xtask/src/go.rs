@@ -75,6 +75,15 @@ impl Go {
         run(&mut go).with_context(|| format!("cannot build {}", directory.display()))
     }
 
+    /// As [`Go::build`], without symbols and debug information.
+    pub(crate) fn build_small(&self, directory: &Path, package: &str, binary: &Path) -> Result<()> {
+        let mut go = self.building(directory);
+        go.args(["-ldflags", "-s -w", "-o"])
+            .arg(binary)
+            .arg(package);
+        run(&mut go).with_context(|| format!("cannot build {}", directory.display()))
+    }
+
     /// As [`Go::build`], on another version of go-plugin than the module asks for.
     pub(crate) fn build_on(
         &self,

@@ -52,12 +52,12 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
-    /// Measure calls side by side: a Go host, our host, the crate goplugin, a bare socket.
+    /// Measure calls, a route, starts and many plugins: our host beside a Go host, the crate goplugin, a bare socket.
     Bench {
-        /// Shorter and fewer rounds; done within two minutes after the builds.
+        /// Shorter and fewer rounds; done within three minutes after the builds.
         #[arg(long)]
         quick: bool,
-        /// Fail if a ratio that the project promises is not met.
+        /// Fail if a figure that the project promises is not met.
         #[arg(long)]
         check: bool,
     },

@@ -9,11 +9,15 @@
 // -stdin reads lines "PAYLOAD CALLERS SECONDS" instead and answers each with such a line, so that another program can
 // interleave its own measurements. -instances starts that many processes (calls go to the first); with -calls 0 it
 // only starts them and prints one line with spawn_ms (of the first) and rss_kb.
+//
+// -starts reads lines "plain" and "checksum", starts the plugin for each, with go-plugin's SecureConfig and the
+// SHA-256 of the file for the second, and answers {"start_ms":…} once it is initialised and ended again.
 package main
 
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -50,8 +54,16 @@ func main() {
 	calls := flag.Int("calls", -1, "calls to make instead of -seconds")
 	instances := flag.Int("instances", 1, "processes to start")
 	stdin := flag.Bool("stdin", false, "read what to measure from stdin")
+	starts := flag.Bool("starts", false, "read from stdin how to start the plugin, and measure that")
 	flag.Parse()
 	log.SetOutput(io.Discard)
+	if *starts {
+		if err := measureStarts(*path); err != nil {
+			fmt.Fprintln(os.Stderr, "gobench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := bench(*path, *payloads, *callers, *seconds, *calls, *instances, *stdin); err != nil {
 		fmt.Fprintln(os.Stderr, "gobench:", err)
 		os.Exit(1)
@@ -74,17 +86,11 @@ func bench(path, payloads, callers string, seconds float64, calls, instances int
 	var spawn time.Duration
 	for i := range instances {
 		begin := time.Now()
-		p, err := host.Start(path, io.Discard, io.Discard)
+		p, err := initialised(path, nil)
 		if err != nil {
 			return err
 		}
 		running = append(running, p)
-		if _, _, err := p.Register(); err != nil {
-			return fmt.Errorf("GKRegister: %w", err)
-		}
-		if err := p.Init(map[string]string{"plugin_name": "bench"}, nothing{}); err != nil {
-			return fmt.Errorf("Init: %w", err)
-		}
 		if i == 0 {
 			spawn = time.Since(begin)
 		}
@@ -138,6 +144,71 @@ func bench(path, payloads, callers string, seconds float64, calls, instances int
 		}
 	}
 	return nil
+}
+
+// initialised starts the plugin, checked against the sum if there is one, and initialises it.
+func initialised(path string, sum []byte) (*host.Plugin, error) {
+	p, err := host.StartChecked(path, sum, io.Discard, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := p.Register(); err != nil {
+		p.Kill()
+		return nil, fmt.Errorf("GKRegister: %w", err)
+	}
+	if err := p.Init(map[string]string{"plugin_name": "bench"}, nothing{}); err != nil {
+		p.Kill()
+		return nil, fmt.Errorf("Init: %w", err)
+	}
+	return p, nil
+}
+
+func checksum(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return nil, err
+	}
+	return hash.Sum(nil), nil
+}
+
+// measureStarts starts the plugin for each line of stdin, in the way that it names.
+func measureStarts(path string) error {
+	scanner := bufio.NewScanner(os.Stdin)
+	for scanner.Scan() {
+		var sum []byte
+		switch scanner.Text() {
+		case "plain":
+		case "checksum":
+			// As it stands in a configuration, so it is no part of the start.
+			var err error
+			if sum, err = checksum(path); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("%q is neither plain nor checksum", scanner.Text())
+		}
+		begin := time.Now()
+		p, err := initialised(path, sum)
+		if err != nil {
+			return err
+		}
+		taken := time.Since(begin)
+		err = p.Shutdown()
+		p.Kill()
+		if err != nil {
+			return fmt.Errorf("Shutdown: %w", err)
+		}
+		answer := map[string]float64{"start_ms": float64(taken.Microseconds()) / 1000}
+		if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil {
+			return err
+		}
+	}
+	return scanner.Err()
 }
 
 // nothing is a host API without methods that matter: plugins of the later generations dial it in Init.

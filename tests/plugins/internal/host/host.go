@@ -2,6 +2,7 @@
 package host
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,7 +66,17 @@ type Plugin struct {
 // Start launches the program, shakes hands and dispenses the plugin. Logging is silenced, as a host that cares for
 // its speed would do.
 func Start(path string, stdout, stderr io.Writer) (*Plugin, error) {
+	return StartChecked(path, nil, stdout, stderr)
+}
+
+// StartChecked is Start of a program that must have this SHA-256, if one is given.
+func StartChecked(path string, sum []byte, stdout, stderr io.Writer) (*Plugin, error) {
+	var secure *plugin.SecureConfig
+	if sum != nil {
+		secure = &plugin.SecureConfig{Checksum: sum, Hash: sha256.New()}
+	}
 	process := plugin.NewClient(&plugin.ClientConfig{
+		SecureConfig:     secure,
 		HandshakeConfig:  contract.Handshake,
 		Plugins:          plugin.PluginSet{contract.Key: dispensed{}},
 		Cmd:              exec.Command(path),
