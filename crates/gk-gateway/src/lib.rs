@@ -15,7 +15,7 @@
 //! | `admin` | the host's own endpoints, each of which is a row of [`gk_api::ENDPOINTS`] |
 //! | [`audit`] | who changed what |
 //! | `insight` | what only the program around the gateway knows |
-//! | `router` | what all requests go through |
+//! | `front` | what all requests go through |
 //! | `plugin_route` | requests to plugins' routes |
 //! | `events`, `sse`, `streams`, `tickets` | plugins' events, as server-sent events, and the way in for browsers |
 //! | `heavy` | work that takes long, away from everybody else's |
@@ -35,6 +35,7 @@ mod envelope;
 mod events;
 mod extract;
 mod forwarded;
+mod front;
 mod gateway;
 mod heavy;
 mod insight;
@@ -44,7 +45,6 @@ mod plugin_route;
 mod problem;
 mod request_id;
 mod rfc3339;
-mod router;
 mod routes;
 pub mod server;
 mod sse;
@@ -57,6 +57,7 @@ pub mod tokens;
 pub use bodies::BODY_BYTES_MAX;
 pub use cors::Cors;
 pub use forwarded::TrustedProxies;
+pub use front::Front;
 pub use gateway::{Gateway, GatewayConfig, MEMORY_BYTES_DEFAULT, RenderMetrics};
 pub use insight::{About, Insight, Seen};
 pub use routes::RouteTable;

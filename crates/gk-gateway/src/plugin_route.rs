@@ -29,7 +29,8 @@ pub(crate) async fn plugin_route(State(gateway): State<Gateway>, request: Reques
 async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem> {
     let inner = &*gateway.inner;
     let mut table = inner.table.load_full();
-    if let Found::Nothing = table.find(request.method(), request.uri().path())
+    let mut found = table.find(request.method(), request.uri().path());
+    if let Found::Nothing = found
         && let Some(plugin) = table.owner(request.uri().path())
         && table.is_unknown(plugin)
         && !gateway.is_blocked(plugin)
@@ -38,8 +39,8 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
         let _ = Box::pin(inner.runtime.came_up(plugin.as_str(), None)).await;
         gateway.refresh();
         table = inner.table.load_full();
+        found = table.find(request.method(), request.uri().path());
     }
-    let found = table.find(request.method(), request.uri().path());
     // Blocked means the same whatever is known of the plugin's routes.
     let owner = match &found {
         Found::Route { route, .. } => Some(&route.plugin),

@@ -1,5 +1,7 @@
 //! The id of each request: the client's own `X-Request-Id`, or one that is made. It is in every answer.
 
+use std::cell::RefCell;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use gk_hostapi::RequestId;
@@ -16,13 +18,28 @@ pub(crate) fn of(headers: &HeaderMap) -> RequestId {
     taken.unwrap_or_else(made)
 }
 
+/// Ids that are made of what is asked of the system at once.
+const IDS: usize = 32;
+
+thread_local! {
+    /// Random numbers that are not used yet.
+    static RANDOM: RefCell<Vec<u128>> = const { RefCell::new(Vec::new()) };
+}
+
 fn made() -> RequestId {
-    let mut random = [0; 16];
-    if let Err(error) = getrandom::fill(&mut random) {
-        // It tells requests apart, and protects nothing.
-        tracing::error!(%error, "the machine has no random numbers; ids of requests are not unique");
-    }
-    RequestId::of(u128::from_ne_bytes(random))
+    let number = RANDOM.with_borrow_mut(|random| {
+        if random.is_empty() {
+            let mut bytes = [0; IDS * size_of::<u128>()];
+            if let Err(error) = getrandom::fill(&mut bytes) {
+                // It tells requests apart, and protects nothing.
+                tracing::error!(%error, "the machine has no random numbers; ids of requests are not unique");
+            }
+            let (numbers, _) = bytes.as_chunks();
+            random.extend(numbers.iter().map(|number| u128::from_ne_bytes(*number)));
+        }
+        random.pop()
+    });
+    RequestId::of(number.unwrap_or_default())
 }
 
 /// Says in an answer which request it belongs to.

@@ -192,14 +192,14 @@ async fn serve(
     let (closing, closed) = watch::channel(false);
     let mut server = tokio::spawn(server::serve(
         listeners,
-        gateway.router(),
+        gateway.front(),
         front.server(memory, limits_now, tls.clone())?,
         flag(closed.clone()),
     ));
     // It tells how the host is until there is none.
     let health = tokio::spawn(server::serve(
         health_listeners,
-        gateway.health_router(),
+        gateway.health_front(),
         front.health_server(),
         flag(closed),
     ));

@@ -50,22 +50,23 @@ mod tests {
     use axum::body::{Body, to_bytes};
     use axum::http::{Method, Request, StatusCode};
     use gk_api::ENDPOINTS;
-    use tower::ServiceExt;
 
     use super::*;
+    use crate::front::Front;
+    use crate::server::Answer;
 
-    async fn ask(router: &axum::Router, method: Method, path: &str) -> axum::response::Response {
+    async fn ask(front: &Front, method: Method, path: &str) -> axum::response::Response {
         let request = Request::builder().method(method).uri(path);
         let request = request.body(Body::empty()).unwrap();
-        router.clone().oneshot(request).await.unwrap()
+        front.answer(request).await
     }
 
     /// The document and the router, compared both ways: of each path the router names its methods to who asks with one
     /// that no endpoint has.
     #[tokio::test]
     async fn document_and_router_have_the_same_endpoints() {
-        let router = crate::testing::gateway().await.router();
-        let answer = ask(&router, Method::GET, "/openapi.json").await;
+        let front = crate::testing::gateway().await.front();
+        let answer = ask(&front, Method::GET, "/openapi.json").await;
         let bytes = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
         let document: Value = serde_json::from_slice(&bytes).unwrap();
         let mut described = BTreeSet::new();
@@ -77,7 +78,7 @@ mod tests {
         let mut served = BTreeSet::new();
         let paths: BTreeSet<_> = ENDPOINTS.iter().map(|endpoint| endpoint.path).collect();
         for path in paths {
-            let answer = ask(&router, Method::TRACE, &path.replace(['{', '}'], "")).await;
+            let answer = ask(&front, Method::TRACE, &path.replace(['{', '}'], "")).await;
             assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
             for method in answer.headers()["allow"].to_str().unwrap().split(',') {
                 if method != "HEAD" {
@@ -91,11 +92,11 @@ mod tests {
     /// Who the table says may use an endpoint is who may: all others are refused before anything is looked at.
     #[tokio::test]
     async fn what_is_not_anybodys_takes_a_token() {
-        let router = crate::testing::gateway().await.router();
+        let front = crate::testing::gateway().await.front();
         for endpoint in ENDPOINTS {
             let method = Method::from_bytes(endpoint.method.as_str().as_bytes()).unwrap();
             let path = endpoint.path.replace("{id}", "1").replace(['{', '}'], "");
-            let status = ask(&router, method, &path).await.status();
+            let status = ask(&front, method, &path).await.status();
             let refused = status == StatusCode::UNAUTHORIZED;
             assert_eq!(
                 refused,

@@ -25,7 +25,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Version, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use gk_runtime::MemoryBudget;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -146,11 +146,26 @@ pub struct Peer {
     pub local: Option<u32>,
 }
 
+/// What answers the requests of a server.
+pub trait Answer: Send + Sync + 'static {
+    /// Answers one.
+    fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
+}
+
+impl Answer for Router {
+    async fn answer(&self, request: Request) -> Response {
+        match self.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
 /// Serves until `stop` resolves; then takes no more connections and returns when those that are open have
 /// finished their requests. Bound that wait from outside: dropping the future cuts them.
 pub async fn serve(
     listeners: Vec<BoundListener>,
-    router: Router,
+    answer: impl Answer,
     config: ServerConfig,
     stop: impl Future<Output = ()>,
 ) {
@@ -161,7 +176,7 @@ pub async fn serve(
     let server = Arc::new(Server {
         clients: Clients::new(&config),
         room,
-        router,
+        answer: Arc::new(answer),
         config,
     });
     // Dropped with this future, and every task with it.
@@ -195,14 +210,14 @@ async fn resize(
 }
 
 /// What the tasks of a server share.
-struct Server {
+struct Server<A> {
     clients: Arc<Clients>,
     room: Arc<Room>,
-    router: Router,
+    answer: Arc<A>,
     config: ServerConfig,
 }
 
-impl Server {
+impl<A: Answer> Server<A> {
     /// Accepts on one listener until it is to stop; then waits for its connections.
     async fn accept_all(self: Arc<Self>, listener: BoundListener, mut stop: watch::Receiver<bool>) {
         let graceful = GracefulShutdown::new();
@@ -293,9 +308,9 @@ impl Server {
         };
         let (memory, share) = (self.config.memory.clone(), place.share().cloned());
         let socket = Connection::new(socket, Arc::clone(&progress), times, &memory)?;
-        let router = self.router.clone();
+        let answer = Arc::clone(&self.answer);
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            let (router, progress) = (router.clone(), Arc::clone(&progress));
+            let (answer, progress) = (Arc::clone(&answer), Arc::clone(&progress));
             let (memory, share) = (memory.clone(), share.clone());
             async move {
                 let _running = progress.begin();
@@ -326,7 +341,7 @@ impl Server {
                     false => None,
                 };
                 request.extensions_mut().insert(peer);
-                let response = router.oneshot(request).await?;
+                let response = answer.answer(request).await;
                 let response = match share {
                     Some(share) => share.answer(response),
                     None => response,

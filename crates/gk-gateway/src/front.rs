@@ -1,0 +1,150 @@
+//! What all requests go through.
+
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::watch;
+
+use crate::admin;
+use crate::cors::{self, Cors};
+use crate::forwarded::ClientIp;
+use crate::gateway::Gateway;
+use crate::paths::PLUGINS_PREFIX;
+use crate::plugin_route::plugin_route;
+use crate::problem::Problem;
+use crate::request_id;
+use crate::server::{Answer, Peer};
+
+/// The target of the line about each request, at level debug.
+const ACCESS: &str = "gk_gateway::access";
+
+/// Answers requests: to the host's own endpoints, and to the plugins' routes. A cheap clone.
+#[derive(Debug, Clone)]
+pub struct Front {
+    gateway: Gateway,
+    /// The host's own endpoints, and what answers everything else.
+    own: Router,
+    /// Whether plugins have routes here.
+    serves_plugins: bool,
+}
+
+impl Gateway {
+    /// Answers on all of the host's endpoints, and on the plugins' routes.
+    pub fn front(&self) -> Front {
+        Front {
+            gateway: self.clone(),
+            own: admin::router()
+                .fallback(plugin_route)
+                .with_state(self.clone()),
+            serves_plugins: true,
+        }
+    }
+
+    /// Answers only what tells how the host is: for an address that clients cannot reach, or use up.
+    pub fn health_front(&self) -> Front {
+        let nothing = async || Problem::not_found("there is nothing here");
+        Front {
+            gateway: self.clone(),
+            own: admin::health_router()
+                .fallback(nothing)
+                .with_state(self.clone()),
+            serves_plugins: false,
+        }
+    }
+}
+
+impl Answer for Front {
+    /// Whose it is, CORS, what is counted, and the end of the host.
+    async fn answer(&self, mut request: Request) -> Response {
+        let inner = &*self.gateway.inner;
+        let started = Instant::now();
+        let _running =
+            (!admin::is_health(request.uri().path())).then(|| Running::begin(&inner.running));
+        let peer = request.extensions().get::<Peer>().copied();
+        let client = inner.proxies.client(peer, request.headers());
+        if let Some(client) = client {
+            request.extensions_mut().insert(ClientIp(client));
+        }
+        let request_id = request_id::of(request.headers());
+        request.extensions_mut().insert(request_id.clone());
+        let (method, version) = (request.method().clone(), request.version());
+        let origin = match inner.cors.origins.is_empty() {
+            true => None,
+            false => Some(request.headers().clone()),
+        };
+        let shown = tracing::enabled!(target: ACCESS, tracing::Level::DEBUG)
+            .then(|| request.uri().path().to_owned());
+        let mut response = match method == Method::OPTIONS && request.uri().path() == "*" {
+            true => StatusCode::NO_CONTENT.into_response(),
+            false => self.route(request).await,
+        };
+        if method == Method::OPTIONS {
+            response = cors::options(response);
+        } else if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            // The router's own has no text; what it says of the methods stays.
+            let allowed = response.headers_mut().remove(header::ALLOW);
+            response =
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed").into_response();
+            if let Some(allowed) = allowed {
+                response.headers_mut().insert(header::ALLOW, allowed);
+            }
+        }
+        if let Some(request) = origin {
+            let preflight = Cors::is_preflight(&method, &request);
+            inner.cors.apply(&request, preflight, &mut response);
+        }
+        request_id::tell(&request_id, &mut response);
+        let headers = response.headers_mut();
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        if *inner.stopping.borrow() && version <= Version::HTTP_11 {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let took = started.elapsed();
+        inner.counts.count(response.status(), took);
+        if let Some(path) = shown {
+            tracing::debug!(target: ACCESS, client = client.map(tracing::field::display), %method, path, status = response.status().as_u16(), %request_id, ?took, "request");
+        }
+        response
+    }
+}
+
+impl Front {
+    /// A plugin's own place has no endpoint of the host's, so its requests need not go through that router.
+    async fn route(&self, request: Request) -> Response {
+        if self.serves_plugins && request.uri().path().starts_with(PLUGINS_PREFIX) {
+            let gateway = State(self.gateway.clone());
+            // Boxed, for the room of connections that are idle.
+            return Box::pin(plugin_route(gateway, request)).await;
+        }
+        Box::pin(self.own.answer(request)).await
+    }
+}
+
+/// A request that is under way, until it is dropped.
+struct Running<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Running<'a> {
+    fn begin(running: &'a watch::Sender<usize>) -> Self {
+        // Nobody waits for more of them.
+        running.send_if_modified(|running| {
+            *running += 1;
+            false
+        });
+        Running(running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|running| {
+            *running -= 1;
+            *running == 0
+        });
+    }
+}
