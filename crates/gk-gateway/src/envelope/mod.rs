@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use gk_runtime::limits::ARGS_BYTES_MAX;
 use gk_runtime::{CallContext, MemoryBudget};
+use serde::Serializer as _;
 use serde_json::value::RawValue;
 
 pub(crate) use self::value::Key;
@@ -57,7 +58,14 @@ impl Incoming {
     }
 }
 
+/// What the client sent, by its keys: none begins with `_` in the end.
 type Args<'a> = BTreeMap<Cow<'a, str>, Value<'a>>;
+
+/// What the host says, under keys that begin with `_`, each once.
+type Envelope<'a> = Vec<(&'static str, Value<'a>)>;
+
+/// Room for the keys of most requests.
+const ENVELOPE_KEYS: usize = 12;
 
 /// Builds arguments, on a thread of its own where there is much to do.
 #[derive(Debug, Clone, Copy)]
@@ -109,18 +117,18 @@ fn arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem
         .to_ascii_lowercase();
     let body: &[u8] = &request.body;
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
-    // What the envelope says of a body that is no form and no object, and of files.
-    let mut rest = Args::new();
-    let as_text = |rest: &mut Args<'_>| {
-        let content_type = content_type.unwrap_or_default().to_owned();
-        rest.insert("_content_type".into(), Value::Text(content_type.into()));
+    let mut envelope = envelope(request);
+    // What it says of a body that is no form and no object.
+    let content_type_key = || {
+        let content_type = content_type.unwrap_or_default();
+        ("_content_type", Value::Text(content_type.into()))
     };
     match &*media_type {
         _ if body.is_empty() => {}
         json if json == "application/json" || json.ends_with("+json") => {
             if !add_json(&mut args, body)? {
-                rest.insert("_body".into(), Value::text_or_base64(body));
-                as_text(&mut rest);
+                envelope.push(("_body", Value::text_or_base64(body)));
+                envelope.push(content_type_key());
             }
         }
         "application/x-www-form-urlencoded" => {
@@ -132,15 +140,15 @@ fn arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem
         "multipart/form-data" => {
             let form = multipart::read(content_type.unwrap_or_default(), &request.body)?;
             args.extend(form.fields);
-            rest.insert("_files".into(), Value::Files(form.files));
+            envelope.push(("_files", Value::Files(form.files)));
         }
         _ => {
             let value = Value::text_or_base64(body);
             if let Value::Base64(_) = value {
-                rest.insert("_body_encoding".into(), Value::Text("base64".into()));
+                envelope.push(("_body_encoding", Value::Text("base64".into())));
             }
-            rest.insert("_body".into(), value);
-            as_text(&mut rest);
+            envelope.push(("_body", value));
+            envelope.push(content_type_key());
         }
     }
     // Go's decoder takes a key for a field when both are the same but for case: such a twin would win.
@@ -154,9 +162,7 @@ fn arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem
     for (name, value) in &request.params {
         args.insert(name.into(), Value::Text(value.into()));
     }
-    write_envelope(&mut args, request);
-    args.extend(rest);
-    written(&args, memory)
+    written(&args, &envelope, memory)
 }
 
 /// The arguments of a call by an administrator: the body's object with the envelope.
@@ -166,15 +172,20 @@ fn direct_arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, 
         return Err(Problem::bad_request("request body must be a JSON object"));
     }
     args.retain(|name, _| !name.starts_with('_'));
-    write_envelope(&mut args, request);
-    written(&args, memory)
+    written(&args, &envelope(request), memory)
 }
 
 /// The object as JSON, within the budget and what a call may have.
-fn written(args: &Args<'_>, memory: &MemoryBudget) -> Result<Bytes, Problem> {
+fn written(
+    args: &Args<'_>,
+    envelope: &Envelope<'_>,
+    memory: &MemoryBudget,
+) -> Result<Bytes, Problem> {
     let full = |full: Full| full.problem(ARGS_BYTES_MAX);
     let mut json = Growing::new(memory, ARGS_BYTES_MAX).map_err(full)?;
-    match serde_json::to_writer(&mut json, args) {
+    let own = args.iter().map(|(name, value)| (&**name, value));
+    let all = own.chain(envelope.iter().map(|(name, value)| (*name, value)));
+    match serde_json::Serializer::new(&mut json).collect_map(all) {
         Ok(()) => Ok(json.freeze()),
         Err(error) => Err(match error.io_error_kind() {
             Some(std::io::ErrorKind::FileTooLarge) => full(Full::Limit),
@@ -189,19 +200,18 @@ fn fold(name: &str) -> String {
     name.to_uppercase().to_lowercase()
 }
 
-fn write_envelope<'a>(args: &mut Args<'a>, request: &'a Incoming) {
-    let mut set = |name: &'static str, value: Value<'a>| {
-        args.insert(name.into(), value);
-    };
+fn envelope(request: &Incoming) -> Envelope<'_> {
     let (parts, caller) = (&request.parts, request.caller.as_ref());
-    set("_method", Value::Text(parts.method.as_str().into()));
-    set("_path", Value::Text(parts.uri.path().into()));
-    set("_lang", Value::Text(language(&parts.headers).into()));
-    if let Some(id) = parts.extensions.get::<RequestId>() {
-        set("_request_id", Value::Text(id.as_str().into()));
-    }
+    let mut envelope = Vec::with_capacity(ENVELOPE_KEYS);
+    let mut set = |name, value| envelope.push((name, value));
     if let Some(client) = request.client {
         set("_client_ip", Value::Text(client.to_string().into()));
+    }
+    set("_lang", Value::Text(language(&parts.headers).into()));
+    set("_method", Value::Text(parts.method.as_str().into()));
+    set("_path", Value::Text(parts.uri.path().into()));
+    if let Some(id) = parts.extensions.get::<RequestId>() {
+        set("_request_id", Value::Text(id.as_str().into()));
     }
     for (name, told) in User::envelope(caller) {
         let value = match told {
@@ -211,6 +221,7 @@ fn write_envelope<'a>(args: &mut Args<'a>, request: &'a Incoming) {
         };
         set(name, value);
     }
+    envelope
 }
 
 /// Adds the members of a JSON object; `false` if the JSON is something else.
@@ -253,7 +264,7 @@ fn too_many_keys(what: &str) -> Problem {
 }
 
 /// The client's first language, `en` without one.
-pub(crate) fn language(headers: &HeaderMap) -> String {
+pub(crate) fn language(headers: &HeaderMap) -> &str {
     let accepted = headers
         .get(header::ACCEPT_LANGUAGE)
         .and_then(|value| value.to_str().ok())
@@ -270,7 +281,7 @@ pub(crate) fn language(headers: &HeaderMap) -> String {
             best = (tag, weight);
         }
     }
-    best.0.to_owned()
+    best.0
 }
 
 /// What the runtime is told about the request.
