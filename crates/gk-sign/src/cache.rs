@@ -18,8 +18,12 @@ use crate::package::{Opened, Stamp};
 /// these bytes. Signature, trust and revocation are judged by that digest on every start, and the sealed bytes are what
 /// runs: a hit never lets run what was not judged.
 ///
-/// A file is a hit if it has not been written since it was compared with the sealed bytes, by its inode and the
-/// kernel's time of the last change, or else if it is equal to them to the last byte. A hit spares the copy and its digest.
+/// A file is a hit if its inode and the kernel's time of its last change are those that it had when it was compared with
+/// the sealed bytes, or else if it is equal to them to the last byte. A hit spares the copy and its digest.
+///
+/// What is written without a trace in that time is not seen until the file is written or replaced in the usual way, and
+/// the older bytes, which were judged, run until then: stores through a mapping that was made before, and writes on file
+/// systems that tell an old time from their cache.
 ///
 /// Dropping an entry, or the cache, does not end artifacts that are in use.
 pub struct Cache {
@@ -117,7 +121,7 @@ impl Cache {
                     .iter()
                     .position(|entry| Arc::ptr_eq(&entry.pinned, &pinned));
                 if let Some(mut entry) = at.and_then(|at| entries.remove(at)) {
-                    entry.add(opened.stamp);
+                    entry.add(opened.stamp_now());
                     entries.push_back(entry);
                 }
                 return Ok(Some(pinned));
@@ -180,7 +184,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![byte; size]).unwrap();
         file.rewind().unwrap();
-        Arc::new(Pinned::new(&file, size as u64, 1000).unwrap().unwrap())
+        Arc::new(Pinned::new(&file, 1000).unwrap().unwrap())
     }
 
     #[test]
@@ -243,7 +247,7 @@ mod tests {
         // Young: another write could leave the same stamp.
         assert_eq!(package.file("p").unwrap().stamp, None);
         let opened = settled(&package);
-        let pinned = Pinned::new(&opened.file, 3, 3).unwrap().unwrap();
+        let pinned = Pinned::new(&opened.file, 3).unwrap().unwrap();
         cache.insert(&Arc::new(pinned), opened.stamp);
         // It is not read: an open file that has no bytes left is found.
         let empty = tempfile::tempfile().unwrap();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
@@ -64,21 +64,7 @@ impl Digest {
     /// # Errors
     /// When the file cannot be read.
     pub fn of_file(file: &File, max: u64) -> io::Result<Option<(Self, u64)>> {
-        let mut hasher = Hasher::new();
-        let mut size = 0;
-        let mut limited = file.take(max.saturating_add(1));
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let read = match limited.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            hasher.update(&buffer[..read]);
-            size += read as u64;
-        }
-        Ok((size <= max).then(|| (hasher.digest(), size)))
+        crate::pin::digest(file, max)
     }
 }
 

@@ -136,8 +136,21 @@ pub(crate) struct Stamp {
     changed: (i64, i64),
 }
 
-/// File systems may know the time only by the kernel's tick, of up to 10 ms: a second change within one leaves no trace.
-const TICK: Duration = Duration::from_millis(50);
+/// A second change within one tick of the file system's clock leaves no trace: 10 ms as a rule, where inodes have no room
+/// for more a second, and two on FAT.
+const TICK: Duration = match cfg!(test) {
+    true => Duration::from_millis(50),
+    false => Duration::from_millis(2500),
+};
+
+impl Opened {
+    /// Its stamp, if nobody has written it since it was opened.
+    pub(crate) fn stamp_now(&self) -> Option<Stamp> {
+        let now = rustix::fs::fstat(&self.file).ok();
+        let now = now.and_then(|stat| Stamp::of(&stat));
+        self.stamp.filter(|stamp| now == Some(*stamp))
+    }
+}
 
 impl Stamp {
     /// `None` as long as the last change is too young to be told from another one.

@@ -1,64 +1,64 @@
-//! What pinning has in common on all systems: one reading of the file, with a bound.
+//! What pinning has in common on all systems: copying a file, its digest, and comparing two.
 
 use std::fs::File;
-use std::io::{self, Read as _, Take, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crate::digest::{CHUNK, Digest, Hasher};
 
 /// Files of at least this many bytes are worth a second thread.
 const LARGE: u64 = 1 << 20;
 
-/// Buffers between the thread that copies and the one that hashes.
+/// Buffers between the thread that reads and the one that hashes.
 const BUFFERS: usize = 4;
 
-/// Bytes of such a buffer: few wake-ups, and what is copied is still in the processor's cache when it is hashed.
+/// Bytes of such a buffer: few wake-ups, and what is read is still in the processor's cache when it is hashed.
 const BUFFER: usize = 256 * 1024;
 
-/// Copies what is left of `from`, which has about `size` bytes. Returns the number of bytes and their digest, or `None`
-/// if there are more than `max`.
-///
-/// The digest is over the buffers that are written. It is that of the copy because nobody else can open the copy
-/// before this returns.
-pub(crate) fn copy(
-    from: &File,
-    to: &File,
-    size: u64,
-    max: u64,
-) -> io::Result<Option<(Digest, u64)>> {
-    if is_for_two_threads(size) {
-        return copy_on_two_threads(from, to, max);
-    }
-    let (mut hasher, mut copied) = (Hasher::new(), 0);
-    let mut source = Source::new(from, max);
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let read = source.read(&mut buffer)?;
-        if read.is_empty() {
-            return Ok(Some((hasher.digest(), copied)));
-        }
-        copied += read.len() as u64;
-        if copied > max {
-            return Ok(None);
-        }
-        { to }.write_all(read)?;
-        hasher.update(read);
-    }
+/// Copies what is left of `from`; the number of bytes, or `None` if there are more than `max`. Where both are files of
+/// the kernel's, it copies.
+pub(crate) fn copy(from: &File, mut to: &File, max: u64) -> io::Result<Option<u64>> {
+    let size = io::copy(&mut from.take(max.saturating_add(1)), &mut to)?;
+    Ok((size <= max).then_some(size))
 }
 
-fn is_for_two_threads(size: u64) -> bool {
-    size >= LARGE && thread::available_parallelism().is_ok_and(|threads| threads.get() > 1)
+/// The digest and length of what is left of `file`, which may have `max` bytes; `None` if it has more. A large file is
+/// read ahead of what is hashed.
+pub(crate) fn digest(file: &File, max: u64) -> io::Result<Option<(Digest, u64)>> {
+    let (mut source, mut hasher) = (file.take(max.saturating_add(1)), Hasher::new());
+    let left = file.metadata()?.len();
+    let ahead = match is_for_two_threads(left) {
+        true => digest_ahead(&mut |buffer| read(&mut source, buffer)),
+        false => None,
+    };
+    let (digest, size) = match ahead {
+        Some(hashed) => hashed?,
+        None => {
+            let (mut buffer, mut size) = (vec![0; CHUNK], 0);
+            loop {
+                let length = read(&mut source, &mut buffer)?;
+                if length == 0 {
+                    break (hasher.digest(), size);
+                }
+                hasher.update(&buffer[..length]);
+                size += length as u64;
+            }
+        }
+    };
+    Ok((size <= max).then_some((digest, size)))
 }
 
-/// Copying and hashing take about the same time, so they are done side by side.
-fn copy_on_two_threads(from: &File, to: &File, max: u64) -> io::Result<Option<(Digest, u64)>> {
+/// `None`, and nothing read, if there is no second thread to be had.
+fn digest_ahead(
+    read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
+) -> Option<io::Result<(Digest, u64)>> {
     let (full, filled) = mpsc::sync_channel::<(Vec<u8>, usize)>(BUFFERS);
     let (empty, emptied) = mpsc::channel::<Vec<u8>>();
     thread::scope(|scope| {
-        let hashing = thread::Builder::new().name("gk-hash".into());
-        let hashing = hashing.spawn_scoped(scope, move || {
+        let hashing = spawn(scope, move || {
             let mut hasher = Hasher::new();
             for (buffer, length) in filled {
                 hasher.update(&buffer[..length]);
@@ -66,57 +66,89 @@ fn copy_on_two_threads(from: &File, to: &File, max: u64) -> io::Result<Option<(D
             }
             hasher.digest()
         })?;
-        let mut source = Source::new(from, max);
-        let (mut copied, mut buffers) = (0, 0);
         let gone = || io::Error::other("the thread that hashes has ended");
-        loop {
-            let mut buffer = if buffers < BUFFERS {
-                buffers += 1;
-                vec![0; BUFFER]
-            } else {
-                emptied.recv().map_err(|_| gone())?
-            };
-            let length = source.read(&mut buffer)?.len();
-            if length == 0 {
-                break;
+        let mut each = || {
+            let (mut size, mut buffers) = (0, 0);
+            loop {
+                let mut buffer = if buffers < BUFFERS {
+                    buffers += 1;
+                    vec![0; BUFFER]
+                } else {
+                    emptied.recv().map_err(|_| gone())?
+                };
+                let length = read(&mut buffer)?;
+                if length == 0 {
+                    return Ok(size);
+                }
+                size += length as u64;
+                full.send((buffer, length)).map_err(|_| gone())?;
             }
-            copied += length as u64;
-            if copied > max {
-                return Ok(None);
-            }
-            { to }.write_all(&buffer[..length])?;
-            full.send((buffer, length)).map_err(|_| gone())?;
-        }
+        };
+        let size = each();
         drop(full);
-        let digest = hashing.join().map_err(|_| gone())?;
-        Ok(Some((digest, copied)))
+        let digest = hashing.join().map_err(|_| gone());
+        Some(size.and_then(|size| Ok((digest?, size))))
     })
+}
+
+fn is_for_two_threads(size: u64) -> bool {
+    size >= LARGE && thread::available_parallelism().is_ok_and(|threads| threads.get() > 1)
+}
+
+/// `None` if the system refuses a thread.
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Option<ScopedJoinHandle<'scope, T>> {
+    let builder = thread::Builder::new().name("gk-sign".into());
+    builder.spawn_scoped(scope, work).ok()
 }
 
 /// Whether two files have the same `size` bytes. Looks at each byte of both until there is a difference.
 pub(crate) fn are_equal(one: &File, other: &File, size: u64) -> io::Result<bool> {
     // What differs differs early as a rule: an executable's head has its sizes and its build's id.
     let head = size.min(CHUNK as u64);
-    if !is_equal(one, other, 0..head)? {
+    let over = AtomicBool::new(false);
+    let compare = |range| {
+        let equal = is_equal(one, other, range, &over);
+        over.fetch_or(!matches!(equal, Ok(true)), Ordering::Relaxed);
+        equal
+    };
+    if !compare(0..head)? {
         return Ok(false);
     }
-    if !is_for_two_threads(size) {
-        return is_equal(one, other, head..size);
-    }
-    let middle = size / 2;
+    let middle = match is_for_two_threads(size) {
+        true => size / 2,
+        false => size,
+    };
     thread::scope(|scope| {
-        let second = scope.spawn(|| is_equal(one, other, middle..size));
-        let first = is_equal(one, other, head..middle)?;
-        let second = second.join();
-        let second = second.map_err(|_| io::Error::other("the thread that compares has ended"))?;
-        Ok(first && second?)
+        let second = (middle < size).then(|| spawn(scope, || compare(middle..size)));
+        match second.flatten() {
+            None => compare(head..size),
+            Some(second) => {
+                let first = compare(head..middle);
+                let second = second.join();
+                let gone = |_| io::Error::other("the thread that compares has ended");
+                // The one that is over first stops the other, which has nothing to say then.
+                Ok(first? && second.map_err(gone)??)
+            }
+        }
     })
 }
 
-fn is_equal(one: &File, other: &File, range: std::ops::Range<u64>) -> io::Result<bool> {
+/// False also when it is `over` before the end of the range.
+fn is_equal(
+    one: &File,
+    other: &File,
+    range: std::ops::Range<u64>,
+    over: &AtomicBool,
+) -> io::Result<bool> {
     let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
     let mut at = range.start;
     while at < range.end {
+        if over.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let length = usize::try_from(range.end - at).map_or(CHUNK, |length| length.min(CHUNK));
         let (left, right) = (&mut left[..length], &mut right[..length]);
         let is_short = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
@@ -134,22 +166,11 @@ fn is_equal(one: &File, other: &File, range: std::ops::Range<u64>) -> io::Result
     Ok(true)
 }
 
-/// A file that is read once, up to one byte more than it may have.
-struct Source<'a>(Take<&'a File>);
-
-impl<'a> Source<'a> {
-    fn new(file: &'a File, max: u64) -> Self {
-        Self(file.take(max.saturating_add(1)))
-    }
-
-    /// What comes next; nothing at the end.
-    fn read<'b>(&mut self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
-        loop {
-            match self.0.read(buffer) {
-                Ok(length) => return Ok(&buffer[..length]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+fn read(source: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
         }
     }
 }
@@ -157,7 +178,7 @@ impl<'a> Source<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Seek as _;
+    use std::io::{Seek as _, Write as _};
 
     fn file(bytes: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
@@ -171,26 +192,43 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_has_the_bytes_and_their_digest_however_many_threads_there_are() {
-        for length in [0, 1, CHUNK, BUFFER, BUFFER * BUFFERS * 2 + 7] {
+    fn a_copy_has_the_bytes() {
+        for length in [0, 1, CHUNK, 3 << 20] {
             let bytes = bytes(length);
-            // Whatever size it is said to have.
-            for size in [0, LARGE] {
-                let to = tempfile::tempfile().unwrap();
-                let max = length as u64;
-                let copied = copy(&file(&bytes), &to, size, max).unwrap();
-                assert_eq!(copied, Some((Digest::of(&bytes), max)));
-                let mut copy = vec![0; length];
-                to.read_exact_at(&mut copy, 0).unwrap();
-                assert!(copy == bytes && to.metadata().unwrap().len() == max);
+            let to = tempfile::tempfile().unwrap();
+            let max = length as u64;
+            assert_eq!(copy(&file(&bytes), &to, max).unwrap(), Some(max));
+            let mut copied = vec![0; length];
+            to.read_exact_at(&mut copied, 0).unwrap();
+            assert!(copied == bytes && to.metadata().unwrap().len() == max);
+        }
+        let to = tempfile::tempfile().unwrap();
+        assert_eq!(copy(&file(&bytes(1000)), &to, 999).unwrap(), None);
+    }
+
+    #[test]
+    fn a_digest_is_the_same_however_many_threads_there_are() {
+        for length in [0, 1, CHUNK, BUFFER, BUFFER * BUFFERS * 2 + 7] {
+            let (bytes, max) = (bytes(length), length as u64);
+            let expected = Some((Digest::of(&bytes), max));
+            assert_eq!(digest(&file(&bytes), max).unwrap(), expected);
+            let mut source = file(&bytes);
+            let ahead = digest_ahead(&mut |buffer| read(&mut source, buffer));
+            assert_eq!(ahead.unwrap().ok(), expected);
+            if length > 0 {
+                assert_eq!(digest(&file(&bytes), max - 1).unwrap(), None);
             }
         }
-        for size in [0, LARGE] {
-            let to = tempfile::tempfile().unwrap();
-            let long = file(&bytes(BUFFER * 9));
-            let copied = copy(&long, &to, size, BUFFER as u64 * 9 - 1).unwrap();
-            assert_eq!(copied, None);
-        }
+        // An error in the middle ends both.
+        let mut left = BUFFERS * 3;
+        let failed = digest_ahead(&mut |buffer| {
+            left -= 1;
+            match left {
+                0 => Err(io::ErrorKind::Other.into()),
+                _ => Ok(buffer.len()),
+            }
+        });
+        failed.unwrap().unwrap_err();
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub(crate) struct Pinned {
 }
 
 impl Pinned {
-    /// Copies what is left of `file`, which has about `size` bytes and at most `max`; `None` if it has more.
-    pub(crate) fn new(file: &File, size: u64, max: u64) -> io::Result<Option<Self>> {
+    /// Copies what is left of `file`, at most `max` bytes; `None` if it has more.
+    pub(crate) fn new(file: &File, max: u64) -> io::Result<Option<Self>> {
         let private = std::fs::Permissions::from_mode(0o700);
         let directory = tempfile::Builder::new()
             .prefix("gk-plugin-")
@@ -30,10 +30,16 @@ impl Pinned {
         let path = directory.path().join("plugin");
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o500);
-        let Some((digest, size)) = copy(file, &options.open(&path)?, size, max)? else {
+        let Some(size) = copy(file, &options.open(&path)?, max)? else {
             return Ok(None);
         };
         let file = File::open(&path)?;
+        let hashed = Digest::of_file(&file, max)?;
+        let (digest, hashed) = hashed.ok_or_else(|| io::Error::other("the copy grew"))?;
+        if hashed != size {
+            return Err(io::Error::other("the copy is not what was written"));
+        }
+        rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
         Ok(Some(Self {
             directory,
             file,
@@ -74,8 +80,8 @@ mod tests {
         let path = temp.path().join("binary");
         std::fs::write(&path, "binary").unwrap();
         let open = || File::open(&path).unwrap();
-        assert!(Pinned::new(&open(), 6, 5).unwrap().is_none());
-        let pinned = Pinned::new(&open(), 6, 6).unwrap().unwrap();
+        assert!(Pinned::new(&open(), 5).unwrap().is_none());
+        let pinned = Pinned::new(&open(), 6).unwrap().unwrap();
         std::fs::write(&path, "attack").unwrap();
         assert_eq!(
             (pinned.size(), *pinned.digest()),

@@ -12,10 +12,7 @@ use rustix::io::Errno;
 use crate::digest::Digest;
 use crate::pin::{are_equal, copy};
 
-/// Sealed bytes and their digest, which was taken while they were copied.
-///
-/// Between the first byte and the seals the memory file has no name, is not inherited, and is open in this process alone.
-/// Its entry in `/proc` can be opened by those only who may read this process's memory.
+/// Sealed bytes and their digest, which was taken after they were sealed.
 #[derive(Debug)]
 pub(crate) struct Pinned {
     memfd: File,
@@ -30,17 +27,21 @@ const REQUIRED: SealFlags = SealFlags::SEAL
     .union(SealFlags::WRITE);
 
 impl Pinned {
-    /// Copies what is left of `file`, which has about `size` bytes and at most `max`; `None` if it has more.
-    pub(crate) fn new(file: &File, size: u64, max: u64) -> io::Result<Option<Self>> {
+    /// Copies what is left of `file`, at most `max` bytes; `None` if it has more.
+    pub(crate) fn new(file: &File, max: u64) -> io::Result<Option<Self>> {
         let memfd = create()?;
-        let Some((digest, size)) = copy(file, &memfd, size, max)? else {
+        let Some(size) = copy(file, &memfd, max)? else {
             return Ok(None);
         };
         // Nobody but the plugin needs it, whatever user that is mapped to: read and execute.
         let mode = Mode::from_raw_mode(0o555);
         rustix::fs::fchmod(&memfd, mode)?;
         seal(&memfd)?;
-        if memfd.metadata()?.len() != size {
+        // Over what is pinned, not over what was read.
+        rustix::fs::seek(&memfd, rustix::fs::SeekFrom::Start(0))?;
+        let hashed = Digest::of_file(&memfd, max)?;
+        let (digest, hashed) = hashed.ok_or_else(|| io::Error::other("the copy grew"))?;
+        if hashed != size {
             return Err(io::Error::other("the copy is not what was written"));
         }
         rustix::fs::seek(&memfd, rustix::fs::SeekFrom::Start(0))?;
@@ -123,7 +124,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).unwrap();
-        Pinned::new(&file, bytes.len() as u64, max).unwrap()
+        Pinned::new(&file, max).unwrap()
     }
 
     #[test]

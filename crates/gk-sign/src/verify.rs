@@ -204,7 +204,7 @@ impl Job<'_> {
             }
             let digest = if file.path == claims.binary {
                 let binary = self.pin(&file.path, &opened)?;
-                stamp = opened.stamp;
+                stamp = opened.stamp_now();
                 *pinned.insert(binary).digest()
             } else if file.path == claims.manifest {
                 let read = self
@@ -318,7 +318,7 @@ impl Job<'_> {
                 path: self.package.full(binary),
             });
         }
-        Ok((self.pin(binary, &opened)?, opened.stamp))
+        Ok((self.pin(binary, &opened)?, opened.stamp_now()))
     }
 
     /// The cached bytes that are those of this file, else a copy of it.
@@ -338,7 +338,7 @@ impl Job<'_> {
         if let Some(pinned) = found.map_err(failed)? {
             return Ok(pinned);
         }
-        let pinned = Pinned::new(&opened.file, opened.size, FILE_BYTES_MAX).map_err(failed)?;
+        let pinned = Pinned::new(&opened.file, FILE_BYTES_MAX).map_err(failed)?;
         Ok(Arc::new(pinned.ok_or_else(too_large)?))
     }
 

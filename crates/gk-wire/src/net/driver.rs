@@ -222,8 +222,6 @@ impl Driver {
         let (was_awake, awake) = (self.reader.is_awake(), self.linger.stays(now));
         if was_awake != awake {
             self.reader.set_awake(awake);
-            // One that falls asleep runs once more, below, and sends what was left to it.
-            self.shared.lock().awake = awake;
         }
         // After the last look out of the reactor there must be one more from within.
         if !idle || awake || was_awake {

@@ -134,7 +134,7 @@ impl RpcClient {
         let mut state = shared.lock();
         let max_calls = shared.limits.max_calls;
         let reply = state.send_request(self.inner.stream, method, request, max_calls)?;
-        shared.flush_request(state, self.inner.stream);
+        shared.flush_soon(state);
         Ok(reply)
     }
 }

@@ -174,8 +174,6 @@ pub(super) struct State {
     pub(super) next_broker_id: u32,
     /// Set while the driver lets the tasks it woke run, to send what they produce in one write.
     pub(super) corked: bool,
-    /// Set while the driver stays awake: it runs again once every task that is ready has.
-    pub(super) awake: bool,
     /// Set while the socket takes nothing more; the driver waits for it.
     blocked: Option<yamux::Batch>,
     pub(super) stalled: bool,
@@ -228,7 +226,6 @@ impl Shared {
             held_bytes: 0,
             next_broker_id: 0,
             corked: false,
-            awake: false,
             blocked: None,
             stalled: false,
             deaf: false,
@@ -332,16 +329,6 @@ impl Shared {
             batch.advance(written);
         }
         Ok(())
-    }
-
-    /// Sends a request that was queued. Where the peer has others to work on and the driver is about to run, it is left to
-    /// that, which sends what all tasks have queued until then in one write.
-    pub(super) fn flush_request(&self, state: MutexGuard<'_, State>, stream: u32) {
-        let pending = |client: &ClientState| client.pending.len();
-        let has_others = || state.clients.get(&stream).map_or(0, pending) > 1;
-        if !(state.corked || state.awake && has_others()) {
-            self.flush(state);
-        }
     }
 
     /// Flushes, unless the driver is about to.
