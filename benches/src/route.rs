@@ -12,6 +12,9 @@ use crate::{load, proc};
 
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
 
+/// Time after the last request until a host counts as idle; ours looks every 5 s.
+const IDLE: Duration = Duration::from_secs(12);
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The Go gateway.
@@ -30,7 +33,7 @@ pub(crate) struct Arguments {
     seconds: f64,
 }
 
-/// Prints a JSON line for each round, system, and number of connections.
+/// Prints a JSON line for each round, system, and number of connections, and one for each system once it is idle.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     crate::server::end_with_parent(None)?;
     let route = |plugin: &str| format!("/api/plugins/{plugin}/status");
@@ -83,6 +86,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                     "host_cpu_us": measured.cpu_us,
                     "host_rss_kb": proc::rss_kb(server.pid())?,
                 }))?;
+            }
+        }
+        if round == arguments.rounds {
+            std::thread::sleep(IDLE);
+            for (name, _, server) in &servers {
+                let kb = proc::rss_kb(server.pid())?;
+                print(&json!({ "system": name, "idle_rss_kb": kb }))?;
             }
         }
         for (_, _, server) in servers {

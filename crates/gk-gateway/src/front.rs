@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
@@ -105,6 +106,9 @@ impl Answer for Front {
         if *inner.stopping.borrow() && version <= Version::HTTP_11 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        if method == Method::HEAD {
+            response = bodiless(response);
+        }
         let took = started.elapsed();
         inner.counts.count(response.status(), took);
         if let Some(path) = shown {
@@ -124,6 +128,20 @@ impl Front {
         }
         Box::pin(self.own.answer(request)).await
     }
+}
+
+/// The answer to HEAD: what would have been sent is told, and not sent. HTTP/2 would send it.
+fn bodiless(mut response: Response) -> Response {
+    let length = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    if let Some(length) = length
+        && !headers.contains_key(header::TRANSFER_ENCODING)
+    {
+        let entry = headers.entry(header::CONTENT_LENGTH);
+        entry.or_insert_with(|| length.into());
+    }
+    *response.body_mut() = Body::empty();
+    response
 }
 
 /// A request that is under way, until it is dropped.

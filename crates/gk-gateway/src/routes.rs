@@ -403,13 +403,21 @@ impl RouteTable {
         &'a self,
         before: &'a RouteTable,
     ) -> impl Iterator<Item = (&'a PluginName, &'a RefusedRoute)> {
-        let own = self.plugins.iter();
-        let own = own.flat_map(|own| own.refused.iter().map(|(_, route)| (&own.plugin, route)));
-        let elsewhere = self.refused.iter();
-        let elsewhere =
-            elsewhere.flat_map(|(plugin, all)| all.iter().map(move |(_, route)| (plugin, route)));
-        own.chain(elsewhere)
-            .filter(|(plugin, route)| !before.refused(plugin.as_str()).contains(route))
+        let may_be_new = |own: &&Arc<Own>| {
+            let known = before.plugin(own.plugin.as_str());
+            let is_same = known.is_some_and(|known| std::ptr::eq(known, &***own));
+            !is_same || self.refused.contains_key(&own.plugin)
+        };
+        let refusing = self
+            .plugins
+            .iter()
+            .filter(|own| !own.refused.is_empty() || self.refused.contains_key(&own.plugin));
+        refusing.filter(may_be_new).flat_map(|own| {
+            let known = before.refused(own.plugin.as_str());
+            let all = self.refused(own.plugin.as_str()).into_iter();
+            let new = all.filter(move |route| !known.contains(route));
+            new.map(|route| (&own.plugin, route))
+        })
     }
 
     pub(crate) fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {

@@ -439,6 +439,33 @@ async fn results_become_answers() {
     );
 }
 
+/// A server of HTTP/2 sends whatever body an answer has.
+#[tokio::test]
+async fn the_answer_to_head_has_a_length_and_no_body() {
+    let setup = setup().await;
+    for path in [
+        "/api/plugins/first/none",
+        "/api/v1/plugins",
+        "/livez",
+        "/nowhere",
+    ] {
+        let (status, _, body) = setup.send("GET", path, "admin", None).await;
+        let (headed, headers, nothing) = setup.send("HEAD", path, "admin", None).await;
+        assert_eq!((headed, &*nothing), (status, ""), "{path}");
+        let length = headers["content-length"].to_str().unwrap();
+        assert_eq!(length, body.len().to_string(), "{path}");
+    }
+    // A plugin's answer, which has the method in it, and a path that only other methods have.
+    for (path, expected) in [
+        ("/api/plugins/first/public", 200),
+        ("/api/v1/plugins/first/reload", 405),
+    ] {
+        let (status, headers, nothing) = setup.send("HEAD", path, "admin", None).await;
+        assert_eq!((status.as_u16(), &*nothing), (expected, ""), "{path}");
+        assert_ne!(headers["content-length"], "0", "{path}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_there_is_said() {
     let setup = setup().await;

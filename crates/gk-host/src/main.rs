@@ -8,6 +8,7 @@ mod config;
 mod data;
 mod doctor;
 mod front;
+mod idle;
 mod insight;
 mod lock;
 mod reread;

@@ -230,11 +230,12 @@ async fn serve(
         () = stop.next() => false,
     };
     if settled {
-        if let Err(error) = gk_runtime::release_program_text() {
-            tracing::debug!(%error, "the pages of the start stay in memory");
-        }
+        crate::idle::release();
         report(&runtime);
-        stop.next().await;
+        tokio::select! {
+            () = stop.next() => {}
+            never = crate::idle::follow() => match never {},
+        }
     }
     tracing::info!("stopping; a second signal stops at once");
     readying.abort();

@@ -98,15 +98,17 @@ mod spec;
 )]
 mod sys;
 
-/// Lets go of the pages of this program's text that are in memory, for the end of a start: most of what a start executes
+/// Lets go of memory that this process has and does not need: for the end of a start, or of a time of load.
+///
+/// That is the program's own text, and with glibc what was freed and is not given back yet. Most of what a start executes
 /// is never executed again, and the kernel maps it in pieces of 64 KiB around what is touched. What is executed
 /// afterwards is mapped anew from the system's cache of the file, at the cost of one minor fault for each such piece.
 ///
-/// Here because it takes a system call that Rust calls unsafe. Does nothing elsewhere than on Linux.
+/// Here because it takes calls that Rust calls unsafe. Does nothing elsewhere than on Linux.
 ///
 /// # Errors
-/// When `/proc` is not there, or the kernel refuses. Nothing is different then.
-pub fn release_program_text() -> std::io::Result<()> {
+/// When `/proc` is not there, or the kernel refuses. The text stays in memory then.
+pub fn release_memory() -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     sys::text::release()?;
     Ok(())

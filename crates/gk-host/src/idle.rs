@@ -1,0 +1,48 @@
+//! Gives memory back when a time of load is over.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often it is looked how much the host works.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Processor time within one interval from which on the host is under load: two percent of a processor.
+const LOAD: Duration = Duration::from_millis(100);
+
+/// Processor time within one interval up to which it is idle.
+const IDLE: Duration = Duration::from_millis(25);
+
+/// Releases memory whenever the host is idle after a time of load.
+pub(crate) async fn follow() -> Infallible {
+    let mut interval = interval(INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut before, mut was_loaded) = (processor_time(), false);
+    loop {
+        interval.tick().await;
+        let now = processor_time();
+        let used = now.saturating_sub(before);
+        before = now;
+        was_loaded |= used >= LOAD;
+        if was_loaded && used <= IDLE {
+            was_loaded = false;
+            let _ = tokio::task::spawn_blocking(release).await;
+            before = processor_time();
+        }
+    }
+}
+
+/// Lets go of what is not needed now. Blocks for a millisecond or so.
+pub(crate) fn release() {
+    if let Err(error) = gk_runtime::release_memory() {
+        tracing::debug!(%error, "pages of the program stay in memory that are not needed");
+    }
+}
+
+/// What all threads of this process have used.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
