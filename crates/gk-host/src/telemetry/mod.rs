@@ -172,7 +172,53 @@ fn quantile(buckets: &[(f64, u64)], total: u64, share: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_is_not_there_is_not_shown() {
+        let metrics = Metrics {
+            recorder: Arc::new(Recorder::new()),
+        };
+        let snapshot = Arc::new(Snapshot::default());
+        let text = metrics::with_local_recorder(&metrics.recorder, || {
+            metrics::counter!("gk_plugin_crashes_total", "plugin" => "gone").increment(1);
+            metrics::counter!("gk_auth_failures_total").increment(2);
+            metrics.render(&snapshot)
+        });
+        assert!(text.contains("\ngk_auth_failures_total 2\n"), "{text}");
+        assert!(text.contains("\nprocess_threads "), "{text}");
+        assert!(!text.contains("gk_plugin_crashes_total"), "{text}");
+        assert!(metrics.figures(&snapshot).is_empty());
+    }
+
+    #[test]
+    fn figures_are_what_the_series_of_a_plugin_say() {
+        let recorder = Recorder::new();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::counter!("gk_plugin_calls_total", "outcome" => "ok").increment(5);
+            metrics::counter!("gk_plugin_calls_total", "outcome" => "timeout").increment(2);
+            metrics::counter!("gk_plugin_calls_shed_total", "reason" => "waited").increment(3);
+            metrics::counter!("gk_plugin_calls_shed_total", "reason" => "queue_full").increment(1);
+            metrics::gauge!("gk_plugin_calls_in_flight").set(4.0);
+            metrics::gauge!("gk_plugin_calls_waiting").set(-1.0);
+            metrics::gauge!("gk_plugin_memory_bytes").set(4096.0);
+            metrics::gauge!("gk_plugin_cpu_seconds").set(1.5);
+            metrics::histogram!("gk_plugin_call_duration_seconds").record(0.07);
+            // No kind of a figure.
+            metrics::gauge!("gk_plugin_calls_total").set(9.0);
+        });
+        let mut figures = Figures::default();
+        recorder.visit(|key, value| add(&mut figures, key, &value));
+        assert_eq!((figures.calls, figures.failed, figures.shed), (7, 2, 4));
+        assert_eq!((figures.in_flight, figures.waiting), (4, 0));
+        assert_eq!(figures.memory_bytes, 4096);
+        assert_eq!(figures.cpu_seconds.to_bits(), 1.5_f64.to_bits());
+        let milliseconds = figures.p50_ms.zip(figures.p99_ms).unwrap();
+        assert!(
+            milliseconds.0 > 50.0 && milliseconds.1 < 100.0,
+            "{milliseconds:?}"
+        );
+    }
 
     #[test]
     fn quantiles_are_estimated_within_their_bucket() {

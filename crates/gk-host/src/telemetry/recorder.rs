@@ -1,5 +1,5 @@
 //! Where metrics are counted: an atomic number for each series, and for a histogram one for each
-//! bucket. A series costs some 250 bytes, a histogram's some 400, and recording takes no lock.
+//! bucket. A series costs about 280 bytes of heap, its labels included, and recording takes no lock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
