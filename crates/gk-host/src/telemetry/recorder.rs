@@ -75,14 +75,15 @@ impl Recorder {
         });
     }
 
-    /// Deletes of the series that are gone what nothing would miss: gauges, and counters and
-    /// histograms that have counted nothing. A series of which somebody has a handle stays.
+    /// Deletes the series that are gone, hold nothing (zero, or no sample), and of which nobody has
+    /// a handle. One that is recorded again counts on, whether it was deleted or not.
     pub(super) fn forget(&self, is_gone: impl Fn(&Key) -> bool) {
         self.registry.retain_counters(|key, counter| {
             !is_gone(key) || is_held(counter) || counter.load(Ordering::Relaxed) > 0
         });
-        self.registry
-            .retain_gauges(|key, gauge| !is_gone(key) || is_held(gauge));
+        self.registry.retain_gauges(|key, gauge| {
+            !is_gone(key) || is_held(gauge) || f64::from_bits(gauge.load(Ordering::Relaxed)) != 0.0
+        });
         self.registry.retain_histograms(|key, histogram| {
             !is_gone(key) || is_held(histogram) || histogram.read().count > 0
         });
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_deleted_unless_it_counted_or_is_held() {
+    fn what_is_gone_is_deleted_unless_it_holds_something_or_is_held() {
         let recorder = Recorder::new();
         let names = |recorder: &Recorder| {
             let values = values(recorder).into_iter();
@@ -271,24 +272,23 @@ mod tests {
             );
             let _ = metrics::counter!("none", "plugin" => "a");
             let _ = metrics::histogram!("no_samples", "plugin" => "a");
-            metrics::gauge!("gauge", "plugin" => "a").set(7.0);
+            let _ = metrics::gauge!("zero", "plugin" => "a");
+            metrics::gauge!("level", "plugin" => "a").set(7.0);
             metrics::counter!("some", "plugin" => "a").increment(1);
             metrics::histogram!("some_samples", "plugin" => "a").record(1.0);
             let _ = metrics::counter!("other", "plugin" => "b");
             let _ = metrics::gauge!("of_nobody");
             let is_gone = |key: &Key| plugin_of(key) == Some("a");
             recorder.forget(is_gone);
-            let counted = ["of_nobody", "other", "some", "some_samples"];
             let mut expected = vec!["held_counter", "held_gauge", "held_histogram"];
-            expected.extend(counted);
+            expected.extend(["level", "of_nobody", "other", "some", "some_samples"]);
             assert_eq!(names(&recorder), expected);
 
             // What its holder records is seen.
             held.0.increment(1);
             drop(held);
             recorder.forget(is_gone);
-            let mut expected = vec!["held_counter"];
-            expected.extend(counted);
+            expected.retain(|name| !["held_gauge", "held_histogram"].contains(name));
             assert_eq!(names(&recorder), expected);
 
             // It comes back and counts on.
