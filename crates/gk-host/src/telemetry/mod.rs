@@ -6,6 +6,8 @@
 
 mod lines;
 mod process;
+mod recorder;
+mod render;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use gk_api::Figures;
 use gk_runtime::Snapshot;
-use prometheus::{Encoder, HistogramOpts, HistogramVec, Registry, TextEncoder};
+use metrics::Key;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -21,28 +23,8 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub(crate) use self::lines::Limit;
+use self::recorder::{BOUNDS, Recorder, Value, label, plugin_of};
 use crate::config::{Config, LogFormat};
-
-/// Bounds of the duration histograms in seconds: from a call's 30 µs to a timeout's 30 s.
-const SECONDS: &[f64] = &[
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
-    30.0,
-];
-
-/// The duration histograms, their labels, and what `/metrics` says about them. Their buckets must
-/// be known before the first sample.
-const HISTOGRAMS: &[(&str, &[&str], &str)] = &[
-    (
-        "gk_plugin_call_duration_seconds",
-        &["plugin"],
-        "How long calls into plugins took.",
-    ),
-    (
-        "gk_http_request_seconds",
-        &[],
-        "How long HTTP requests took, from the end of the head to the answer's.",
-    ),
-];
 
 /// Says what is logged, and changes it.
 pub(crate) type LogFilter = reload::Handle<EnvFilter, tracing_subscriber::Registry>;
@@ -85,59 +67,38 @@ pub(crate) fn log(config: &Config) -> Result<(Limit, LogFilter)> {
 /// What is counted, in Prometheus' text format.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    registry: Registry,
+    recorder: Arc<Recorder>,
 }
 
 /// Records metrics from now on.
 pub(crate) fn metrics() -> Result<Metrics> {
-    let registry = Registry::new();
-    let mut recorder = metrics_prometheus::Recorder::builder()
-        .with_registry(registry.clone())
-        .with_failure_strategy(metrics_prometheus::failure::strategy::NoOp);
-    for (name, labels, help) in HISTOGRAMS {
-        let options = HistogramOpts::new(*name, *help).buckets(SECONDS.to_vec());
-        let histogram =
-            HistogramVec::new(options, labels).with_context(|| format!("the histogram {name}"))?;
-        recorder = recorder
-            .try_with_metric(histogram)
-            .with_context(|| format!("the histogram {name}"))?;
-    }
-    let recorder = recorder.build();
-    metrics::set_global_recorder(recorder)
+    let recorder = Arc::new(Recorder::new());
+    metrics::set_global_recorder(Arc::clone(&recorder))
         .ok()
         .context("a recorder of metrics is installed already")?;
     metrics::describe_gauge!("gk_build_info", "1; the label is the host's version.");
     metrics::gauge!("gk_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics::describe_histogram!(
+        "gk_http_request_seconds",
+        metrics::Unit::Seconds,
+        "How long HTTP requests took, from the end of the head to the answer's."
+    );
     lines::describe();
     process::describe();
-    Ok(Metrics { registry })
-}
-
-/// Whether a metric is about a plugin that is there, or about none: those of a removed plugin are shown no more. What was
-/// counted goes on if it comes back.
-fn is_there(metric: &prometheus::proto::Metric, snapshot: &Snapshot) -> bool {
-    let mut labels = metric.get_label().iter();
-    let plugin = labels.find(|label| label.name() == "plugin");
-    plugin.is_none_or(|plugin| snapshot.get(plugin.value()).is_some())
+    Ok(Metrics { recorder })
 }
 
 impl Metrics {
     /// Everything that was counted, and how processes stand at this moment: the host's own by the
     /// standard `process_…` names, the plugins' with their names.
+    ///
+    /// Series of a removed plugin are shown no more. What was counted goes on if it comes back.
     pub(crate) fn render(&self, snapshot: &Arc<Snapshot>) -> String {
         process::record_plugins(snapshot);
-        let mut text = Vec::new();
-        let mut families = self.registry.gather();
-        for family in &mut families {
-            let mut metrics = family.take_metric();
-            metrics.retain(|metric| is_there(metric, snapshot));
-            family.set_metric(metrics);
-        }
-        families.retain(|family| !family.get_metric().is_empty());
-        if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
-            tracing::error!(%error, "metrics cannot be rendered");
-        }
-        let mut text = String::from_utf8(text).unwrap_or_default();
+        let is_there =
+            |key: &Key| plugin_of(key).is_none_or(|plugin| snapshot.get(plugin).is_some());
+        self.recorder.forget(|key| !is_there(key));
+        let mut text = render::render(&self.recorder, is_there);
         text.push_str(&process::own());
         text
     }
@@ -146,69 +107,47 @@ impl Metrics {
     pub(crate) fn figures(&self, snapshot: &Snapshot) -> BTreeMap<String, Figures> {
         process::record_plugins(snapshot);
         let mut all: BTreeMap<String, Figures> = BTreeMap::new();
-        for family in self.registry.gather() {
-            for metric in family.get_metric() {
-                let label = |wanted: &str| {
-                    let mut labels = metric.get_label().iter();
-                    let label = labels.find(|label| label.name() == wanted)?;
-                    Some(label.value().to_owned())
-                };
-                if let Some(plugin) =
-                    label("plugin").filter(|plugin| snapshot.get(plugin).is_some())
-                {
-                    let outcome = label("outcome");
-                    add(
-                        all.entry(plugin).or_default(),
-                        family.name(),
-                        outcome.as_deref(),
-                        metric,
-                    );
-                }
+        self.recorder.visit(|key, value| {
+            if let Some(plugin) = plugin_of(key).filter(|plugin| snapshot.get(plugin).is_some()) {
+                add(all.entry(plugin.to_owned()).or_default(), key, &value);
             }
-        }
+        });
         all
     }
 }
 
-/// Adds what a metric says to the figures of its plugin.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counts and bytes are whole, positive, and below 2^52"
-)]
-fn add(
-    figures: &mut Figures,
-    name: &str,
-    outcome: Option<&str>,
-    metric: &prometheus::proto::Metric,
-) {
-    let count = || metric.get_counter().get_value() as u64;
-    let gauge = || metric.get_gauge().get_value().max(0.0);
-    match name {
-        "gk_plugin_memory_bytes" => figures.memory_bytes = gauge() as u64,
-        "gk_plugin_cpu_seconds" => figures.cpu_seconds = gauge(),
-        "gk_plugin_calls_in_flight" => figures.in_flight = gauge() as u64,
-        "gk_plugin_calls_waiting" => figures.waiting = gauge() as u64,
-        "gk_plugin_calls_shed_total" => figures.shed += count(),
-        "gk_plugin_calls_total" => {
-            figures.calls += count();
-            if outcome != Some("ok") {
-                figures.failed += count();
+/// Adds what a series says to the figures of its plugin.
+fn add(figures: &mut Figures, key: &Key, value: &Value) {
+    match (key.name(), value) {
+        ("gk_plugin_memory_bytes", Value::Gauge(bytes)) => figures.memory_bytes = whole(*bytes),
+        ("gk_plugin_cpu_seconds", Value::Gauge(seconds)) => figures.cpu_seconds = seconds.max(0.0),
+        ("gk_plugin_calls_in_flight", Value::Gauge(calls)) => figures.in_flight = whole(*calls),
+        ("gk_plugin_calls_waiting", Value::Gauge(calls)) => figures.waiting = whole(*calls),
+        ("gk_plugin_calls_shed_total", Value::Counter(count)) => figures.shed += count,
+        ("gk_plugin_calls_total", Value::Counter(count)) => {
+            figures.calls += count;
+            if label(key, "outcome") != Some("ok") {
+                figures.failed += count;
             }
         }
-        "gk_plugin_call_duration_seconds" => {
-            let histogram = metric.get_histogram();
-            let buckets: Vec<_> = histogram
-                .get_bucket()
-                .iter()
-                .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
-                .collect();
-            let total = histogram.get_sample_count();
-            figures.p50_ms = quantile(&buckets, total, 0.5).map(|seconds| seconds * 1e3);
-            figures.p99_ms = quantile(&buckets, total, 0.99).map(|seconds| seconds * 1e3);
+        ("gk_plugin_call_duration_seconds", Value::Histogram(calls)) => {
+            let buckets: Vec<_> = BOUNDS.into_iter().zip(calls.cumulative).collect();
+            let quantile = |share| quantile(&buckets, calls.count, share);
+            figures.p50_ms = quantile(0.5).map(|seconds| seconds * 1e3);
+            figures.p99_ms = quantile(0.99).map(|seconds| seconds * 1e3);
         }
         _ => {}
     }
+}
+
+/// A gauge of calls or bytes.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "they are whole, and below 2^52"
+)]
+fn whole(gauge: f64) -> u64 {
+    gauge.max(0.0) as u64
 }
 
 /// The value below which this share of all samples is, estimated from a histogram's buckets as Prometheus does it: samples
@@ -223,24 +162,63 @@ fn quantile(buckets: &[(f64, u64)], total: u64, share: f64) -> Option<f64> {
     let (mut lower, mut below) = (0.0, 0);
     for (upper, count) in buckets {
         if as_float(*count) >= rank && *count > below {
-            if upper.is_infinite() {
-                break;
-            }
             let within = (rank - as_float(below)) / as_float(count - below);
             return Some(lower + (upper - lower) * within);
         }
         (lower, below) = (*upper, *count);
     }
-    buckets
-        .iter()
-        .rev()
-        .map(|(upper, _)| *upper)
-        .find(|upper| upper.is_finite())
+    Some(lower)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_is_not_there_is_not_shown() {
+        let metrics = Metrics {
+            recorder: Arc::new(Recorder::new()),
+        };
+        let snapshot = Arc::new(Snapshot::default());
+        let text = metrics::with_local_recorder(&metrics.recorder, || {
+            metrics::counter!("gk_plugin_crashes_total", "plugin" => "gone").increment(1);
+            metrics::counter!("gk_auth_failures_total").increment(2);
+            metrics.render(&snapshot)
+        });
+        assert!(text.contains("\ngk_auth_failures_total 2\n"), "{text}");
+        assert!(text.contains("\nprocess_threads "), "{text}");
+        assert!(!text.contains("gk_plugin_crashes_total"), "{text}");
+        assert!(metrics.figures(&snapshot).is_empty());
+    }
+
+    #[test]
+    fn figures_are_what_the_series_of_a_plugin_say() {
+        let recorder = Recorder::new();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::counter!("gk_plugin_calls_total", "outcome" => "ok").increment(5);
+            metrics::counter!("gk_plugin_calls_total", "outcome" => "timeout").increment(2);
+            metrics::counter!("gk_plugin_calls_shed_total", "reason" => "waited").increment(3);
+            metrics::counter!("gk_plugin_calls_shed_total", "reason" => "queue_full").increment(1);
+            metrics::gauge!("gk_plugin_calls_in_flight").set(4.0);
+            metrics::gauge!("gk_plugin_calls_waiting").set(-1.0);
+            metrics::gauge!("gk_plugin_memory_bytes").set(4096.0);
+            metrics::gauge!("gk_plugin_cpu_seconds").set(1.5);
+            metrics::histogram!("gk_plugin_call_duration_seconds").record(0.07);
+            // No kind of a figure.
+            metrics::gauge!("gk_plugin_calls_total").set(9.0);
+        });
+        let mut figures = Figures::default();
+        recorder.visit(|key, value| add(&mut figures, key, &value));
+        assert_eq!((figures.calls, figures.failed, figures.shed), (7, 2, 4));
+        assert_eq!((figures.in_flight, figures.waiting), (4, 0));
+        assert_eq!(figures.memory_bytes, 4096);
+        assert_eq!(figures.cpu_seconds.to_bits(), 1.5_f64.to_bits());
+        let milliseconds = figures.p50_ms.zip(figures.p99_ms).unwrap();
+        assert!(
+            milliseconds.0 > 50.0 && milliseconds.1 < 100.0,
+            "{milliseconds:?}"
+        );
+    }
 
     #[test]
     fn quantiles_are_estimated_within_their_bucket() {

@@ -1,10 +1,11 @@
 //! How processes stand, from the kernel's tables: the host's own, and those of its plugins.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::fs;
 
 use gk_runtime::Snapshot;
+
+use super::render;
 
 /// Names what is measured of plugins.
 pub(super) fn describe() {
@@ -113,11 +114,8 @@ pub(super) fn own() -> String {
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: Option<f64>| {
         if let Some(value) = value {
-            // Writing to a String does not fail.
-            let _ = writeln!(
-                text,
-                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-            );
+            render::head(&mut text, name, kind, help);
+            render::sample(&mut text, name, "", "", value);
         }
     };
     let stat = Stat::read("self");
