@@ -2,13 +2,23 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::str::FromStr;
+use std::sync::mpsc;
+use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::threads::{is_for_two_threads, spawn};
+
 /// Bytes that are read at a time.
 pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// Buffers between the thread that reads and the one that hashes.
+const BUFFERS: usize = 4;
+
+/// Bytes of such a buffer: few wake-ups, and what is read is still in the processor's cache when it is hashed.
+const BUFFER: usize = 256 * 1024;
 
 /// A SHA-256 digest. Its text is 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,18 +42,18 @@ pub enum HexError {
 }
 
 /// What becomes a [`Digest`] of all that it is given.
-pub(crate) struct Hasher(Sha256);
+struct Hasher(Sha256);
 
 impl Hasher {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self(Sha256::new())
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    pub(crate) fn digest(self) -> Digest {
+    fn digest(self) -> Digest {
         Digest(self.0.finalize().into())
     }
 }
@@ -64,7 +74,82 @@ impl Digest {
     /// # Errors
     /// When the file cannot be read.
     pub fn of_file(file: &File, max: u64) -> io::Result<Option<(Self, u64)>> {
-        crate::pin::digest(file, max)
+        digest(file, max)
+    }
+}
+
+/// The digest and length of what is left of `file`, which may have `max` bytes; `None` if it has more. A large file is
+/// read ahead of what is hashed.
+fn digest(file: &File, max: u64) -> io::Result<Option<(Digest, u64)>> {
+    let (mut source, mut hasher) = (file.take(max.saturating_add(1)), Hasher::new());
+    let left = file.metadata()?.len();
+    let ahead = match is_for_two_threads(left) {
+        true => digest_ahead(&mut |buffer| read(&mut source, buffer)),
+        false => None,
+    };
+    let (digest, size) = match ahead {
+        Some(hashed) => hashed?,
+        None => {
+            let (mut buffer, mut size) = (vec![0; CHUNK], 0);
+            loop {
+                let length = read(&mut source, &mut buffer)?;
+                if length == 0 {
+                    break (hasher.digest(), size);
+                }
+                hasher.update(&buffer[..length]);
+                size += length as u64;
+            }
+        }
+    };
+    Ok((size <= max).then_some((digest, size)))
+}
+
+/// `None`, and nothing read, if there is no second thread to be had.
+fn digest_ahead(
+    read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
+) -> Option<io::Result<(Digest, u64)>> {
+    let (full, filled) = mpsc::sync_channel::<(Vec<u8>, usize)>(BUFFERS);
+    let (empty, emptied) = mpsc::channel::<Vec<u8>>();
+    thread::scope(|scope| {
+        let hashing = spawn(scope, move || {
+            let mut hasher = Hasher::new();
+            for (buffer, length) in filled {
+                hasher.update(&buffer[..length]);
+                let _ = empty.send(buffer);
+            }
+            hasher.digest()
+        })?;
+        let gone = || io::Error::other("the thread that hashes has ended");
+        let mut each = || {
+            let (mut size, mut buffers) = (0, 0);
+            loop {
+                let mut buffer = if buffers < BUFFERS {
+                    buffers += 1;
+                    vec![0; BUFFER]
+                } else {
+                    emptied.recv().map_err(|_| gone())?
+                };
+                let length = read(&mut buffer)?;
+                if length == 0 {
+                    return Ok(size);
+                }
+                size += length as u64;
+                full.send((buffer, length)).map_err(|_| gone())?;
+            }
+        };
+        let size = each();
+        drop(full);
+        let digest = hashing.join().map_err(|_| gone());
+        Some(size.and_then(|size| Ok((digest?, size))))
+    })
+}
+
+fn read(source: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
 
@@ -111,6 +196,43 @@ pub(crate) fn decode(text: &[u8], bytes: &mut [u8]) -> Result<(), HexError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Seek as _, Write as _};
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
+    fn bytes(length: usize) -> Vec<u8> {
+        (0..=250).cycle().take(length).collect()
+    }
+
+    #[test]
+    fn a_digest_is_the_same_however_many_threads_there_are() {
+        for length in [0, 1, CHUNK, BUFFER, BUFFER * BUFFERS * 2 + 7] {
+            let (bytes, max) = (bytes(length), length as u64);
+            let expected = Some((Digest::of(&bytes), max));
+            assert_eq!(digest(&file(&bytes), max).unwrap(), expected);
+            let mut source = file(&bytes);
+            let ahead = digest_ahead(&mut |buffer| read(&mut source, buffer));
+            assert_eq!(ahead.unwrap().ok(), expected);
+            if length > 0 {
+                assert_eq!(digest(&file(&bytes), max - 1).unwrap(), None);
+            }
+        }
+        // An error in the middle ends both.
+        let mut left = BUFFERS * 3;
+        let failed = digest_ahead(&mut |buffer| {
+            left -= 1;
+            match left {
+                0 => Err(io::ErrorKind::Other.into()),
+                _ => Ok(buffer.len()),
+            }
+        });
+        failed.unwrap().unwrap_err();
+    }
 
     #[test]
     fn digits_of_either_case_and_nothing_else() {

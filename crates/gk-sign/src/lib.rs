@@ -155,6 +155,7 @@ mod refusal;
 #[cfg(target_os = "linux")]
 mod sealed;
 mod sign;
+mod threads;
 mod trust;
 mod v1;
 mod v2;

@@ -1,107 +1,19 @@
-//! What pinning has in common on all systems: copying a file, its digest, and comparing two.
+//! What pinning has in common on all systems: copying a file, and comparing two.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread;
 
-use crate::digest::{CHUNK, Digest, Hasher};
-
-/// Files of at least this many bytes are worth a second thread.
-const LARGE: u64 = 1 << 20;
-
-/// Buffers between the thread that reads and the one that hashes.
-const BUFFERS: usize = 4;
-
-/// Bytes of such a buffer: few wake-ups, and what is read is still in the processor's cache when it is hashed.
-const BUFFER: usize = 256 * 1024;
+use crate::digest::CHUNK;
+use crate::threads::{is_for_two_threads, spawn};
 
 /// Copies what is left of `from`; the number of bytes, or `None` if there are more than `max`. Where both are files of
 /// the kernel's, it copies.
 pub(crate) fn copy(from: &File, mut to: &File, max: u64) -> io::Result<Option<u64>> {
     let size = io::copy(&mut from.take(max.saturating_add(1)), &mut to)?;
     Ok((size <= max).then_some(size))
-}
-
-/// The digest and length of what is left of `file`, which may have `max` bytes; `None` if it has more. A large file is
-/// read ahead of what is hashed.
-pub(crate) fn digest(file: &File, max: u64) -> io::Result<Option<(Digest, u64)>> {
-    let (mut source, mut hasher) = (file.take(max.saturating_add(1)), Hasher::new());
-    let left = file.metadata()?.len();
-    let ahead = match is_for_two_threads(left) {
-        true => digest_ahead(&mut |buffer| read(&mut source, buffer)),
-        false => None,
-    };
-    let (digest, size) = match ahead {
-        Some(hashed) => hashed?,
-        None => {
-            let (mut buffer, mut size) = (vec![0; CHUNK], 0);
-            loop {
-                let length = read(&mut source, &mut buffer)?;
-                if length == 0 {
-                    break (hasher.digest(), size);
-                }
-                hasher.update(&buffer[..length]);
-                size += length as u64;
-            }
-        }
-    };
-    Ok((size <= max).then_some((digest, size)))
-}
-
-/// `None`, and nothing read, if there is no second thread to be had.
-fn digest_ahead(
-    read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
-) -> Option<io::Result<(Digest, u64)>> {
-    let (full, filled) = mpsc::sync_channel::<(Vec<u8>, usize)>(BUFFERS);
-    let (empty, emptied) = mpsc::channel::<Vec<u8>>();
-    thread::scope(|scope| {
-        let hashing = spawn(scope, move || {
-            let mut hasher = Hasher::new();
-            for (buffer, length) in filled {
-                hasher.update(&buffer[..length]);
-                let _ = empty.send(buffer);
-            }
-            hasher.digest()
-        })?;
-        let gone = || io::Error::other("the thread that hashes has ended");
-        let mut each = || {
-            let (mut size, mut buffers) = (0, 0);
-            loop {
-                let mut buffer = if buffers < BUFFERS {
-                    buffers += 1;
-                    vec![0; BUFFER]
-                } else {
-                    emptied.recv().map_err(|_| gone())?
-                };
-                let length = read(&mut buffer)?;
-                if length == 0 {
-                    return Ok(size);
-                }
-                size += length as u64;
-                full.send((buffer, length)).map_err(|_| gone())?;
-            }
-        };
-        let size = each();
-        drop(full);
-        let digest = hashing.join().map_err(|_| gone());
-        Some(size.and_then(|size| Ok((digest?, size))))
-    })
-}
-
-fn is_for_two_threads(size: u64) -> bool {
-    size >= LARGE && thread::available_parallelism().is_ok_and(|threads| threads.get() > 1)
-}
-
-/// `None` if the system refuses a thread.
-fn spawn<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    work: impl FnOnce() -> T + Send + 'scope,
-) -> Option<ScopedJoinHandle<'scope, T>> {
-    let builder = thread::Builder::new().name("gk-sign".into());
-    builder.spawn_scoped(scope, work).ok()
 }
 
 /// Whether two files have the same `size` bytes. Looks at each byte of both until there is a difference.
@@ -166,15 +78,6 @@ fn is_equal(
     Ok(true)
 }
 
-fn read(source: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match source.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,31 +107,6 @@ mod tests {
         }
         let to = tempfile::tempfile().unwrap();
         assert_eq!(copy(&file(&bytes(1000)), &to, 999).unwrap(), None);
-    }
-
-    #[test]
-    fn a_digest_is_the_same_however_many_threads_there_are() {
-        for length in [0, 1, CHUNK, BUFFER, BUFFER * BUFFERS * 2 + 7] {
-            let (bytes, max) = (bytes(length), length as u64);
-            let expected = Some((Digest::of(&bytes), max));
-            assert_eq!(digest(&file(&bytes), max).unwrap(), expected);
-            let mut source = file(&bytes);
-            let ahead = digest_ahead(&mut |buffer| read(&mut source, buffer));
-            assert_eq!(ahead.unwrap().ok(), expected);
-            if length > 0 {
-                assert_eq!(digest(&file(&bytes), max - 1).unwrap(), None);
-            }
-        }
-        // An error in the middle ends both.
-        let mut left = BUFFERS * 3;
-        let failed = digest_ahead(&mut |buffer| {
-            left -= 1;
-            match left {
-                0 => Err(io::ErrorKind::Other.into()),
-                _ => Ok(buffer.len()),
-            }
-        });
-        failed.unwrap().unwrap_err();
     }
 
     #[test]
