@@ -473,6 +473,100 @@ impl RouteTable {
 mod tests {
     use super::*;
 
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use gk_protocol::plugin::{Call, HostApi, PluginHandler};
+    use gk_runtime::testing::InMemory;
+
+    /// A plugin with a route in its own place, and one that nobody granted.
+    struct Routed(&'static str);
+
+    #[async_trait]
+    impl PluginHandler for Routed {
+        async fn register(&self) -> Result<Registration, String> {
+            let routes = [format!("/api/plugins/{}/x", self.0), "/x".to_owned()];
+            let routes = routes.map(|path| RouteSpec {
+                method: "GET".into(),
+                path,
+                handler: "f".into(),
+                ..RouteSpec::default()
+            });
+            Ok(Registration {
+                name: self.0.into(),
+                version: "1.0.0".into(),
+                routes: routes.into(),
+                ..Registration::default()
+            })
+        }
+
+        async fn init(
+            &self,
+            _: BTreeMap<String, String>,
+            _: Option<HostApi>,
+        ) -> Result<(), String> {
+            Ok(())
+        }
+
+        async fn call(&self, _: Call) -> Result<bytes::Bytes, String> {
+            Ok(bytes::Bytes::new())
+        }
+
+        async fn shutdown(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_not_changed_is_taken_over() {
+        let plugins = InMemory::new()
+            .with("a", Arc::new(Routed("a")))
+            .with("b", Arc::new(Routed("b")));
+        let runtime = plugins.start().unwrap();
+        runtime.settled().await;
+        let build = |before: &RouteTable| before.next(&runtime.snapshot(), |_| Vec::new());
+        let generation = |table: &RouteTable, plugin: &str| {
+            let path = format!("/api/plugins/{plugin}/x");
+            match table.find(&Method::GET, &path) {
+                Found::Route { route, .. } => route.target.as_ref().unwrap().generation(),
+                other => panic!("{path}: {other:?}"),
+            }
+        };
+        let first = build(&RouteTable::default());
+        assert_eq!((generation(&first, "a"), generation(&first, "b")), (1, 1));
+        assert_eq!(first.newly_refused(&RouteTable::default()).count(), 2);
+
+        let restarted = runtime.restart("a", Duration::from_secs(120)).await;
+        restarted.unwrap();
+        let second = build(&first);
+        assert_eq!((generation(&second, "a"), generation(&second, "b")), (2, 1));
+        assert!(!Arc::ptr_eq(&first.plugins[0], &second.plugins[0]));
+        assert!(Arc::ptr_eq(&first.plugins[1], &second.plugins[1]));
+        // What is refused still is told once.
+        assert_eq!(second.refused("b").len(), 1);
+        assert_eq!(second.newly_refused(&first).count(), 0);
+
+        // A grant counts also where nothing else has changed.
+        let granted = second.next(&runtime.snapshot(), |_| vec!["/x".to_owned()]);
+        assert!(Arc::ptr_eq(&granted.plugins[1], &second.plugins[1]));
+        assert!(matches!(
+            granted.find(&Method::GET, "/x"),
+            Found::Route { route, .. } if route.plugin.as_str() == "a"
+        ));
+        assert!(granted.refused("b")[0].reason.contains("of plugin \"a\""));
+
+        // One that serves no more keeps its registration, and its routes lead nowhere.
+        runtime.shutdown().await;
+        let down = build(&second);
+        for plugin in ["a", "b"] {
+            let path = format!("/api/plugins/{plugin}/x");
+            assert!(matches!(
+                down.find(&Method::GET, &path),
+                Found::Route { route, .. } if route.target.is_none()
+            ));
+        }
+    }
+
     /// A plugin that is known, and has registered or not.
     fn own<'a>(table: &'a mut RouteTable, name: &str, registered: bool) -> &'a mut Arc<Own> {
         let plugin = PluginName::new(name).unwrap();

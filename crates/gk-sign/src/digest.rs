@@ -41,23 +41,6 @@ pub enum HexError {
     Digit,
 }
 
-/// What becomes a [`Digest`] of all that it is given.
-struct Hasher(Sha256);
-
-impl Hasher {
-    fn new() -> Self {
-        Self(Sha256::new())
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn digest(self) -> Digest {
-        Digest(self.0.finalize().into())
-    }
-}
-
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
@@ -74,37 +57,31 @@ impl Digest {
     /// # Errors
     /// When the file cannot be read.
     pub fn of_file(file: &File, max: u64) -> io::Result<Option<(Self, u64)>> {
-        digest(file, max)
+        let mut source = file.take(max.saturating_add(1));
+        let ahead = match is_for_two_threads(file.metadata()?.len()) {
+            true => digest_ahead(&mut |buffer| read(&mut source, buffer)),
+            false => None,
+        };
+        let (digest, size) = match ahead {
+            Some(hashed) => hashed?,
+            None => {
+                let (mut hasher, mut size) = (Sha256::new(), 0);
+                let mut buffer = vec![0; CHUNK];
+                loop {
+                    let length = read(&mut source, &mut buffer)?;
+                    if length == 0 {
+                        break (Self(hasher.finalize().into()), size);
+                    }
+                    hasher.update(&buffer[..length]);
+                    size += length as u64;
+                }
+            }
+        };
+        Ok((size <= max).then_some((digest, size)))
     }
 }
 
-/// The digest and length of what is left of `file`, which may have `max` bytes; `None` if it has more. A large file is
-/// read ahead of what is hashed.
-fn digest(file: &File, max: u64) -> io::Result<Option<(Digest, u64)>> {
-    let (mut source, mut hasher) = (file.take(max.saturating_add(1)), Hasher::new());
-    let left = file.metadata()?.len();
-    let ahead = match is_for_two_threads(left) {
-        true => digest_ahead(&mut |buffer| read(&mut source, buffer)),
-        false => None,
-    };
-    let (digest, size) = match ahead {
-        Some(hashed) => hashed?,
-        None => {
-            let (mut buffer, mut size) = (vec![0; CHUNK], 0);
-            loop {
-                let length = read(&mut source, &mut buffer)?;
-                if length == 0 {
-                    break (hasher.digest(), size);
-                }
-                hasher.update(&buffer[..length]);
-                size += length as u64;
-            }
-        }
-    };
-    Ok((size <= max).then_some((digest, size)))
-}
-
-/// `None`, and nothing read, if there is no second thread to be had.
+/// Reads ahead of what is hashed. `None`, and nothing read, if there is no second thread to be had.
 fn digest_ahead(
     read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
 ) -> Option<io::Result<(Digest, u64)>> {
@@ -112,12 +89,12 @@ fn digest_ahead(
     let (empty, emptied) = mpsc::channel::<Vec<u8>>();
     thread::scope(|scope| {
         let hashing = spawn(scope, move || {
-            let mut hasher = Hasher::new();
+            let mut hasher = Sha256::new();
             for (buffer, length) in filled {
                 hasher.update(&buffer[..length]);
                 let _ = empty.send(buffer);
             }
-            hasher.digest()
+            Digest(hasher.finalize().into())
         })?;
         let gone = || io::Error::other("the thread that hashes has ended");
         let mut each = || {
@@ -196,30 +173,19 @@ pub(crate) fn decode(text: &[u8], bytes: &mut [u8]) -> Result<(), HexError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Seek as _, Write as _};
-
-    fn file(bytes: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        file.rewind().unwrap();
-        file
-    }
-
-    fn bytes(length: usize) -> Vec<u8> {
-        (0..=250).cycle().take(length).collect()
-    }
+    use crate::testing::{bytes, file};
 
     #[test]
     fn a_digest_is_the_same_however_many_threads_there_are() {
         for length in [0, 1, CHUNK, BUFFER, BUFFER * BUFFERS * 2 + 7] {
             let (bytes, max) = (bytes(length), length as u64);
             let expected = Some((Digest::of(&bytes), max));
-            assert_eq!(digest(&file(&bytes), max).unwrap(), expected);
+            assert_eq!(Digest::of_file(&file(&bytes), max).unwrap(), expected);
             let mut source = file(&bytes);
             let ahead = digest_ahead(&mut |buffer| read(&mut source, buffer));
             assert_eq!(ahead.unwrap().ok(), expected);
             if length > 0 {
-                assert_eq!(digest(&file(&bytes), max - 1).unwrap(), None);
+                assert_eq!(Digest::of_file(&file(&bytes), max - 1).unwrap(), None);
             }
         }
         // An error in the middle ends both.

@@ -155,6 +155,8 @@ mod refusal;
 #[cfg(target_os = "linux")]
 mod sealed;
 mod sign;
+#[cfg(test)]
+mod testing;
 mod threads;
 mod trust;
 mod v1;

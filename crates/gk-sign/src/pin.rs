@@ -81,18 +81,7 @@ fn is_equal(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Seek as _, Write as _};
-
-    fn file(bytes: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        file.rewind().unwrap();
-        file
-    }
-
-    fn bytes(length: usize) -> Vec<u8> {
-        (0..=250).cycle().take(length).collect()
-    }
+    use crate::testing::{bytes, file};
 
     #[test]
     fn a_copy_has_the_bytes() {
