@@ -107,6 +107,23 @@ pub struct HostRequest {
     pub generation: SdkGeneration,
 }
 
+impl HostRequest {
+    /// A request of a plugin.
+    pub fn new(
+        method: impl Into<String>,
+        args: Bytes,
+        call_token: Option<String>,
+        generation: SdkGeneration,
+    ) -> Self {
+        Self {
+            method: method.into(),
+            args,
+            call_token,
+            generation,
+        }
+    }
+}
+
 /// Answers a plugin's requests. There is one per connection, and it knows whose connection it is: a
 /// request's own word for its sender does not even reach it.
 #[async_trait]
@@ -371,12 +388,8 @@ impl Service for HostApiService {
         };
         let (handler, memory) = (Arc::clone(&self.handler), self.memory.clone());
         tokio::spawn(async move {
-            let request = HostRequest {
-                method: message.method,
-                args: message.args.0,
-                call_token: Some(message.call_token).filter(|token| !token.is_empty()),
-                generation,
-            };
+            let token = Some(message.call_token).filter(|token| !token.is_empty());
+            let request = HostRequest::new(message.method, message.args.0, token, generation);
             let answer = handler.call(request).await;
             let answer = answer.and_then(|result| Self::count(memory.as_ref(), result));
             let response = match answer {

@@ -17,22 +17,20 @@ use std::time::{Duration, SystemTime};
 
 use gk_hostapi::PluginLimits;
 use gk_manifest::{Diagnostic, Manifest, PluginName, Registration, ResourceRequest};
-use gk_protocol::host::PluginConnection;
 use gk_sandbox::ExitStatus;
-use gk_wire::Handshake;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
 
 use self::machine::{Action, Ending, Event, Machine, Phase};
-use self::operations::{Cleared, FirstOutput, Product, Work};
+use self::operations::{Cleared, Product, Work};
 pub(crate) use self::package::Package;
 pub(crate) use self::status::{Failure, GenerationState, GenerationStatus};
+use crate::backend::{Connected, Connection, Started, Worker};
 use crate::calls::{Calls, Gate, Instance};
 use crate::error::{PluginError, Printed, Step, chain};
 use crate::health::Health;
 use crate::hub::Hub;
-use crate::launch::{Launched, Output, Process};
 use crate::limits::{SHOWN_STDERR_LINES, SLOW_START};
-use crate::log::{Capture, LogLevel, LogSink, LogSource};
+use crate::log::{Capture, LogLevel, LogSink, WorkerOutput};
 use crate::metrics::{self, CallMetrics};
 use crate::signatures::SignatureState;
 use crate::timeouts::{self, Timeouts};
@@ -77,15 +75,13 @@ pub(crate) struct Generation {
 
     /// Whether it is to end; `None` before its task runs.
     stop: Option<watch::Receiver<Stop>>,
-    process: Option<Arc<dyn Process>>,
-    /// How the process ended.
+    worker: Option<Arc<dyn Worker>>,
+    /// How the worker ended.
     exit: Option<ExitStatus>,
     /// Whether that was before anybody killed it.
     exited_by_itself: bool,
-    first_output: Arc<Mutex<FirstOutput>>,
     captures: Arc<Mutex<Vec<Capture>>>,
-    handshake: Option<Handshake>,
-    connection: Option<PluginConnection>,
+    connection: Option<Arc<dyn Connection>>,
     calls: Arc<Calls>,
     ended: watch::Sender<Option<Arc<str>>>,
 }
@@ -123,12 +119,10 @@ impl Generation {
             package: Arc::new(package),
             status,
             stop: None,
-            process: None,
+            worker: None,
             exit: None,
             exited_by_itself: false,
-            first_output: Arc::default(),
             captures: Arc::default(),
-            handshake: None,
             connection: None,
             calls: Arc::new(Calls::new()),
             ended: watch::Sender::new(None),
@@ -183,13 +177,13 @@ impl Generation {
                     stopping = true;
                     Event::StopRequested
                 }
-                status = exited(self.process.as_deref()), if self.exit.is_none() => {
+                status = exited(self.worker.as_deref()), if self.exit.is_none() => {
                     self.exit = Some(status);
                     self.exited_by_itself = machine.phase() != Phase::Collecting
                         || matches!(status, ExitStatus::MemoryLimit { .. });
                     Event::Exited
                 }
-                reason = closed(self.connection.as_ref()), if !disconnected => {
+                reason = closed(self.connection.as_deref()), if !disconnected => {
                     disconnected = true;
                     Event::Disconnected(reason)
                 }
@@ -239,8 +233,8 @@ impl Generation {
                     }
                 }
                 Action::KillGroup => {
-                    if let Some(process) = &self.process {
-                        process.kill();
+                    if let Some(worker) = &self.worker {
+                        worker.kill();
                     }
                 }
                 // When the machine has ended, `run` finishes.
@@ -254,46 +248,20 @@ impl Generation {
     fn absorb(&mut self, product: Product) -> Result<(), PluginError> {
         match product {
             Product::Nothing => {}
-            Product::Launched(
-                Launched {
-                    process,
-                    stdout,
-                    stderr,
-                },
-                cleared,
-            ) => {
+            Product::Launched(Started { worker, output }, cleared) => {
                 self.take_cleared(*cleared);
-                self.status.pid = process.pid();
-                self.status.sandbox = process.sandbox();
+                self.status.pid = worker.pid();
+                self.status.sandbox = worker.sandbox();
                 if let Some(report) = &self.status.sandbox {
                     self.say(LogLevel::Info, format!("sandbox: {report}"));
                 }
-                self.process = Some(process.into());
-                self.first_output = Arc::new(Mutex::new(FirstOutput {
-                    stream: Some(stdout),
-                    printed: Vec::new(),
-                }));
-                self.capture(stderr, Vec::new(), LogSource::Stderr);
+                self.worker = Some(worker);
+                self.capture(output);
                 self.publish();
             }
-            Product::Handshake(handshake) => {
-                self.handshake = Some(handshake);
-                // The operation is over, so the lock is free.
-                if let Ok(mut first) = self.first_output.try_lock()
-                    && let Some(stream) = first.stream.take()
-                {
-                    let printed = std::mem::take(&mut first.printed);
-                    let line_end = printed
-                        .iter()
-                        .position(|&byte| byte == b'\n')
-                        .map_or(printed.len(), |at| at + 1);
-                    drop(first);
-                    self.capture(stream, printed[line_end..].to_vec(), LogSource::Stdout);
-                }
-            }
-            Product::Connected(connection, output) => {
-                self.capture(Box::new(output.stdout), Vec::new(), LogSource::Stdout);
-                self.capture(Box::new(output.stderr), Vec::new(), LogSource::Stderr);
+            Product::Handshake(output) => self.capture(output),
+            Product::Connected(Connected { connection, output }) => {
+                self.capture(output);
                 self.connection = Some(connection);
             }
             Product::Registered(registration) => self.take_registration(*registration)?,
@@ -384,11 +352,16 @@ impl Generation {
         Ok(())
     }
 
-    fn capture(&self, stream: Output, first: Vec<u8>, source: LogSource) {
-        let capture = Capture::start(stream, first, source, self.number, self.owner.log.clone());
-        // Locked elsewhere only while the last output is collected, when nothing is added.
-        if let Ok(mut captures) = self.captures.try_lock() {
-            captures.push(capture);
+    /// Reads what the worker prints into the plugin's log, from now on.
+    fn capture(&self, output: Vec<WorkerOutput>) {
+        for output in output {
+            let log = self.owner.log.clone();
+            let capture = Capture::start(output, self.number, log);
+            // The lock is held elsewhere only while the last output is collected, when there is
+            // nothing to add.
+            if let Ok(mut captures) = self.captures.try_lock() {
+                captures.push(capture);
+            }
         }
     }
 
@@ -516,7 +489,12 @@ impl Generation {
 
     /// The whole story of a failure: the error, how the process ended, what it said last.
     async fn report(&self, error: PluginError) -> String {
-        let printed = || async { Printed(self.first_output.lock().await.printed.clone()) };
+        let printed = || async {
+            Printed(match &self.worker {
+                Some(worker) => worker.printed().await,
+                None => Vec::new(),
+            })
+        };
         let error = match error {
             PluginError::Crashed {
                 step: Some(Step::Handshake),
@@ -598,14 +576,14 @@ async fn stop_requested(stop: &mut watch::Receiver<Stop>) {
     let _ = stop.wait_for(|stop| *stop > Stop::No).await;
 }
 
-async fn exited(process: Option<&dyn Process>) -> ExitStatus {
-    match process {
-        Some(process) => process.exited().await,
+async fn exited(worker: Option<&dyn Worker>) -> ExitStatus {
+    match worker {
+        Some(worker) => worker.exited().await,
         None => std::future::pending().await,
     }
 }
 
-async fn closed(connection: Option<&PluginConnection>) -> String {
+async fn closed(connection: Option<&dyn Connection>) -> String {
     match connection {
         Some(connection) => connection.closed().await,
         None => std::future::pending().await,
