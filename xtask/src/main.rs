@@ -9,6 +9,8 @@ mod command;
 mod dist;
 mod docs;
 mod e2e;
+mod features;
+mod figures;
 mod go;
 mod golden;
 mod install;
@@ -69,6 +71,14 @@ enum Command {
     },
     /// Check who may import whom: the floors and nevers of docs/architecture.md.
     Layers,
+    /// Build each crate alone with no, each and all of its features, and check the fuzz targets and other systems.
+    Features,
+    /// Count files, functions, comments, names, circles and packages.
+    Figures {
+        /// Fail if a limit is exceeded.
+        #[arg(long)]
+        check: bool,
+    },
     /// Build the sample plugins, each into a directory of its own with its plugin.yaml.
     BuildPlugins {
         /// Where the plugin directories go.
@@ -140,6 +150,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Licences => licences::run(),
         Command::Package { verify } => package::check(verify),
         Command::Layers => layers::run(),
+        Command::Features => features::run(),
+        Command::Figures { check } => figures::run(check),
         Command::BuildPlugins { out } => plugins::build(&command::root().join(out)),
         Command::TestE2e { arguments, install } => {
             install.ensure(Need::Test)?;

@@ -109,7 +109,7 @@ pub(crate) struct Package {
 }
 
 /// Device and number of an inode: a file that is reached by two paths has one.
-pub(crate) type InodeId = (u64, u64);
+pub(crate) type InodeId = (rustix::fs::Dev, u64);
 
 /// A regular file of a package, as a listing has it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
