@@ -24,7 +24,10 @@ const FUNCTION_LINES_MAX: usize = 100;
 const COLUMNS_MAX: usize = 100;
 
 /// Functions that are tables: one arm or entry after the other, with nothing to take apart.
-const TABLES: &[&str] = &[];
+const TABLES: &[&str] = &[
+    "crates/gk-api/src/openapi/examples.rs: example",
+    "crates/gk-runtime/src/generation/machine.rs: on",
+];
 
 /// Crates that others may use alone, and how many packages each may bring in.
 const PACKAGES_MAX: &[(&str, usize)] = &[("gk-plugin", 60), ("gk-hostapi", 60)];

@@ -16,6 +16,7 @@ use super::package::Package;
 use super::probe::probe;
 use super::{Generation, Stop, exited};
 use crate::backend::{Connected, Connection, ConnectionError, ConnectionLimits, Started, Worker};
+use crate::calls::Instance;
 use crate::error::{PluginError, Step, chain};
 use crate::host_api::ConnectionHostApi;
 use crate::hub::Hub;
@@ -24,7 +25,7 @@ use crate::limits::{
     CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, EXIT_TIMEOUT,
     FIRST_OUTPUT_GRACE, LAST_OUTPUT_GRACE, LAUNCH_TIMEOUT, REPLACED_DRAIN_TIMEOUT, VERIFY_TIMEOUT,
 };
-use crate::log::{Capture, LogLevel, WorkerOutput};
+use crate::log::{Capture, LogLevel, LogSink, WorkerOutput};
 use crate::signatures::{self, Verified};
 use crate::timeouts;
 
@@ -100,32 +101,11 @@ impl Generation {
                 let (instance, log) = (self.status.instance.clone(), self.owner.log.clone());
                 Box::pin(async move { Err(probe(hub, instance, log).await) })
             }
-            Operation::Drain => {
-                let instance = self.status.instance.clone();
-                let (stop, calls) = (self.stop.clone(), Arc::clone(&self.calls));
-                let log = self.owner.log.clone();
-                let generation = self.number;
-                Box::pin(async move {
-                    if let Some(instance) = instance {
-                        let begun = Instant::now();
-                        let deadlines = calls.running().into_iter().map(|call| call.deadline);
-                        let left = deadlines
-                            .max()
-                            .map(|last| last.saturating_duration_since(begun.into()));
-                        // A moment more than they have, so that each gets its own answer.
-                        let left = left.unwrap_or_default() + Duration::from_secs(1);
-                        let out_of_time = out_of_time(stop, left);
-                        tokio::select! {
-                            () = instance.gate.drained() => {}
-                            () = out_of_time => {
-                                let (left, after) = (instance.gate.inside(), begun.elapsed());
-                                log.host(generation, LogLevel::Warn, format!("stopping it although {left} calls are still running after {after:.1?}"));
-                            }
-                        }
-                    }
-                    Ok(Product::Nothing)
-                })
-            }
+            Operation::Drain => Box::pin(drain(
+                self.status.instance.clone(),
+                self.stop.clone(),
+                self.owner.log.clone(),
+            )),
             Operation::Shutdown => with(self.connection.clone(), move |connection| {
                 stop_step("Shutdown", timeouts.shutdown, async move {
                     connection.shutdown().await.map_err(|error| chain(&error))
@@ -173,6 +153,38 @@ impl Generation {
                 })
         }
     }
+}
+
+/// Waits until no call is running, or until the calls have had their time.
+async fn drain(
+    instance: Option<Arc<Instance>>,
+    stop: Option<watch::Receiver<Stop>>,
+    log: LogSink,
+) -> Result<Product, PluginError> {
+    if let Some(instance) = instance {
+        let begun = Instant::now();
+        let deadlines = instance
+            .calls
+            .running()
+            .into_iter()
+            .map(|call| call.deadline);
+        let left = deadlines
+            .max()
+            .map(|last| last.saturating_duration_since(begun.into()));
+        // A moment more than they have, so that each gets its own answer.
+        let left = left.unwrap_or_default() + Duration::from_secs(1);
+        tokio::select! {
+            () = instance.gate.drained() => {}
+            () = out_of_time(stop, left) => {
+                let (left, after) = (instance.gate.inside(), begun.elapsed());
+                let text = format!(
+                    "stopping it although {left} calls are still running after {after:.1?}"
+                );
+                log.host(instance.generation, LogLevel::Warn, text);
+            }
+        }
+    }
+    Ok(Product::Nothing)
 }
 
 /// Resolves when running calls have had their time. Nobody waits for the end of a generation that was replaced: its
