@@ -5,7 +5,20 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::keeper::Needs;
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Bytes;
+
+/// The files of the system that a program needs to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Needs {
+    /// None: the program is static.
+    Nothing,
+    /// The libraries, and the loader that the program names.
+    Libraries(Option<Bytes>),
+    /// The system's programs: the program is a script.
+    Programs,
+}
 
 /// The longest loader path that is believed.
 const LOADER_BYTES_MAX: usize = 4096;

@@ -79,6 +79,8 @@ compile_error!(
     "gk-sandbox is for Unix systems: its processes are spoken to by pipes and Unix sockets"
 );
 
+#[cfg(target_os = "linux")]
+mod bytes;
 mod child;
 #[cfg(target_os = "linux")]
 mod elf;
@@ -87,6 +89,7 @@ mod error;
 mod keeper;
 #[cfg(target_os = "linux")]
 mod layers;
+mod process;
 mod remove;
 mod report;
 pub mod socket;
@@ -114,9 +117,10 @@ pub fn release_memory() -> std::io::Result<()> {
     Ok(())
 }
 
-pub use child::{Child, ExitStatus};
+pub use child::Child;
 pub use error::{InterpreterProblem, SpawnError};
 pub use keeper::{KeeperProgram, run_if_keeper};
+pub use process::ExitStatus;
 pub use remove::remove_tree;
 pub use report::{Layer, LayerReport, LayerSet, Report, State, UnknownLayer};
 pub use spawner::Spawner;

@@ -270,7 +270,10 @@ impl Spawner {
         };
         let first = made.first;
         let settled = pending.settle(first.pidfd(), made.oom, probe);
-        Ok(settled.map(|(stdout, stderr, sandbox)| first.settled(stdout, stderr, sandbox)))
+        Ok(
+            settled
+                .map(|(stdout, stderr, sandbox)| Child::confined(first, stdout, stderr, sandbox)),
+        )
     }
 
     #[cfg(not(target_os = "linux"))]

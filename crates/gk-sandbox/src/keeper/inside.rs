@@ -21,16 +21,15 @@ use rustix::thread::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 use super::channel;
-use super::message::{Event, Executable, FailedStep, Failure, Plan};
+use super::message::{Event, Executable, FailedStep, Failure, NOT_SET_UP, Plan};
 use super::root::{self, Directories, Entered};
 use super::watch::{WATCHDOG_MILLIS, Watch, Watched};
+use crate::bytes::Bytes;
 use crate::layers::seccomp::{self, Filter, Filters};
 use crate::layers::{landlock, privileges};
 use crate::report::{Layer, LayerReport, State};
 use crate::sys::process::{self, Exec, Forked};
 
-/// The exit code of a sandbox that was not set up.
-pub(super) const NOT_SET_UP: i32 = 127;
 /// A sandbox's `oom_score_adj`, at least: of -1000 to 1000, where ordinary processes have 0.
 const OUT_OF_MEMORY_SCORE: i32 = 300;
 
@@ -570,14 +569,8 @@ impl Inside {
         let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
         let plan = self.given.plan.clone();
         let (argv, envp): (Vec<CString>, Vec<CString>) = (
-            plan.argv
-                .iter()
-                .map(super::message::Bytes::c_string)
-                .collect(),
-            plan.envp
-                .iter()
-                .map(super::message::Bytes::c_string)
-                .collect(),
+            plan.argv.iter().map(Bytes::c_string).collect(),
+            plan.envp.iter().map(Bytes::c_string).collect(),
         );
         rustix::process::chdir(plan.working_dir.path()).map_err(|errno| {
             Fatal::new(
@@ -705,7 +698,7 @@ impl Inside {
         if !self.wants(Layer::Landlock) {
             return self.note(LayerReport::off(Layer::Landlock));
         }
-        let paths = |bytes: &[super::message::Bytes]| -> Vec<PathBuf> {
+        let paths = |bytes: &[Bytes]| -> Vec<PathBuf> {
             bytes.iter().map(|path| path.path().to_owned()).collect()
         };
         let mut execute = root::system_paths(plan);

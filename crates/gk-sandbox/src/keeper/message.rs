@@ -1,45 +1,13 @@
 //! What host, keeper and sandbox say to each other.
 
-use std::ffi::{CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
+use crate::elf::Needs;
 use crate::report::{Layer, LayerReport, LayerSet};
 
-/// A path, an argument: bytes without NUL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Bytes(pub(crate) Vec<u8>);
-
-impl Bytes {
-    pub(crate) fn path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.0))
-    }
-
-    /// The host checks for NUL bytes before it sends.
-    pub(crate) fn c_string(&self) -> CString {
-        CString::new(self.0.as_slice()).unwrap_or_default()
-    }
-}
-
-impl From<&Path> for Bytes {
-    fn from(path: &Path) -> Self {
-        Self(path.as_os_str().as_bytes().to_vec())
-    }
-}
-
-impl From<&PathBuf> for Bytes {
-    fn from(path: &PathBuf) -> Self {
-        path.as_path().into()
-    }
-}
-
-impl From<&CString> for Bytes {
-    fn from(string: &CString) -> Self {
-        Self(string.as_bytes().to_vec())
-    }
-}
+/// Exit code of a first process whose sandbox was not set up.
+pub(super) const NOT_SET_UP: i32 = 127;
 
 /// From the host to its keeper.
 #[derive(Debug, Serialize, Deserialize)]
@@ -172,15 +140,4 @@ pub(crate) enum Executable {
     Script,
     /// Nothing: the sandbox is made, reported, and gone.
     Probe,
-}
-
-/// What a program needs of the system to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Needs {
-    /// Nothing: it is static.
-    Nothing,
-    /// The libraries, and the loader it names.
-    Libraries(Option<Bytes>),
-    /// The system's programs: it is a script.
-    Programs,
 }

@@ -22,14 +22,16 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Pid;
 
 pub(crate) use self::message::Plan;
-use self::message::{Answer, Bytes, Event, Executable, FailedStep, Reply, Request};
-pub(crate) use self::message::{End, Failure, Needs};
+use self::message::{Answer, Event, Executable, FailedStep, Reply, Request};
+pub(crate) use self::message::{End, Failure};
 use self::root::Directories;
-use crate::child::Unsettled;
+use crate::bytes::Bytes;
+use crate::elf::Needs;
+use crate::process::Process;
 use crate::report::Report;
 use crate::spec::Confinement;
 use crate::sys::{self, Image, Prepared};
-use crate::{Child, Level, SandboxSpec, SpawnError};
+use crate::{Level, SandboxSpec, SpawnError};
 
 /// `argv[0]` of a keeper.
 const KEEPER_NAME: &str = "gk-sandbox-keeper";
@@ -94,12 +96,12 @@ pub(crate) struct Keeper {
     /// How many requests it was sent.
     sent: u64,
     /// First processes that wait for their plans. Theirs ends when the keeper's socket does.
-    spares: Vec<Unsettled>,
+    spares: Vec<Process>,
 }
 
 /// A sandbox's first process, and what the host has of it.
 pub(crate) struct Made {
-    pub(crate) first: Unsettled,
+    pub(crate) first: Process,
     /// Counts the kills for memory.
     pub(crate) oom: Option<OwnedFd>,
 }
@@ -166,7 +168,7 @@ impl Keeper {
                 let spare = self.spares.iter().position(|spare| spare.pid() == pid);
                 let first = match spare {
                     Some(spare) => self.spares.swap_remove(spare),
-                    None => Child::first_process(pid, pidfd),
+                    None => Process::new(pid, pidfd),
                 };
                 Ok(Made { first, oom })
             }
@@ -180,7 +182,7 @@ impl Keeper {
         let plan = Box::new(plan);
         // Where it fails, so will the start, which says why.
         if let Ok(Some(made)) = self.ask(number, &Request::Expect { number, plan }, &[]) {
-            self.spares.push(Child::first_process(made.pid, made.pidfd));
+            self.spares.push(Process::new(made.pid, made.pidfd));
         }
     }
 
@@ -268,7 +270,7 @@ impl Keeper {
             // To an earlier request, which was given up. If it was a start, the keeper ends what
             // was made by its lifeline; if not, it may be what the keeper has chosen for this one.
             if let Some(late) = made {
-                self.spares.push(Child::first_process(late.pid, late.pidfd));
+                self.spares.push(Process::new(late.pid, late.pidfd));
             }
         }
     }

@@ -18,7 +18,8 @@ use rustix::mount::{
     OpenTreeFlags, UnmountFlags,
 };
 
-use super::message::{Executable, Needs, Plan};
+use super::message::{Executable, Plan};
+use crate::elf::Needs;
 use crate::sys::process::{MountFlags, set_mount_flags};
 
 /// Where a script that is pinned gets a path.

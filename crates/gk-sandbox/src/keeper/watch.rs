@@ -11,8 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 
 use super::channel;
-use super::inside::NOT_SET_UP;
-use super::message::{End, Event, Plan};
+use super::message::{End, Event, NOT_SET_UP, Plan};
 use crate::layers::rss;
 use crate::sys::process;
 

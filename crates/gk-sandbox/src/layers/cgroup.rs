@@ -77,26 +77,6 @@ pub(crate) enum GroupState {
     },
 }
 
-/// What a person can do about an absent limit, by the kernel's answer.
-pub(crate) fn remedy(errno: i32) -> &'static str {
-    match errno {
-        libc::EBUSY => {
-            "under systemd set Delegate=yes and DelegateSubgroup=host in the host's unit: a cgroup that has processes itself cannot give controllers to others"
-        }
-        libc::EACCES | libc::EPERM => {
-            "let the host make cgroups: under systemd (cgroup v2) set Delegate=yes and DelegateSubgroup=host in its unit; else run it as root, or in a container with a writable cgroup"
-        }
-        libc::EROFS => {
-            "give the container a writable cgroup file system (--cgroupns=private and a rw mount of /sys/fs/cgroup); this one is read-only"
-        }
-        libc::EWOULDBLOCK => "give each host a label of its own: another one with this label runs",
-        libc::EINVAL => "use letters, digits, '-', '_' and '.' in labels and names",
-        _ => {
-            "boot a kernel with this controller, mount cgroup2 at /sys/fs/cgroup, or enable the controller in the cgroups above the host's"
-        }
-    }
-}
-
 /// What went wrong, before it becomes a state.
 #[derive(Debug, Clone, Copy)]
 struct Absence {

@@ -362,7 +362,7 @@ fn two_hosts_have_two_labels() {
             panic!("{which}: {state:?}");
         };
         assert_eq!(errno, libc::EWOULDBLOCK);
-        assert!(remedy(errno).contains("label"));
+        assert!(crate::report::remedy(crate::Layer::Memory, Some(errno)).contains("label"));
     }
     drop(second);
     assert!(!directories(&label).is_empty());

@@ -1,8 +1,12 @@
 //! What confines a process: the layers, and for each whether it holds.
 
+mod remedy;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::remedy::remedy;
 
 macro_rules! layers {
     ($($variant:ident $name:literal $stops:literal,)*) => {
@@ -199,57 +203,6 @@ impl LayerReport {
             return None;
         }
         Some(remedy(self.layer, self.errno))
-    }
-}
-
-/// How to get a layer, by what the system said of it.
-pub(crate) fn remedy(layer: Layer, errno: Option<i32>) -> &'static str {
-    match (layer, errno) {
-        (Layer::User, Some(libc::ENOSPC)) => {
-            "raise the limit: sysctl user.max_user_namespaces=10000"
-        }
-        (Layer::Mount, Some(libc::ENOSPC)) => {
-            "raise the limits: sysctl user.max_mnt_namespaces=10000 and user.max_user_namespaces=10000, or fs.mount-max"
-        }
-        (
-            Layer::Pid | Layer::Network | Layer::Ipc | Layer::Uts | Layer::Cgroup,
-            Some(libc::ENOSPC),
-        ) => {
-            "raise the limit of its kind: sysctl user.max_pid_namespaces, max_net_namespaces, \
-             max_ipc_namespaces, max_uts_namespaces or max_cgroup_namespaces, and \
-             user.max_user_namespaces"
-        }
-        (Layer::Mount, Some(libc::ENOSYS | libc::EINVAL)) => {
-            "use a kernel of 5.12 or newer; in a container, allow the mount calls of its seccomp profile"
-        }
-        (
-            Layer::User
-            | Layer::Mount
-            | Layer::Pid
-            | Layer::Network
-            | Layer::Ipc
-            | Layer::Uts
-            | Layer::Cgroup,
-            _,
-        ) => {
-            "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, \
-             kernel.apparmor_restrict_unprivileged_userns=0), run the host as root, or, in a \
-             container, allow unshare, clone and mount in its seccomp profile"
-        }
-        #[cfg(target_os = "linux")]
-        (Layer::Memory | Layer::Processes | Layer::Cpu, errno) => {
-            crate::layers::cgroup::remedy(errno.unwrap_or(0))
-        }
-        (Layer::Landlock, _) => {
-            "use a kernel of 6.12 or newer with landlock among its security modules (lsm=)"
-        }
-        (Layer::Identity, _) => {
-            "run the host as root, with users to give: each plugin gets one of its own then"
-        }
-        (Layer::Mdwe, _) => "use a kernel of 6.3 or newer",
-        (Layer::MemfdNoexec, _) => "use a kernel of 6.3 or newer, with seccomp",
-        (Layer::Seccomp, _) => "use a kernel with CONFIG_SECCOMP_FILTER",
-        _ => "see the errno; a container's security profile may forbid it",
     }
 }
 
