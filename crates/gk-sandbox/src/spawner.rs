@@ -37,8 +37,8 @@ enum Request {
     },
     #[cfg(target_os = "linux")]
     Confined {
-        order: Box<keeper::Order>,
-        reply: mpsc::SyncSender<Result<keeper::Made, keeper::Failure>>,
+        order: Box<keeper::StartRequest>,
+        reply: mpsc::SyncSender<Result<keeper::FirstProcess, keeper::Failure>>,
     },
     #[cfg(target_os = "linux")]
     RemoveAtEnd(std::path::PathBuf),
@@ -125,7 +125,7 @@ impl Spawner {
                     }
                     Request::Confined { order, reply } => {
                         let before = keeper.is_some();
-                        expected = order.like();
+                        expected = order.next_plan();
                         let _ = reply.send(order.carry_out(&mut keeper, &program));
                         // A new one has to be told again.
                         if let (false, Some(keeper)) = (before, &keeper) {
@@ -164,7 +164,7 @@ impl Spawner {
     /// start that is done without being asked: starts come again.
     pub fn expect(&self, confinement: &Confinement) {
         #[cfg(target_os = "linux")]
-        if let Ok(plan) = keeper::expectation(confinement) {
+        if let Ok(plan) = keeper::expected_plan(confinement) {
             let _ = self.requests.send(Request::Expect(Box::new(plan)));
         }
         #[cfg(not(target_os = "linux"))]
@@ -268,7 +268,7 @@ impl Spawner {
             Ok(made) => made,
             Err(failure) => return Ok(Err(failure)),
         };
-        let first = made.first;
+        let first = made.process;
         let settled = pending.settle(first.pidfd(), made.oom, probe);
         Ok(
             settled

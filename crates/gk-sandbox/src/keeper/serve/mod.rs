@@ -5,6 +5,9 @@
 //! sandbox it makes is a child of the host's. The host's end of a sandbox's lifeline tells it when
 //! that one is over, its socket when the host is.
 
+mod entry;
+mod users;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,13 +15,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit};
 
+use self::entry::{Entry, has_ended};
+use self::users::{has_user, map};
 use super::channel;
 use super::first::First;
-use super::inside::{Assignment, Mapping, Wish};
+use super::inside::{Assignment, KeeperRequest};
 use super::message::{Answer, FailedStep, Failure, Plan, Reply, Request};
 use super::namespaces;
 use crate::layers::cgroup::{self, Cgroups, Group, GroupState};
@@ -28,32 +32,12 @@ use crate::sys::process;
 
 /// How soon a control group that is not empty yet is looked at again.
 const RETRY_MILLIS: i64 = 5;
-/// How often, before it is left to the next keeper.
-const RETRIES_MAX: u32 = 2000;
-
-/// How often a first process that does not end is waited for before it is killed.
-const PATIENCE: u32 = 200;
-
-/// How many first processes wait for their plans: with the host's network, and without.
+/// Maximum number of first processes that wait for their plans: one with the host's network, one
+/// without.
 const SPARES_MAX: usize = 2;
 
-/// A first process, and the descriptors for the host.
+/// The id of a first process, and the descriptors for the host.
 type Made = (Pid, Vec<OwnedFd>);
-
-/// A sandbox.
-struct Entry {
-    pid: Pid,
-    pidfd: OwnedFd,
-    /// Without, it never became one.
-    lifeline: Option<OwnedFd>,
-    /// Until its user namespace is mapped: where it asks for that, and the user and group.
-    mapping: Option<(OwnedFd, u32, u32)>,
-    group: Group,
-    /// Whether all of it ends with its first process.
-    own_namespace: bool,
-    /// How often its end was looked for.
-    ending: Option<u32>,
-}
 
 struct Keeper {
     host: OwnedFd,
@@ -67,12 +51,13 @@ struct Keeper {
     remove: BTreeSet<PathBuf>,
 }
 
-/// Serves the host at the other end of `host` until it is gone, and cleans up.
+/// Serves the host until it closes its end of `host`, and cleans up.
 pub(crate) fn serve(host: OwnedFd) {
     let _ = rustix::thread::set_name(c"gk-keeper");
-    // A service manager that stops the host signals every process of it; this one has to clean up.
+    // A service manager that stops the host signals all of its processes, and the keeper has to
+    // clean up after that.
     process::ignore_termination();
-    more_descriptors();
+    raise_descriptor_limit();
     let mut keeper = Keeper {
         host,
         host_gone: false,
@@ -96,7 +81,7 @@ pub(crate) fn serve(host: OwnedFd) {
 impl Keeper {
     fn turn(&mut self) {
         /// What a descriptor of the poll stands for.
-        enum Of {
+        enum Source {
             Host,
             Sync(usize),
             Lifeline(usize),
@@ -104,16 +89,16 @@ impl Keeper {
         let mut of = Vec::with_capacity(1 + 2 * self.entries.len());
         let mut fds = Vec::with_capacity(1 + 2 * self.entries.len());
         if !self.host_gone {
-            of.push(Of::Host);
+            of.push(Source::Host);
             fds.push(PollFd::new(&self.host, PollFlags::IN));
         }
         for (index, entry) in self.entries.iter().enumerate() {
             if let Some((socket, ..)) = &entry.mapping {
-                of.push(Of::Sync(index));
+                of.push(Source::Sync(index));
                 fds.push(PollFd::new(socket, PollFlags::IN));
             }
             if let (Some(lifeline), None) = (&entry.lifeline, entry.ending) {
-                of.push(Of::Lifeline(index));
+                of.push(Source::Lifeline(index));
                 fds.push(PollFd::new(lifeline, PollFlags::IN));
             }
         }
@@ -128,10 +113,10 @@ impl Keeper {
             .then_some(&soon);
         match rustix::event::poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::INTR) => {}
-            // Out of memory, say: the sandboxes end with the lifelines all the same.
+            // The kernel may be out of memory. Sandboxes end with their lifelines all the same.
             Err(_) => return,
         }
-        let ready: Vec<Of> = fds
+        let ready: Vec<Source> = fds
             .iter()
             .zip(of)
             .filter(|(fd, _)| !fd.revents().is_empty())
@@ -140,9 +125,9 @@ impl Keeper {
         drop(fds);
         for of in ready {
             match of {
-                Of::Host => self.hear(),
-                Of::Sync(index) => self.map(index),
-                Of::Lifeline(index) => {
+                Source::Host => self.hear(),
+                Source::Sync(index) => self.map(index),
+                Source::Lifeline(index) => {
                     if let Some(entry) = self.entries.get_mut(index) {
                         entry.end();
                     }
@@ -167,7 +152,8 @@ impl Keeper {
             }
             Ok(None) => self.lose_host(),
             Err(error) if is_gone(&error) => self.lose_host(),
-            // It cannot be said which request that was; the host gives up waiting for its answer.
+            // The number of the request is not known, so it gets no answer: the host gives up
+            // waiting for one.
             Err(_) => {}
         }
     }
@@ -195,7 +181,8 @@ impl Keeper {
         self.entries.iter_mut().for_each(Entry::end);
     }
 
-    /// Root of a container may have few users to give.
+    /// Whether the sandbox can get the user of its plan: root of a container may have few users to
+    /// give.
     fn privileged(&self, plan: &Plan) -> bool {
         self.privileged && has_user(plan.uid, "uid_map") && has_user(plan.gid, "gid_map")
     }
@@ -208,7 +195,7 @@ impl Keeper {
         First::create(wanted, &self.made.to_string(), cgroups, &self.filters)
     }
 
-    /// Has a first process ready for such a plan.
+    /// Creates a first process for a start with such a plan, unless one waits already.
     fn expect(&mut self, plan: &Plan) -> Result<Option<Made>, Failure> {
         let wanted = namespaces::wanted(plan, self.privileged(plan));
         let ready = self.spares.iter().any(|spare| spare.wanted == wanted);
@@ -218,16 +205,16 @@ impl Keeper {
         let first = self.create(wanted)?;
         let (first, pidfd) = self.pidfd_of(first)?;
         let made = (first.pid, vec![pidfd]);
-        if is_usual(&first) {
+        if is_complete(&first) {
             self.spares.push(first);
         } else {
-            // It would not be used: the next one may get all it was to have.
+            // An incomplete one would not be used: the next one may be complete.
             self.discard(first);
         }
         Ok(Some(made))
     }
 
-    /// A first process with its pidfd once more, for the host. Where that cannot be had, it ends.
+    /// Duplicates the pidfd of a first process for the host; ends the process if that fails.
     fn pidfd_of(&mut self, first: First) -> Result<(First, OwnedFd), Failure> {
         match keep(&first.pidfd) {
             Ok(pidfd) => Ok((first, pidfd)),
@@ -238,7 +225,7 @@ impl Keeper {
         }
     }
 
-    /// One that waits.
+    /// Takes a first process that waits for its plan.
     fn spare(&mut self, wanted: i32) -> Option<First> {
         while let Some(index) = self.spares.iter().position(|spare| spare.wanted == wanted) {
             let spare = self.spares.swap_remove(index);
@@ -291,8 +278,8 @@ impl Keeper {
             layers,
         };
         if first.assign(&assignment, &descriptors).is_err() {
-            // Most often it ended already. One that lives would wait, and the host for it; of its end
-            // the host hears from itself, as soon as it has it.
+            // Most often the process has ended already. If it lives, it would wait for its plan for
+            // ever, and the host for it. The host learns of the end by the pidfd.
             let _ = process::kill(&first.pidfd);
         }
         let mut out = vec![pidfd];
@@ -310,7 +297,7 @@ impl Keeper {
         Ok(Some((pid, out)))
     }
 
-    /// Puts a plan's limits in force. Returns how these layers stand.
+    /// Puts a plan's limits in force. Returns the state of these layers.
     fn limit(&self, first: &mut First, plan: &Plan) -> Vec<LayerReport> {
         let wanted = [
             (Layer::Memory, plan.wants(Layer::Memory)),
@@ -329,10 +316,10 @@ impl Keeper {
         if let Some(cgroups) = &self.cgroups {
             cgroups.limit(&mut first.group, &limits);
         }
-        by_group(&first.group, &first.entered, wanted)
+        group_layers(&first.group, &first.entered, wanted)
     }
 
-    /// A sandbox has come as far as it gets alone.
+    /// Serves a first process that asks for the mapping of its user namespace.
     fn map(&mut self, index: usize) {
         let Some(entry) = self.entries.get_mut(index) else {
             return;
@@ -340,8 +327,10 @@ impl Keeper {
         let Some((socket, uid, gid)) = entry.mapping.take() else {
             return;
         };
-        // Otherwise it ended, or is executing; the host hears of that from itself.
-        if let Ok(Some((Wish::Map, _))) = channel::receive::<Wish>(&socket, false) {
+        // No message means that the process has ended, or executes the program. The host learns of
+        // either by other means.
+        if let Ok(Some((KeeperRequest::Map, _))) = channel::receive::<KeeperRequest>(&socket, false)
+        {
             let mapping = map(entry.pid, &entry.pidfd, uid, gid);
             let _ = channel::send(&socket, &mapping, &[]);
         }
@@ -356,7 +345,7 @@ fn broken(what: &str, error: Option<Errno>) -> Failure {
     }
 }
 
-/// A descriptor once more, for somebody else.
+/// Duplicates a descriptor.
 fn keep(fd: &OwnedFd) -> Result<OwnedFd, Failure> {
     rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|errno| broken("keep a descriptor", Some(errno)))
 }
@@ -370,13 +359,13 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// Whether it got all it was to have.
-fn is_usual(first: &First) -> bool {
+/// Whether a first process got all its namespaces and control groups.
+fn is_complete(first: &First) -> bool {
     first.namespaces.complete() && first.entered.is_ok()
 }
 
-/// Some eight descriptors per sandbox: as many as this process may have.
-fn more_descriptors() {
+/// Raises the limit of descriptors as far as it goes: a sandbox takes about eight.
+fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -385,31 +374,15 @@ fn more_descriptors() {
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
 }
 
-/// Whether this process's user namespace has a user, or a group.
-fn has_user(id: u32, map: &str) -> bool {
-    let Ok(map) = std::fs::read_to_string(format!("/proc/self/{map}")) else {
-        return false;
-    };
-    map.lines().any(|line| {
-        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
-        match (numbers.next(), numbers.nth(1)) {
-            (Some(Ok(first)), Some(Ok(count))) => {
-                (first..first.saturating_add(count)).contains(&u64::from(id))
-            }
-            _ => false,
-        }
-    })
-}
-
-/// Tells keepers apart that had the same process id.
+/// Nanoseconds since 1970, to tell keepers apart that have had the same process id.
 fn now() -> u128 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos())
 }
 
-/// How the layers stand that a control group is, once a process was to enter it.
-fn by_group(
+/// The state of the layers that control groups are, after a process was to enter its group.
+fn group_layers(
     group: &Group,
     entered: &io::Result<()>,
     wanted: [(Layer, bool); 3],
@@ -434,84 +407,4 @@ fn by_group(
             },
         )
         .collect()
-}
-
-/// Maps the user and group of a sandbox to those outside it should be, or, where that is refused,
-/// to the keeper's own.
-fn map(pid: Pid, pidfd: &OwnedFd, uid: u32, gid: u32) -> Mapping {
-    let write = |outer_uid: u32, outer_gid: u32| -> io::Result<()> {
-        for (file, line) in [
-            ("gid_map", format!("{gid} {outer_gid} 1")),
-            ("uid_map", format!("{uid} {outer_uid} 1")),
-        ] {
-            let file = rustix::fs::open(
-                format!("/proc/{}/{file}", pid.as_raw_pid()),
-                OFlags::WRONLY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?;
-            // The open file is this process's; its id might have become another's before.
-            if has_ended(pidfd) {
-                return Err(Errno::SRCH.into());
-            }
-            rustix::io::write(&file, line.as_bytes())?;
-        }
-        Ok(())
-    };
-    match write(uid, gid) {
-        Ok(()) => Mapping::Asked,
-        Err(error) => {
-            let (own_uid, own_gid) = (
-                rustix::process::geteuid().as_raw(),
-                rustix::process::getegid().as_raw(),
-            );
-            match write(own_uid, own_gid) {
-                Ok(()) => Mapping::Host,
-                Err(_) => Mapping::None(error.raw_os_error().unwrap_or(0)),
-            }
-        }
-    }
-}
-
-fn has_ended(pidfd: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    matches!(
-        rustix::event::poll(&mut fds, Some(&Timespec::default())),
-        Ok(1..)
-    )
-}
-
-impl Entry {
-    fn end(&mut self) {
-        if self.ending.is_none() {
-            self.ending = Some(0);
-            self.mapping = None;
-            // Elsewhere the first process kills the others, as nobody else knows them.
-            if self.own_namespace {
-                let _ = process::kill(&self.pidfd);
-            }
-            // Without any, the first process does it.
-            let _ = self.group.kill();
-        }
-    }
-
-    /// Whether nothing of it is left. Asked again and again once it ends.
-    fn is_over(&mut self) -> bool {
-        let Some(looks) = &mut self.ending else {
-            return false;
-        };
-        *looks += 1;
-        let last = *looks > RETRIES_MAX;
-        if *looks == PATIENCE {
-            let _ = process::kill(&self.pidfd);
-        }
-        // Without a process namespace, what it started may outlive it, and may fork meanwhile.
-        if !self.own_namespace {
-            let _ = self.group.kill();
-        }
-        let ended = has_ended(&self.pidfd);
-        if !ended && !last {
-            return false;
-        }
-        self.group.remove().is_ok() || last
-    }
 }
