@@ -221,6 +221,15 @@ fn runtime_config(
     plugins.health = config.health.to_config();
     plugins.settings = config.plugin_config.clone();
     plugins.memory = Some(memory);
+    plugins.hints.grant = |name| {
+        format!(
+            "grant it with gk policy approve {name}, or PUT /api/v1/plugins/{name}/policy (gk policy diff {name} shows what it asks for)"
+        )
+    };
+    plugins.hints.logs =
+        |name| format!("GET /api/v1/plugins/{name}/logs shows all that it printed");
+    plugins.hints.enable = |name| format!("POST /api/v1/plugins/{name}/enable");
+    plugins.hints.sandbox = "gk-host doctor tells how to get the rest";
     Ok(plugins)
 }
 

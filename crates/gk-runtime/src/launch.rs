@@ -26,6 +26,7 @@ use crate::config::{RuntimeConfig, made};
 use crate::dirs::{PluginTemp, SocketDir, SocketRoot};
 use crate::environment::{self, ProcessEnvironment};
 use crate::error::{LaunchError, StartError};
+use crate::hints::Hints;
 use crate::identity::Identities;
 use crate::log::Output;
 use crate::sandbox::SandboxConfig;
@@ -123,6 +124,7 @@ pub struct ProcessLauncher {
     timezone: Option<OsString>,
     sandbox: Option<SandboxConfig>,
     identities: Identities,
+    hints: Hints,
     /// What was last said to be missing: it is the same for every plugin.
     said: Mutex<String>,
 }
@@ -164,6 +166,7 @@ impl ProcessLauncher {
             timezone: config.timezone.clone(),
             sandbox: config.sandbox.clone(),
             identities: Identities::new(work_root),
+            hints: config.hints,
             said: Mutex::default(),
         })
     }
@@ -180,7 +183,7 @@ impl ProcessLauncher {
         let text = report.to_string();
         let mut said = self.said.lock();
         if report.missing().next().is_some() && *said != text {
-            tracing::warn!(missing = %text, "plugins run in a sandbox that is not complete; gk-host doctor tells how to get the rest");
+            tracing::warn!(missing = %text, "plugins run in a sandbox that is not complete; {}", self.hints.sandbox);
             *said = text;
         }
     }

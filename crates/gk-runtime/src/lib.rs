@@ -31,6 +31,7 @@ mod files;
 mod follow;
 mod generation;
 mod health;
+mod hints;
 mod host_api;
 mod hub;
 mod identity;
@@ -75,6 +76,7 @@ pub use gk_sandbox::{
 };
 pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
 pub use health::{HealthConfig, PluginHealth};
+pub use hints::Hints;
 pub use identity::give_back;
 pub use install::{Installed, Judged, Uninstalled};
 pub use launch::{LaunchRequest, Launched, Launcher, Process, ProcessLauncher};

@@ -22,19 +22,19 @@ pub enum SpawnError {
         name: std::ffi::OsString,
     },
     /// There is no file at the program's path.
-    #[error("the binary {path} does not exist; build it, or correct `binary` in plugin.yaml", path = .path.display())]
+    #[error("the program {path} does not exist", path = .path.display())]
     Missing {
         /// The program.
         path: PathBuf,
     },
     /// The program is a directory, a socket or another thing that is no file.
-    #[error("{path} is not a regular file; point `binary` at the executable itself", path = .path.display())]
+    #[error("{path} is not a regular file; name the executable itself", path = .path.display())]
     NotAFile {
         /// The program.
         path: PathBuf,
     },
     /// The program has no execute permission for this user.
-    #[error("the binary {path} is not executable; run: chmod +x {path}", path = .path.display())]
+    #[error("the program {path} is not executable; run: chmod +x {path}", path = .path.display())]
     NotExecutable {
         /// The program.
         path: PathBuf,

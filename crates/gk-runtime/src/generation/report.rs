@@ -1,9 +1,9 @@
 //! The report on a failure: the error, how the process ended, what it printed last, what to do.
 
-use gk_sandbox::ExitStatus;
+use gk_sandbox::{ExitStatus, SpawnError};
 
 use super::{Failure, Generation, NOT_GRANTED};
-use crate::error::{PluginError, Printed, Step, chain};
+use crate::error::{LaunchError, PluginError, Printed, Step, chain};
 use crate::limits::SHOWN_STDERR_LINES;
 
 impl Generation {
@@ -76,20 +76,23 @@ impl Generation {
 
     /// What to do about it, where the error itself does not say so.
     fn remedy(&self, error: &PluginError, report: &str) -> String {
-        let name = &self.owner.plugin;
+        let name = self.owner.plugin.as_str();
+        let hints = self.hub.config.hints;
         if let Some(ExitStatus::MemoryLimit { .. }) = self.exit {
             return "; let it use less, or raise resources.memory_mb in plugin.yaml, or memory_mb in its policy: then it starts anew".into();
         }
         match error {
             PluginError::Rpc { .. } if report.contains(NOT_GRANTED) => format!(
-                "; if it should have that, grant it with gk policy approve {name}, or PUT /api/v1/plugins/{name}/policy (gk policy diff {name} shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml): then it starts anew"
+                "; if it should have that, {} (what it does not ask for, its author adds to resources.permissions in plugin.yaml): then it starts anew",
+                (hints.grant)(name)
             ),
             // The cause is in the plugin's own code.
             PluginError::Crashed { .. } | PluginError::Connect(_) | PluginError::Rpc { .. } => {
-                format!(
-                    "; mend the plugin: GET /api/v1/plugins/{name}/logs shows all that it printed"
-                )
+                format!("; mend the plugin: {}", (hints.logs)(name))
             }
+            PluginError::Launch(LaunchError::Spawn(
+                SpawnError::Missing { .. } | SpawnError::NotAFile { .. },
+            )) => "; build the binary, or correct `binary` in plugin.yaml".into(),
             _ => String::new(),
         }
     }

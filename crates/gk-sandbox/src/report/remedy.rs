@@ -42,7 +42,7 @@ pub(crate) fn remedy(layer: Layer, errno: Option<i32>) -> &'static str {
             "use a kernel of 6.12 or newer with landlock among its security modules (lsm=)"
         }
         (Layer::Identity, _) => {
-            "run the host as root, with users to give: each plugin gets one of its own then"
+            "run the host as root, with users to give: each sandbox gets one of its own then"
         }
         (Layer::Mdwe, _) => "use a kernel of 6.3 or newer",
         (Layer::MemfdNoexec, _) => "use a kernel of 6.3 or newer, with seccomp",

@@ -246,7 +246,7 @@ fn close_behind(root: &OwnedFd) -> Result<(), RootError> {
 fn populate_root(root: &OwnedFd, plan: &Plan, (uid, gid): (u32, u32)) -> Result<(), RootError> {
     let home = plan.temp_dir.path().display();
     let name = &plan.name;
-    let passwd = format!("{name}:x:{uid}:{gid}:plugin:{home}:/usr/sbin/nologin\n");
+    let passwd = format!("{name}:x:{uid}:{gid}::{home}:/usr/sbin/nologin\n");
     make_file(root, Path::new("/etc/passwd"), passwd.as_bytes())?;
     make_file(
         root,
