@@ -336,6 +336,7 @@ impl Host {
         api: Arc<dyn HostApiTrait>,
     ) -> Result<(Runtime, tempfile::TempDir), StartError> {
         let mut config = RuntimeConfig::new(self.path("plugins"), self.path("data"), "2.0.0");
+        config.hints.grant = |name| format!("PUT /api/v1/plugins/{name}/policy");
         config.variables = vec![("GOATFLOW_PLUGIN_GOAT_COLOUR".into(), "brown".into())];
         Ok((
             Runtime::start_with(config, Arc::new(self.launcher), api)?,
