@@ -38,6 +38,7 @@
 
 #[cfg(feature = "automtls")]
 pub mod automtls;
+pub mod connection;
 pub mod gob;
 pub mod handshake;
 pub mod memory;
@@ -46,12 +47,11 @@ mod net;
 pub mod rpc;
 pub mod yamux;
 
+pub use connection::{CallError, Limits};
 pub use handshake::{
     Handshake, HandshakeConfig, HandshakeError, IncompatibleVersion, Network, Protocol,
 };
 pub use memory::{MemoryBudget, OverBudget, Reservation};
 #[cfg(feature = "tokio")]
-pub use net::{
-    Broker, CallError, Empty, Limits, Request, Responder, RpcClient, Service, Socket, Stream, host,
-    plugin,
-};
+pub use net::{Broker, Request, Responder, RpcClient, Service, Socket, Stream, host, plugin};
+pub use rpc::Empty;

@@ -100,7 +100,6 @@ impl Decoder {
     }
 
     /// Bytes of a value that goes on in the next message.
-    #[cfg(feature = "tokio")]
     pub(crate) fn unfinished_bytes(&self) -> usize {
         let unfinished = self.unfinished.as_ref();
         unfinished.map_or(0, |unfinished| unfinished.content.len())
@@ -108,7 +107,6 @@ impl Decoder {
 
     /// Whether nothing is lost if the next message, which begins like this, is not taken: it does not continue a value, and
     /// it brings no definitions.
-    #[cfg(feature = "tokio")]
     pub(crate) fn can_miss(&mut self, start: &[u8]) -> bool {
         if self.unfinished.is_some() {
             return false;

@@ -57,7 +57,6 @@ pub use error::Error;
 pub use interface::Interface;
 pub use marshaled::{Marshal, Marshaled, Time};
 pub use payload::Payload;
-#[cfg(feature = "tokio")]
 pub(crate) use sink::Sink;
 pub use value::Value;
 pub use wire::{MAX_DEFINITION_BYTES, MAX_FIELDS, Marshaler};

@@ -76,7 +76,6 @@ impl Sink {
         }
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn clear(&mut self) {
         self.written.clear();
         self.spliced.clear();

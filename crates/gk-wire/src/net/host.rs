@@ -6,12 +6,11 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::driver::Driver;
-use super::recv::{Opening, Receiver};
-use super::rpc_server::Empty;
-use super::state::{Limits, RawState, Shared, Switch};
 use super::transport::{Reader, Socket, Writer};
-use super::{Broker, CallError, RpcClient, Stream};
-use crate::yamux::{Role, SessionError};
+use super::{Broker, RpcClient, Shared, Stream};
+use crate::connection::{CallError, Connection, Limits};
+use crate::rpc::Empty;
+use crate::yamux::SessionError;
 
 /// The connection of a host to one plugin process. Dropping it ends the connection.
 #[derive(Debug)]
@@ -58,26 +57,14 @@ impl Client {
     }
 
     fn start(reader: Reader, writer: Writer, limits: Limits) -> Result<Self, SessionError> {
-        let shared = Shared::new(Role::Client, limits, writer);
-        let mut state = shared.lock();
-        let now = Instant::now();
-        // The plugin knows these three by their order alone.
-        let [control, stdout, stderr] = [
-            state.session.open(now)?,
-            state.session.open(now)?,
-            state.session.open(now)?,
-        ];
-        state.make_client(&shared, control);
-        for raw in [stdout, stderr] {
-            state.raws.insert(raw, RawState::default());
-            state.switched.push(Switch::new(raw, Receiver::Raw));
-        }
-        shared.flush(state);
-        tokio::spawn(Driver::new(&shared, reader, Opening::Host));
+        let (connection, streams) = Connection::host(limits, Instant::now())?;
+        let shared = Shared::new(connection, writer);
+        shared.flush(shared.lock());
+        tokio::spawn(Driver::new(&shared, reader));
         Ok(Client {
-            control: RpcClient::new(&shared, control),
-            stdout: Some(Stream::new(&shared, stdout)),
-            stderr: Some(Stream::new(&shared, stderr)),
+            control: RpcClient::new(&shared, streams.control),
+            stdout: Some(Stream::new(&shared, streams.stdout)),
+            stderr: Some(Stream::new(&shared, streams.stderr)),
             shared,
         })
     }
@@ -153,12 +140,12 @@ impl Client {
 pub(super) async fn closed(shared: &Shared) -> String {
     let waiter = {
         let mut state = shared.lock();
-        if let Some(reason) = &state.closed {
+        if let Some(reason) = state.connection.closed() {
             return reason.to_string();
         }
-        let (waker, waiter) = oneshot::channel();
-        state.closed_wakers.retain(|waker| !waker.is_closed());
-        state.closed_wakers.push(waker);
+        let (ended, waiter) = oneshot::channel();
+        state.closing.retain(|ended| !ended.is_closed());
+        state.closing.push(ended);
         waiter
     };
     // An error can only mean that the connection is gone, too.

@@ -4,20 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 use super::driver::{Driver, PEER_CLOSED};
-use super::recv::Opening;
-use super::rpc_server::Empty;
-use super::state::{Limits, Shared};
 use super::transport::{Reader, Socket, Writer};
-use super::{Broker, Request, Responder, Service, Stream, host};
+use super::{Broker, Request, Responder, Service, Shared, Stream, host};
+use crate::connection::{self, Limits};
 use crate::handshake::{Handshake, HandshakeConfig, Network, Protocol, env};
-use crate::yamux::Role;
+use crate::rpc::Empty;
 
 /// How long a plugin that was told to quit waits for its host to hang up, so that the host gets the reply.
 const QUIT_GRACE: Duration = Duration::from_millis(500);
@@ -222,8 +220,10 @@ impl Server {
                     let connection = self.start(version, reader, writer, quit);
                     connections.spawn(async move {
                         let reason = connection.closed().await;
-                        let greeted = connection.shared.lock().greeted;
-                        match (greeted, &*reason) {
+                        let state = connection.shared.lock();
+                        let was_host = state.connection.is_handshake_done();
+                        drop(state);
+                        match (was_host, &*reason) {
                             (false, _) => {
                                 tracing::warn!(reason, "a connection ended before it began");
                             }
@@ -231,7 +231,7 @@ impl Server {
                             (true, PEER_CLOSED) => tracing::debug!(reason, "the connection ended"),
                             (true, _) => tracing::warn!(reason, "the connection to the host ended"),
                         }
-                        greeted
+                        was_host
                     });
                 }
                 Ok(Err(error)) => {
@@ -283,7 +283,8 @@ impl Server {
         writer: Writer,
         quit: Option<Arc<Notify>>,
     ) -> Connection {
-        let shared = Shared::new(Role::Server, self.limits.clone(), writer);
+        let connection = connection::Connection::plugin(self.limits.clone(), Instant::now());
+        let shared = Shared::new(connection, writer);
         let broker = Broker {
             shared: Arc::clone(&shared),
         };
@@ -294,11 +295,9 @@ impl Server {
         });
         let (stdout_waiter, stdout) = oneshot::channel();
         let (stderr_waiter, stderr) = oneshot::channel();
-        let opening = Opening::Plugin {
-            control,
-            stdio: [stdout_waiter, stderr_waiter].into(),
-        };
-        tokio::spawn(Driver::new(&shared, reader, opening));
+        let stdio = [stdout_waiter, stderr_waiter];
+        shared.lock().connection.serve_control(control, stdio);
+        tokio::spawn(Driver::new(&shared, reader));
         Connection {
             shared,
             stdio: Some((stdout, stderr)),

@@ -12,7 +12,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::recv::Target;
+/// Where bytes of the socket go.
+pub(super) enum Target<'a> {
+    /// Into this buffer.
+    Buffer(&'a mut [u8]),
+    /// To the end of a message, at most this many.
+    Message(&'a mut Vec<u8>, usize),
+}
 
 /// A connected socket to a plugin or host.
 #[derive(Debug)]

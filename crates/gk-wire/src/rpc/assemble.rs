@@ -194,9 +194,10 @@ impl Assembler {
         Ok(None)
     }
 
-    /// Where the next bytes of the stream belong, and how many of them at most, if so many are missing
-    /// that reading them straight into place is worth it. Call [`direct_done`](Self::direct_done) after.
-    pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+    /// Takes out the message that is being received, and says how many bytes may be appended to it, if so
+    /// many are missing that reading them straight into place is worth it. The message must come back by
+    /// [`put_buffer`](Self::put_buffer) before anything else is done.
+    pub fn take_buffer(&mut self) -> Option<(Vec<u8>, usize)> {
         let partial = self.partial.as_mut()?;
         let missing = partial.length - partial.bytes.len();
         if missing < DIRECT_MIN_BYTES || partial.dropping.is_some() {
@@ -207,7 +208,13 @@ impl Assembler {
             return None;
         }
         let room = partial.bytes.capacity() - partial.bytes.len();
-        Some((&mut partial.bytes, missing.min(room)))
+        Some((std::mem::take(&mut partial.bytes), missing.min(room)))
+    }
+
+    /// Takes back what [`take_buffer`](Self::take_buffer) has given, and gives the message if it is complete.
+    pub fn put_buffer(&mut self, bytes: Vec<u8>) -> Option<Content> {
+        self.partial.as_mut()?.bytes = bytes;
+        self.take_complete()
     }
 
     /// How many bytes of an incomplete message it holds.
@@ -216,11 +223,6 @@ impl Assembler {
         self.partial
             .as_ref()
             .map_or(0, |partial| partial.bytes.len())
-    }
-
-    /// The message that a direct read completed, if it did.
-    pub fn direct_done(&mut self) -> Option<Content> {
-        self.take_complete()
     }
 
     fn take_complete(&mut self) -> Option<Content> {
@@ -274,7 +276,7 @@ mod tests {
         let mut assembler = Assembler::new(limits);
         let mut piece = Bytes::from_static(&[0xfc, 0x02, 0, 0, 0, 1]);
         assert_eq!(assembler.next(&mut piece), Ok(None));
-        let (buffer, room) = assembler.direct().unwrap();
+        let (buffer, room) = assembler.take_buffer().unwrap();
         assert!(buffer.capacity() < 3 << 20 && room < 3 << 20);
         // 1 GiB.
         let mut piece = Bytes::from_static(&[0xfc, 0x40, 0, 0, 0, 1]);
@@ -295,14 +297,11 @@ mod tests {
         stream.resize(stream.len() + length, 7);
         let mut at = 0;
         loop {
-            let direct = assembler.direct().map(|(message, room)| {
+            if let Some((mut message, room)) = assembler.take_buffer() {
                 let count = room.min(50_000);
                 message.extend_from_slice(&stream[at..at + count]);
-                count
-            });
-            if let Some(count) = direct {
                 at += count;
-                if let Some(content) = assembler.direct_done() {
+                if let Some(content) = assembler.put_buffer(message) {
                     return content;
                 }
                 continue;

@@ -7,7 +7,14 @@
 mod assemble;
 mod header;
 
+use serde::{Deserialize, Serialize};
+
 pub use assemble::{Assembler, Content};
 pub use header::{
     FIRST_BODY_ID, HeaderEncoder, MAX_METHOD_BYTES, RequestHeader, ResponseHeader, ServiceMethod,
 };
+
+/// Go's `struct{}`: the body of an error reply, and of replies that say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename = "")]
+pub struct Empty {}

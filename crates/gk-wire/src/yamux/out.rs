@@ -205,7 +205,6 @@ impl OutQueue {
         });
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn small_data(&mut self, data: &[u8]) {
         if !data.is_empty() {
             self.small().extend_from_slice(data);

@@ -569,7 +569,6 @@ pub(crate) struct StreamWriter<'a> {
 }
 
 impl StreamWriter<'_> {
-    #[cfg(feature = "tokio")]
     pub(crate) fn small(&mut self, data: &[u8]) {
         let (now, later) = data.split_at(data.len().min(self.room));
         self.room -= now.len();
