@@ -1,9 +1,10 @@
 //! Writing a received value again, for another receiver. A value's bytes do not depend on the stream but in one place:
 //! an interface has the number of its concrete type in it, and each stream has numbers of its own.
 
+use super::reader::Reader;
 use super::ser::{self, IsZero};
 use super::types::Out;
-use super::wire::{Kind, Reader, TypeId, WireType};
+use super::wire::{Kind, TypeId, WireType};
 use super::{Error, num, walk};
 
 /// Writes what stands behind an interface's name: its type and its value, which is at the reader's cursor.

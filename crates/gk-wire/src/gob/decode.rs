@@ -3,8 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
+use super::reader::{Part, Place, Reader};
 use super::walk::Walk;
-use super::wire::{Part, Place, Reader, Registry, TypeId};
+use super::wire::{Registry, TypeId};
 use super::{Error, Limits, Value, de, num, value, wire};
 
 /// The length of the message that starts `data`, and where its content begins; `None` if `data` ends

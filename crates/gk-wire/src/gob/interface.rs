@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::decode::{Decoder, Message};
 use super::encode::Encoder;
 use super::passing::{self, Passing};
+use super::reader::Part;
 use super::ser::{self, Dynamic};
 use super::types::Out;
-use super::wire::Part;
 use super::{Error, Limits, Value, copy};
 
 /// A Go `interface{}`, or any other interface: nothing, or a value with the name of its concrete type.

@@ -35,6 +35,7 @@
 mod copy;
 mod de;
 mod decode;
+mod definition;
 mod encode;
 mod error;
 mod interface;
@@ -43,15 +44,18 @@ mod names;
 pub(crate) mod num;
 mod passing;
 mod payload;
+mod reader;
 mod schema;
 mod ser;
 mod sink;
+mod trace;
 mod types;
 mod value;
 pub(crate) mod walk;
 pub(crate) mod wire;
 
 pub use decode::{Decoder, Message, message_length};
+pub use definition::{MAX_DEFINITION_BYTES, MAX_FIELDS};
 pub use encode::Encoder;
 pub use error::Error;
 pub use interface::Interface;
@@ -59,7 +63,7 @@ pub use marshaled::{Marshal, Marshaled, Time};
 pub use payload::Payload;
 pub(crate) use sink::Sink;
 pub use value::Value;
-pub use wire::{MAX_DEFINITION_BYTES, MAX_FIELDS, Marshaler};
+pub use wire::Marshaler;
 
 /// What a peer's gob stream may take. All limits hold before anything is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

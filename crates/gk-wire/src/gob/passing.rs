@@ -6,7 +6,8 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
-use super::wire::{Marshaler, Part};
+use super::reader::Part;
+use super::wire::Marshaler;
 
 /// The newtype by which a payload is known.
 pub(crate) const PAYLOAD: &str = "$gk_wire::gob::Payload";

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::schema::{self, Node, NodeId, Schema};
+use super::schema::{Node, NodeId, Schema};
 use super::sink::Sink;
 use super::wire::{self, Kind, Marshaler, Registry, TypeId, WireType};
-use super::{Error, num};
+use super::{Error, num, trace};
 
 /// A Rust type with the ids under which this encoder sends it.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Types {
         if let Some(known) = self.known.get(&key) {
             return Ok(Arc::clone(known));
         }
-        let known = self.learn(schema::of::<T>()?, sink)?;
+        let known = self.learn(trace::of::<T>()?, sink)?;
         self.known.insert(key, Arc::clone(&known));
         self.fresh.push(Fresh::Rust(key));
         Ok(known)

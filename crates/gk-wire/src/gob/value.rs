@@ -2,7 +2,8 @@
 
 use super::Error;
 use super::num;
-use super::wire::{Kind, Reader, TypeId, WireType};
+use super::reader::Reader;
+use super::wire::{Kind, TypeId, WireType};
 
 /// Any gob value, lossless: strings keep bytes that are not UTF-8.
 #[derive(Debug, Clone, PartialEq)]

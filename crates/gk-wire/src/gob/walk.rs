@@ -6,7 +6,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Error;
-use super::wire::{Kind, Reader, TypeId, WireType};
+use super::reader::Reader;
+use super::wire::{Kind, TypeId, WireType};
 
 /// Where a walk stands: the values that it is inside of, outermost first.
 #[derive(Debug)]
