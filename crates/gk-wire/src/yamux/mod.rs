@@ -5,11 +5,16 @@
 //! socket and no clock, and what it wants to send stands in its [`OutQueue`].
 
 mod error;
+mod event;
 mod frame;
+mod limits;
 mod out;
 mod session;
+mod stream;
 
 pub use error::SessionError;
+pub use event::Event;
 pub use frame::{Flags, Header, Kind};
+pub use limits::Limits;
 pub use out::{Batch, OutQueue};
-pub use session::{Event, Limits, Role, Session};
+pub use session::{Role, Session};

@@ -1,11 +1,12 @@
 //! The session: streams, windows, keep-alive.
 
-use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Flags, Header, Kind, OutQueue, SessionError};
+use super::stream::{INITIAL_WINDOW, StreamState, StreamWriter};
+use super::{Event, Flags, Header, Kind, Limits, OutQueue, SessionError};
 
 /// Which end of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,101 +15,6 @@ pub enum Role {
     Client,
     /// Opens streams with even ids: go-plugin's plugin.
     Server,
-}
-
-/// What a session takes and how long it waits. The defaults are Go's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Streams of the peer that are open at once; 1024 by default. More are reset.
-    pub max_streams: usize,
-    /// Bytes queued for sending, all streams together; 256 MiB by default. Nothing further is taken for
-    /// sending while so much waits.
-    pub max_queued_bytes: usize,
-    /// Bytes of frames without payload (pongs, grants, refusals) that are queued at once; 1 MiB by default.
-    /// A peer that makes us write more without reading ends the session.
-    pub max_queued_control_bytes: usize,
-    /// A ping is sent this often; 30 s by default.
-    pub keepalive_interval: Duration,
-    /// The session ends when a ping is not answered within this; 10 s by default.
-    pub keepalive_timeout: Duration,
-    /// The session ends when an opened stream is not acknowledged within this; 75 s by default.
-    pub open_timeout: Duration,
-    /// A stream that we closed and the peer did not is reset after this; 5 min by default.
-    pub close_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            max_streams: 1024,
-            max_queued_bytes: 256 << 20,
-            max_queued_control_bytes: 1 << 20,
-            keepalive_interval: Duration::from_secs(30),
-            keepalive_timeout: Duration::from_secs(10),
-            open_timeout: Duration::from_secs(75),
-            close_timeout: Duration::from_secs(300),
-        }
-    }
-}
-
-/// What a header means for whoever reads the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// Nothing to do.
-    None,
-    /// `length` payload bytes follow, for `stream` if it is known here, else to be thrown away. With
-    /// `opened` the stream is new; after the payload, `fin` and `reset` take effect.
-    Data {
-        /// The stream.
-        stream: u32,
-        /// Bytes of payload behind the header.
-        length: u32,
-        /// Whether the stream exists here.
-        known: bool,
-        /// Whether this frame opened it.
-        opened: bool,
-        /// Whether the peer sends nothing more on it.
-        fin: bool,
-        /// Whether it is gone.
-        reset: bool,
-    },
-    /// A stream changed without payload.
-    Stream {
-        /// The stream.
-        stream: u32,
-        /// Whether this frame opened it.
-        opened: bool,
-        /// Whether the peer sends nothing more on it.
-        fin: bool,
-        /// Whether it is gone.
-        reset: bool,
-        /// Whether more can be sent on it than before.
-        writable: bool,
-    },
-}
-
-/// A stream's window at its start.
-const INITIAL_WINDOW: u32 = 256 * 1024;
-
-#[derive(Debug)]
-struct StreamState {
-    /// Opened by the peer.
-    remote: bool,
-    /// Bytes that we may still send.
-    send_window: u32,
-    /// Bytes that the peer may still send.
-    recv_window: u32,
-    /// Bytes taken from the peer and not granted again.
-    taken: u32,
-    /// Since when an ACK is missing.
-    unacknowledged: Option<Instant>,
-    sent_fin: Option<Instant>,
-    got_fin: bool,
-    /// Data beyond the send window.
-    pending: VecDeque<Bytes>,
-    /// Closed by us, but the FIN has to wait for the pending data: since when.
-    fin_after_pending: Option<Instant>,
 }
 
 /// One end of a yamux connection.
@@ -535,60 +441,5 @@ impl Session {
         }
         lingering.iter().for_each(|stream| self.reset(*stream));
         Ok(lingering)
-    }
-}
-
-impl StreamState {
-    fn new(remote: bool, unacknowledged: Option<Instant>) -> Self {
-        StreamState {
-            remote,
-            send_window: INITIAL_WINDOW,
-            recv_window: INITIAL_WINDOW,
-            taken: 0,
-            unacknowledged,
-            sent_fin: None,
-            got_fin: false,
-            pending: VecDeque::new(),
-            fin_after_pending: None,
-        }
-    }
-
-    /// Since when our side is closed, be its FIN on the way or behind data that the peer does not take.
-    fn closed_since(&self) -> Option<Instant> {
-        self.sent_fin.or(self.fin_after_pending)
-    }
-}
-
-/// Takes the pieces of one [`Session::send`].
-#[derive(Debug)]
-pub(crate) struct StreamWriter<'a> {
-    out: &'a mut OutQueue,
-    pending: &'a mut VecDeque<Bytes>,
-    pending_bytes: &'a mut usize,
-    room: usize,
-}
-
-impl StreamWriter<'_> {
-    pub(crate) fn small(&mut self, data: &[u8]) {
-        let (now, later) = data.split_at(data.len().min(self.room));
-        self.room -= now.len();
-        self.out.small_data(now);
-        if !later.is_empty() {
-            self.later(Bytes::copy_from_slice(later));
-        }
-    }
-
-    pub(crate) fn large(&mut self, mut data: Bytes) {
-        let now = data.split_to(data.len().min(self.room));
-        self.room -= now.len();
-        self.out.large_data(now);
-        if !data.is_empty() {
-            self.later(data);
-        }
-    }
-
-    fn later(&mut self, data: Bytes) {
-        *self.pending_bytes += data.len();
-        self.pending.push_back(data);
     }
 }

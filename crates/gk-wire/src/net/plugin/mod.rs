@@ -1,8 +1,12 @@
 //! The plugin's end: what go-plugin calls serving.
 
+mod control;
+mod listen;
+mod tls;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,10 +16,12 @@ use tokio::task::JoinSet;
 
 use super::driver::{Driver, PEER_CLOSED};
 use super::transport::{Reader, Socket, Writer};
-use super::{Broker, Request, Responder, Service, Shared, Stream, host};
+use super::{Broker, Service, Shared, Stream, host};
 use crate::connection::{self, Limits};
 use crate::handshake::{Handshake, HandshakeConfig, Network, Protocol, env};
-use crate::rpc::Empty;
+use control::Control;
+use listen::{Unlink, listen};
+use tls::Tls;
 
 /// How long a plugin that was told to quit waits for its host to hang up, so that the host gets the reply.
 const QUIT_GRACE: Duration = Duration::from_millis(500);
@@ -276,6 +282,18 @@ impl Server {
         self
     }
 
+    fn tls(&self, host_cert: Option<String>) -> Result<Tls, ServeError> {
+        #[cfg(feature = "tls")]
+        if let Some(provider) = &self.tls {
+            let config = provider().map_err(|error| ServeError::Tls(error.to_string()))?;
+            return Ok(Tls::Own(config));
+        }
+        let Some(host_cert) = host_cert else {
+            return Ok(Tls::Plain);
+        };
+        Tls::auto(&host_cert)
+    }
+
     fn start(
         &self,
         version: u32,
@@ -332,161 +350,8 @@ impl Connection {
     }
 }
 
-/// `Control` and `Dispenser`: what every plugin answers on its first stream.
-struct Control {
-    plugins: PluginSet,
-    broker: Broker,
-    quit: Option<Arc<Notify>>,
-}
-
-impl Service for Control {
-    fn call(&self, request: Request, responder: Responder) {
-        match request.method.as_str() {
-            "Control.Ping" => responder.reply(&Empty {}),
-            "Control.Quit" => {
-                responder.reply(&Empty {});
-                match &self.quit {
-                    Some(quit) => quit.notify_one(),
-                    None => self.broker.shared.close("the host said quit"),
-                }
-            }
-            "Dispenser.Dispense" => match request.body.decode::<String>() {
-                Ok(name) => match self.plugins.get(&name) {
-                    Some(factory) => {
-                        let id = self.broker.next_id();
-                        self.broker.serve(id, factory(&self.broker));
-                        responder.reply(&id);
-                    }
-                    None => responder.error(&format!("unknown plugin type: {name}")),
-                },
-                Err(error) => responder.error(&error.to_string()),
-            },
-            method if method.starts_with("Control.") || method.starts_with("Dispenser.") => {
-                responder.unknown_method()
-            }
-            _ => responder.unknown_service(),
-        }
-    }
-}
-
 fn print(handshake: &Handshake) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{handshake}")?;
     stdout.flush()
-}
-
-struct Unlink<'a>(&'a Path);
-
-impl Drop for Unlink<'_> {
-    fn drop(&mut self) {
-        // The host may have removed the whole directory.
-        let _ = std::fs::remove_file(self.0);
-    }
-}
-
-fn listen(directory: &Path, group: Option<&str>) -> Result<(UnixListener, PathBuf), ServeError> {
-    for attempt in 0_u32.. {
-        let unique = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_nanos();
-        let path = directory.join(format!(
-            "plugin{:x}{:08x}{attempt:x}",
-            std::process::id(),
-            unique & 0xffff_ffff
-        ));
-        match UnixListener::bind(&path) {
-            Ok(listener) => {
-                let shared = group.map_or(Ok(()), |group| share(&path, group));
-                return match shared {
-                    Ok(()) => Ok((listener, path)),
-                    Err(source) => Err(ServeError::Listen { path, source }),
-                };
-            }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < 100 => {}
-            Err(source) => return Err(ServeError::Listen { path, source }),
-        }
-    }
-    unreachable!("the loop returns after a hundred attempts")
-}
-
-/// Gives the socket to a group, by number or by name.
-fn share(path: &Path, group: &str) -> io::Result<()> {
-    use std::os::unix::fs::{PermissionsExt, chown};
-    let by_name = || {
-        let groups = std::fs::read_to_string("/etc/group").ok()?;
-        let line = groups
-            .lines()
-            .find(|line| line.split(':').next() == Some(group))?;
-        line.split(':').nth(2)?.parse().ok()
-    };
-    let id = group.parse().ok().or_else(by_name);
-    let id =
-        id.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {group:?}")))?;
-    chown(path, None, Some(id))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
-}
-
-/// Under what a plugin's connections are.
-enum Tls {
-    Plain,
-    #[cfg(feature = "tls")]
-    Own(Arc<rustls::ServerConfig>),
-    #[cfg(feature = "automtls")]
-    Auto(crate::automtls::Identity, Vec<u8>),
-}
-
-impl Server {
-    fn tls(&self, host_cert: Option<String>) -> Result<Tls, ServeError> {
-        #[cfg(feature = "tls")]
-        if let Some(provider) = &self.tls {
-            let config = provider().map_err(|error| ServeError::Tls(error.to_string()))?;
-            return Ok(Tls::Own(config));
-        }
-        let Some(host_cert) = host_cert else {
-            return Ok(Tls::Plain);
-        };
-        Tls::auto(&host_cert)
-    }
-}
-
-impl Tls {
-    #[cfg(feature = "automtls")]
-    fn auto(host_cert: &str) -> Result<Self, ServeError> {
-        use crate::automtls::{Identity, TlsError, der_from_pem};
-        let failed = |error: TlsError| ServeError::Tls(error.to_string());
-        let host = der_from_pem(host_cert).map_err(failed)?;
-        Ok(Tls::Auto(Identity::generate().map_err(failed)?, host))
-    }
-
-    #[cfg(not(feature = "automtls"))]
-    fn auto(_: &str) -> Result<Self, ServeError> {
-        Err(ServeError::Tls(
-            "the host asks for AutoMTLS, and this plugin was built without it".to_owned(),
-        ))
-    }
-
-    /// What the handshake tells of it.
-    fn cert(&self) -> Option<Vec<u8>> {
-        match self {
-            #[cfg(feature = "automtls")]
-            Tls::Auto(identity, _) => Some(identity.cert_der().to_vec()),
-            _ => None,
-        }
-    }
-
-    fn accept(&self, socket: Socket) -> Result<(Reader, Writer), String> {
-        match self {
-            Tls::Plain => Ok(socket.plain()),
-            #[cfg(feature = "tls")]
-            Tls::Own(config) => rustls::ServerConnection::new(Arc::clone(config))
-                .map(|tls| socket.encrypted(tls.into()))
-                .map_err(|error| error.to_string()),
-            #[cfg(feature = "automtls")]
-            Tls::Auto(identity, host) => identity
-                .server(host)
-                .map(|tls| socket.encrypted(tls.into()))
-                .map_err(|error| error.to_string()),
-        }
-    }
 }
