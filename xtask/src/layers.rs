@@ -95,12 +95,14 @@ const HTTP_ALLOWED: &[&str] = &["gk-gateway", "gk-host", "gk-cli", "gk-e2e", "xt
 /// Crates that run without an async runtime, whatever they import and however indirectly.
 const NO_TOKIO: &[&str] = &["gk-manifest", "gk-sign", "gk-package"];
 
-/// Parts of gk-wire that must not know of sockets, clocks and tasks: everything but these.
-const WIRE_ADAPTERS: &[&str] = &["net", "automtls.rs", "lib.rs"];
+/// The only part of gk-wire that may know of sockets, clocks and tasks.
+const WIRE_ADAPTER: &str = "net";
 const IMPURE: &[&str] = &[
     "tokio::",
+    "rustix::",
     "std::net",
-    "std::os::unix::net",
+    "std::os::",
+    "std::thread",
     "Instant::now",
     "SystemTime",
 ];
@@ -291,10 +293,7 @@ fn impure_core(source: &Path) -> Result<Vec<String>> {
         for entry in entries {
             let path = entry?.path();
             let inside = path.strip_prefix(source)?;
-            if WIRE_ADAPTERS
-                .iter()
-                .any(|adapter| inside.starts_with(adapter))
-            {
+            if inside.starts_with(WIRE_ADAPTER) {
                 continue;
             }
             if path.is_dir() {

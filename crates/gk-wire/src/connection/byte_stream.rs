@@ -122,10 +122,10 @@ impl<T: Tokens> Connection<T> {
     /// Closes a stream that is read and written as bytes, and forgets it. Bytes that still come are
     /// thrown away.
     pub fn release(&mut self, now: Instant, stream: u32) {
-        if let Entry::Occupied(entry) = self.streams.entry(stream)
-            && matches!(entry.get(), StreamState::Bytes(_))
-        {
-            entry.remove();
+        if let Some(bytes) = self.take_bytes(stream) {
+            // A peer that waits for these to be read would wait for ever.
+            let unread = u32::try_from(bytes.buffer.len()).unwrap_or(u32::MAX);
+            self.session.consumed(stream, unread);
         }
         self.session.close(stream, now);
     }

@@ -127,6 +127,18 @@ fn a_stream_that_was_released_is_granted_on() {
     assert_eq!(end.events(), [""; 0]);
 }
 
+/// A peer that has filled the window and waits must not wait for a reader that has gone.
+#[test]
+fn what_was_unread_is_granted_when_its_stream_is_released() {
+    let (mut end, streams) = host(Limits::default());
+    let stream = streams.stdout;
+    let window = vec![b'x'; WINDOW as usize];
+    end.receive(&data(Flags::NONE, stream, &window)).unwrap();
+    assert_eq!(granted(&mut end, stream), 0);
+    end.connection.release(end.now, stream);
+    assert_eq!(granted(&mut end, stream), WINDOW);
+}
+
 /// A host with a client on a plugin's service.
 fn dispensed(limits: &Limits) -> (End, End, u32) {
     let (mut host, _) = host(Limits::default());
