@@ -1,5 +1,5 @@
-//! What gob costs: a call, a payload of 1 MiB, and a struct with slices and maps of structs, on a stream
-//! whose types are defined already and on a new one.
+//! The cost of gob: a call, a payload of 1 MiB, and a struct with slices and maps of structs, on a
+//! stream whose types are defined already and on a new one.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

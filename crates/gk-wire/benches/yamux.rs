@@ -1,4 +1,4 @@
-//! What the session costs, in and out, and a whole call through two connections in memory.
+//! The cost of the session, in and out, and a whole call through two connections in memory.
 
 use std::hint::black_box;
 use std::io::IoSlice;

@@ -1,8 +1,9 @@
-//! go-plugin's AutoMTLS: each side makes a certificate for the occasion, and trusts exactly the other's.
+//! go-plugin's AutoMTLS: each side makes a certificate for the occasion, and trusts exactly the
+//! other's.
 //!
 //! The host's travels in the environment, the plugin's in the handshake line. Go's certificates are
-//! P-521 and mark themselves as CAs, which WebPKI refuses as end entities; since both sides know the
-//! very certificate they expect, it is compared byte by byte instead.
+//! P-521 and mark themselves as CAs, which WebPKI refuses as end entities; since both sides know
+//! the very certificate they expect, it is compared byte by byte instead.
 
 use std::sync::Arc;
 

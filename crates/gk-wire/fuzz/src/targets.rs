@@ -63,8 +63,8 @@ fn measure(value: &Value) -> (usize, usize) {
     (elements + more, depth + 1)
 }
 
-/// What it is sent as. Nothing, if an interface in it holds what was received and is of a type that was never defined: only
-/// an empty list can be.
+/// What it is sent as. Nothing, if an interface in it holds what was received and is of a type that
+/// was never defined: only an empty list can be.
 fn encoded<T: Serialize + serde::de::DeserializeOwned + std::fmt::Debug + 'static>(
     value: &T,
 ) -> Option<Vec<u8>> {

@@ -1,7 +1,8 @@
 //! go-plugin's MuxBroker: streams that find each other by a number.
 //!
-//! The dialing end opens a stream and sends the id, four bytes in little-endian order; the accepting end
-//! sends the same four bytes back. Each end numbers the ids that it accepts, starting at 1.
+//! The dialing end opens a stream and sends the id, four bytes in little-endian order; the
+//! accepting end sends the same four bytes back. Each end numbers the ids that it accepts, starting
+//! at 1.
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub(super) enum Claim<T: Tokens> {
     Served(T::Service),
     /// The first stream that names the id is handed over.
     Awaited(T::Waiter),
-    /// A stream of the peer has named the id, and nobody has accepted it yet.
+    /// A stream of the peer has named the id, which is not accepted yet.
     Dialled(u32),
 }
 
@@ -90,8 +91,9 @@ impl<T: Tokens> Connection<T> {
         }
     }
 
-    /// Opens a stream to whoever accepts `id` at the peer, and gives its number. The waiter gets the
-    /// stream in an [`Event::Opened`] once the peer has echoed the id, or is [refused](Event::Refused).
+    /// Opens a stream to whoever accepts `id` at the peer, and gives its number. The waiter gets
+    /// the stream in an [`Event::Opened`] once the peer has echoed the id, or is
+    /// [refused](Event::Refused).
     ///
     /// # Errors
     ///
@@ -117,7 +119,8 @@ impl<T: Tokens> Connection<T> {
         Ok(stream)
     }
 
-    /// Resets a stream that is being dialled, and gives its waiter back. `None` if the dial has ended.
+    /// Resets a stream that is being dialled, and gives its waiter back. `None` if the dial has
+    /// ended.
     pub fn cancel_dial(&mut self, stream: u32) -> Option<T::Waiter> {
         let Entry::Occupied(entry) = self.streams.entry(stream) else {
             return None;
@@ -127,7 +130,7 @@ impl<T: Tokens> Connection<T> {
         }
         match entry.remove() {
             StreamState::Dialling { waiter, .. } => {
-                // What the peer still sends is unknown to the session, and thrown away with that.
+                // The session does not know the stream any more, and throws its payload away.
                 self.session.reset(stream);
                 Some(waiter)
             }

@@ -17,11 +17,11 @@ const WRITE_MAX_BYTES: usize = 64 * 1024;
 pub(super) struct ByteStream<T: Tokens> {
     /// Bytes of the peer that were not read yet.
     pub(super) buffer: BytesMut,
-    /// Whether the peer sends nothing more.
+    /// `true` if the peer sends nothing more.
     pub(super) eof: bool,
-    /// Who waits for bytes.
+    /// The task that waits for bytes.
     reader: Option<T::Task>,
-    /// Who waits for the peer's window.
+    /// The task that waits for the peer's window.
     writer: Option<T::Task>,
 }
 
@@ -54,9 +54,9 @@ impl<T: Tokens> ByteStream<T> {
 }
 
 impl<T: Tokens> Connection<T> {
-    /// Hands at most `limit` bytes of a stream to `take` and gives their number, 0 at the stream's end.
-    /// Without bytes the call is pending, and `task` comes back in an [`Event::Ready`] when there are
-    /// some; a later task replaces an earlier one.
+    /// Hands at most `limit` bytes of a stream to `take` and gives their number, 0 at the stream's
+    /// end. Without bytes the call is pending, and `task` comes back in an [`Event::Ready`] when
+    /// there are some; a later task replaces an earlier one.
     pub fn read(
         &mut self,
         stream: u32,
@@ -86,8 +86,9 @@ impl<T: Tokens> Connection<T> {
         Poll::Ready(count)
     }
 
-    /// Queues bytes for a stream, and says how many: no more than the peer's window has room for. Without
-    /// room the call is pending, and `task` comes back in an [`Event::Ready`] when there is some.
+    /// Queues bytes for a stream, and says how many: no more than the peer's window has room for.
+    /// Without room the call is pending, and `task` comes back in an [`Event::Ready`] when there is
+    /// some.
     ///
     /// # Errors
     ///
@@ -130,7 +131,8 @@ impl<T: Tokens> Connection<T> {
         self.session.close(stream, now);
     }
 
-    /// Takes the state of a stream away that is to be used otherwise. `None` if the stream has ended.
+    /// Takes the state of a stream away that is to be used otherwise. `None` if the stream has
+    /// ended.
     pub(super) fn take_bytes(&mut self, stream: u32) -> Option<ByteStream<T>> {
         let Entry::Occupied(entry) = self.streams.entry(stream) else {
             return None;

@@ -15,14 +15,14 @@ pub enum CallError {
     /// The connection, or the stream of this client, is closed.
     #[error("the connection is closed: {0}")]
     Closed(Arc<str>),
-    /// This many bytes wait to be sent: the peer does not read. Nothing of the call was sent.
+    /// The peer does not read: this many bytes wait to be sent. Nothing of the call was sent.
     #[error("{0} bytes wait to be sent; the peer does not read")]
     QueueFull(usize),
-    /// This many calls on the stream have no reply yet. Nothing of the call was sent.
+    /// Too many calls on the stream, this many, have no reply yet. Nothing of the call was sent.
     #[error("{0} calls wait for the peer's reply")]
     TooManyCalls(usize),
-    /// The reply was read and thrown away: [`Limits::memory`](super::Limits::memory) had no room for this
-    /// many bytes. The connection goes on.
+    /// The reply was read and thrown away: [`Limits::memory`](super::Limits::memory) had no room
+    /// for this many bytes. The connection goes on.
     #[error("the reply has {0} bytes, for which there is no memory at this moment")]
     NoMemory(usize),
     /// The argument has no form in gob. Nothing of the call was sent.
@@ -48,10 +48,11 @@ pub enum ConnectionError {
         /// Why.
         error: gob::Error,
     },
-    /// Unfinished messages hold more than [`Limits::max_held_bytes`](super::Limits::max_held_bytes).
+    /// Unfinished messages hold more than
+    /// [`Limits::max_held_bytes`](super::Limits::max_held_bytes).
     #[error("the peer has begun more messages than {0} bytes can hold")]
     UnfinishedMessages(usize),
-    /// This many bytes wait to be sent, so a reply cannot be queued.
+    /// A reply cannot be queued: this many bytes wait to be sent.
     #[error("{0} bytes of replies wait; the peer does not read")]
     UnreadReplies(usize),
 }

@@ -1,4 +1,4 @@
-//! What a connection tells its application, and what the application attaches to it.
+//! Events of a connection, and the tokens in them.
 
 use std::fmt;
 
@@ -7,8 +7,9 @@ use super::limits::Usage;
 use crate::gob::Message;
 use crate::rpc::{RequestHeader, ServiceMethod};
 
-/// What an application attaches to calls and streams, and gets back in [`Event`]s. Handing tokens through
-/// spares the application maps of its own. `(Call, Service, Waiter, Task)` is an implementation.
+/// Types that an application attaches to calls and streams, and gets back in [`Event`]s. Tokens
+/// spare the application maps of its own. Each tuple `(Call, Service, Waiter, Task)` implements the
+/// trait.
 pub trait Tokens {
     /// Belongs to a call of ours; comes back with the reply.
     type Call;
@@ -27,7 +28,7 @@ impl<Call, Service: Clone, Waiter, Task> Tokens for (Call, Service, Waiter, Task
     type Task = Task;
 }
 
-/// What an application has to do, in order.
+/// Tasks for the application, in order.
 #[non_exhaustive]
 pub enum Event<T: Tokens> {
     /// A call of ours has ended.
@@ -53,8 +54,8 @@ pub enum Event<T: Tokens> {
         /// The stream, which is the application's to [release](super::Connection::release).
         stream: u32,
     },
-    /// No stream will come for a waiter: the peer refused the dial, somebody else accepted the id, or the
-    /// connection has ended.
+    /// No stream will come for a waiter: the peer refused the dial, somebody else accepted the id,
+    /// or the connection has ended.
     Refused(T::Waiter),
     /// A stream may be read or written again.
     Ready(T::Task),

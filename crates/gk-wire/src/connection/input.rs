@@ -12,7 +12,7 @@ use super::{Connection, ConnectionError, Expected, StreamState};
 use crate::rpc::Content;
 use crate::yamux::{self, Header, SessionError};
 
-/// What was read for a connection.
+/// Bytes that were read for a connection.
 #[derive(Debug)]
 pub enum Input {
     /// Bytes as they came.
@@ -54,7 +54,7 @@ struct Payload {
     /// Bytes that are still to come.
     left: usize,
     known: bool,
-    /// Whether the peer ends the stream behind this payload.
+    /// `true` if the peer ends the stream behind this payload.
     ends: bool,
 }
 
@@ -124,15 +124,15 @@ impl<T: Tokens> Connection<T> {
         }
     }
 
-    /// Whether more of a frame, or of its header, is still to come.
+    /// Returns `true` if more of a frame, or of its header, is still to come.
     #[must_use]
     pub fn is_inside_frame(&self) -> bool {
         let payload = self.position.payload.as_ref();
         self.position.header_len > 0 || payload.is_some_and(|payload| payload.left > 0)
     }
 
-    /// The place of the next bytes, if they belong to a large message. A transport that can reads them
-    /// straight into it, and hands it back as [`Input::Message`].
+    /// The place of the next bytes, if they belong to a large message. A transport that can reads
+    /// them straight into it, and hands it back as [`Input::Message`].
     pub fn begin_message_read(&mut self) -> Option<MessageRead> {
         let payload = self.position.payload.as_ref()?;
         let (stream, left) = (payload.stream, payload.left);
@@ -216,8 +216,8 @@ impl<T: Tokens> Connection<T> {
         }
     }
 
-    /// The peer opened a stream: at a plugin the first three are control, stdout and stderr, every other
-    /// one goes to the broker.
+    /// The peer opened a stream: at a plugin the first three are control, stdout and stderr, every
+    /// other one goes to the broker.
     fn opened(&mut self, now: Instant, stream: u32) {
         self.session.accept(stream);
         self.handshake_done = true;
@@ -273,7 +273,7 @@ impl<T: Tokens> Connection<T> {
                         continue;
                     }
                 }
-                // Nothing may follow the id before its echo.
+                // The peer must wait for the id's echo.
                 Some(StreamState::Unaccepted { .. }) => self.reset_stream(stream),
                 Some(StreamState::Bytes(_)) | None => {}
             }

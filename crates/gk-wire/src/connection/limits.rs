@@ -1,4 +1,4 @@
-//! What a connection takes from its peer, and what of that is in use.
+//! Limits of a connection, and their use.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::gob;
 use crate::memory::MemoryBudget;
 use crate::yamux;
 
-/// What a connection takes from its peer.
+/// Limits of a connection: what a peer can make this process hold and do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Limits of messages and their contents.
@@ -16,19 +16,20 @@ pub struct Limits {
     /// Calls of the peer that run at once, all streams together; 4096 by default. More are answered
     /// with an error. Calls on the control stream are answered all the same.
     pub max_requests: usize,
-    /// Bytes of the peer that are held at once, all streams together; 256 MiB by default. Incomplete
-    /// messages and the arguments of running calls count. A call beyond the limit is answered with an
-    /// error; unfinished messages beyond it end the connection.
+    /// Bytes of the peer that are held at once, all streams together; 256 MiB by default.
+    /// Incomplete messages and the arguments of running calls count. A call beyond the limit is
+    /// answered with an error; unfinished messages beyond it end the connection.
     pub max_held_bytes: usize,
-    /// A budget that this connection shares with others; none by default. Messages of more than 16 KiB
-    /// count in it, from their first byte until the last clone of their bytes is dropped. A call or reply
-    /// for which the budget has no room is read, thrown away, and fails; the connection goes on.
+    /// A budget that this connection shares with others; none by default. Messages of more than 16
+    /// KiB count in it, from their first byte until the last clone of their bytes is dropped. A
+    /// call or reply for which the budget has no room is read, thrown away, and fails; the
+    /// connection goes on.
     pub memory: Option<MemoryBudget>,
-    /// Calls of ours on one stream without a reply; 65,536 by default. Calls whose caller has given up
-    /// count until their late reply comes.
+    /// Calls of ours on one stream without a reply; 65,536 by default. Calls whose caller has given
+    /// up count until their late reply comes.
     pub max_calls: usize,
-    /// How long a brokered stream of the peer may take to send its id, and then to be accepted; 5 s each
-    /// by default, as in Go.
+    /// Time for a brokered stream of the peer to send its id, and again for the id to be accepted;
+    /// 5 s each by default, as in Go.
     pub broker_timeout: Duration,
 }
 
@@ -46,7 +47,7 @@ impl Default for Limits {
     }
 }
 
-/// What running calls, or one of them, take of the connection's limits.
+/// The share of the limits that running calls take, all of them or a single one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
     /// Calls that run.

@@ -1,11 +1,11 @@
-//! One connection of go-plugin's net/rpc protocol, as a state machine: bytes and the time go in, frames
-//! and [`Event`]s come out.
+//! A connection of go-plugin's net/rpc protocol as a state machine: bytes and the time go in,
+//! frames and [`Event`]s come out.
 //!
-//! [`Connection`] has no socket, no clock, no lock and no task. It holds the streams, the calls that are
-//! under way, the broker and every deadline. An adapter moves bytes and looks at a clock; the one for
-//! tokio is behind this crate's [`host::Client`](crate::host::Client) and
-//! [`plugin::Server`](crate::plugin::Server). Use this module for another runtime, for other transports,
-//! or for tests on virtual time.
+//! [`Connection`] has no socket, no clock, no lock and no task. It holds the streams, the calls
+//! that are under way, the broker and every deadline. An adapter moves bytes and looks at a clock;
+//! the one for tokio is behind this crate's [`host::Client`](crate::host::Client) and
+//! [`plugin::Server`](crate::plugin::Server). Use this module for another runtime, for other
+//! transports, or for tests on virtual time.
 //!
 //! | An adapter | calls |
 //! |---|---|
@@ -88,9 +88,9 @@ use crate::yamux::{Batch, Role, Session, SessionError};
 pub struct HostStreams {
     /// A client for `Control` and `Dispenser`.
     pub control: u32,
-    /// What the plugin prints to its stdout, as bytes.
+    /// The plugin's stdout, as bytes.
     pub stdout: u32,
-    /// What the plugin prints to its stderr, as bytes.
+    /// The plugin's stderr, as bytes.
     pub stderr: u32,
 }
 
@@ -100,7 +100,7 @@ enum StreamState<T: Tokens> {
     Bytes(ByteStream<T>),
     /// Opened by the peer, which has to send a broker id.
     Naming { id: PartialId, deadline: Instant },
-    /// Opened by the peer for a broker id that nobody has accepted yet.
+    /// Opened by the peer for a broker id that is not accepted yet.
     Unaccepted { id: u32, deadline: Instant },
     /// Opened by us for a broker id that the peer has to echo.
     Dialling {
@@ -114,13 +114,14 @@ enum StreamState<T: Tokens> {
     Server(Box<Server<T>>),
 }
 
-/// A stream that the peer opens at the start of a connection: such streams are known by their order.
+/// A stream that the peer opens at the start of a connection: such streams are known by their
+/// order.
 enum Expected<T: Tokens> {
     Control(T::Service),
     Bytes(T::Waiter),
 }
 
-/// One end of a connection. See the [module](self).
+/// An end of a connection. See the [module](self).
 pub struct Connection<T: Tokens> {
     limits: Limits,
     session: Session,
@@ -136,7 +137,7 @@ pub struct Connection<T: Tokens> {
     events: VecDeque<Event<T>>,
     handshake_done: bool,
     closed: Option<Arc<str>>,
-    /// Where messages are encoded; its memory is used again.
+    /// A buffer for encoded messages, kept for reuse.
     sink: Sink,
 }
 
@@ -155,7 +156,7 @@ impl<T: Tokens> Connection<T> {
     ///
     /// # Errors
     ///
-    /// None that a peer can cause.
+    /// No peer can cause one.
     pub fn host(limits: Limits, now: Instant) -> Result<(Self, HostStreams), SessionError> {
         let mut connection = Self::new(Role::Client, limits, now);
         let session = &mut connection.session;
@@ -179,8 +180,8 @@ impl<T: Tokens> Connection<T> {
         Self::new(Role::Server, limits, now)
     }
 
-    /// Takes the first three streams that the peer opens for control, stdout and stderr. Calls of the
-    /// first are `control`'s, whatever the limits of calls are; the waiters get the other two.
+    /// Takes the first three streams that the peer opens for control, stdout and stderr. Calls of
+    /// the first are `control`'s, whatever the limits of calls are; the waiters get the other two.
     pub fn serve_control(&mut self, control: T::Service, stdio: [T::Waiter; 2]) {
         self.expected.push_back(Expected::Control(control));
         self.expected.extend(stdio.map(Expected::Bytes));
@@ -204,7 +205,7 @@ impl<T: Tokens> Connection<T> {
         }
     }
 
-    /// Whether the peer has opened a stream: it speaks yamux, and has passed whatever TLS asks of it.
+    /// Returns `true` if the peer has opened a stream: it speaks yamux, and TLS has accepted it.
     #[must_use]
     pub fn is_handshake_done(&self) -> bool {
         self.handshake_done
@@ -215,14 +216,14 @@ impl<T: Tokens> Connection<T> {
         self.events.pop_front()
     }
 
-    /// The events themselves, for an adapter that takes all of them at once and works on them without
-    /// the connection.
+    /// The events themselves, for an adapter that takes all of them at once and works on them
+    /// without the connection.
     pub fn events(&mut self) -> &mut VecDeque<Event<T>> {
         &mut self.events
     }
 
-    /// All frames that wait to be sent, unless there are none or another batch is under way. A batch that
-    /// is written goes to [`transmitted`](Self::transmitted).
+    /// All frames that wait to be sent, unless there are none or another batch is under way. A
+    /// batch that is written goes to [`transmitted`](Self::transmitted).
     pub fn poll_transmit(&mut self) -> Option<Batch> {
         self.session.out().begin()
     }
@@ -289,8 +290,9 @@ impl<T: Tokens> Connection<T> {
         Ok(())
     }
 
-    /// Ends the connection: each call and each waiter is told why, in an event. What is queued may still
-    /// be sent. `false` if the connection was closed before, for the [first reason](Self::closed).
+    /// Ends the connection: each call and each waiter is told why, in an event. What is queued may
+    /// still be sent. `false` if the connection was closed before, for the [first
+    /// reason](Self::closed).
     pub fn close(&mut self, reason: &str) -> bool {
         if self.closed.is_some() {
             return false;
@@ -299,7 +301,7 @@ impl<T: Tokens> Connection<T> {
         let streams: Vec<u32> = self.streams.keys().copied().collect();
         for stream in streams {
             match self.streams.get_mut(&stream) {
-                // What came before can still be read.
+                // Bytes that came before the end can still be read.
                 Some(StreamState::Bytes(bytes)) => bytes.end(&mut self.events),
                 _ => self.forget(stream),
             }

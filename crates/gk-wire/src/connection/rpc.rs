@@ -127,7 +127,8 @@ impl<H> Incoming<H> {
         }
     }
 
-    /// Takes note of a message of `length` bytes that was thrown away, and gives the header of its call.
+    /// Takes note of a message of `length` bytes that was thrown away, and gives the header of its
+    /// call.
     ///
     /// # Errors
     ///

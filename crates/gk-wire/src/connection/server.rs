@@ -20,8 +20,8 @@ pub(super) struct Server<T: Tokens> {
     outgoing: Outgoing,
     pub(super) incoming: Incoming<RequestHeader>,
     pub(super) service: T::Service,
-    /// Whether its calls count among those that may run at once. Those of the control stream do not:
-    /// they ask whether this end lives.
+    /// `true` if its calls count among those that may run at once. Those of the control stream do
+    /// not: they ask whether this end lives.
     counted: bool,
 }
 
@@ -155,7 +155,8 @@ impl<T: Tokens> Server<T> {
 }
 
 impl<T: Tokens> Connection<T> {
-    /// Makes a net/rpc server of a stream that is read and written as bytes, until the peer closes it.
+    /// Makes a net/rpc server of a stream that is read and written as bytes, until the peer closes
+    /// it.
     ///
     /// # Errors
     ///
@@ -185,9 +186,9 @@ impl<T: Tokens> Connection<T> {
         self.streams.insert(stream, StreamState::Server(server));
     }
 
-    /// Queues the reply to a call: `body`, or with a text in `error` an error of the RPC layer, whose
-    /// body is [`Empty`]. A body that has no form in gob becomes an error reply. The reply is dropped if
-    /// the peer has closed the stream.
+    /// Queues the reply to a call: `body`, or with a text in `error` an error of the RPC layer,
+    /// whose body is [`Empty`]. A body that has no form in gob becomes an error reply. The reply is
+    /// dropped if the peer has closed the stream.
     ///
     /// # Errors
     ///

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use super::wire::{self, Kind, Registry, TypeId, WireType};
 use super::{Error, Limits, num};
 
-/// What stands before an interface's value: registered name, type, and where the value ends.
+/// The head of an interface's value: registered name, type, and the value's end.
 pub(crate) type InterfaceHead<'de> = (&'de [u8], TypeId, usize);
 
-/// A plan that was made before in the same message: names are matched once, however many values there are.
+/// A plan that was made before in the same message: names are matched once, however many values
+/// there are.
 #[derive(Debug)]
 pub(crate) struct KnownPlan {
     pub(super) sender: TypeId,
@@ -20,11 +21,11 @@ pub(crate) struct KnownPlan {
     pub(super) fields: Rc<[Option<&'static str>]>,
 }
 
-/// One value as it came, with the types it is made of.
+/// A value as it came, with the types it is made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub(crate) content: Bytes,
-    /// Where in it a further message of the value begins.
+    /// Offsets at which further messages of the value begin.
     pub(crate) joins: Vec<usize>,
     pub(crate) id: TypeId,
     pub(crate) types: Registry,
@@ -46,7 +47,7 @@ const RECENT_TYPES: usize = 8;
 /// A part of a message that is less than this fraction of it is copied when it is kept.
 const SHARE_FRACTION: usize = 4;
 
-/// Where a reader stands.
+/// The position of a reader.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     at: usize,
@@ -62,15 +63,15 @@ pub(crate) struct Reader<'de> {
     pub(crate) types: Registry,
     pub(crate) limits: Limits,
     elements_left: usize,
-    /// Where in `source` a further message of the same value begins.
+    /// Offsets in `source` at which further messages of the same value begin.
     joins: &'de [usize],
-    /// Whether definitions inside the value are new; else they are known and passed over.
+    /// `true` if definitions inside the value are new; else they are known and passed over.
     pub(super) absorbing: bool,
-    /// Whether the message ended before a struct in it did.
+    /// `true` if the message ended before a struct in it did.
     pub(crate) is_cut: bool,
     /// Types that were looked up last, by the end of their ids: a list has many values of one.
     recent: RefCell<[Option<LookedUp>; RECENT_TYPES]>,
-    /// How structs of this message are matched with Rust's.
+    /// Matches of the message's structs with Rust's.
     pub(crate) plans: Vec<KnownPlan>,
 }
 
@@ -116,7 +117,7 @@ impl<'de> Reader<'de> {
         self.elements_left = place.elements_left;
     }
 
-    /// Where it stands, for [`Reader::resume`].
+    /// The position, for [`Reader::resume`].
     pub(crate) fn place(&self) -> Place {
         Place {
             at: self.at,
@@ -124,7 +125,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// What a type id stands for.
+    /// The type of an id.
     pub(crate) fn kind(&self, id: TypeId) -> Result<Kind, Error> {
         if let Some(kind) = wire::builtin(id) {
             return Ok(kind);
@@ -200,10 +201,11 @@ impl<'de> Reader<'de> {
         self.source.get(range).ok_or(Error::UnexpectedEnd)
     }
 
-    /// A count of elements: all of a message together stay under the limit, and where the whole value is there, every
-    /// element takes at least this many bytes.
+    /// A count of elements: all of a message together stay under the limit, and where the whole
+    /// value is there, every element takes at least this many bytes.
     pub(crate) fn count(&mut self, bytes_per_element: usize) -> Result<usize, Error> {
-        // Elements may be in messages that are still to come. Nothing is allocated for them by a first walk.
+        // Elements may be in messages that are still to come. Nothing is allocated for them by a
+        // first walk.
         self.count_of(match self.absorbing {
             true => 0,
             false => bytes_per_element,
@@ -248,8 +250,8 @@ impl<'de> Reader<'de> {
             .map_err(|_| Error::FieldOutOfRange)
     }
 
-    /// The head of an interface value: `None` for nil, else the registered name of its concrete type,
-    /// its id, and where its value ends. The cursor is then at the concrete value.
+    /// The head of an interface value: `None` for nil, else the registered name of its concrete
+    /// type, its id, and where its value ends. The cursor is then at the concrete value.
     pub(crate) fn interface(&mut self) -> Result<Option<InterfaceHead<'de>>, Error> {
         let name = self.bytes()?;
         if name.is_empty() {
@@ -261,8 +263,8 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// What stands between an interface's name and its value: definitions, then the id of the concrete type and the
-    /// length. `None` if the value goes on in the next message.
+    /// Reads up to the value of an interface, behind its name: definitions, the concrete type's id,
+    /// and the length. `None` if the value goes on in the next message.
     pub(crate) fn concrete(&mut self) -> Result<Option<(TypeId, usize)>, Error> {
         let id = loop {
             let id = self.int()?;
@@ -270,8 +272,8 @@ impl<'de> Reader<'de> {
                 break id;
             }
             self.definition(id)?;
-            // Go flushes a definition together with what stands before it, so the value goes on in the
-            // next message; inside of another interface, a further length stands in between.
+            // Go flushes a definition together with what stands before it, so the value goes on in
+            // the next message; inside of another interface, a further length stands in between.
             if self.remaining() == 0 {
                 return Ok(None);
             }

@@ -52,7 +52,8 @@ pub(crate) struct FieldNode {
 pub(crate) struct Schema {
     pub(crate) nodes: Vec<Node>,
     pub(crate) root: NodeId,
-    /// What a peer calls each node that is a slice, an array or a map; nothing for a Rust type, which gets Go's spelling.
+    /// A peer's names of nodes that are slices, arrays or maps. Rust types have none and get Go's
+    /// spelling.
     pub(crate) names: HashMap<NodeId, String>,
 }
 
@@ -80,7 +81,7 @@ impl Schema {
         let depth = depth + 1;
         let place = self.nodes.len();
         known.insert(id, place);
-        // Kept for it: its parts come behind.
+        // A placeholder: the parts of the type come behind it.
         self.nodes.push(Node::Bool);
         let node = match types.kind(id)? {
             Kind::Bool => Node::Bool,

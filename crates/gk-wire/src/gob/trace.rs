@@ -1,8 +1,8 @@
 //! Takes the shape of a Rust type from its `Deserialize`.
 //!
-//! Gob sends the definition of a type ahead of its first value, also for the fields that are empty in
-//! that value. serde's `Serialize` shows only what is there, so the type is asked to read itself from a
-//! tracer that notes what it asks for.
+//! Gob sends the definition of a type ahead of its first value, also for the fields that are empty
+//! in that value. serde's `Serialize` shows only what is there, so the type is asked to read itself
+//! from a tracer that notes what it asks for.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -72,7 +72,7 @@ impl Trace {
 
 struct Tracer<'a> {
     trace: &'a mut Trace,
-    /// Where the node's number goes.
+    /// The place for the node's number.
     node: &'a mut NodeId,
     /// The struct and field this value stands in.
     within: Option<(&'static str, &'static str)>,

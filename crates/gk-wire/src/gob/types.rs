@@ -27,13 +27,14 @@ pub(crate) struct Types {
     defined: Vec<Defined>,
     /// Their places, by their shapes.
     by_shape: HashMap<u64, Vec<usize>>,
-    /// Types that peers have defined, by the address of their definition, which is held so that nothing else gets it.
+    /// Types that peers have defined, by the address of their definition, which is held so that
+    /// nothing else gets it.
     received: HashMap<usize, (Arc<WireType>, Arc<Known>)>,
-    /// How many nodes these have.
+    /// The number of their nodes.
     received_nodes: usize,
-    /// What came to `known` and `received` with the value that is being written.
+    /// Additions to `known` and `received` by the value that is being written.
     fresh: Vec<Fresh>,
-    /// How many pairs of types may still be compared for that value.
+    /// Pairs of types that may still be compared for that value.
     comparisons_left: usize,
     next_id: TypeId,
 }
@@ -54,17 +55,18 @@ enum Fresh {
     Received(usize),
 }
 
-/// Received types that are remembered, in nodes; a program that sends on what it receives has a handful of types.
+/// Received types that are remembered, in nodes; a program that sends on what it receives has a
+/// handful of types.
 const RECEIVED_NODES_MAX: usize = 1 << 16;
 
-/// How many pairs of types are compared for one value to find those that are defined already. It bounds what a peer's types
-/// can cost whoever sends them on.
+/// Most pairs of types that are compared for a value to find those that are defined already. It
+/// bounds what a peer's types can cost whoever sends them on.
 const COMPARISONS_MAX: usize = 1 << 20;
 
-/// What was known before a value.
+/// The state before a value.
 pub(crate) struct Mark(usize);
 
-/// Where values are written, and the types that the receiver knows by then.
+/// The place for values, and the types that the receiver knows by then.
 pub(crate) struct Out<'a> {
     pub(crate) sink: &'a mut Sink,
     pub(crate) types: &'a mut Types,
@@ -391,7 +393,7 @@ fn type_name(known: &Known, kind: &Node) -> String {
     }
 }
 
-/// What two nodes have in common that stand for the same type, without what they are made of.
+/// The part of a node that is equal in all nodes of the same type, without their parts.
 fn shape(schema: &Schema, node: NodeId) -> u64 {
     let mut hasher = DefaultHasher::new();
     let node = schema.nodes.get(node);
@@ -410,8 +412,8 @@ fn shape(schema: &Schema, node: NodeId) -> u64 {
     hasher.finish()
 }
 
-/// Whether two nodes stand for the same type; `open` holds the pairs that are being compared. No further ones are when
-/// `left` is used up: the types count as different then.
+/// Returns `true` if two nodes stand for the same type; `open` holds the pairs that are being
+/// compared. No further ones are when `left` is used up: the types count as different then.
 fn same_type(
     a: &Schema,
     x: NodeId,

@@ -40,7 +40,7 @@ pub enum Value {
     Interface {
         /// The name under which the sender registered the concrete type.
         name: String,
-        /// What it holds.
+        /// The value that it holds.
         value: Box<Value>,
     },
 }

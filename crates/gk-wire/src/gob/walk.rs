@@ -1,5 +1,6 @@
-//! Walking over a value without making anything of it. A walk can stop where the value goes on in a message that is not
-//! here yet, and go on from there: the time for a value is linear in its bytes, however many messages it is spread over.
+//! Walking over a value without making anything of it. A walk can stop where the value goes on in a
+//! message that is not here yet, and go on from there: the time for a value is linear in its bytes,
+//! however many messages it is spread over.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::Error;
 use super::reader::Reader;
 use super::wire::{Kind, TypeId, WireType};
 
-/// Where a walk stands: the values that it is inside of, outermost first.
+/// The position of a walk: the values that it is inside of, outermost first.
 #[derive(Debug)]
 pub(crate) struct Walk {
     open: SmallVec<[Open; 4]>,

@@ -22,8 +22,8 @@ pub(crate) const INTERFACE: TypeId = 8;
 /// Ids below this belong to gob itself.
 pub(crate) const FIRST_USER: TypeId = 64;
 
-/// The interface by which a Go type encodes itself. Go takes the first of them that a type has, and refuses a value that
-/// was encoded by another one than the receiver's type has.
+/// The interface by which a Go type encodes itself. Go takes the first of them that a type has, and
+/// refuses a value that was encoded by another one than the receiver's type has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Marshaler {
@@ -31,12 +31,12 @@ pub enum Marshaler {
     Gob,
     /// `encoding.BinaryMarshaler` and `BinaryUnmarshaler`: `url.URL`, `netip.Addr`.
     Binary,
-    /// `encoding.TextMarshaler`. Gob has a place for it; Go's encoder does not use it, so types that have only this one
-    /// (`net.IP`, `slog.Level`) are sent as what they are made of.
+    /// `encoding.TextMarshaler`. Gob has a place for it; Go's encoder does not use it, so types
+    /// that have only this one (`net.IP`, `slog.Level`) are sent as what they are made of.
     Text,
 }
 
-/// What a type id stands for.
+/// A type that a sender has defined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WireType {
     Struct(StructType),
@@ -58,7 +58,8 @@ pub(crate) struct StructType {
 struct Defined {
     id: TypeId,
     wire: Arc<WireType>,
-    /// What the sender calls a slice, an array or a map. No receiver depends on it; others are told it.
+    /// The sender's name of a slice, an array or a map. No receiver depends on it, but values that
+    /// are sent on keep it.
     name: Box<str>,
 }
 
@@ -66,12 +67,12 @@ struct Defined {
 #[derive(Debug, Default)]
 struct Table {
     types: Vec<Defined>,
-    /// How long the definitions were.
+    /// Length of all definitions, in bytes.
     bytes: usize,
 }
 
-/// The types that one sender has defined. Clones share them, those that are still to come included: a definition never
-/// changes, so a value that is kept is not hurt by later ones.
+/// The types that one sender has defined. Clones share them, those that are still to come included:
+/// a definition never changes, so a value that is kept is not hurt by later ones.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Registry {
     table: Arc<RwLock<Table>>,
@@ -92,7 +93,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether its values are bytes to us: a `[]byte`, or what has encoded itself.
+    /// Returns `true` if its values are bytes to us: a `[]byte`, or what has encoded itself.
     pub(crate) fn is_bytes(&self) -> bool {
         match self {
             Kind::Bytes => true,
@@ -142,7 +143,7 @@ impl Registry {
         table.get(id).map(|defined| Arc::clone(&defined.wire))
     }
 
-    /// What the sender calls a slice, an array or a map.
+    /// The sender's name of a slice, an array or a map.
     pub(crate) fn name(&self, id: TypeId) -> String {
         let table = self.table.read();
         let name = table.get(id).map(|defined| defined.name.to_string());
@@ -188,8 +189,9 @@ impl Registry {
         }
     }
 
-    /// Whether values of this type can hold an interface, and with it further type definitions. A type of which a part is
-    /// not defined can, and so can one that has too many parts to look at; later definitions do not change the answer.
+    /// Returns `true` if values of this type can hold an interface, and with it further type
+    /// definitions. A type of which a part is not defined can, and so can one that has too many
+    /// parts to look at; later definitions do not change the answer.
     pub(crate) fn may_define(&self, id: TypeId) -> bool {
         let table = self.table.read();
         let mut seen = HashSet::new();
@@ -217,7 +219,7 @@ impl Registry {
         false
     }
 
-    /// Whether a struct type has a field of exactly this Go name.
+    /// Returns `true` if a struct type has a field of exactly this Go name.
     pub(crate) fn has_field(&self, id: TypeId, go_name: &str) -> bool {
         match self.user(id).as_deref() {
             Some(WireType::Struct(user)) => user.fields.iter().any(|(name, _)| name == go_name),
@@ -226,7 +228,7 @@ impl Registry {
     }
 }
 
-/// What gob's own ids stand for.
+/// The type of an id that is gob's own.
 pub(super) fn builtin(id: TypeId) -> Option<Kind> {
     Some(match id {
         BOOL => Kind::Bool,

@@ -54,12 +54,13 @@ impl Broker {
         })
     }
 
-    /// Opens a stream to whoever accepts `id` at the peer. Never dial an id twice unless the peer is
-    /// known to accept it more than once: Go's broker locks up for good.
+    /// Opens a stream to whoever accepts `id` at the peer. Never dial an id twice unless the peer
+    /// is known to accept it more than once: Go's broker locks up for good.
     ///
     /// # Errors
     ///
-    /// If the peer refuses (Go does so after five seconds without an acceptor) or the connection ends.
+    /// If the peer refuses (Go does so after five seconds without an acceptor) or the connection
+    /// ends.
     pub async fn dial(&self, id: u32) -> Result<Stream, CallError> {
         let (waiter, stream) = oneshot::channel();
         let _guard = {

@@ -12,8 +12,8 @@ use super::service::CloseOnPanic;
 use crate::connection::CallError;
 use crate::gob::Message;
 
-/// A net/rpc client on one stream. Cheap to clone; calls run concurrently. The stream is closed with
-/// the last clone.
+/// A net/rpc client on one stream. Cheap to clone; calls run concurrently. The stream is closed
+/// with the last clone.
 #[derive(Debug, Clone)]
 pub struct RpcClient {
     inner: Arc<Inner>,
@@ -46,9 +46,9 @@ impl RpcClient {
         }
     }
 
-    /// Calls `Service.Method` and waits for the reply, for as long as it takes: put a timeout around it.
-    /// A call whose future is dropped is not taken back: its late reply is thrown away, and until then it
-    /// counts among [`Limits::max_calls`](crate::Limits::max_calls).
+    /// Calls `Service.Method` and waits for the reply, for as long as it takes: put a timeout
+    /// around it. A call whose future is dropped is not taken back: its late reply is thrown away,
+    /// and until then it counts among [`Limits::max_calls`](crate::Limits::max_calls).
     ///
     /// # Errors
     ///

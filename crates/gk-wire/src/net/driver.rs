@@ -27,11 +27,12 @@ const READS_PER_TURN: usize = 16;
 const READ_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    /// Where this thread's connections are read into, one at a time: most of many connections are idle.
+    /// The read buffer of this thread's connections, used by one at a time. Most of many
+    /// connections are idle, so a buffer for each would be wasted.
     static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
-/// How often the driver looks for the rest of a frame before it sleeps.
+/// Reads that the driver tries for the rest of a frame before it sleeps.
 const LOOKS_FOR_PAYLOAD: usize = 16;
 
 pub(super) struct Driver {
@@ -42,7 +43,7 @@ pub(super) struct Driver {
     events: VecDeque<Event<Handles>>,
     /// The large message that the next bytes belong to.
     message: Option<MessageRead>,
-    /// Whether the last input ended inside a frame.
+    /// `true` if the last input ended inside a frame.
     inside_frame: bool,
     linger: Linger,
 }
@@ -86,7 +87,8 @@ impl Driver {
                 match self.shared.writer.poll_write_ready(cx) {
                     Poll::Pending => return true,
                     Poll::Ready(Ok(())) => {}
-                    // No descriptor is left, most likely: without one there is nothing to wait with.
+                    // No descriptor is left, most likely: without one there is nothing to wait
+                    // with.
                     Poll::Ready(Err(error)) => {
                         self.shared
                             .close(&format!("waiting for the socket failed: {error}"));
@@ -104,7 +106,8 @@ impl Driver {
         }
     }
 
-    /// Reads once and takes apart what came; gives how many tasks that woke, which are likely to send.
+    /// Reads once and takes apart what came; gives how many tasks that woke, which are likely to
+    /// send.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, String>> {
         let buffer = BUFFER.try_with(Cell::take).ok().flatten();
         let mut buffer = buffer.unwrap_or_else(|| vec![0; READ_BYTES].into_boxed_slice());
@@ -121,8 +124,8 @@ impl Driver {
     ) -> Poll<Result<usize, String>> {
         let mut read = self.reader.poll_read(cx, target(&mut self.message, buffer));
         if read.is_pending() && self.inside_frame {
-            // Go writes a frame's header and its payload one after the other: the rest is most likely on
-            // its way, and sleeping until it is here costs more than looking again.
+            // Go writes a frame's header and its payload one after the other: the rest is most
+            // likely on its way, and sleeping until it is here costs more than looking again.
             for _ in 0..LOOKS_FOR_PAYLOAD {
                 match self.reader.read_now(target(&mut self.message, buffer)) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -185,7 +188,7 @@ impl Driver {
                 state.connection.poll_timeout()
             };
             self.work_off();
-            // Whoever closed the connection has woken this task.
+            // The connection is closed: the task that closed it has woken this one.
             let Some(next) = next else {
                 return Ok(());
             };
@@ -205,7 +208,7 @@ impl Driver {
     }
 }
 
-/// Where the next bytes of the socket belong.
+/// The place for the next bytes of the socket.
 fn target<'a>(message: &'a mut Option<MessageRead>, buffer: &'a mut [u8]) -> Target<'a> {
     match message {
         Some(message) => {
@@ -217,7 +220,7 @@ fn target<'a>(message: &'a mut Option<MessageRead>, buffer: &'a mut [u8]) -> Tar
 }
 
 impl Driver {
-    /// One turn; an error ends the connection.
+    /// Writes, reads and looks after deadlines once. An error ends the connection.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         if !self.poll_write(cx) {
             return Poll::Ready(Ok(()));
@@ -231,8 +234,8 @@ impl Driver {
                 }
                 Poll::Ready(Ok(0)) => {}
                 Poll::Ready(Ok(1)) => came = true,
-                // The tasks that were woken run before this one does again, and what they send goes out
-                // together.
+                // The tasks that were woken run before this one does again, and what they send goes
+                // out together.
                 Poll::Ready(Ok(_)) => {
                     came = true;
                     break;
@@ -243,7 +246,7 @@ impl Driver {
         if let Err(reason) = self.poll_rest(cx) {
             return Poll::Ready(Err(reason));
         }
-        // What was read under TLS may have to be answered, or have opened the way for what waits.
+        // TLS may have to answer what was read, or may now let through what waits.
         if self.reader.is_encrypted() && !self.poll_write(cx) {
             return Poll::Ready(Ok(()));
         }
@@ -255,10 +258,11 @@ impl Driver {
         if was_awake != awake {
             self.reader.set_awake(awake);
         }
-        // After the last look out of the reactor there must be one more from within.
+        // A socket that goes back into the reactor must be read once more: data that came before
+        // its registration wakes no task.
         if !idle || awake || was_awake {
-            // Behind every task that is ready, and behind a look at the reactor; waking oneself would rouse
-            // another thread to take the work over.
+            // `yield_now` runs this task again after all ready tasks and one poll of the reactor.
+            // Waking the task's own waker would unpark another worker thread.
             let again = std::pin::pin!(tokio::task::yield_now());
             let yielded = again.poll(cx);
             debug_assert!(yielded.is_pending());
@@ -282,7 +286,8 @@ impl Future for Driver {
 }
 
 impl Drop for Driver {
-    /// Whatever ends the task, a runtime that shuts down too: nobody waits for a connection without one.
+    /// Closes the connection whatever ends the task, a runtime that shuts down included: without
+    /// its driver a connection would leave its callers waiting.
     fn drop(&mut self) {
         self.shared.close("the connection's task has ended");
         self.shared.writer.shut_down();

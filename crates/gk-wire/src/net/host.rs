@@ -28,20 +28,20 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// Starts a session on a socket that is connected to the plugin's address. Must be called within a
-    /// tokio runtime, where the connection's driver then runs.
+    /// Starts a session on a socket that is connected to the plugin's address. Must be called
+    /// within a tokio runtime, where the connection's driver then runs.
     ///
     /// # Errors
     ///
-    /// None that a peer can cause; a broken one shows with the first call.
+    /// No peer can cause one. A broken peer shows with the first call.
     pub fn connect(socket: impl Into<Socket>, limits: Limits) -> Result<Self, SessionError> {
         let (reader, writer) = socket.into().plain();
         Self::start(reader, writer, limits)
     }
 
     /// Like [`connect`](Self::connect), under TLS: that of AutoMTLS, which
-    /// [`Identity::client`](crate::automtls::Identity::client) makes, or one of the program's own, where the plugin has
-    /// the other end of it.
+    /// [`Identity::client`](crate::automtls::Identity::client) makes, or one of the program's own,
+    /// where the plugin has the other end of it.
     ///
     /// # Errors
     ///
@@ -114,13 +114,13 @@ impl Client {
         }
     }
 
-    /// What the plugin prints to its `os.Stdout` after the handshake; `None` the second time. It must be
-    /// read for ever: a plugin stalls when 256 KiB are unread.
+    /// The output of the plugin's `os.Stdout` after the handshake; `None` the second time. Read it
+    /// until it ends: a plugin stalls when 256 KiB are unread. Dropped, it is read and thrown away.
     pub fn take_stdout(&mut self) -> Option<Stream> {
         self.stdout.take()
     }
 
-    /// What the plugin prints to its `os.Stderr`; as [`take_stdout`](Self::take_stdout).
+    /// The output of the plugin's `os.Stderr`; see [`take_stdout`](Self::take_stdout).
     pub fn take_stderr(&mut self) -> Option<Stream> {
         self.stderr.take()
     }

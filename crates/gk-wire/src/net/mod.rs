@@ -1,9 +1,9 @@
 //! The tokio adapter of [`connection`](crate::connection): sockets, TLS, locks and wake-ups.
 //!
-//! One driver task per connection reads the socket, hands the bytes to the connection and works its events
-//! off. Whoever sends locks the connection for the time of the encoding and, if no one else is writing,
-//! writes the frames to the socket right there. A call needs no task switch on its way out and one
-//! wake-up on its way back.
+//! A driver task per connection reads the socket, hands the bytes to the connection, and handles
+//! its events. A task that sends locks the connection while it encodes and, if no other task is
+//! writing, writes the frames to the socket itself. So a call takes no task switch on its way out,
+//! and one wake-up on its way back.
 
 mod broker;
 mod client;
@@ -34,7 +34,7 @@ use crate::gob::Message;
 use crate::yamux::Batch;
 use transport::Writer;
 
-/// What the adapter attaches to calls and streams.
+/// The adapter's tokens for calls and streams.
 enum Handles {}
 
 impl Tokens for Handles {
@@ -44,7 +44,7 @@ impl Tokens for Handles {
     type Task = Waker;
 }
 
-/// What the driver of a connection and its users share.
+/// State that the driver of a connection and its handles share.
 struct Shared {
     state: Mutex<State>,
     writer: Writer,
@@ -52,8 +52,8 @@ struct Shared {
 
 struct State {
     connection: Connection<Handles>,
-    /// Set while the driver lets the tasks run that it woke: their frames are queued, and the driver
-    /// writes all of them at once. The term is TCP's, whose option TCP_CORK does the same.
+    /// Set while the driver lets the tasks run that it woke: their frames are queued, and the
+    /// driver writes all of them at once. The term is TCP's, whose option TCP_CORK does the same.
     corked: bool,
     /// A batch that the socket has not taken whole.
     blocked: Option<Batch>,
@@ -62,7 +62,7 @@ struct State {
     /// Set when the peer takes nothing any more, for good.
     reads_closed: bool,
     driver: Option<Waker>,
-    /// Who waits for the end of the connection.
+    /// Tasks that wait for the end of the connection.
     closing: Vec<oneshot::Sender<()>>,
 }
 
@@ -93,8 +93,8 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Ends what a handle has done with the connection: writes, or has the driver do so, and sees to it
-    /// that events are worked off. That is the driver's to do, in order, as long as there is one.
+    /// Completes an operation of a handle: writes, or has the driver do so, and sees to it that
+    /// events are handled. The driver handles them, in their order, as long as there is one.
     fn settle(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
@@ -115,7 +115,7 @@ impl Shared {
         self.flush_soon(state);
     }
 
-    /// Ends the connection: everybody who waits for something learns why. The first reason counts.
+    /// Ends the connection and tells every waiting task why. The first reason counts.
     fn close(self: &Arc<Self>, reason: &str) {
         self.close_locked(self.lock(), reason);
     }
@@ -142,10 +142,11 @@ impl Shared {
         self.lock().connection.closed().cloned()
     }
 
-    /// Does what an event asks for. The lock must be free: what is woken or dropped here may take it.
+    /// Handles an event. The lock must be free: a waker that is called or a service that is dropped
+    /// here may take it.
     fn work_off(self: &Arc<Self>, event: Event<Handles>) {
         match event {
-            // Who waited for one of these may have given up.
+            // Sending fails if the receiver has given up.
             Event::Reply { call, reply } => _ = call.send(reply),
             Event::Opened { waiter, stream } => _ = waiter.send(Stream::new(self, stream)),
             Event::Request {

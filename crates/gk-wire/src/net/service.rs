@@ -15,7 +15,7 @@ use crate::rpc::{Empty, ServiceMethod};
 /// A call of the peer.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// What is called.
+    /// The method, `Service.Method`.
     pub method: ServiceMethod,
     /// The argument.
     pub body: Message,
@@ -23,8 +23,8 @@ pub struct Request {
 
 /// Answers the calls on a stream.
 pub trait Service: Send + Sync + 'static {
-    /// Takes a call. Runs on the connection's driver, ahead of the calls that follow, so it must not
-    /// block or take long: work of any length belongs into a task that owns the [`Responder`].
+    /// Takes a call. It runs on the connection's driver, before the calls that follow, so it must
+    /// not block or take long: spawn a task that owns the [`Responder`] for longer work.
     fn call(&self, request: Request, responder: Responder);
 }
 
@@ -45,7 +45,7 @@ pub(super) fn serve(service: &Arc<dyn Service>, responder: Responder, body: Mess
 #[must_use = "the caller waits for a reply"]
 pub struct Responder {
     shared: Arc<Shared>,
-    /// There until the reply, which consumes the responder.
+    /// `Some` until the reply, which consumes the responder.
     call: Option<IncomingCall>,
 }
 
@@ -97,7 +97,8 @@ impl Responder {
         self.error(&text);
     }
 
-    /// Replies that there is no such service, or that the name is not `Service.Method`, in Go's words.
+    /// Replies that there is no such service, or that the name is not `Service.Method`, in Go's
+    /// words.
     pub fn unknown_service(self) {
         let text = match self.method().as_str().contains('.') {
             true => format!("rpc: can't find service {}", self.method()),
@@ -125,11 +126,11 @@ impl Drop for Responder {
     }
 }
 
-/// Ends the connection if a `Serialize` panics: what it had begun to say cannot be taken back. Goes into
-/// place before the lock is taken, so that it runs after the lock is released.
+/// Ends the connection if a `Serialize` panics: a half-encoded message cannot be taken back. Create
+/// it before the lock is taken, so that it is dropped after the lock is released.
 pub(super) struct CloseOnPanic<'a> {
     shared: &'a Arc<Shared>,
-    /// A panic that was there before is somebody else's.
+    /// `true` if the thread was panicking before: that panic has another cause.
     before: bool,
 }
 

@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{RpcClient, Service, Shared};
 
-/// One stream of a connection, read and written as bytes. Dropping it closes it; what the peer still
-/// sends is thrown away then.
+/// A stream of a connection, read and written as bytes. Dropping it closes it; bytes that the peer
+/// still sends are thrown away.
 #[derive(Debug)]
 pub struct Stream {
     shared: Arc<Shared>,

@@ -52,7 +52,7 @@ impl Shared {
 
     fn write_failed(self: &Arc<Self>, mut state: MutexGuard<'_, State>, error: &io::Error) {
         match error.kind() {
-            // What the peer has sent before may still be unread: the driver finds the end by itself.
+            // The peer's last bytes may still be unread: the driver finds the end by itself.
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                 state.reads_closed = true;
             }

@@ -16,16 +16,16 @@ const DIRECT_MIN_BYTES: usize = 4 * 1024;
 /// The longest form of a type's id, in bytes.
 const ID_BYTES_MAX: usize = 9;
 
-/// What a stream had next.
+/// The next content of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A whole message.
     Message(Bytes),
     /// A message for which the budget had no room: it was read and thrown away.
     Dropped {
-        /// How many bytes it had.
+        /// The message's length in bytes.
         length: usize,
-        /// The first of them, as many as a type's id may take.
+        /// Its first bytes, as many as a type's id may take.
         start: Bytes,
     },
 }
@@ -49,15 +49,15 @@ struct Partial {
     length: usize,
     /// Its part of the budget; grows with what is allocated.
     reservation: Option<Reservation>,
-    /// How much of it is still to be thrown away, if there was no room for it.
+    /// Bytes that are still to be thrown away, if the budget had no room for the message.
     dropping: Option<usize>,
     /// The first bytes of what is thrown away.
     start: SmallVec<[u8; ID_BYTES_MAX]>,
 }
 
 impl Partial {
-    /// Makes room for `more` bytes, ahead but never beyond the message; without room in the budget the
-    /// message is dropped from here on.
+    /// Makes room for `more` bytes, ahead but never beyond the message; without room in the budget
+    /// the message is dropped from here on.
     fn grow(&mut self, more: usize) {
         if self.bytes.capacity() - self.bytes.len() >= more {
             return;
@@ -127,15 +127,16 @@ impl Assembler {
         }
     }
 
-    /// Counts messages that come in several pieces among the bytes of this budget, until the last clone
-    /// of them is dropped; of what it has no room for nothing is kept.
+    /// Counts messages that come in several pieces among the bytes of this budget, until the last
+    /// clone of them is dropped; of what it has no room for nothing is kept.
     #[must_use]
     pub fn within(mut self, memory: Option<MemoryBudget>) -> Self {
         self.memory = memory;
         self
     }
 
-    /// Takes bytes off `piece` and gives the content of the next message; `None` when `piece` is used up.
+    /// Takes bytes off `piece` and gives the content of the next message; `None` when `piece` is
+    /// used up.
     ///
     /// # Errors
     ///
@@ -179,12 +180,13 @@ impl Assembler {
         if piece.len() >= length {
             return Ok(Some(Content::Message(piece.split_to(length))));
         }
-        // What fits into one read is not worth a count, and a header must never be dropped.
+        // Small messages are not counted: they fit into one read, and a header must never be
+        // dropped.
         let counted = self.memory.as_ref().filter(|_| length > SMALL_BYTES);
         let mut partial = Partial {
             bytes: Vec::new(),
             length,
-            // Nothing is no more than there is room for.
+            // Reserving no bytes cannot fail.
             reservation: counted.and_then(|memory| memory.reserve(0).ok()),
             dropping: None,
             start: SmallVec::new(),
@@ -194,9 +196,9 @@ impl Assembler {
         Ok(None)
     }
 
-    /// Takes out the message that is being received, and says how many bytes may be appended to it, if so
-    /// many are missing that reading them straight into place is worth it. The message must come back by
-    /// [`put_buffer`](Self::put_buffer) before anything else is done.
+    /// Takes out the message that is being received, and says how many bytes may be appended to it,
+    /// if so many are missing that reading them straight into place is worth it. The message must
+    /// come back by [`put_buffer`](Self::put_buffer) before anything else is done.
     pub fn take_buffer(&mut self) -> Option<(Vec<u8>, usize)> {
         let partial = self.partial.as_mut()?;
         let missing = partial.length - partial.bytes.len();
@@ -211,13 +213,14 @@ impl Assembler {
         Some((std::mem::take(&mut partial.bytes), missing.min(room)))
     }
 
-    /// Takes back what [`take_buffer`](Self::take_buffer) has given, and gives the message if it is complete.
+    /// Takes back what [`take_buffer`](Self::take_buffer) has given, and gives the message if it is
+    /// complete.
     pub fn put_buffer(&mut self, bytes: Vec<u8>) -> Option<Content> {
         self.partial.as_mut()?.bytes = bytes;
         self.take_complete()
     }
 
-    /// How many bytes of an incomplete message it holds.
+    /// Bytes of an incomplete message that are held.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.partial

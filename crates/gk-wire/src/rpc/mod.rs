@@ -1,8 +1,8 @@
 //! Go's `net/rpc` on gob: a header and a body each way, without sockets.
 //!
-//! Requests carry a sequence number, replies come in any order. One [`Assembler`] per direction finds
-//! the messages in the byte stream; the headers are read and written by hand, since they are on the
-//! path of every call.
+//! Requests carry a sequence number, replies come in any order. One [`Assembler`] per direction
+//! finds the messages in the byte stream; the headers are read and written by hand, since they are
+//! on the path of every call.
 
 mod assemble;
 mod header;

@@ -1,38 +1,38 @@
-//! What a header means.
+//! The meaning of a header that was received.
 
-/// What a header means for whoever reads the connection.
+/// The meaning of a header for the reader of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Nothing to do.
+    /// The header needs no action.
     None,
-    /// `length` payload bytes follow, for `stream` if it is known here, else to be thrown away. With
-    /// `opened` the stream is new; after the payload, `fin` and `reset` take effect.
+    /// `length` payload bytes follow, for `stream` if it is known here, else to be thrown away.
+    /// With `opened` the stream is new; after the payload, `fin` and `reset` take effect.
     Data {
         /// The stream.
         stream: u32,
         /// Bytes of payload behind the header.
         length: u32,
-        /// Whether the stream exists here.
+        /// `true` if the stream exists here.
         known: bool,
-        /// Whether this frame opened it.
+        /// `true` if this frame opened it.
         opened: bool,
-        /// Whether the peer sends nothing more on it.
+        /// `true` if the peer sends nothing more on it.
         fin: bool,
-        /// Whether it is gone.
+        /// `true` if it was reset.
         reset: bool,
     },
     /// A stream changed without payload.
     Stream {
         /// The stream.
         stream: u32,
-        /// Whether this frame opened it.
+        /// `true` if this frame opened it.
         opened: bool,
-        /// Whether the peer sends nothing more on it.
+        /// `true` if the peer sends nothing more on it.
         fin: bool,
-        /// Whether it is gone.
+        /// `true` if it was reset.
         reset: bool,
-        /// Whether more can be sent on it than before.
+        /// `true` if more can be sent on it than before.
         writable: bool,
     },
 }

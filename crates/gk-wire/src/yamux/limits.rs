@@ -1,17 +1,17 @@
-//! What a session takes, and how long it waits.
+//! Limits and timeouts of a session.
 
 use std::time::Duration;
 
-/// What a session takes and how long it waits. The defaults are Go's.
+/// Limits and timeouts of a session. The defaults are Go's where Go has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Streams of the peer that are open at once; 1024 by default. More are reset.
     pub max_streams: usize,
-    /// Bytes queued for sending, all streams together; 256 MiB by default. Nothing further is taken for
-    /// sending while so much waits.
+    /// Bytes queued for sending, all streams together; 256 MiB by default. Nothing further is taken
+    /// for sending while so much waits.
     pub max_queued_bytes: usize,
-    /// Bytes of frames without payload (pongs, grants, refusals) that are queued at once; 1 MiB by default.
-    /// A peer that makes us write more without reading ends the session.
+    /// Bytes of frames without payload (pongs, grants, refusals) that are queued at once; 1 MiB by
+    /// default. A peer that makes us write more without reading ends the session.
     pub max_queued_control_bytes: usize,
     /// A ping is sent this often; 30 s by default.
     pub keepalive_interval: Duration,

@@ -17,7 +17,7 @@ pub enum Role {
     Server,
 }
 
-/// One end of a yamux connection.
+/// An end of a yamux connection.
 #[derive(Debug)]
 pub struct Session {
     limits: Limits,
@@ -55,7 +55,7 @@ impl Session {
         }
     }
 
-    /// What waits to be written.
+    /// The frames that wait to be written.
     pub fn out(&mut self) -> &mut OutQueue {
         &mut self.out
     }
@@ -66,7 +66,7 @@ impl Session {
         self.out.bytes() + self.pending_bytes
     }
 
-    /// Whether a stream exists and takes data from us.
+    /// Returns `true` if a stream exists and takes data from us.
     #[must_use]
     pub fn can_send(&self, stream: u32) -> bool {
         self.streams
@@ -74,7 +74,7 @@ impl Session {
             .is_some_and(|state| state.sent_fin.is_none() && state.fin_after_pending.is_none())
     }
 
-    /// Whether a stream exists.
+    /// Returns `true` if a stream exists.
     #[must_use]
     pub fn contains(&self, stream: u32) -> bool {
         self.streams.contains_key(&stream)
@@ -256,7 +256,8 @@ impl Session {
         self.frame(Kind::WindowUpdate, Flags::ACK, stream, 0);
     }
 
-    /// Notes that `count` payload bytes of a stream were dealt with; grants them again once it is worth a frame.
+    /// Notes that `count` payload bytes of a stream were dealt with; grants them again once it is
+    /// worth a frame.
     pub fn consumed(&mut self, stream: u32, count: u32) {
         let Some(state) = self.streams.get_mut(&stream) else {
             return;
@@ -303,12 +304,13 @@ impl Session {
         debug_assert_eq!(writer.room, 0);
     }
 
-    /// Sends one piece of data; dropped if the stream is closed. Ask [`has_room`](Self::has_room) first.
+    /// Sends one piece of data; dropped if the stream is closed. Ask [`has_room`](Self::has_room)
+    /// first.
     pub fn send_bytes(&mut self, stream: u32, data: Bytes) {
         self.send(stream, data.len(), |writer| writer.large(data));
     }
 
-    /// Whether less is queued than [`Limits::max_queued_bytes`].
+    /// Returns `true` if less is queued than [`Limits::max_queued_bytes`].
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.queued_bytes() < self.limits.max_queued_bytes
@@ -405,7 +407,8 @@ impl Session {
         streams.fold(ping, Instant::min)
     }
 
-    /// Sends pings, and finds peers and streams that do not answer; gives the streams that it reset.
+    /// Sends pings, and finds peers and streams that do not answer; gives the streams that it
+    /// reset.
     ///
     /// # Errors
     ///

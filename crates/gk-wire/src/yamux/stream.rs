@@ -1,4 +1,4 @@
-//! One stream: its windows, what waits for them, and who has closed it.
+//! The state of a stream: windows, data beyond them, and the sides that are closed.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -45,7 +45,8 @@ impl StreamState {
         }
     }
 
-    /// Since when our side is closed, be its FIN on the way or behind data that the peer does not take.
+    /// Since when our side is closed, be its FIN on the way or behind data that the peer does not
+    /// take.
     pub(super) fn closed_since(&self) -> Option<Instant> {
         self.sent_fin.or(self.fin_after_pending)
     }

@@ -371,7 +371,8 @@ fn given_back(event: &str) -> Option<&str> {
         .or_else(|| event.split_once(" for ").map(|(_, waiter)| waiter))
 }
 
-/// Whoever waits when the connection breaks is told so, exactly once, and nothing happens before its time.
+/// Whoever waits when the connection breaks is told so, exactly once, and nothing happens before
+/// its time.
 fn broken_anywhere<A: Application>(start: impl Fn() -> (End, A), pieces: &[Vec<u8>]) {
     let mut whole = Running::new(start());
     pieces.iter().for_each(|piece| whole.input(piece, false));

@@ -1,4 +1,5 @@
-//! The connection without I/O: broker, deadlines, flow control and cuts, on virtual time and in memory.
+//! The connection without I/O: broker, deadlines, flow control and cuts, on virtual time and in
+//! memory.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 

@@ -202,7 +202,8 @@ proptest! {
         prop_assert_eq!(round_trip(&map), map);
     }
 
-    /// One encoder for many types, as a net/rpc stream has: each is defined once, and shared parts too.
+    /// One encoder for many types, as a net/rpc stream has: each is defined once, and shared parts
+    /// too.
     #[test]
     fn one_encoder_serves_all_types(values in proptest::collection::vec((0..5_u8, outer(), tree()), 1..8)) {
         let (mut encoder, mut stream) = (Encoder::new(), Vec::new());

@@ -1,4 +1,5 @@
-//! Interfaces that hold values, types that encode themselves, and values that are spread over many messages.
+//! Interfaces that hold values, types that encode themselves, and values that are spread over many
+//! messages.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -185,7 +186,8 @@ fn an_interface_of_what_has_no_form_leaves_the_stream_as_it_was() {
     assert_eq!(Interface::nil().value(), Ok(Value::Nil));
 }
 
-/// An interface can be asked for as one, as what it holds, or as either of them with nil told apart.
+/// An interface can be asked for as one, as what it holds, or as either of them with nil told
+/// apart.
 #[test]
 fn options_of_interfaces() {
     #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -443,8 +445,8 @@ fn slice(id: i64, elem: i64) -> Vec<u8> {
     out
 }
 
-/// `[]interface{}` of this many values, each behind the definition of a slice type of its own: as Go does, each
-/// definition ends a message.
+/// `[]interface{}` of this many values, each behind the definition of a slice type of its own: as
+/// Go does, each definition ends a message.
 fn spread(definitions: usize) -> Vec<u8> {
     let mut stream = framed(slice(64, 8));
     let mut content = [int(64), vec![0], uint(definitions)].concat();

@@ -547,8 +547,8 @@ fn steps() -> impl Strategy<Value = Vec<(bool, Step)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever two sessions do with each other: every stream's bytes arrive, in order, and no window is
-    /// overrun.
+    /// Whatever two sessions do with each other: every stream's bytes arrive, in order, and no
+    /// window is overrun.
     #[test]
     fn streams_arrive_whole_and_in_order(steps in steps()) {
         let now = Instant::now();

@@ -219,7 +219,8 @@ async fn a_plugin_that_is_told_to_quit_replies_and_hangs_up() {
     assert_eq!(soon(connection.closed()).await, "the host said quit");
 }
 
-/// No Go RPC has a timeout: callers give up, and what comes later must not be taken for another's reply.
+/// No Go RPC has a timeout: callers give up, and what comes later must not be taken for another's
+/// reply.
 #[tokio::test]
 async fn late_duplicate_and_invented_replies_are_thrown_away() {
     let (_client, rpc, mut peer, mut script) = dispensed(Limits::default()).await;

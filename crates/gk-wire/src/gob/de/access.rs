@@ -104,7 +104,8 @@ impl<'de> MapAccess<'de> for Elements<'_, 'de> {
     }
 }
 
-/// The fields of a struct: by the receiver's names where it has declared them, else by the sender's.
+/// The fields of a struct: by the receiver's names where it has declared them, else by the
+/// sender's.
 pub(super) struct Fields<'a, 'de> {
     pub(super) reader: &'a mut Reader<'de>,
     pub(super) user: &'a StructType,

@@ -47,7 +47,8 @@ impl<'a, 'de> Value<'a, 'de> {
         })
     }
 
-    /// Goes on with the value and its kind, behind all interfaces that it is in; none of them may be nil.
+    /// Goes on with the value and its kind, behind all interfaces that it is in; none of them may
+    /// be nil.
     fn resolved<R>(
         self,
         expected: &'static str,
@@ -145,7 +146,8 @@ impl<'a, 'de> Value<'a, 'de> {
                     });
                 }
                 Some(match self.depth {
-                    // There is one value at the top, but a list may hold many.
+                    // A plan for the top is used once; one for an element is used for the whole
+                    // list.
                     0 => Plan::Own(plan),
                     _ => {
                         let shared: Rc<[_]> = plan.as_slice().into();
@@ -185,7 +187,7 @@ impl<'a, 'de> Value<'a, 'de> {
         }
     }
 
-    /// What an interface holds as it is, to be decoded later.
+    /// The content of an interface as it came, to be decoded later.
     fn held(self) -> Result<Option<(String, Part)>, Error> {
         if self.id != wire::INTERFACE {
             return self.mismatch("interface");
@@ -332,7 +334,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.id == wire::INTERFACE {
-            // What is asked for may be the interface itself.
+            // The receiver may ask for the interface itself.
             let start = self.reader.at;
             if self.reader.bytes()?.is_empty() {
                 return visitor.visit_none();

@@ -1,4 +1,4 @@
-//! One element of a `Vec<u8>` that serde walks element by element.
+//! A byte of a `Vec<u8>` that serde walks element by element.
 
 use serde::ser::{Impossible, Serialize, Serializer};
 

@@ -15,11 +15,11 @@ use super::types::{Known, Out};
 use super::{Error, num};
 use compound::{Compound, Fields};
 
-/// Payloads from this size on are sent from where they are; smaller ones are copied, which is cheaper
-/// than a further piece of a vectored write.
+/// Payloads from this size on are sent from where they are; smaller ones are copied, which is
+/// cheaper than a further piece of a vectored write.
 pub(crate) const SPLICE_MIN_BYTES: usize = 8 * 1024;
 
-/// Whether what was written is the type's zero value, which a struct leaves out.
+/// `true` if a zero value was written, which a struct leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IsZero(bool);
 
@@ -30,7 +30,7 @@ impl IsZero {
 /// Go takes no longer name of an interface's type, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// What an interface holds, to those who write it.
+/// A value in an interface that is being written.
 pub(crate) trait Dynamic {
     /// The name of the concrete type.
     fn name(&self) -> &str;
@@ -68,7 +68,8 @@ pub(crate) fn write_within(
         .framed(|sink| write(known, &mut Out { sink, types }, value))
 }
 
-/// Writes a value that stands by itself: a struct as it is, everything else as the only field of nothing.
+/// Writes a value that stands by itself: a struct as it is, everything else as the only field of
+/// nothing.
 pub(crate) fn write(
     known: &Known,
     out: &mut Out<'_>,
@@ -148,7 +149,8 @@ impl<'a> Writer<'a> {
         Ok(IsZero(false))
     }
 
-    /// The name, the definitions that are new to the receiver, the type, and the value behind its length.
+    /// The name, the definitions that are new to the receiver, the type, and the value behind its
+    /// length.
     fn interface(self, held: Option<Arc<dyn Dynamic>>) -> Result<IsZero, Error> {
         self.expect(|node| matches!(node, Node::Interface), "interface")?;
         let mut out = self.out;
@@ -246,8 +248,8 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_some<T: ?Sized + Serialize>(self, value: &T) -> Result<IsZero, Error> {
-        // A pointer is invisible on the wire; what it points to is left out when it is zero, but for
-        // structs and maps, which `IsZero` already says.
+        // A pointer is invisible on the wire; what it points to is left out when it is zero, but
+        // for structs and maps, which `IsZero` already says.
         value.serialize(self)
     }
 

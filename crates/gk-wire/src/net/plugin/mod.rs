@@ -23,17 +23,18 @@ use control::Control;
 use listen::{Unlink, listen};
 use tls::Tls;
 
-/// How long a plugin that was told to quit waits for its host to hang up, so that the host gets the reply.
+/// Time that a plugin which was told to quit gives its host to hang up, so that the host gets the
+/// reply.
 const QUIT_GRACE: Duration = Duration::from_millis(500);
 
-/// Makes the service behind a name; called once for every dispense.
+/// Makes the service for a name; called once for every dispense.
 pub type Factory = Arc<dyn Fn(&Broker) -> Arc<dyn Service> + Send + Sync>;
 
 /// Why a plugin cannot serve.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The cookie is missing: somebody started the binary by hand.
+    /// The cookie is missing: the binary was started by hand.
     #[error(
         "this program is a plugin: it is started by its host, not by hand ({0} is not set as expected)"
     )]
@@ -47,15 +48,15 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
-    /// The handshake line cannot be printed: the host is gone.
+    /// The handshake line cannot be printed: the host has ended.
     #[error("cannot print the handshake")]
     Handshake(#[source] io::Error),
-    /// The host asks for AutoMTLS, or the program for TLS of its own, and it cannot be had.
+    /// TLS cannot be set up: AutoMTLS, which the host asks for, or the program's own.
     #[error("TLS: {0}")]
     Tls(String),
 }
 
-/// What a plugin offers, by name.
+/// The services of a plugin, by name.
 type PluginSet = HashMap<String, Factory>;
 
 /// Makes the TLS configuration that a plugin serves with.
@@ -98,8 +99,8 @@ impl Server {
         }
     }
 
-    /// Offers a service under a name, in the protocol version of the [`HandshakeConfig`]. Its methods are called
-    /// `Plugin.…`.
+    /// Offers a service under a name, in the protocol version of the [`HandshakeConfig`]. Its
+    /// methods are called `Plugin.…`.
     #[must_use]
     pub fn plugin(
         self,
@@ -110,8 +111,8 @@ impl Server {
         self.versioned_plugin(version, name, factory)
     }
 
-    /// Offers a service under a name in another version of the application's protocol. Each version has a set of its own,
-    /// as Go's `VersionedPlugins`; see [`negotiate`](Self::negotiate).
+    /// Offers a service under a name in another version of the application's protocol. Each version
+    /// has a set of its own, as Go's `VersionedPlugins`; see [`negotiate`](Self::negotiate).
     #[must_use]
     pub fn versioned_plugin(
         mut self,
@@ -124,9 +125,9 @@ impl Server {
         self
     }
 
-    /// Serves under a TLS configuration of the program's own, as Go's `TLSProvider`; it is asked for once, when
-    /// [`serve`](Self::serve) begins. The host must know of it: the handshake does not tell. A host that asks for AutoMTLS
-    /// does not get that then.
+    /// Serves under a TLS configuration of the program's own, as Go's `TLSProvider`; it is asked
+    /// for once, when [`serve`](Self::serve) begins. The host must know of it: the handshake does
+    /// not tell. A host that asks for AutoMTLS does not get that then.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls_provider<E>(
@@ -140,9 +141,9 @@ impl Server {
         self
     }
 
-    /// The version that is served to a host which offers these, a list with commas: the highest that both have, and
-    /// without a common one the lowest of the plugin's, which the host then refuses. A host that offers none is an old one;
-    /// it gets the lowest.
+    /// The version that is served to a host which offers these, a list with commas: the highest
+    /// that both have, and without a common one the lowest of the plugin's, which the host then
+    /// refuses. A host that offers none is an old one; it gets the lowest.
     #[must_use]
     pub fn negotiate(&self, offered: Option<&str>) -> u32 {
         let offered: Vec<u32> = offered
@@ -164,9 +165,9 @@ impl Server {
         self
     }
 
-    /// Serves the host that started this process: checks the cookie, listens, prints the handshake, and
-    /// returns when the host says quit or its last connection ends. What the process prints to stdout
-    /// afterwards goes to the host's pipe.
+    /// Serves the host that started this process: checks the cookie, listens, prints the handshake,
+    /// and returns when the host says quit or its last connection ends. What the process prints to
+    /// stdout afterwards goes to the host's pipe.
     ///
     /// # Errors
     ///
@@ -214,7 +215,7 @@ impl Server {
             let socket = tokio::select! {
                 () = quit.notified() => break,
                 Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                    // Somebody who only looked in, or could not prove who he is, was not the host.
+                    // A peer that opened no stream, or failed in TLS, was not the host.
                     let was_host = ended.unwrap_or(true);
                     if was_host && connections.is_empty() { return } else { continue }
                 }
@@ -233,7 +234,7 @@ impl Server {
                             (false, _) => {
                                 tracing::warn!(reason, "a connection ended before it began");
                             }
-                            // As a host's end is, or that of its last call.
+                            // This is how hosts end.
                             (true, PEER_CLOSED) => tracing::debug!(reason, "the connection ended"),
                             (true, _) => tracing::warn!(reason, "the connection to the host ended"),
                         }
@@ -250,12 +251,13 @@ impl Server {
             }
         }
         let all = async { while connections.join_next().await.is_some() {} };
-        // A host that does not hang up is left.
+        // A host that does not hang up is not waited for any longer.
         let _ = tokio::time::timeout(QUIT_GRACE, all).await;
     }
 
-    /// Serves one connection that is there already, for those who bring their own listener. The version is that of
-    /// [`negotiate`](Self::negotiate) with nothing offered; [`at_version`](Self::at_version) chooses another one.
+    /// Serves one connection that is there already, for those who bring their own listener. The
+    /// version is that of [`negotiate`](Self::negotiate) with nothing offered;
+    /// [`at_version`](Self::at_version) chooses another one.
     #[must_use]
     pub fn serve_connection(&self, socket: impl Into<Socket>) -> Connection {
         let (reader, writer) = socket.into().plain();
@@ -331,9 +333,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The streams that a Go host shows as the plugin's stdout and stderr, once the host has opened them;
-    /// `None` the second time, or when the connection ended before. As long as nobody takes them they
-    /// stay open and silent.
+    /// The streams that a Go host shows as the plugin's stdout and stderr, once the host has opened
+    /// them; `None` the second time, or when the connection ended before. Streams that are not
+    /// taken stay open and silent.
     pub async fn take_stdio(&mut self) -> Option<(Stream, Stream)> {
         let (stdout, stderr) = self.stdio.take()?;
         Some((stdout.await.ok()?, stderr.await.ok()?))

@@ -49,7 +49,7 @@ impl Socket {
 
 /// The place for bytes of the socket.
 pub(super) enum Target<'a> {
-    /// This buffer.
+    /// A buffer.
     Buffer(&'a mut [u8]),
     /// The end of a message, for at most this many bytes.
     Message(&'a mut Vec<u8>, usize),
@@ -71,13 +71,14 @@ impl Reader {
         }
     }
 
-    /// Whether the connection is under TLS. Such a connection cannot be read into messages.
+    /// Returns `true` if the connection is under TLS. Such a connection cannot be read into
+    /// messages.
     pub(super) fn is_encrypted(&self) -> bool {
         !matches!(self, Reader::Plain(_))
     }
 
-    /// Takes the socket out of the reactor, or lets it in again with the next read. The peer's writes
-    /// need not wake a thread while the driver looks for data all the time.
+    /// Takes the socket out of the reactor, or lets it in again with the next read. The peer's
+    /// writes need not wake a thread while the driver looks for data all the time.
     pub(super) fn set_awake(&mut self, awake: bool) {
         self.socket().set_awake(awake);
     }
@@ -137,7 +138,8 @@ impl Writer {
         }
     }
 
-    /// Whether there are bytes that `try_write_vectored` has taken and the socket has not.
+    /// Returns `true` if there are bytes that `try_write_vectored` has taken and the socket has
+    /// not.
     pub(super) fn has_backlog(&self) -> bool {
         match self {
             Writer::Plain(_) => false,
@@ -154,7 +156,7 @@ impl Writer {
         }
     }
 
-    /// Whether nothing can be written before something is read, whatever the socket says.
+    /// Returns `true` if nothing can be written before something is read, whatever the socket says.
     pub(super) fn waits_for_peer(&self) -> bool {
         match self {
             Writer::Plain(_) => false,

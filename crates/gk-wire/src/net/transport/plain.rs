@@ -15,9 +15,10 @@ use super::{Socket, Target};
 
 /// The socket itself, nonblocking.
 ///
-/// tokio's own streams ask for readiness to read and to write. A Unix socket becomes "writable" anew each
-/// time the peer takes something out of it, so every call would wake the driver once for nothing. Here the
-/// driver is told of reading alone, and of writing only while something waits to be written.
+/// tokio's own streams ask for readiness to read and to write. A Unix socket becomes "writable"
+/// anew each time the peer takes something out of it, so every call would wake the driver once for
+/// nothing. Here the driver is told of reading alone, and of writing only while something waits to
+/// be written.
 #[derive(Debug)]
 enum Raw {
     Unix(unix::net::UnixStream),
@@ -117,7 +118,7 @@ impl Reader {
         }
     }
 
-    /// One read of what is there. Out of the reactor no task is woken when there is nothing.
+    /// Reads once. Out of the reactor no task is woken when there is no data.
     fn poll_read_by(
         &mut self,
         cx: &mut Context<'_>,

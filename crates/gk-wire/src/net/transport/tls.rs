@@ -15,7 +15,7 @@ const RECORD_BYTES: usize = 17 * 1024;
 /// Plaintext that is taken before the socket has taken its ciphertext.
 const BUFFERED_BYTES: usize = 256 * 1024;
 
-/// Both ends of a socket, with TLS in between.
+/// Puts TLS between a socket and its user.
 pub(super) fn wrap(
     reader: plain::Reader,
     writer: plain::Writer,
@@ -153,7 +153,7 @@ impl Writer {
         }
     }
 
-    /// Whether nothing can be sent before the peer has done its part of the handshake.
+    /// Returns `true` if nothing can be sent before the peer has done its part of the handshake.
     pub(super) fn waits_for_peer(&self) -> bool {
         let connection = self.tls.lock();
         connection.is_handshaking() && !connection.wants_write()
