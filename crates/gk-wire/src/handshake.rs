@@ -34,15 +34,15 @@ pub mod env {
     pub const MULTIPLEX_GRPC: &str = "PLUGIN_MULTIPLEX_GRPC";
 }
 
-/// The pair by which a plugin knows that a host started it, not a person; and the application's
-/// version.
+/// The cookie by which a plugin knows that a host started it and not a person, and the version of the
+/// application's protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandshakeConfig {
     /// Version of the application's protocol.
     pub protocol_version: u32,
     /// Name of the cookie's environment variable.
     pub cookie_key: String,
-    /// Its value.
+    /// The cookie's value.
     pub cookie_value: String,
 }
 
@@ -104,7 +104,7 @@ pub struct Handshake {
     pub multiplex: bool,
 }
 
-/// Why a line is no handshake.
+/// Errors in a handshake line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -152,7 +152,7 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// If it is none of them.
+    /// If the host speaks none such.
     pub fn version(&self, spoken: &[u32]) -> Result<u32, IncompatibleVersion> {
         match spoken.contains(&self.app_version) {
             true => Ok(self.app_version),

@@ -10,15 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-/// From this size on, in bytes, a reservation is large: it must leave a quarter of the budget to
-/// smaller ones, so that a few large messages cannot keep everybody else from being served.
+/// Size in bytes from which a reservation is large. Large reservations leave a quarter of the budget
+/// to smaller ones, so that a few large messages cannot block all others.
 pub const LARGE_BYTES: usize = 256 * 1024;
 
-/// Messages up to this size, in bytes, are taken without a look at the budget: so much is read at a
-/// time anyway.
+/// Size in bytes up to which messages do not count in the budget: one read brings as much anyway.
 pub(crate) const SMALL_BYTES: usize = 16 * 1024;
 
-/// A number of bytes that may be held at once. A cheap clone of the same budget.
+/// A number of bytes that may be held at once. Clones are cheap and share the budget.
 #[derive(Clone)]
 pub struct MemoryBudget {
     shared: Arc<Shared>,
@@ -44,7 +43,7 @@ pub struct OverBudget {
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes.
+    /// A budget of `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         MemoryBudget {
@@ -63,8 +62,8 @@ impl MemoryBudget {
         self.shared.limit.load(Ordering::Relaxed)
     }
 
-    /// Makes it as large as this, in bytes. What is reserved stays reserved, be it more: then
-    /// nothing more is until enough of it has been given back.
+    /// Sets the budget's size in bytes. Reservations beyond it stay, and no further ones are made until
+    /// enough of them have been given back.
     pub fn set_limit(&self, limit: usize) {
         self.shared.limit.store(limit, Ordering::Relaxed);
     }
@@ -87,7 +86,7 @@ impl MemoryBudget {
         self.shared.refused.load(Ordering::Relaxed)
     }
 
-    /// Reserves so many bytes.
+    /// Reserves `bytes` bytes.
     ///
     /// # Errors
     /// If there is no room for them.
@@ -168,10 +167,10 @@ impl Reservation {
         self.bytes
     }
 
-    /// Reserves so many more.
+    /// Reserves `more` bytes in addition.
     ///
     /// # Errors
-    /// If there is no room for them; what is reserved stays so.
+    /// If there is no room for them; the reservation stays as it is.
     pub fn grow(&mut self, more: usize) -> Result<(), OverBudget> {
         let whole = self.bytes.saturating_add(more);
         self.budget.take(whole, more)?;

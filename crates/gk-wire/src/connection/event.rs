@@ -54,12 +54,13 @@ pub enum Event<T: Tokens> {
         /// The stream, which is the application's to [release](super::Connection::release).
         stream: u32,
     },
-    /// No stream will come for a waiter: the peer refused the dial, somebody else accepted the id,
-    /// or the connection has ended.
+    /// No stream will come for a waiter: the peer refused the dial, the id has another acceptor, or
+    /// the connection has ended.
     Refused(T::Waiter),
     /// A stream may be read or written again.
     Ready(T::Task),
-    /// A service has no stream any more.
+    /// A clone of a service is not needed any more: its stream has ended, or its id has another
+    /// acceptor, or the connection has ended.
     Released(T::Service),
 }
 

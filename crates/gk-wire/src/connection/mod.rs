@@ -290,9 +290,8 @@ impl<T: Tokens> Connection<T> {
         Ok(())
     }
 
-    /// Ends the connection: each call and each waiter is told why, in an event. What is queued may
-    /// still be sent. `false` if the connection was closed before, for the [first
-    /// reason](Self::closed).
+    /// Ends the connection. Each call and each waiter gets its event. Frames that are queued may
+    /// still be sent. Returns `false` if the connection was closed before; the first reason counts.
     pub fn close(&mut self, reason: &str) -> bool {
         if self.closed.is_some() {
             return false;

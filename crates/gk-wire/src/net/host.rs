@@ -1,4 +1,4 @@
-//! The host's end: what go-plugin calls a client.
+//! The host's end, go-plugin's client.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,9 +39,9 @@ impl Client {
         Self::start(reader, writer, limits)
     }
 
-    /// Like [`connect`](Self::connect), under TLS: that of AutoMTLS, which
-    /// [`Identity::client`](crate::automtls::Identity::client) makes, or one of the program's own,
-    /// where the plugin has the other end of it.
+    /// Like [`connect`](Self::connect), under TLS: AutoMTLS, by
+    /// [`Identity::client`](crate::automtls::Identity::client), or a configuration of the program's
+    /// own that the plugin knows.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Client {
         })
     }
 
-    /// Asks whether the plugin still answers. Put a timeout around it, as around every call.
+    /// Checks that the plugin answers. Put a timeout around the call, as around every other one.
     ///
     /// # Errors
     ///
@@ -81,11 +81,11 @@ impl Client {
             .map(|Empty {}| ())
     }
 
-    /// Asks for one of the plugin's set by its name, and connects to it.
+    /// Asks the plugin for a service by its name, and connects to it.
     ///
     /// # Errors
     ///
-    /// If there is none of that name; see [`CallError`].
+    /// If the plugin has no service of that name; see [`CallError`].
     pub async fn dispense(&self, name: &str) -> Result<RpcClient, CallError> {
         let id: u32 = self
             .control
@@ -94,7 +94,7 @@ impl Client {
         Ok(self.broker().dial(id).await?.into_rpc_client())
     }
 
-    /// Tells the plugin to exit. That the connection ends before the reply comes is success.
+    /// Tells the plugin to exit. A connection that ends before the reply comes is a success.
     ///
     /// # Errors
     ///
@@ -114,8 +114,9 @@ impl Client {
         }
     }
 
-    /// The output of the plugin's `os.Stdout` after the handshake; `None` the second time. Read it
-    /// until it ends: a plugin stalls when 256 KiB are unread. Dropped, it is read and thrown away.
+    /// The output of the plugin's `os.Stdout` after the handshake; `None` the second time. Read the
+    /// stream to its end, since a plugin stalls when 256 KiB are unread, or drop it, which throws its
+    /// bytes away.
     pub fn take_stdout(&mut self) -> Option<Stream> {
         self.stdout.take()
     }
@@ -148,7 +149,7 @@ pub(super) async fn closed(shared: &Shared) -> String {
         state.closing.push(ended);
         waiter
     };
-    // An error can only mean that the connection is gone, too.
+    // An error says that the connection has ended, too.
     let _ = waiter.await;
     shared.closed_reason().map_or_else(
         || "the connection was dropped".to_owned(),

@@ -41,7 +41,7 @@ pub(super) fn serve(service: &Arc<dyn Service>, responder: Responder, body: Mess
     }
 }
 
-/// The way back to one caller. Dropped without a reply, it sends an error.
+/// Replies to a call. Dropped without a reply, it sends an error.
 #[must_use = "the caller waits for a reply"]
 pub struct Responder {
     shared: Arc<Shared>,

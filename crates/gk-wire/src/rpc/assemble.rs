@@ -115,7 +115,7 @@ impl Partial {
 }
 
 impl Assembler {
-    /// At the start of a stream.
+    /// An assembler at the start of a stream.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Assembler {
@@ -127,8 +127,8 @@ impl Assembler {
         }
     }
 
-    /// Counts messages that come in several pieces among the bytes of this budget, until the last
-    /// clone of them is dropped; of what it has no room for nothing is kept.
+    /// Counts messages that come in several pieces in this budget, until the last clone of their
+    /// bytes is dropped. A message for which the budget has no room is thrown away.
     #[must_use]
     pub fn within(mut self, memory: Option<MemoryBudget>) -> Self {
         self.memory = memory;

@@ -167,8 +167,8 @@ pub struct HeaderEncoder {
 const REQUEST_DEFINITION: &[u8] = b"\x2e\x7f\x03\x01\x01\x07Request\x01\xff\x80\x00\x01\x02\x01\x0dServiceMethod\x01\x0c\x00\x01\x03Seq\x01\x06\x00\x00\x00";
 const RESPONSE_DEFINITION: &[u8] = b"\x39\x7f\x03\x01\x01\x08Response\x01\xff\x80\x00\x01\x03\x01\x0dServiceMethod\x01\x0c\x00\x01\x03Seq\x01\x06\x00\x01\x05Error\x01\x0c\x00\x00\x00";
 
-/// A header that was encoded. Unless it is [`sent`](Self::sent), it is forgotten: a definition
-/// among it is written again with the next.
+/// A header that was encoded. Unless it is [`sent`](Self::sent), the next header is preceded by the
+/// type's definition again.
 #[derive(Debug)]
 pub struct Unsent<'a>(&'a mut HeaderEncoder);
 

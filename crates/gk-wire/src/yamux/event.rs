@@ -32,7 +32,7 @@ pub enum Event {
         fin: bool,
         /// `true` if it was reset.
         reset: bool,
-        /// `true` if more can be sent on it than before.
+        /// `true` if its send window has grown.
         writable: bool,
     },
 }

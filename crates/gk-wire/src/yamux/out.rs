@@ -112,7 +112,7 @@ impl OutQueue {
         self.control
     }
 
-    /// Everything queued, unless nothing is, or another batch is under way.
+    /// Takes all frames that are queued; `None` if there are none, or another batch is under way.
     pub fn begin(&mut self) -> Option<Batch> {
         if self.writing || self.chunks.is_empty() {
             return None;

@@ -30,14 +30,14 @@ pub struct Session {
     /// Value and deadline of the ping that is under way.
     ping: Option<(u32, Instant)>,
     ping_value: u32,
-    /// We said that we take no more streams.
+    /// This end takes no more streams, and has said so.
     going_away: bool,
-    /// The peer said so.
+    /// The peer takes no more streams.
     peer_going_away: bool,
 }
 
 impl Session {
-    /// A session at its start.
+    /// A new session.
     #[must_use]
     pub fn new(role: Role, limits: Limits, now: Instant) -> Self {
         Session {
@@ -256,8 +256,8 @@ impl Session {
         self.frame(Kind::WindowUpdate, Flags::ACK, stream, 0);
     }
 
-    /// Notes that `count` payload bytes of a stream were dealt with; grants them again once it is
-    /// worth a frame.
+    /// Notes that `count` payload bytes of a stream were taken. They are granted to the peer again
+    /// once they are half of a window.
     pub fn consumed(&mut self, stream: u32, count: u32) {
         let Some(state) = self.streams.get_mut(&stream) else {
             return;
@@ -360,7 +360,7 @@ impl Session {
         }
     }
 
-    /// Says that nothing more is sent on a stream, behind what is pending.
+    /// Closes a stream for writing, behind pending data.
     pub fn close(&mut self, stream: u32, now: Instant) {
         let Some(state) = self.streams.get_mut(&stream) else {
             return;
@@ -377,7 +377,7 @@ impl Session {
         self.forget_if_closed(stream);
     }
 
-    /// Drops a stream at once.
+    /// Resets a stream: both directions end at once.
     pub fn reset(&mut self, stream: u32) {
         if self.streams.contains_key(&stream) {
             self.forget(stream);
@@ -391,7 +391,7 @@ impl Session {
         self.frame(Kind::GoAway, Flags::NONE, 0, 0);
     }
 
-    /// When [`on_timeout`](Self::on_timeout) wants to be called next.
+    /// The time of the next call of [`on_timeout`](Self::on_timeout).
     #[must_use]
     pub fn next_timeout(&self) -> Instant {
         let ping = self.ping.map_or(self.next_ping, |(_, deadline)| deadline);
@@ -407,12 +407,11 @@ impl Session {
         streams.fold(ping, Instant::min)
     }
 
-    /// Sends pings, and finds peers and streams that do not answer; gives the streams that it
-    /// reset.
+    /// Sends pings, and resets streams that the peer does not close; gives their numbers.
     ///
     /// # Errors
     ///
-    /// If the session is dead.
+    /// If the peer does not answer a ping or acknowledge a stream. The session has ended then.
     pub fn on_timeout(&mut self, now: Instant) -> Result<Vec<u32>, SessionError> {
         match self.ping {
             Some((_, deadline)) if now >= deadline => {

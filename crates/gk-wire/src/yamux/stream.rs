@@ -20,13 +20,13 @@ pub(super) struct StreamState {
     pub(super) recv_window: u32,
     /// Bytes taken from the peer and not granted again.
     pub(super) taken: u32,
-    /// Since when an ACK is missing.
+    /// The time of the SYN, while its ACK is missing.
     pub(super) unacknowledged: Option<Instant>,
     pub(super) sent_fin: Option<Instant>,
     pub(super) got_fin: bool,
     /// Data beyond the send window.
     pub(super) pending: VecDeque<Bytes>,
-    /// Closed by us, but the FIN has to wait for the pending data: since when.
+    /// The time at which we closed the stream, while the FIN waits for pending data.
     pub(super) fin_after_pending: Option<Instant>,
 }
 
@@ -45,8 +45,7 @@ impl StreamState {
         }
     }
 
-    /// Since when our side is closed, be its FIN on the way or behind data that the peer does not
-    /// take.
+    /// The time at which our side was closed, whether or not its FIN still waits for pending data.
     pub(super) fn closed_since(&self) -> Option<Instant> {
         self.sent_fin.or(self.fin_after_pending)
     }

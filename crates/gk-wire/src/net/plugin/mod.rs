@@ -1,4 +1,4 @@
-//! The plugin's end: what go-plugin calls serving.
+//! The plugin's end, go-plugin's server.
 
 mod control;
 mod listen;
@@ -67,7 +67,8 @@ type TlsProvider = Arc<
         + Sync,
 >;
 
-/// A plugin's sets, one for each version of the application's protocol, and how they are served.
+/// A plugin: its services, a set for each version of the application's protocol, and the way to
+/// serve them.
 #[derive(Clone)]
 pub struct Server {
     config: HandshakeConfig,
@@ -87,7 +88,7 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// An empty set.
+    /// A plugin without services.
     #[must_use]
     pub fn new(config: HandshakeConfig) -> Self {
         Server {
@@ -125,9 +126,9 @@ impl Server {
         self
     }
 
-    /// Serves under a TLS configuration of the program's own, as Go's `TLSProvider`; it is asked
-    /// for once, when [`serve`](Self::serve) begins. The host must know of it: the handshake does
-    /// not tell. A host that asks for AutoMTLS does not get that then.
+    /// Serves under a TLS configuration of the program's own, as Go's `TLSProvider`. The provider is
+    /// called once, when [`serve`](Self::serve) begins. The handshake does not announce such TLS: the
+    /// host must be configured for it. The configuration replaces AutoMTLS.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls_provider<E>(
@@ -141,9 +142,9 @@ impl Server {
         self
     }
 
-    /// The version that is served to a host which offers these, a list with commas: the highest
-    /// that both have, and without a common one the lowest of the plugin's, which the host then
-    /// refuses. A host that offers none is an old one; it gets the lowest.
+    /// The version that is served to a host. `offered` is the host's list of versions, separated by
+    /// commas. The highest common version counts; without one it is the plugin's lowest, which the
+    /// host then refuses. A host without a list is an old one and gets the lowest.
     #[must_use]
     pub fn negotiate(&self, offered: Option<&str>) -> u32 {
         let offered: Vec<u32> = offered
@@ -158,7 +159,7 @@ impl Server {
         version.unwrap_or(self.config.protocol_version)
     }
 
-    /// Takes other limits than the defaults.
+    /// Sets the limits of each connection.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -166,8 +167,8 @@ impl Server {
     }
 
     /// Serves the host that started this process: checks the cookie, listens, prints the handshake,
-    /// and returns when the host says quit or its last connection ends. What the process prints to
-    /// stdout afterwards goes to the host's pipe.
+    /// and returns when the host says quit or its last connection ends. Later output of the process
+    /// to stdout goes to the host's pipe, not to the stdout stream of the connection.
     ///
     /// # Errors
     ///
@@ -255,17 +256,18 @@ impl Server {
         let _ = tokio::time::timeout(QUIT_GRACE, all).await;
     }
 
-    /// Serves one connection that is there already, for those who bring their own listener. The
-    /// version is that of [`negotiate`](Self::negotiate) with nothing offered;
-    /// [`at_version`](Self::at_version) chooses another one.
+    /// Serves a connection of a listener that is the program's own. The version is that of
+    /// [`negotiate`](Self::negotiate) without a list; [`at_version`](Self::at_version) chooses another
+    /// one.
     #[must_use]
     pub fn serve_connection(&self, socket: impl Into<Socket>) -> Connection {
         let (reader, writer) = socket.into().plain();
         self.start(self.negotiate(None), reader, writer, None)
     }
 
-    /// Like [`serve_connection`](Self::serve_connection), under TLS: that of AutoMTLS, which
-    /// [`Identity::server`](crate::automtls::Identity::server) makes, or one of the program's own.
+    /// Like [`serve_connection`](Self::serve_connection), under TLS: AutoMTLS, by
+    /// [`Identity::server`](crate::automtls::Identity::server), or a configuration of the program's
+    /// own.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn serve_connection_tls(
@@ -277,7 +279,7 @@ impl Server {
         self.start(self.negotiate(None), reader, writer, None)
     }
 
-    /// Leaves only the set of this version, if there is one.
+    /// Keeps only the services of this version, if there are any.
     #[must_use]
     pub fn at_version(mut self, version: u32) -> Self {
         self.plugins.retain(|other, _| *other == version);
