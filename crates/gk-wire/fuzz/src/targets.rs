@@ -1,5 +1,7 @@
 //! What is fuzzed: one function per codec, on the public API alone. A target fails by panicking.
 
+mod connection;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
@@ -13,6 +15,8 @@ use gk_wire::rpc::{
 };
 use gk_wire::yamux::{Event, Header, Kind, Limits, Role, Session};
 use serde::{Deserialize, Serialize};
+
+pub use connection::connection;
 
 const GOB_LIMITS: gob::Limits = gob::Limits {
     max_message_bytes: 16 * 1024,

@@ -276,14 +276,10 @@ impl<T: Tokens> Connection<T> {
     ///
     /// If the peer does not answer. The connection cannot go on then: [close](Self::close) it.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
-        let late: Vec<u32> = self
-            .streams
-            .iter()
-            .filter(|(_, state)| state.deadline().is_some_and(|deadline| now >= deadline))
-            .map(|(stream, _)| *stream)
-            .collect();
-        late.into_iter()
-            .for_each(|stream| self.reset_stream(stream));
+        let is_late = |state: &StreamState<T>| state.deadline().is_some_and(|at| now >= at);
+        for stream in self.sorted(is_late) {
+            self.reset_stream(stream);
+        }
         for stream in self.session.on_timeout(now)? {
             self.forget(stream);
         }
@@ -297,8 +293,7 @@ impl<T: Tokens> Connection<T> {
             return false;
         }
         self.closed = Some(reason.into());
-        let streams: Vec<u32> = self.streams.keys().copied().collect();
-        for stream in streams {
+        for stream in self.sorted(|_| true) {
             match self.streams.get_mut(&stream) {
                 // Bytes that came before the end can still be read.
                 Some(StreamState::Bytes(bytes)) => bytes.end(&mut self.events),
@@ -310,7 +305,9 @@ impl<T: Tokens> Connection<T> {
             Expected::Bytes(waiter) => Event::Refused(waiter),
         });
         self.events.extend(expected);
-        let claims = self.claims.drain().filter_map(|(_, claim)| match claim {
+        let mut claims: Vec<_> = self.claims.drain().collect();
+        claims.sort_unstable_by_key(|(id, _)| *id);
+        let claims = claims.into_iter().filter_map(|(_, claim)| match claim {
             Claim::Served(service) => Some(Event::Released(service)),
             Claim::Awaited(waiter) => Some(Event::Refused(waiter)),
             Claim::Dialled(_) => None,
@@ -323,6 +320,14 @@ impl<T: Tokens> Connection<T> {
     #[must_use]
     pub fn closed(&self) -> Option<&Arc<str>> {
         self.closed.as_ref()
+    }
+
+    /// The streams in such a state, in their order: the same input has the same outcome.
+    fn sorted(&self, is_wanted: impl Fn(&StreamState<T>) -> bool) -> Vec<u32> {
+        let wanted = self.streams.iter().filter(|(_, state)| is_wanted(state));
+        let mut streams: Vec<u32> = wanted.map(|(stream, _)| *stream).collect();
+        streams.sort_unstable();
+        streams
     }
 
     /// Tells the peer that a stream is gone, and forgets it.
