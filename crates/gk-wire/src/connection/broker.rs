@@ -91,7 +91,7 @@ impl<T: Tokens> Connection<T> {
         }
     }
 
-    /// Opens a stream to whoever accepts `id` at the peer, and gives its number. The waiter gets
+    /// Opens a stream to the acceptor of `id` at the peer, and gives its number. The waiter gets
     /// the stream in an [`Event::Opened`] once the peer has echoed the id, or is
     /// [refused](Event::Refused).
     ///

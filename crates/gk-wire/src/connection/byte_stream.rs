@@ -124,7 +124,7 @@ impl<T: Tokens> Connection<T> {
     /// thrown away.
     pub fn release(&mut self, now: Instant, stream: u32) {
         if let Some(bytes) = self.take_bytes(stream) {
-            // A peer that waits for these to be read would wait for ever.
+            // The peer may wait until these are read.
             let unread = u32::try_from(bytes.buffer.len()).unwrap_or(u32::MAX);
             self.session.consumed(stream, unread);
         }

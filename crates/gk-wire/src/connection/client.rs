@@ -42,7 +42,7 @@ pub(super) struct Client<T: Tokens> {
     outgoing: Outgoing,
     pub(super) incoming: Incoming<ResponseHeader>,
     next_seq: u64,
-    /// Calls without a reply. A call whose caller has given up stays: the peer still works on it.
+    /// Calls without a reply. A call stays when its caller has given up: the peer still works on it.
     pending: HashMap<u64, T::Call, BuildHasherDefault<SeqHasher>>,
 }
 

@@ -64,7 +64,7 @@ pub enum Event<T: Tokens> {
     Released(T::Service),
 }
 
-/// A call of the peer, to be [answered](super::Connection::reply) by whoever has it.
+/// A call of the peer, to be [answered](super::Connection::reply).
 #[derive(Debug)]
 #[must_use = "the caller waits for a reply"]
 pub struct IncomingCall {

@@ -169,7 +169,7 @@ impl<T: Tokens> Connection<T> {
             Some(StreamState::Server(server)) => server.incoming.assembler.put_buffer(message),
             _ => None,
         };
-        self.calls(stream, done.map_or(Calls::Counted, Calls::Message))?;
+        self.calls(stream, done.map_or(Calls::InPlace, Calls::Message))?;
         self.session
             .consumed(stream, u32::try_from(count).unwrap_or(u32::MAX));
         Ok(())
@@ -298,7 +298,7 @@ impl<T: Tokens> Connection<T> {
         match streams.get_mut(&stream) {
             Some(StreamState::Client(client)) => {
                 match input {
-                    Calls::Counted => Ok(()),
+                    Calls::InPlace => Ok(()),
                     Calls::Piece(mut piece) => client.receive(&mut piece, events),
                     Calls::Message(content) => client.content(content, events),
                 }
@@ -314,7 +314,7 @@ impl<T: Tokens> Connection<T> {
                     events,
                 };
                 match input {
-                    Calls::Counted => {}
+                    Calls::InPlace => {}
                     Calls::Piece(mut piece) => server.receive(stream, &mut piece, &mut parts)?,
                     Calls::Message(content) => server.content(stream, content, &mut parts)?,
                 }
@@ -345,8 +345,8 @@ impl<T: Tokens> Connection<T> {
 
 /// Input of a stream of calls.
 enum Calls {
-    /// Part of a message came, which is counted already.
-    Counted,
+    /// Part of a message, which is in its place already.
+    InPlace,
     /// The next bytes.
     Piece(Bytes),
     /// The next message.

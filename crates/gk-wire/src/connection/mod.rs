@@ -22,7 +22,7 @@
 //! use gk_wire::Limits;
 //! use gk_wire::connection::{Connection, Event, Input};
 //!
-//! // Tokens: calls have names, services have names, nobody waits for streams or bytes.
+//! // The tokens: names for calls and services, nothing for streams and bytes.
 //! type End = Connection<(&'static str, &'static str, (), ())>;
 //!
 //! let now = Instant::now();
@@ -125,7 +125,7 @@ enum Expected<T: Tokens> {
 pub struct Connection<T: Tokens> {
     limits: Limits,
     session: Session,
-    /// The streams that something is done with. Payload of other ones is thrown away.
+    /// The streams in use. Payload of other ones is thrown away.
     streams: HashMap<u32, StreamState<T>>,
     /// Streams that have a deadline of the broker.
     with_deadline: usize,
@@ -180,8 +180,9 @@ impl<T: Tokens> Connection<T> {
         Self::new(Role::Server, limits, now)
     }
 
-    /// Takes the first three streams that the peer opens for control, stdout and stderr. Calls of
-    /// the first are `control`'s, whatever the limits of calls are; the waiters get the other two.
+    /// Takes the first three streams that the peer opens for control, stdout and stderr. `control`
+    /// answers the calls of the first, which do not count in the limits of calls; the waiters get the
+    /// other two.
     pub fn serve_control(&mut self, control: T::Service, stdio: [T::Waiter; 2]) {
         self.expected.push_back(Expected::Control(control));
         self.expected.extend(stdio.map(Expected::Bytes));
@@ -211,13 +212,13 @@ impl<T: Tokens> Connection<T> {
         self.handshake_done
     }
 
-    /// The next thing that the application has to do.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event<T>> {
         self.events.pop_front()
     }
 
-    /// The events themselves, for an adapter that takes all of them at once and works on them
-    /// without the connection.
+    /// The queue of events, for an adapter that takes all of them and handles them without a lock on
+    /// the connection.
     pub fn events(&mut self) -> &mut VecDeque<Event<T>> {
         &mut self.events
     }
@@ -330,13 +331,13 @@ impl<T: Tokens> Connection<T> {
         streams
     }
 
-    /// Tells the peer that a stream is gone, and forgets it.
+    /// Resets a stream and forgets it.
     fn reset_stream(&mut self, stream: u32) {
         self.session.reset(stream);
         self.forget(stream);
     }
 
-    /// Takes a stream's state away, and tells whoever waits for something of the stream.
+    /// Removes a stream's state, and gives its tokens back in events.
     fn forget(&mut self, stream: u32) {
         let Some(state) = self.streams.remove(&stream) else {
             return;

@@ -20,8 +20,8 @@ pub(super) struct Server<T: Tokens> {
     outgoing: Outgoing,
     pub(super) incoming: Incoming<RequestHeader>,
     pub(super) service: T::Service,
-    /// `true` if its calls count among those that may run at once. Those of the control stream do
-    /// not: they ask whether this end lives.
+    /// `true` if its calls count in the limits. Calls of the control stream do not: pings are
+    /// answered even when the limits are reached.
     counted: bool,
 }
 

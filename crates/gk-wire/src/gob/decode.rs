@@ -68,9 +68,9 @@ fn lost(error: Error) -> Error {
 /// The content of a message that does not continue another one.
 enum First {
     Definition,
-    /// A value that cannot bring definitions along, which is looked at by whoever decodes it.
+    /// A value that cannot bring definitions along. It is checked when it is decoded.
     Plain(TypeId),
-    /// A value that was walked over, as far as it is there.
+    /// A value that was walked over, as far as it has come.
     Walked {
         id: TypeId,
         start: usize,

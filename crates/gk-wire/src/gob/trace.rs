@@ -83,7 +83,7 @@ impl Tracer<'_> {
         *self.node = self.trace.add(node);
     }
 
-    /// Goes one level down; whoever returns without an error takes it back.
+    /// Goes one level down. The caller goes up again, unless it returns an error.
     fn deeper(&mut self) -> Result<(), Error> {
         self.trace.depth += 1;
         match self.trace.depth > MAX_NESTING {

@@ -54,7 +54,7 @@ impl Broker {
         })
     }
 
-    /// Opens a stream to whoever accepts `id` at the peer. Never dial an id twice unless the peer
+    /// Opens a stream to the acceptor of `id` at the peer. Never dial an id twice unless the peer
     /// is known to accept it more than once: Go's broker locks up for good.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ impl Flags {
     pub const ACK: Flags = Flags(0x2);
     /// The sender sends nothing more on this stream.
     pub const FIN: Flags = Flags(0x4);
-    /// The stream is gone.
+    /// The stream is reset.
     pub const RST: Flags = Flags(0x8);
 
     /// Returns `true` if all bits of `flags` are set.
@@ -56,7 +56,7 @@ impl Header {
     /// Bytes of a header.
     pub const LEN: usize = 12;
 
-    /// The header as it is sent.
+    /// The header's bytes.
     #[must_use]
     pub fn encode(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];

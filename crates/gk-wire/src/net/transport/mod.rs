@@ -87,7 +87,7 @@ impl Reader {
         self.socket().is_awake()
     }
 
-    /// Reads what is there, whatever the reactor knows of it.
+    /// Reads once without asking the reactor.
     pub(super) fn read_now(&mut self, target: Target<'_>) -> io::Result<usize> {
         match self {
             Reader::Plain(socket) => socket.read_now(target),
@@ -156,7 +156,8 @@ impl Writer {
         }
     }
 
-    /// Returns `true` if nothing can be written before something is read, whatever the socket says.
+    /// Returns `true` if nothing can be written before something is read, even to a socket that is
+    /// writable.
     pub(super) fn waits_for_peer(&self) -> bool {
         match self {
             Writer::Plain(_) => false,

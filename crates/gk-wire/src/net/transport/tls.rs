@@ -1,4 +1,4 @@
-//! rustls between the frames and the socket. rustls has no I/O of its own, so it fits in as it is.
+//! rustls between the frames and the socket. rustls does no I/O itself, so no adapter is needed.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::ops::Range;
