@@ -84,7 +84,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Own for T {
 }
 
 impl Interface {
-    /// An interface that holds nothing.
+    /// A nil interface.
     #[must_use]
     pub fn nil() -> Self {
         Self::default()
@@ -107,7 +107,7 @@ impl Interface {
         })))
     }
 
-    /// Returns `true` if it holds nothing.
+    /// Returns `true` if the interface is nil.
     #[must_use]
     pub fn is_nil(&self) -> bool {
         self.0.is_none()
@@ -123,7 +123,7 @@ impl Interface {
     ///
     /// # Errors
     ///
-    /// If it holds nothing, or what it holds does not fit `T`.
+    /// If the interface is nil, or its value does not fit `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.message()?.decode()
     }
@@ -132,7 +132,7 @@ impl Interface {
     ///
     /// # Errors
     ///
-    /// If what it holds is malformed, or gob has no form for it.
+    /// If the value is malformed, or gob has no form for it.
     pub fn value(&self) -> Result<Value, Error> {
         match self.is_nil() {
             true => Ok(Value::Nil),

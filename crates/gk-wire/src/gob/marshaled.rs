@@ -42,7 +42,7 @@ use super::wire::Marshaler;
 /// }
 /// ```
 pub trait Marshal: Default {
-    /// By which interface the Go type encodes itself.
+    /// The interface by which the Go type encodes itself.
     const MARSHALER: Marshaler;
 
     /// The Go type's name without its package, for the definition; no receiver depends on it.
@@ -59,11 +59,11 @@ pub trait Marshal: Default {
     ///
     /// # Errors
     ///
-    /// If they are no encoding of a value.
+    /// If the bytes are no encoding of a value.
     fn unmarshal(bytes: &[u8]) -> Result<Self, Error>;
 
-    /// Returns `true` if this is Go's zero value, which a struct leaves out. Never, unless the type
-    /// says otherwise.
+    /// Returns `true` if this is Go's zero value, which a struct leaves out. The default
+    /// implementation returns `false`.
     fn is_zero(&self) -> bool {
         false
     }
@@ -189,7 +189,7 @@ impl TryFrom<Time> for Duration {
     ///
     /// # Errors
     ///
-    /// If it is before that.
+    /// If the moment is before 1970.
     fn try_from(time: Time) -> Result<Self, Error> {
         let seconds = u64::try_from(time.unix_seconds)
             .map_err(|_| Error::Unsupported("a time before 1970 as a duration since then"))?;
@@ -213,7 +213,7 @@ impl Marshal for Time {
                 let minutes = i16::try_from(offset / 60).map_err(|_| out_of_range.clone())?;
                 let rest = i8::try_from(offset % 60).map_err(|_| out_of_range.clone())?;
                 match minutes {
-                    // Go itself cannot send it.
+                    // Go cannot send such a time either.
                     UTC => return Err(out_of_range),
                     minutes => (minutes, rest),
                 }

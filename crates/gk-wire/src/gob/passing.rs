@@ -1,6 +1,6 @@
-//! A side channel between types of this module and gob's serializer or deserializer: serde's data
-//! model has no form for it. A type leaves it here, and calls serde with a newtype of a name that
-//! nobody else uses; the other side collects it within that call.
+//! A side channel between types of this module and gob's serializer or deserializer, for values that
+//! serde's data model has no form for. One side leaves a value here, and calls serde with a newtype of
+//! a reserved name; the other side collects the value within that call.
 
 use std::cell::RefCell;
 

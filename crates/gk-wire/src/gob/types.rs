@@ -27,8 +27,8 @@ pub(crate) struct Types {
     defined: Vec<Defined>,
     /// Their places, by their shapes.
     by_shape: HashMap<u64, Vec<usize>>,
-    /// Types that peers have defined, by the address of their definition, which is held so that
-    /// nothing else gets it.
+    /// Types that peers have defined, by the address of their definition. The definition is held, so
+    /// that its address is not used again.
     received: HashMap<usize, (Arc<WireType>, Arc<Known>)>,
     /// The number of their nodes.
     received_nodes: usize,
@@ -60,7 +60,7 @@ enum Fresh {
 const RECEIVED_NODES_MAX: usize = 1 << 16;
 
 /// Most pairs of types that are compared for a value to find those that are defined already. It
-/// bounds what a peer's types can cost whoever sends them on.
+/// bounds the cost of sending on values of a peer's types.
 const COMPARISONS_MAX: usize = 1 << 20;
 
 /// The state before a value.
@@ -110,7 +110,7 @@ impl Types {
         Mark(self.defined.len())
     }
 
-    /// Forgets what has come since, as the receiver does not get it.
+    /// Forgets the types that have come since: the receiver does not get them.
     pub(crate) fn roll_back(&mut self, mark: Mark) {
         for defined in self.defined.drain(mark.0..) {
             // Later ones are behind earlier ones.

@@ -1,4 +1,4 @@
-//! A gob value as a tree, for those who do not know its type ahead.
+//! A gob value as a tree, without a Rust type for it.
 
 use super::Error;
 use super::num;
