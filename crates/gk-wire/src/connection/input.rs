@@ -247,11 +247,9 @@ impl<T: Tokens> Connection<T> {
     ) -> Result<(), ConnectionError> {
         let mut unread = 0;
         let length = piece.len();
-        loop {
+        // Calls come first: most payload is theirs.
+        while !self.calls(stream, Calls::Piece(&mut piece))? {
             match self.streams.get_mut(&stream) {
-                Some(StreamState::Client(_) | StreamState::Server(_)) => {
-                    self.calls(stream, Calls::Piece(piece))?;
-                }
                 Some(StreamState::Bytes(bytes)) if !bytes.eof => {
                     bytes.receive(&piece, &mut self.events);
                     // Granted again when they are read.
@@ -275,7 +273,8 @@ impl<T: Tokens> Connection<T> {
                 }
                 // The peer must wait for the id's echo.
                 Some(StreamState::Unaccepted { .. }) => self.reset_stream(stream),
-                Some(StreamState::Bytes(_)) | None => {}
+                // Thrown away. Calls were taken above.
+                _ => {}
             }
             break;
         }
@@ -284,8 +283,9 @@ impl<T: Tokens> Connection<T> {
         Ok(())
     }
 
-    /// Takes net/rpc of a stream, and counts what its incomplete messages hold.
-    fn calls(&mut self, stream: u32, input: Calls) -> Result<(), ConnectionError> {
+    /// Takes net/rpc of a stream, and counts what its incomplete messages hold. Returns `false` if
+    /// the stream has no calls.
+    fn calls(&mut self, stream: u32, input: Calls<'_>) -> Result<bool, ConnectionError> {
         let Connection {
             streams,
             limits,
@@ -299,7 +299,7 @@ impl<T: Tokens> Connection<T> {
             Some(StreamState::Client(client)) => {
                 match input {
                     Calls::InPlace => Ok(()),
-                    Calls::Piece(mut piece) => client.receive(&mut piece, events),
+                    Calls::Piece(piece) => client.receive(piece, events),
                     Calls::Message(content) => client.content(content, events),
                 }
                 .map_err(|error| ConnectionError::Gob { stream, error })?;
@@ -315,16 +315,16 @@ impl<T: Tokens> Connection<T> {
                 };
                 match input {
                     Calls::InPlace => {}
-                    Calls::Piece(mut piece) => server.receive(stream, &mut piece, &mut parts)?,
+                    Calls::Piece(piece) => server.receive(stream, piece, &mut parts)?,
                     Calls::Message(content) => server.content(stream, content, &mut parts)?,
                 }
                 server.incoming.count_held(&mut usage.held_bytes);
             }
-            _ => {}
+            _ => return Ok(false),
         }
         match usage.held_bytes > limits.max_held_bytes {
             true => Err(ConnectionError::UnfinishedMessages(limits.max_held_bytes)),
-            false => Ok(()),
+            false => Ok(true),
         }
     }
 
@@ -344,11 +344,11 @@ impl<T: Tokens> Connection<T> {
 }
 
 /// Input of a stream of calls.
-enum Calls {
+enum Calls<'a> {
     /// Part of a message, which is in its place already.
     InPlace,
     /// The next bytes.
-    Piece(Bytes),
+    Piece(&'a mut Bytes),
     /// The next message.
     Message(Content),
 }
