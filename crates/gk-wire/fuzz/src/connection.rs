@@ -44,7 +44,7 @@ fn end(is_host: bool, now: Instant) -> (End, Vec<u32>) {
     (end, tokens)
 }
 
-/// What came of an input.
+/// The outcome of an input.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     error: Option<ConnectionError>,
@@ -102,7 +102,7 @@ fn run(data: &[u8], is_host: bool, piece_bytes: usize, straight: bool) -> Outcom
     outcome
 }
 
-/// Answers calls, and notes which tokens have come back.
+/// Answers calls, and counts the tokens that have come back.
 fn work_off(end: &mut End, outcome: &mut Outcome, back: &mut BTreeMap<u32, usize>) {
     while let Some(event) = end.poll_event() {
         outcome.events.push(format!("{event:?}"));

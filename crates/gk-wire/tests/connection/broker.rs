@@ -174,7 +174,7 @@ fn an_acceptor_that_gave_up_gets_nothing() {
     assert_eq!(end.connection.cancel_accept(ID, |_| true), None);
     end.connection.accept_id(ID, "next");
     assert_eq!(end.events(), ["opened 2 for next"]);
-    // It is too late to give up, and a service is not to be taken away like that.
+    // The waiter has its stream, and a service is not cancelled like a waiter.
     assert_eq!(end.connection.cancel_accept(ID, |_| true), None);
     end.connection.serve_id(ID, "service");
     assert_eq!(end.connection.cancel_accept(ID, |_| true), None);
@@ -292,7 +292,7 @@ fn the_end_of_the_connection_tells_everybody_who_waits() {
         "released service",
     ];
     assert_eq!(events, expected);
-    // Whoever comes later learns it at once.
+    // A later operation fails at once.
     end.connection.accept_id(3, "late acceptor");
     end.connection.serve_id(4, "late service");
     assert_eq!(

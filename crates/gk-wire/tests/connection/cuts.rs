@@ -21,7 +21,7 @@ const LARGE_BYTES: usize = 5000;
 trait Application {
     fn act(&mut self, end: &mut End, event: Event<Names>);
 
-    /// What was read as bytes.
+    /// The bytes that were read from a stream.
     fn printed(&self) -> &[u8];
 
     /// The tokens of the calls and waiters that were handed to the connection.
@@ -216,16 +216,16 @@ impl Application for Plugin {
     }
 }
 
-/// What came of an input.
+/// The outcome of an input.
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    /// Those that do not depend on the pieces: without the wake-ups of readers.
+    /// Events that do not depend on the pieces: all but the wake-ups of readers.
     events: Vec<String>,
     printed: Vec<u8>,
     sent: BTreeMap<u32, Sent>,
 }
 
-/// What was sent on a stream.
+/// Frames that were sent on a stream.
 #[derive(Debug, Default, PartialEq)]
 struct Sent {
     bytes: usize,
@@ -296,7 +296,7 @@ impl<A: Application> Running<A> {
     }
 }
 
-/// What each end has read in a whole exchange, in the pieces in which it came.
+/// The input of each end in a whole exchange, in the pieces in which it came.
 fn exchange() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let (mut host, mut plugin) = (Running::new(Host::start()), Running::new(Plugin::start()));
     let (mut to_host, mut to_plugin) = (Vec::new(), Vec::new());
@@ -371,8 +371,8 @@ fn given_back(event: &str) -> Option<&str> {
         .or_else(|| event.split_once(" for ").map(|(_, waiter)| waiter))
 }
 
-/// Whoever waits when the connection breaks is told so, exactly once, and nothing happens before
-/// its time.
+/// Breaks the connection off behind each byte. Events up to there are those of the whole exchange, and
+/// each token comes back exactly once.
 fn broken_anywhere<A: Application>(start: impl Fn() -> (End, A), pieces: &[Vec<u8>]) {
     let mut whole = Running::new(start());
     pieces.iter().for_each(|piece| whole.input(piece, false));

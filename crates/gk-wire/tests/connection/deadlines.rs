@@ -55,7 +55,7 @@ fn each_brokered_stream_has_its_own_deadline() {
         end.receive(&update(Flags::SYN, stream).encode()).unwrap();
         end.pass(SECOND).unwrap();
     }
-    // One names its id, one is closed by the peer.
+    // Stream 4 names its id, stream 6 is closed by the peer.
     end.receive(&data(Flags::NONE, 4, &[1, 0, 0, 0])).unwrap();
     end.receive(&update(Flags::FIN, 6).encode()).unwrap();
     end.headers();
@@ -175,12 +175,12 @@ fn a_stream_that_the_peer_does_not_close_is_reset_after_five_minutes() {
         sent,
         [update(Flags::RST, stdout), update(Flags::RST, stderr)]
     );
-    // Who still read the half-closed stream finds its end.
+    // A reader of the half-closed stream finds its end.
     assert_eq!(end.events(), ["ready reader"]);
     assert_eq!(end.read(stdout, "reader"), (Vec::new(), true));
     let sent = end.pass(SECOND).unwrap();
     assert_eq!(sent, [update(Flags::RST, streams.control)]);
-    // What a stream brings that is gone is thrown away.
+    // Data of a stream that was reset is thrown away.
     end.receive(&data(Flags::NONE, stdout, b"late")).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! One end of a connection under test, frames that are written by hand, and what came of them.
+//! A connection under test, frames that are written by hand, and events as text.
 
 use std::time::{Duration, Instant};
 
@@ -125,7 +125,7 @@ impl End {
             .collect()
     }
 
-    /// Reads a stream to where it is pending; `None` behind it at the stream's end.
+    /// Reads a stream until it is pending, and says whether it has ended.
     pub(crate) fn read(&mut self, stream: u32, task: &'static str) -> (Vec<u8>, bool) {
         let mut bytes = Vec::new();
         loop {

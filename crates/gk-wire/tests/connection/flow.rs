@@ -9,7 +9,7 @@ use gk_wire::{Limits, MemoryBudget};
 
 use crate::end::{End, WINDOW, data, header, host, plugin, talk, update};
 
-/// What the end grants on a stream.
+/// The bytes that the end grants on a stream.
 fn granted(end: &mut End, stream: u32) -> u32 {
     let grants = end
         .headers()
