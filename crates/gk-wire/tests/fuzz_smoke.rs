@@ -53,3 +53,8 @@ fn rpc() {
 fn handshake() {
     run("handshake", targets::handshake);
 }
+
+#[test]
+fn connection() {
+    run("connection", targets::connection);
+}

@@ -231,7 +231,8 @@ async fn unfinished_messages_beyond_the_budget_end_the_connection() {
     assert!(reason.contains("102400 bytes can hold"), "{reason}");
 }
 
-/// A value of 60 KiB that ends behind a definition, and goes on in a further message, which may never come.
+/// A value of 60 KiB that ends behind a definition, and goes on in a further message, which may
+/// never come.
 fn spread_over_two(rpc: &mut crate::peer::Rpc, seq: u64) -> (Vec<u8>, Vec<u8>) {
     #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
     #[serde(default)]
@@ -288,8 +289,8 @@ async fn arguments_count_whole_however_many_messages_they_came_in() {
     assert_eq!(service.hanging.lock().len(), 2);
 }
 
-/// The budget that connections share has no room for a value that can bring definitions along: without them nothing behind
-/// it could be read.
+/// The budget that connections share has no room for a value that can bring definitions along:
+/// without them nothing behind it could be read.
 #[tokio::test]
 async fn a_value_with_definitions_for_which_there_is_no_memory_ends_the_connection() {
     let memory = gk_wire::MemoryBudget::new(40 * KIB);

@@ -1,39 +1,23 @@
 //! The serde `Deserializer` over one gob value.
 
+mod access;
+
 use std::rc::Rc;
 
 use bytes::Bytes;
-use serde::de::value::{BorrowedStrDeserializer, StringDeserializer};
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::value::StringDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, Visitor};
 use smallvec::SmallVec;
 
+use access::{Elements, Fields, Plan};
+
 use super::passing::{self, Passing};
-use super::wire::{self, Kind, KnownPlan, Part, Reader, StructType, TypeId, WireType};
+use super::reader::{KnownPlan, Part, Reader};
+use super::wire::{self, Kind, StructType, TypeId, WireType};
 use super::{Error, names, num, walk};
 
 /// Payloads from this size on share the buffer they came in.
 const SHARE_MIN_BYTES: usize = 2 * 1024;
-
-/// The receiver's field for each of the sender's.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one, on the stack, is what every call takes"
-)]
-enum Plan {
-    Own(SmallVec<[Option<&'static str>; 16]>),
-    Shared(Rc<[Option<&'static str>]>),
-}
-
-impl Plan {
-    fn fields(&self) -> &[Option<&'static str>] {
-        match self {
-            Plan::Own(fields) => fields,
-            Plan::Shared(fields) => fields,
-        }
-    }
-}
 
 /// A value of type `id` at the reader's cursor.
 #[derive(Debug)]
@@ -63,19 +47,23 @@ impl<'a, 'de> Value<'a, 'de> {
         })
     }
 
-    /// Goes on with the concrete value of an interface, which must hold one.
-    fn through_interface<R>(
+    /// Goes on with the value and its kind, behind all interfaces that it is in; none of them may
+    /// be nil.
+    fn resolved<R>(
         self,
         expected: &'static str,
-        some: impl FnOnce(Value<'_, 'de>) -> Result<R, Error>,
+        then: impl FnOnce(Value<'_, 'de>, Kind) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        self.concrete(|value| match value {
-            Some(value) => some(value),
-            None => Err(Error::Mismatch {
-                expected,
-                found: "nil interface",
+        match self.kind()? {
+            Kind::Interface => self.concrete(|value| match value {
+                Some(value) => value.resolved(expected, then),
+                None => Err(Error::Mismatch {
+                    expected,
+                    found: "nil interface",
+                }),
             }),
-        })
+            kind => then(self, kind),
+        }
     }
 
     /// Goes on with the concrete value of an interface, if it holds one.
@@ -158,7 +146,8 @@ impl<'a, 'de> Value<'a, 'de> {
                     });
                 }
                 Some(match self.depth {
-                    // There is one value at the top, but a list may hold many.
+                    // A plan for the top is used once; one for an element is used for the whole
+                    // list.
                     0 => Plan::Own(plan),
                     _ => {
                         let shared: Rc<[_]> = plan.as_slice().into();
@@ -198,7 +187,7 @@ impl<'a, 'de> Value<'a, 'de> {
         }
     }
 
-    /// What an interface holds as it is, to be decoded later.
+    /// The content of an interface as it came, to be decoded later.
     fn held(self) -> Result<Option<(String, Part)>, Error> {
         if self.id != wire::INTERFACE {
             return self.mismatch("interface");
@@ -232,18 +221,16 @@ impl<'a, 'de> Value<'a, 'de> {
 macro_rules! number {
     ($($method:ident $kind:ident $visit:ident $expected:literal),* $(,)?) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            match self.kind()? {
-                Kind::$kind => visitor.$visit(number!(@read $kind self)),
-                Kind::Interface => self.through_interface($expected, |value| value.$method(visitor),
-                ),
-                _ => self.mismatch($expected),
-            }
+            self.resolved($expected, |value, kind| match kind {
+                Kind::$kind => visitor.$visit(number!(@read $kind value)),
+                _ => value.mismatch($expected),
+            })
         }
     )*};
-    (@read Int $self:ident) => { $self.reader.int()? };
-    (@read Uint $self:ident) => { $self.reader.uint()? };
-    (@read Float $self:ident) => { num::float_from_bits($self.reader.uint()?) };
-    (@read Bool $self:ident) => { $self.reader.uint()? != 0 };
+    (@read Int $value:ident) => { $value.reader.int()? };
+    (@read Uint $value:ident) => { $value.reader.uint()? };
+    (@read Float $value:ident) => { num::float_from_bits($value.reader.uint()?) };
+    (@read Bool $value:ident) => { $value.reader.uint()? != 0 };
 }
 
 impl<'de> Deserializer<'de> for Value<'_, 'de> {
@@ -263,9 +250,9 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     }
 
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.kind()? {
+        self.resolved("float", |value, kind| match kind {
             Kind::Float => {
-                let value = num::float_from_bits(self.reader.uint()?);
+                let value = num::float_from_bits(value.reader.uint()?);
                 if value.is_finite() && value.abs() > f64::from(f32::MAX) {
                     return Err(Error::Mismatch {
                         expected: "float32",
@@ -274,39 +261,30 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 }
                 visitor.visit_f64(value)
             }
-            Kind::Interface => {
-                self.through_interface("float", |value| value.deserialize_f32(visitor))
-            }
-            _ => self.mismatch("float"),
-        }
+            _ => value.mismatch("float"),
+        })
     }
 
     fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.kind()? {
+        self.resolved("rune", |value, kind| match kind {
             // A Go rune is an int32.
             Kind::Int => {
-                let value = self.reader.int()?;
+                let value = value.reader.int()?;
                 let rune = u32::try_from(value).ok().and_then(char::from_u32);
                 visitor.visit_char(rune.ok_or(Error::Mismatch {
                     expected: "rune",
                     found: "int out of range",
                 })?)
             }
-            Kind::Interface => {
-                self.through_interface("rune", |value| value.deserialize_char(visitor))
-            }
-            _ => self.mismatch("rune"),
-        }
+            _ => value.mismatch("rune"),
+        })
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.kind()? {
-            Kind::String => self.text(visitor),
-            Kind::Interface => {
-                self.through_interface("string", |value| value.deserialize_str(visitor))
-            }
-            _ => self.mismatch("string"),
-        }
+        self.resolved("string", |value, kind| match kind {
+            Kind::String => value.text(visitor),
+            _ => value.mismatch("string"),
+        })
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -314,13 +292,10 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.kind()? {
-            kind if kind.is_bytes() => visitor.visit_borrowed_bytes(self.reader.bytes()?),
-            Kind::Interface => {
-                self.through_interface("[]byte", |value| value.deserialize_bytes(visitor))
-            }
-            _ => self.mismatch("[]byte"),
-        }
+        self.resolved("[]byte", |value, kind| match kind {
+            kind if kind.is_bytes() => visitor.visit_borrowed_bytes(value.reader.bytes()?),
+            _ => value.mismatch("[]byte"),
+        })
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -348,21 +323,18 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
             }
             _ => return visitor.visit_newtype_struct(self),
         }
-        match self.kind()? {
+        self.resolved("[]byte", |value, kind| match kind {
             kind if kind.is_bytes() => {
-                passing::leave(Passing::Bytes(self.shared()?));
+                passing::leave(Passing::Bytes(value.shared()?));
                 visitor.visit_unit()
             }
-            Kind::Interface => self.through_interface("[]byte", |value| {
-                value.deserialize_newtype_struct(name, visitor)
-            }),
-            _ => self.mismatch("[]byte"),
-        }
+            _ => value.mismatch("[]byte"),
+        })
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.id == wire::INTERFACE {
-            // What is asked for may be the interface itself.
+            // The receiver may ask for the interface itself.
             let start = self.reader.at;
             if self.reader.bytes()?.is_empty() {
                 return visitor.visit_none();
@@ -387,22 +359,19 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.kind()? {
+        self.resolved("slice", |value, kind| match kind {
             Kind::Bytes => {
-                let bytes = self.reader.bytes()?;
+                let bytes = value.reader.bytes()?;
                 visitor.visit_seq(serde::de::value::SeqDeserializer::new(
                     bytes.iter().copied(),
                 ))
             }
             Kind::User(user) => match *user {
-                WireType::Slice(elem) | WireType::Array(elem, _) => self.seq(elem, visitor),
-                _ => self.mismatch("slice"),
+                WireType::Slice(elem) | WireType::Array(elem, _) => value.seq(elem, visitor),
+                _ => value.mismatch("slice"),
             },
-            Kind::Interface => {
-                self.through_interface("slice", |value| value.deserialize_seq(visitor))
-            }
-            _ => self.mismatch("slice"),
-        }
+            _ => value.mismatch("slice"),
+        })
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
@@ -419,17 +388,14 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.kind()? {
+        self.resolved("map", |value, kind| match kind {
             Kind::User(user) => match &*user {
-                WireType::Map(key, elem) => self.map(*key, *elem, visitor),
-                WireType::Struct(user) => self.fields(user, None, visitor),
-                _ => self.mismatch("map"),
+                WireType::Map(key, elem) => value.map(*key, *elem, visitor),
+                WireType::Struct(user) => value.fields(user, None, visitor),
+                _ => value.mismatch("map"),
             },
-            Kind::Interface => {
-                self.through_interface("map", |value| value.deserialize_map(visitor))
-            }
-            _ => self.mismatch("map"),
-        }
+            _ => value.mismatch("map"),
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -438,22 +404,19 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match self.kind()? {
+        self.resolved("struct", |value, kind| match kind {
             Kind::User(user) => match &*user {
-                WireType::Struct(user) => self.fields(user, Some((name, fields)), visitor),
-                _ => self.mismatch("struct"),
+                WireType::Struct(user) => value.fields(user, Some((name, fields)), visitor),
+                _ => value.mismatch("struct"),
             },
-            Kind::Interface => self.through_interface("struct", |value| {
-                value.deserialize_struct(name, fields, visitor)
-            }),
-            _ => self.mismatch("struct"),
-        }
+            _ => value.mismatch("struct"),
+        })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _: &'static str,
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         struct Name<'de>(std::borrow::Cow<'de, str>);
@@ -469,13 +432,12 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
                 name.variant_seed(seed)
             }
         }
-        match self.kind()? {
-            Kind::Interface => self.through_interface("string (of an enum)", |value| {
-                value.deserialize_enum(name, variants, visitor)
-            }),
-            Kind::String => visitor.visit_enum(Name(String::from_utf8_lossy(self.reader.bytes()?))),
-            _ => self.mismatch("string (of an enum)"),
-        }
+        self.resolved("string (of an enum)", |value, kind| match kind {
+            Kind::String => {
+                visitor.visit_enum(Name(String::from_utf8_lossy(value.reader.bytes()?)))
+            }
+            _ => value.mismatch("string (of an enum)"),
+        })
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -513,163 +475,5 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
 
     fn is_human_readable(&self) -> bool {
         false
-    }
-}
-
-/// The elements of a slice, an array or a map.
-struct Elements<'a, 'de> {
-    reader: &'a mut Reader<'de>,
-    key: TypeId,
-    elem: TypeId,
-    left: usize,
-    depth: usize,
-}
-
-impl Elements<'_, '_> {
-    fn skip_rest(&mut self) -> Result<(), Error> {
-        for _ in 0..std::mem::take(&mut self.left) {
-            walk::skip(self.reader, self.elem, self.depth)?;
-        }
-        Ok(())
-    }
-}
-
-impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de> {
-    type Error = Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        seed.deserialize(Value {
-            reader: &mut *self.reader,
-            id: self.elem,
-            depth: self.depth,
-        })
-        .map(Some)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
-    }
-}
-
-impl<'de> MapAccess<'de> for Elements<'_, 'de> {
-    type Error = Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        seed.deserialize(Value {
-            reader: &mut *self.reader,
-            id: self.key,
-            depth: self.depth,
-        })
-        .map(Some)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(Value {
-            reader: &mut *self.reader,
-            id: self.elem,
-            depth: self.depth,
-        })
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
-    }
-}
-
-/// The fields of a struct: by the receiver's names where it has declared them, else by the sender's.
-struct Fields<'a, 'de> {
-    reader: &'a mut Reader<'de>,
-    user: &'a StructType,
-    plan: Option<Plan>,
-    field: i64,
-    next: usize,
-    depth: usize,
-}
-
-impl Fields<'_, '_> {
-    fn advance(&mut self) -> Result<Option<usize>, Error> {
-        if self.next == usize::MAX {
-            return Ok(None);
-        }
-        match self.reader.next_field(&mut self.field)? {
-            None => {
-                self.next = usize::MAX;
-                Ok(None)
-            }
-            Some(number) if number < self.user.fields.len() => {
-                self.next = number;
-                Ok(Some(number))
-            }
-            Some(_) => Err(Error::FieldOutOfRange),
-        }
-    }
-
-    fn value_type(&self) -> Result<TypeId, Error> {
-        self.user
-            .fields
-            .get(self.next)
-            .map(|(_, id)| *id)
-            .ok_or(Error::FieldOutOfRange)
-    }
-
-    fn skip_value(&mut self) -> Result<(), Error> {
-        let id = self.value_type()?;
-        walk::skip(self.reader, id, self.depth)
-    }
-}
-
-impl<'de> MapAccess<'de> for &mut Fields<'_, 'de> {
-    type Error = Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
-        while let Some(number) = self.advance()? {
-            match &self.plan {
-                None => {
-                    let name: StringDeserializer<Error> = self
-                        .user
-                        .fields
-                        .get(number)
-                        .map(|(name, _)| name.clone())
-                        .unwrap_or_default()
-                        .into_deserializer();
-                    return seed.deserialize(name).map(Some);
-                }
-                Some(plan) => {
-                    if let Some(name) = plan.fields().get(number).copied().flatten() {
-                        return seed
-                            .deserialize(BorrowedStrDeserializer::new(name))
-                            .map(Some);
-                    }
-                    self.skip_value()?;
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let id = self.value_type()?;
-        seed.deserialize(Value {
-            reader: &mut *self.reader,
-            id,
-            depth: self.depth,
-        })
     }
 }

@@ -1,35 +1,40 @@
-//! The plugin's end: what go-plugin calls serving.
+//! The plugin's end, go-plugin's server.
+
+mod control;
+mod listen;
+mod tls;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 use super::driver::{Driver, PEER_CLOSED};
-use super::recv::Opening;
-use super::rpc_server::Empty;
-use super::state::{Limits, Shared};
 use super::transport::{Reader, Socket, Writer};
-use super::{Broker, Request, Responder, Service, Stream, host};
+use super::{Broker, Service, Shared, Stream, host};
+use crate::connection::{self, Limits};
 use crate::handshake::{Handshake, HandshakeConfig, Network, Protocol, env};
-use crate::yamux::Role;
+use control::Control;
+use listen::{Unlink, listen};
+use tls::Tls;
 
-/// How long a plugin that was told to quit waits for its host to hang up, so that the host gets the reply.
+/// Time that a plugin which was told to quit gives its host to hang up, so that the host gets the
+/// reply.
 const QUIT_GRACE: Duration = Duration::from_millis(500);
 
-/// Makes the service behind a name; called once for every dispense.
+/// Makes the service for a name; called once for every dispense.
 pub type Factory = Arc<dyn Fn(&Broker) -> Arc<dyn Service> + Send + Sync>;
 
 /// Why a plugin cannot serve.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The cookie is missing: somebody started the binary by hand.
+    /// The cookie is missing: the binary was started by hand.
     #[error(
         "this program is a plugin: it is started by its host, not by hand ({0} is not set as expected)"
     )]
@@ -43,15 +48,15 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
-    /// The handshake line cannot be printed: the host is gone.
+    /// The handshake line cannot be printed: the host has ended.
     #[error("cannot print the handshake")]
     Handshake(#[source] io::Error),
-    /// The host asks for AutoMTLS, or the program for TLS of its own, and it cannot be had.
+    /// TLS cannot be set up: AutoMTLS, which the host asks for, or the program's own.
     #[error("TLS: {0}")]
     Tls(String),
 }
 
-/// What a plugin offers, by name.
+/// The services of a plugin, by name.
 type PluginSet = HashMap<String, Factory>;
 
 /// Makes the TLS configuration that a plugin serves with.
@@ -62,7 +67,8 @@ type TlsProvider = Arc<
         + Sync,
 >;
 
-/// A plugin's sets, one for each version of the application's protocol, and how they are served.
+/// A plugin: its services, a set for each version of the application's protocol, and the way to
+/// serve them.
 #[derive(Clone)]
 pub struct Server {
     config: HandshakeConfig,
@@ -82,7 +88,7 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// An empty set.
+    /// A plugin without services.
     #[must_use]
     pub fn new(config: HandshakeConfig) -> Self {
         Server {
@@ -94,8 +100,8 @@ impl Server {
         }
     }
 
-    /// Offers a service under a name, in the protocol version of the [`HandshakeConfig`]. Its methods are called
-    /// `Plugin.…`.
+    /// Offers a service under a name, in the protocol version of the [`HandshakeConfig`]. Its
+    /// methods are called `Plugin.…`.
     #[must_use]
     pub fn plugin(
         self,
@@ -106,8 +112,8 @@ impl Server {
         self.versioned_plugin(version, name, factory)
     }
 
-    /// Offers a service under a name in another version of the application's protocol. Each version has a set of its own,
-    /// as Go's `VersionedPlugins`; see [`negotiate`](Self::negotiate).
+    /// Offers a service under a name in another version of the application's protocol. Each version
+    /// has a set of its own, as Go's `VersionedPlugins`; see [`negotiate`](Self::negotiate).
     #[must_use]
     pub fn versioned_plugin(
         mut self,
@@ -120,9 +126,9 @@ impl Server {
         self
     }
 
-    /// Serves under a TLS configuration of the program's own, as Go's `TLSProvider`; it is asked for once, when
-    /// [`serve`](Self::serve) begins. The host must know of it: the handshake does not tell. A host that asks for AutoMTLS
-    /// does not get that then.
+    /// Serves under a TLS configuration of the program's own, as Go's `TLSProvider`. The provider is
+    /// called once, when [`serve`](Self::serve) begins. The handshake does not announce such TLS: the
+    /// host must be configured for it. The configuration replaces AutoMTLS.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls_provider<E>(
@@ -136,9 +142,9 @@ impl Server {
         self
     }
 
-    /// The version that is served to a host which offers these, a list with commas: the highest that both have, and
-    /// without a common one the lowest of the plugin's, which the host then refuses. A host that offers none is an old one;
-    /// it gets the lowest.
+    /// The version that is served to a host. `offered` is the host's list of versions, separated by
+    /// commas. The highest common version counts; without one it is the plugin's lowest, which the
+    /// host then refuses. A host without a list is an old one and gets the lowest.
     #[must_use]
     pub fn negotiate(&self, offered: Option<&str>) -> u32 {
         let offered: Vec<u32> = offered
@@ -153,16 +159,16 @@ impl Server {
         version.unwrap_or(self.config.protocol_version)
     }
 
-    /// Takes other limits than the defaults.
+    /// Sets the limits of each connection.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Serves the host that started this process: checks the cookie, listens, prints the handshake, and
-    /// returns when the host says quit or its last connection ends. What the process prints to stdout
-    /// afterwards goes to the host's pipe.
+    /// Serves the host that started this process: checks the cookie, listens, prints the handshake,
+    /// and returns when the host says quit or its last connection ends. Later output of the process
+    /// to stdout goes to the host's pipe, not to the stdout stream of the connection.
     ///
     /// # Errors
     ///
@@ -210,7 +216,7 @@ impl Server {
             let socket = tokio::select! {
                 () = quit.notified() => break,
                 Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                    // Somebody who only looked in, or could not prove who he is, was not the host.
+                    // A peer that opened no stream, or failed in TLS, was not the host.
                     let was_host = ended.unwrap_or(true);
                     if was_host && connections.is_empty() { return } else { continue }
                 }
@@ -222,16 +228,18 @@ impl Server {
                     let connection = self.start(version, reader, writer, quit);
                     connections.spawn(async move {
                         let reason = connection.closed().await;
-                        let greeted = connection.shared.lock().greeted;
-                        match (greeted, &*reason) {
+                        let state = connection.shared.lock();
+                        let was_host = state.connection.is_handshake_done();
+                        drop(state);
+                        match (was_host, &*reason) {
                             (false, _) => {
                                 tracing::warn!(reason, "a connection ended before it began");
                             }
-                            // As a host's end is, or that of its last call.
+                            // This is how hosts end.
                             (true, PEER_CLOSED) => tracing::debug!(reason, "the connection ended"),
                             (true, _) => tracing::warn!(reason, "the connection to the host ended"),
                         }
-                        greeted
+                        was_host
                     });
                 }
                 Ok(Err(error)) => {
@@ -244,20 +252,22 @@ impl Server {
             }
         }
         let all = async { while connections.join_next().await.is_some() {} };
-        // A host that does not hang up is left.
+        // A host that does not hang up is not waited for any longer.
         let _ = tokio::time::timeout(QUIT_GRACE, all).await;
     }
 
-    /// Serves one connection that is there already, for those who bring their own listener. The version is that of
-    /// [`negotiate`](Self::negotiate) with nothing offered; [`at_version`](Self::at_version) chooses another one.
+    /// Serves a connection of a listener that is the program's own. The version is that of
+    /// [`negotiate`](Self::negotiate) without a list; [`at_version`](Self::at_version) chooses another
+    /// one.
     #[must_use]
     pub fn serve_connection(&self, socket: impl Into<Socket>) -> Connection {
         let (reader, writer) = socket.into().plain();
         self.start(self.negotiate(None), reader, writer, None)
     }
 
-    /// Like [`serve_connection`](Self::serve_connection), under TLS: that of AutoMTLS, which
-    /// [`Identity::server`](crate::automtls::Identity::server) makes, or one of the program's own.
+    /// Like [`serve_connection`](Self::serve_connection), under TLS: AutoMTLS, by
+    /// [`Identity::server`](crate::automtls::Identity::server), or a configuration of the program's
+    /// own.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn serve_connection_tls(
@@ -269,11 +279,23 @@ impl Server {
         self.start(self.negotiate(None), reader, writer, None)
     }
 
-    /// Leaves only the set of this version, if there is one.
+    /// Keeps only the services of this version, if there are any.
     #[must_use]
     pub fn at_version(mut self, version: u32) -> Self {
         self.plugins.retain(|other, _| *other == version);
         self
+    }
+
+    fn tls(&self, host_cert: Option<String>) -> Result<Tls, ServeError> {
+        #[cfg(feature = "tls")]
+        if let Some(provider) = &self.tls {
+            let config = provider().map_err(|error| ServeError::Tls(error.to_string()))?;
+            return Ok(Tls::Own(config));
+        }
+        let Some(host_cert) = host_cert else {
+            return Ok(Tls::Plain);
+        };
+        Tls::auto(&host_cert)
     }
 
     fn start(
@@ -283,7 +305,8 @@ impl Server {
         writer: Writer,
         quit: Option<Arc<Notify>>,
     ) -> Connection {
-        let shared = Shared::new(Role::Server, self.limits.clone(), writer);
+        let connection = connection::Connection::plugin(self.limits.clone(), Instant::now());
+        let shared = Shared::new(connection, writer);
         let broker = Broker {
             shared: Arc::clone(&shared),
         };
@@ -294,11 +317,9 @@ impl Server {
         });
         let (stdout_waiter, stdout) = oneshot::channel();
         let (stderr_waiter, stderr) = oneshot::channel();
-        let opening = Opening::Plugin {
-            control,
-            stdio: [stdout_waiter, stderr_waiter].into(),
-        };
-        tokio::spawn(Driver::new(&shared, reader, opening));
+        let stdio = [stdout_waiter, stderr_waiter];
+        shared.lock().connection.serve_control(control, stdio);
+        tokio::spawn(Driver::new(&shared, reader));
         Connection {
             shared,
             stdio: Some((stdout, stderr)),
@@ -314,9 +335,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The streams that a Go host shows as the plugin's stdout and stderr, once the host has opened them;
-    /// `None` the second time, or when the connection ended before. As long as nobody takes them they
-    /// stay open and silent.
+    /// The streams that a Go host shows as the plugin's stdout and stderr, once the host has opened
+    /// them; `None` the second time, or when the connection ended before. Streams that are not
+    /// taken stay open and silent.
     pub async fn take_stdio(&mut self) -> Option<(Stream, Stream)> {
         let (stdout, stderr) = self.stdio.take()?;
         Some((stdout.await.ok()?, stderr.await.ok()?))
@@ -333,161 +354,8 @@ impl Connection {
     }
 }
 
-/// `Control` and `Dispenser`: what every plugin answers on its first stream.
-struct Control {
-    plugins: PluginSet,
-    broker: Broker,
-    quit: Option<Arc<Notify>>,
-}
-
-impl Service for Control {
-    fn call(&self, request: Request, responder: Responder) {
-        match request.method.as_str() {
-            "Control.Ping" => responder.reply(&Empty {}),
-            "Control.Quit" => {
-                responder.reply(&Empty {});
-                match &self.quit {
-                    Some(quit) => quit.notify_one(),
-                    None => self.broker.shared.close("the host said quit"),
-                }
-            }
-            "Dispenser.Dispense" => match request.body.decode::<String>() {
-                Ok(name) => match self.plugins.get(&name) {
-                    Some(factory) => {
-                        let id = self.broker.next_id();
-                        self.broker.serve(id, factory(&self.broker));
-                        responder.reply(&id);
-                    }
-                    None => responder.error(&format!("unknown plugin type: {name}")),
-                },
-                Err(error) => responder.error(&error.to_string()),
-            },
-            method if method.starts_with("Control.") || method.starts_with("Dispenser.") => {
-                responder.unknown_method()
-            }
-            _ => responder.unknown_service(),
-        }
-    }
-}
-
 fn print(handshake: &Handshake) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{handshake}")?;
     stdout.flush()
-}
-
-struct Unlink<'a>(&'a Path);
-
-impl Drop for Unlink<'_> {
-    fn drop(&mut self) {
-        // The host may have removed the whole directory.
-        let _ = std::fs::remove_file(self.0);
-    }
-}
-
-fn listen(directory: &Path, group: Option<&str>) -> Result<(UnixListener, PathBuf), ServeError> {
-    for attempt in 0_u32.. {
-        let unique = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_nanos();
-        let path = directory.join(format!(
-            "plugin{:x}{:08x}{attempt:x}",
-            std::process::id(),
-            unique & 0xffff_ffff
-        ));
-        match UnixListener::bind(&path) {
-            Ok(listener) => {
-                let shared = group.map_or(Ok(()), |group| share(&path, group));
-                return match shared {
-                    Ok(()) => Ok((listener, path)),
-                    Err(source) => Err(ServeError::Listen { path, source }),
-                };
-            }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < 100 => {}
-            Err(source) => return Err(ServeError::Listen { path, source }),
-        }
-    }
-    unreachable!("the loop returns after a hundred attempts")
-}
-
-/// Gives the socket to a group, by number or by name.
-fn share(path: &Path, group: &str) -> io::Result<()> {
-    use std::os::unix::fs::{PermissionsExt, chown};
-    let by_name = || {
-        let groups = std::fs::read_to_string("/etc/group").ok()?;
-        let line = groups
-            .lines()
-            .find(|line| line.split(':').next() == Some(group))?;
-        line.split(':').nth(2)?.parse().ok()
-    };
-    let id = group.parse().ok().or_else(by_name);
-    let id =
-        id.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {group:?}")))?;
-    chown(path, None, Some(id))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
-}
-
-/// Under what a plugin's connections are.
-enum Tls {
-    Plain,
-    #[cfg(feature = "tls")]
-    Own(Arc<rustls::ServerConfig>),
-    #[cfg(feature = "automtls")]
-    Auto(crate::automtls::Identity, Vec<u8>),
-}
-
-impl Server {
-    fn tls(&self, host_cert: Option<String>) -> Result<Tls, ServeError> {
-        #[cfg(feature = "tls")]
-        if let Some(provider) = &self.tls {
-            let config = provider().map_err(|error| ServeError::Tls(error.to_string()))?;
-            return Ok(Tls::Own(config));
-        }
-        let Some(host_cert) = host_cert else {
-            return Ok(Tls::Plain);
-        };
-        Tls::auto(&host_cert)
-    }
-}
-
-impl Tls {
-    #[cfg(feature = "automtls")]
-    fn auto(host_cert: &str) -> Result<Self, ServeError> {
-        use crate::automtls::{Identity, TlsError, der_from_pem};
-        let failed = |error: TlsError| ServeError::Tls(error.to_string());
-        let host = der_from_pem(host_cert).map_err(failed)?;
-        Ok(Tls::Auto(Identity::generate().map_err(failed)?, host))
-    }
-
-    #[cfg(not(feature = "automtls"))]
-    fn auto(_: &str) -> Result<Self, ServeError> {
-        Err(ServeError::Tls(
-            "the host asks for AutoMTLS, and this plugin was built without it".to_owned(),
-        ))
-    }
-
-    /// What the handshake tells of it.
-    fn cert(&self) -> Option<Vec<u8>> {
-        match self {
-            #[cfg(feature = "automtls")]
-            Tls::Auto(identity, _) => Some(identity.cert_der().to_vec()),
-            _ => None,
-        }
-    }
-
-    fn accept(&self, socket: Socket) -> Result<(Reader, Writer), String> {
-        match self {
-            Tls::Plain => Ok(socket.plain()),
-            #[cfg(feature = "tls")]
-            Tls::Own(config) => rustls::ServerConnection::new(Arc::clone(config))
-                .map(|tls| socket.encrypted(tls.into()))
-                .map_err(|error| error.to_string()),
-            #[cfg(feature = "automtls")]
-            Tls::Auto(identity, host) => identity
-                .server(host)
-                .map(|tls| socket.encrypted(tls.into()))
-                .map_err(|error| error.to_string()),
-        }
-    }
 }
