@@ -156,13 +156,13 @@ pub(crate) async fn subscribe(
     // Blocked while the check was under way: whoever did so has closed what there was by then.
     admitted(host, &status.name, caller.as_ref())?;
     let (frames, body) = sse::channel();
-    let mut stopping = gateway.stopping();
+    let stopping = gateway.stopping().clone();
     let (host, plugin) = (Arc::clone(host), status.name.clone());
     let token = caller.map(|caller| caller.id);
     let over = async move {
         let tokens = &gateway.inner.tokens;
         tokio::select! {
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = stopping.cancelled() => {}
             () = host.policies().blocked(&plugin) => {}
             () = async { tokens.gone(token.unwrap_or_default()).await }, if token.is_some() => {}
         }

@@ -14,6 +14,7 @@ use gk_manifest::PluginName;
 use gk_runtime::{CallContext, CallError, CallTarget, MemoryBudget, Runtime};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
 use crate::auth::{self, Middleware, Refusals};
@@ -132,7 +133,7 @@ pub(crate) struct Inner {
     ready: AtomicBool,
     /// Requests that are not answered yet, those about health left out.
     pub(crate) running: watch::Sender<usize>,
-    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) stopping: CancellationToken,
 }
 
 impl std::fmt::Debug for Inner {
@@ -173,7 +174,7 @@ impl Gateway {
             counts: Counts::new(),
             running: watch::Sender::new(0),
             ready: AtomicBool::new(false),
-            stopping: watch::Sender::new(false),
+            stopping: CancellationToken::new(),
         };
         Gateway {
             inner: Arc::new(inner),
@@ -242,7 +243,7 @@ impl Gateway {
     /// connection closes. Requests are served on.
     pub fn stop(&self) {
         self.set_ready(false);
-        self.inner.stopping.send_replace(true);
+        self.inner.stopping.cancel();
     }
 
     /// Waits until no request is under way; those about health do not count.
@@ -252,9 +253,9 @@ impl Gateway {
         let _ = running.wait_for(|running| *running == 0).await;
     }
 
-    /// Set when the host stops.
-    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
-        self.inner.stopping.subscribe()
+    /// Cancelled when the host stops.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.inner.stopping
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -15,6 +15,7 @@ use gk_runtime::{MemoryBudget, PluginState, ProcessLauncher, Runtime, RuntimeCon
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServeArgs};
 use crate::lock::DataLock;
@@ -145,19 +146,19 @@ async fn serve(
     let scheme = if tls.is_some() { "https" } else { "http" };
     let shown = shown(&listeners, scheme);
     let health_shown = self::shown(&health_listeners, "http");
-    let (closing, closed) = watch::channel(false);
+    let closing = CancellationToken::new();
     let mut server = tokio::spawn(server::serve(
         listeners,
         gateway.front(),
         front.server(memory, limits_now, tls.clone())?,
-        flag(closed.clone()),
+        closing.clone().cancelled_owned(),
     ));
     // It tells how the host is until there is none.
     let health = tokio::spawn(server::serve(
         health_listeners,
         gateway.health_front(),
         front.health_server(),
-        flag(closed),
+        closing.clone().cancelled_owned(),
     ));
     let certificates = tls.map(|tls| tokio::spawn(async move { tls.follow().await }));
     tell_addresses(&config, &shown, addresses, &health_shown);
@@ -312,12 +313,12 @@ async fn until_stopped(runtime: &Runtime, stop: &mut StopSignals) {
 async fn drain(
     gateway: &Gateway,
     runtime: &Runtime,
-    closing: &watch::Sender<bool>,
+    closing: &CancellationToken,
     server: &mut JoinHandle<()>,
 ) {
     let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
         gateway.idle().await;
-        closing.send_replace(true);
+        closing.cancel();
         let _ = (&mut *server).await;
     });
     if drained.await.is_err() {
@@ -353,11 +354,6 @@ async fn serving(runtime: &Runtime) {
             () = tokio::time::sleep(longest) => {}
         }
     }
-}
-
-async fn flag(mut flag: watch::Receiver<bool>) {
-    // The sender outlives the server.
-    let _ = flag.wait_for(|set| *set).await;
 }
 
 /// TERM, INT, and HUP where it means that the terminal is gone.
