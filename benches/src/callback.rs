@@ -1,7 +1,8 @@
-//! A plugin that asks its host: `cache_get` and `db_query`, beside a plain call and the same query without
-//! plugin and guard.
+//! A plugin that asks its host: `cache_get` and `db_query`, beside a plain call and the same query
+//! without plugin and guard.
 //!
-//! The plugin is this program itself, started by the host with the protocol's cookie in its environment.
+//! The plugin is this program itself, started by the host with the protocol's cookie in its
+//! environment.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: everything that has to hold, step by step. A step that fails does not hide the next ones.
+//! `cargo xtask test`: everything that has to hold, step by step. A step that fails does not hide
+//! the next ones.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
@@ -66,8 +67,8 @@ pub(crate) fn run() -> Result<()> {
         Ok(())
     });
     step("test", &mut |count| {
-        // The whole-system tests have a step of their own; their selection of targets keeps the features, and with
-        // them what was built, the same.
+        // The whole-system tests have a step of their own; their selection of targets keeps the
+        // features, and with them what was built, the same.
         let arguments = ["test", "--workspace", "--no-fail-fast", "--lib", "--bins"];
         let mut tests = cargo();
         tests.args(arguments).args(["--examples", "--target-dir"]);

@@ -1,5 +1,5 @@
-//! `cargo xtask docs`: the parts of the documentation that are made of the code: docs/cli.md of gk's commands, and the
-//! table of endpoints in docs/operations.md of the admin API's.
+//! `cargo xtask docs`: the parts of the documentation that are made of the code: docs/cli.md of
+//! gk's commands, and the table of endpoints in docs/operations.md of the admin API's.
 
 use std::fmt::Write as _;
 use std::fs;

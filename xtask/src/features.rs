@@ -1,6 +1,6 @@
-//! `cargo xtask features`: what Cargo.toml files promise is compiled. Each crate is built alone with
-//! no, each and all of its features, on the systems that it says it runs on, and its fuzz targets
-//! with it. A warning is a failure.
+//! `cargo xtask features`: what Cargo.toml files promise is compiled. Each crate is built alone
+//! with no, each and all of its features, on the systems that it says it runs on, and its fuzz
+//! targets with it. A warning is a failure.
 
 use std::process::Command;
 
@@ -11,8 +11,8 @@ use crate::command::{cargo, command, root, say};
 
 /// Crates that run on other systems and machines than the one at hand.
 ///
-/// Those that compile C (AutoMTLS) are checked without it: their build scripts need a C compiler for
-/// the other system.
+/// Those that compile C (AutoMTLS) are checked without it: their build scripts need a C compiler
+/// for the other system.
 const PORTABLE: &[&str] = &[
     "gk-manifest",
     "gk-wire",

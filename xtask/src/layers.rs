@@ -20,9 +20,11 @@ enum May {
     ImportAll,
 }
 
-/// The floors: number, crate, what it imports. A crate that is not listed is an error: a new room needs a floor.
+/// The floors: number, crate, what it imports. A crate that is not listed is an error: a new room
+/// needs a floor.
 ///
-/// Tests (dev-dependencies) may import every lower floor: a plugin's test plays the host, and the other way round.
+/// Tests (dev-dependencies) may import every lower floor: a plugin's test plays the host, and the
+/// other way round.
 const FLOORS: &[(u8, &str, May)] = &[
     (0, "gk-manifest", May::Import(&[])),
     (0, "gk-wire", May::Import(&[])),

@@ -45,9 +45,9 @@ pub struct Outcome {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Health {
-    /// Whether it runs, answers probes, and is not degraded.
+    /// `true` if it runs, answers probes, and is not degraded.
     pub healthy: bool,
-    /// Whether all its last calls timed out.
+    /// `true` if all its last calls timed out.
     pub degraded: bool,
     /// Its state.
     pub state: String,
@@ -71,7 +71,7 @@ pub struct Health {
     pub next_restart_at: Option<String>,
     /// Always false: this host gives no plugin up.
     pub crash_loop_abandoned: bool,
-    /// Whether it keeps ending by itself.
+    /// `true` if it keeps ending by itself.
     pub crash_looping: bool,
 }
 
@@ -98,7 +98,7 @@ pub struct Job {
     pub schedule: String,
     /// What it does.
     pub description: String,
-    /// Whether the plugin has switched it on.
+    /// `true` if the plugin has switched it on.
     pub enabled: bool,
 }
 

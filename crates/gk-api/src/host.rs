@@ -15,15 +15,15 @@ pub struct HostInfo {
     pub version: String,
     /// When it was started, RFC 3339.
     pub started_at: Option<String>,
-    /// Whether it is ready for requests.
+    /// `true` if it is ready for requests.
     pub ready: bool,
     /// The directory that it looks for plugins in.
     pub plugins_dir: String,
     /// The directory that it keeps its own data in.
     pub data_dir: String,
-    /// Whether plugins start anew when their files change.
+    /// `true` if plugins start anew when their files change.
     pub hot_reload: bool,
-    /// Whether plugins must be signed by a trusted key.
+    /// `true` if plugins must be signed by a trusted key.
     pub signatures_required: bool,
     /// `best-effort`, `required` or `off`.
     pub sandbox_level: String,
@@ -69,7 +69,7 @@ pub struct Check {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Doctor {
-    /// Whether nothing failed.
+    /// `true` if nothing failed.
     pub healthy: bool,
     /// All that was checked.
     pub checks: Vec<Check>,
@@ -94,7 +94,8 @@ pub struct Figures {
     pub waiting: u64,
     /// Calls that were refused for want of room.
     pub shed: u64,
-    /// The duration in milliseconds that half of its calls did not exceed; an estimate from a histogram.
+    /// The duration in milliseconds that half of its calls did not exceed; an estimate from a
+    /// histogram.
     pub p50_ms: Option<f64>,
     /// The same for 99 of 100.
     pub p99_ms: Option<f64>,

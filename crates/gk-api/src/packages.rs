@@ -63,7 +63,8 @@ pub enum InstallStep {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PackageSignature {
-    /// `valid`, `valid-v1`, `unsigned` or `untrusted key`; a package that is `tampered` or `revoked` is refused.
+    /// `valid`, `valid-v1`, `unsigned` or `untrusted key`; a package that is `tampered` or
+    /// `revoked` is refused.
     pub state: String,
     /// The id of the key that signed it.
     pub key: Option<String>,

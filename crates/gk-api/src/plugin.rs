@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Plugin {
-    /// Its name. Of a directory in which no plugin could be found: none, if the directory's name is no plugin's.
+    /// Its name. Of a directory in which no plugin could be found: none, if the directory's name is
+    /// no plugin's.
     pub name: Option<String>,
     /// The same, as the tutorial writes it.
     #[serde(rename = "Name")]
@@ -25,12 +26,12 @@ pub struct Plugin {
     pub homepage: String,
     /// Its icon.
     pub icon: String,
-    /// `starting`, `running`, `stopping`, `stopped`, `blocked`, `disabled`, `waiting`, `backing_off`, `crash_looping` or
-    /// `failed`.
+    /// `starting`, `running`, `stopping`, `stopped`, `blocked`, `disabled`, `waiting`,
+    /// `backing_off`, `crash_looping` or `failed`.
     pub state: String,
-    /// Whether it is running.
+    /// `true` if it is running.
     pub loaded: bool,
-    /// Whether it may run.
+    /// `true` if it may run.
     pub enabled: bool,
     /// Counts its processes since the host's start.
     pub generation: u64,
@@ -40,8 +41,8 @@ pub struct Plugin {
     pub started_at: Option<String>,
     /// When it came up, RFC 3339.
     pub running_since: Option<String>,
-    /// What its signature was worth when it was started: `valid`, `valid-v1`, `unsigned`, `untrusted key`, `tampered` or
-    /// `revoked`.
+    /// What its signature was worth when it was started: `valid`, `valid-v1`, `unsigned`,
+    /// `untrusted key`, `tampered` or `revoked`.
     pub signature: Option<String>,
     /// The id of the key that signed it.
     pub signing_key: Option<String>,
@@ -100,7 +101,7 @@ pub struct PluginInside {
     /// How a process of it failed last.
     #[serde(default)]
     pub last_error: Option<String>,
-    /// Whether there is a version to go back to.
+    /// `true` if there is a version to go back to.
     #[serde(default)]
     pub can_roll_back: bool,
     /// When it is started again, RFC 3339.
@@ -129,7 +130,7 @@ pub struct Candidate {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Sandbox {
-    /// Whether every layer that was asked for holds.
+    /// `true` if every layer that was asked for holds.
     pub complete: bool,
     /// Its layers.
     pub layers: Vec<SandboxLayer>,

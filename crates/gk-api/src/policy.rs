@@ -74,7 +74,8 @@ pub struct PolicyView {
     pub exceeds_grant: Vec<Permission>,
     /// What it has used.
     pub usage: Usage,
-    /// Of a policy that was just set: limits that are beyond what this host gives, and what it gives instead.
+    /// Of a policy that was just set: limits that are beyond what this host gives, and what it
+    /// gives instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clamped: Vec<String>,
 }

@@ -82,7 +82,7 @@ pub struct Token {
     /// When it is no longer valid; null if it stays valid.
     #[serde(default)]
     pub expires_at: Option<String>,
-    /// Whether it is no longer valid.
+    /// `true` if it is no longer valid.
     #[serde(default)]
     pub expired: bool,
     /// When it was used last, to the minute; null if it never was.

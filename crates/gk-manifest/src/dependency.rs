@@ -51,8 +51,9 @@ impl Dependency {
         })
     }
 
-    /// Whether a version will do. A leading `v` and missing numbers are allowed in `version`; what is none will not do where
-    /// versions are asked for. Pre-releases count as the version that they lead to.
+    /// Returns `true` if a version will do. A leading `v` and missing numbers are allowed in
+    /// `version`; what is none will not do where versions are asked for. Pre-releases count as the
+    /// version that they lead to.
     #[must_use]
     pub fn accepts(&self, version: &str) -> bool {
         let Some(wanted) = &self.version else {

@@ -1,4 +1,5 @@
-//! One finding about a manifest or a registration: where it is, what is wrong, and what to do about it.
+//! One finding about a manifest or a registration: where it is, what is wrong, and what to do about
+//! it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// Whether this is an error.
+    /// Returns `true` if this is an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

@@ -1,4 +1,5 @@
-//! What a plugin asks for: limits and permissions, as `resources` of both the manifest and the registration.
+//! What a plugin asks for: limits and permissions, as `resources` of both the manifest and the
+//! registration.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ wire_struct! {
     pub struct ResourceRequest {
         /// Memory limit in MiB; 0 asks for none.
         memory_mb: i64,
-        /// Time limit of one call, in Go's duration syntax; empty asks for none. See [`ResourceRequest::call_timeout`].
+        /// Time limit of one call, in Go's duration syntax; empty asks for none. See
+        /// [`ResourceRequest::call_timeout`].
         call_timeout: String,
         /// Time limit of Init, in Go's duration syntax.
         init_timeout: String,
@@ -22,14 +24,16 @@ wire_struct! {
         max_file_storage_bytes: i64,
     }
 
-    /// One permission a plugin asks for. Types and accesses this version does not know grant nothing.
+    /// One permission a plugin asks for. Types and accesses this version does not know grant
+    /// nothing.
     pub struct Permission {
         /// What it is about; see [`Permission::kind`].
         #[serde(rename = "type")]
         kind_name: String,
         /// How it is used; see [`Permission::access`].
         access: String,
-        /// What it is limited to: table, host, address, key or plugin patterns. Empty means not limited.
+        /// What it is limited to: table, host, address, key or plugin patterns. Empty means not
+        /// limited.
         scope: Vec<String>,
     }
 }
@@ -127,7 +131,7 @@ impl PermissionKind {
 }
 
 impl PermissionKind {
-    /// Whether a permission of this kind can be limited to some of what it is about.
+    /// Returns `true` if a permission of this kind can be limited to some of what it is about.
     pub const fn has_scope(self) -> bool {
         !matches!(self, Self::File | Self::Article | Self::Ticket)
     }
@@ -154,7 +158,8 @@ impl Access {
 }
 
 impl Permission {
-    /// What the permission is about; `None` when this version does not know it, in which case it grants nothing.
+    /// What the permission is about; `None` when this version does not know it, in which case it
+    /// grants nothing.
     pub fn kind(&self) -> Option<PermissionKind> {
         PermissionKind::from_name(&self.kind_name)
     }
@@ -166,7 +171,8 @@ impl Permission {
 }
 
 impl ResourceRequest {
-    /// The time limit of one call; `None` when not asked for (or not valid, which validation reports).
+    /// The time limit of one call; `None` when not asked for (or not valid, which validation
+    /// reports).
     pub fn call_timeout(&self) -> Option<Duration> {
         timeout(&self.call_timeout)
     }
@@ -196,9 +202,9 @@ impl ResourceRequest {
             .filter(|bytes| *bytes > 0)
     }
 
-    /// What is asked for altogether when the registration (`self`) and the manifest both ask: the registration's value
-    /// where it has one, the manifest's elsewhere. Lists of permissions are not mixed, because a plugin that narrows
-    /// its permissions in its registration means it.
+    /// What is asked for altogether when the registration (`self`) and the manifest both ask: the
+    /// registration's value where it has one, the manifest's elsewhere. Lists of permissions are
+    /// not mixed, because a plugin that narrows its permissions in its registration means it.
     pub fn or(&self, manifest: &Self) -> Self {
         let text = |own: &String, other: &String| {
             if own.is_empty() {

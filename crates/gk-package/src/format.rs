@@ -1,5 +1,5 @@
-//! The records of a ZIP file, as APPNOTE.TXT 6.3.10 has them (sections 4.3.7, 4.3.12, 4.3.16). Numbers are
-//! little-endian.
+//! The records of a ZIP file, as APPNOTE.TXT 6.3.10 has them (sections 4.3.7, 4.3.12, 4.3.16).
+//! Numbers are little-endian.
 
 pub(crate) const LOCAL: u32 = 0x0403_4b50;
 pub(crate) const CENTRAL: u32 = 0x0201_4b50;

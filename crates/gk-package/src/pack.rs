@@ -56,12 +56,14 @@ pub enum PackError {
 
 /// Packs the selected files into the ZIP file `out`, whose directory exists.
 ///
-/// The file is written beside `out` under a name that starts with a dot, judged as [`Archive::open`] judges, and then
-/// renamed. The same files give the same bytes; the [crate's documentation](crate#what-is-written) says what they
-/// depend on. One file after the other is held in memory.
+/// The file is written beside `out` under a name that starts with a dot, judged as
+/// [`Archive::open`] judges, and then renamed. The same files give the same bytes; the [crate's
+/// documentation](crate#what-is-written) says what they depend on. One file after the other is held
+/// in memory.
 ///
 /// # Errors
-/// A file that cannot be read or has become too large, files that cannot be one package, a disk that is full.
+/// A file that cannot be read or has become too large, files that cannot be one package, a disk
+/// that is full.
 pub fn pack(selection: &Selection, out: &Path) -> Result<Packed, PackError> {
     let directory = match out.parent() {
         Some(parent) if parent != Path::new("") => parent,

@@ -10,7 +10,8 @@ use crate::Error;
 
 /// A file of a form (`multipart/form-data`).
 ///
-/// A struct of arguments may name them: `#[serde(rename = "_files", default)] files: Vec<UploadedFile>`.
+/// A struct of arguments may name them: `#[serde(rename = "_files", default)] files:
+/// Vec<UploadedFile>`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct UploadedFile {
@@ -47,8 +48,8 @@ pub struct IncomingRequest {
 }
 
 impl IncomingRequest {
-    /// A parameter of the path, the query, the form, or a member of a JSON body, as the type that is
-    /// wanted: text is taken for a number, a truth value, a list of one.
+    /// A parameter of the path, the query, the form, or a member of a JSON body, as the type that
+    /// is wanted: text is taken for a number, a truth value, a list of one.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ impl IncomingRequest {
         self.text("_user_login")
     }
 
-    /// Whether an administrator asks.
+    /// Returns `true` if an administrator asks.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.values.get("_is_admin") == Some(&Value::Bool(true))

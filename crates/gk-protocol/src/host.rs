@@ -1,7 +1,8 @@
 //! The host's end: one connection to one plugin process.
 //!
 //! Nothing in here has a timeout, because only the caller knows how long it wants to wait: put
-//! `tokio::time::timeout` around every call. A dropped call is forgotten and its late reply thrown away.
+//! `tokio::time::timeout` around every call. A dropped call is forgotten and its late reply thrown
+//! away.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -83,8 +84,8 @@ pub enum CallError {
     Rpc(#[from] RpcError),
 }
 
-/// What a plugin prints through its SDK after the handshake. Both must be read for ever: a plugin stalls
-/// when 256 KiB are unread.
+/// What a plugin prints through its SDK after the handshake. Both must be read for ever: a plugin
+/// stalls when 256 KiB are unread.
 #[derive(Debug)]
 pub struct PluginOutput {
     /// `os.Stdout`.
@@ -152,9 +153,9 @@ impl fmt::Debug for PluginConnection {
     }
 }
 
-/// Speaks with a plugin that printed `handshake`, over a socket that is connected to its address. The
-/// host API is served from now on for as long as the connection lives, to as many of the plugin's
-/// connections as it likes to make.
+/// Speaks with a plugin that printed `handshake`, over a socket that is connected to its address.
+/// The host API is served from now on for as long as the connection lives, to as many of the
+/// plugin's connections as it likes to make.
 ///
 /// # Errors
 ///
@@ -235,8 +236,8 @@ impl PluginConnection {
         Ok(self.register_as().await?.0)
     }
 
-    /// The same, with what the answer says of the plugin's SDK: [`SdkGeneration::G1`] answers a struct, and `None` is one of
-    /// the later ones, which answer JSON.
+    /// The same, with what the answer says of the plugin's SDK: [`SdkGeneration::G1`] answers a
+    /// struct, and `None` is one of the later ones, which answer JSON.
     ///
     /// # Errors
     ///
@@ -280,7 +281,8 @@ impl PluginConnection {
             .map(drop)
     }
 
-    /// Calls a function. `call_token` lets the plugin's host requests name this call; it may be empty.
+    /// Calls a function. `call_token` lets the plugin's host requests name this call; it may be
+    /// empty.
     ///
     /// # Errors
     ///

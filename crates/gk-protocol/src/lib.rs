@@ -1,10 +1,12 @@
-//! The GoatKit plugin contract on HashiCorp go-plugin's net/rpc: what host and plugin say to each other.
+//! The GoatKit plugin contract on HashiCorp go-plugin's net/rpc: what host and plugin say to each
+//! other.
 //!
-//! [`host`] is the host's end, [`plugin`] the plugin's. Both speak all three generations of SDKs that
-//! plugins are built with (see [`SdkGeneration`]); which one a plugin has shows in what it sends.
+//! [`host`] is the host's end, [`plugin`] the plugin's. Both speak all three generations of SDKs
+//! that plugins are built with (see [`SdkGeneration`]); which one a plugin has shows in what it
+//! sends.
 //!
-//! go-plugin's AutoMTLS is the feature `automtls`, which is off: the GoatKit host does not ask for it, and it needs a C
-//! compiler.
+//! go-plugin's AutoMTLS is the feature `automtls`, which is off: the GoatKit host does not ask for
+//! it, and it needs a C compiler.
 //!
 //! This crate starts no processes, has no timeouts and grants nothing: those are the runtime's.
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use gk_wire::gob::Payload;
 use serde::{Deserialize, Serialize};
 
-/// The three generations of plugin SDKs. All carry protocol version 1; they differ in what they send.
+/// The three generations of plugin SDKs. All carry protocol version 1; they differ in what they
+/// send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SdkGeneration {
@@ -44,7 +45,8 @@ pub struct CallRequest {
     pub call_token: String,
 }
 
-/// Reply of `Plugin.Call`. An error of the function stands in here; `Response.Error` is the protocol's.
+/// Reply of `Plugin.Call`. An error of the function stands in here; `Response.Error` is the
+/// protocol's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallResponse {

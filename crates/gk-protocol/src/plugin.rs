@@ -94,8 +94,9 @@ impl fmt::Debug for End {
 }
 
 impl HostApi {
-    /// A host API in this process, for tests of plugins: requests go to the handler without a connection, as those of
-    /// the newest SDK generation. Names, arguments, results and errors are what they are over a connection.
+    /// A host API in this process, for tests of plugins: requests go to the handler without a
+    /// connection, as those of the newest SDK generation. Names, arguments, results and errors are
+    /// what they are over a connection.
     #[must_use]
     pub fn in_memory(handler: Arc<dyn HostApiHandler>) -> Self {
         HostApi {
@@ -103,8 +104,8 @@ impl HostApi {
         }
     }
 
-    /// Calls a method by its wire name with JSON, on behalf of the call with this token (empty outside
-    /// of a call). The reply is JSON. A dropped request is forgotten.
+    /// Calls a method by its wire name with JSON, on behalf of the call with this token (empty
+    /// outside of a call). The reply is JSON. A dropped request is forgotten.
     ///
     /// # Errors
     ///
@@ -142,11 +143,12 @@ impl HostApi {
     }
 }
 
-/// The largest request that a plugin takes of its host, in bytes: more than the arguments of a call.
+/// The largest request that a plugin takes of its host, in bytes: more than the arguments of a
+/// call.
 const REQUEST_BYTES_MAX: usize = 128 << 20;
 
-/// A go-plugin server whose set is this plugin; [`Server::serve`] runs it. It speaks as the newest SDK
-/// generation does.
+/// A go-plugin server whose set is this plugin; [`Server::serve`] runs it. It speaks as the newest
+/// SDK generation does.
 #[must_use]
 pub fn server(handler: Arc<dyn PluginHandler>) -> Server {
     let mut limits = gk_wire::Limits::default();

@@ -154,7 +154,8 @@ impl Child {
     }
 
     /// Sends SIGKILL to the process and to every process of its group: its children, unless they
-    /// left the group. Of a sandbox, everything in it is killed. Does nothing after [`Child::reap`], when the id may be another's.
+    /// left the group. Of a sandbox, everything in it is killed. Does nothing after
+    /// [`Child::reap`], when the id may be another's.
     ///
     /// # Errors
     /// When the kernel refuses; that a group is already gone is no error.

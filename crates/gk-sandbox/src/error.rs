@@ -170,7 +170,8 @@ pub enum SpawnError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InterpreterProblem {
-    /// The first line of the script ends with a carriage return, which the system takes for a part of the name.
+    /// The first line of the script ends with a carriage return, which the system takes for a part
+    /// of the name.
     CarriageReturn,
     /// There is no such file on this machine.
     Missing,

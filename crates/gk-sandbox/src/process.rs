@@ -47,7 +47,7 @@ impl Process {
         self.left = true;
     }
 
-    /// Whether the process has ended, or cannot be asked.
+    /// Returns `true` if the process has ended, or cannot be asked.
     #[cfg(target_os = "linux")]
     pub(crate) fn has_ended(&self) -> bool {
         let options = WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -145,7 +145,7 @@ pub enum ExitStatus {
     Signaled {
         /// The signal's number.
         signal: i32,
-        /// Whether a core dump was written.
+        /// `true` if a core dump was written.
         core_dumped: bool,
     },
     /// It was killed because its sandbox used more memory than it may.
@@ -156,7 +156,7 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
-    /// Whether the process exited with code 0.
+    /// Returns `true` if the process exited with code 0.
     pub fn success(self) -> bool {
         self == ExitStatus::Exited { code: 0 }
     }

@@ -261,7 +261,8 @@ mod tests {
         assert!(matches!(refused("absent"), SocketError::Open { .. }));
     }
 
-    /// What the pinning is for: between the look at a path and the connection a plugin puts a link there.
+    /// What the pinning is for: between the look at a path and the connection a plugin puts a link
+    /// there.
     #[test]
     fn a_link_put_in_its_place_meanwhile_leads_nowhere() {
         use std::sync::atomic::{AtomicBool, Ordering};
@@ -296,7 +297,8 @@ mod tests {
                     Err(error) => panic!("{error}"),
                 }
                 assert!(other.accept().is_err(), "it was led to the other socket");
-                // See that the race is one: who looks at the path and then connects to it is led there.
+                // See that the race is one: who looks at the path and then connects to it is led
+                // there.
                 let looked = std::fs::symlink_metadata(at("s"));
                 if looked.is_ok_and(|found| !found.is_symlink()) {
                     let _ = UnixStream::connect(at("s"));

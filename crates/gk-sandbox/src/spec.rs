@@ -16,9 +16,9 @@ pub struct SandboxSpec {
     pub program: Program,
     /// The arguments after the program's own name.
     pub args: Vec<OsString>,
-    /// The complete environment; nothing of the host's is added. Only a pinned dynamic binary that names directories of
-    /// libraries relative to itself (`$ORIGIN`) also gets these as `LD_LIBRARY_PATH`, unless it is set: the loader could
-    /// not tell where a memory file was.
+    /// The complete environment; nothing of the host's is added. Only a pinned dynamic binary that
+    /// names directories of libraries relative to itself (`$ORIGIN`) also gets these as
+    /// `LD_LIBRARY_PATH`, unless it is set: the loader could not tell where a memory file was.
     pub env: BTreeMap<OsString, OsString>,
     /// The directory the process starts in.
     pub working_dir: PathBuf,
@@ -111,7 +111,7 @@ pub struct Confinement {
     /// directory of its own, which [`Child::sockets`](crate::Child::sockets) gives; else it is the
     /// host's directory of that path, which has to exist then.
     pub socket_dir: Option<PathBuf>,
-    /// Whether it uses the host's network. Without it there is none, not even loopback.
+    /// `true` if it uses the host's network. Without it there is none, not even loopback.
     pub network: bool,
     /// Whose user and group it becomes, if the host is root. Else it stays the host's own user.
     pub identity: Identity,

@@ -12,7 +12,8 @@ pub enum PathError {
     /// Absolute, empty, or with an empty part, `.` or `..`.
     #[error("the path is not relative and plain (no leading or double `/`, no `.` or `..`)")]
     NotPlain,
-    /// Not UTF-8, or with control characters or backslashes, which are no part of a name everywhere.
+    /// Not UTF-8, or with control characters or backslashes, which are no part of a name
+    /// everywhere.
     #[error("the path has a control character, a backslash, or bytes that are not UTF-8")]
     Character,
 }

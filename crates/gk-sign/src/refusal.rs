@@ -1,4 +1,5 @@
-//! What verification came to, in words for people: the state, and why a plugin is refused and what to do about it.
+//! What verification came to, in words for people: the state, and why a plugin is refused and what
+//! to do about it.
 
 use std::fmt;
 use std::io;
@@ -15,12 +16,13 @@ use crate::v2::FormatError;
 pub enum State {
     /// `plugin.sig` of a trusted key, and every file of the package is as it was signed.
     Valid,
-    /// `<binary>.sig` of a trusted key over the binary; nothing is known of name, version, manifest and other files.
+    /// `<binary>.sig` of a trusted key over the binary; nothing is known of name, version, manifest
+    /// and other files.
     ValidV1,
     /// There is no signature.
     Unsigned,
-    /// A signature, but of no trusted key. A version 1 signature does not say whose it is, so one of a trusted key
-    /// over another binary looks the same.
+    /// A signature, but of no trusted key. A version 1 signature does not say whose it is, so one
+    /// of a trusted key over another binary looks the same.
     UntrustedKey,
     /// Signature and package do not fit together, or the signature is damaged.
     Tampered,
@@ -48,8 +50,8 @@ impl fmt::Display for State {
     }
 }
 
-/// Why a plugin may not run, or, where signatures are not required, what to warn of. Its text names the file, the key
-/// if one is known, and what to do.
+/// Why a plugin may not run, or, where signatures are not required, what to warn of. Its text names
+/// the file, the key if one is known, and what to do.
 #[derive(Debug)]
 pub struct Refusal {
     pub(crate) state: State,
@@ -87,7 +89,7 @@ pub enum Problem {
     Content,
     /// The file's x bit is another.
     Executable {
-        /// Whether it was signed as executable.
+        /// `true` if it was signed as executable.
         signed: bool,
     },
     /// A file that no package may have: a link, a device, a name.

@@ -171,8 +171,8 @@ pub struct Endpoint {
     pub status: u16,
     /// What it answers with that.
     pub answer: Content,
-    /// Further statuses, with what each means. All endpoints can also answer 401 and 403, as their access says, 429 and
-    /// 503, where client or host hold as much as they may, and 500.
+    /// Further statuses, with what each means. All endpoints can also answer 401 and 403, as their
+    /// access says, 429 and 503, where client or host hold as much as they may, and 500.
     pub others: &'static [(u16, &'static str)],
 }
 
@@ -281,7 +281,8 @@ impl Operation {
     }
 }
 
-/// A part of a path, with everything encoded that a URL does not take as it is (RFC 3986, unreserved characters).
+/// A part of a path, with everything encoded that a URL does not take as it is (RFC 3986,
+/// unreserved characters).
 fn encode(value: &str, path: &mut String) {
     for byte in value.bytes() {
         match byte {

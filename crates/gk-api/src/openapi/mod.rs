@@ -1,4 +1,5 @@
-//! The OpenAPI document (3.1): the table of endpoints, the schemas of all types, and an example of each.
+//! The OpenAPI document (3.1): the table of endpoints, the schemas of all types, and an example of
+//! each.
 
 mod examples;
 

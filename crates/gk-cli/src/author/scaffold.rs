@@ -196,7 +196,8 @@ fn title(name: &str) -> String {
 
 /// The crate's name: the plugin's, unless cargo or the compiler has another use for that.
 pub(crate) fn crate_name(name: &str) -> String {
-    // Keywords, crates that come with the compiler or that the plugin imports, and what cargo calls its directories.
+    // Keywords, crates that come with the compiler or that the plugin imports, and what cargo calls
+    // its directories.
     const TAKEN: &[&str] = &[
         "abstract",
         "alloc",

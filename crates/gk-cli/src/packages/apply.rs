@@ -23,7 +23,8 @@ pub(crate) struct Options {
     /// Leave a version that does not come up installed.
     #[arg(long)]
     pub(super) keep_failed: bool,
-    /// Refuse a package that no key trusted by the host signed, also where the host would let it run.
+    /// Refuse a package that no key trusted by the host signed, also where the host would let it
+    /// run.
     #[arg(long)]
     pub(super) require_signature: bool,
     /// How long the plugin may take to come up, at most 2m.
@@ -146,8 +147,8 @@ struct Approval {
     before: Option<Policy>,
 }
 
-/// Stores a policy that grants what the package asks for, before it starts: what was shown, and nothing else. What else the
-/// operator has decided stays.
+/// Stores a policy that grants what the package asks for, before it starts: what was shown, and
+/// nothing else. What else the operator has decided stays.
 fn approve(
     report: &InstallReport,
     host: &Host,
@@ -198,7 +199,8 @@ fn approve(
 }
 
 impl Approval {
-    /// Stores what was stored before: what was granted to a version that does not serve is not for the one that does.
+    /// Stores what was stored before: what was granted to a version that does not serve is not for
+    /// the one that does.
     fn take_back(self, plugin: &str, host: &Host, terminal: &Terminal) {
         let path = [plugin];
         let done = match self.before {

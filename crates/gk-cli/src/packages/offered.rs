@@ -116,8 +116,9 @@ pub(super) fn of_index(
     )
 }
 
-/// Upstream's marketplace signs the package's file. Where this operator has keys in the environment, such a signature must
-/// be of one of them; a package without one counts by what is in it.
+/// Upstream's marketplace signs the package's file. Where this operator has keys in the
+/// environment, such a signature must be of one of them; a package without one counts by what is in
+/// it.
 fn verify_detached(url: &str, digest: &Digest, terminal: &Terminal) -> Result<(), Failure> {
     let trust = TrustStore::from_env().map_err(|error| {
         Failure::new(

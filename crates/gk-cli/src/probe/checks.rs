@@ -26,7 +26,8 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// A function that no plugin has.
 const UNKNOWN_FUNCTION: &str = "gk_test_no_such_function";
 
-/// The checks of a process, one after the other; what comes after a failure that ends them is not reached.
+/// The checks of a process, one after the other; what comes after a failure that ends them is not
+/// reached.
 pub(crate) struct Direct<'a> {
     pub(crate) starter: &'a Starter,
     pub(crate) subject: &'a Subject,

@@ -1,5 +1,6 @@
-//! `gk test`: whether a plugin keeps to the contract. First its process is spoken with directly; then a host of its own
-//! starts it, as it will be started, and everything that it offers is asked for.
+//! `gk test`: whether a plugin keeps to the contract. First its process is spoken with directly;
+//! then a host of its own starts it, as it will be started, and everything that it offers is asked
+//! for.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The half of `gk test` that needs a host: the plugin is started as an operator's host starts it, and
-//! everything that it offers is asked for.
+//! The half of `gk test` that needs a host: the plugin is started as an operator's host starts it,
+//! and everything that it offers is asked for.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,8 +22,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const WARM_UP_CALLS: u32 = 200;
 const MEMORY_CALLS: u32 = 1000;
 
-/// What memory may grow by between the looks, in bytes: more than garbage that is not collected yet, less than what a leak
-/// of a few kilobytes a call amounts to.
+/// What memory may grow by between the looks, in bytes: more than garbage that is not collected
+/// yet, less than what a leak of a few kilobytes a call amounts to.
 const GROWTH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Calls at the same time.
@@ -130,7 +130,8 @@ impl OnHost<'_> {
         self.tell(report, "all routes are served", Instant::now(), result);
     }
 
-    /// Each route, with 1 for each parameter. A refusal of the arguments is an answer; a failure of the plugin is none.
+    /// Each route, with 1 for each parameter. A refusal of the arguments is an answer; a failure of
+    /// the plugin is none.
     fn routes_answer(&self, report: &mut Report) {
         for route in self.detail.plugin.routes.iter().flatten() {
             let started = Instant::now();
@@ -334,7 +335,7 @@ impl OnHost<'_> {
         self.tell(report, "memory does not grow with calls", started, result);
     }
 
-    /// Whether it runs, in the process that came up, and no call has timed out.
+    /// Returns `true` if it runs, in the process that came up, and no call has timed out.
     fn is_well(&self) -> bool {
         let health = self
             .host

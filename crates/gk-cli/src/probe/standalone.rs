@@ -48,8 +48,8 @@ pub(crate) fn subject(path: &Path) -> Result<Subject, Failure> {
     })
 }
 
-/// Starts the plugin, calls the function as often as it is asked for, and ends it. Returns the last answer, and how long
-/// each call took.
+/// Starts the plugin, calls the function as often as it is asked for, and ends it. Returns the last
+/// answer, and how long each call took.
 pub(crate) fn call(
     path: &Path,
     function: &str,

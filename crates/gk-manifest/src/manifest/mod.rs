@@ -50,8 +50,9 @@ pub struct Manifest {
     pub version: String,
     /// The executable, relative to the plugin's directory, free of `..`.
     ///
-    /// Upstream takes absolute paths as they are. Here they are refused: a plugin directory is what is installed,
-    /// signed, watched and removed, and a manifest that could name `/bin/sh` would start what nobody installed.
+    /// Upstream takes absolute paths as they are. Here they are refused: a plugin directory is what
+    /// is installed, signed, watched and removed, and a manifest that could name `/bin/sh` would
+    /// start what nobody installed.
     pub binary: PathBuf,
     /// What the plugin does.
     pub description: String,
@@ -96,8 +97,8 @@ pub struct ReloadSpec {
 }
 
 impl ReloadSpec {
-    /// How long calls wait while nothing of the plugin serves; `None` leaves it to the host. At most
-    /// [`RELOAD_WAIT_MAX`](limits::RELOAD_WAIT_MAX).
+    /// How long calls wait while nothing of the plugin serves; `None` leaves it to the host. At
+    /// most [`RELOAD_WAIT_MAX`](limits::RELOAD_WAIT_MAX).
     #[must_use]
     pub fn wait(&self) -> Option<Duration> {
         self.wait.and_then(GoDuration::to_std)
@@ -111,7 +112,8 @@ pub enum ReloadStrategy {
     /// The new one comes up beside the old one, which then ends. No call is lost.
     #[default]
     Rolling,
-    /// The old one ends before the new one starts: for plugins of which two cannot run at the same time.
+    /// The old one ends before the new one starts: for plugins of which two cannot run at the same
+    /// time.
     Recreate,
 }
 
@@ -128,8 +130,8 @@ pub enum ManifestError {
         #[source]
         source: io::Error,
     },
-    /// The manifest is of a plugin that does not run as a process (`wasm`, `template`, `theme`): not an error of its
-    /// author. The host skips it.
+    /// The manifest is of a plugin that does not run as a process (`wasm`, `template`, `theme`):
+    /// not an error of its author. The host skips it.
     #[error("{}: runtime {runtime:?} is not a native plugin, skipped", file.display())]
     NotNative {
         /// The file.
@@ -146,7 +148,7 @@ pub enum ManifestError {
 }
 
 impl ManifestError {
-    /// Whether the file merely belongs to another kind of plugin.
+    /// Returns `true` if the file merely belongs to another kind of plugin.
     pub fn is_not_native(&self) -> bool {
         matches!(self, Self::NotNative { .. })
     }
@@ -173,8 +175,9 @@ impl Manifest {
     /// Reads and parses the manifest file at `path`. The second value are warnings.
     ///
     /// # Errors
-    /// [`ManifestError::Read`] when the file cannot be read (also when it is no regular file, such as a FIFO, which
-    /// would block), [`ManifestError::NotNative`] for other runtimes, [`ManifestError::Invalid`] for the rest.
+    /// [`ManifestError::Read`] when the file cannot be read (also when it is no regular file, such
+    /// as a FIFO, which would block), [`ManifestError::NotNative`] for other runtimes,
+    /// [`ManifestError::Invalid`] for the rest.
     pub fn load(path: impl AsRef<Path>) -> Result<(Self, Vec<Diagnostic>), ManifestError> {
         let path = path.as_ref();
         let read = || -> io::Result<Vec<u8>> {
@@ -198,7 +201,8 @@ impl Manifest {
         Self::parse(path, &bytes)
     }
 
-    /// Parses a manifest. `file` is for messages, and its directory's name is the default of `name`.
+    /// Parses a manifest. `file` is for messages, and its directory's name is the default of
+    /// `name`.
     ///
     /// # Errors
     /// As [`Manifest::load`], without the reading.

@@ -1,4 +1,5 @@
-//! Containers a plugin would like to have beside it. This crate reads the wish; whoever deploys decides.
+//! Containers a plugin would like to have beside it. This crate reads the wish; whoever deploys
+//! decides.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -20,7 +21,7 @@ pub struct SidecarSpec {
     pub env: BTreeMap<String, String>,
     /// Volumes, each `host:container`.
     pub volumes: Vec<String>,
-    /// Whether it asks for a privileged container.
+    /// `true` if it asks for a privileged container.
     pub privileged: bool,
     /// Memory in MiB; 128 when not given.
     pub memory_mb: u32,

@@ -1,7 +1,7 @@
 //! A YAML document as a tree whose every key and value knows where it stands.
 //!
-//! Scalars keep the text as written: `version: 1.10` is the text `1.10`, not the number 1.1. Every limit is set
-//! before the parser starts, so that no input makes it slow or deep.
+//! Scalars keep the text as written: `version: 1.10` is the text `1.10`, not the number 1.1. Every
+//! limit is set before the parser starts, so that no input makes it slow or deep.
 
 use std::fmt;
 

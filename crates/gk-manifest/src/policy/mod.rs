@@ -1,5 +1,5 @@
-//! What an operator grants a plugin: the stored policy (contract §7.3), its rules, and its limits. What a policy means is
-//! for the host that enforces it.
+//! What an operator grants a plugin: the stored policy (contract §7.3), its rules, and its limits.
+//! What a policy means is for the host that enforces it.
 
 mod check;
 
@@ -22,8 +22,8 @@ pub const PATTERN_BYTES_MAX: usize = 512;
 pub const MEMORY_MIB_MAX: u32 = 1024 * 1024;
 /// The largest body of a request that can be set, in MiB.
 pub const BODY_MIB_MAX: u32 = 64;
-/// The most calls in flight that can be set for a plugin: half of what a host lets run in it, so that the calls that those
-/// make have room, too.
+/// The most calls in flight that can be set for a plugin: half of what a host lets run in it, so
+/// that the calls that those make have room, too.
 pub const CALLS_IN_FLIGHT_MAX: u32 = 512;
 /// The most waiting calls that can be set for a plugin.
 pub const CALLS_WAITING_MAX: u32 = 4096;
@@ -42,14 +42,15 @@ pub struct PolicyError(pub(crate) String);
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyStatus {
-    /// Nothing is decided: the safe default of what the plugin asks for, whatever permissions the policy lists. Rates
-    /// and limits of the policy hold.
+    /// Nothing is decided: the safe default of what the plugin asks for, whatever permissions the
+    /// policy lists. Rates and limits of the policy hold.
     #[default]
     PendingReview,
-    /// It has the permissions that the policy lists. A plugin that later asks for more does not get it; the log and
-    /// `exceeds_grant` in the admin API say so.
+    /// It has the permissions that the policy lists. A plugin that later asks for more does not get
+    /// it; the log and `exceeds_grant` in the admin API say so.
     Approved,
-    /// It has the permissions that the policy lists, knowingly less than it asks for: nothing is reported.
+    /// It has the permissions that the policy lists, knowingly less than it asks for: nothing is
+    /// reported.
     Restricted,
     /// It may do nothing, and nothing calls it.
     Blocked,
@@ -77,7 +78,8 @@ pub struct Policy {
     /// Bytes of stored files; 0 is the default of 500 MiB.
     #[serde(default)]
     pub max_file_storage_bytes: u64,
-    /// Memory of its process in MiB: what runs within another limit is replaced; 0 leaves it to what the plugin asks for.
+    /// Memory of its process in MiB: what runs within another limit is replaced; 0 leaves it to
+    /// what the plugin asks for.
     #[serde(default)]
     pub memory_mb: u32,
     /// How long a call may take, from the next one on; none leaves it to what the plugin asks for.
@@ -89,25 +91,27 @@ pub struct Policy {
     /// How long Shutdown may take, of processes that start from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown_timeout: Option<GoDuration>,
-    /// Whether it is started anew when all its calls time out: the last 20 or more, for a minute.
+    /// `true` if it is started anew when all its calls time out: the last 20 or more, for a minute.
     #[serde(default, skip_serializing_if = "is_false")]
     pub restart_on_timeouts: bool,
-    /// Whether GET and HEAD requests to its routes are sent once more when its process ends before it answers.
+    /// `true` if GET and HEAD requests to its routes are sent once more when its process ends
+    /// before it answers.
     #[serde(default, skip_serializing_if = "is_false")]
     pub retry_safe: bool,
-    /// Calls into it that run at the same time, up to [`CALLS_IN_FLIGHT_MAX`]; 0 is the host's default of 64. It applies
-    /// from the next call on.
+    /// Calls into it that run at the same time, up to [`CALLS_IN_FLIGHT_MAX`]; 0 is the host's
+    /// default of 64. It applies from the next call on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_calls_in_flight: u32,
-    /// Calls that wait for one of those to end, up to [`CALLS_WAITING_MAX`]; 0 is the host's default of 256. It applies
-    /// from the next call on.
+    /// Calls that wait for one of those to end, up to [`CALLS_WAITING_MAX`]; 0 is the host's
+    /// default of 256. It applies from the next call on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_calls_waiting: u32,
     /// The largest body of a request to its routes in MiB, up to [`BODY_MIB_MAX`]; 0 is the host's
     /// default of 4.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub body_limit_mb: u32,
-    /// Paths beside its own that it may serve: `/webhook`, or `/shop/*` for all below. Never the host's.
+    /// Paths beside its own that it may serve: `/webhook`, or `/shop/*` for all below. Never the
+    /// host's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
     /// Headers that its answers may have beyond the host's list.
@@ -206,8 +210,8 @@ impl Policy {
     }
 }
 
-/// A permission of which every key is known. A plugin's request is read more leniently; here an unknown key would be a
-/// mistyped `scope`, and the permission would grant everything.
+/// A permission of which every key is known. A plugin's request is read more leniently; here an
+/// unknown key would be a mistyped `scope`, and the permission would grant everything.
 #[derive(Debug)]
 pub struct StrictPermission(pub Permission);
 

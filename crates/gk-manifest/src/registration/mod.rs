@@ -1,8 +1,8 @@
 //! `GKRegistration`, the answer to `GKRegister`: everything a plugin adds to the host.
 //!
-//! One definition for JSON and gob: the JSON keys are the contract's, and a gob field matches when case and
-//! underscores are ignored (`menu_items` = `MenuItems`). The fields are those of the newest contract; older plugins
-//! simply do not send the later ones.
+//! One definition for JSON and gob: the JSON keys are the contract's, and a gob field matches when
+//! case and underscores are ignored (`menu_items` = `MenuItems`). The fields are those of the
+//! newest contract; older plugins simply do not send the later ones.
 
 mod json;
 mod ui;
@@ -19,7 +19,8 @@ use crate::resources::ResourceRequest;
 use crate::wire::wire_struct;
 
 wire_struct! {
-    /// What a plugin registers. Decoding accepts anything of the right types; [`Registration::validate`] checks it.
+    /// What a plugin registers. Decoding accepts anything of the right types;
+    /// [`Registration::validate`] checks it.
     pub struct Registration {
         /// Unique name; must equal the manifest's.
         name: String,
@@ -67,7 +68,7 @@ wire_struct! {
         mcp_tools: Vec<McpToolSpec>,
         /// Steps of the setup assistant.
         setup_tasks: Vec<SetupTaskSpec>,
-        /// Whether the host leaves the organisation out of arguments.
+        /// `true` if the host leaves the organisation out of arguments.
         skip_org_injection: bool,
         /// Oldest host version the plugin works with; empty for any.
         min_host_version: String,
@@ -89,8 +90,8 @@ wire_struct! {
         middleware: Vec<String>,
         /// What it does.
         description: String,
-        /// Whether a request may be sent once more when the plugin's process ends before it answers: asking twice does what
-        /// asking once does.
+        /// `true` if a request may be sent once more when the plugin's process ends before it
+        /// answers: asking twice does what asking once does.
         idempotent: bool,
     }
 
@@ -130,7 +131,7 @@ wire_struct! {
         size: String,
         /// Sorting: smaller first.
         order: i64,
-        /// Whether the page may refresh it.
+        /// `true` if the page may refresh it.
         refreshable: bool,
         /// Seconds between refreshes; 0 for never.
         refresh_sec: i64,
@@ -146,7 +147,7 @@ wire_struct! {
         schedule: String,
         /// What it does.
         description: String,
-        /// Whether it runs at all.
+        /// `true` if it runs at all.
         enabled: bool,
         /// Time limit in Go's duration syntax; empty for the host's. See [`JobSpec::timeout`].
         timeout: String,
@@ -158,7 +159,7 @@ wire_struct! {
         name: String,
         /// Path of the plugin's template.
         path: String,
-        /// Whether it replaces the host's.
+        /// `true` if it replaces the host's.
         #[serde(rename = "override")]
         overrides: bool,
     }
@@ -205,7 +206,7 @@ wire_struct! {
         section: String,
         /// Sorting: smaller first.
         order: i64,
-        /// Whether a value is needed.
+        /// `true` if a value is needed.
         required: bool,
         /// Help text.
         description: String,
@@ -255,7 +256,8 @@ wire_struct! {
 }
 
 impl JobSpec {
-    /// The time limit; `None` when the host's applies (or the text is not valid, which validation reports).
+    /// The time limit; `None` when the host's applies (or the text is not valid, which validation
+    /// reports).
     pub fn timeout(&self) -> Option<std::time::Duration> {
         self.timeout
             .parse::<GoDuration>()

@@ -100,7 +100,7 @@ wire_struct! {
 
     /// Progressive web application manifest of an application.
     pub struct UiPwaSpec {
-        /// Whether it is served.
+        /// `true` if it is served.
         enabled: bool,
         /// Path opened first.
         start_url: String,

@@ -20,7 +20,8 @@ const MODE_TYPE: u32 = 0o170_000;
 const MODE_FILE: u32 = 0o100_000;
 const MODE_DIRECTORY: u32 = 0o040_000;
 
-/// Extra fields that would change what an entry is: ZIP64's sizes, another name in UTF-8, encryption.
+/// Extra fields that would change what an entry is: ZIP64's sizes, another name in UTF-8,
+/// encryption.
 const EXTRA_REFUSED: [u16; 3] = [0x0001, 0x7075, 0x9901];
 
 /// A record of the central directory.
@@ -215,8 +216,8 @@ impl Reader<'_> {
         })
     }
 
-    /// Holds each local header against its record, and the entries against each other: they lie side by side from the
-    /// file's first byte to the central directory.
+    /// Holds each local header against its record, and the entries against each other: they lie
+    /// side by side from the file's first byte to the central directory.
     fn places(&self, records: &mut [Record], directory: u64) -> Result<(), OpenError> {
         records.sort_by_key(|record| record.offset);
         let mut end = 0;
@@ -270,8 +271,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The length of the data descriptor at this place, which must say what the central directory says. Its signature
-    /// is optional.
+    /// The length of the data descriptor at this place, which must say what the central directory
+    /// says. Its signature is optional.
     fn descriptor(&self, at: u64, facts: &Facts) -> Result<u64, OpenError> {
         let bytes = self.read_at(at, 16)?;
         let is = |at| {
@@ -287,7 +288,8 @@ impl Reader<'_> {
     }
 }
 
-/// Extra fields are lists of number, length and data; those that change an entry's meaning are refused.
+/// Extra fields are lists of number, length and data; those that change an entry's meaning are
+/// refused.
 fn extra_fields(mut bytes: &[u8]) -> Result<(), Problem> {
     while !bytes.is_empty() {
         let damaged = Problem::Damaged("an extra field is cut off");

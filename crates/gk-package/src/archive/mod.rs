@@ -47,15 +47,15 @@ impl Entry {
         u64::from(self.facts.size)
     }
 
-    /// Whether it has an x bit. Archives that were not made on Unix have none.
+    /// Returns `true` if it has an x bit. Archives that were not made on Unix have none.
     pub fn is_executable(&self) -> bool {
         self.executable
     }
 }
 
 impl Archive {
-    /// Opens a ZIP file and judges it; the [crate's documentation](crate#what-is-taken) says by which rules. No data
-    /// are unpacked.
+    /// Opens a ZIP file and judges it; the [crate's documentation](crate#what-is-taken) says by
+    /// which rules. No data are unpacked.
     ///
     /// # Errors
     /// [`OpenError::Read`] and [`OpenError::Refused`].
@@ -196,7 +196,8 @@ impl Archive {
                             }
                             break 'chunks;
                         }
-                        // Output may be left although all input is in; once there is none, the next chunk's turn.
+                        // Output may be left although all input is in; once there is none, the next
+                        // chunk's turn.
                         Ok(_) if result.bytes_consumed > 0 || result.bytes_written > 0 => {}
                         Ok(_) | Err(MZError::Buf) if chunk.is_empty() => break,
                         _ => {

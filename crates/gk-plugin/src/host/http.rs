@@ -91,7 +91,7 @@ impl HttpResponse {
         values.first().map(String::as_str)
     }
 
-    /// Whether the status is 200 to 299.
+    /// Returns `true` if the status is 200 to 299.
     #[must_use]
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)

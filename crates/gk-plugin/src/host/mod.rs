@@ -62,11 +62,11 @@ pub(crate) struct Initialised {
 /// The host, on behalf of one call: it knows the user, the language and the deadline of that call.
 /// Cheap to clone; requests run concurrently.
 ///
-/// A handle that outlives its call is refused by the host. What a plugin does on its own account, as
-/// in a task of its own, goes through [`detached`](Self::detached).
+/// A handle that outlives its call is refused by the host. What a plugin does on its own account,
+/// as in a task of its own, goes through [`detached`](Self::detached).
 ///
-/// A request that is dropped is forgotten: its reply is thrown away when it comes. The host may have
-/// done what was asked all the same.
+/// A request that is dropped is forgotten: its reply is thrown away when it comes. The host may
+/// have done what was asked all the same.
 #[derive(Clone)]
 pub struct Host {
     pub(crate) plugin: Arc<Initialised>,
@@ -83,7 +83,7 @@ impl Host {
         }
     }
 
-    /// Whether there is a host API at all.
+    /// Returns `true` if there is a host API at all.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.plugin.host.is_some()
@@ -234,8 +234,8 @@ impl Host {
         self.call("plugin_call", &call).await
     }
 
-    /// Publishes an event on a channel of this plugin (`""` is one of them). A text is sent as it is,
-    /// anything else as JSON.
+    /// Publishes an event on a channel of this plugin (`""` is one of them). A text is sent as it
+    /// is, anything else as JSON.
     ///
     /// # Errors
     /// See [`HostError`].

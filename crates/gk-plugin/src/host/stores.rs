@@ -103,8 +103,8 @@ impl<'a> Kv<'a> {
         self.host.done("kv_delete", &json!({ "key": key })).await
     }
 
-    /// A page of the keys that start with `prefix` and come after `after`, at most `limit`; 0 for the
-    /// host's default.
+    /// A page of the keys that start with `prefix` and come after `after`, at most `limit`; 0 for
+    /// the host's default.
     ///
     /// # Errors
     /// See [`HostError`].

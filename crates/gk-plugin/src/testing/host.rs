@@ -27,8 +27,8 @@ const START_SECONDS: i64 = 1_767_225_600;
 
 /// A host API in memory, for one plugin. Cheap to clone: clones are the same host.
 ///
-/// What a test sets up may be set up before and after the plugin's start. A plugin that is started again on the same
-/// host finds what it has stored.
+/// What a test sets up may be set up before and after the plugin's start. A plugin that is started
+/// again on the same host finds what it has stored.
 #[derive(Clone)]
 pub struct TestHost {
     state: Shared,
@@ -87,8 +87,8 @@ impl TestHost {
         }))
     }
 
-    /// A context of a call of this function, to call its handler directly. It is of no user and in English, and is good
-    /// until the test ends.
+    /// A context of a call of this function, to call its handler directly. It is of no user and in
+    /// English, and is good until the test ends.
     #[must_use]
     pub fn context(&self, function: &str) -> Context {
         let call = Running {
@@ -130,9 +130,9 @@ impl TestHost {
         config
     }
 
-    /// Adds a value to the configuration of `Init`, which [`Context::config`] reads: what an operator sets for the
-    /// plugin. `host_version`, `plugin_name` and `plugin_dir` (the current directory) are there; `work_dir` only if it is
-    /// set here.
+    /// Adds a value to the configuration of `Init`, which [`Context::config`] reads: what an
+    /// operator sets for the plugin. `host_version`, `plugin_name` and `plugin_dir` (the current
+    /// directory) are there; `work_dir` only if it is set here.
     pub fn set_config(&self, key: &str, value: &str) {
         self.lock().config.insert(key.to_owned(), value.to_owned());
     }
@@ -143,8 +143,8 @@ impl TestHost {
         settings.insert(key.to_owned(), value.to_owned());
     }
 
-    /// Answers queries of this statement with rows: a list of structs or maps. Its text counts but for its white space;
-    /// a later answer for the same text replaces an earlier one.
+    /// Answers queries of this statement with rows: a list of structs or maps. Its text counts but
+    /// for its white space; a later answer for the same text replaces an earlier one.
     ///
     /// # Panics
     /// If the rows are no list of structs or maps.
@@ -166,8 +166,9 @@ impl TestHost {
         writes.insert(collapse(query), answer);
     }
 
-    /// Answers statements of any method that have no answer of their own. `None` passes a statement on, to what was set
-    /// up next. Of a query only the rows count. The text of an error is the host's.
+    /// Answers statements of any method that have no answer of their own. `None` passes a statement
+    /// on, to what was set up next. Of a query only the rows count. The text of an error is the
+    /// host's.
     pub fn on_statement(
         &self,
         answer: impl Fn(&Statement) -> Option<Result<Answer, String>> + Send + Sync + 'static,
@@ -176,7 +177,8 @@ impl TestHost {
         statements.push(Arc::new(answer));
     }
 
-    /// Answers the plugin's HTTP requests, whatever server they are for. Redirects are not followed.
+    /// Answers the plugin's HTTP requests, whatever server they are for. Redirects are not
+    /// followed.
     pub fn on_http(
         &self,
         answer: impl Fn(&OutgoingRequest) -> HttpResponse + Send + Sync + 'static,
@@ -186,8 +188,8 @@ impl TestHost {
 
     /// Answers calls of a function of another plugin. The text of an error is the function's.
     ///
-    /// Of an object among the arguments, keys with a leading underscore are the host's, as with a real host: what is
-    /// known of the user of the running call.
+    /// Of an object among the arguments, keys with a leading underscore are the host's, as with a
+    /// real host: what is known of the user of the running call.
     pub fn on_plugin_call(
         &self,
         plugin: &str,
@@ -199,8 +201,9 @@ impl TestHost {
         plugins.insert(key, Arc::new(answer));
     }
 
-    /// Answers a method by its wire name: one of an application, such as `create_article`, one that this SDK does not
-    /// know, or one of the test host's own, which it replaces. The text of an error is the host's.
+    /// Answers a method by its wire name: one of an application, such as `create_article`, one that
+    /// this SDK does not know, or one of the test host's own, which it replaces. The text of an
+    /// error is the host's.
     pub fn on_method(
         &self,
         method: &str,
@@ -210,9 +213,9 @@ impl TestHost {
         methods.insert(method.to_owned(), Arc::new(answer));
     }
 
-    /// Refuses a method, as a host does whose policy does not grant its permission: `plugin "p": database read access not
-    /// granted`. A method without a permission is refused as a host refuses a blocked plugin. [`allow`](Self::allow)
-    /// undoes it.
+    /// Refuses a method, as a host does whose policy does not grant its permission: `plugin "p":
+    /// database read access not granted`. A method without a permission is refused as a host
+    /// refuses a blocked plugin. [`allow`](Self::allow) undoes it.
     ///
     /// # Panics
     /// If the host API has no such method.
@@ -220,7 +223,8 @@ impl TestHost {
         self.refuse(method, Refusal::Denied(denial(method)));
     }
 
-    /// Makes a method fail with this text, as a service that does not work. [`allow`](Self::allow) undoes it.
+    /// Makes a method fail with this text, as a service that does not work. [`allow`](Self::allow)
+    /// undoes it.
     ///
     /// # Panics
     /// If the host API has no such method.
@@ -281,8 +285,8 @@ impl TestHost {
         self.lock().logs.clone()
     }
 
-    /// The time of the clock, which [`Host::time_now`] answers and by which entries of the cache end. It moves with
-    /// [`advance`](Self::advance) and [`set_now`](Self::set_now) alone.
+    /// The time of the clock, which [`Host::time_now`] answers and by which entries of the cache
+    /// end. It moves with [`advance`](Self::advance) and [`set_now`](Self::set_now) alone.
     #[must_use]
     pub fn now(&self) -> OffsetDateTime {
         self.lock().stores.now
@@ -345,8 +349,8 @@ impl TestHost {
         self.lock().stores.store_file(key, file);
     }
 
-    /// Adds texts of another plugin's namespace in a language, which [`Host::translate`] finds as `namespace.key`. The
-    /// plugin's own come from its registration.
+    /// Adds texts of another plugin's namespace in a language, which [`Host::translate`] finds as
+    /// `namespace.key`. The plugin's own come from its registration.
     pub fn set_texts(&self, namespace: &str, language: &str, texts: &[(&str, &str)]) {
         let mut state = self.lock();
         for (key, text) in texts {

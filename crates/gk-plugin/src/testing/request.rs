@@ -138,13 +138,15 @@ impl<'a> TestRequest<'a> {
         self
     }
 
-    /// Sends the request: the route is found in the registration, its middleware is checked, and its function gets the
-    /// arguments that a host makes of the request. The result is read as a `T`.
+    /// Sends the request: the route is found in the registration, its middleware is checked, and
+    /// its function gets the arguments that a host makes of the request. The result is read as a
+    /// `T`.
     ///
     /// # Errors
-    /// The function's own, with its [status](Error::status) if it has one; without, a host answers 500. With the status
-    /// of the host's answer, where a host would not call the plugin: 404 for a path without a route, or one that a host
-    /// refuses to serve, 405 for another method, 401 without a user, 403 for one who may not. A result that is no `T`.
+    /// The function's own, with its [status](Error::status) if it has one; without, a host answers
+    /// 500. With the status of the host's answer, where a host would not call the plugin: 404 for a
+    /// path without a route, or one that a host refuses to serve, 405 for another method, 401
+    /// without a user, 403 for one who may not. A result that is no `T`.
     pub async fn send<T: DeserializeOwned>(self) -> Result<T, Error> {
         let (function, result) = self.answer().await?;
         decode(&function, &result)
@@ -194,7 +196,8 @@ impl<'a> TestRequest<'a> {
         Ok((function, result))
     }
 
-    /// What a host gives to the function: query, body, parameters of the path, and its own envelope.
+    /// What a host gives to the function: query, body, parameters of the path, and its own
+    /// envelope.
     fn arguments(&self, params: &[(String, String)], skip_org: bool) -> Result<Vec<u8>, Error> {
         let mut args = texts(&self.query);
         let mut rest = Map::new();

@@ -14,8 +14,8 @@ use super::stores::{read, status_ok};
 use super::user::User;
 use crate::host::wire::{bytes, encode};
 
-/// The methods that the test host serves, and what a host says where the permission for one is missing; empty for those
-/// that need none.
+/// The methods that the test host serves, and what a host says where the permission for one is
+/// missing; empty for those that need none.
 const METHODS: &[(&str, &str)] = &[
     ("db_query", "database read access not granted"),
     ("db_exec", "database write access not granted"),
@@ -113,7 +113,8 @@ impl WireStatement {
 }
 
 impl Server {
-    /// Records a request and answers it. What a test has set up runs without the lock, so that it may look at the host.
+    /// Records a request and answers it. What a test has set up runs without the lock, so that it
+    /// may look at the host.
     fn answer(&self, request: HostRequest, args: Value) -> Result<Value, String> {
         let method = request.method;
         let (call, added) = {

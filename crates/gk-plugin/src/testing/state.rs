@@ -1,4 +1,5 @@
-//! What a host in memory knows: what the test has set up, what the plugin asked for, and what it has stored.
+//! What a host in memory knows: what the test has set up, what the plugin asked for, and what it
+//! has stored.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +63,7 @@ pub struct Mail {
     /// The body.
     #[serde(default)]
     pub body: String,
-    /// Whether the body is HTML.
+    /// `true` if the body is HTML.
     #[serde(default)]
     pub html: bool,
 }

@@ -220,7 +220,8 @@ fn moment(at: OffsetDateTime) -> Result<String, String> {
     at.format(&Rfc3339).map_err(|error| error.to_string())
 }
 
-/// The keys that are asked for, in their order, and whether there are more. A limit of 0 is `usual`.
+/// The keys that are asked for, in their order, and whether there are more. A limit of 0 is
+/// `usual`.
 fn page<'a, V>(
     of: &'a BTreeMap<String, V>,
     wanted: &Listing,

@@ -328,8 +328,8 @@ mod tests {
         assert_eq!(rustix::event::poll(&mut ended, Some(&timeout)), Ok(1));
     }
 
-    /// What it does not read fills the socket in the end; the thread that starts everything must not
-    /// wait for that without end.
+    /// What it does not read fills the socket in the end; the thread that starts everything must
+    /// not wait for that without end.
     #[test]
     fn a_keeper_that_reads_nothing_stops_nobody() {
         let (mut keeper, _there) = keeper();

@@ -67,10 +67,10 @@ pub(crate) enum Event {
 pub(crate) struct End {
     /// As `waitid` has it: the exit code, or the signal.
     pub(crate) status: i32,
-    /// Whether `status` is a signal.
+    /// `true` if `status` is a signal.
     pub(crate) signaled: bool,
     pub(crate) core_dumped: bool,
-    /// Whether the watchdog killed the program for its memory.
+    /// `true` if the watchdog killed the program for its memory.
     pub(crate) memory: bool,
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn explain(failure: Failure, spec: &SandboxSpec) -> SpawnError {
     }
 }
 
-/// Whether it is worth another try: somebody still writes the program.
+/// Returns `true` if it is worth another try: somebody still writes the program.
 pub(crate) fn is_text_busy(failure: &Failure) -> bool {
     failure.step == FailedStep::Exec && failure.errno == libc::ETXTBSY
 }

@@ -92,7 +92,7 @@ pub(super) fn fork(wanted: i32) -> io::Result<(Forked, Namespaces)> {
     process::fork(got.flags, true).map(|forked| (forked, got))
 }
 
-/// Whether the error lasts: the kernel, or its configuration, gives no such namespace.
+/// Returns `true` if the error lasts: the kernel, or its configuration, gives no such namespace.
 fn lasts(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -154,8 +154,8 @@ mod tests {
         io::Error::from_raw_os_error(errno)
     }
 
-    /// A machine that does not give network namespaces runs out of processes for a moment: that must
-    /// not cost the process namespace.
+    /// A machine that does not give network namespaces runs out of processes for a moment: that
+    /// must not cost the process namespace.
     #[test]
     fn what_may_pass_is_no_reason_to_go_without() {
         let all = KINDS.iter().fold(0, |flags, (_, flag)| flags | flag);

@@ -1,5 +1,5 @@
-//! The first process of a sandbox while its program runs: it waits for the program's end, the host's letting go, and,
-//! where no control group limits memory, for too much of it.
+//! The first process of a sandbox while its program runs: it waits for the program's end, the
+//! host's letting go, and, where no control group limits memory, for too much of it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

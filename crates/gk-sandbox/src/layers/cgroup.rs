@@ -300,8 +300,8 @@ fn give(dir: BorrowedFd<'_>, controller: &str) -> Result<(), Absence> {
         .map_err(|errno| Absence::new("give the controller to cgroups below the host's", errno))
 }
 
-/// Whether somebody gave this cgroup away, to be managed by whom it was given to: systemd says so
-/// on the directory, and to an unprivileged user it is enough that it can be written.
+/// Returns `true` if somebody gave this cgroup away, to be managed by whom it was given to: systemd
+/// says so on the directory, and to an unprivileged user it is enough that it can be written.
 fn is_delegated(path: &Path) -> bool {
     let mut value = [0; 8];
     let marked = ["trusted.delegate", "user.delegate"].iter().any(|name| {

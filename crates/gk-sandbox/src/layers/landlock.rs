@@ -59,8 +59,8 @@ const SCOPES: u64 = 0b11;
 
 /// What stays reachable. A path that does not exist, or cannot be opened, is passed over: nothing
 /// is allowed there. Of `read` and `execute`, paths lead where they lead when the rules are made,
-/// through links; the last part of the others, which not only root may be able to exchange, is no link, or
-/// passed over.
+/// through links; the last part of the others, which not only root may be able to exchange, is no
+/// link, or passed over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Access<'a> {
     /// Files, and directories with all beneath them, to read. Not to execute.
@@ -72,7 +72,7 @@ pub(crate) struct Access<'a> {
     /// The same to read and write, with all that can be done to files but executing them and
     /// making devices.
     pub(crate) write: &'a [PathBuf],
-    /// Whether TCP is left alone. Signals to processes outside, and abstract sockets made
+    /// `true` if TCP is left alone. Signals to processes outside, and abstract sockets made
     /// outside, never are.
     pub(crate) network: bool,
 }

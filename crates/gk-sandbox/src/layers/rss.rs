@@ -21,8 +21,9 @@ const PROCESSES_MAX: usize = 65_536;
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Usage {
-    /// Private and shared memory in RAM, without pages of files, and the tables that map it: those of
-    /// memory that is only read, of which a page costs nothing, can be made as large as one likes.
+    /// Private and shared memory in RAM, without pages of files, and the tables that map it: those
+    /// of memory that is only read, of which a page costs nothing, can be made as large as one
+    /// likes.
     pub(crate) resident_bytes: u64,
     /// Private memory that was swapped out.
     pub(crate) swapped_bytes: u64,

@@ -1,8 +1,8 @@
 //! The system call filter: which calls a plugin may make, and with which arguments.
 //!
-//! It is an allow-list ([`lists`], [`table`]), compiled to a search tree ([`compile`]). What it is not: it
-//! sees numbers only, never what a pointer points to, so paths are the mounts' and Landlock's
-//! business, and addresses of sockets the network namespace's.
+//! It is an allow-list ([`lists`], [`table`]), compiled to a search tree ([`compile`]). What it is
+//! not: it sees numbers only, never what a pointer points to, so paths are the mounts' and
+//! Landlock's business, and addresses of sockets the network namespace's.
 //!
 //! What a denied call answers:
 //!
@@ -30,11 +30,11 @@ use crate::sys::bpf;
 /// What the filter depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Filter {
-    /// Whether internet sockets (TCP and UDP) can be made, and the netlink socket that tells
+    /// `true` if internet sockets (TCP and UDP) can be made, and the netlink socket that tells
     /// addresses and routes, without which Go's net package finds no interface. Never raw ones.
     pub(crate) network: bool,
-    /// Whether memory can be shared without a file. What is shared stays when nobody has it mapped,
-    /// so that adding up what processes map misses it: a watchdog is evaded by that.
+    /// `true` if memory can be shared without a file. What is shared stays when nobody has it
+    /// mapped, so that adding up what processes map misses it: a watchdog is evaded by that.
     pub(crate) shared_memory: bool,
 }
 

@@ -97,7 +97,7 @@ impl std::str::FromStr for Layer {
 pub struct LayerSet(u32);
 
 impl LayerSet {
-    /// Whether it has `layer`.
+    /// Returns `true` if it has `layer`.
     pub fn has(self, layer: Layer) -> bool {
         self.0 & layer.bit() != 0
     }
@@ -192,7 +192,7 @@ impl LayerReport {
         }
     }
 
-    /// Whether a start that insists on all layers may go on.
+    /// Returns `true` if a start that insists on all layers may go on.
     pub fn holds(&self) -> bool {
         matches!(self.state, State::Enforced | State::Off)
     }
@@ -234,7 +234,7 @@ impl Report {
         self.layers.iter().filter(|entry| !entry.holds())
     }
 
-    /// Whether the process is confined by every layer that was asked for.
+    /// Returns `true` if the process is confined by every layer that was asked for.
     pub fn is_complete(&self) -> bool {
         !self.layers.is_empty() && self.missing().next().is_none()
     }

@@ -98,11 +98,11 @@ struct Shared {
     stdio: [c_int; 3],
     /// Becomes descriptor 3, or -1.
     extra: c_int,
-    /// Whether `extra` is the program, and closed by its execution.
+    /// `true` if `extra` is the program, and closed by its execution.
     extra_is_binary: bool,
-    /// Whether `extra` is the program at all.
+    /// `true` if `extra` is the program at all.
     extra_is_program: bool,
-    /// Whether it dies with the thread that starts it.
+    /// `true` if it dies with the thread that starts it.
     dies_with_host: bool,
     host: libc::pid_t,
     failed_step: AtomicI32,

@@ -31,7 +31,8 @@ pub(crate) enum Image {
     Script(Arc<OwnedFd>),
 }
 
-/// Where a loader looks for libraries first: for a pinned binary, the directories that it names relative to itself.
+/// Where a loader looks for libraries first: for a pinned binary, the directories that it names
+/// relative to itself.
 #[cfg(target_os = "linux")]
 const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
@@ -248,7 +249,8 @@ impl Failure {
     }
 }
 
-/// What the program names as its interpreter, by its `#!` line or as its loader, and what is wrong with it.
+/// What the program names as its interpreter, by its `#!` line or as its loader, and what is wrong
+/// with it.
 fn interpreter(path: &Path, confined: bool) -> (String, InterpreterProblem) {
     const LONGEST_LINE: u64 = 256;
     let Ok(file) = std::fs::File::open(path) else {

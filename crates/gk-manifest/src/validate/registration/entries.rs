@@ -187,7 +187,8 @@ pub(super) fn custom_field<'a>(
     spec: &'a CustomFieldSpec,
     _: &mut HashSet<&'a str>,
 ) {
-    // Fields of different entities may share a name, so the entries are compared by both, by the caller.
+    // Fields of different entities may share a name, so the entries are compared by both, by the
+    // caller.
     r.unique_id(&join(field, "name"), &spec.name, &mut HashSet::new());
     r.required(
         &join(field, "entity_type"),

@@ -17,7 +17,8 @@ use crate::name::PluginName;
 use crate::registration::{CustomFieldSpec, I18nSpec, Registration};
 
 impl Registration {
-    /// Checks everything the contract demands. The plugin may be used when none of the findings is an error.
+    /// Checks everything the contract demands. The plugin may be used when none of the findings is
+    /// an error.
     ///
     /// Findings name the field by its JSON key: `routes[2].path`.
     pub fn validate(&self) -> Vec<Diagnostic> {

@@ -49,7 +49,7 @@ pub(crate) struct Assignment {
     pub(crate) namespaces: i32,
     /// The keeper's user and group.
     pub(crate) host: (u32, u32),
-    /// Whether the keeper is privileged, so that the user namespace comes last.
+    /// `true` if the keeper is privileged, so that the user namespace comes last.
     pub(crate) privileged: bool,
     /// How the layers stand that the creation and the control groups decided on.
     pub(crate) layers: Vec<LayerReport>,

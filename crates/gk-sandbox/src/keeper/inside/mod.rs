@@ -91,7 +91,7 @@ pub(super) fn first_process(inherited: Inherited) -> ! {
 struct Setup {
     input: SetupInput,
     layers: Vec<LayerReport>,
-    /// Whether the root is the sandbox's own.
+    /// `true` if the root is the sandbox's own.
     own_root: bool,
     /// Directories in which the host looks for the program's socket.
     directories: Directories,
@@ -133,13 +133,13 @@ impl Setup {
         self.layers.iter().rev().find(|entry| entry.layer == layer)
     }
 
-    /// Whether memory is to be limited and no control group limits it.
+    /// Returns `true` if memory is to be limited and no control group limits it.
     fn adds_up_memory(&self) -> bool {
         let entry = self.entry(Layer::Memory);
         entry.is_some_and(|entry| matches!(entry.state, State::Absent | State::Degraded))
     }
 
-    /// Whether the process was created in a namespace (`CLONE_NEW…`).
+    /// Returns `true` if the process was created in a namespace (`CLONE_NEW…`).
     fn has(&self, namespace: i32) -> bool {
         self.input.namespaces & namespace != 0
     }
@@ -245,7 +245,7 @@ fn raise_oom_score() {
     let _ = process::write_at_once(SCORE, &score);
 }
 
-/// Whether the host has let go of the sandbox.
+/// Returns `true` if the host has let go of the sandbox.
 fn lifeline_cut(lifeline: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(lifeline, PollFlags::IN)];
     matches!(

@@ -129,7 +129,8 @@ impl Setup {
                 Exec::Path(&path)
             }
             (Executable::Script, Some(program)) => {
-                // The interpreter opens the script by this descriptor, so the exec must not close it.
+                // The interpreter opens the script by this descriptor, so the exec must not close
+                // it.
                 let _ = rustix::io::fcntl_setfd(program, rustix::io::FdFlags::empty());
                 path = root::c_path(&PathBuf::from(format!(
                     "/proc/self/fd/{}",

@@ -40,7 +40,7 @@ const ROOT_BYTES: u64 = 4 << 20;
 /// A root that was entered.
 #[derive(Debug)]
 pub(crate) struct NewRoot {
-    /// Whether there is a `/proc`.
+    /// `true` if there is a `/proc`.
     pub(crate) proc: bool,
     /// The directories that the host looks for its socket in.
     pub(crate) directories: Directories,
@@ -77,7 +77,7 @@ impl Directories {
 pub(crate) struct RootError {
     pub(crate) what: String,
     pub(crate) errno: Option<i32>,
-    /// Whether the program must not be started without this root either.
+    /// `true` if the program must not be started without this root either.
     pub(crate) refuse: bool,
 }
 
@@ -100,8 +100,8 @@ fn conflict(what: String) -> RootError {
     }
 }
 
-/// Builds the root and moves into it. `zero` says whether there is a real `/dev/zero`, `owner` whose
-/// its own directories are: the user and group it will run as.
+/// Builds the root and moves into it. `zero` says whether there is a real `/dev/zero`, `owner`
+/// whose its own directories are: the user and group it will run as.
 ///
 /// On an error nothing has changed but this process's own mounts.
 pub(crate) fn enter(

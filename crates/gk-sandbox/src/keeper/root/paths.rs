@@ -57,11 +57,11 @@ pub(crate) fn system_paths(plan: &Plan) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether a program's loader may be added to the paths that are shown.
+/// Returns `true` if a program's loader may be added to the paths that are shown.
 ///
-/// The program's author wrote the loader's path. A path that cannot be shown must not cost the whole
-/// root, and a path that the program can write to must not become executable. A loader that is
-/// passed over is executed all the same if another path shows it.
+/// The program's author wrote the loader's path. A path that cannot be shown must not cost the
+/// whole root, and a path that the program can write to must not become executable. A loader that
+/// is passed over is executed all the same if another path shows it.
 fn may_show_loader(loader: &Path, plan: &Plan) -> bool {
     let shown = plan.read_only.iter().chain(&plan.writable);
     is_plain(loader)
@@ -73,7 +73,7 @@ fn may_show_loader(loader: &Path, plan: &Plan) -> bool {
             .any(|dir| loader.starts_with(dir.path()) || dir.path().starts_with(loader))
 }
 
-/// Whether a path is absolute and has no `.` or `..`, so that it leads where it seems to.
+/// Returns `true` if a path is absolute and has no `.` or `..`, so that it leads where it seems to.
 pub(super) fn is_plain(path: &Path) -> bool {
     path.is_absolute()
         && path

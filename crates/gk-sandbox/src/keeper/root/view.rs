@@ -136,7 +136,7 @@ fn of_kind(tree: OwnedFd) -> Result<Tree, Errno> {
     })
 }
 
-/// Whether a path is one that the plan names, other than the program's own.
+/// Returns `true` if a path is one that the plan names, other than the program's own.
 fn is_named(plan: &Plan, path: &Path) -> bool {
     let own = matches!(&plan.executable, Executable::Path(own) if own.path() == path);
     let mut named = plan.read_only.iter().chain(&plan.writable);

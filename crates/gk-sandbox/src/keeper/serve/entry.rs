@@ -26,13 +26,13 @@ pub(super) struct Entry {
     /// it has one.
     pub(super) mapping: Option<(OwnedFd, u32, u32)>,
     pub(super) group: Group,
-    /// Whether everything in the sandbox ends with its first process.
+    /// `true` if everything in the sandbox ends with its first process.
     pub(super) own_namespace: bool,
     /// How often the keeper has looked for the end; `None` before the sandbox is to end.
     pub(super) ending: Option<u32>,
 }
 
-/// Whether the process of a pidfd has ended.
+/// Returns `true` if the process of a pidfd has ended.
 pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     matches!(
@@ -56,7 +56,7 @@ impl Entry {
         }
     }
 
-    /// Whether nothing is left of the sandbox. Called again and again once it ends.
+    /// Returns `true` if nothing is left of the sandbox. Called again and again once it ends.
     pub(super) fn is_over(&mut self) -> bool {
         let Some(looks) = &mut self.ending else {
             return false;

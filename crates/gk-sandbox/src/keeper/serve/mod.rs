@@ -181,8 +181,8 @@ impl Keeper {
         self.entries.iter_mut().for_each(Entry::end);
     }
 
-    /// Whether the sandbox can get the user of its plan: root of a container may have few users to
-    /// give.
+    /// Returns `true` if the sandbox can get the user of its plan: root of a container may have few
+    /// users to give.
     fn privileged(&self, plan: &Plan) -> bool {
         self.privileged && has_user(plan.uid, "uid_map") && has_user(plan.gid, "gid_map")
     }
@@ -350,7 +350,8 @@ fn keep(fd: &OwnedFd) -> Result<OwnedFd, Failure> {
     rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|errno| broken("keep a descriptor", Some(errno)))
 }
 
-/// Whether a socket's other end is gone, as opposed to having sent nothing that can be read.
+/// Returns `true` if a socket's other end is gone, as opposed to having sent nothing that can be
+/// read.
 fn is_gone(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     matches!(
@@ -359,7 +360,7 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// Whether a first process got all its namespaces and control groups.
+/// Returns `true` if a first process got all its namespaces and control groups.
 fn is_complete(first: &First) -> bool {
     first.namespaces.complete() && first.entered.is_ok()
 }

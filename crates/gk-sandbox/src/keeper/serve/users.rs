@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use super::entry::has_ended;
 use crate::keeper::inside::Mapping;
 
-/// Whether this process's user namespace has a user, or a group.
+/// Returns `true` if this process's user namespace has a user, or a group.
 pub(super) fn has_user(id: u32, map: &str) -> bool {
     let Ok(map) = std::fs::read_to_string(format!("/proc/self/{map}")) else {
         return false;
