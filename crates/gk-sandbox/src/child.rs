@@ -78,7 +78,7 @@ impl Child {
         }
     }
 
-    /// How the layers of its sandbox stand. Empty for a plain start.
+    /// The state of the layers of its sandbox. Empty for a plain start.
     pub fn report(&self) -> Report {
         #[cfg(target_os = "linux")]
         if let Some(sandbox) = &self.running.sandbox {
@@ -225,8 +225,8 @@ impl Running {
                 return Ok(());
             }
             sandbox.let_go();
-            // Where all of the sandbox is in a process namespace, the end of its first process is
-            // the end of all of them; elsewhere the first process has to kill the others.
+            // In a process namespace the end of the first process is the end of all processes.
+            // Elsewhere the first process has to kill the others.
             let namespace = sandbox.report.get(Layer::Pid);
             if namespace.is_some_and(|entry| entry.state == State::Enforced) {
                 sys::process::kill(self.process.pidfd())?;

@@ -1,4 +1,4 @@
-//! What a program needs to run, read off its first bytes.
+//! Needs of a program, read from its first bytes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -2,7 +2,7 @@
 //! for each layer whether it is enforced, degraded or absent, and why.
 //!
 //! This crate is the only place of the workspace that starts processes and the only one with
-//! `unsafe` (module `sys`). It knows nothing of plugins, permissions or protocols: its user turns
+//! `unsafe` (module `sys`). It knows no permissions and no protocols: its user turns
 //! a policy into a [`SandboxSpec`].
 //!
 //! What every child gets, on Linux:

@@ -132,13 +132,13 @@ impl Drop for Process {
     }
 }
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitStatus {
-    /// It exited by itself.
+    /// The process exited by itself.
     Exited {
-        /// Its exit code, 0 to 255.
+        /// Exit code, 0 to 255.
         code: i32,
     },
     /// A signal ended it.
@@ -148,7 +148,7 @@ pub enum ExitStatus {
         /// `true` if a core dump was written.
         core_dumped: bool,
     },
-    /// It was killed because its sandbox used more memory than it may.
+    /// The process was killed because its sandbox used more memory than its limit.
     MemoryLimit {
         /// The limit, in bytes.
         bytes: u64,

@@ -25,7 +25,7 @@ const TEXT_BUSY_RETRIES: u32 = 6;
 /// The wait before the first such retry; it doubles each time (63 ms in all).
 const TEXT_BUSY_FIRST_WAIT: Duration = Duration::from_millis(1);
 
-/// How long after a start the preparations for the next one begin: a plugin that comes up needs the
+/// How long after a start the preparations for the next one begin: a program that comes up needs the
 /// processor more.
 #[cfg(target_os = "linux")]
 const QUIET: Duration = Duration::from_millis(200);

@@ -62,7 +62,7 @@ pub(crate) enum Event {
     Ended(End),
 }
 
-/// How the program ended.
+/// The program's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct End {
     /// As `waitid` has it: the exit code, or the signal.

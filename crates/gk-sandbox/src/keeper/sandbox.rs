@@ -27,7 +27,7 @@ impl Sandbox {
         let _ = rustix::net::shutdown(&self.lifeline, rustix::net::Shutdown::Both);
     }
 
-    /// How the program ended; known once the first process has ended.
+    /// The program's end; known once the first process has ended.
     pub(crate) fn end(&self) -> Option<End> {
         *self.end.get_or_init(|| {
             loop {

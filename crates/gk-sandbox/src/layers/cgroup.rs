@@ -31,7 +31,7 @@ use tree::{Tree, Version};
 /// Longer labels and names are refused.
 const NAME_BYTES_MAX: usize = 128;
 
-/// What is limited.
+/// A resource that is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Which {
     /// Memory of every kind: private, shared, tmpfs, the kernel's on behalf of the sandbox.
@@ -70,14 +70,14 @@ pub(crate) enum GroupState {
     V1,
     /// By none.
     Absent {
-        /// What failed, as in "cannot …".
+        /// The step that failed, as in "cannot …".
         why: &'static str,
         /// The kernel's answer; 0 if it was not asked.
         errno: i32,
     },
 }
 
-/// What went wrong, before it becomes a state.
+/// A failed step, before it becomes a state.
 #[derive(Debug, Clone, Copy)]
 struct Absence {
     why: &'static str,
@@ -174,7 +174,7 @@ impl Cgroups {
         Self { trees, sources }
     }
 
-    /// What can be limited here.
+    /// State of each limit on this machine.
     pub(crate) fn states(&self) -> [(Which, GroupState); 3] {
         let mut states = ALL.map(|which| (which, GroupState::V1));
         for ((_, state), source) in states.iter_mut().zip(&self.sources) {

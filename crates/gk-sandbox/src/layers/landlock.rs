@@ -77,7 +77,7 @@ pub(crate) struct Access<'a> {
     pub(crate) network: bool,
 }
 
-/// What became of the layer.
+/// State of the layer after it was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// All of it holds.
@@ -89,7 +89,7 @@ pub(crate) enum Outcome {
     Degraded {
         /// The kernel's version of Landlock, below 6.
         abi: u32,
-        /// What stays open.
+        /// Kinds of access that this kernel does not restrict.
         missing: Missing,
     },
     /// Nothing holds.
@@ -103,11 +103,11 @@ pub(crate) enum Outcome {
     },
 }
 
-/// What a kernel's version of Landlock does not restrict.
+/// Kinds of access that a kernel's version of Landlock does not restrict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Missing {
     /// Moving and linking files between directories is denied altogether (before ABI 2), which is
-    /// stricter and may break a plugin.
+    /// stricter and may break a program.
     pub(crate) refer: bool,
     /// Truncating files that may be read (before ABI 3).
     pub(crate) truncate: bool,
@@ -157,7 +157,7 @@ fn absent(step: &'static str, error: &io::Error) -> Outcome {
     }
 }
 
-/// What a ruleset of this ABI handles, and how many bytes say so.
+/// Kinds of access that a ruleset of this ABI handles, and the size of their structure in bytes.
 fn handled(access: &Access<'_>, abi: u32) -> (RulesetAttributes, usize) {
     let from = |first: u32, rights: u64| if abi >= first { rights } else { 0 };
     let attributes = RulesetAttributes {

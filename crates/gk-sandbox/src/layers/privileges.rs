@@ -1,5 +1,5 @@
-//! What a process gives up before it becomes the plugin. Each is for a single-threaded child and
-//! irrevocable, for it and for all that descend from it.
+//! Privileges that a process gives up before it executes the program. Each function is for a child
+//! with one thread. Its effect is irrevocable, for the child and for its descendants.
 
 use std::io;
 
@@ -88,7 +88,7 @@ pub(crate) fn undumpable() -> io::Result<()> {
     sys::set_undumpable()
 }
 
-/// The limits of one process; those on all of a plugin together are the cgroup's.
+/// The limits of one process; those on a whole sandbox are the control group's.
 ///
 /// Fixed are: no core dump, no real-time priority, no negative nice value. The stack keeps what
 /// the host has, and the address space is unlimited, as Go reserves 711 MB of it at start.

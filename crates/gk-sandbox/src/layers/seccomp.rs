@@ -1,4 +1,4 @@
-//! The system call filter: which calls a plugin may make, and with which arguments.
+//! The system call filter: the calls that a confined program may make, and their arguments.
 //!
 //! It is an allow-list ([`lists`], [`table`]), compiled to a search tree ([`compile`]). What it is
 //! not: it sees numbers only, never what a pointer points to, so paths are the mounts' and
@@ -27,7 +27,7 @@ use libc::sock_filter;
 
 use crate::sys::bpf;
 
-/// What the filter depends on.
+/// Options of the filter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Filter {
     /// `true` if internet sockets (TCP and UDP) can be made, and the netlink socket that tells

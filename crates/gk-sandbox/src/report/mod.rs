@@ -1,4 +1,4 @@
-//! What confines a process: the layers, and for each whether it holds.
+//! The report on a confinement: the layers, and the state of each.
 
 mod remedy;
 
@@ -10,7 +10,7 @@ pub(crate) use self::remedy::remedy;
 
 macro_rules! layers {
     ($($variant:ident $name:literal $stops:literal,)*) => {
-        /// One layer of a confinement. Their order is that of a [`Report`].
+        /// A layer of a confinement. The order is that of a [`Report`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         #[non_exhaustive]
@@ -22,14 +22,14 @@ macro_rules! layers {
             /// All of them, in order.
             pub const ALL: &'static [Layer] = &[$(Layer::$variant,)*];
 
-            /// Its name, as configuration and reports have it.
+            /// Name of the layer in configuration and reports.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Layer::$variant => $name,)*
                 }
             }
 
-            /// What it is for, in a few words.
+            /// Purpose of the layer, in a few words.
             pub fn purpose(self) -> &'static str {
                 match self {
                     $(Layer::$variant => $stops,)*
@@ -92,7 +92,7 @@ impl std::str::FromStr for Layer {
     }
 }
 
-/// Some of the layers.
+/// A set of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LayerSet(u32);
 
@@ -115,7 +115,7 @@ impl FromIterator<Layer> for LayerSet {
     }
 }
 
-/// Whether a layer holds.
+/// State of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -148,13 +148,13 @@ impl fmt::Display for State {
     }
 }
 
-/// One layer of one process.
+/// The entry of a layer in a [`Report`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LayerReport {
     /// Which.
     pub layer: Layer,
-    /// Whether it holds.
+    /// State of the layer.
     pub state: State,
     /// By what it holds, or why not.
     pub detail: String,
@@ -206,11 +206,11 @@ impl LayerReport {
     }
 }
 
-/// What confines a process, layer by layer.
+/// The confinement of a process, layer by layer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// One entry per [`Layer`], in their order. Empty for a plain start.
+    /// The entry of each [`Layer`], in their order. Empty for a plain start.
     pub layers: Vec<LayerReport>,
 }
 

@@ -1,8 +1,8 @@
-//! What a person can do about a layer that is missing.
+//! Remedies: steps for a person, for each layer that is missing.
 
 use super::Layer;
 
-/// How to get a layer, by what the system said of it.
+/// A way to get a layer, by the system's answer.
 pub(crate) fn remedy(layer: Layer, errno: Option<i32>) -> &'static str {
     match (layer, errno) {
         (Layer::User, Some(libc::ENOSPC)) => {
@@ -51,7 +51,7 @@ pub(crate) fn remedy(layer: Layer, errno: Option<i32>) -> &'static str {
     }
 }
 
-/// What a person can do about an absent limit, by the kernel's answer.
+/// A way to get a limit, by the kernel's answer.
 #[cfg(target_os = "linux")]
 fn of_limit(errno: i32) -> &'static str {
     match errno {

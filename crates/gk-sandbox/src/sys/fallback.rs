@@ -14,7 +14,7 @@ use super::{Failure, Prepared, Started, Step};
 
 pub(crate) fn enter_spawner_thread() {}
 
-/// How to wait for a child: by its id, which is its own until it is reaped.
+/// The wait for a child by its id, which is its own until it is reaped.
 pub(crate) fn wait_id(pid: Pid, _pidfd: &OwnedFd) -> WaitId<'_> {
     WaitId::Pid(pid)
 }

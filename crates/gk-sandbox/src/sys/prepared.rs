@@ -16,14 +16,14 @@ use rustix::process::Pid;
 
 use crate::{InterpreterProblem, Program, SandboxSpec, SpawnError};
 
-/// What is executed.
+/// The form of the program that is executed.
 #[derive(Debug)]
 #[cfg_attr(
     not(target_os = "linux"),
     allow(dead_code, reason = "the fall-back executes paths alone")
 )]
 pub(crate) enum Image {
-    /// What is at the path.
+    /// The file at the path.
     Path,
     /// A pinned binary.
     Binary(Arc<OwnedFd>),

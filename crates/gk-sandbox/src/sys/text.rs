@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::mm::Advice;
 
-/// Where the program's text is mapped.
+/// Addresses at which the program's text is mapped.
 fn mappings(maps: &str, program: &[u8]) -> Vec<(usize, usize)> {
     let mapping = |line: &str| {
         // address           perms offset  dev   inode   path

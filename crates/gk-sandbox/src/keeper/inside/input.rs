@@ -1,4 +1,4 @@
-//! What the first process of a sandbox gets: at its creation, and later with its plan.
+//! Input of a sandbox's first process: at its creation, and later with its plan.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(crate) struct Assignment {
     pub(crate) host: (u32, u32),
     /// `true` if the keeper is privileged, so that the user namespace comes last.
     pub(crate) privileged: bool,
-    /// How the layers stand that the creation and the control groups decided on.
+    /// State of the layers that were decided by the creation and the control groups.
     pub(crate) layers: Vec<LayerReport>,
 }
 

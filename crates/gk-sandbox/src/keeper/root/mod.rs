@@ -26,7 +26,7 @@ use self::view::{View, collect, show};
 use super::message::Plan;
 use crate::sys::process::MountFlags;
 
-/// Where a script that is pinned gets a path.
+/// Path of a pinned script in the sandbox.
 pub(crate) const SCRIPT: &str = "/.program";
 /// Maximum number of files in `/tmp`.
 const TEMP_FILES_MAX: u32 = 16 * 1024;

@@ -30,7 +30,7 @@ use crate::layers::seccomp::Filters;
 use crate::report::{Layer, LayerReport};
 use crate::sys::process;
 
-/// How soon a control group that is not empty yet is looked at again.
+/// Interval at which a control group that is not empty yet is looked at again.
 const RETRY_MILLIS: i64 = 5;
 /// Maximum number of first processes that wait for their plans: one with the host's network, one
 /// without.
@@ -80,7 +80,7 @@ pub(crate) fn serve(host: OwnedFd) {
 
 impl Keeper {
     fn turn(&mut self) {
-        /// What a descriptor of the poll stands for.
+        /// The source of an event of the poll.
         enum Source {
             Host,
             Sync(usize),
