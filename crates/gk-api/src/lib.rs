@@ -52,10 +52,10 @@ pub use plugin::{
 pub use policy::{LimitDiff, PolicyDiff, PolicyOrigin, PolicyView, Usage};
 pub use tokens::{NewToken, NewTokenAnswer, Role, RoleError, Token};
 
-/// What every endpoint answers when it fails.
+/// Body of every answer that reports a failure.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ErrorBody {
-    /// What is wrong, where, and what to do.
+    /// Description of the failure: the problem, its place, and the next step.
     pub error: String,
 }

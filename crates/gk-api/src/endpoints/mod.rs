@@ -41,10 +41,10 @@ impl fmt::Display for Method {
     }
 }
 
-/// What values a parameter of a query takes.
+/// Kind of values that a parameter of a query takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParameterKind {
-    /// None: it is there or not.
+    /// No value: the parameter is present or absent.
     Flag,
     /// `true` or `false`.
     Boolean,
@@ -52,30 +52,30 @@ pub enum ParameterKind {
     Integer,
     /// A duration in Go's syntax, such as `10s`.
     Duration,
-    /// Text.
+    /// Any text.
     Text,
 }
 
-/// A parameter of a query. None is required.
+/// A parameter of a query. All are optional.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter {
-    /// Its name.
+    /// Name of the parameter.
     pub name: &'static str,
-    /// What values it takes.
+    /// Kind of its values.
     pub kind: ParameterKind,
-    /// What it does.
+    /// Effect of the parameter.
     pub about: &'static str,
 }
 
-/// What a request or an answer holds.
+/// Content of a request's body or of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Content {
-    /// Nothing.
+    /// No content.
     Nothing,
     /// Plain text.
     Text,
-    /// HTML.
+    /// An HTML page.
     Html,
     /// Server-sent events.
     Stream,
@@ -83,13 +83,13 @@ pub enum Content {
     Package,
     /// A JSON document of another standard.
     Json,
-    /// Whatever JSON a plugin's function takes: an object.
+    /// The JSON object that a plugin's function takes.
     Args,
-    /// Whatever JSON a plugin's function answers.
+    /// The JSON that a plugin's function answers.
     Any,
     /// A ticket for a stream.
     Ticket,
-    /// What a policy is to be.
+    /// A policy that is to be stored.
     PolicyBody,
     /// [`HostInfo`](crate::HostInfo).
     HostInfo,
@@ -134,7 +134,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Its media type; `None` where there is nothing.
+    /// The media type of the content; `None` for no content.
     #[must_use]
     pub fn media_type(self) -> Option<&'static str> {
         Some(match self {
@@ -153,23 +153,23 @@ impl Content {
 pub struct Endpoint {
     /// Which one.
     pub operation: Operation,
-    /// Its method.
+    /// HTTP method.
     pub method: Method,
-    /// Its path, with parameters in braces.
+    /// Path, with parameters in braces.
     pub path: &'static str,
-    /// Who may use it.
+    /// Permission that a caller needs.
     pub access: Access,
-    /// What it is about, for documents.
+    /// Heading under which documents list the endpoint.
     pub group: &'static str,
-    /// What it does, in one line.
+    /// Effect, in one line.
     pub summary: &'static str,
-    /// What its query may hold.
+    /// Parameters of the query.
     pub query: &'static [Parameter],
-    /// What its body holds.
+    /// Content of the request's body.
     pub request: Option<Content>,
     /// The status of its success.
     pub status: u16,
-    /// What it answers with that.
+    /// Content of the answer with that status.
     pub answer: Content,
     /// Further statuses, with what each means. All endpoints can also answer 401 and 403, as their
     /// access says, 429 and 503, where client or host hold as much as they may, and 500.
@@ -258,14 +258,14 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Its row of the table.
+    /// The row of the table for this operation.
     #[must_use]
     pub fn endpoint(self) -> &'static Endpoint {
         // The table has its rows in the order of the operations; a test proves it.
         &ENDPOINTS[self as usize]
     }
 
-    /// Its path with these values in place of the parameters, each encoded as a part of a path.
+    /// The path with these values in place of the parameters, each encoded as a part of a path.
     #[must_use]
     pub fn path(self, values: &[&str]) -> String {
         let mut values = values.iter();

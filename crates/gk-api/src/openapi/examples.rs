@@ -131,10 +131,10 @@ fn health() -> Health {
     }
 }
 
-/// An example of a content, made from its type; `None` where it is no JSON, or any.
+/// An example of a content, made from its type; `None` for content that is not JSON, or any JSON.
 #[must_use]
 pub fn example(content: Content) -> Option<Value> {
-    // These types have no maps with other keys than text: it cannot fail.
+    // Serialising cannot fail: all maps of these types have text as keys.
     fn of(value: impl serde::Serialize) -> Option<Value> {
         serde_json::to_value(value).ok()
     }

@@ -18,18 +18,18 @@ use crate::{
     ParameterKind, Plugin, PluginDetail, PolicyDiff, PolicyView, Stats, Token, UninstallReport,
 };
 
-/// A route of a plugin.
+/// A route that a plugin serves.
 #[derive(Debug, Clone, Copy)]
 pub struct PluginRoute<'a> {
-    /// Its method, in capitals.
+    /// HTTP method, in capitals.
     pub method: &'a str,
-    /// Its path, with parameters in braces.
+    /// Path, with parameters in braces.
     pub path: &'a str,
-    /// What it does.
+    /// Effect, in one line.
     pub summary: &'a str,
-    /// The plugin.
+    /// Name of the plugin.
     pub plugin: &'a str,
-    /// Whether callers need a token, and whether not everybody's will do.
+    /// Permission that a caller needs.
     pub access: Access,
 }
 
