@@ -1,4 +1,4 @@
-//! What a plugin needs besides itself: `dependencies` of plugin.yaml.
+//! Dependencies of a plugin on other plugins: `dependencies` of plugin.yaml.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub struct Dependency {
 }
 
 impl Dependency {
-    /// How entries are written, for remedies.
+    /// Syntax of entries, for remedies.
     pub const SYNTAX: &'static str = "write a plugin's name, or that and versions: `name >= 1.2`, `name >= 1.2, < 2`; >=, >, =, <= and < are known";
 
     /// Parses one entry.

@@ -30,7 +30,7 @@ pub enum NameError {
     TooLong {
         /// The name, quoted and shortened.
         name: String,
-        /// Its length in bytes.
+        /// Length of the name in bytes.
         length: usize,
     },
     /// The first character is none of `a-z0-9`.
@@ -40,7 +40,7 @@ pub enum NameError {
     BadStart {
         /// The name, quoted and shortened.
         name: String,
-        /// The character.
+        /// First character that a name cannot have.
         character: char,
     },
     /// A later character is none of `a-z0-9_-`.
@@ -56,7 +56,7 @@ pub enum NameError {
 }
 
 impl PluginName {
-    /// What the rule is, for remedies.
+    /// The rule in words, for remedies.
     pub const RULE: &'static str = "use lower-case letters, digits, `-` and `_`, starting with a letter or digit, at most 63 characters, such as `my-plugin`";
 
     /// Checks `name` against the rule.

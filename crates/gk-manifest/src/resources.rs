@@ -1,4 +1,4 @@
-//! What a plugin asks for: limits and permissions, as `resources` of both the manifest and the
+//! Limits and permissions that a plugin asks for: `resources` of both the manifest and the
 //! registration.
 
 use std::time::Duration;
@@ -24,21 +24,21 @@ wire_struct! {
         max_file_storage_bytes: i64,
     }
 
-    /// One permission a plugin asks for. Types and accesses this version does not know grant
-    /// nothing.
+    /// A permission that a plugin asks for. A type or an access that this version does not know
+    /// grants no permission.
     pub struct Permission {
-        /// What it is about; see [`Permission::kind`].
+        /// Subject of the permission; see [`Permission::kind`].
         #[serde(rename = "type")]
         kind_name: String,
-        /// How it is used; see [`Permission::access`].
+        /// Kind of use; see [`Permission::access`].
         access: String,
-        /// What it is limited to: table, host, address, key or plugin patterns. Empty means not
-        /// limited.
+        /// Limits of the permission: table, host, address, key or plugin patterns. An empty list is
+        /// no limit.
         scope: Vec<String>,
     }
 }
 
-/// What a permission is about.
+/// Subject of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum PermissionKind {
@@ -64,7 +64,7 @@ pub enum PermissionKind {
     Entity,
 }
 
-/// How a permission is used.
+/// Kind of use of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Access {
@@ -72,7 +72,7 @@ pub enum Access {
     Read,
     /// Writing.
     Write,
-    /// Both.
+    /// Reading and writing.
     ReadWrite,
     /// Removing entities for good; no other access implies it.
     HardDelete,
@@ -158,13 +158,13 @@ impl Access {
 }
 
 impl Permission {
-    /// What the permission is about; `None` when this version does not know it, in which case it
-    /// grants nothing.
+    /// The subject of the permission; `None` when this version does not know it, in which case the
+    /// permission grants no access.
     pub fn kind(&self) -> Option<PermissionKind> {
         PermissionKind::from_name(&self.kind_name)
     }
 
-    /// How it is used; `None` when not given or not known.
+    /// The kind of use; `None` when not given or not known.
     pub fn access(&self) -> Option<Access> {
         Access::from_name(&self.access)
     }

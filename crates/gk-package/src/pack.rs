@@ -12,15 +12,15 @@ use crate::format::{self, DEFLATED, FLAG_UTF8, Facts, STORED};
 use crate::path::{Content, ContentError};
 use crate::select::{SelectError, Selection};
 
-/// How hard deflate tries. Part of what a package's bytes depend on.
+/// Compression level of deflate. The bytes of a package depend on it.
 const LEVEL: u8 = 9;
 
-/// What was made.
+/// A package that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
     /// The ZIP file's size in bytes.
     pub size: u64,
-    /// Its SHA-256.
+    /// SHA-256 of the file.
     pub sha256: [u8; 32],
 }
 

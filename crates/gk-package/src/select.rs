@@ -18,12 +18,12 @@ pub struct Selection {
     files: Vec<SelectedFile>,
 }
 
-/// One file of a [`Selection`].
+/// A file of a [`Selection`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectedFile {
-    /// Its path in the package, with `/`.
+    /// Path in the package, with `/`.
     pub path: String,
-    /// Its size in bytes when it was selected.
+    /// Size in bytes when the file was selected.
     pub size: u64,
     /// `true` if it has an x bit.
     pub executable: bool,
@@ -77,7 +77,7 @@ pub enum SelectError {
     Ignore {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         problem: String,
     },
     /// A file became larger than it may be while it was read.
@@ -191,7 +191,7 @@ impl Selection {
             path: path.clone(),
             source,
         };
-        // It may have become a link or a FIFO since it was selected.
+        // The file may have become a link or a FIFO since it was selected.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let mut options = File::options();
         options
@@ -211,7 +211,7 @@ impl Selection {
         Ok(bytes)
     }
 
-    /// Whether the files can be one package.
+    /// Checks that the files can be one package.
     pub(crate) fn check(&self) -> Result<(), ContentError> {
         let mut content = Content::default();
         for file in &self.files {

@@ -54,12 +54,12 @@ impl VerifiedArtifact {
         self.pinned.size()
     }
 
-    /// What its signature is worth.
+    /// State of the signature.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Who signed, if a trusted key did.
+    /// Key that signed, if it is trusted.
     pub fn key(&self) -> Option<KeyId> {
         self.key
     }
@@ -76,14 +76,15 @@ impl VerifiedArtifact {
         self.manifest.as_deref()
     }
 
-    /// What would have been the refusal, had signatures been required. To be logged on every start.
+    /// The refusal that a host with required signatures would have given. To be logged on every
+    /// start.
     pub fn warning(&self) -> Option<&Refusal> {
         self.warning.as_ref()
     }
 
-    /// Where links of the package lead to outside of it: absolute paths without links, below the
-    /// directory that [`Request::within`](crate::Request::within) named. Who shows the package to
-    /// somebody else has to show these, too.
+    /// Targets of links that lead out of the package: absolute paths without links, below the
+    /// directory that [`Request::within`](crate::Request::within) named. A caller that shows the
+    /// package to another process has to show these, too.
     pub fn link_targets(&self) -> Vec<PathBuf> {
         self.package.link_targets()
     }

@@ -70,7 +70,7 @@ impl Cache {
         }
     }
 
-    /// How many binaries it has.
+    /// Number of binaries.
     pub fn len(&self) -> usize {
         self.entries.lock().len()
     }
@@ -80,7 +80,7 @@ impl Cache {
         self.len() == 0
     }
 
-    /// How many bytes its binaries have together.
+    /// Sum of the sizes of the binaries, in bytes.
     pub fn bytes(&self) -> u64 {
         bytes(&self.entries.lock())
     }
@@ -96,7 +96,7 @@ impl Cache {
         self.entries.lock().clear();
     }
 
-    /// What has the content of an open file.
+    /// Finds the binary that has the content of an open file.
     pub(crate) fn find(&self, opened: &Opened) -> io::Result<Option<Arc<Pinned>>> {
         let likely: Vec<_> = {
             let mut entries = self.entries.lock();

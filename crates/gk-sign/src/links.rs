@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-/// How many links may be on the way to one file: as many as the kernel allows.
+/// Maximum number of links on the way to one file, as in the kernel.
 const LINKS_MAX: usize = 40;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -32,7 +32,7 @@ pub(crate) struct Boundary {
     package: Vec<OsString>,
 }
 
-/// What a path led to.
+/// Target of a path.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) stat: Stat,
@@ -40,7 +40,7 @@ pub(crate) struct Found {
     /// The directory it is in, and its name there.
     parent: Option<OwnedFd>,
     name: OsString,
-    /// Where it is, below the boundary.
+    /// Place of the target, below the boundary.
     pub(crate) below: PathBuf,
 }
 

@@ -35,7 +35,7 @@ pub enum FileError {
     LeadsOut {
         /// The file.
         path: PathBuf,
-        /// What links may not lead out of.
+        /// Boundary that links may not leave.
         within: PathBuf,
     },
     /// A directory, a socket, a device: no regular file.
@@ -49,7 +49,7 @@ pub enum FileError {
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// How many bytes it may have.
+        /// Maximum size, in bytes.
         max: u64,
     },
     /// More files or directories than a package may have.
@@ -63,7 +63,7 @@ pub enum FileError {
     Name {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         #[source]
         source: PathError,
     },
@@ -105,7 +105,7 @@ impl FileError {
 pub(crate) struct Package {
     root: OwnedFd,
     path: PathBuf,
-    /// Where links may lead; without it none is followed.
+    /// Boundary within which links may lead; without it no link is followed.
     boundary: Option<Boundary>,
 }
 
@@ -125,7 +125,7 @@ pub(crate) struct Opened {
     pub(crate) file: File,
     pub(crate) size: u64,
     pub(crate) executable: bool,
-    /// What will tell that it has been written, from when it was opened.
+    /// Stamp from the opening of the file, which tells whether it has been written since.
     pub(crate) stamp: Option<Stamp>,
 }
 
@@ -440,7 +440,7 @@ fn id(stat: &rustix::fs::Stat) -> InodeId {
     (stat.st_dev, stat.st_ino)
 }
 
-/// One call where the system has it; else, or where a filter forbids it, part by part.
+/// Opens by one system call where there is one; else, or where a filter forbids it, part by part.
 #[cfg(target_os = "linux")]
 fn open_beneath(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
     use rustix::fs::ResolveFlags;

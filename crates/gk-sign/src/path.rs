@@ -18,7 +18,7 @@ pub enum PathError {
     Character,
 }
 
-/// Whether `path` is relative, plain, and no longer than it may be.
+/// Checks that `path` is relative, plain, and no longer than allowed.
 pub(crate) fn check(path: &str) -> Result<(), PathError> {
     if path.len() > PATH_BYTES_MAX {
         return Err(PathError::TooLong);

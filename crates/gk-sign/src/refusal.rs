@@ -1,5 +1,5 @@
-//! What verification came to, in words for people: the state, and why a plugin is refused and what
-//! to do about it.
+//! Results of a verification, in words for people: the state, the reason for a refusal, and the
+//! next step.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use crate::key::KeyId;
 use crate::package::FileError;
 use crate::v2::FormatError;
 
-/// What a plugin's signature is worth. Its text is what people are shown.
+/// State of a plugin's signature. Its text is what people are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
@@ -70,7 +70,7 @@ pub enum Problem {
     UntrustedKey,
     /// No trusted key made this version 1 signature over this binary.
     NoKeyFits {
-        /// How many keys are trusted.
+        /// Number of trusted keys.
         trusted: usize,
     },
     /// A version 1 signature, which the policy does not accept.
@@ -111,7 +111,7 @@ pub enum Problem {
 }
 
 impl Refusal {
-    /// What the signature is worth.
+    /// State of the signature.
     pub fn state(&self) -> State {
         self.state
     }
@@ -131,7 +131,7 @@ impl Refusal {
         &self.problem
     }
 
-    /// What to do.
+    /// Next step for a person.
     pub fn remedy(&self) -> &'static str {
         match &self.problem {
             Problem::Unsigned => {
@@ -223,7 +223,7 @@ impl fmt::Display for Problem {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// Its signature does not let it run.
+    /// The signature does not let the plugin run.
     #[error(transparent)]
     Refused(Box<Refusal>),
     /// A file cannot be used, whatever its signature is worth.

@@ -15,7 +15,7 @@ use crate::package::{FileError, Listed, Package};
 use crate::v1::BinarySignature;
 use crate::v2::{Claims, FormatProblem, PACKAGE_SIGNATURE, SignedFile};
 
-/// What to sign of a package, besides its files.
+/// Claims to sign of a package, besides its files.
 #[derive(Clone, Debug)]
 pub struct PackageToSign {
     /// The package's directory.

@@ -18,13 +18,13 @@ pub const TRUSTED_KEYS_FILE: &str = "GOATFLOW_TRUSTED_KEYS_FILE";
 /// Environment variable that makes signatures a must.
 pub const REQUIRE_SIGNATURES: &str = "GOATFLOW_REQUIRE_SIGNATURES";
 
-/// What happens to a plugin without a signature of a trusted key. Tampered and revoked ones never
+/// Treatment of a plugin without a signature of a trusted key. Tampered and revoked plugins never
 /// run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requirement {
-    /// It is refused.
+    /// The plugin is refused.
     Enforce,
-    /// It runs, and the caller warns with
+    /// The plugin runs, and the caller warns with
     /// [`VerifiedArtifact::warning`](crate::VerifiedArtifact::warning).
     Warn,
 }
@@ -46,7 +46,7 @@ pub enum TrustError {
     Key {
         /// Variable, or file and line, or `entry n`.
         place: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         #[source]
         source: KeyError,
     },
@@ -61,9 +61,9 @@ pub enum TrustError {
     /// Too many entries.
     #[error("{place}: more than {max} entries; remove what is no longer needed")]
     TooMany {
-        /// Where the one too many is.
+        /// Place of the first entry that is too many.
         place: String,
-        /// How many there may be.
+        /// Maximum number of entries.
         max: usize,
     },
     /// A variable is not Unicode, or not one of its values.
@@ -71,7 +71,7 @@ pub enum TrustError {
     Variable {
         /// The variable.
         name: &'static str,
-        /// What to write.
+        /// Correct form.
         remedy: &'static str,
     },
     /// A list cannot be read.
@@ -91,7 +91,7 @@ pub enum TrustError {
     },
 }
 
-/// What the store says of a key.
+/// State of a key in the store.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Standing<'a> {
     Trusted(&'a PublicKey),

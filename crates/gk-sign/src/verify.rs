@@ -147,7 +147,7 @@ struct Job<'a> {
 /// The bytes of a file, and what will tell that it has been written since.
 type PinnedFile = (Arc<Pinned>, Option<Stamp>);
 
-/// What the signature came to.
+/// State of the signature.
 struct Verdict {
     pinned: Arc<Pinned>,
     /// Of the file that has these bytes.

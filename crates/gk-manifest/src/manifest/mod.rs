@@ -54,40 +54,40 @@ pub struct Manifest {
     /// is installed, signed, watched and removed, and a manifest that could name `/bin/sh` would
     /// start what nobody installed.
     pub binary: PathBuf,
-    /// What the plugin does.
+    /// Purpose of the plugin.
     pub description: String,
-    /// Who wrote it.
+    /// Author of the plugin.
     pub author: String,
-    /// Its licence.
+    /// Licence of the plugin.
     pub license: String,
-    /// Its home page.
+    /// Home page of the plugin.
     pub homepage: String,
     /// Inline SVG, a FontAwesome class or a bundled path.
     pub icon: String,
-    /// Whether it is a plugin or a theme.
+    /// Kind of the package: plugin or theme.
     pub kind: PluginKind,
     /// Limits and permissions asked for.
     pub resources: ResourceRequest,
     /// Plugins that must run before this one, each once.
     pub dependencies: Vec<Dependency>,
-    /// How a new version of it takes over.
+    /// Order in which a new version takes over.
     pub reload: ReloadSpec,
     /// Containers the plugin would like to have beside it.
     pub sidecars: Vec<SidecarSpec>,
 }
 
-/// What a manifest describes (`type`).
+/// Kind of a package (`type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PluginKind {
-    /// A plugin.
+    /// Code that a host runs.
     #[default]
     Plugin,
-    /// A theme.
+    /// Style sheets and templates.
     Theme,
 }
 
-/// How a new version of a plugin takes over (`reload`).
+/// Take-over by a new version of a plugin (`reload`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReloadSpec {
@@ -97,8 +97,8 @@ pub struct ReloadSpec {
 }
 
 impl ReloadSpec {
-    /// How long calls wait while nothing of the plugin serves; `None` leaves it to the host. At
-    /// most [`RELOAD_WAIT_MAX`](limits::RELOAD_WAIT_MAX).
+    /// Maximum time that calls wait while no generation of the plugin serves; `None` leaves it to
+    /// the host. At most [`RELOAD_WAIT_MAX`](limits::RELOAD_WAIT_MAX).
     #[must_use]
     pub fn wait(&self) -> Option<Duration> {
         self.wait.and_then(GoDuration::to_std)
@@ -124,7 +124,7 @@ pub enum ManifestError {
     /// The file could not be read.
     #[error("{}: cannot be read", file.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// Why.
         #[source]
@@ -134,7 +134,7 @@ pub enum ManifestError {
     /// not an error of its author. The host skips it.
     #[error("{}: runtime {runtime:?} is not a native plugin, skipped", file.display())]
     NotNative {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// The runtime it names.
         runtime: String,
@@ -188,7 +188,7 @@ impl Manifest {
                 ));
             }
             let mut bytes = Vec::new();
-            // One byte more than allowed, so that `parse` sees that it is too much.
+            // Reads one byte more than allowed, so that `parse` sees that the file is too long.
             File::open(path)?
                 .take(limits::MANIFEST_BYTES_MAX as u64 + 1)
                 .read_to_end(&mut bytes)?;

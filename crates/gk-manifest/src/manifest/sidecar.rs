@@ -11,7 +11,7 @@ use crate::validate::join;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SidecarSpec {
-    /// Its name.
+    /// Name of the container.
     pub name: String,
     /// The image to run.
     pub image: String,
@@ -27,11 +27,11 @@ pub struct SidecarSpec {
     pub memory_mb: u32,
     /// Thousandths of a processor; 200 when not given.
     pub cpu_millis: u32,
-    /// How to tell whether it is well.
+    /// Check of the container's health.
     pub healthcheck: Option<HealthcheckSpec>,
 }
 
-/// How to tell whether a sidecar is well.
+/// Check of a sidecar's health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthcheckSpec {

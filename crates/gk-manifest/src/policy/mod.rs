@@ -1,5 +1,5 @@
-//! What an operator grants a plugin: the stored policy (contract §7.3), its rules, and its limits.
-//! What a policy means is for the host that enforces it.
+//! The stored policy: permissions and limits that an operator grants a plugin (contract §7.3), and
+//! its rules. The meaning of a policy is for the host that enforces it.
 
 mod check;
 
@@ -32,12 +32,12 @@ pub const HTTP_ENTRIES_MAX: usize = 64;
 /// The largest rate that can be set.
 pub const RATE_MAX: u32 = 1_000_000;
 
-/// What cannot be a policy: what is wrong, and where.
+/// Error of a policy: the problem and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PolicyError(pub(crate) String);
 
-/// What the operator decided about a plugin.
+/// Decision of the operator about a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -46,13 +46,13 @@ pub enum PolicyStatus {
     /// policy lists. Rates and limits of the policy hold.
     #[default]
     PendingReview,
-    /// It has the permissions that the policy lists. A plugin that later asks for more does not get
-    /// it; the log and `exceeds_grant` in the admin API say so.
+    /// The plugin has the permissions that the policy lists. A plugin that later asks for more does
+    /// not get it; the log and `exceeds_grant` in the admin API say so.
     Approved,
-    /// It has the permissions that the policy lists, knowingly less than it asks for: nothing is
-    /// reported.
+    /// The plugin has the permissions that the policy lists, knowingly fewer than it asks for: the
+    /// difference is not reported.
     Restricted,
-    /// It may do nothing, and nothing calls it.
+    /// The plugin may do nothing, and is not called.
     Blocked,
 }
 
@@ -61,9 +61,9 @@ pub enum PolicyStatus {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// What the operator thinks of it.
+    /// Decision of the operator.
     pub status: PolicyStatus,
-    /// What it is granted. Of a policy that is pending review: what the default grants.
+    /// Permissions that are granted. In a policy that is pending review: what the default grants.
     #[serde(default, deserialize_with = "strict")]
     pub permissions: Vec<Permission>,
     /// Calls to other plugins in a second; 0 is unlimited.
@@ -82,13 +82,14 @@ pub struct Policy {
     /// what the plugin asks for.
     #[serde(default)]
     pub memory_mb: u32,
-    /// How long a call may take, from the next one on; none leaves it to what the plugin asks for.
+    /// Maximum duration of a call, from the next call on; `None` leaves it to what the plugin asks
+    /// for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_timeout: Option<GoDuration>,
-    /// How long GKRegister and Init may take, each, from its next start on.
+    /// Maximum duration of GKRegister and of Init, each, from the next start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_timeout: Option<GoDuration>,
-    /// How long Shutdown may take, of processes that start from now on.
+    /// Maximum duration of Shutdown, of processes that start from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown_timeout: Option<GoDuration>,
     /// `true` if it is started anew when all its calls time out: the last 20 or more, for a minute.

@@ -19,20 +19,20 @@ use crate::resources::ResourceRequest;
 use crate::wire::wire_struct;
 
 wire_struct! {
-    /// What a plugin registers. Decoding accepts anything of the right types;
+    /// Registration of a plugin. Decoding accepts anything of the right types;
     /// [`Registration::validate`] checks it.
     pub struct Registration {
         /// Unique name; must equal the manifest's.
         name: String,
         /// Semantic version.
         version: String,
-        /// What the plugin does.
+        /// Purpose of the plugin.
         description: String,
-        /// Who wrote it.
+        /// Author of the plugin.
         author: String,
-        /// Its licence.
+        /// Licence of the plugin.
         license: String,
-        /// Its home page.
+        /// Home page of the plugin.
         homepage: String,
         /// Inline SVG, a FontAwesome class or a bundled path.
         icon: String,
@@ -54,7 +54,7 @@ wire_struct! {
         event_authorizer: String,
         /// Ids of host menu items to hide.
         hide_menu_items: Vec<String>,
-        /// Where agents are sent after login; empty for the host's own page.
+        /// Page to which agents are sent after login; empty for the host's own page.
         landing_page: String,
         /// Agent groups to create.
         groups: Vec<GroupSpec>,
@@ -88,7 +88,7 @@ wire_struct! {
         handler: String,
         /// Names of access rules, such as `auth` or `admin`; none means public.
         middleware: Vec<String>,
-        /// What it does.
+        /// Purpose of the route.
         description: String,
         /// `true` if a request may be sent once more when the plugin's process ends before it
         /// answers: asking twice does what asking once does.
@@ -101,9 +101,9 @@ wire_struct! {
         id: String,
         /// Text or translation key.
         label: String,
-        /// Icon.
+        /// Icon: SVG, a class of an icon font, or a path.
         icon: String,
-        /// Where it leads.
+        /// Target of the link.
         path: String,
         /// `agent`, `admin`, `customer` or `profile`.
         location: String,
@@ -121,7 +121,7 @@ wire_struct! {
         id: String,
         /// Heading.
         title: String,
-        /// What it shows.
+        /// Content of the widget.
         description: String,
         /// Function that renders it.
         handler: String,
@@ -145,7 +145,7 @@ wire_struct! {
         handler: String,
         /// Cron expression with five fields, or a descriptor such as `@hourly`.
         schedule: String,
-        /// What it does.
+        /// Purpose of the job.
         description: String,
         /// `true` if it runs at all.
         enabled: bool,
@@ -178,7 +178,7 @@ wire_struct! {
     pub struct ErrorCodeSpec {
         /// The code, registered as `<plugin>:<code>`.
         code: String,
-        /// What people read.
+        /// Text that people read.
         message: String,
         /// HTTP status it maps to.
         http_status: i64,
@@ -186,9 +186,9 @@ wire_struct! {
 
     /// An agent group.
     pub struct GroupSpec {
-        /// Its name.
+        /// Name of the group.
         name: String,
-        /// What it is for.
+        /// Purpose of the group.
         description: String,
     }
 
@@ -196,7 +196,7 @@ wire_struct! {
     pub struct CustomFieldSpec {
         /// Name without the plugin's prefix.
         name: String,
-        /// What people read.
+        /// Text that people read.
         label: String,
         /// The entity it belongs to.
         entity_type: String,
@@ -218,9 +218,9 @@ wire_struct! {
 
     /// A tool offered over the Model Context Protocol.
     pub struct McpToolSpec {
-        /// Its name, prefixed with the plugin's by the host.
+        /// Name of the tool, which the host prefixes with the plugin's.
         name: String,
-        /// What it does.
+        /// Effect of the tool.
         description: String,
         /// Function called with the tool's arguments.
         handler: String,
@@ -234,9 +234,9 @@ wire_struct! {
         id: String,
         /// Heading.
         title: String,
-        /// What it is about.
+        /// Subject of the task.
         description: String,
-        /// Icon.
+        /// Icon: SVG, a class of an icon font, or a path.
         icon: String,
         /// Function that renders and runs it.
         handler: String,
@@ -244,7 +244,7 @@ wire_struct! {
         category: String,
     }
 
-    /// What to call when an entity is deleted.
+    /// Functions that are called when an entity is deleted.
     pub struct CascadeSpec {
         /// The entity's type.
         entity_type: String,

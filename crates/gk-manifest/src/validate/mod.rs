@@ -115,7 +115,7 @@ impl Report {
         }
     }
 
-    /// Where the field stands, or else the nearest thing around it that was written down.
+    /// The place of the field, or else of the nearest thing around it that was written down.
     fn find_place(&self, field: &str) -> Option<Place> {
         let mut field = field;
         loop {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::limits::ARCHIVE_BYTES_MAX;
 use crate::path::ContentError;
 
-/// What is wrong with a ZIP file.
+/// Problem of a ZIP file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -75,7 +75,7 @@ pub enum Problem {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{archive} cannot be read: {source}", archive = .archive.display())]
     Read {
         /// The ZIP file.
@@ -84,14 +84,14 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// It is no package that is taken.
+    /// The file is not a package that is taken.
     #[error("{archive}{at}: {problem}", archive = .archive.display(), at = at(.entry))]
     Refused {
         /// The ZIP file.
         archive: PathBuf,
         /// The entry it is about; none for the whole file.
         entry: Option<String>,
-        /// What is wrong.
+        /// Description of the problem.
         problem: Problem,
     },
     /// The file that was asked for is not in it.
@@ -109,7 +109,7 @@ pub enum OpenError {
         archive: PathBuf,
         /// The path.
         entry: String,
-        /// How many bytes were wanted at most.
+        /// Maximum number of bytes that the caller takes.
         max: u64,
     },
 }
@@ -121,7 +121,7 @@ fn at(entry: &Option<String>) -> String {
 }
 
 impl OpenError {
-    /// What is wrong with the file, if it was refused.
+    /// The problem of the file, if it was refused.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Refused { problem, .. } => Some(problem),
@@ -135,7 +135,7 @@ impl OpenError {
 pub(crate) enum ExtractError {
     /// The archive's fault.
     Open(OpenError),
-    /// What the receiver said.
+    /// Error of the receiver.
     Sink(io::Error),
 }
 

@@ -37,12 +37,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Its path in the package.
+    /// Path in the package.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Its size as it is declared; reading and unpacking hold it to that.
+    /// Declared size, in bytes; reading and unpacking hold the file to it.
     pub fn size(&self) -> u64 {
         u64::from(self.facts.size)
     }

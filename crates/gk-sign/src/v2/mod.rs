@@ -62,11 +62,11 @@ pub struct PackageSignature {
 pub struct FormatError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// Description of the problem.
     pub problem: FormatProblem,
 }
 
-/// What is wrong with a line of `plugin.sig`, or with what is to be signed.
+/// Error in a line of `plugin.sig`, or in what is to be signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatProblem {
@@ -123,7 +123,7 @@ impl Claims {
         self.date.to_string()
     }
 
-    /// Who signed.
+    /// Key that signed.
     pub fn key(&self) -> KeyId {
         self.key
     }
