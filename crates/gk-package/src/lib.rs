@@ -16,8 +16,8 @@
 //! - this crate's way to write the format: no directories, no extra fields, no comments, no data descriptors, the time
 //!   1980-01-01 00:00, modes 0644 and 0755, a file stored where deflating does not make it smaller;
 //! - the version of `miniz_oxide` in Cargo.lock, whose level 9 deflates; none of its features changes what it writes. The
-//! crate is used directly: flate2 could be switched to another implementation by a feature of any
-//! other crate in the build.
+//!   crate is used directly: flate2 could be switched to another implementation by a feature of any
+//!   other crate in the build.
 //!
 //! A test holds a package's bytes fixed, so that an update of `miniz_oxide` that changes them is
 //! seen.
@@ -33,9 +33,9 @@
 //! - two entries with one path, also where only case or Unicode's form differs, and a file that is the directory of
 //!   another one;
 //! - no `plugin.yaml` at the top, or a second one anywhere. GoatFlow's host takes the first entry of that name in any
-//! directory, so another file would count there than here. A package whose files are all in one
-//! directory is refused for the same reason: its files would be in other places than those that
-//! were signed;
+//!   directory, so another file would count there than here. A package whose files are all in one
+//!   directory is refused for the same reason: its files would be in other places than those that
+//!   were signed;
 //! - entries that overlap or leave a gap, bytes before the first or after the last, comments of the file;
 //! - ZIP64, which no package within the limits needs;
 //! - a local header or a data descriptor that says something else than the central directory.

@@ -132,15 +132,15 @@
 //!
 //! - That the plugin is harmless. It says whose it is; what it may do is for the policy and the sandbox.
 //! - That it is the newest. An old signed package is valid as long as neither key nor files are revoked;
-//! [`Claims::version`] and [`Claims::date`] are there for a policy that refuses to go back. The
-//! date is the signer's word: who has the key writes any date.
+//!   [`Claims::version`] and [`Claims::date`] are there for a policy that refuses to go back. The
+//!   date is the signer's word: who has the key writes any date.
 //! - That its loader, its libraries and its interpreter are what the author had: a dynamic binary is pinned itself, the
 //!   rest is the system's.
 //! - Anything about what a running plugin loads. Files it opens itself are no longer compared.
 //! - Anything, to an attacker who runs as the host's user or root: who can change the trusted keys or the host's memory
-//! needs no signature. Anybody who can write into a package can also take its signatures away; only
-//! [`Requirement::Enforce`] makes that a refusal, and only [`Policy::without_version_1`] closes the
-//! way down to version 1.
+//!   needs no signature. Anybody who can write into a package can also take its signatures away; only
+//!   [`Requirement::Enforce`] makes that a refusal, and only [`Policy::without_version_1`] closes the
+//!   way down to version 1.
 #![forbid(unsafe_code)]
 
 mod artifact;
