@@ -1,4 +1,4 @@
-//! What a handler fails with.
+//! Errors of handlers.
 
 use std::fmt;
 
@@ -37,8 +37,8 @@ impl Error {
         self.status
     }
 
-    /// How it travels: with a status it is a result of the form that routes know, else the call's
-    /// error.
+    /// The wire form of an error: with a status it is a result of the form that routes know,
+    /// without it is the call's error.
     pub(crate) fn into_reply(self) -> Result<Vec<u8>, String> {
         match self.status {
             Some(status) => Ok(json!({ "error": self.text, "status": status })

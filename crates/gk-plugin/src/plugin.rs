@@ -72,7 +72,7 @@ impl Plugin {
         self
     }
 
-    /// Its licence, as an SPDX expression.
+    /// Licence of the plugin, as an SPDX expression.
     pub fn license(mut self, license: &str) -> Self {
         self.registration.license = license.to_owned();
         self

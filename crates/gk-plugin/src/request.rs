@@ -1,4 +1,4 @@
-//! What a request to a route brought besides JSON: its body as bytes, and files.
+//! Parts of a request to a route that are not JSON: the body as bytes, and files.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,11 +17,11 @@ use crate::Error;
 pub struct UploadedFile {
     /// The field's name.
     pub name: String,
-    /// What the client calls the file; anything, and no path to be trusted.
+    /// Name of the file, as the client says; it can be anything, and is not a path to be trusted.
     pub filename: String,
-    /// What the client says it is.
+    /// Content type, as the client says.
     pub content_type: String,
-    /// Its content.
+    /// Bytes of the file.
     #[serde(deserialize_with = "decoded")]
     pub data: Vec<u8>,
 }
@@ -117,7 +117,7 @@ impl IncomingRequest {
         self.text("_method").unwrap_or_default()
     }
 
-    /// The path.
+    /// Path of the request, as the client sent it.
     #[must_use]
     pub fn path(&self) -> &str {
         self.text("_path").unwrap_or_default()

@@ -83,7 +83,7 @@ impl Widget {
         })
     }
 
-    /// Where it is shown: `dashboard`, `agent_home`, `admin_home`, `customer_home`.
+    /// Sets the place of the widget: `dashboard`, `agent_home`, `admin_home`, `customer_home`.
     #[must_use]
     pub fn location(mut self, location: &str) -> Self {
         self.0.location = location.to_owned();

@@ -20,11 +20,11 @@ use crate::messages::{CallRequest, CallResponse, HostApiRequest, HostApiResponse
 pub use crate::place::{SocketPlace, socket_place};
 use crate::{Handshake, PLUGIN_NAME, PROTOCOL_VERSION, RpcError, SdkGeneration};
 
-/// How to connect.
+/// Options of a connection.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ConnectOptions {
-    /// What is taken from the plugin.
+    /// Limits on what is taken from the plugin.
     pub limits: Limits,
     /// Our certificate, if AutoMTLS was asked for: the one in the plugin's `PLUGIN_CLIENT_CERT`.
     #[cfg(feature = "automtls")]
@@ -84,8 +84,8 @@ pub enum CallError {
     Rpc(#[from] RpcError),
 }
 
-/// What a plugin prints through its SDK after the handshake. Both must be read for ever: a plugin
-/// stalls when 256 KiB are unread.
+/// Output that a plugin prints through its SDK after the handshake. Both streams must be read for
+/// ever: a plugin stalls when 256 KiB are unread.
 #[derive(Debug)]
 pub struct PluginOutput {
     /// `os.Stdout`.
@@ -100,7 +100,7 @@ pub struct PluginOutput {
 pub struct HostRequest {
     /// The method's wire name.
     pub method: String,
-    /// Its arguments, JSON.
+    /// Arguments of the method, JSON.
     pub args: Bytes,
     /// The token of the call the request belongs to, if it belongs to one.
     pub call_token: Option<String>,
@@ -350,7 +350,7 @@ impl PluginConnection {
 /// The host API as a net/rpc service.
 struct HostApiService {
     handler: Arc<dyn HostApiHandler>,
-    /// What answers are counted in until the plugin has taken them.
+    /// Budget in which answers count until the plugin has taken them.
     memory: Option<MemoryBudget>,
 }
 

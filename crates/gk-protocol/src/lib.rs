@@ -24,7 +24,7 @@ pub use messages::{
     CallRequest, CallResponse, HostApiRequest, HostApiResponse, InitRequest, SdkGeneration,
 };
 
-/// What a plugin says it offers.
+/// Registration of a plugin.
 pub mod registration {
     pub use gk_manifest::*;
 }

@@ -22,7 +22,7 @@ pub enum SdkGeneration {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InitRequest {
-    /// What the host tells the plugin.
+    /// Configuration that the host gives the plugin.
     #[serde(rename = "Config")]
     pub config: BTreeMap<String, String>,
     /// Broker id of the host API.
@@ -34,10 +34,10 @@ pub struct InitRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallRequest {
-    /// The function.
+    /// Name of the function to call.
     #[serde(rename = "Function")]
     pub function: String,
-    /// Its arguments, JSON.
+    /// Arguments of the function, JSON.
     #[serde(rename = "Args")]
     pub args: Payload,
     /// Stands for the call in host requests; G1 and G2 plugins ignore it.
@@ -50,7 +50,7 @@ pub struct CallRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallResponse {
-    /// What the function returned, JSON.
+    /// Result of the function, JSON.
     #[serde(rename = "Result")]
     pub result: Payload,
     /// Why it failed; empty if it did not.
@@ -65,10 +65,10 @@ pub struct HostApiRequest {
     /// The method's wire name, as `cache_get`.
     #[serde(rename = "Method")]
     pub method: String,
-    /// Its arguments, JSON.
+    /// Arguments of the method, JSON.
     #[serde(rename = "Args")]
     pub args: Payload,
-    /// Who the plugin says it is. Never believed: the connection tells.
+    /// Name that the plugin gives itself. The host ignores it: the connection says whose it is.
     #[serde(rename = "CallerPlugin")]
     pub caller_plugin: String,
     /// The token of the call this belongs to; empty outside of a call.
@@ -80,7 +80,7 @@ pub struct HostApiRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename = "HostAPIRPCResponse", default)]
 pub struct HostApiResponse {
-    /// What the method returned, JSON.
+    /// Result of the method, JSON.
     #[serde(rename = "Result")]
     pub result: Payload,
     /// Why it failed; empty if it did not.

@@ -1,4 +1,4 @@
-//! Where a plugin may have its socket.
+//! Places at which a plugin may have its socket.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -19,9 +19,9 @@ use crate::{PLUGIN_NAME, RpcError, SdkGeneration, handshake_config};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Call {
-    /// The function.
+    /// Name of the function to call.
     pub function: String,
-    /// Its arguments, JSON; often empty.
+    /// Arguments of the function, JSON; often empty.
     pub args: Bytes,
     /// Stands for this call in host requests; empty if the host gives none.
     pub call_token: String,
@@ -39,10 +39,10 @@ impl Call {
     }
 }
 
-/// What a plugin does. Calls run concurrently.
+/// The functions of a plugin. Calls run concurrently.
 #[async_trait]
 pub trait PluginHandler: Send + Sync + 'static {
-    /// What the plugin offers.
+    /// The registration of the plugin.
     async fn register(&self) -> Result<Registration, String>;
 
     /// Prepares the plugin; `host` is missing if the host offers no API or it cannot be reached.
@@ -77,7 +77,7 @@ pub struct HostApi {
     end: End,
 }
 
-/// What is at the other end.
+/// The peer of the connection.
 #[derive(Clone)]
 enum End {
     Connection(RpcClient),

@@ -121,14 +121,14 @@ impl<'a> Db<'a> {
     }
 }
 
-/// What `db_query` and `db_exec` take, and `db_batch` several of.
+/// Arguments of `db_query` and `db_exec`; `db_batch` takes several.
 #[derive(Serialize)]
 struct Statement<'a> {
     query: &'a str,
     args: &'a RawValue,
 }
 
-/// What came of a statement that may write.
+/// Outcome of a statement that may write.
 #[derive(Debug, Deserialize)]
 #[non_exhaustive]
 pub struct Written {

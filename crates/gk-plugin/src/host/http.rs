@@ -70,15 +70,15 @@ impl<'a> HttpRequest<'a> {
     }
 }
 
-/// A response.
+/// An answer to an outgoing request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct HttpResponse {
-    /// The status.
+    /// HTTP status, 100 to 599.
     pub status: u16,
     /// The headers by lower-case name. Upstream's hosts give none.
     #[serde(default)]
     pub headers: BTreeMap<String, Vec<String>>,
-    /// The body.
+    /// Bytes of the body.
     #[serde(default, deserialize_with = "bytes")]
     pub body: Bytes,
 }

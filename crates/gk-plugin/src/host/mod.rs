@@ -1,4 +1,4 @@
-//! What a plugin may ask of its host, typed.
+//! The host API, typed: requests of a plugin to its host.
 
 mod db;
 mod error;
@@ -28,7 +28,7 @@ pub use self::files::{FileInfo, Files, StoredFile};
 pub use self::http::{HttpRequest, HttpResponse};
 pub use self::stores::{Cache, Keys, Kv, KvPage};
 
-/// How a log record is rated.
+/// Severity of a log record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LogLevel {
     /// For whoever looks for a mistake.
@@ -52,7 +52,7 @@ impl LogLevel {
     }
 }
 
-/// What `Init` brought.
+/// Configuration that `Init` brought.
 #[derive(Debug, Default)]
 pub(crate) struct Initialised {
     pub(crate) config: BTreeMap<String, String>,

@@ -19,7 +19,7 @@ use super::state::{Event, HostCall, LogRecord, Mail, Refusal, Running, Shared, S
 use crate::host::Initialised;
 use crate::{Context, Error, Host, HttpResponse, Plugin, StoredFile};
 
-/// What `host_version` of the configuration is.
+/// Value of `host_version` in the configuration.
 const HOST_VERSION: &str = "0.1.0";
 
 /// The clock's first moment: the beginning of 2026, UTC.
@@ -250,7 +250,7 @@ impl TestHost {
         self.lock().calls.clone()
     }
 
-    /// Those of [`calls`](Self::calls) that have this method.
+    /// The entries of [`calls`](Self::calls) that have this method.
     #[must_use]
     pub fn calls_to(&self, method: &str) -> Vec<HostCall> {
         let mut calls = self.calls();
@@ -267,19 +267,19 @@ impl TestHost {
         state.logs.clear();
     }
 
-    /// What the plugin has published.
+    /// The events that the plugin has published.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.lock().events.clone()
     }
 
-    /// What the plugin has sent.
+    /// The mails that the plugin has sent.
     #[must_use]
     pub fn mails(&self) -> Vec<Mail> {
         self.lock().mails.clone()
     }
 
-    /// What the plugin has logged through the host API.
+    /// The records that the plugin has logged through the host API.
     #[must_use]
     pub fn logs(&self) -> Vec<LogRecord> {
         self.lock().logs.clone()

@@ -23,7 +23,7 @@ impl TestPlugin {
         TestPlugin { started }
     }
 
-    /// What the plugin registered.
+    /// The registration of the plugin.
     #[must_use]
     pub fn registration(&self) -> &Registration {
         &self.started.registration

@@ -120,7 +120,7 @@ impl<'a> TestRequest<'a> {
         self
     }
 
-    /// What the client reads, such as `de`; English without it.
+    /// Sets the client's language, such as `de`; English without it.
     pub fn language(mut self, tag: &str) -> Self {
         self.language = tag.to_owned();
         self
@@ -132,7 +132,7 @@ impl<'a> TestRequest<'a> {
         self
     }
 
-    /// What the request is called in the logs; without it `testing`.
+    /// Sets the request's id in the logs; `testing` without it.
     pub fn request_id(mut self, id: &str) -> Self {
         id.clone_into(&mut self.request_id);
         self
@@ -196,8 +196,8 @@ impl<'a> TestRequest<'a> {
         Ok((function, result))
     }
 
-    /// What a host gives to the function: query, body, parameters of the path, and its own
-    /// envelope.
+    /// The arguments that a host gives to the function: query, body, parameters of the path, and
+    /// its own envelope.
     fn arguments(&self, params: &[(String, String)], skip_org: bool) -> Result<Vec<u8>, Error> {
         let mut args = texts(&self.query);
         let mut rest = Map::new();

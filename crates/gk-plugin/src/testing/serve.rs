@@ -64,7 +64,7 @@ const NOT_PROVIDED: &[&str] = &[
     "render_markdown_to_pdf",
 ];
 
-/// What a host says that does not grant a method.
+/// The host's text when it does not grant a method.
 pub(super) fn denial(method: &str) -> &'static str {
     let known = METHODS.iter().find(|(name, _)| *name == method);
     let text = known.map_or("", |(_, text)| text);

@@ -1,4 +1,4 @@
-//! What the plugin stores: cache, keys and values, files, secrets.
+//! Stores of the plugin: cache, keys and values, files, secrets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::StoredFile;
 use crate::host::wire::{bytes, encode};
 
-/// How long an entry of the cache lives where the plugin does not say, and at most.
+/// Default and maximum lifetime of an entry of the cache.
 const TTL_DEFAULT: Duration = Duration::from_secs(60 * 60);
 const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
