@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gk_protocol::plugin::{Call, HostApi, PluginHandler};
+use gk_protocol::plugin::{Call, HostApiClient, PluginHandler};
 use gk_protocol::registration::Registration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -320,7 +320,7 @@ impl PluginHandler for Running {
     async fn init(
         &self,
         config: BTreeMap<String, String>,
-        host: Option<HostApi>,
+        host: Option<HostApiClient>,
     ) -> Result<(), String> {
         if self
             .initialised

@@ -75,7 +75,7 @@ pub enum RegisterError {
 /// Why a call of a plugin's function failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum CallError {
+pub enum FunctionError {
     /// The function's own error.
     #[error("{0}")]
     Application(String),
@@ -286,13 +286,13 @@ impl PluginConnection {
     ///
     /// # Errors
     ///
-    /// See [`CallError`].
+    /// See [`FunctionError`].
     pub async fn call(
         &self,
         function: &str,
         args: Bytes,
         call_token: &str,
-    ) -> Result<Bytes, CallError> {
+    ) -> Result<Bytes, FunctionError> {
         let request = CallRequest {
             function: function.to_owned(),
             args: Payload(args),
@@ -301,7 +301,7 @@ impl PluginConnection {
         let reply: CallResponse = self.inner.plugin.call("Plugin.Call", &request).await?;
         match reply.error.is_empty() {
             true => Ok(reply.result.0),
-            false => Err(CallError::Application(reply.error)),
+            false => Err(FunctionError::Application(reply.error)),
         }
     }
 

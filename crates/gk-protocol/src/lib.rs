@@ -19,7 +19,7 @@ mod messages;
 mod place;
 pub mod plugin;
 
-pub use gk_wire::{CallError as RpcError, Handshake, HandshakeConfig, Limits};
+pub use gk_wire::{Handshake, HandshakeConfig, Limits, RpcError};
 pub use messages::{
     CallRequest, CallResponse, HostApiRequest, HostApiResponse, InitRequest, SdkGeneration,
 };

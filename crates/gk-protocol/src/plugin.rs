@@ -49,7 +49,7 @@ pub trait PluginHandler: Send + Sync + 'static {
     async fn init(
         &self,
         config: BTreeMap<String, String>,
-        host: Option<HostApi>,
+        host: Option<HostApiClient>,
     ) -> Result<(), String>;
 
     /// Runs a function: JSON back, or the text of an error.
@@ -73,7 +73,7 @@ pub enum HostApiError {
 
 /// The host's API, seen from the plugin. Cheap to clone; requests run concurrently.
 #[derive(Debug, Clone)]
-pub struct HostApi {
+pub struct HostApiClient {
     end: End,
 }
 
@@ -93,13 +93,13 @@ impl fmt::Debug for End {
     }
 }
 
-impl HostApi {
+impl HostApiClient {
     /// A host API in this process, for tests of plugins: requests go to the handler without a
     /// connection, as those of the newest SDK generation. Names, arguments, results and errors are
     /// what they are over a connection.
     #[must_use]
     pub fn in_memory(handler: Arc<dyn HostApiHandler>) -> Self {
-        HostApi {
+        HostApiClient {
             end: End::Memory(handler),
         }
     }
@@ -254,9 +254,9 @@ fn finish(result: Result<(), String>, responder: Responder) {
     }
 }
 
-async fn dial(broker: &Broker, id: u32) -> Option<HostApi> {
+async fn dial(broker: &Broker, id: u32) -> Option<HostApiClient> {
     match broker.dial(id).await {
-        Ok(stream) => Some(HostApi {
+        Ok(stream) => Some(HostApiClient {
             end: End::Connection(stream.into_rpc_client()),
         }),
         Err(error) => {

@@ -59,7 +59,7 @@ mod net;
 pub mod rpc;
 pub mod yamux;
 
-pub use connection::{CallError, Limits};
+pub use connection::{Limits, RpcError};
 pub use handshake::{
     Handshake, HandshakeConfig, HandshakeError, IncompatibleVersion, Network, Protocol,
 };

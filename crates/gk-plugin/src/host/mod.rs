@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gk_protocol::plugin::HostApi;
+use gk_protocol::plugin::HostApiClient;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
@@ -56,7 +56,7 @@ impl LogLevel {
 #[derive(Debug, Default)]
 pub(crate) struct Initialised {
     pub(crate) config: BTreeMap<String, String>,
-    pub(crate) host: Option<HostApi>,
+    pub(crate) host: Option<HostApiClient>,
 }
 
 /// The host, on behalf of one call: it knows the user, the language and the deadline of that call.
@@ -117,7 +117,7 @@ impl Host {
     /// # Errors
     /// See [`HostError`].
     pub async fn call_raw(&self, method: &str, args: Bytes) -> Result<Bytes, HostError> {
-        let host: &HostApi = self.plugin.host.as_ref().ok_or(HostError::NoHost)?;
+        let host: &HostApiClient = self.plugin.host.as_ref().ok_or(HostError::NoHost)?;
         Ok(host.call(method, args, &self.call_token).await?)
     }
 

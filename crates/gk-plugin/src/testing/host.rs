@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gk_protocol::plugin::{HostApi, PluginHandler};
+use gk_protocol::plugin::{HostApiClient, PluginHandler};
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -112,8 +112,8 @@ impl TestHost {
     }
 
     /// The host API, as a plugin is given it.
-    fn api(&self) -> HostApi {
-        HostApi::in_memory(Arc::new(Server(self.state.clone())))
+    fn api(&self) -> HostApiClient {
+        HostApiClient::in_memory(Arc::new(Server(self.state.clone())))
     }
 
     /// The configuration of `Init`.

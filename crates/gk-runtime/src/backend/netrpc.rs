@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gk_manifest::Registration;
 use gk_protocol::RpcError;
 use gk_protocol::host::{
-    CallError, ConnectError, ConnectOptions, HostApiHandler, PluginConnection, RegisterError,
+    ConnectError, ConnectOptions, FunctionError, HostApiHandler, PluginConnection, RegisterError,
     connect,
 };
 use gk_wire::Handshake;
@@ -55,11 +55,11 @@ impl From<RpcError> for ConnectionError {
     }
 }
 
-impl From<CallError> for ConnectionError {
-    fn from(error: CallError) -> Self {
+impl From<FunctionError> for ConnectionError {
+    fn from(error: FunctionError) -> Self {
         match error {
-            CallError::Application(message) => Self::Plugin(message),
-            CallError::Rpc(error) => error.into(),
+            FunctionError::Application(message) => Self::Plugin(message),
+            FunctionError::Rpc(error) => error.into(),
             other => Self::Protocol(other.into()),
         }
     }

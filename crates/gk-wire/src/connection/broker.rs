@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::byte_stream::ByteStream;
 use super::event::{Event, Tokens};
-use super::{CallError, Connection, StreamState};
+use super::{Connection, RpcError, StreamState};
 
 /// Bytes of a broker id on the wire.
 const ID_BYTES: usize = 4;
@@ -98,14 +98,14 @@ impl<T: Tokens> Connection<T> {
     /// # Errors
     ///
     /// If the connection has ended, or no stream can be opened.
-    pub fn dial(&mut self, now: Instant, id: u32, waiter: T::Waiter) -> Result<u32, CallError> {
+    pub fn dial(&mut self, now: Instant, id: u32, waiter: T::Waiter) -> Result<u32, RpcError> {
         if let Some(reason) = &self.closed {
-            return Err(CallError::Closed(Arc::clone(reason)));
+            return Err(RpcError::Closed(Arc::clone(reason)));
         }
         let stream = self
             .session
             .open(now)
-            .map_err(|error| CallError::Closed(error.to_string().into()))?;
+            .map_err(|error| RpcError::Closed(error.to_string().into()))?;
         self.streams.insert(
             stream,
             StreamState::Dialling {

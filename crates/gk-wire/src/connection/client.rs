@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::event::{Event, Tokens};
 use super::rpc::{self, Incoming, Outgoing};
-use super::{CallError, Connection, ConnectionError, Limits, StreamState};
+use super::{Connection, ConnectionError, Limits, RpcError, StreamState};
 use crate::gob;
 use crate::rpc::{Content, ResponseHeader};
 
@@ -82,7 +82,7 @@ impl<T: Tokens> Client<T> {
                 {
                     let reply = match header.error.is_empty() {
                         true => Ok(body),
-                        false => Err(CallError::Remote(header.error)),
+                        false => Err(RpcError::Remote(header.error)),
                     };
                     events.push_back(Event::Reply { call, reply });
                 }
@@ -91,7 +91,7 @@ impl<T: Tokens> Client<T> {
                 if let Some(header) = self.incoming.dropped(length, &start)?
                     && let Some(call) = self.pending.remove(&header.seq)
                 {
-                    let reply = Err(CallError::NoMemory(length));
+                    let reply = Err(RpcError::NoMemory(length));
                     events.push_back(Event::Reply { call, reply });
                 }
             }
@@ -103,7 +103,7 @@ impl<T: Tokens> Client<T> {
     pub(super) fn fail(self, reason: &Arc<str>, events: &mut VecDeque<Event<T>>) {
         events.extend(self.pending.into_values().map(|call| Event::Reply {
             call,
-            reply: Err(CallError::Closed(Arc::clone(reason))),
+            reply: Err(RpcError::Closed(Arc::clone(reason))),
         }));
     }
 }
@@ -147,28 +147,28 @@ impl<T: Tokens> Connection<T> {
         method: &str,
         body: &B,
         call: T::Call,
-    ) -> Result<(), CallError> {
+    ) -> Result<(), RpcError> {
         if let Some(reason) = &self.closed {
-            return Err(CallError::Closed(Arc::clone(reason)));
+            return Err(RpcError::Closed(Arc::clone(reason)));
         }
         if !self.session.has_room() {
-            return Err(CallError::QueueFull(self.session.queued_bytes()));
+            return Err(RpcError::QueueFull(self.session.queued_bytes()));
         }
         let client = match self.streams.get_mut(&stream) {
             Some(StreamState::Client(client)) => client,
-            _ => return Err(CallError::Closed("the peer closed the stream".into())),
+            _ => return Err(RpcError::Closed("the peer closed the stream".into())),
         };
         if client.pending.len() >= self.limits.max_calls {
-            return Err(CallError::TooManyCalls(self.limits.max_calls));
+            return Err(RpcError::TooManyCalls(self.limits.max_calls));
         }
         if !self.session.can_send(stream) {
-            return Err(CallError::Closed("the peer closed the stream".into()));
+            return Err(RpcError::Closed("the peer closed the stream".into()));
         }
         let seq = client.next_seq;
         client
             .outgoing
             .request(method, seq, body, &mut self.sink)
-            .map_err(CallError::Encode)?;
+            .map_err(RpcError::Encode)?;
         client.next_seq += 1;
         client.pending.insert(seq, call);
         rpc::send(&mut self.session, stream, &mut self.sink);

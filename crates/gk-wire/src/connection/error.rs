@@ -8,7 +8,7 @@ use crate::yamux::SessionError;
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum CallError {
+pub enum RpcError {
     /// The peer's RPC layer refused the call, or its method failed: the text of `Response.Error`.
     #[error("{0}")]
     Remote(String),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::CallError;
+use super::RpcError;
 use super::limits::Usage;
 use crate::gob::Message;
 use crate::rpc::{RequestHeader, ServiceMethod};
@@ -36,7 +36,7 @@ pub enum Event<T: Tokens> {
         /// The token of the call.
         call: T::Call,
         /// The reply's body, or why there is none.
-        reply: Result<Message, CallError>,
+        reply: Result<Message, RpcError>,
     },
     /// The peer calls. The call must be [answered](super::Connection::reply).
     Request {

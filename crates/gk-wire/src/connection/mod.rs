@@ -75,7 +75,7 @@ use input::Position;
 use limits::Usage;
 use server::Server;
 
-pub use error::{CallError, ConnectionError, StreamClosed};
+pub use error::{ConnectionError, RpcError, StreamClosed};
 pub use event::{Event, IncomingCall, Tokens};
 pub use input::{Input, MessageRead};
 pub use limits::Limits;

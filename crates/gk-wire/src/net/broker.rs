@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::{Service, Shared, Stream};
-use crate::connection::CallError;
+use crate::connection::RpcError;
 
 /// Dials and accepts further streams of a connection.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl Broker {
     /// # Errors
     ///
     /// If the connection ends first, or the id is accepted anew.
-    pub async fn accept(&self, id: u32) -> Result<Stream, CallError> {
+    pub async fn accept(&self, id: u32) -> Result<Stream, RpcError> {
         let (waiter, stream) = oneshot::channel();
         {
             let mut state = self.shared.lock();
@@ -48,7 +48,7 @@ impl Broker {
         };
         (&mut accepting.stream).await.map_err(|_| {
             let reason = self.shared.closed_reason();
-            CallError::Closed(
+            RpcError::Closed(
                 reason.unwrap_or_else(|| "the broker id was accepted elsewhere".into()),
             )
         })
@@ -61,7 +61,7 @@ impl Broker {
     ///
     /// If the peer refuses (Go does so after five seconds without an acceptor) or the connection
     /// ends.
-    pub async fn dial(&self, id: u32) -> Result<Stream, CallError> {
+    pub async fn dial(&self, id: u32) -> Result<Stream, RpcError> {
         let (waiter, stream) = oneshot::channel();
         let _guard = {
             let mut state = self.shared.lock();
@@ -75,8 +75,8 @@ impl Broker {
             }
         };
         stream.await.map_err(|_| match self.shared.closed_reason() {
-            Some(reason) => CallError::Closed(reason),
-            None => CallError::Remote(format!("the peer does not accept broker id {id}")),
+            Some(reason) => RpcError::Closed(reason),
+            None => RpcError::Remote(format!("the peer does not accept broker id {id}")),
         })
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::service::CloseOnPanic;
-use crate::connection::CallError;
+use crate::connection::RpcError;
 use crate::gob::Message;
 
 /// A net/rpc client on one stream. Cheap to clone; calls run concurrently. The stream is closed
@@ -52,8 +52,8 @@ impl RpcClient {
     ///
     /// # Errors
     ///
-    /// See [`CallError`].
-    pub async fn call<Q, R>(&self, method: &str, request: &Q) -> Result<R, CallError>
+    /// See [`RpcError`].
+    pub async fn call<Q, R>(&self, method: &str, request: &Q) -> Result<R, RpcError>
     where
         Q: Serialize + DeserializeOwned + 'static,
         R: DeserializeOwned,
@@ -61,15 +61,15 @@ impl RpcClient {
         self.call_message(method, request)
             .await?
             .decode()
-            .map_err(CallError::Decode)
+            .map_err(RpcError::Decode)
     }
 
     /// Like [`call`](Self::call), with the reply as it came.
     ///
     /// # Errors
     ///
-    /// See [`CallError`].
-    pub async fn call_message<Q>(&self, method: &str, request: &Q) -> Result<Message, CallError>
+    /// See [`RpcError`].
+    pub async fn call_message<Q>(&self, method: &str, request: &Q) -> Result<Message, RpcError>
     where
         Q: Serialize + DeserializeOwned + 'static,
     {
@@ -82,7 +82,7 @@ impl RpcClient {
             state.connection.call(stream, method, request, caller)?;
             shared.flush_soon(state);
         }
-        let dropped = |_| Err(CallError::Closed("the connection was dropped".into()));
+        let dropped = |_| Err(RpcError::Closed("the connection was dropped".into()));
         reply.await.unwrap_or_else(dropped)
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::driver::Driver;
 use super::transport::{Reader, Socket, Writer};
 use super::{Broker, RpcClient, Shared, Stream};
-use crate::connection::{CallError, Connection, Limits};
+use crate::connection::{Connection, Limits, RpcError};
 use crate::rpc::Empty;
 use crate::yamux::SessionError;
 
@@ -73,8 +73,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// See [`CallError`].
-    pub async fn ping(&self) -> Result<(), CallError> {
+    /// See [`RpcError`].
+    pub async fn ping(&self) -> Result<(), RpcError> {
         self.control
             .call::<_, Empty>("Control.Ping", &true)
             .await
@@ -85,8 +85,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If the plugin has no service of that name; see [`CallError`].
-    pub async fn dispense(&self, name: &str) -> Result<RpcClient, CallError> {
+    /// If the plugin has no service of that name; see [`RpcError`].
+    pub async fn dispense(&self, name: &str) -> Result<RpcClient, RpcError> {
         let id: u32 = self
             .control
             .call("Dispenser.Dispense", &name.to_owned())
@@ -99,9 +99,9 @@ impl Client {
     /// # Errors
     ///
     /// If the plugin refuses.
-    pub async fn quit(&self) -> Result<(), CallError> {
+    pub async fn quit(&self) -> Result<(), RpcError> {
         match self.control.call::<_, Empty>("Control.Quit", &true).await {
-            Ok(Empty {}) | Err(CallError::Closed(_)) => Ok(()),
+            Ok(Empty {}) | Err(RpcError::Closed(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }

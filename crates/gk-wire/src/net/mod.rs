@@ -29,7 +29,7 @@ pub use service::{Request, Responder, Service};
 pub use stream::Stream;
 pub use transport::Socket;
 
-use crate::connection::{CallError, Connection, ConnectionError, Event, Tokens};
+use crate::connection::{Connection, ConnectionError, Event, RpcError, Tokens};
 use crate::gob::Message;
 use crate::yamux::Batch;
 use transport::Writer;
@@ -38,7 +38,7 @@ use transport::Writer;
 enum Handles {}
 
 impl Tokens for Handles {
-    type Call = oneshot::Sender<Result<Message, CallError>>;
+    type Call = oneshot::Sender<Result<Message, RpcError>>;
     type Service = Arc<dyn Service>;
     type Waiter = oneshot::Sender<Stream>;
     type Task = Waker;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gk_wire::Limits;
-use gk_wire::connection::CallError;
+use gk_wire::connection::RpcError;
 use gk_wire::yamux::{Flags, Kind};
 
 use crate::end::{End, data, host, update};
@@ -300,7 +300,7 @@ fn the_end_of_the_connection_tells_everybody_who_waits() {
         ["refused late acceptor", "released late service"]
     );
     let late = end.connection.dial(end.now, 5, "late dial");
-    assert!(matches!(late, Err(CallError::Closed(reason)) if *reason == *"over"));
+    assert!(matches!(late, Err(RpcError::Closed(reason)) if *reason == *"over"));
     // The first reason counts.
     assert!(!end.connection.close("over again"));
     assert_eq!(

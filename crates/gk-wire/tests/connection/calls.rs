@@ -1,6 +1,6 @@
 //! Calls in both directions, their limits, and what becomes of them when streams end.
 
-use gk_wire::connection::{CallError, ConnectionError, Event, IncomingCall};
+use gk_wire::connection::{ConnectionError, Event, IncomingCall, RpcError};
 use gk_wire::gob::Payload;
 use gk_wire::yamux::Flags;
 use gk_wire::{Empty, Limits};
@@ -153,7 +153,7 @@ fn our_calls_have_a_limit() {
     let connection = &mut host.connection;
     connection.call(stream, "Plugin.Hang", &(), "one").unwrap();
     let error = connection.call(stream, "Plugin.Hang", &(), "two");
-    assert!(matches!(error, Err(CallError::TooManyCalls(1))));
+    assert!(matches!(error, Err(RpcError::TooManyCalls(1))));
     talk(&mut host, &mut plugin);
     let [call] = requests(&mut plugin).try_into().unwrap();
     plugin.connection.reply(call, "", &text("done")).unwrap();

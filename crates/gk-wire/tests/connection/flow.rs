@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use gk_wire::connection::{CallError, ConnectionError, Event, StreamClosed};
+use gk_wire::connection::{ConnectionError, Event, RpcError, StreamClosed};
 use gk_wire::gob::Payload;
 use gk_wire::yamux::{Flags, Kind, SessionError};
 use gk_wire::{Limits, MemoryBudget};
@@ -203,7 +203,7 @@ fn calls_to_a_peer_that_does_not_read_are_refused_and_nothing_is_lost() {
             Err(error) => break error,
         }
     };
-    let CallError::QueueFull(queued) = refused else {
+    let RpcError::QueueFull(queued) = refused else {
         panic!("{refused:?}")
     };
     assert!((1 << 20..1200 * 1024).contains(&queued), "{queued}");

@@ -7,7 +7,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use gk_wire::gob::{Interface, Payload};
 use gk_wire::yamux::{Flags, Header, Kind};
-use gk_wire::{CallError, Limits};
+use gk_wire::{Limits, RpcError};
 use tokio::io::AsyncWrite;
 
 use crate::peer::{dispensed, host, plugin, soon};
@@ -32,7 +32,7 @@ async fn calls_to_a_peer_that_does_not_read_are_refused() {
             break;
         }
     }
-    let Some(Err(CallError::QueueFull(queued))) = refused else {
+    let Some(Err(RpcError::QueueFull(queued))) = refused else {
         panic!("{refused:?}");
     };
     assert!((1024 * KIB..1200 * KIB).contains(&queued), "{queued}");
@@ -50,7 +50,7 @@ async fn calls_to_a_peer_that_does_not_read_are_refused() {
     soon(peer.bytes(7, 64 * KIB)).await;
     client.close();
     while let Some(done) = soon(calls.join_next()).await {
-        assert!(matches!(done.unwrap(), Err(CallError::Closed(_))));
+        assert!(matches!(done.unwrap(), Err(RpcError::Closed(_))));
     }
 }
 
@@ -173,7 +173,7 @@ async fn a_call_given_up_counts_until_its_late_reply() {
         assert!(given_up.is_err());
     }
     let refused = rpc.call::<_, Payload>("Plugin.Call", &argument).await;
-    assert!(matches!(refused, Err(CallError::TooManyCalls(2))));
+    assert!(matches!(refused, Err(RpcError::TooManyCalls(2))));
     let (header, _) = script.request(&mut peer).await;
     script
         .reply(&mut peer, header.seq, "", &Payload::default())
@@ -182,7 +182,7 @@ async fn a_call_given_up_counts_until_its_late_reply() {
         loop {
             let call = rpc.call::<_, Payload>("Plugin.Call", &argument);
             match tokio::time::timeout(std::time::Duration::ZERO, call).await {
-                Ok(Err(CallError::TooManyCalls(2))) => tokio::task::yield_now().await,
+                Ok(Err(RpcError::TooManyCalls(2))) => tokio::task::yield_now().await,
                 Ok(other) => panic!("{other:?}"),
                 Err(_sent) => break,
             }

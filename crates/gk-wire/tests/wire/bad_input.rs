@@ -1,6 +1,6 @@
 //! Input that is no gob, or not what was asked for: it costs one call, or the connection, and says why.
 
-use gk_wire::{CallError, Limits};
+use gk_wire::{Limits, RpcError};
 use serde::{Deserialize, Serialize};
 
 use crate::peer::{dispensed, ended, plugin, soon};
@@ -32,7 +32,7 @@ async fn a_gibibyte_is_refused_by_its_length() {
     };
     let call = rpc.call::<_, String>("Plugin.Echo", &());
     let (reply, ()) = soon(async { tokio::join!(call, answers) }).await;
-    assert!(matches!(reply, Err(CallError::Closed(_))));
+    assert!(matches!(reply, Err(RpcError::Closed(_))));
     assert_eq!(
         soon(client.closed()).await,
         "gob on stream 7: a message of 1073741824 bytes is over the limit of 67108864"
@@ -58,7 +58,7 @@ async fn a_body_of_the_wrong_type_costs_one_call() {
         let (reply, ()) = soon(async { tokio::join!(call, answers) }).await;
         match right {
             true => assert_eq!(reply.unwrap(), "text"),
-            false => assert!(matches!(reply, Err(CallError::Decode(_)))),
+            false => assert!(matches!(reply, Err(RpcError::Decode(_)))),
         }
     }
     assert!(ended(&client).await.is_none());
@@ -80,7 +80,7 @@ async fn an_argument_without_a_form_in_gob_costs_one_call() {
     }
     let (_client, rpc, mut peer, mut script) = dispensed(Limits::default()).await;
     let error = soon(rpc.call::<_, String>("Plugin.Echo", &Choice::One)).await;
-    assert!(matches!(error, Err(CallError::Encode(_))));
+    assert!(matches!(error, Err(RpcError::Encode(_))));
     let answers = async {
         let (header, body) = script.request(&mut peer).await;
         assert_eq!((header.seq, body.decode::<u64>().unwrap()), (0, 9));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gk_wire::gob::Payload;
 use gk_wire::yamux::Flags;
-use gk_wire::{CallError, Empty, Limits};
+use gk_wire::{Empty, Limits, RpcError};
 use serde::{Deserialize, Serialize};
 
 use crate::peer::{Methods, Rpc, dispensed, ended, host, plugin, soon};
@@ -151,7 +151,7 @@ async fn our_dial_that_the_peer_refuses_is_an_error() {
         let (dialled, ()) = soon(async { tokio::join!(broker.dial(77), script) }).await;
         let error = dialled.unwrap_err();
         assert!(
-            matches!(&error, CallError::Remote(text) if text.contains("77")),
+            matches!(&error, RpcError::Remote(text) if text.contains("77")),
             "{error}"
         );
     }
@@ -162,7 +162,7 @@ async fn our_dial_that_the_peer_refuses_is_an_error() {
         peer.data(11, &78_u32.to_le_bytes()).await;
     };
     let (dialled, ()) = soon(async { tokio::join!(broker.dial(77), script) }).await;
-    assert!(matches!(dialled, Err(CallError::Remote(_))));
+    assert!(matches!(dialled, Err(RpcError::Remote(_))));
     assert!(ended(&client).await.is_none());
 }
 
@@ -193,7 +193,7 @@ async fn a_quit_that_is_refused_is_an_error() {
         control.reply(&mut peer, header.seq, "no", &Empty {}).await;
     };
     let (quit, ()) = soon(async { tokio::join!(client.quit(), script) }).await;
-    assert!(matches!(quit, Err(CallError::Remote(text)) if text == "no"));
+    assert!(matches!(quit, Err(RpcError::Remote(text)) if text == "no"));
 }
 
 #[tokio::test]
@@ -371,7 +371,7 @@ async fn an_error_of_the_protocol_is_told_from_one_of_the_application() {
     };
     let call = rpc.call::<_, CallResponse>("Plugin.Call", &());
     let (reply, ()) = soon(async { tokio::join!(call, answers) }).await;
-    assert!(matches!(reply, Err(CallError::Remote(text)) if text == "it broke"));
+    assert!(matches!(reply, Err(RpcError::Remote(text)) if text == "it broke"));
 }
 
 /// To Go a message of length zero is the end of the stream.
@@ -385,7 +385,7 @@ async fn a_message_of_length_zero_ends_the_connection() {
     let call = rpc.call::<_, String>("Plugin.Echo", &());
     let (reply, ()) = soon(async { tokio::join!(call, answers) }).await;
     let reason = "gob on stream 7: a message of length zero";
-    assert!(matches!(reply, Err(CallError::Closed(text)) if *text == *reason));
+    assert!(matches!(reply, Err(RpcError::Closed(text)) if *text == *reason));
     assert_eq!(soon(client.closed()).await, reason);
 }
 
@@ -424,11 +424,11 @@ async fn a_peer_that_dies_fails_every_pending_call() {
     drop(peer);
     for call in calls {
         let error = soon(call).await.unwrap().unwrap_err();
-        assert!(matches!(error, CallError::Closed(_)), "{error}");
+        assert!(matches!(error, RpcError::Closed(_)), "{error}");
     }
     let later = soon(rpc.call::<_, u32>("Plugin.Call", &1_u32)).await;
     assert!(
-        matches!(later, Err(CallError::Closed(text)) if *text == *"the peer closed the connection")
+        matches!(later, Err(RpcError::Closed(text)) if *text == *"the peer closed the connection")
     );
     assert!(soon(client.ping()).await.is_err());
     assert!(soon(client.broker().dial(1)).await.is_err());
