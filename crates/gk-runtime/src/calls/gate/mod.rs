@@ -235,5 +235,4 @@ impl Drop for Waiting<'_> {
 }
 
 #[cfg(test)]
-#[path = "gate_tests.rs"]
 mod tests;
