@@ -1,7 +1,5 @@
 //! The fuzz target without a fuzzer, on the statements of the tables, too.
 
-#[path = "../../../../tests/common/fuzz_smoke.rs"]
-mod smoke;
 #[path = "../../fuzz/src/targets.rs"]
 #[allow(unreachable_pub, reason = "the fuzzer builds it as a library")]
 mod targets;
@@ -56,7 +54,7 @@ fn guard() {
         include_str!("cases/mysql.sql"),
     ];
     let statements = tables.iter().flat_map(|table| table.lines());
-    let smoke = smoke::Smoke {
+    let smoke = gk_testkit::Smoke {
         name: "guard",
         manifest_dir: env!("CARGO_MANIFEST_DIR"),
         mutations: 12,

@@ -1,26 +1,32 @@
-//! A fuzz target without a fuzzer: every seed, and mutations of it that are the same each time. The crates with fuzz
-//! targets include this file in their tests.
+//! Helpers of tests that several crates share.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// What is run, and on what.
-pub(crate) struct Smoke<'a> {
-    /// Of the target, and of its directory in the crate's `fuzz/seeds`.
-    pub(crate) name: &'a str,
-    /// The crate's directory.
-    pub(crate) manifest_dir: &'a str,
-    /// Mutations of each seed.
-    pub(crate) mutations: u32,
-    /// What mutations put in.
-    pub(crate) words: &'a [&'a [u8]],
+/// A fuzz target that is run without a fuzzer: on every seed, and on mutations of it that are the
+/// same each time.
+#[derive(Debug)]
+pub struct Smoke<'a> {
+    /// Name of the target, and of its directory in the crate's `fuzz/seeds`.
+    pub name: &'a str,
+    /// Directory of the crate: `env!("CARGO_MANIFEST_DIR")`.
+    pub manifest_dir: &'a str,
+    /// Number of mutations of each seed.
+    pub mutations: u32,
+    /// Byte strings that mutations insert.
+    pub words: &'a [&'a [u8]],
     /// Seeds beside those in the directory.
-    pub(crate) more: Vec<Vec<u8>>,
+    pub more: Vec<Vec<u8>>,
 }
 
 impl Smoke<'_> {
-    /// Panics with the input that makes the target panic.
-    pub(crate) fn run(self, target: impl Fn(&[u8])) {
+    /// Runs the target.
+    ///
+    /// # Panics
+    /// With the input that makes the target panic, or when there are fewer than ten seeds.
+    pub fn run(self, target: impl Fn(&[u8])) {
         let directory = Path::new(self.manifest_dir)
             .join("fuzz/seeds")
             .join(self.name);
