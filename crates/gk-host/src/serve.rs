@@ -145,7 +145,7 @@ async fn serve(
     plugins.settings = config.plugin_config.clone();
     plugins.memory = Some(memory.clone());
     let launcher = ProcessLauncher::new(&plugins)?;
-    let host_api = services::open(&config).await?;
+    let (host_api, services) = services::open(&config).await?;
     if plugins.sandbox.is_some() {
         crate::data::let_through(&config.data_dir)?;
     }
@@ -159,7 +159,7 @@ async fn serve(
         started_at: SystemTime::now(),
         config: config.clone(),
         runtime: runtime.clone(),
-        host_api: Arc::clone(&host_api),
+        services: Arc::clone(&services),
         metrics,
     };
     let mut gateway = GatewayConfig::new(runtime.clone(), tokens, version, render);
@@ -168,7 +168,7 @@ async fn serve(
     gateway.cors = front.cors()?;
     gateway.audit = Some(audit.clone());
     gateway.insight = Some(Arc::new(insight));
-    let gateway = Gateway::new(gateway.with_host_api(host_api));
+    let gateway = Gateway::new(gateway.with_host_api(host_api, services));
     let following = tokio::spawn({
         let gateway = gateway.clone();
         async move { gateway.follow().await }

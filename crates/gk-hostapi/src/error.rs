@@ -74,9 +74,9 @@ constructors! {
 }
 
 impl HostError {
-    /// The same, with a text that says first where it happened.
-    #[cfg(feature = "services")]
-    pub(crate) fn prefixed(self, place: &str) -> Self {
+    /// The same error, with a text that says first where it happened.
+    #[must_use]
+    pub fn prefixed(self, place: &str) -> Self {
         Self {
             kind: self.kind,
             text: format!("{place}{}", self.text).into(),
@@ -92,6 +92,18 @@ impl HostError {
 impl From<gk_manifest::policy::PolicyError> for HostError {
     fn from(error: gk_manifest::policy::PolicyError) -> Self {
         HostError::invalid(error.to_string())
+    }
+}
+
+impl From<gk_sqlguard::Refusal> for HostError {
+    fn from(refusal: gk_sqlguard::Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            gk_sqlguard::Refusal::Invalid(_) => Self::invalid(text),
+            gk_sqlguard::Refusal::Large(_) => Self::limit(text),
+            // What is not known is not permitted.
+            _ => Self::denied(text),
+        }
     }
 }
 

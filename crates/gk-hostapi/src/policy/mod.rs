@@ -3,32 +3,40 @@
 //! What a plugin declares (plugin.yaml, registration) is a request and grants nothing by itself. For a
 //! plugin without a stored policy the request is cut down to the safe default (`safe.rs`).
 
+mod effective;
 mod grants;
 mod meter;
+mod plugin;
 mod policies;
+mod queue;
 mod requests;
 mod safe;
+mod store;
 mod update;
+mod usage;
 
 use gk_manifest::{GoDuration, PermissionKind};
 
+pub(crate) use effective::Effective;
+pub use effective::Origin;
 pub use gk_manifest::policy::*;
-pub use grants::{Grants, ReadWrite};
+pub use grants::{Grants, ReadWrite, Scoped};
 pub use meter::Rate;
-pub(crate) use policies::{Effective, PluginPolicy};
-pub use policies::{Origin, Policies, PolicyView, Usage};
+pub(crate) use plugin::PluginPolicy;
+pub use policies::{Policies, PolicyView};
+pub use queue::{
+    FILES_AT_ONCE_MAX, HTTP_IN_FLIGHT_MAX, Queue, STATEMENTS_AT_ONCE_MAX,
+    STORE_REQUESTS_AT_ONCE_MAX,
+};
+pub use store::{MemoryPolicyStore, PolicyStore, Settle};
 pub use update::{PolicyUpdate, missing};
+pub use usage::{Counter, Usage};
 
 use crate::api::PluginLimits;
 use crate::error::HostError;
 
-/// Mails of one plugin in a minute.
+/// The most mails of one plugin in a minute.
 pub const MAILS_PER_MINUTE: u32 = 10;
-/// Outgoing HTTP requests of one plugin at the same time.
-pub const HTTP_IN_FLIGHT_MAX: usize = 16;
-/// Requests of one plugin that use the host's store (`kv_…`, `secure_config_…`) at the same time; more
-/// wait. The operator's policies are in the same store and must not wait behind one plugin's.
-pub const STORE_REQUESTS_AT_ONCE_MAX: usize = 4;
 
 /// Refuses what cannot be meant. What cannot be read as a scope would grant less than the operator believes.
 fn check(policy: &Policy) -> Result<(), HostError> {

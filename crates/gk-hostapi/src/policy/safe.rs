@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use gk_manifest::{Access, Permission, PermissionKind, PluginName};
 
+use super::grants::scope_of;
 use super::{Policy, PolicyStatus};
+use crate::scope::Scope;
 
 /// The part of a request that is safe to grant to an unknown author: reading its own tables, the cache,
 /// its own files. No network, no mail, no writing to the database, no other plugin.
@@ -40,13 +42,12 @@ fn safe(own: Option<&str>, permission: &Permission) -> Option<Permission> {
     match permission.kind()? {
         PermissionKind::Db if reads => {
             let own = own?;
-            let scope: Vec<String> = if permission.scope.is_empty() {
-                vec![format!("{own}*")]
-            } else {
-                let is_own = |pattern: &&String| pattern.to_lowercase().starts_with(own);
-                permission.scope.iter().filter(is_own).cloned().collect()
+            let is_own = |pattern: &&String| pattern.to_lowercase().starts_with(own);
+            let scope: Vec<String> = match scope_of(permission) {
+                Scope::Any => vec![format!("{own}*")],
+                Scope::Only(patterns) => patterns.iter().filter(is_own).cloned().collect(),
             };
-            // An empty scope would be everything.
+            // In a permission, an empty list would be everything.
             (!scope.is_empty()).then(|| Permission {
                 kind_name: PermissionKind::Db.as_str().into(),
                 access: Access::Read.as_str().into(),

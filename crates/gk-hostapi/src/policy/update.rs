@@ -5,8 +5,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
+use super::grants::scope_of;
 use super::{POLICY_BYTES_MAX, Policy, PolicyStatus, StrictPermission, check};
 use crate::error::HostError;
+use crate::scope::Scope;
 
 /// A change of a plugin's policy, as the API takes it.
 ///
@@ -252,12 +254,10 @@ pub fn missing(request: &[Permission], granted: &[Permission]) -> Vec<Permission
             || entry.access == asked.access
             || (entry.access() == Some(Access::ReadWrite)
                 && matches!(asked.access(), Some(Access::Read | Access::Write)));
-        let scope = entry.scope.is_empty()
-            || (!asked.scope.is_empty()
-                && asked
-                    .scope
-                    .iter()
-                    .all(|pattern| entry.scope.contains(pattern)));
+        let scope = scope_of(entry).allows(|granted| match scope_of(asked) {
+            Scope::Any => false,
+            Scope::Only(asked) => asked.iter().all(|pattern| granted.contains(pattern)),
+        });
         entry.kind_name == asked.kind_name && access && scope
     };
     let is_missing = |asked: &&Permission| !granted.iter().any(|entry| grants(entry, asked));

@@ -1,0 +1,575 @@
+//! PostgreSQL: a transaction for each statement, and a request to cancel what is given up.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleError, RecycleResult};
+use gk_hostapi::HostError;
+use gk_sqlguard::{Analysis, DbGrant, StatementKind, TableName};
+use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::NoTls;
+use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Client, Config, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::DbLimits;
+use super::config::{ServerTarget, TlsRoots};
+use super::rows::{Left, Rows};
+use super::server::{self, Failure, NotReached, STATEMENTS_KEPT, too_late, within};
+use super::value::Arg;
+use super::write::{Bound, Written, foreign_index};
+
+mod decode;
+mod stream;
+
+use self::stream::{BoundedTls, Largest};
+
+/// Names that a connection remembers not to be functions.
+const FIELDS_KEPT: usize = 1000;
+
+/// A server's database.
+#[derive(Debug)]
+pub(super) struct Postgres {
+    pool: Pool<Connector>,
+    /// Where tables and indexes without a schema are.
+    schema: String,
+    limits: DbLimits,
+}
+
+/// Makes connections.
+struct Connector {
+    config: Arc<Config>,
+    message_bytes_max: usize,
+    tls: Option<MakeRustlsConnect>,
+    setup: String,
+    temp_limit: String,
+    timeout: Duration,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+/// A connection.
+struct Session {
+    client: Client,
+    tls: Option<MakeRustlsConnect>,
+    config: Arc<Config>,
+    /// A message was too large, which ended the connection.
+    too_large: Arc<AtomicBool>,
+    statements: HashMap<String, Statement>,
+    /// Names that were no functions when they were looked up.
+    fields: HashSet<String>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+/// A connection at work. Unless it comes to its end, it is not used again, and what it does is
+/// cancelled: a dropped future, a deadline, a result over its limits.
+struct Lease {
+    session: Option<Object<Connector>>,
+}
+
+impl Manager for Connector {
+    type Type = Session;
+    type Error = NotReached;
+
+    async fn create(&self) -> Result<Session, NotReached> {
+        NotReached::within(self.timeout, Box::pin(self.connect()), describe).await
+    }
+
+    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Self::Error> {
+        if session.client.is_closed() {
+            return Err(RecycleError::message("closed"));
+        }
+        Ok(())
+    }
+}
+
+impl Connector {
+    async fn connect(&self) -> Result<Session, NotConnected> {
+        let bound = Largest {
+            message_bytes_max: self.message_bytes_max,
+            too_large: Arc::default(),
+        };
+        let too_large = Arc::clone(&bound.too_large);
+        let client = match self.tls.clone() {
+            None => {
+                let stream = stream::connect(&self.config, bound).await?;
+                let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
+                tokio::spawn(connection);
+                client
+            }
+            Some(inner) => {
+                let tls = BoundedTls { inner, bound };
+                let (client, connection) = Box::pin(self.config.connect(tls)).await?;
+                tokio::spawn(connection);
+                client
+            }
+        };
+        client.batch_execute(&self.setup).await?;
+        // Where the server lets this user set it; what it is otherwise is the server's operator's to say.
+        if let Err(error) = client.batch_execute(&self.temp_limit).await {
+            tracing::debug!(%error, "temp_file_limit is left as it is");
+        }
+        Ok(Session {
+            client,
+            tls: self.tls.clone(),
+            config: self.config.clone(),
+            too_large,
+            statements: HashMap::new(),
+            fields: HashSet::new(),
+        })
+    }
+}
+
+impl Postgres {
+    /// Reads the URL; connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// The URL or the certificates cannot be read.
+    pub(super) fn open(
+        target: &ServerTarget,
+        schema: &str,
+        limits: &DbLimits,
+    ) -> Result<Self, HostError> {
+        // The driver's errors may hold parts of the URL.
+        let mut config: Config = target
+            .url
+            .parse()
+            .map_err(|_| HostError::invalid("a postgres:// URL cannot be read"))?;
+        config.application_name("goatkit");
+        config.connect_timeout(limits.connect_timeout);
+        config.ssl_mode(match target.tls {
+            None => tokio_postgres::config::SslMode::Disable,
+            Some(_) => tokio_postgres::config::SslMode::Require,
+        });
+        let connector = Connector {
+            config: Arc::new(config),
+            message_bytes_max: server::packet_bytes_max(limits),
+            tls: target.tls.as_ref().map(connector).transpose()?,
+            // A temporary table would otherwise come before the schema's own.
+            setup: format!(
+                "SET search_path TO \"{schema}\", pg_temp; SET standard_conforming_strings TO on; \
+                 SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO'; SET bytea_output TO 'hex'; \
+                 SET idle_in_transaction_session_timeout TO '60s'"
+            ),
+            temp_limit: format!(
+                "SET temp_file_limit TO '{}kB'",
+                (limits.max_temp_bytes / 1024).clamp(1, i32::MAX as u64)
+            ),
+            timeout: limits.connect_timeout,
+        };
+        let pool = server::pool(connector, limits)?;
+        Ok(Self {
+            pool,
+            schema: schema.to_owned(),
+            limits: limits.clone(),
+        })
+    }
+
+    pub(super) async fn query(
+        &self,
+        statement: Arc<Analysis>,
+        args: Vec<Arg>,
+        deadline: Instant,
+    ) -> Result<Bytes, HostError> {
+        within(deadline, async {
+            let mut lease = Box::pin(self.lease("BEGIN READ ONLY", deadline)).await?;
+            let mut rows = Rows::new(&self.limits);
+            let result = fetch(&mut lease, &statement, &args, &mut rows).await;
+            let result = result.map(|_| rows.finish());
+            lease.end(result).await
+        })
+        .await
+    }
+
+    /// Runs statements in one transaction, all of them or none.
+    pub(super) async fn write(
+        &self,
+        statements: Vec<Bound>,
+        grant: DbGrant,
+        deadline: Instant,
+    ) -> Result<Vec<Written>, HostError> {
+        within(deadline, async {
+            let mut lease = Box::pin(self.lease("BEGIN READ WRITE", deadline)).await?;
+            for bound in &statements {
+                let checked = self.check_indexes(&lease, &bound.statement.drops, &grant);
+                if let Err(error) = Box::pin(checked).await {
+                    return lease.end(Err(error)).await;
+                }
+            }
+            let result = Box::pin(write(&mut lease, &statements, &self.limits)).await;
+            lease.end(result).await
+        })
+        .await
+    }
+
+    /// Refuses to drop an index of a table that may not be written.
+    async fn check_indexes(
+        &self,
+        lease: &Lease,
+        indexes: &BTreeSet<String>,
+        grant: &DbGrant,
+    ) -> Result<(), Failure> {
+        const TABLES: &str = "SELECT t.relname::text FROM pg_catalog.pg_index i \
+             JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_class t ON t.oid = i.indrelid \
+             JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace WHERE n.nspname = $1 AND x.relname = ANY($2)";
+        if indexes.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = indexes.iter().map(String::as_str).collect();
+        let client = lease.client().map_err(Failure::Lost)?;
+        let found = client.query(TABLES, &[&self.schema, &names]).await;
+        for row in found.map_err(failure)? {
+            let table: String = row.try_get(0).map_err(failure)?;
+            let name = TableName::new(None, &table);
+            let scope = grant.write.as_ref();
+            if !scope.is_some_and(|scope| scope.contains(&name, &self.schema)) {
+                return Err(Failure::Kept(foreign_index(&table)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection in a transaction. One that turns out to be broken is replaced.
+    async fn lease(&self, begin: &str, deadline: Instant) -> Result<Lease, HostError> {
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .as_millis();
+        let begin = format!("{begin}; SET LOCAL statement_timeout TO {}", left.max(1));
+        for _ in 0..=self.limits.max_connections {
+            let session = self.pool.get().await.map_err(|error| {
+                tracing::warn!(%error, "PostgreSQL cannot be reached");
+                server::not_reached()
+            })?;
+            let lease = Lease {
+                session: Some(session),
+            };
+            match lease.client()?.batch_execute(&begin).await {
+                Ok(()) => return Ok(lease),
+                Err(error) => tracing::debug!(%error, "a connection to PostgreSQL was broken"),
+            }
+        }
+        Err(server::all_broken())
+    }
+}
+
+/// Runs a statement and writes its rows. Returns how many it wrote or read, as the server says.
+async fn fetch(
+    lease: &mut Lease,
+    statement: &Analysis,
+    args: &[Arg],
+    rows: &mut Rows,
+) -> Result<u64, Failure> {
+    let prepared = lease.prepare(statement).await?;
+    for column in prepared.columns() {
+        if !decode::is_supported(column.type_()) {
+            return Err(Failure::Kept(HostError::failed(format!(
+                "column {:?} is of type {}, which has no JSON form: cast it to text",
+                column.name(),
+                column.type_()
+            ))));
+        }
+    }
+    rows.columns(prepared.columns().iter().map(|column| column.name()));
+    let client = lease.client().map_err(Failure::Lost)?;
+    let found = client.query_raw(&prepared, args.iter().map(TextArg));
+    let mut found = std::pin::pin!(found.await.map_err(failure)?);
+    while let Some(row) = next(&mut found).await {
+        let row = row.map_err(failure)?;
+        // The rest of the result is still under way.
+        rows.row(|index, json| decode::cell(&row, index, json))
+            .map_err(Failure::Lost)?;
+    }
+    Ok(found.rows_affected().unwrap_or_default())
+}
+
+/// The next item of a stream, without a crate for it.
+async fn next(
+    stream: &mut std::pin::Pin<&mut tokio_postgres::RowStream>,
+) -> Option<Result<tokio_postgres::Row, tokio_postgres::Error>> {
+    use futures_core::Stream;
+    std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await
+}
+
+async fn write(
+    lease: &mut Lease,
+    statements: &[Bound],
+    limits: &DbLimits,
+) -> Result<Vec<Written>, Failure> {
+    let mut left = Left::new(limits);
+    let mut all = Vec::with_capacity(statements.len());
+    for (index, bound) in statements.iter().enumerate() {
+        let done = one(lease, bound, &mut left).await;
+        all.push(done.map_err(|failure| failure.numbered(index, statements.len()))?);
+    }
+    Ok(all)
+}
+
+async fn one(
+    lease: &mut Lease,
+    Bound { statement, args }: &Bound,
+    left: &mut Left,
+) -> Result<Written, Failure> {
+    let (counted, rows) = if statement.returns_rows() {
+        let mut rows = left.rows();
+        let counted = fetch(lease, statement, args, &mut rows).await?;
+        (counted, Some(left.take(rows)))
+    } else {
+        let prepared = lease.prepare(statement).await?;
+        let client = lease.client().map_err(Failure::Lost)?;
+        let written = client.execute_raw(&prepared, args.iter().map(TextArg));
+        (written.await.map_err(failure)?, None)
+    };
+    if statement.kind == StatementKind::Schema {
+        // What was prepared for the tables as they were may not fit them any more.
+        lease.forget();
+    }
+    let writes = statement.kind == StatementKind::Write;
+    Ok(Written {
+        affected: if writes { counted } else { 0 },
+        last_insert_id: None,
+        rows,
+    })
+}
+
+impl Session {
+    /// Refuses a name behind a period that the server may take for a function. What the server has
+    /// of immutable functions only computes.
+    async fn check_fields(&mut self, fields: &BTreeSet<String>) -> Result<(), Failure> {
+        const FUNCTIONS: &str = "SELECT proname::text FROM pg_catalog.pg_proc WHERE proname = ANY($1) \
+             AND (pronargs = 1 OR pronargs > 1 AND pronargs - pronargdefaults <= 1 OR provariadic <> 0) \
+             AND NOT (pronamespace = 'pg_catalog'::regnamespace AND provolatile = 'i') LIMIT 1";
+        let unknown = fields.iter().filter(|name| !self.fields.contains(*name));
+        let unknown: Vec<&str> = unknown.map(String::as_str).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let found = self.client.query_opt(FUNCTIONS, &[&unknown]).await;
+        if let Some(found) = found.map_err(failure)? {
+            let name: String = found.try_get(0).map_err(failure)?;
+            return Err(Failure::Kept(HostError::denied(format!(
+                "\"{name}\" behind a period is a function to the server if it is no column: \
+                 name the column in another way, as by an alias of the table's columns"
+            ))));
+        }
+        if self.fields.len() + unknown.len() > FIELDS_KEPT {
+            self.fields.clear();
+        }
+        self.fields.extend(unknown.into_iter().map(str::to_owned));
+        Ok(())
+    }
+}
+
+impl Lease {
+    fn client(&self) -> Result<&Client, HostError> {
+        match &self.session {
+            Some(session) => Ok(&session.client),
+            None => Err(server::gone()),
+        }
+    }
+
+    /// Forgets what was prepared.
+    fn forget(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.statements.clear();
+        }
+    }
+
+    async fn prepare(&mut self, statement: &Analysis) -> Result<Statement, Failure> {
+        let Some(session) = &mut self.session else {
+            return Err(Failure::Lost(server::gone()));
+        };
+        if let Some(prepared) = session.statements.get(&statement.sql) {
+            return Ok(prepared.clone());
+        }
+        session.check_fields(&statement.fields).await?;
+        let prepared = session
+            .client
+            .prepare(&statement.sql)
+            .await
+            .map_err(failure)?;
+        if session.statements.len() >= STATEMENTS_KEPT {
+            session.statements.clear();
+        }
+        session
+            .statements
+            .insert(statement.sql.clone(), prepared.clone());
+        Ok(prepared)
+    }
+
+    /// Ends the transaction, and gives the connection back.
+    async fn end<T>(mut self, result: Result<T, Failure>) -> Result<T, HostError> {
+        let (end, result) = match result {
+            Ok(value) => ("COMMIT", Ok(value)),
+            Err(Failure::Kept(error)) => ("ROLLBACK", Err(error)),
+            Err(Failure::Lost(error)) => {
+                let session = self.session.as_ref();
+                let too_large =
+                    |session: &Object<Connector>| session.too_large.load(Ordering::Relaxed);
+                return Err(match session.is_some_and(too_large) {
+                    true => server::too_large_a_row(),
+                    false => error,
+                });
+            }
+        };
+        let ended = self.client()?.batch_execute(end).await;
+        match (ended, &result) {
+            (Ok(()), _) => {}
+            (Err(_), Err(_)) => return result,
+            (Err(error), Ok(_)) => {
+                return Err(match failure(error) {
+                    Failure::Kept(error) | Failure::Lost(error) => error,
+                });
+            }
+        }
+        // A plan may have become stale by a change of tables; the next statement prepares anew.
+        if result.is_err() {
+            self.forget();
+        }
+        self.session = None;
+        result
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let session = Object::take(session);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(server::cancel(
+            "PostgreSQL",
+            session,
+            async |session: &Session| {
+                let cancel = session.client.cancel_token();
+                match session.tls.clone() {
+                    None => {
+                        let bound = Largest {
+                            message_bytes_max: usize::MAX,
+                            too_large: Arc::default(),
+                        };
+                        let stream = stream::connect(&session.config, bound).await?;
+                        Ok::<_, NotConnected>(cancel.cancel_query_raw(stream, NoTls).await?)
+                    }
+                    Some(tls) => Ok(cancel.cancel_query(tls).await?),
+                }
+            },
+        ));
+    }
+}
+
+fn failure(error: tokio_postgres::Error) -> Failure {
+    let Some(db) = error.as_db_error() else {
+        // What we send in a form that the driver does not like is the plugin's argument.
+        tracing::warn!(%error, "a connection to PostgreSQL broke");
+        return Failure::connection();
+    };
+    let code = db.code();
+    let message = db.message().to_owned();
+    match code.code().get(..2) {
+        _ if *code == SqlState::QUERY_CANCELED => Failure::Kept(too_late()),
+        _ if *code == SqlState::CONFIGURATION_LIMIT_EXCEEDED => Failure::Kept(HostError::limit(
+            format!("{message} (limit max_temp_bytes): sort or compare fewer rows"),
+        )),
+        _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
+            Failure::Kept(HostError::denied("the statement writes"))
+        }
+        // The server ends the session: shutdown, crash, too many.
+        Some("08" | "53" | "57" | "58" | "XX") => {
+            tracing::warn!(%message, "PostgreSQL fails");
+            Failure::server()
+        }
+        // Values that are not of the type they stand for.
+        Some("22") => Failure::Kept(HostError::failed(message)),
+        _ => Failure::Kept(HostError::failed(message)),
+    }
+}
+
+/// Why there is no connection: the network's words, or the driver's.
+#[derive(Debug, thiserror::Error)]
+enum NotConnected {
+    #[error("{0}")]
+    Network(#[from] std::io::Error),
+    #[error("{0}")]
+    Driver(#[from] tokio_postgres::Error),
+}
+
+fn describe(error: &NotConnected) -> String {
+    let error = match error {
+        NotConnected::Network(error) => return error.to_string(),
+        NotConnected::Driver(error) => error,
+    };
+    match error.as_db_error() {
+        Some(db) => db.message().to_owned(),
+        None => {
+            let source = std::error::Error::source(error);
+            source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+        }
+    }
+}
+
+fn connector(roots: &TlsRoots) -> Result<MakeRustlsConnect, HostError> {
+    let mut store = rustls::RootCertStore::empty();
+    store.add_parsable_certificates(server::roots(roots)?);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| HostError::unavailable("no version of TLS"))?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+/// An argument as text: the server reads it as the type that its place in the statement has.
+#[derive(Debug)]
+struct TextArg<'a>(&'a Arg);
+
+impl ToSql for TextArg<'_> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self.0 {
+            Arg::Null => return Ok(IsNull::Yes),
+            Arg::Bool(value) => out.put_slice(if *value { b"true" } else { b"false" }),
+            Arg::Int(value) => out.put_slice(value.to_string().as_bytes()),
+            Arg::Unsigned(value) => out.put_slice(value.to_string().as_bytes()),
+            Arg::Float(value) => out.put_slice(value.to_string().as_bytes()),
+            Arg::Text(value) => out.put_slice(value.as_bytes()),
+            Arg::Blob(value) => {
+                out.put_slice(b"\\x");
+                for byte in value {
+                    out.put_slice(format!("{byte:02x}").as_bytes());
+                }
+            }
+        }
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Text
+    }
+
+    to_sql_checked!();
+}
