@@ -188,6 +188,14 @@ pub trait PluginProcess: Send + Sync + fmt::Debug {
     /// The calls that run in the process at this moment, for a request that does not say to which of
     /// them it belongs.
     fn running_calls(&self) -> Vec<CallInfo>;
+
+    /// The latest deadline of [`running_calls`](Self::running_calls); `None` where no call runs. Asked
+    /// at each request that does not say to which call it belongs: a process with many calls should not
+    /// have to list them for it.
+    fn latest_deadline(&self) -> Option<Instant> {
+        let calls = self.running_calls();
+        calls.iter().map(|call| call.deadline).max()
+    }
 }
 
 impl Caller {
@@ -234,12 +242,7 @@ impl Caller {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.call {
             Some(call) => Some(call.deadline),
-            None => self
-                .process
-                .running_calls()
-                .into_iter()
-                .map(|call| call.deadline)
-                .max(),
+            None => self.process.latest_deadline(),
         }
     }
 }

@@ -5,10 +5,10 @@
 
 mod effective;
 mod grants;
-mod meter;
 mod plugin;
 mod policies;
 mod queue;
+mod rate;
 mod requests;
 mod safe;
 mod store;
@@ -21,13 +21,13 @@ pub(crate) use effective::Effective;
 pub use effective::Origin;
 pub use gk_manifest::policy::*;
 pub use grants::{Grants, ReadWrite, Scoped};
-pub use meter::Rate;
 pub(crate) use plugin::PluginPolicy;
 pub use policies::{Policies, PolicyView};
 pub use queue::{
     FILES_AT_ONCE_MAX, HTTP_IN_FLIGHT_MAX, Queue, STATEMENTS_AT_ONCE_MAX,
     STORE_REQUESTS_AT_ONCE_MAX,
 };
+pub use rate::Rate;
 pub use store::{MemoryPolicyStore, PolicyStore, Settle};
 pub use update::{PolicyUpdate, missing};
 pub use usage::{Counter, Usage};

@@ -10,12 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::{SemaphorePermit, watch};
 
 use super::effective::{Effective, Origin, in_force};
-use super::meter::{Meter, Rate};
 use super::queue::{Queue, Queues};
+use super::rate::Rate;
 use super::requests::Requests;
 use super::usage::{Counter, Counters, Usage};
 use super::{MAILS_PER_MINUTE, Policy};
 use crate::error::HostError;
+use crate::rate::RateLimiter;
 
 /// What is kept of one plugin. It belongs to the plugin, not to its process.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(crate) struct PluginPolicy {
     pub(super) requests: Mutex<Requests>,
     /// What the operator stored. It differs from what is in force where that is pending review.
     pub(super) stored: Mutex<Option<Policy>>,
-    meters: [Meter; 4],
+    rates: [RateLimiter; 4],
     queues: Queues,
     counters: Counters,
     /// How often the plugin was blocked.
@@ -42,8 +43,8 @@ impl PluginPolicy {
             others: ArcSwap::default(),
             requests: Mutex::default(),
             stored: Mutex::default(),
-            meters: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail]
-                .map(|rate| Meter::new(rate, now)),
+            rates: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail]
+                .map(|rate| RateLimiter::new(rate.window(), now)),
             queues: Queues::new(),
             counters: Counters::default(),
             blocks: watch::Sender::default(),
@@ -125,14 +126,14 @@ impl PluginPolicy {
             Rate::Http => policy.max_http_req_per_min,
             Rate::Mail => MAILS_PER_MINUTE,
         };
-        let [calls, db, http, mail] = &self.meters;
-        let meter = match rate {
+        let [calls, db, http, mail] = &self.rates;
+        let limiter = match rate {
             Rate::Calls => calls,
             Rate::Db => db,
             Rate::Http => http,
             Rate::Mail => mail,
         };
-        if meter.admit(limit, Instant::now()) {
+        if limiter.admit(limit, Instant::now()) {
             return Ok(());
         }
         Err(HostError::limit(format!(

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleError, RecycleResult};
 use gk_hostapi::HostError;
 use gk_sqlguard::{Analysis, StatementKind};
 use mysql_async::consts::ColumnType;
@@ -14,8 +13,9 @@ use tokio::time::Instant;
 
 use super::DbLimits;
 use super::config::ServerTarget;
+use super::pool::{Connector, Pool};
 use super::rows::{Left, Rows};
-use super::server::{self, Failure, NotReached, STATEMENTS_KEPT, too_late, within};
+use super::server::{self, Failure, STATEMENTS_KEPT, too_late, within};
 use super::value::{Arg, Json, fraction};
 use super::write::{Bound, Written};
 
@@ -25,22 +25,17 @@ const BINARY: u16 = 63;
 /// A server's database.
 #[derive(Debug)]
 pub(super) struct Mysql {
-    pool: Pool<Connector>,
+    pool: Pool<MysqlConnector>,
     limits: DbLimits,
 }
 
 /// Makes connections.
-struct Connector {
+struct MysqlConnector {
     opts: Opts,
     temp_bytes_max: u64,
-    timeout: Duration,
 }
 
-impl std::fmt::Debug for Connector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Connector")
-    }
-}
+type Lease = super::pool::Lease<MysqlConnector>;
 
 /// A connection.
 struct Session {
@@ -53,33 +48,13 @@ struct Session {
     is_broken: bool,
 }
 
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Session")
-    }
-}
+impl Connector for MysqlConnector {
+    const ENGINE: &'static str = "MySQL";
+    type Session = Session;
+    type Error = mysql_async::Error;
+    // A transaction is begun where it is needed.
+    type Begin = ();
 
-/// A connection at work. Unless it comes to its end, it is not used again, and what it does is
-/// cancelled: a dropped future, a deadline, a result over its limits.
-struct Lease {
-    session: Option<Object<Connector>>,
-}
-
-impl Manager for Connector {
-    type Type = Session;
-    type Error = NotReached;
-
-    async fn create(&self) -> Result<Session, NotReached> {
-        NotReached::within(self.timeout, Box::pin(self.connect()), ToString::to_string).await
-    }
-
-    async fn recycle(&self, _: &mut Session, _: &Metrics) -> RecycleResult<Self::Error> {
-        // The statement that sets its time limit shows whether the connection is alive.
-        Ok::<(), RecycleError<Self::Error>>(())
-    }
-}
-
-impl Connector {
     async fn connect(&self) -> Result<Session, mysql_async::Error> {
         let mut conn = Conn::new(self.opts.clone()).await?;
         let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
@@ -100,6 +75,50 @@ impl Connector {
             opts: self.opts.clone(),
             is_mariadb,
         })
+    }
+
+    fn describe(error: &mysql_async::Error) -> String {
+        error.to_string()
+    }
+
+    fn is_closed(session: &Session) -> bool {
+        session.is_broken
+    }
+
+    fn may_run(session: &Session) -> bool {
+        !session.is_broken
+    }
+
+    async fn begin(
+        session: &mut Session,
+        (): (),
+        left: Duration,
+    ) -> Result<(), mysql_async::Error> {
+        let limit = if session.is_mariadb {
+            format!(
+                "SET SESSION max_statement_time = {:.3}",
+                left.as_secs_f64().max(0.001)
+            )
+        } else {
+            format!(
+                "SET SESSION max_execution_time = {}",
+                left.as_millis().max(1)
+            )
+        };
+        let limited = session.conn.query_drop(limit).await;
+        session.is_broken = limited.is_err();
+        limited
+    }
+
+    async fn cancel(session: &Session) -> Result<(), mysql_async::Error> {
+        let mut conn = Conn::new(session.opts.clone()).await?;
+        // A server that was restarted gives the connection's number to somebody else.
+        if (started(&mut conn).await? - session.started).abs() > 1 {
+            return conn.disconnect().await;
+        }
+        conn.query_drop(format!("KILL {}", session.conn.id()))
+            .await?;
+        conn.disconnect().await
     }
 }
 
@@ -147,12 +166,11 @@ impl Mysql {
                 "SET NAMES utf8mb4",
             ])
             .into();
-        let connector = Connector {
+        let connector = MysqlConnector {
             opts,
             temp_bytes_max: limits.max_temp_bytes,
-            timeout: limits.connect_timeout,
         };
-        let pool = server::pool(connector, limits)?;
+        let pool = Pool::new(connector, limits)?;
         let limits = limits.clone();
         Ok((Self { pool, limits }, database))
     }
@@ -164,13 +182,13 @@ impl Mysql {
         deadline: Instant,
     ) -> Result<Bytes, HostError> {
         within(deadline, async {
-            let mut lease = self.lease(deadline).await?;
+            let mut lease = self.pool.lease((), deadline).await?;
             let mut rows = Rows::new(&self.limits);
-            let result = match lease.run("START TRANSACTION READ ONLY").await {
+            let result = match run(&mut lease, "START TRANSACTION READ ONLY").await {
                 Ok(()) => fetch(&mut lease, &statement, args, &mut rows).await,
                 Err(error) => Err(error),
             };
-            lease.end(result.map(|_| rows.finish()), true).await
+            end(lease, result.map(|_| rows.finish()), true).await
         })
         .await
     }
@@ -183,47 +201,12 @@ impl Mysql {
         deadline: Instant,
     ) -> Result<Vec<Written>, HostError> {
         within(deadline, async {
-            let mut lease = self.lease(deadline).await?;
+            let mut lease = self.pool.lease((), deadline).await?;
             let is_plain = matches!(&*statements, [only] if !only.statement.returns_rows());
             let result = write(&mut lease, statements, &self.limits, is_plain).await;
-            lease.end(result, !is_plain).await
+            end(lease, result, !is_plain).await
         })
         .await
-    }
-
-    /// A connection whose statements end at the deadline. One that turns out to be broken is
-    /// replaced.
-    async fn lease(&self, deadline: Instant) -> Result<Lease, HostError> {
-        for _ in 0..=self.limits.max_connections {
-            let session = self.pool.get().await.map_err(|error| {
-                tracing::warn!(%error, "MySQL cannot be reached");
-                server::not_reached()
-            })?;
-            let mut lease = Lease {
-                session: Some(session),
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            let session = lease.session()?;
-            let limit = if session.is_mariadb {
-                format!(
-                    "SET SESSION max_statement_time = {:.3}",
-                    left.as_secs_f64().max(0.001)
-                )
-            } else {
-                format!(
-                    "SET SESSION max_execution_time = {}",
-                    left.as_millis().max(1)
-                )
-            };
-            match session.conn.query_drop(limit).await {
-                Ok(()) => return Ok(lease),
-                Err(error) => {
-                    session.is_broken = true;
-                    tracing::debug!(%error, "a connection to MySQL was broken");
-                }
-            }
-        }
-        Err(server::all_broken())
     }
 }
 
@@ -275,7 +258,7 @@ async fn write(
     is_plain: bool,
 ) -> Result<Vec<Written>, Failure> {
     if !is_plain {
-        lease.run("START TRANSACTION READ WRITE").await?;
+        run(lease, "START TRANSACTION READ WRITE").await?;
     }
     let mut left = Left::new(limits);
     let mut all = Vec::with_capacity(statements.len());
@@ -285,7 +268,7 @@ async fn write(
         all.push(done.map_err(|failure| failure.numbered(index, count))?);
     }
     if !is_plain {
-        lease.run("COMMIT").await?;
+        run(lease, "COMMIT").await?;
     }
     Ok(all)
 }
@@ -331,69 +314,31 @@ fn params(args: Vec<Arg>) -> Params {
     Params::Positional(args.into_iter().map(value).collect())
 }
 
-impl Lease {
-    fn session(&mut self) -> Result<&mut Session, HostError> {
-        match &mut self.session {
-            Some(session) => Ok(session),
-            None => Err(server::gone()),
-        }
-    }
-
-    /// Runs a statement of the host's own.
-    async fn run(&mut self, sql: &str) -> Result<(), Failure> {
-        let Session {
-            conn, is_broken, ..
-        } = self.session().map_err(Failure::Lost)?;
-        let done = conn.query_drop(sql).await;
-        done.map_err(|error| failure(error, is_broken))
-    }
-
-    /// Ends the transaction, where there is one, and gives the connection back.
-    async fn end<T>(
-        mut self,
-        result: Result<T, Failure>,
-        in_transaction: bool,
-    ) -> Result<T, HostError> {
-        let result = match result {
-            Ok(value) => Ok(value),
-            Err(Failure::Kept(error)) => Err(error),
-            Err(Failure::Lost(error)) => return Err(error),
-        };
-        if in_transaction && self.session()?.conn.query_drop("ROLLBACK").await.is_err() {
-            return result;
-        }
-        self.session = None;
-        result
-    }
+/// Runs a statement of the host's own.
+async fn run(lease: &mut Lease, sql: &str) -> Result<(), Failure> {
+    let Session {
+        conn, is_broken, ..
+    } = lease.session().map_err(Failure::Lost)?;
+    let done = conn.query_drop(sql).await;
+    done.map_err(|error| failure(error, is_broken))
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        let session = Object::take(session);
-        if session.is_broken {
-            return;
-        }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        runtime.spawn(server::cancel(
-            "MySQL",
-            session,
-            async |session: &Session| {
-                let mut conn = Conn::new(session.opts.clone()).await?;
-                // A server that was restarted gives the connection's number to somebody else.
-                if (started(&mut conn).await? - session.started).abs() > 1 {
-                    return conn.disconnect().await;
-                }
-                conn.query_drop(format!("KILL {}", session.conn.id()))
-                    .await?;
-                conn.disconnect().await
-            },
-        ));
+/// Ends the transaction, where there is one, and gives the connection back.
+async fn end<T>(
+    mut lease: Lease,
+    result: Result<T, Failure>,
+    in_transaction: bool,
+) -> Result<T, HostError> {
+    let result = match result {
+        Ok(value) => Ok(value),
+        Err(Failure::Kept(error)) => Err(error),
+        Err(Failure::Lost(error)) => return Err(error),
+    };
+    if in_transaction && lease.session()?.conn.query_drop("ROLLBACK").await.is_err() {
+        return result;
     }
+    lease.give_back();
+    result
 }
 
 /// Numbers: the servers' lists of error messages.

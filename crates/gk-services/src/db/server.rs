@@ -1,14 +1,12 @@
-//! What the engines behind a server have in common: pools, deadlines, and statements given up.
+//! The parts that engines behind a server have in common: failures, deadlines, certificates.
 
 use std::future::Future;
-use std::time::Duration;
 
-use deadpool::managed::{Manager, Pool};
 use gk_hostapi::HostError;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::DbLimits;
 use super::config::TlsRoots;
@@ -16,9 +14,6 @@ use super::write::numbered;
 
 /// Prepared statements that a connection keeps.
 pub(super) const STATEMENTS_KEPT: usize = 64;
-
-/// How long a request to cancel may take.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a statement failed, and whether its connection may go on.
 pub(super) enum Failure {
@@ -50,36 +45,6 @@ impl Failure {
     }
 }
 
-/// Why there is no connection: for the host's log. The server's words may name the user, and
-/// never the password or the URL.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct NotReached(String);
-
-impl NotReached {
-    /// What came of connecting, within its time. Drivers' futures are large, and this one is part of every
-    /// statement's: give it a boxed one.
-    pub(super) async fn within<T, E>(
-        limit: Duration,
-        connecting: impl Future<Output = Result<T, E>>,
-        describe: impl FnOnce(&E) -> String,
-    ) -> Result<T, Self> {
-        match timeout(limit, connecting).await {
-            Ok(Ok(connected)) => Ok(connected),
-            Ok(Err(error)) => Err(Self(describe(&error))),
-            Err(_) => Err(Self("no answer in time".to_owned())),
-        }
-    }
-}
-
-/// A pool, which connects to nothing yet.
-pub(super) fn pool<M: Manager>(connector: M, limits: &DbLimits) -> Result<Pool<M>, HostError> {
-    Pool::builder(connector)
-        .max_size(limits.max_connections.max(1))
-        .build()
-        .map_err(|_| HostError::unavailable("no pool for the database"))
-}
-
 /// The largest message either way: a row, or a statement with its arguments. A row that is larger is
 /// refused by its length, before it is read.
 pub(super) fn packet_bytes_max(limits: &DbLimits) -> usize {
@@ -94,21 +59,6 @@ pub(super) fn too_large_a_row() -> HostError {
     )
 }
 
-/// There is no connection to be had.
-pub(super) fn not_reached() -> HostError {
-    HostError::unavailable("the database cannot be reached; the host's log says why")
-}
-
-/// Connection after connection turned out to be broken.
-pub(super) fn all_broken() -> HostError {
-    HostError::unavailable("the database's connections break")
-}
-
-/// A lease was used after its end, which would be a bug.
-pub(super) fn gone() -> HostError {
-    HostError::unavailable("the connection has gone")
-}
-
 /// Until the deadline; then the future is dropped, and with it its lease.
 pub(super) async fn within<T>(
     deadline: Instant,
@@ -121,19 +71,6 @@ pub(super) async fn within<T>(
 
 pub(super) fn too_late() -> HostError {
     HostError::timeout("the statement did not end in time, and was cancelled")
-}
-
-/// Cancels a statement in a task of its own. `session` is dropped, and its connection with it, when that is done.
-pub(super) async fn cancel<S: Send + 'static, E>(
-    engine: &'static str,
-    session: S,
-    cancelling: impl AsyncFnOnce(&S) -> Result<(), E>,
-) {
-    let cancelled = timeout(CANCEL_TIMEOUT, cancelling(&session)).await;
-    if !matches!(cancelled, Ok(Ok(()))) {
-        tracing::debug!(engine, "a statement could not be cancelled");
-    }
-    drop(session);
 }
 
 /// The certificates that may vouch for a server. Of the machine's, those that cannot be read are left out.

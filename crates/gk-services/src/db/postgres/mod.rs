@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleError, RecycleResult};
 use gk_hostapi::HostError;
 use gk_sqlguard::{Analysis, DbGrant, StatementKind, TableName};
 use tokio::time::Instant;
@@ -18,8 +17,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DbLimits;
 use super::config::{ServerTarget, TlsRoots};
+use super::pool::{Connector, Pool};
 use super::rows::{Left, Rows};
-use super::server::{self, Failure, NotReached, STATEMENTS_KEPT, too_late, within};
+use super::server::{self, Failure, STATEMENTS_KEPT, too_late, within};
 use super::value::Arg;
 use super::write::{Bound, Written, foreign_index};
 
@@ -34,27 +34,22 @@ const FIELDS_KEPT: usize = 1000;
 /// A server's database.
 #[derive(Debug)]
 pub(super) struct Postgres {
-    pool: Pool<Connector>,
+    pool: Pool<PostgresConnector>,
     /// Where tables and indexes without a schema are.
     schema: String,
     limits: DbLimits,
 }
 
 /// Makes connections.
-struct Connector {
+struct PostgresConnector {
     config: Arc<Config>,
     message_bytes_max: usize,
     tls: Option<MakeRustlsConnect>,
     setup: String,
     temp_limit: String,
-    timeout: Duration,
 }
 
-impl std::fmt::Debug for Connector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Connector")
-    }
-}
+type Lease = super::pool::Lease<PostgresConnector>;
 
 /// A connection.
 struct Session {
@@ -68,35 +63,13 @@ struct Session {
     fields: HashSet<String>,
 }
 
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Session")
-    }
-}
+impl Connector for PostgresConnector {
+    const ENGINE: &'static str = "PostgreSQL";
+    type Session = Session;
+    type Error = NotConnected;
+    /// The statement that begins the transaction.
+    type Begin = &'static str;
 
-/// A connection at work. Unless it comes to its end, it is not used again, and what it does is
-/// cancelled: a dropped future, a deadline, a result over its limits.
-struct Lease {
-    session: Option<Object<Connector>>,
-}
-
-impl Manager for Connector {
-    type Type = Session;
-    type Error = NotReached;
-
-    async fn create(&self) -> Result<Session, NotReached> {
-        NotReached::within(self.timeout, Box::pin(self.connect()), describe).await
-    }
-
-    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Self::Error> {
-        if session.client.is_closed() {
-            return Err(RecycleError::message("closed"));
-        }
-        Ok(())
-    }
-}
-
-impl Connector {
     async fn connect(&self) -> Result<Session, NotConnected> {
         let bound = Largest {
             message_bytes_max: self.message_bytes_max,
@@ -131,6 +104,44 @@ impl Connector {
             fields: HashSet::new(),
         })
     }
+
+    fn describe(error: &NotConnected) -> String {
+        describe(error)
+    }
+
+    fn is_closed(session: &Session) -> bool {
+        session.client.is_closed()
+    }
+
+    fn may_run(_: &Session) -> bool {
+        // Also where the host closed the connection itself, because a message was too large.
+        true
+    }
+
+    async fn begin(
+        session: &mut Session,
+        begin: &'static str,
+        left: Duration,
+    ) -> Result<(), NotConnected> {
+        let left = left.as_millis().max(1);
+        let begin = format!("{begin}; SET LOCAL statement_timeout TO {left}");
+        Ok(session.client.batch_execute(&begin).await?)
+    }
+
+    async fn cancel(session: &Session) -> Result<(), NotConnected> {
+        let cancel = session.client.cancel_token();
+        match session.tls.clone() {
+            None => {
+                let bound = Largest {
+                    message_bytes_max: usize::MAX,
+                    too_large: Arc::default(),
+                };
+                let stream = stream::connect(&session.config, bound).await?;
+                Ok(cancel.cancel_query_raw(stream, NoTls).await?)
+            }
+            Some(tls) => Ok(cancel.cancel_query(tls).await?),
+        }
+    }
 }
 
 impl Postgres {
@@ -155,7 +166,7 @@ impl Postgres {
             None => tokio_postgres::config::SslMode::Disable,
             Some(_) => tokio_postgres::config::SslMode::Require,
         });
-        let connector = Connector {
+        let connector = PostgresConnector {
             config: Arc::new(config),
             message_bytes_max: server::packet_bytes_max(limits),
             tls: target.tls.as_ref().map(connector).transpose()?,
@@ -169,9 +180,8 @@ impl Postgres {
                 "SET temp_file_limit TO '{}kB'",
                 (limits.max_temp_bytes / 1024).clamp(1, i32::MAX as u64)
             ),
-            timeout: limits.connect_timeout,
         };
-        let pool = server::pool(connector, limits)?;
+        let pool = Pool::new(connector, limits)?;
         Ok(Self {
             pool,
             schema: schema.to_owned(),
@@ -186,11 +196,11 @@ impl Postgres {
         deadline: Instant,
     ) -> Result<Bytes, HostError> {
         within(deadline, async {
-            let mut lease = Box::pin(self.lease("BEGIN READ ONLY", deadline)).await?;
+            let mut lease = Box::pin(self.pool.lease("BEGIN READ ONLY", deadline)).await?;
             let mut rows = Rows::new(&self.limits);
             let result = fetch(&mut lease, &statement, &args, &mut rows).await;
             let result = result.map(|_| rows.finish());
-            lease.end(result).await
+            end(lease, result).await
         })
         .await
     }
@@ -203,15 +213,15 @@ impl Postgres {
         deadline: Instant,
     ) -> Result<Vec<Written>, HostError> {
         within(deadline, async {
-            let mut lease = Box::pin(self.lease("BEGIN READ WRITE", deadline)).await?;
+            let mut lease = Box::pin(self.pool.lease("BEGIN READ WRITE", deadline)).await?;
             for bound in &statements {
-                let checked = self.check_indexes(&lease, &bound.statement.drops, &grant);
+                let checked = self.check_indexes(&mut lease, &bound.statement.drops, &grant);
                 if let Err(error) = Box::pin(checked).await {
-                    return lease.end(Err(error)).await;
+                    return end(lease, Err(error)).await;
                 }
             }
             let result = Box::pin(write(&mut lease, &statements, &self.limits)).await;
-            lease.end(result).await
+            end(lease, result).await
         })
         .await
     }
@@ -219,7 +229,7 @@ impl Postgres {
     /// Refuses to drop an index of a table that may not be written.
     async fn check_indexes(
         &self,
-        lease: &Lease,
+        lease: &mut Lease,
         indexes: &BTreeSet<String>,
         grant: &DbGrant,
     ) -> Result<(), Failure> {
@@ -230,7 +240,7 @@ impl Postgres {
             return Ok(());
         }
         let names: Vec<&str> = indexes.iter().map(String::as_str).collect();
-        let client = lease.client().map_err(Failure::Lost)?;
+        let client = &lease.session().map_err(Failure::Lost)?.client;
         let found = client.query(TABLES, &[&self.schema, &names]).await;
         for row in found.map_err(failure)? {
             let table: String = row.try_get(0).map_err(failure)?;
@@ -242,28 +252,6 @@ impl Postgres {
         }
         Ok(())
     }
-
-    /// A connection in a transaction. One that turns out to be broken is replaced.
-    async fn lease(&self, begin: &str, deadline: Instant) -> Result<Lease, HostError> {
-        let left = deadline
-            .saturating_duration_since(Instant::now())
-            .as_millis();
-        let begin = format!("{begin}; SET LOCAL statement_timeout TO {}", left.max(1));
-        for _ in 0..=self.limits.max_connections {
-            let session = self.pool.get().await.map_err(|error| {
-                tracing::warn!(%error, "PostgreSQL cannot be reached");
-                server::not_reached()
-            })?;
-            let lease = Lease {
-                session: Some(session),
-            };
-            match lease.client()?.batch_execute(&begin).await {
-                Ok(()) => return Ok(lease),
-                Err(error) => tracing::debug!(%error, "a connection to PostgreSQL was broken"),
-            }
-        }
-        Err(server::all_broken())
-    }
 }
 
 /// Runs a statement and writes its rows. Returns how many it wrote or read, as the server says.
@@ -273,7 +261,8 @@ async fn fetch(
     args: &[Arg],
     rows: &mut Rows,
 ) -> Result<u64, Failure> {
-    let prepared = lease.prepare(statement).await?;
+    let session = lease.session().map_err(Failure::Lost)?;
+    let prepared = session.prepare(statement).await?;
     for column in prepared.columns() {
         if !decode::is_supported(column.type_()) {
             return Err(Failure::Kept(HostError::failed(format!(
@@ -284,8 +273,9 @@ async fn fetch(
         }
     }
     rows.columns(prepared.columns().iter().map(|column| column.name()));
-    let client = lease.client().map_err(Failure::Lost)?;
-    let found = client.query_raw(&prepared, args.iter().map(TextArg));
+    let found = session
+        .client
+        .query_raw(&prepared, args.iter().map(TextArg));
     let mut found = std::pin::pin!(found.await.map_err(failure)?);
     while let Some(row) = next(&mut found).await {
         let row = row.map_err(failure)?;
@@ -328,14 +318,16 @@ async fn one(
         let counted = fetch(lease, statement, args, &mut rows).await?;
         (counted, Some(left.take(rows)))
     } else {
-        let prepared = lease.prepare(statement).await?;
-        let client = lease.client().map_err(Failure::Lost)?;
-        let written = client.execute_raw(&prepared, args.iter().map(TextArg));
+        let session = lease.session().map_err(Failure::Lost)?;
+        let prepared = session.prepare(statement).await?;
+        let written = session
+            .client
+            .execute_raw(&prepared, args.iter().map(TextArg));
         (written.await.map_err(failure)?, None)
     };
     if statement.kind == StatementKind::Schema {
         // What was prepared for the tables as they were may not fit them any more.
-        lease.forget();
+        lease.session().map_err(Failure::Lost)?.statements.clear();
     }
     let writes = statement.kind == StatementKind::Write;
     Ok(Written {
@@ -346,6 +338,22 @@ async fn one(
 }
 
 impl Session {
+    /// The statement, prepared; from memory where it was before.
+    async fn prepare(&mut self, statement: &Analysis) -> Result<Statement, Failure> {
+        if let Some(prepared) = self.statements.get(&statement.sql) {
+            return Ok(prepared.clone());
+        }
+        self.check_fields(&statement.fields).await?;
+        let prepared = self.client.prepare(&statement.sql).await;
+        let prepared = prepared.map_err(failure)?;
+        if self.statements.len() >= STATEMENTS_KEPT {
+            self.statements.clear();
+        }
+        self.statements
+            .insert(statement.sql.clone(), prepared.clone());
+        Ok(prepared)
+    }
+
     /// Refuses a name behind a period that the server may take for a function. What the server has
     /// of immutable functions only computes.
     async fn check_fields(&mut self, fields: &BTreeSet<String>) -> Result<(), Failure> {
@@ -373,105 +381,35 @@ impl Session {
     }
 }
 
-impl Lease {
-    fn client(&self) -> Result<&Client, HostError> {
-        match &self.session {
-            Some(session) => Ok(&session.client),
-            None => Err(server::gone()),
+/// Ends the transaction, and gives the connection back.
+async fn end<T>(mut lease: Lease, result: Result<T, Failure>) -> Result<T, HostError> {
+    let session = lease.session()?;
+    let (end, result) = match result {
+        Ok(value) => ("COMMIT", Ok(value)),
+        Err(Failure::Kept(error)) => ("ROLLBACK", Err(error)),
+        Err(Failure::Lost(error)) => {
+            return Err(match session.too_large.load(Ordering::Relaxed) {
+                true => server::too_large_a_row(),
+                false => error,
+            });
+        }
+    };
+    let ended = session.client.batch_execute(end).await;
+    match (ended, &result) {
+        (Ok(()), _) => {}
+        (Err(_), Err(_)) => return result,
+        (Err(error), Ok(_)) => {
+            return Err(match failure(error) {
+                Failure::Kept(error) | Failure::Lost(error) => error,
+            });
         }
     }
-
-    /// Forgets what was prepared.
-    fn forget(&mut self) {
-        if let Some(session) = &mut self.session {
-            session.statements.clear();
-        }
+    // A plan may have become stale by a change of tables; the next statement prepares anew.
+    if result.is_err() {
+        session.statements.clear();
     }
-
-    async fn prepare(&mut self, statement: &Analysis) -> Result<Statement, Failure> {
-        let Some(session) = &mut self.session else {
-            return Err(Failure::Lost(server::gone()));
-        };
-        if let Some(prepared) = session.statements.get(&statement.sql) {
-            return Ok(prepared.clone());
-        }
-        session.check_fields(&statement.fields).await?;
-        let prepared = session
-            .client
-            .prepare(&statement.sql)
-            .await
-            .map_err(failure)?;
-        if session.statements.len() >= STATEMENTS_KEPT {
-            session.statements.clear();
-        }
-        session
-            .statements
-            .insert(statement.sql.clone(), prepared.clone());
-        Ok(prepared)
-    }
-
-    /// Ends the transaction, and gives the connection back.
-    async fn end<T>(mut self, result: Result<T, Failure>) -> Result<T, HostError> {
-        let (end, result) = match result {
-            Ok(value) => ("COMMIT", Ok(value)),
-            Err(Failure::Kept(error)) => ("ROLLBACK", Err(error)),
-            Err(Failure::Lost(error)) => {
-                let session = self.session.as_ref();
-                let too_large =
-                    |session: &Object<Connector>| session.too_large.load(Ordering::Relaxed);
-                return Err(match session.is_some_and(too_large) {
-                    true => server::too_large_a_row(),
-                    false => error,
-                });
-            }
-        };
-        let ended = self.client()?.batch_execute(end).await;
-        match (ended, &result) {
-            (Ok(()), _) => {}
-            (Err(_), Err(_)) => return result,
-            (Err(error), Ok(_)) => {
-                return Err(match failure(error) {
-                    Failure::Kept(error) | Failure::Lost(error) => error,
-                });
-            }
-        }
-        // A plan may have become stale by a change of tables; the next statement prepares anew.
-        if result.is_err() {
-            self.forget();
-        }
-        self.session = None;
-        result
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        let session = Object::take(session);
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        runtime.spawn(server::cancel(
-            "PostgreSQL",
-            session,
-            async |session: &Session| {
-                let cancel = session.client.cancel_token();
-                match session.tls.clone() {
-                    None => {
-                        let bound = Largest {
-                            message_bytes_max: usize::MAX,
-                            too_large: Arc::default(),
-                        };
-                        let stream = stream::connect(&session.config, bound).await?;
-                        Ok::<_, NotConnected>(cancel.cancel_query_raw(stream, NoTls).await?)
-                    }
-                    Some(tls) => Ok(cancel.cancel_query(tls).await?),
-                }
-            },
-        ));
-    }
+    lease.give_back();
+    result
 }
 
 fn failure(error: tokio_postgres::Error) -> Failure {
@@ -495,8 +433,6 @@ fn failure(error: tokio_postgres::Error) -> Failure {
             tracing::warn!(%message, "PostgreSQL fails");
             Failure::server()
         }
-        // Values that are not of the type they stand for.
-        Some("22") => Failure::Kept(HostError::failed(message)),
         _ => Failure::Kept(HostError::failed(message)),
     }
 }
