@@ -2,20 +2,19 @@
 //! may write, and indexes on them. Views, triggers, functions and temporary tables are refused: a
 //! view reads, and a trigger writes, what the guard no longer sees.
 
+mod alter;
+mod constraint;
+
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, CheckConstraint, ColumnDef,
-    ColumnOption, CreateIndex, CreateTable, CreateTableLike, CreateTableLikeKind,
-    CreateTableOptions, Expr, ForeignKeyConstraint, FullTextOrSpatialConstraint, FunctionArg,
-    FunctionArgExpr, FunctionArguments, IndexColumn, IndexConstraint, IndexOption, IndexType,
-    MySQLColumnPosition, NamedParenthesizedList, ObjectName, ObjectNamePart, ObjectType,
-    PrimaryKeyConstraint, RenameTable, RenameTableNameKind, SqlOption, Statement, TableConstraint,
-    Truncate, UniqueConstraint, Value,
+    ColumnDef, ColumnOption, CreateIndex, CreateTable, CreateTableLike, CreateTableLikeKind,
+    CreateTableOptions, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, IndexColumn,
+    IndexOption, IndexType, NamedParenthesizedList, ObjectName, ObjectNamePart, ObjectType,
+    RenameTable, SqlOption, Statement, Truncate, Value,
 };
 use sqlparser::tokenizer::Token;
 
 use super::{Walk, types};
-use crate::analysis::TableName;
 use crate::dialect::Dialect;
 use crate::refusal::{Outcome, Refusal};
 use crate::scan;
@@ -234,115 +233,6 @@ impl Walk {
         Ok(())
     }
 
-    fn constraint(&mut self, constraint: &mut TableConstraint) -> Outcome {
-        match constraint {
-            TableConstraint::Unique(unique) => self.unique(unique),
-            TableConstraint::PrimaryKey(key) => self.primary_key(key),
-            TableConstraint::ForeignKey(key) => self.foreign_key(key),
-            TableConstraint::Check(check) => self.check(check),
-            TableConstraint::Index(IndexConstraint {
-                display_as_key: _,
-                name,
-                index_type: None | Some(IndexType::BTree | IndexType::Hash),
-                columns,
-                index_options,
-            }) if plain_options(index_options) => {
-                self.names(name)?;
-                self.index_columns(columns)
-            }
-            TableConstraint::FulltextOrSpatial(FullTextOrSpatialConstraint {
-                fulltext: _,
-                index_type_display: _,
-                opt_index_name,
-                columns,
-            }) => {
-                self.names(opt_index_name)?;
-                self.index_columns(columns)
-            }
-            _ => Err(Refusal::denied("a constraint of the table")),
-        }
-    }
-
-    fn unique(&mut self, unique: &mut UniqueConstraint) -> Outcome {
-        let UniqueConstraint {
-            name,
-            index_name,
-            index_type_display: _,
-            index_type: None,
-            columns,
-            include,
-            index_options,
-            characteristics: _,
-            nulls_distinct: _,
-        } = unique
-        else {
-            return Err(Refusal::unclear("UNIQUE … USING"));
-        };
-        if !plain_options(index_options) {
-            return Err(Refusal::unclear("options of an index"));
-        }
-        self.names(name)?;
-        self.names(index_name)?;
-        self.names(include)?;
-        self.index_columns(columns)
-    }
-
-    fn primary_key(&mut self, key: &mut PrimaryKeyConstraint) -> Outcome {
-        let PrimaryKeyConstraint {
-            name,
-            index_name,
-            index_type: None,
-            columns,
-            include,
-            index_options,
-            characteristics: _,
-        } = key
-        else {
-            return Err(Refusal::unclear("PRIMARY KEY … USING"));
-        };
-        if !plain_options(index_options) {
-            return Err(Refusal::unclear("options of an index"));
-        }
-        self.names(name)?;
-        self.names(index_name)?;
-        self.names(include)?;
-        self.index_columns(columns)
-    }
-
-    /// A key tells which rows the other table has, and may keep others from deleting them: the
-    /// plugin has to be granted both.
-    fn foreign_key(&mut self, key: &mut ForeignKeyConstraint) -> Outcome {
-        let ForeignKeyConstraint {
-            name,
-            index_name,
-            columns,
-            foreign_table,
-            referred_columns,
-            on_delete: _,
-            on_update: _,
-            match_kind: _,
-            characteristics: _,
-        } = key;
-        self.names(name)?;
-        self.names(index_name)?;
-        self.names(columns)?;
-        self.names(referred_columns)?;
-        let table = self.table_name(foreign_table)?;
-        self.keys.insert(table);
-        Ok(())
-    }
-
-    fn check(&mut self, check: &mut CheckConstraint) -> Outcome {
-        let CheckConstraint {
-            name,
-            expr,
-            no_inherit: _,
-            enforced: _,
-        } = check;
-        self.names(name)?;
-        self.expr(expr)
-    }
-
     fn index_columns(&mut self, columns: &mut [IndexColumn]) -> Outcome {
         for IndexColumn {
             column,
@@ -419,144 +309,6 @@ impl Walk {
         self.index_columns(columns)?;
         self.names(include)?;
         self.optional(predicate.as_mut())
-    }
-
-    fn alter_table(&mut self, alter: &mut AlterTable) -> Outcome {
-        let AlterTable {
-            name,
-            if_exists: _,
-            only: false,
-            operations,
-            location: None,
-            on_cluster: None,
-            table_type: None,
-            end_token: _,
-        } = alter
-        else {
-            return Err(Refusal::denied("a clause of the ALTER TABLE"));
-        };
-        let altered = self.table_name(name)?;
-        self.write(name)?;
-        for operation in operations {
-            match operation {
-                AlterTableOperation::AddColumn {
-                    column_keyword: _,
-                    if_not_exists: _,
-                    column_def,
-                    column_position,
-                } => {
-                    self.column(column_def)?;
-                    self.position(column_position)?;
-                }
-                AlterTableOperation::ModifyColumn {
-                    col_name,
-                    data_type,
-                    options,
-                    column_position,
-                } => {
-                    self.name(col_name)?;
-                    types::check(self.dialect, data_type)?;
-                    options
-                        .iter_mut()
-                        .try_for_each(|option| self.column_option(option))?;
-                    self.position(column_position)?;
-                }
-                AlterTableOperation::ChangeColumn {
-                    old_name,
-                    new_name,
-                    data_type,
-                    options,
-                    column_position,
-                } => {
-                    self.names([old_name, new_name])?;
-                    types::check(self.dialect, data_type)?;
-                    options
-                        .iter_mut()
-                        .try_for_each(|option| self.column_option(option))?;
-                    self.position(column_position)?;
-                }
-                AlterTableOperation::AlterColumn { column_name, op } => {
-                    self.name(column_name)?;
-                    match op {
-                        AlterColumnOperation::SetNotNull
-                        | AlterColumnOperation::DropNotNull
-                        | AlterColumnOperation::DropDefault => {}
-                        AlterColumnOperation::SetDefault { value } => self.expr(value)?,
-                        AlterColumnOperation::SetDataType {
-                            data_type,
-                            using,
-                            had_set: _,
-                        } => {
-                            types::check(self.dialect, data_type)?;
-                            self.optional(using.as_mut())?;
-                        }
-                        AlterColumnOperation::AddGenerated { .. } => {
-                            return Err(Refusal::denied("this ALTER COLUMN"));
-                        }
-                    }
-                }
-                AlterTableOperation::DropConstraint {
-                    if_exists: _,
-                    name,
-                    drop_behavior: None,
-                }
-                | AlterTableOperation::DropForeignKey {
-                    name,
-                    drop_behavior: None,
-                }
-                | AlterTableOperation::DropIndex { name } => self.name(name)?,
-                AlterTableOperation::DropPrimaryKey {
-                    drop_behavior: None,
-                } => {}
-                AlterTableOperation::RenameConstraint { old_name, new_name } => {
-                    self.names([old_name, new_name])?;
-                }
-                AlterTableOperation::DropColumn {
-                    has_column_keyword: _,
-                    column_names,
-                    if_exists: _,
-                    drop_behavior: None,
-                } => self.names(column_names)?,
-                AlterTableOperation::RenameColumn {
-                    old_column_name,
-                    new_column_name,
-                } => self.names([old_column_name, new_column_name])?,
-                AlterTableOperation::RenameTable {
-                    table_name: RenameTableNameKind::To(new) | RenameTableNameKind::As(new),
-                } => {
-                    // PostgreSQL leaves a renamed table where it is, MySQL moves it.
-                    let table = self.table_name(new)?;
-                    if table.schema() != altered.schema()
-                        && (table.schema().is_some() || self.dialect == Dialect::Mysql)
-                    {
-                        return Err(Refusal::denied("a table that moves to another schema"));
-                    }
-                    let there = TableName::new(altered.schema(), table.name());
-                    self.writes.insert(there);
-                }
-                AlterTableOperation::AutoIncrement { equals: _, value }
-                    if matches!(value.value, Value::Number(..)) => {}
-                AlterTableOperation::AddConstraint {
-                    constraint,
-                    not_valid: _,
-                } => self.constraint(constraint)?,
-                _ => return Err(Refusal::denied("this ALTER TABLE")),
-            }
-        }
-        Ok(())
-    }
-
-    /// MySQL's FIRST and AFTER.
-    fn position(&self, position: &mut Option<MySQLColumnPosition>) -> Outcome {
-        match position {
-            // The parser writes it without quotes.
-            Some(MySQLColumnPosition::After(column)) if scan::is_plain_word(&column.value) => {
-                column.quote_style = None;
-                Ok(())
-            }
-            Some(MySQLColumnPosition::After(_)) => Err(Refusal::unclear("a name behind AFTER")),
-            None | Some(MySQLColumnPosition::First) => Ok(()),
-        }
     }
 
     fn drop(

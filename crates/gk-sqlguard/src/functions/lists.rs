@@ -1,10 +1,7 @@
-//! The functions a plugin's statement may call, by engine. What is not here is refused: a function
-//! may read files, wait, connect, or run other statements.
-
-use crate::dialect::{Dialect, is_word_of};
+//! The lists of functions, by engine.
 
 /// Of all engines.
-const COMMON: &[&str] = &[
+pub(super) const COMMON: &[&str] = &[
     "abs",
     "avg",
     "ceil",
@@ -53,7 +50,7 @@ const COMMON: &[&str] = &[
     "upper",
 ];
 
-const SQLITE: &[&str] = &[
+pub(super) const SQLITE: &[&str] = &[
     "acos",
     "acosh",
     "asin",
@@ -130,7 +127,7 @@ const SQLITE: &[&str] = &[
     "unlikely",
 ];
 
-const POSTGRES: &[&str] = &[
+pub(super) const POSTGRES: &[&str] = &[
     "abbrev",
     "acos",
     "acosh",
@@ -371,7 +368,7 @@ const POSTGRES: &[&str] = &[
     "word_similarity",
 ];
 
-const MYSQL: &[&str] = &[
+pub(super) const MYSQL: &[&str] = &[
     "acos",
     "add_months",
     "adddate",
@@ -563,7 +560,7 @@ const MYSQL: &[&str] = &[
 ];
 
 /// Written without parentheses.
-const BARE: &[&str] = &[
+pub(super) const BARE: &[&str] = &[
     "current_date",
     "current_time",
     "current_timestamp",
@@ -572,11 +569,12 @@ const BARE: &[&str] = &[
 ];
 
 /// The same, and only MySQL knows them.
-const MYSQL_BARE: &[&str] = &["utc_date", "utc_time", "utc_timestamp"];
+pub(super) const MYSQL_BARE: &[&str] = &["utc_date", "utc_time", "utc_timestamp"];
 
 /// Functions that stand where a table does.
-const SQLITE_TABLES: &[&str] = &["json_each", "json_tree"];
-const POSTGRES_TABLES: &[&str] = &[
+pub(super) const SQLITE_TABLES: &[&str] = &["json_each", "json_tree"];
+
+pub(super) const POSTGRES_TABLES: &[&str] = &[
     "generate_series",
     "generate_subscripts",
     "json_array_elements",
@@ -601,20 +599,10 @@ const POSTGRES_TABLES: &[&str] = &[
 ];
 
 /// What SQLite calls for operators, and for functions that it knows by several names.
-const SQLITE_IMPLICIT: &[&str] = &["->", "->>", "like", "glob", "subtype"];
-
-/// Whether a statement may call this function, by its name in lower case.
-pub(crate) fn is_allowed(dialect: Dialect, name: &str) -> bool {
-    let own = match dialect {
-        Dialect::Sqlite => SQLITE,
-        Dialect::Postgres => POSTGRES,
-        Dialect::Mysql => MYSQL,
-    };
-    COMMON.contains(&name) || own.contains(&name) || BARE.contains(&name)
-}
+pub(super) const SQLITE_IMPLICIT: &[&str] = &["->", "->>", "like", "glob", "subtype"];
 
 /// Names of PostgreSQL's types that are functions, too, and do no more than a cast.
-const POSTGRES_CASTS: &[&str] = &[
+pub(super) const POSTGRES_CASTS: &[&str] = &[
     "date",
     "money",
     "numeric",
@@ -623,61 +611,3 @@ const POSTGRES_CASTS: &[&str] = &[
     "timestamptz",
     "timetz",
 ];
-
-/// Whether this name behind a period does no harm on PostgreSQL even if it is no column's.
-pub(crate) fn is_harmless_field(name: &str) -> bool {
-    is_allowed(Dialect::Postgres, name) || POSTGRES_CASTS.contains(&name)
-}
-
-/// Whether this function is called without parentheses.
-pub(crate) fn is_bare(name: &str) -> bool {
-    BARE.contains(&name)
-}
-
-/// Whether MySQL takes this word for something else than a name.
-pub(crate) fn is_bare_in_mysql(word: &str) -> bool {
-    let known = MYSQL_BARE.iter().chain(&["dual"]);
-    known
-        .into_iter()
-        .any(|known| known.eq_ignore_ascii_case(word))
-}
-
-/// Whether a word without quotes may be something else than a name.
-pub(crate) fn has_meaning(dialect: Dialect, word: &str) -> bool {
-    (dialect == Dialect::Mysql && is_bare_in_mysql(word)) || is_word_of(dialect, word)
-}
-
-/// Whether this is MySQL's name of a table that is none.
-pub(crate) fn is_dual(ident: &sqlparser::ast::Ident) -> bool {
-    ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("dual")
-}
-
-/// Whether this function may stand where a table does.
-pub(crate) fn is_allowed_table(dialect: Dialect, name: &str) -> bool {
-    match dialect {
-        Dialect::Sqlite => SQLITE_TABLES.contains(&name),
-        Dialect::Postgres => POSTGRES_TABLES.contains(&name),
-        Dialect::Mysql => false,
-    }
-}
-
-/// Whether SQLite itself may call this function for a statement of a plugin.
-pub fn is_allowed_in_sqlite(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    is_allowed(Dialect::Sqlite, &name)
-        || SQLITE_IMPLICIT.contains(&name.as_str())
-        || SQLITE_TABLES.contains(&name.as_str())
-}
-
-/// All functions of an engine that statements may call, in order.
-pub fn allowed_functions(dialect: Dialect) -> Vec<&'static str> {
-    let lists: &[&[&str]] = match dialect {
-        Dialect::Sqlite => &[COMMON, SQLITE, BARE, SQLITE_TABLES],
-        Dialect::Postgres => &[COMMON, POSTGRES, BARE, POSTGRES_TABLES],
-        Dialect::Mysql => &[COMMON, MYSQL, BARE],
-    };
-    let mut names: Vec<_> = lists.iter().flat_map(|list| list.iter().copied()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
