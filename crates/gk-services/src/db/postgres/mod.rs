@@ -1,32 +1,31 @@
 //! PostgreSQL: a transaction for each statement, and a request to cancel what is given up.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use gk_hostapi::HostError;
 use gk_sqlguard::{Analysis, DbGrant, StatementKind, TableName};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::tls::NoTls;
-use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Config, Statement};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Config, Statement};
 
 use super::DbLimits;
-use super::config::{ServerTarget, TlsRoots};
-use super::pool::{Connector, Pool};
+use super::config::ServerTarget;
+use super::pool::Pool;
 use super::rows::{Left, Rows};
 use super::server::{self, Failure, STATEMENTS_KEPT, too_late, within};
 use super::value::Arg;
 use super::write::{Bound, Written, foreign_index};
 
+mod arg;
+mod connect;
 mod decode;
 mod stream;
 
-use self::stream::{BoundedTls, Largest};
+use self::arg::TextArg;
+use self::connect::{PostgresConnector, Session, tls};
 
 /// Names that a connection remembers not to be functions.
 const FIELDS_KEPT: usize = 1000;
@@ -40,109 +39,7 @@ pub(super) struct Postgres {
     limits: DbLimits,
 }
 
-/// Makes connections.
-struct PostgresConnector {
-    config: Arc<Config>,
-    message_bytes_max: usize,
-    tls: Option<MakeRustlsConnect>,
-    setup: String,
-    temp_limit: String,
-}
-
 type Lease = super::pool::Lease<PostgresConnector>;
-
-/// A connection.
-struct Session {
-    client: Client,
-    tls: Option<MakeRustlsConnect>,
-    config: Arc<Config>,
-    /// A message was too large, which ended the connection.
-    too_large: Arc<AtomicBool>,
-    statements: HashMap<String, Statement>,
-    /// Names that were no functions when they were looked up.
-    fields: HashSet<String>,
-}
-
-impl Connector for PostgresConnector {
-    const ENGINE: &'static str = "PostgreSQL";
-    type Session = Session;
-    type Error = NotConnected;
-    /// The statement that begins the transaction.
-    type Begin = &'static str;
-
-    async fn connect(&self) -> Result<Session, NotConnected> {
-        let bound = Largest {
-            message_bytes_max: self.message_bytes_max,
-            too_large: Arc::default(),
-        };
-        let too_large = Arc::clone(&bound.too_large);
-        let client = match self.tls.clone() {
-            None => {
-                let stream = stream::connect(&self.config, bound).await?;
-                let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
-                tokio::spawn(connection);
-                client
-            }
-            Some(inner) => {
-                let tls = BoundedTls { inner, bound };
-                let (client, connection) = Box::pin(self.config.connect(tls)).await?;
-                tokio::spawn(connection);
-                client
-            }
-        };
-        client.batch_execute(&self.setup).await?;
-        // Where the server lets this user set it; what it is otherwise is the server's operator's to say.
-        if let Err(error) = client.batch_execute(&self.temp_limit).await {
-            tracing::debug!(%error, "temp_file_limit is left as it is");
-        }
-        Ok(Session {
-            client,
-            tls: self.tls.clone(),
-            config: self.config.clone(),
-            too_large,
-            statements: HashMap::new(),
-            fields: HashSet::new(),
-        })
-    }
-
-    fn describe(error: &NotConnected) -> String {
-        describe(error)
-    }
-
-    fn is_closed(session: &Session) -> bool {
-        session.client.is_closed()
-    }
-
-    fn may_run(_: &Session) -> bool {
-        // Also where the host closed the connection itself, because a message was too large.
-        true
-    }
-
-    async fn begin(
-        session: &mut Session,
-        begin: &'static str,
-        left: Duration,
-    ) -> Result<(), NotConnected> {
-        let left = left.as_millis().max(1);
-        let begin = format!("{begin}; SET LOCAL statement_timeout TO {left}");
-        Ok(session.client.batch_execute(&begin).await?)
-    }
-
-    async fn cancel(session: &Session) -> Result<(), NotConnected> {
-        let cancel = session.client.cancel_token();
-        match session.tls.clone() {
-            None => {
-                let bound = Largest {
-                    message_bytes_max: usize::MAX,
-                    too_large: Arc::default(),
-                };
-                let stream = stream::connect(&session.config, bound).await?;
-                Ok(cancel.cancel_query_raw(stream, NoTls).await?)
-            }
-            Some(tls) => Ok(cancel.cancel_query(tls).await?),
-        }
-    }
-}
 
 impl Postgres {
     /// Reads the URL; connects to nothing.
@@ -169,7 +66,7 @@ impl Postgres {
         let connector = PostgresConnector {
             config: Arc::new(config),
             message_bytes_max: server::packet_bytes_max(limits),
-            tls: target.tls.as_ref().map(connector).transpose()?,
+            tls: target.tls.as_ref().map(tls).transpose()?,
             // A temporary table would otherwise come before the schema's own.
             setup: format!(
                 "SET search_path TO \"{schema}\", pg_temp; SET standard_conforming_strings TO on; \
@@ -435,77 +332,4 @@ fn failure(error: tokio_postgres::Error) -> Failure {
         }
         _ => Failure::Kept(HostError::failed(message)),
     }
-}
-
-/// Why there is no connection: the network's words, or the driver's.
-#[derive(Debug, thiserror::Error)]
-enum NotConnected {
-    #[error("{0}")]
-    Network(#[from] std::io::Error),
-    #[error("{0}")]
-    Driver(#[from] tokio_postgres::Error),
-}
-
-fn describe(error: &NotConnected) -> String {
-    let error = match error {
-        NotConnected::Network(error) => return error.to_string(),
-        NotConnected::Driver(error) => error,
-    };
-    match error.as_db_error() {
-        Some(db) => db.message().to_owned(),
-        None => {
-            let source = std::error::Error::source(error);
-            source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
-        }
-    }
-}
-
-fn connector(roots: &TlsRoots) -> Result<MakeRustlsConnect, HostError> {
-    let mut store = rustls::RootCertStore::empty();
-    store.add_parsable_certificates(server::roots(roots)?);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| HostError::unavailable("no version of TLS"))?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
-}
-
-/// An argument as text: the server reads it as the type that its place in the statement has.
-#[derive(Debug)]
-struct TextArg<'a>(&'a Arg);
-
-impl ToSql for TextArg<'_> {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        match self.0 {
-            Arg::Null => return Ok(IsNull::Yes),
-            Arg::Bool(value) => out.put_slice(if *value { b"true" } else { b"false" }),
-            Arg::Int(value) => out.put_slice(value.to_string().as_bytes()),
-            Arg::Unsigned(value) => out.put_slice(value.to_string().as_bytes()),
-            Arg::Float(value) => out.put_slice(value.to_string().as_bytes()),
-            Arg::Text(value) => out.put_slice(value.as_bytes()),
-            Arg::Blob(value) => {
-                out.put_slice(b"\\x");
-                for byte in value {
-                    out.put_slice(format!("{byte:02x}").as_bytes());
-                }
-            }
-        }
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    to_sql_checked!();
 }

@@ -3,52 +3,45 @@
 //! A statement blocks, so it runs on a thread that may. Short reads are tried where they are asked
 //! for first ([`quick`]): two wake-ups between threads cost more than they do.
 
+mod arg;
+mod connect;
+mod error;
 mod quick;
 mod rules;
+mod session;
 mod stamp;
 mod temp;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use gk_hostapi::HostError;
-use gk_sqlguard::{Analysis, DbGrant, StatementKind};
+use gk_sqlguard::{Analysis, DbGrant};
 use parking_lot::Mutex;
-use rusqlite::config::DbConfig;
-use rusqlite::hooks::{Action, AuthContext, Authorization};
-use rusqlite::limits::Limit;
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use self::connect::Side;
+use self::error::failure;
 use self::quick::{Answer, Quick};
-use self::rules::{Keys, Reach, Rules, permits};
-use self::temp::TempWatch;
+use self::rules::{Rules, permits};
+use self::session::Session;
 use super::DbLimits;
-use super::rows::{Left, Rows};
+use super::rows::Rows;
 use super::value::Arg;
-use super::write::{Bound, Written, numbered};
-
-/// Virtual machine's steps between two looks at the deadline.
-const STEPS_PER_LOOK: i32 = 1000;
-
-/// Prepared statements that a connection keeps.
-const STATEMENTS_KEPT: usize = 64;
+use super::write::{Bound, Written};
 
 /// The schema of the tables in the file.
 const OWN_SCHEMA: &str = "main";
 
 /// Longest definition of a table that can be read, however small results are to be.
 const DEFINITION_BYTES_MAX: i32 = 1024 * 1024;
-
-/// Steps that a statement may be compiled to.
-const PROGRAM_STEPS_MAX: i32 = 100_000;
 
 /// An open file.
 #[derive(Debug)]
@@ -57,38 +50,6 @@ pub(super) struct Sqlite {
     writer: Arc<Side>,
     quick: Option<Box<Quick>>,
     limits: DbLimits,
-}
-
-/// Connections of one kind: a thread takes one for a statement and puts it back.
-#[derive(Debug)]
-struct Side {
-    path: PathBuf,
-    writes: bool,
-    value_bytes_max: i32,
-    temp_bytes_max: u64,
-    idle: Mutex<Vec<Session>>,
-    places: Arc<Semaphore>,
-}
-
-/// A connection, and what the statement may touch that it compiles. The authorizer stays: setting
-/// another one makes SQLite compile every statement anew. It is asked when a statement is compiled,
-/// and again when tables have changed since.
-#[derive(Debug)]
-struct Session {
-    connection: Connection,
-    rules: Arc<Mutex<Rules>>,
-    temp_bytes_max: u64,
-    /// Of the writer.
-    keys: Mutex<Keys>,
-    /// The row that was inserted last into the table of that name, which is the host's to ask for.
-    inserted: Arc<Mutex<Inserted>>,
-}
-
-/// Which table's new rows are watched, and the last one's number.
-#[derive(Debug, Default)]
-struct Inserted {
-    table: Option<String>,
-    row: Option<i64>,
 }
 
 /// Tells a running statement to stop when its future is dropped.
@@ -291,320 +252,5 @@ struct IsOver {
 impl IsOver {
     fn get(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed) || Instant::now() >= self.deadline
-    }
-}
-
-impl Side {
-    fn take(&self) -> rusqlite::Result<Session> {
-        let idle = self.idle.lock().pop();
-        idle.map_or_else(|| self.connect(permits), Ok)
-    }
-
-    /// A connection on which `permits` says what a statement may do.
-    fn connect(
-        &self,
-        permits: fn(&Analysis, &AuthContext<'_>) -> bool,
-    ) -> rusqlite::Result<Session> {
-        let access = if self.writes {
-            OpenFlags::SQLITE_OPEN_READ_WRITE
-        } else {
-            OpenFlags::SQLITE_OPEN_READ_ONLY
-        };
-        // No URIs: their parameters choose the mode and more.
-        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        if self.writes {
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            // What is acknowledged survives the machine's end too.
-            connection.pragma_update(None, "synchronous", "FULL")?;
-        } else {
-            connection.pragma_update(None, "query_only", true)?;
-        }
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
-        connection.pragma_update(None, "cell_size_check", true)?;
-        for (option, value) in [
-            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
-            (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
-            (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
-            (DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false),
-        ] {
-            connection.set_db_config(option, value)?;
-        }
-        for (limit, value) in [
-            (Limit::SQLITE_LIMIT_LENGTH, self.value_bytes_max),
-            (Limit::SQLITE_LIMIT_SQL_LENGTH, 256 * 1024),
-            (Limit::SQLITE_LIMIT_COLUMN, 500),
-            (Limit::SQLITE_LIMIT_EXPR_DEPTH, 1000),
-            (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
-            (Limit::SQLITE_LIMIT_VDBE_OP, PROGRAM_STEPS_MAX),
-            (Limit::SQLITE_LIMIT_FUNCTION_ARG, 100),
-            (Limit::SQLITE_LIMIT_ATTACHED, 0),
-            (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000),
-            (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 999),
-            (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 16),
-            (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
-        ] {
-            connection.set_limit(limit, value)?;
-        }
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        let rules = Arc::<Mutex<Rules>>::default();
-        let asked = Arc::clone(&rules);
-        connection.authorizer(Some(move |context: AuthContext<'_>| {
-            match asked.lock().permit(&context, permits) {
-                true => Authorization::Allow,
-                false => Authorization::Deny,
-            }
-        }));
-        let inserted = Arc::<Mutex<Inserted>>::default();
-        if self.writes {
-            let watched = Arc::clone(&inserted);
-            connection.update_hook(Some(move |action, _: &str, table: &str, row| {
-                let mut inserted = watched.lock();
-                let is_watched = |watched: &String| watched.eq_ignore_ascii_case(table);
-                if action == Action::SQLITE_INSERT
-                    && inserted.table.as_ref().is_some_and(is_watched)
-                {
-                    inserted.row = Some(row);
-                }
-            }));
-        }
-        Ok(Session {
-            connection,
-            rules,
-            temp_bytes_max: self.temp_bytes_max,
-            keys: Mutex::default(),
-            inserted,
-        })
-    }
-}
-
-impl Session {
-    /// Runs statements of the host's own, or a plugin's under `rules`, with the progress handler in
-    /// place.
-    fn guarded<T>(
-        &self,
-        rules: Rules,
-        is_over: IsOver,
-        deadline: Instant,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, HostError>>,
-    ) -> Result<T, HostError> {
-        let connection = &self.connection;
-        if is_over.get() {
-            return Err(too_late());
-        }
-        let watched = is_over.clone();
-        let mut temp = TempWatch::new(self.temp_bytes_max);
-        let fills_disk = temp.flag();
-        *self.rules.lock() = rules;
-        let result = (|| {
-            let wait = deadline.saturating_duration_since(Instant::now());
-            connection.busy_timeout(wait)?;
-            connection.progress_handler(STEPS_PER_LOOK, Some(move || watched.get() || temp.look()));
-            work(connection)
-        })();
-        let rules = std::mem::take(&mut *self.rules.lock());
-        match result {
-            Ok(result) => result,
-            Err(error) => Err(match error.sqlite_error_code() {
-                Some(ErrorCode::OperationInterrupted) if fills_disk.load(Ordering::Relaxed) => {
-                    HostError::limit(format!(
-                        "statements have more than {} bytes in temporary files (limit max_temp_bytes), and this one was \
-                         cancelled: sort or compare fewer rows",
-                        self.temp_bytes_max
-                    ))
-                }
-                Some(ErrorCode::OperationInterrupted) => too_late(),
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if is_over.get() => {
-                    too_late()
-                }
-                Some(ErrorCode::AuthorizationForStatementDenied) => {
-                    rules.reason().unwrap_or_else(|| failure(error))
-                }
-                _ => failure(error),
-            }),
-        }
-    }
-
-    /// Runs statements in one transaction. A single one without rows is a transaction by itself.
-    fn write(
-        &self,
-        statements: &[Bound],
-        grant: &DbGrant,
-        limits: &DbLimits,
-        is_over: IsOver,
-        deadline: Instant,
-    ) -> Result<Vec<Written>, HostError> {
-        let own = |sql: &'static str| {
-            self.guarded(Rules::Own, is_over.clone(), deadline, |connection| {
-                connection.execute_batch(sql).map(Ok)
-            })
-        };
-        let is_plain = matches!(statements, [only] if !only.statement.returns_rows());
-        if is_plain {
-            return self.all(statements, grant, limits, &is_over, deadline);
-        }
-        own("BEGIN IMMEDIATE")?;
-        let written = self.all(statements, grant, limits, &is_over, deadline);
-        match written {
-            Ok(written) => match own("COMMIT") {
-                Ok(()) => Ok(written),
-                Err(error) => {
-                    self.roll_back();
-                    Err(error)
-                }
-            },
-            Err(error) => {
-                self.roll_back();
-                Err(error)
-            }
-        }
-    }
-
-    /// Nothing may keep it from ending, not even the deadline.
-    fn roll_back(&self) {
-        *self.rules.lock() = Rules::Own;
-        self.connection.progress_handler(0, None::<fn() -> bool>);
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
-        {
-            tracing::warn!(%error, "a transaction of SQLite could not be rolled back");
-        }
-        *self.rules.lock() = Rules::Nothing;
-    }
-
-    fn all(
-        &self,
-        statements: &[Bound],
-        grant: &DbGrant,
-        limits: &DbLimits,
-        is_over: &IsOver,
-        deadline: Instant,
-    ) -> Result<Vec<Written>, HostError> {
-        let mut left = Left::new(limits);
-        let mut all = Vec::with_capacity(statements.len());
-        for (index, bound) in statements.iter().enumerate() {
-            let done = self.one(bound, grant, &mut left, is_over, deadline);
-            all.push(done.map_err(|error| numbered(error, index, statements.len()))?);
-        }
-        Ok(all)
-    }
-
-    fn one(
-        &self,
-        Bound { statement, args }: &Bound,
-        grant: &DbGrant,
-        left: &mut Left,
-        is_over: &IsOver,
-        deadline: Instant,
-    ) -> Result<Written, HostError> {
-        let mut keys = self.keys.lock();
-        self.guarded(Rules::Own, is_over.clone(), deadline, |connection| {
-            keys.refresh(connection).map(Ok)
-        })?;
-        let reach = match statement.drops.is_empty() {
-            true => keys.reach(&statement.writes, grant),
-            false => Some(Reach::nothing(grant)),
-        };
-        let has_keys = reach.is_some();
-        let rules = match reach {
-            None => Rules::Statement(statement.clone()),
-            Some(reach) => Rules::WithKeys(statement.clone(), reach),
-        };
-        *self.inserted.lock() = Inserted {
-            table: statement.inserts.clone(),
-            row: None,
-        };
-        self.guarded(rules, is_over.clone(), deadline, |connection| {
-            let (mut kept, mut fresh);
-            let prepared: &mut rusqlite::Statement<'_> = match has_keys {
-                // Whoever else compiled it may be granted other tables.
-                true => {
-                    fresh = connection.prepare(&statement.sql)?;
-                    &mut fresh
-                }
-                false => {
-                    kept = connection.prepare_cached(&statement.sql)?;
-                    &mut kept
-                }
-            };
-            let mut rows = None;
-            if statement.returns_rows() {
-                let mut found = left.rows();
-                if let Err(error) = fetch(prepared, args, &mut found)? {
-                    return Ok(Err(error));
-                }
-                rows = Some(left.take(found));
-            } else {
-                prepared.execute(rusqlite::params_from_iter(args))?;
-            }
-            // For other statements SQLite tells the number of the one before.
-            let counts = statement.kind == StatementKind::Write;
-            Ok(Ok(Written {
-                affected: if counts { connection.changes() } else { 0 },
-                last_insert_id: self.inserted.lock().row.map(Into::into),
-                rows,
-            }))
-        })
-    }
-}
-
-fn too_late() -> HostError {
-    HostError::timeout("the statement did not end in time, and was cancelled")
-}
-
-/// SQLite's own words: they name tables and columns, and never the file.
-fn failure(error: rusqlite::Error) -> HostError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::AuthorizationForStatementDenied) => {
-            tracing::warn!(%error, "SQLite was asked for more than the statement says");
-            HostError::denied("the engine was asked for more than the statement says")
-        }
-        Some(ErrorCode::ReadOnly) => HostError::denied("the statement writes"),
-        Some(ErrorCode::TooBig) => HostError::limit(
-            "a value has more bytes than a result may have (limit max_result_bytes)",
-        ),
-        Some(
-            ErrorCode::CannotOpen
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::DiskFull
-            | ErrorCode::NotADatabase
-            | ErrorCode::DatabaseCorrupt
-            | ErrorCode::PermissionDenied,
-        ) => {
-            tracing::warn!(%error, "the SQLite file fails");
-            HostError::unavailable("the database fails; the host's log says why")
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            HostError::timeout("the database was in use by others for too long")
-        }
-        _ => match error {
-            rusqlite::Error::SqliteFailure(_, Some(message)) => HostError::failed(message),
-            rusqlite::Error::SqlInputError { msg, .. } => HostError::failed(msg),
-            rusqlite::Error::SqliteFailure(code, None) => HostError::failed(code.to_string()),
-            rusqlite::Error::MultipleStatement => HostError::denied("more than one statement"),
-            _ => HostError::failed("the statement could not be run"),
-        },
-    }
-}
-
-impl ToSql for Arg {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        use rusqlite::types::Value;
-        Ok(match self {
-            Self::Null => ToSqlOutput::Owned(Value::Null),
-            Self::Bool(value) => ToSqlOutput::Owned(Value::Integer(i64::from(*value))),
-            Self::Int(value) => ToSqlOutput::Owned(Value::Integer(*value)),
-            Self::Unsigned(_) => {
-                return Err(rusqlite::Error::SqliteFailure(
-                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_RANGE),
-                    Some("SQLite has no integers beyond 9223372036854775807".to_owned()),
-                ));
-            }
-            Self::Float(value) => ToSqlOutput::Owned(Value::Real(*value)),
-            Self::Text(value) => ToSqlOutput::Borrowed(ValueRef::Text(value.as_bytes())),
-            Self::Blob(value) => ToSqlOutput::Borrowed(ValueRef::Blob(value)),
-        })
     }
 }
