@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use gk_hostapi::HostError;
 use gk_sqlguard::{Analysis, DbGrant, StatementKind, TableName};
 use tokio::time::Instant;

@@ -1,301 +1,13 @@
-//! Generated statements: of every one that the guard lets pass, what the guard makes of it has to give
-//! the engine's own answer to the statement as it was given.
-//!
-//! The generator knows each engine's literals, operators, functions and clauses, and the ways to set
-//! them apart: blanks, comments, cases, quotes. Most of what it makes is valid; what is not has to
-//! fail before and after. `GK_DIFFERENTIAL=n` makes n statements for each engine, and
-//! `GK_DIFFERENTIAL_SEED` begins elsewhere.
+//! Expressions and statements.
 
 use std::fmt::Write;
 
 use gk_services::db::Dialect;
-use gk_sqlguard as guard;
 
-use super::direct::Direct;
-use super::fixture::Fixture;
-use super::honest;
-
-/// Statements for each engine where nobody says how many.
-const STATEMENTS: u64 = 3000;
-
-/// The share of them that has to be compared, in percent: the rest is refused, or valid nowhere.
-const COMPARED_MIN: u64 = 50;
-
-/// A generator that does not change from one release of a crate to the next.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    fn below(&mut self, count: usize) -> usize {
-        usize::try_from(self.next()).unwrap() % count
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-
-    fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len())]
-    }
-}
-
-struct Generator {
-    random: Random,
-    dialect: Dialect,
-    kind: Kind,
-}
-
-/// What operands a statement has: PostgreSQL does not mix them.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Any,
-    Numbers,
-    Texts,
-}
-
-const NUMBERS: &[&str] = &[
-    "0",
-    "1",
-    "2",
-    "7",
-    "10",
-    "255",
-    "-1",
-    "- 1",
-    "-0",
-    "+5",
-    "1.5",
-    ".5",
-    "5.",
-    "1e3",
-    "1E-2",
-    "1.5e+1",
-    "0.1",
-    "9223372036854775807",
-    "-9223372036854775808",
-    "9223372036854775808",
-    "18446744073709551615",
-    "123456789012345678901234567890",
-    "007",
-    "1.0",
-    "1.10",
-    "100000000000000000000.5",
-];
-
-const STRINGS: &[&str] = &[
-    "''",
-    "'a'",
-    "'A'",
-    "'abc'",
-    "'it''s'",
-    "''''",
-    "'a''''b'",
-    "'%'",
-    "'a%'",
-    "'_b_'",
-    "'10'",
-    "'1.5'",
-    "' x '",
-    "'x '",
-    "'ä'",
-    "'Ünï'",
-    "'-- no'",
-    "'/* no */'",
-    "'a;b'",
-    "'what?'",
-    "'$1'",
-    "'`'",
-    "'[x]'",
-    "'\u{1f600}'",
-    "'a\nb'",
-    "'tab\t'",
-    "'2026-01-31'",
-    "'2026-01-31 10:00:00'",
-    "'{\"a\": [1, 2]}'",
-    "'NULL'",
-    "'true'",
-    "'name'",
-    "'id'",
-    "'0x10'",
-];
-
-const NAMES: &[&str] = &["id", "name", "email", "status", "age", "flags", "balance"];
+use super::words::{Generator, Kind, NAMES};
 
 impl Generator {
-    /// Blanks, or a comment in their place.
-    fn gap(&mut self) -> String {
-        let line = match self.dialect {
-            Dialect::Mysql => self.random.of(&["-- x\n", "# x\n", "-- it's\n"]),
-            _ => self.random.of(&["-- x\n", "--x\n", "-- it's\n"]),
-        };
-        let block = match self.dialect {
-            Dialect::Postgres => {
-                self.random
-                    .of(&["/* x */", "/* /* x */ y */", "/**/", "/* it's */"])
-            }
-            _ => self
-                .random
-                .of(&["/* x */", "/**/", "/* it's */", "/* -- */"]),
-        };
-        match self.random.below(24) {
-            0 => "  ".to_owned(),
-            1 => "\n".to_owned(),
-            2 => "\t".to_owned(),
-            3 => "\r\n".to_owned(),
-            4 => format!(" {block} "),
-            5 => format!(" {line}"),
-            _ => " ".to_owned(),
-        }
-    }
-
-    /// A word in any case.
-    fn word(&mut self, word: &str) -> String {
-        match self.random.below(3) {
-            0 => word.to_ascii_lowercase(),
-            1 => word
-                .chars()
-                .enumerate()
-                .map(|(at, c)| {
-                    if at % 2 == 0 {
-                        c.to_ascii_uppercase()
-                    } else {
-                        c.to_ascii_lowercase()
-                    }
-                })
-                .collect(),
-            _ => word.to_owned(),
-        }
-    }
-
-    fn column(&mut self) -> String {
-        let name = match self.kind {
-            Kind::Any => self.random.of(NAMES),
-            Kind::Numbers => self.random.of(&["id", "age", "flags", "balance"]),
-            Kind::Texts => self.random.of(&["name", "email", "status"]),
-        };
-        let quoted = match self.dialect {
-            Dialect::Sqlite => match self.random.below(3) {
-                0 => format!("\"{name}\""),
-                1 => format!("[{name}]"),
-                _ => format!("`{name}`"),
-            },
-            Dialect::Postgres => format!("\"{name}\""),
-            Dialect::Mysql => format!("`{name}`"),
-        };
-        match self.random.below(8) {
-            0 => quoted,
-            1 => format!("u.{name}"),
-            2 => name.to_ascii_uppercase(),
-            _ => name.to_owned(),
-        }
-    }
-
-    fn number(&mut self) -> String {
-        let own: &[&str] = match self.dialect {
-            Dialect::Sqlite => &[
-                "0x10",
-                "0xFF",
-                "0XaB",
-                "-0x1",
-                "0xFFFFFFFFFFFFFFFF",
-                "0x7fffffffffffffff",
-                "0x0",
-                "1_000",
-                "0x1_0",
-            ],
-            Dialect::Postgres => &["0x10", "1_000"],
-            Dialect::Mysql => &["0x10", "0xFF", "0xaB", "0b101", "0x0", "0x1"],
-        };
-        if self.random.one_in(5) {
-            self.random.of(own)
-        } else {
-            self.random.of(NUMBERS)
-        }
-        .to_owned()
-    }
-
-    fn string(&mut self) -> String {
-        let own: &[&str] = match self.dialect {
-            Dialect::Sqlite => &["x'41'", "X'00fF'", "x''", "'a\\nb'", "'\\'", "'\\\\'"],
-            Dialect::Postgres => &[
-                "E'a\\nb'",
-                "e'it\\'s'",
-                "E'\\x41\\101\\u00e4'",
-                "E'\\\\'",
-                "U&'d\\0061t'",
-                "U&'!0061' UESCAPE '!'",
-                "$$it's$$",
-                "$x$a$$b$x$",
-                "'a\\nb'",
-                "'\\'",
-                "'\\\\'",
-                "'a'\n'b'",
-                "'a' -- x\n 'b'",
-                "E'a'\n'\\n'",
-                "B'101'",
-                "X'1F'",
-                "N'x'",
-                "E'\\U0001f600'",
-                "E'\\q'",
-                "$$\\$$",
-            ],
-            Dialect::Mysql => &[
-                "\"a\"",
-                "\"it's\"",
-                "\"a\"\"b\"",
-                "'it\\'s'",
-                "\"a\\\"b\"",
-                "'a\\nb'",
-                "'\\\\'",
-                "'a\\%'",
-                "'a\\_b'",
-                "'\\0x'",
-                "'\\q'",
-                "'a' 'b'",
-                "'a' \"b\"",
-                "x'41'",
-                "X'4142'",
-                "b'1000001'",
-                "B'0'",
-                "N'x'",
-                "_utf8mb4'x'",
-                "_latin1'abc'",
-                "_binary 'x'",
-                "_utf8mb4 X'41'",
-                "'\\Z'",
-                "'\\b'",
-                "'\\r\\t'",
-            ],
-        };
-        if self.random.one_in(3) {
-            self.random.of(own)
-        } else {
-            self.random.of(STRINGS)
-        }
-        .to_owned()
-    }
-
-    /// An operand.
-    fn leaf(&mut self) -> String {
-        match (self.random.below(10), self.kind) {
-            (0..=2, _) => self.column(),
-            (3..=5, Kind::Any) | (3..=8, Kind::Numbers) => self.number(),
-            (6..=8, Kind::Any) | (3..=8, Kind::Texts) => self.string(),
-            (_, Kind::Any) => {
-                let words = ["NULL", "TRUE", "FALSE", "null", "(1)", "(NULL)"];
-                self.random.of(&words).to_owned()
-            }
-            _ => self.random.of(&["NULL", "(NULL)"]).to_owned(),
-        }
-    }
-
-    fn operator(&mut self) -> &'static str {
+    pub(super) fn operator(&mut self) -> &'static str {
         const SHARED: &[&str] = &[
             "+", "-", "*", "/", "%", "=", "<>", "!=", "<", "<=", ">", ">=", "AND", "OR", "||", "&",
             "|", "<<", ">>", "LIKE", "NOT LIKE",
@@ -352,7 +64,7 @@ impl Generator {
         }
     }
 
-    fn function(&mut self, depth: usize) -> String {
+    pub(super) fn function(&mut self, depth: usize) -> String {
         const SHARED: &[(&str, usize)] = &[
             ("ABS", 1),
             ("LENGTH", 1),
@@ -457,7 +169,7 @@ impl Generator {
     }
 
     /// Expressions with a syntax of their own.
-    fn special(&mut self, depth: usize) -> String {
+    pub(super) fn special(&mut self, depth: usize) -> String {
         let (a, b, c) = (self.expr(depth), self.expr(depth), self.expr(depth));
         let types: &[&str] = match self.dialect {
             Dialect::Sqlite => &[
@@ -575,7 +287,7 @@ impl Generator {
         }
     }
 
-    fn expr(&mut self, depth: usize) -> String {
+    pub(super) fn expr(&mut self, depth: usize) -> String {
         if depth == 0 {
             return self.leaf();
         }
@@ -608,7 +320,7 @@ impl Generator {
     }
 
     /// Operands for the next statement.
-    fn choose(&mut self) {
+    pub(super) fn choose(&mut self) {
         self.kind = match (self.dialect, self.random.below(5)) {
             (Dialect::Postgres, 0 | 1) => Kind::Numbers,
             (Dialect::Postgres, 2 | 3) => Kind::Texts,
@@ -616,7 +328,7 @@ impl Generator {
         };
     }
 
-    fn select(&mut self) -> String {
+    pub(super) fn select(&mut self) -> String {
         let depth = self.random.below(3);
         let mut sql = String::new();
         let gap = self.gap();
@@ -678,7 +390,7 @@ impl Generator {
     }
 
     /// A statement that writes, and one that shows what it wrote.
-    fn write(&mut self) -> String {
+    pub(super) fn write(&mut self) -> String {
         let depth = self.random.below(2);
         let column = self.random.of(&["name", "email", "status", "flags", "age"]);
         let expr = self
@@ -699,75 +411,4 @@ impl Generator {
             _ => format!("UPDATE granted_users SET {column} = {expr} WHERE {condition}"),
         }
     }
-}
-
-/// What an answer is compared by: errors' words name places in the text.
-fn outcome(answer: &super::direct::Answer) -> Option<&Vec<Vec<Option<String>>>> {
-    answer.as_ref().ok().map(|(_, rows)| rows)
-}
-
-async fn run(dialect: Dialect) {
-    let fixture = Fixture::new(dialect).await;
-    honest::tables(&fixture).await;
-    let mut direct = Direct::open(&fixture).await;
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let count: u64 = number("GK_DIFFERENTIAL").unwrap_or(STATEMENTS);
-    let seed: u64 = number("GK_DIFFERENTIAL_SEED").unwrap_or(1);
-    let mut generator = Generator {
-        random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
-        dialect,
-        kind: Kind::Any,
-    };
-    let (mut compared, mut failed, mut refused) = (0, 0, 0);
-    let mut wrong = Vec::new();
-    for _ in 0..count {
-        let writes = generator.random.one_in(6);
-        generator.choose();
-        let given = if writes {
-            generator.write()
-        } else {
-            generator.select()
-        };
-        let Ok(analysis) = guard::analyse(dialect, &given) else {
-            refused += 1;
-            continue;
-        };
-        let show = "SELECT * FROM granted_users ORDER BY id";
-        let show = writes.then_some(show);
-        let before = direct.answer_and(&given, show).await;
-        let after = direct.answer_and(&analysis.sql, show).await;
-        compared += 1;
-        failed += u64::from(before.is_err());
-        if outcome(&before) != outcome(&after) {
-            wrong.push(format!(
-                "{given}\n  {}\n  {before:?}\n  {after:?}",
-                analysis.sql
-            ));
-        }
-    }
-    eprintln!(
-        "{dialect:?}: {count} statements, {compared} compared, of which the engine fails {failed}; {refused} refused, {} differ",
-        wrong.len()
-    );
-    wrong.truncate(20);
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(
-        compared * 100 >= count * COMPARED_MIN,
-        "{compared} of {count}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite() {
-    run(Dialect::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres() {
-    run(Dialect::Postgres).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mariadb() {
-    run(Dialect::Mysql).await;
 }
