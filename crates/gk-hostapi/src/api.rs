@@ -1,5 +1,5 @@
-//! The host API as a supervisor sees it: something that answers plugins' requests, decides who may be
-//! called, and is told which plugins come and go.
+//! The host API as a supervisor sees it: something that answers plugins' requests, decides who may
+//! be called, and is told which plugins come and go.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,11 +25,12 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
     /// Its text is what the plugin's SDK gets.
     async fn call(&self, caller: &Caller, method: &str, args: Bytes) -> Result<Bytes, HostError>;
 
-    /// These plugins are installed, and this is what their plugin.yaml asks for. Comes before any of them
-    /// starts, and again when that changes.
+    /// These plugins are installed, and this is what their plugin.yaml asks for. Comes before any
+    /// of them starts, and again when that changes.
     fn installed(&self, _plugins: &BTreeMap<PluginName, ResourceRequest>) {}
 
-    /// Whether a plugin may be called now, how long, and how many calls at a time. On the path of every call.
+    /// Returns whether a plugin may be called now, how long, and how many calls at a time. On the
+    /// path of every call.
     ///
     /// # Errors
     /// When the operator has blocked the plugin.
@@ -37,15 +38,16 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
         Ok(Admission::default())
     }
 
-    /// What the operator lets a process of a plugin have that is about to start. `request` is what its
-    /// plugin.yaml asks for; its registration is not known yet.
+    /// What the operator lets a process of a plugin have that is about to start. `request` is what
+    /// its plugin.yaml asks for; its registration is not known yet.
     fn limits(&self, _plugin: &PluginName, _request: &ResourceRequest) -> PluginLimits {
         PluginLimits::default()
     }
 
-    /// A generation of a plugin has registered and is about to be initialised: its requests come from now
-    /// on. `request` is what plugin.yaml and registration ask for together. Where another generation
-    /// serves, nothing of this one is in force for anybody else until it is [committed](Self::commit).
+    /// A generation of a plugin has registered and is about to be initialised: its requests come
+    /// from now on. `request` is what plugin.yaml and registration ask for together. Where another
+    /// generation serves, nothing of this one is in force for anybody else until it is
+    /// [committed](Self::commit).
     ///
     /// # Errors
     /// When it must not start.
@@ -62,8 +64,8 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
     /// A generation that was prepared serves from now on, in place of the one that did.
     fn commit(&self, _plugin: &PluginName, _generation: u64) {}
 
-    /// A generation of a plugin has ended: one that serves, one that was prepared and failed, one that
-    /// was replaced, or one that never registered.
+    /// A generation of a plugin has ended: one that serves, one that was prepared and failed, one
+    /// that was replaced, or one that never registered.
     fn ended(&self, _plugin: &PluginName, _generation: u64) {}
 
     /// Nothing of a plugin serves, and nothing of it is being started.
@@ -114,8 +116,8 @@ impl Admission {
     }
 }
 
-/// The operator's word on a plugin's process. `None` leaves a limit to what the plugin asks for; the
-/// supervisor's own maxima hold in any case.
+/// The operator's word on a plugin's process. `None` leaves a limit to what the plugin asks for;
+/// the supervisor's own maxima hold in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PluginLimits {
@@ -127,9 +129,9 @@ pub struct PluginLimits {
     pub shutdown_timeout: Option<Duration>,
     /// How many bytes of memory it may have.
     pub memory_bytes: Option<u64>,
-    /// Whether it may use the network: whether its policy grants `http`.
+    /// Set if the plugin may use the network: its policy grants `http`.
     pub network: bool,
-    /// Whether it is started anew when all its calls time out.
+    /// Set if the plugin is started anew when all its calls time out.
     pub restart_on_timeouts: bool,
 }
 
@@ -159,7 +161,7 @@ pub struct OutgoingCall {
     pub deadline: Instant,
     /// On whose behalf it is.
     pub user: Option<User>,
-    /// That user's language.
+    /// The user's language.
     pub language: Option<Arc<str>>,
     /// The request that led to it; `None` if there was none.
     pub request_id: Option<RequestId>,

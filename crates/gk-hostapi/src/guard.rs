@@ -13,8 +13,8 @@ use crate::spec::MethodSpec;
 /// How long a request may take that belongs to no call.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An admitted request: who asks, and what they are granted. There is no other way to get one than the
-/// guard's decision.
+/// An admitted request: who asks, and what they are granted. There is no other way to get one than
+/// the guard's decision.
 pub struct Granted<'a> {
     caller: &'a Caller,
     plugin: Arc<PluginPolicy>,
@@ -32,32 +32,32 @@ impl std::fmt::Debug for Granted<'_> {
 }
 
 impl Granted<'_> {
-    /// Who asks.
+    /// The caller of the request.
     pub fn caller(&self) -> &Caller {
         self.caller
     }
 
-    /// The plugin that asks.
+    /// The plugin whose request it is.
     pub fn plugin(&self) -> &PluginName {
         &self.caller.plugin
     }
 
-    /// What it is granted.
+    /// The grants of the plugin.
     pub fn grants(&self) -> &Grants {
         &self.effective.grants
     }
 
-    /// Its policy.
+    /// The policy in force for the plugin.
     pub fn policy(&self) -> &Policy {
         &self.effective.policy
     }
 
-    /// When the answer is of no more use.
+    /// The time from which on the answer is of no more use.
     pub fn deadline(&self) -> tokio::time::Instant {
         self.deadline.into()
     }
 
-    /// The call it belongs to, where it says so.
+    /// The call that the request belongs to; `None` where the request does not say so.
     pub fn call(&self) -> Option<&CallInfo> {
         self.caller.call.as_ref()
     }
@@ -88,7 +88,8 @@ impl Granted<'_> {
             biased;
             result = work => result,
             () = self.plugin.blocked() => Err(HostError::denied(
-                "it was blocked by its policy while the request ran; what it asked for may have happened or not",
+                "it was blocked by its policy while the request ran; what it asked for may have \
+                 happened or not",
             )),
         }
     }
@@ -105,8 +106,8 @@ impl Granted<'_> {
 /// Decides on a request.
 ///
 /// # Errors
-/// Denied: the plugin is blocked, or has no permission. Limit: a rate is used up. The text names the
-/// plugin.
+/// Denied: the plugin is blocked, or has no permission. Limit: a rate is used up. The text names
+/// the plugin.
 pub(crate) fn admit<'a>(
     policies: &Policies,
     caller: &'a Caller,
@@ -164,8 +165,8 @@ impl Granted<'_> {
     }
 }
 
-/// Says whose request was refused, logs the refusal and counts it. For denials and rates, whether the
-/// guard decided or a method.
+/// Says whose request was refused, logs the refusal and counts it. For denials and rates, whether
+/// the guard decided or a method.
 fn refused(plugin: &PluginPolicy, caller: &Caller, method: &str, error: &HostError) -> HostError {
     plugin.count_refusal();
     metrics::counter!(

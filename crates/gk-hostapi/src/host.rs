@@ -1,5 +1,5 @@
-//! The host API as a host composes it: policies, the guard, and the methods of services and of the host
-//! application.
+//! The host API as a host composes it: policies, the guard, and the methods of services and of the
+//! host application.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,8 +26,8 @@ enum Served {
     NotProvided,
 }
 
-/// A host API: the methods of its services behind one guard. `log` and `plugin_call` are always among
-/// them.
+/// A host API: the methods of its services behind one guard. `log` and `plugin_call` are always
+/// among them.
 #[derive(Debug)]
 pub struct Host {
     policies: Arc<Policies>,
@@ -86,8 +86,9 @@ impl Host {
         Ok(())
     }
 
-    /// Methods that plugins may know of and that this host does not have, as those of services that are
-    /// not compiled in. One that the host has, it keeps. [`NOT_PROVIDED`] are among them anyway.
+    /// Methods that plugins may know of and that this host does not have, as those of services that
+    /// are not compiled in. One that the host has, it keeps. [`NOT_PROVIDED`] are among them
+    /// anyway.
     pub fn not_provided(&mut self, names: &[&'static str]) {
         for name in names {
             self.methods.entry(name).or_insert(Served::NotProvided);
@@ -219,7 +220,7 @@ impl HostApi for Host {
     }
 }
 
-/// What the guard knows of the methods that every [`Host`] has: `log` and `plugin_call`.
+/// The specs of the methods that every [`Host`] has: `log` and `plugin_call`.
 pub fn own_methods() -> impl Iterator<Item = MethodSpec> {
     let log = record::METHODS.iter().map(ServiceMethod::spec);
     log.chain(plugin_call::METHODS.iter().map(ServiceMethod::spec))

@@ -13,8 +13,8 @@ pub const VALUES_MAX: usize = 64 * 1024;
 /// column.
 ///
 /// # Errors
-/// Invalid: the arguments cannot be read. Limit: they have more than [`VALUES_MAX`] values; then they
-/// are not read at all.
+/// Invalid: the arguments cannot be read. Limit: they have more than [`VALUES_MAX`] values; then
+/// they are not read at all.
 pub fn read<'a, T: Deserialize<'a>>(args: &'a [u8]) -> Result<T, HostError> {
     // A value takes two bytes of JSON, and many times that in memory.
     if args.len() / 2 > VALUES_MAX && values(args) > VALUES_MAX {
@@ -61,7 +61,8 @@ fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
     }
 }
 
-/// How many elements a JSON array has, whatever is in them, without reading them; 0 of anything else.
+/// How many elements a JSON array has, whatever is in them, without reading them; 0 of anything
+/// else.
 #[must_use]
 pub fn elements(json: &str) -> usize {
     let Some(content) = json.trim_ascii_start().strip_prefix('[') else {
@@ -124,7 +125,8 @@ mod tests {
             let numbers = vec!["0"; numbers].join(",");
             format!(r#"{{"key":"k","args":[{numbers}]}}"#)
         };
-        // The object, its two members and the array: the array's first number has no comma of its own.
+        // The object, its two members and the array: the array's first number has no comma of its
+        // own.
         let most = args(VALUES_MAX - 3);
         assert_eq!(values(most.as_bytes()), VALUES_MAX);
         read::<serde_json::Value>(most.as_bytes()).unwrap();

@@ -1,15 +1,15 @@
-//! What a GoatKit plugin may ask of its host: the interface, the policies, and the guard that no request
+//! The host API of GoatKit plugins: the interface, the policies, and the guard that no request
 //! gets around.
 //!
-//! A supervisor passes a plugin's requests to a [`HostApi`], with a [`Caller`] that says who asks. The one
-//! of this crate is [`Host`]: it looks the method up, and the guard decides by the method's
+//! A supervisor passes a plugin's requests to a [`HostApi`], with a [`Caller`] that says who asks.
+//! The one of this crate is [`Host`]: it looks the method up, and the guard decides by the method's
 //! [`MethodSpec`] alone (policy, permission, rate, queue). A method is reached only with the
 //! [`Granted`] that the guard hands out, which holds the scopes that the method has to enforce.
 //!
-//! The crate has no service but `log` and calls from plugin to plugin: databases, cache, HTTP and so on
-//! are in gk-services, and a host application adds its own ([`Service`], [`Method`]). It starts no
-//! process, opens no file and no connection, and speaks no protocol: bytes of JSON in, bytes of JSON
-//! out. Policies are stored where a [`policy::PolicyStore`] puts them.
+//! The crate has no service but `log` and calls from plugin to plugin: databases, cache, HTTP and
+//! so on are in gk-services, and a host application adds its own ([`Service`], [`Method`]). It
+//! starts no process, opens no file and no connection, and speaks no protocol: bytes of JSON in,
+//! bytes of JSON out. Policies are stored where a [`policy::PolicyStore`] puts them.
 //!
 //! | Module | What it is for |
 //! |---|---|
@@ -83,9 +83,9 @@
 //!
 //! # Limits and errors
 //!
-//! A request fails with a [`HostError`], whose [`ErrorKind`] says who can mend it and whose text never
-//! holds addresses or passwords. A request ends after 30 s, or at the deadline of the call it belongs
-//! to, and is dropped when the operator blocks the plugin meanwhile.
+//! A request fails with a [`HostError`], whose [`ErrorKind`] says who can mend it and whose text
+//! never holds addresses or passwords. A request ends after 30 s, or at the deadline of the call it
+//! belongs to, and is dropped when the operator blocks the plugin meanwhile.
 #![forbid(unsafe_code)]
 // Copied whenever it is boxed or spawned, whatever of it is ever used.
 #![warn(clippy::large_futures)]

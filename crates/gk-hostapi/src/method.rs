@@ -1,4 +1,4 @@
-//! Methods and services: what a host serves requests with.
+//! Methods and services.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,15 +15,15 @@ use crate::spec::MethodSpec;
 /// A method of the host API, of a service or of a host application.
 ///
 /// Before a request reaches [`call`](Self::call), the guard has checked the method's permission,
-/// counted the request and taken a permit of the method's queue. The scope of a permission is for the
-/// method to enforce: it is in [`Granted::grants`].
+/// counted the request and taken a permit of the method's queue. The scope of a permission is for
+/// the method to enforce: it is in [`Granted::grants`].
 #[async_trait]
 pub trait Method: Send + Sync + fmt::Debug + 'static {
     /// The method's name, and what the guard has to know.
     fn spec(&self) -> MethodSpec;
 
-    /// Refuses arguments that are too large to wait for a permit with. Called before the guard takes
-    /// the permit of [`MethodSpec::queue`].
+    /// Refuses arguments that are too large to wait for a permit with. Called before the guard
+    /// takes the permit of [`MethodSpec::queue`].
     ///
     /// # Errors
     /// The text is what the plugin gets.
@@ -43,8 +43,8 @@ pub trait Service: Send + Sync + fmt::Debug + 'static {
     /// The methods that it serves.
     fn methods(self: Arc<Self>) -> Vec<Arc<dyn Method>>;
 
-    /// A generation of a plugin has registered. What the service takes of the registration holds once
-    /// the generation is [committed](Self::commit).
+    /// A generation of a plugin has registered. What the service takes of the registration holds
+    /// once the generation is [committed](Self::commit).
     ///
     /// # Errors
     /// The generation must not start.
@@ -114,7 +114,7 @@ impl<S> ServiceMethod<S> {
         self
     }
 
-    /// What the guard knows of the method.
+    /// The method's spec.
     pub const fn spec(&self) -> MethodSpec {
         self.spec
     }

@@ -91,8 +91,9 @@ async fn call(
         .await
 }
 
-/// The arguments of a call from plugin to plugin: what the caller sends under the host's own keys is dropped, and what the
-/// host knows of the running call's user is written, as it is for a request over HTTP.
+/// The arguments of a call from plugin to plugin: what the caller sends under the host's own keys
+/// is dropped, and what the host knows of the running call's user is written, as it is for a
+/// request over HTTP.
 fn plugin_arguments(args: &RawValue, call: Option<&CallInfo>) -> Result<Bytes, HostError> {
     if !args.get().starts_with('{') {
         return Ok(Bytes::copy_from_slice(args.get().as_bytes()));

@@ -9,8 +9,8 @@ const PARTS: usize = 60;
 
 /// Admits at most so many in any time as long as its window, up to a sixtieth of the window.
 ///
-/// The limiter has no clock of its own: every call says what time it is, and a time before that of an
-/// earlier call counts as that one.
+/// The limiter has no clock of its own: every call says what time it is, and a time before that of
+/// an earlier call counts as that one.
 #[derive(Debug)]
 pub struct RateLimiter {
     part: Duration,

@@ -1,4 +1,4 @@
-//! What is known of a method ahead of a request, as data.
+//! The spec of a method: what is known of it ahead of a request, as data.
 
 use gk_manifest::{Access, PermissionKind};
 
@@ -13,7 +13,7 @@ pub struct Needs {
     pub access: Option<Access>,
 }
 
-/// What the guard knows of a method: it checks, counts and queues requests by this alone.
+/// The guard's view of a method: it checks, counts and queues requests by this alone.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct MethodSpec {

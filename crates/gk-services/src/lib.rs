@@ -1,11 +1,11 @@
-//! The services behind a GoatKit host API: databases, cache, outgoing HTTP, mail, files, secrets, keys
-//! and values, events, configuration and translations.
+//! The services behind a GoatKit host API: databases, cache, outgoing HTTP, mail, files, secrets,
+//! keys and values, events, configuration and translations.
 //!
 //! Each service is a module with a typed API of its own, and with the methods through which plugins
-//! reach it (`methods.rs` beside it, a table of [`gk_hostapi::ServiceMethod`]). [`Services`] holds them
-//! all and installs them in a [`gk_hostapi::Host`], whose guard every request passes first. A service
-//! whose check depends on what happens on the way (tables of a statement, redirects of a request) takes
-//! the granted scope as an argument and enforces it itself.
+//! reach it (`methods.rs` beside it, a table of [`gk_hostapi::ServiceMethod`]). [`Services`] holds
+//! them all and installs them in a [`gk_hostapi::Host`], whose guard every request passes first. A
+//! service whose check depends on what happens on the way (tables of a statement, redirects of a
+//! request) takes the granted scope as an argument and enforces it itself.
 //!
 //! | Module | What it is for |
 //! |---|---|
@@ -23,7 +23,8 @@
 //!
 //! # Examples
 //!
-//! All that a plugin keeps is in one directory here; this plugin may use the cache and nothing else.
+//! All that a plugin keeps is in one directory here; this plugin may use the cache and nothing
+//! else.
 //!
 //! ```
 //! # #[cfg(not(all(feature = "files", feature = "http", feature = "smtp", feature = "sqlite")))]
@@ -96,15 +97,16 @@
 //! # Limits and errors
 //!
 //! Every service bounds what it takes, keeps and answers; docs/hostapi.md in the repository has all
-//! methods with their arguments, permissions and limits, and a test compares it with the code. Errors
-//! are [`gk_hostapi::HostError`]s.
+//! methods with their arguments, permissions and limits, and a test compares it with the code.
+//! Errors are [`gk_hostapi::HostError`]s.
 //!
 //! # Features
 //!
-//! `sqlite`, `postgres`, `mysql`, `redis`, `smtp`, `http` and `files`, all of them default ones. Without
-//! one of them its dependencies are not built. A database or cache that is configured and whose engine
-//! is not compiled in is an error that says so; methods of a service that is not compiled in are not
-//! provided. `sqlite` also has the host's own file, and with it `kv`, `secure` and the store of policies.
+//! `sqlite`, `postgres`, `mysql`, `redis`, `smtp`, `http` and `files`, all of them default ones.
+//! Without one of them its dependencies are not built. A database or cache that is configured and
+//! whose engine is not compiled in is an error that says so; methods of a service that is not
+//! compiled in are not provided. `sqlite` also has the host's own file, and with it `kv`, `secure`
+//! and the store of policies.
 #![forbid(unsafe_code)]
 // A future is copied whenever it is boxed or spawned, as large as its largest state.
 #![warn(clippy::large_futures)]

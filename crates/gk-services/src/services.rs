@@ -116,7 +116,7 @@ impl Services {
     }
 }
 
-/// What the guard knows of the methods of all services.
+/// The specs of the methods of all services.
 pub fn methods() -> impl Iterator<Item = MethodSpec> {
     fn specs<S>(table: &'static [ServiceMethod<S>]) -> impl Iterator<Item = MethodSpec> {
         table.iter().map(ServiceMethod::spec)

@@ -5,7 +5,8 @@ use gk_hostapi::{MethodSpec, NOT_PROVIDED, own_methods};
 
 const DOCUMENT: &str = include_str!("../../../docs/hostapi.md");
 
-/// The tables of the hosts in memory that the SDKs give to plugins' tests, and how a method and its denial stand there.
+/// The tables of the hosts in memory that the SDKs give to plugins' tests, and how a method and its
+/// denial stand there.
 const TEST_HOSTS: [(&str, &str, [&str; 3]); 2] = [
     (
         "plugintest of Go",

@@ -41,7 +41,8 @@ fn hold(store: &Store) -> mpsc::Sender<()> {
     hold
 }
 
-/// An operator whose connection breaks after the policy was sent: what is stored has to be in force.
+/// An operator whose connection breaks after the policy was sent: what is stored has to be in
+/// force.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_applies_although_nobody_waits_for_it() {
     let store = Store::in_memory().unwrap();
@@ -64,8 +65,8 @@ async fn a_change_applies_although_nobody_waits_for_it() {
     assert!(!policies.is_blocked(&plugin));
 }
 
-/// A store that fails must not make a blocked plugin one that is only not granted anything: that one
-/// may be called, and has its secrets.
+/// A store that fails must not make a blocked plugin one that is only not granted anything: that
+/// one may be called, and has its secrets.
 #[tokio::test]
 async fn what_is_blocked_stays_blocked_when_the_store_fails() {
     let store = Store::in_memory().unwrap();
@@ -127,7 +128,10 @@ async fn a_block_that_cannot_be_stored_is_in_force() {
         .await
         .unwrap();
     let full = |c: &mut rusqlite::Connection| {
-        Ok(c.execute_batch("CREATE TRIGGER full BEFORE INSERT ON policy BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END")?)
+        Ok(c.execute_batch(
+            "CREATE TRIGGER full BEFORE INSERT ON policy BEGIN SELECT RAISE(FAIL, \
+             'database or disk is full'); END",
+        )?)
     };
     store.run(full).await.unwrap();
     let error = policies.set(&plugin(), blocked()).await.unwrap_err();

@@ -1,16 +1,16 @@
-//! What the guard finds out about a statement.
+//! The analysis of a statement, as data.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU32;
 
-/// What a statement does.
+/// The kind of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StatementKind {
-    /// It reads: SELECT, VALUES, TABLE, with or without WITH.
+    /// The statement reads: SELECT, VALUES, TABLE, with or without WITH.
     Query,
-    /// It writes rows: INSERT, REPLACE, UPDATE, DELETE.
+    /// The statement writes rows: INSERT, REPLACE, UPDATE, DELETE, MERGE.
     Write,
-    /// It changes tables: CREATE TABLE, ALTER TABLE, DROP TABLE, CREATE INDEX, TRUNCATE.
+    /// The statement changes tables: CREATE TABLE, ALTER TABLE, DROP TABLE, CREATE INDEX, TRUNCATE.
     Schema,
 }
 
@@ -53,12 +53,12 @@ impl std::fmt::Display for TableName {
     }
 }
 
-/// What the guard found.
+/// A statement that the guard understood: what it touches, and the text for the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Analysis {
-    /// What the statement does.
+    /// The kind of the statement.
     pub kind: StatementKind,
-    /// Tables it reads.
+    /// The tables it reads.
     pub reads: BTreeSet<TableName>,
     /// Tables it writes, makes, alters or drops.
     pub writes: BTreeSet<TableName>,
@@ -76,7 +76,7 @@ pub struct Analysis {
     pub drops: BTreeSet<String>,
     /// The table that it inserts into, if it is an INSERT or a REPLACE.
     pub inserts: Option<String>,
-    /// Whether it writes and returns rows all the same: RETURNING.
+    /// Set if the statement writes and returns rows all the same: RETURNING.
     pub returning: bool,
     /// How many arguments it takes.
     pub placeholders: u16,
@@ -105,14 +105,14 @@ impl PartialEq for RunnerNote {
 impl Eq for RunnerNote {}
 
 impl Analysis {
-    /// Whether rows come of it.
+    /// Returns whether rows come of it.
     #[must_use]
     pub fn returns_rows(&self) -> bool {
         self.returning || self.kind == StatementKind::Query
     }
 
-    /// A number that the program which runs the statement may keep with it, such as what running
-    /// it cost; 0 at first. Two analyses that differ in it alone are equal, and a clone has 0 again.
+    /// A number that the program which runs the statement may keep with it, such as what running it
+    /// cost; 0 at first. Two analyses that differ in it alone are equal, and a clone has 0 again.
     #[must_use]
     pub fn runner_note(&self) -> &AtomicU32 {
         &self.note.0

@@ -4,7 +4,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 
 use crate::parser;
 
-/// Whose SQL it is.
+/// A dialect of SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// SQLite.
@@ -42,7 +42,8 @@ impl Dialect {
     }
 }
 
-/// Whether an engine gives a word a meaning that the parser does not know: without quotes it is no name.
+/// Returns whether an engine gives a word a meaning that the parser does not know: without quotes
+/// it is no name.
 pub(crate) fn is_word_of(dialect: Dialect, word: &str) -> bool {
     let words: &[&str] = match dialect {
         Dialect::Sqlite => &[],
@@ -83,8 +84,8 @@ pub(crate) fn with_dialect<T>(
     }
 }
 
-/// Whether a schema's name needs neither quotes nor escapes in any dialect: 1 to 63 ASCII letters,
-/// digits and `_`.
+/// Returns whether a schema's name needs neither quotes nor escapes in any dialect: 1 to 63 ASCII
+/// letters, digits and `_`.
 #[must_use]
 pub fn is_plain_schema(name: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';

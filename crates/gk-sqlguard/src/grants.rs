@@ -6,21 +6,21 @@ use crate::analysis::{Analysis, TableName};
 use crate::pattern;
 use crate::scope::Scope;
 
-/// What may be done with the databases of a program: several grants, taken together.
+/// Grants on the databases of a program, taken together.
 ///
 /// A pattern is a table's whole name, without regard to the case of ASCII letters, in which `*`
 /// stands for any run of characters. `@name:pattern` is for the named database alone, and a pattern
 /// without a prefix for the default database alone: each database is a grant of its own. A table of
-/// a schema that is not the database's own is `schema.table`, and only a pattern with a period in it
-/// grants it. [`Scope::Any`] grants every table of the default database's own schema. The engines'
-/// own tables are never granted, whatever the pattern.
+/// a schema that is not the database's own is `schema.table`, and only a pattern with a period in
+/// it grants it. [`Scope::Any`] grants every table of the default database's own schema. The
+/// engines' own tables are never granted, whatever the pattern.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DbGrants {
     default: DbGrant,
     named: HashMap<String, DbGrant>,
 }
 
-/// What may be done with one database. `None` is nothing, and so is the default.
+/// A grant on one database. `None` is nothing, and so is the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DbGrant {
     /// Tables that may be read.
@@ -32,11 +32,11 @@ pub struct DbGrant {
 /// How tables may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Their rows are read.
+    /// Reading rows.
     Read,
-    /// Their rows are written, and the tables made, altered and dropped.
+    /// Writing rows, and making, altering and dropping tables.
     Write,
-    /// Both.
+    /// Reading and writing.
     ReadWrite,
 }
 
@@ -106,7 +106,7 @@ impl DbGrants {
         }
     }
 
-    /// What is granted on the default database, or on a named one.
+    /// The grant on the default database (`None`), or on a named one.
     #[must_use]
     pub fn of(&self, database: Option<&str>) -> Option<&DbGrant> {
         match database {
@@ -197,8 +197,8 @@ impl TableScope {
         self.patterns.extend(other.patterns.iter().cloned());
     }
 
-    /// Whether a table is among these; `own_schema` is the schema of tables that are named without
-    /// one.
+    /// Returns whether a table is among these; `own_schema` is the schema of tables that are named
+    /// without one.
     #[must_use]
     pub fn contains(&self, table: &TableName, own_schema: &str) -> bool {
         let schema = table.schema().filter(|schema| *schema != own_schema);
@@ -216,7 +216,8 @@ impl TableScope {
     }
 }
 
-/// Whether a pattern in lower case is a whole name, without regard to the case of ASCII letters.
+/// Returns whether a pattern in lower case is a whole name, without regard to the case of ASCII
+/// letters.
 fn matches(pattern: &str, name: &str) -> bool {
     pattern::matches(pattern, &name.to_ascii_lowercase())
 }

@@ -13,8 +13,8 @@ use crate::refusal::Refusal;
 /// Stand-ins: code points that no text may hold, as Unicode keeps them for a program's own use.
 const STAND_INS: [(char, char); 3] = [('\'', '\u{fdd0}'), ('\\', '\u{fdd1}'), ('\0', '\u{fdd2}')];
 
-/// Character sets that MySQL's introducers may name: the string's bytes mean the same in all of them,
-/// or are bytes.
+/// Character sets that MySQL's introducers may name: the string's bytes mean the same in all of
+/// them, or are bytes.
 const INTRODUCERS: &[&str] = &[
     "_ascii", "_binary", "_latin1", "_utf8", "_utf8mb3", "_utf8mb4",
 ];
@@ -32,7 +32,7 @@ pub(crate) enum Form {
     Dollar,
 }
 
-/// What a word before a quote makes of it.
+/// The meaning of a quote behind a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Prefix {
     /// A string of that form, which begins behind the word.
@@ -53,12 +53,12 @@ pub(crate) fn stand_in(c: char) -> char {
         .map_or(c, |(_, stand_in)| *stand_in)
 }
 
-/// Whether a text has a code point that stands for another one.
+/// Returns whether a text has a code point that stands for another one.
 pub(crate) fn has_stand_in(text: &str) -> bool {
     !text.is_ascii() && text.contains(is_stand_in)
 }
 
-/// Whether this code point is one of the stand-ins.
+/// Returns whether this code point is one of the stand-ins.
 pub(crate) fn is_stand_in(c: char) -> bool {
     ('\u{fdd0}'..='\u{fdef}').contains(&c)
 }
@@ -75,8 +75,8 @@ pub(crate) fn content(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(plain).collect())
 }
 
-/// Writes a string for the engine. Every quote is doubled and every backslash is escaped, so that the
-/// string ends where it should whether the session takes backslashes for escapes or not.
+/// Writes a string for the engine. Every quote is doubled and every backslash is escaped, so that
+/// the string ends where it should whether the session takes backslashes for escapes or not.
 ///
 /// # Errors
 ///
@@ -102,7 +102,7 @@ pub(crate) fn escape(dialect: Dialect, text: &str, out: &mut String) -> Result<(
     Ok(())
 }
 
-/// What `word` makes of the quote that `rest` begins with, if it is one.
+/// The meaning of the quote that `rest` begins with behind `word`, if there is a quote.
 ///
 /// # Errors
 ///
@@ -204,7 +204,7 @@ fn endless() -> Refusal {
     Refusal::unclear("a quote that does not end")
 }
 
-/// One string, up to its closing quote.
+/// A string, up to its closing quote.
 fn part(dialect: Dialect, form: Form, text: &str) -> Result<(String, &str), Refusal> {
     let quote = text.chars().next().ok_or_else(endless)?;
     let escapes = form == Form::Escape || dialect == Dialect::Mysql;
@@ -504,7 +504,8 @@ mod tests {
         }
     }
 
-    /// Whether backslashes are escapes is the session's to say; the string ends at the same place.
+    /// Returns whether backslashes are escapes is the session's to say; the string ends at the same
+    /// place.
     #[test]
     fn a_written_string_ends_where_it_should() {
         for text in ["'", "\\", "\\'", "'\\", "a\\'b''", "\\\\'", "\0'"] {

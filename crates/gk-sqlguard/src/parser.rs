@@ -205,7 +205,7 @@ impl Dialect for Mysql {
     }
 }
 
-/// Whether this is one of [`MYSQL_UNITS`].
+/// Returns whether this is one of [`MYSQL_UNITS`].
 pub(crate) fn is_unit(word: &str) -> bool {
     MYSQL_UNITS
         .iter()

@@ -1,7 +1,7 @@
 //! Patterns of names, in which `*` stands for any run of characters.
 
-/// Whether a pattern matches the whole of a text. `*` stands for any run of characters, also for
-/// none; every other character for itself.
+/// Returns whether a pattern matches the whole of a text. `*` stands for any run of characters,
+/// also for none; every other character for itself.
 ///
 /// Each part between two stars is looked for once, so that no pattern takes longer than its length
 /// times the text's.

@@ -6,13 +6,13 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It is no statement of this engine, or not one.
+    /// The text is no statement of this engine, or not exactly one.
     #[error("the statement cannot be read: {0}")]
     Invalid(Cow<'static, str>),
-    /// Plugins have to do without it.
+    /// The statement has a part that is not permitted, or not known, whatever is granted.
     #[error("the statement is not permitted: {0}")]
     Denied(Cow<'static, str>),
-    /// It is too large.
+    /// The statement is over a limit.
     #[error("the statement is too large: {0}")]
     Large(Cow<'static, str>),
 }

@@ -8,7 +8,7 @@
 pub enum Scope<T> {
     /// Everything of the kind.
     Any,
-    /// What is named. An empty list is nothing.
+    /// The named things alone. An empty list is nothing.
     Only(T),
 }
 
@@ -21,7 +21,7 @@ impl<T> Scope<T> {
         }
     }
 
-    /// Whether something is in the scope; `names` decides for what is named.
+    /// Returns whether something is in the scope; `names` decides for what is named.
     pub fn allows(&self, names: impl FnOnce(&T) -> bool) -> bool {
         match self {
             Self::Any => true,

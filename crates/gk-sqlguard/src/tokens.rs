@@ -187,8 +187,8 @@ pub(crate) fn quote_names(dialect: Dialect, tokens: &mut [TokenWithSpan]) -> boo
     found
 }
 
-/// Whether a text that the host wrote has exactly these tokens. `false` may also mean that this
-/// cannot be told without reading it again.
+/// Returns whether a text that the host wrote has exactly these tokens. `false` may also mean that
+/// this cannot be told without reading it again.
 pub(crate) fn spell(written: &str, tokens: &[TokenWithSpan]) -> bool {
     let mut rest = written;
     let mut previous = &Token::Comma;
@@ -216,7 +216,7 @@ fn may_touch(left: &Token, right: &Token) -> bool {
         || (*left == Token::Period && (is_name(right) || *right == Token::Mul))
 }
 
-/// What follows a token in a text that begins with it.
+/// The rest of a text that begins with a token.
 fn without<'a>(text: &'a str, token: &Token) -> Option<&'a str> {
     let sign = match token {
         Token::Word(word) => return without_word(text, word),

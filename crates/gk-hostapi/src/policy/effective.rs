@@ -1,5 +1,5 @@
-//! The policy in force: what follows from a stored policy, the safe default, and what the plugin asks
-//! for. Pure.
+//! The policy in force: what follows from a stored policy, the safe default, and what the plugin
+//! asks for. Pure.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::safe::safe_default;
 use super::{Grants, Policy, PolicyStatus, missing};
 use crate::error::HostError;
 
-/// Where a policy in force comes from.
+/// The source of a policy in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -59,19 +59,19 @@ impl Effective {
         nothing
     }
 
-    /// Whether the policy blocks the plugin.
+    /// Returns whether the policy blocks the plugin.
     pub(crate) fn is_blocked(&self) -> bool {
         self.policy.status == PolicyStatus::Blocked
     }
 
-    /// Whether the policy is the operator's, readable or not.
+    /// Returns whether the policy is the operator's, readable or not.
     pub(super) fn is_stored(&self) -> bool {
         matches!(self.origin, Origin::Stored | Origin::Unreadable)
     }
 }
 
-/// The policy that applies: the stored one, or the default where none is stored or nothing is decided
-/// yet.
+/// The policy that applies: the stored one, or the default where none is stored or nothing is
+/// decided yet.
 pub(super) fn in_force(
     trust_declared: bool,
     plugin: &PluginName,
@@ -116,7 +116,7 @@ fn compiled(plugin: &PluginName, policy: Policy, origin: Origin) -> Effective {
     })
 }
 
-/// What an approved plugin asks for beyond what it was granted.
+/// The permissions that an approved plugin asks for beyond those it was granted.
 pub(super) fn exceeds_grant(policy: &Policy, request: &Policy) -> Vec<Permission> {
     match policy.status {
         PolicyStatus::Approved => missing(&request.permissions, &policy.permissions),

@@ -7,7 +7,7 @@ use super::Policy;
 use crate::error::HostError;
 use crate::scope::{ConfigScope, HttpScope, MailScope};
 
-/// What a policy grants. Entries of one kind add up; one without a scope is all of its kind.
+/// The grants of a policy. Entries of one kind add up; one without a scope is all of its kind.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
     /// Tables.
@@ -28,7 +28,7 @@ pub struct Grants {
     permissions: Vec<Permission>,
 }
 
-/// What may be done.
+/// Reading, writing, both or neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReadWrite {
     /// Reading.
@@ -59,20 +59,21 @@ impl Scoped {
         }
     }
 
-    /// Whether reading, or else writing, is granted for anything at all.
+    /// Returns whether reading, or else writing, is granted for anything at all.
     pub fn any(&self, write: bool) -> bool {
         self.side(write).is_some()
     }
 
-    /// Whether a key is granted: it starts with one of the scope's entries (a `*` at an entry's end
-    /// means the same).
+    /// Returns whether a key is granted: it starts with one of the scope's entries (a `*` at an
+    /// entry's end means the same).
     pub fn key(&self, key: &str, write: bool) -> bool {
         let matches = |prefix: &String| key.starts_with(prefix.strip_suffix('*').unwrap_or(prefix));
         self.side(write)
             .is_some_and(|scope| scope.allows(|prefixes| prefixes.iter().any(matches)))
     }
 
-    /// Whether a plugin is granted: it is one of the scope's entries, or one of them is `*`.
+    /// Returns whether a plugin is granted: it is one of the scope's entries, or one of them is
+    /// `*`.
     pub fn plugin(&self, plugin: &PluginName) -> bool {
         let matches = |name: &String| name == "*" || name == plugin.as_str();
         self.side(false)
@@ -167,7 +168,7 @@ impl Grants {
         })
     }
 
-    /// Whether an access of a kind is granted at all, whatever its scope.
+    /// Returns whether an access of a kind is granted at all, whatever its scope.
     pub fn has(&self, kind: PermissionKind, access: Option<Access>) -> bool {
         self.permissions
             .iter()
@@ -194,7 +195,8 @@ fn only(scope: &Scope<Vec<String>>) -> Scope<&[String]> {
     scope.as_ref().map(Vec::as_slice)
 }
 
-/// Whether an entry grants an access; `readwrite` covers both, `hard_delete` is never implied.
+/// Returns whether an entry grants an access; `readwrite` covers both, `hard_delete` is never
+/// implied.
 fn grants(entry: &Permission, wanted: Option<Access>) -> bool {
     let (read, write) = sides(entry.access());
     match wanted {

@@ -1,7 +1,7 @@
-//! What a plugin may do: the operator's stored policy, or the safe default for what nobody reviewed.
+//! Policies: the operator's stored ones, and the safe default for plugins that are not reviewed.
 //!
-//! What a plugin declares (plugin.yaml, registration) is a request and grants nothing by itself. For a
-//! plugin without a stored policy the request is cut down to the safe default (`safe.rs`).
+//! What a plugin declares (plugin.yaml, registration) is a request and grants nothing by itself.
+//! For a plugin without a stored policy the request is cut down to the safe default (`safe.rs`).
 
 mod effective;
 mod grants;
@@ -38,13 +38,14 @@ use crate::error::HostError;
 /// The most mails of one plugin in a minute.
 pub const MAILS_PER_MINUTE: u32 = 10;
 
-/// Refuses what cannot be meant. What cannot be read as a scope would grant less than the operator believes.
+/// Refuses what cannot be meant. What cannot be read as a scope would grant less than the operator
+/// believes.
 fn check(policy: &Policy) -> Result<(), HostError> {
     policy.check()?;
     Grants::of(policy).map(drop)
 }
 
-/// What of a policy concerns the plugin's process.
+/// The limits that a policy sets to the plugin's process.
 pub fn limits(policy: &Policy) -> PluginLimits {
     let timeout = |set: Option<GoDuration>| set.and_then(GoDuration::to_std);
     PluginLimits {
@@ -61,13 +62,13 @@ pub fn limits(policy: &Policy) -> PluginLimits {
     }
 }
 
-/// What a plugin's stored policy says of its routes, its requests' bodies and its answers' headers.
+/// The part of a plugin's stored policy about routes, bodies of requests and headers of answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpPolicy {
     /// The largest body of a request in bytes; `None` is the host's default.
     pub body_bytes: Option<usize>,
-    /// Whether GET and HEAD are sent once more when the plugin ends before it answers.
+    /// Set if requests by GET and HEAD are sent once more when the plugin ends before it answers.
     pub retry_safe: bool,
     /// Paths beside its own: a path, or one that ends in `/*`.
     pub routes: Vec<String>,

@@ -1,4 +1,4 @@
-//! What is kept of one plugin: its policy in force, its rates, its queues and its counters.
+//! The state of one plugin: its policy in force, its rates, its queues and its counters.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use super::{MAILS_PER_MINUTE, Policy};
 use crate::error::HostError;
 use crate::rate::RateLimiter;
 
-/// What is kept of one plugin. It belongs to the plugin, not to its process.
+/// The state of one plugin. It belongs to the plugin, not to its process.
 #[derive(Debug)]
 pub(crate) struct PluginPolicy {
     effective: ArcSwap<Effective>,
-    /// What is in force for generations that start or drain beside the one that serves.
+    /// The policies in force for generations that start or drain beside the one that serves.
     others: ArcSwap<Vec<(u64, Arc<Effective>)>>,
-    /// What the plugin asks for: its plugin.yaml, and once it has registered its registration, too.
+    /// The plugin's requests: its plugin.yaml, and once it has registered its registration, too.
     pub(super) requests: Mutex<Requests>,
-    /// What the operator stored. It differs from what is in force where that is pending review.
+    /// The operator's stored policy. While a review is pending, another one is in force.
     pub(super) stored: Mutex<Option<Policy>>,
     rates: [RateLimiter; 4],
     queues: Queues,
@@ -89,7 +89,7 @@ impl PluginPolicy {
     pub(crate) async fn blocked(&self) {
         let mut blocks = self.blocks();
         if !self.effective().is_blocked() {
-            // It cannot fail: the sender is `self`'s.
+            // Waiting cannot fail: the sender is `self`'s.
             let _ = blocks.changed().await;
         }
     }
@@ -157,7 +157,7 @@ impl PluginPolicy {
         self.counters.count_refusal();
     }
 
-    /// What the plugin has used.
+    /// The plugin's use of the host API.
     pub(super) fn usage(&self) -> Usage {
         self.counters.usage()
     }

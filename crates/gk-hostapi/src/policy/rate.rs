@@ -24,7 +24,7 @@ impl Rate {
         }
     }
 
-    /// What it is called in an error.
+    /// The rate's name in an error.
     pub(super) fn what(self) -> &'static str {
         match self {
             Rate::Calls => "plugin call",

@@ -1,4 +1,4 @@
-//! What a plugin that nobody has reviewed gets of what it asks for.
+//! The safe default: the part of a request that a plugin gets that is not reviewed.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,13 @@ use super::grants::scope_of;
 use super::{Policy, PolicyStatus};
 use crate::scope::Scope;
 
-/// The part of a request that is safe to grant to an unknown author: reading its own tables, the cache,
-/// its own files. No network, no mail, no writing to the database, no other plugin.
+/// The part of a request that is safe to grant to an unknown author: reading its own tables, the
+/// cache, its own files. No network, no mail, no writing to the database, no other plugin.
 ///
-/// Its own tables are those whose names start with `gk_`, the plugin's name (`-` as `_`) and `_`. Without
-/// `gk_` they might be the operator's: a plugin may call itself `customer`, and a name is the author's to
-/// choose. For the same reason a prefix that includes tables of another installed plugin (`goat` and
-/// `goat-x`), or that is among them, is nobody's.
+/// Its own tables are those whose names start with `gk_`, the plugin's name (`-` as `_`) and `_`.
+/// Without `gk_` they might be the operator's: a plugin may call itself `customer`, and a name is
+/// the author's to choose. For the same reason a prefix that includes tables of another installed
+/// plugin (`goat` and `goat-x`), or that is among them, is nobody's.
 pub(super) fn safe_default(
     plugin: &PluginName,
     request: &Policy,
@@ -59,7 +59,7 @@ fn safe(own: Option<&str>, permission: &Permission) -> Option<Permission> {
     }
 }
 
-/// What the names of a plugin's own tables start with.
+/// The prefix of the names of a plugin's own tables.
 fn own_prefix(plugin: &PluginName) -> String {
     format!("gk_{}_", plugin.as_str().replace('-', "_"))
 }
@@ -129,8 +129,8 @@ mod tests {
         );
     }
 
-    /// `goat_*` would be the tables of `goat-x`, too, and `goat_x_*` may be `goat`'s: whose they are is not
-    /// for a name to say.
+    /// `goat_*` would be the tables of `goat-x`, too, and `goat_x_*` may be `goat`'s: whose they
+    /// are is not for a name to say.
     #[test]
     fn names_of_which_one_begins_with_the_other_get_no_tables() {
         let request = Policy {

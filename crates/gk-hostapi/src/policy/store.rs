@@ -1,4 +1,4 @@
-//! Where policies are stored.
+//! Stores of policies.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::error::HostError;
 
-/// Where the operator's policies are stored, as JSON, by the plugin's name.
+/// A store of the operator's policies, as JSON, by the plugin's name.
 #[async_trait]
 pub trait PolicyStore: Send + Sync + fmt::Debug + 'static {
     /// All stored policies by the plugin's name.
@@ -27,8 +27,8 @@ pub trait PolicyStore: Send + Sync + fmt::Debug + 'static {
     /// Stores a policy, or removes it (`None`), and says whether anything has changed.
     ///
     /// Once begun, a change is carried out to its end even if the future is dropped: the operator's
-    /// connection may break. As soon as the change is stored, or has failed, and before a later change
-    /// begins, the store calls [`Settle::run`].
+    /// connection may break. As soon as the change is stored, or has failed, and before a later
+    /// change begins, the store calls [`Settle::run`].
     ///
     /// # Errors
     /// The error of [`Settle::run`]. Unavailable: it cannot be stored.

@@ -1,11 +1,11 @@
-//! What a plugin has used of the host API since the host started.
+//! Counters of a plugin's use of the host API.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-/// What a request counts as in [`Usage`], beside being a request.
+/// A counter of [`Usage`], beside that of all requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Counter {
@@ -21,7 +21,7 @@ pub enum Counter {
     Calls,
 }
 
-/// What a plugin has used of the host API since the host started (contract §7.6).
+/// A plugin's use of the host API since the host started (contract §7.6).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Usage {

@@ -35,11 +35,11 @@ const SECRET_PARTS: &[&str] = &[
     "cloud.",
 ];
 
-/// The keys a permission names. A pattern is a whole key; `*` stands for any run of characters; case
-/// does not matter.
+/// The keys a permission names. A pattern is a whole key; `*` stands for any run of characters;
+/// case does not matter.
 ///
-/// With [`Scope::Any`] every key is in the scope that is no secret. The pattern `*` alone is the same:
-/// it names nothing.
+/// With [`Scope::Any`] every key is in the scope that is no secret. The pattern `*` alone is the
+/// same: it names nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigScope {
     /// Lower case; any is everything but secrets.
@@ -73,7 +73,7 @@ impl ConfigScope {
         Ok(Self { patterns })
     }
 
-    /// Whether a key is within the scope, whether it exists or not.
+    /// Returns whether a key is within the scope, whether it exists or not.
     #[must_use]
     pub fn allows(&self, key: &str) -> bool {
         let key = key.to_lowercase();

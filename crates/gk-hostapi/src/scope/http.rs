@@ -19,9 +19,9 @@ pub const HOST_PATTERN_BYTES_MAX: usize = 512;
 /// | `203.0.113.7`, `[2001:db8::1]` | this address, however it is written |
 /// | `*` | every host |
 ///
-/// Without a scheme both `http` and `https` match. Without a port a host matches on the default port
-/// of the URL's scheme only; `:*` stands for any port. The pattern `*` alone matches any host on any
-/// port, as [`Scope::Any`] does.
+/// Without a scheme both `http` and `https` match. Without a port a host matches on the default
+/// port of the URL's scheme only; `:*` stands for any port. The pattern `*` alone matches any host
+/// on any port, as [`Scope::Any`] does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpScope(Scope<Vec<Pattern>>);
 
@@ -71,7 +71,7 @@ impl HttpScope {
         Ok(Self(patterns.transpose()?))
     }
 
-    /// Whether requests to this URL are within the scope.
+    /// Returns whether requests to this URL are within the scope.
     #[must_use]
     pub fn allows(&self, url: &Url) -> bool {
         self.0.allows(|patterns| {
@@ -84,7 +84,7 @@ impl HttpScope {
         })
     }
 
-    /// What a scope would have to say for a URL that it does not allow.
+    /// Says how the scope would have to change to allow a URL that it does not allow.
     #[must_use]
     pub fn remedy(&self, url: &Url) -> String {
         let patterns: &[Pattern] = match &self.0 {
@@ -112,8 +112,8 @@ impl HttpScope {
     }
 }
 
-/// The host in one form: lower case and IDNA come from the parser; one trailing dot, which means the
-/// same host, goes here.
+/// The host in one form: lower case and IDNA come from the parser; one trailing dot, which means
+/// the same host, goes here.
 fn host(url: &Url) -> Option<Host> {
     Some(match url.host()? {
         Host::Domain(domain) => Host::Domain(undotted(domain).to_owned()),
@@ -148,7 +148,7 @@ impl Scheme {
 
 impl Pattern {
     fn parse(text: &str) -> Option<Self> {
-        // What a URL parser would quietly drop or change does not belong into a pattern.
+        // Characters that a URL parser would quietly drop or change do not belong into a pattern.
         let odd = |c: char| c.is_whitespace() || c.is_control() || "/\\?#@%".contains(c);
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (Some(Scheme::of(&scheme.to_ascii_lowercase())?), rest),

@@ -14,16 +14,16 @@ pub const ADDRESS_BYTES_MAX: usize = 254;
 
 /// An address of the plain form that every server reads in the same way.
 ///
-/// Refused although the standards know them: quoted local parts, `%` and `!` (old ways to have a mail
-/// passed on to somewhere else), addresses of IP hosts, and anything but ASCII.
+/// Refused although the standards know them: quoted local parts, `%` and `!` (old ways to have a
+/// mail passed on to somewhere else), addresses of IP hosts, and anything but ASCII.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailAddress {
     text: String,
-    /// Where the `@` is.
+    /// The place of the `@`.
     at: usize,
 }
 
-/// One recipient: an address, and a display name where it has one.
+/// A recipient: an address, and a display name where there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// The display name.
@@ -32,8 +32,8 @@ pub struct Recipient {
     pub address: MailAddress,
 }
 
-/// The recipients a permission names: `@example.com` is every address of exactly this domain (not of
-/// a domain below it), anything else is one address. Case does not matter.
+/// The recipients a permission names: `@example.com` is every address of exactly this domain (not
+/// of a domain below it), anything else is one address. Case does not matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailScope(Scope<Vec<Pattern>>);
 
@@ -54,7 +54,7 @@ impl MailScope {
         Ok(Self(patterns.transpose()?))
     }
 
-    /// Whether mail to this address is within the scope.
+    /// Returns whether mail to this address is within the scope.
     #[must_use]
     pub fn allows(&self, address: &MailAddress) -> bool {
         let matches = |pattern: &Pattern| match pattern {
@@ -86,8 +86,8 @@ impl Pattern {
 }
 
 impl Recipient {
-    /// Parses one recipient: an address, or `Name <address>`; nothing else that the standards call a
-    /// mailbox.
+    /// Parses one recipient: an address, or `Name <address>`; nothing else that the standards call
+    /// a mailbox.
     ///
     /// # Errors
     /// Invalid: another form, a control character, or more than [`RECIPIENT_BYTES_MAX`].

@@ -1,4 +1,4 @@
-//! What the scopes of permissions name: hosts, recipients, keys of the configuration. Pure.
+//! Scopes of permissions: hosts, recipients, keys of the configuration. Pure.
 //!
 //! A scope is compiled once for each policy. Tables are in [`gk_sqlguard`].
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::CacheConfig;
 
-/// What an entry costs besides its key and value: nodes, links and hash table of the cache.
+/// The cost of an entry besides its key and value: nodes, links and hash table of the cache.
 const ENTRY_OVERHEAD_BYTES: usize = 192;
 
 /// The cache is split into this many shares, and into twice as many whenever there are more plugins
@@ -63,8 +63,8 @@ struct Shares {
 }
 
 /// A cache bounded by bytes, over all plugins and for each: `max_bytes` is split evenly among the
-/// plugins that use the cache, rounded up to 4, 8, 16 … shares. Within a share what was not used for
-/// longest goes first. An entry larger than the share is not kept.
+/// plugins that use the cache, rounded up to 4, 8, 16 … shares. Within a share what was not used
+/// for longest goes first. An entry larger than the share is not kept.
 pub struct MemoryCache {
     config: CacheConfig,
     shares: ArcSwap<Shares>,
@@ -165,7 +165,7 @@ impl MemoryCache {
                 let bytes = key.len() + entry.value.len() + ENTRY_OVERHEAD_BYTES;
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
-            // What was just set must be found: the default policy may refuse a newcomer.
+            // An entry that was just set must be found: the default policy may refuse a newcomer.
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(OwnTtl)
             .build()

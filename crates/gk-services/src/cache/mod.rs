@@ -34,11 +34,11 @@ pub struct CacheConfig {
     /// How long an entry lives where the plugin does not say; [`TTL_DEFAULT`] by default, at most
     /// [`TTL_MAX`].
     pub default_ttl: Duration,
-    /// Bytes of all plugins together, keys and overhead included; 128 MiB by default. In memory only:
-    /// Redis has its own `maxmemory`.
+    /// Bytes of all plugins together, keys and overhead included; 128 MiB by default. In memory
+    /// only: Redis has its own `maxmemory`.
     pub max_bytes: u64,
-    /// How long Redis may take to connect, and to answer; 2 s by default. A request's deadline may be
-    /// earlier.
+    /// How long Redis may take to connect, and to answer; 2 s by default. A request's deadline may
+    /// be earlier.
     pub timeout: Duration,
 }
 
@@ -83,12 +83,12 @@ impl Cache {
         Self::Memory(MemoryCache::new(config))
     }
 
-    /// A cache in the Redis server at `url` (`redis://` or `rediss://`). It connects when it is used,
-    /// and again whenever the connection was lost.
+    /// A cache in the Redis server at `url` (`redis://` or `rediss://`). It connects when it is
+    /// used, and again whenever the connection was lost.
     ///
     /// # Errors
-    /// Invalid: the URL. The text does not repeat it, as it may hold a password. Unavailable: this host
-    /// is built without Redis.
+    /// Invalid: the URL. The text does not repeat it, as it may hold a password. Unavailable: this
+    /// host is built without Redis.
     pub fn redis(url: &str, config: CacheConfig) -> Result<Self, HostError> {
         #[cfg(feature = "redis")]
         return Ok(Self::Redis(Box::new(RedisCache::new(url, config)?)));
@@ -124,8 +124,8 @@ impl Cache {
     /// In memory the value is kept as it is, so it should be a buffer of its own.
     ///
     /// # Errors
-    /// Invalid: the key. Limit: a value longer than [`VALUE_BYTES_MAX`]. Redis only: unavailable, and
-    /// timeout, after which the entry may be there or not.
+    /// Invalid: the key. Limit: a value longer than [`VALUE_BYTES_MAX`]. Redis only: unavailable,
+    /// and timeout, after which the entry may be there or not.
     pub async fn set(
         &self,
         plugin: &PluginName,

@@ -14,11 +14,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::CacheConfig;
 
-/// Requests that wait for the server's answer; the next ones wait for a place. It bounds what a server
-/// that hangs can make the host hold.
+/// Requests that wait for the server's answer; the next ones wait for a place. It bounds what a
+/// server that hangs can make the host hold.
 pub const IN_FLIGHT_MAX: usize = 128;
 
-/// One connection for all requests, made when it is needed and again when it was lost.
+/// The cache in Redis: a connection for all requests, made when it is needed or was lost.
 pub struct RedisCache {
     client: Client,
     config: CacheConfig,
@@ -31,7 +31,10 @@ pub struct RedisCache {
 impl RedisCache {
     pub(super) fn new(url: &str, config: CacheConfig) -> Result<Self, HostError> {
         let client = Client::open(url).map_err(|_| {
-            HostError::invalid("the cache's URL is none of Redis: redis://[user:password@]host[:port][/database], or rediss:// for TLS")
+            HostError::invalid(
+                "the cache's URL is none of Redis: \
+                 redis://[user:password@]host[:port][/database], or rediss:// for TLS",
+            )
         })?;
         Ok(Self {
             client,
@@ -106,8 +109,8 @@ impl RedisCache {
         match timeout_at(until, asking).await {
             Ok(answer) => answer,
             Err(_) => {
-                // Whoever waited the whole time has seen that this connection leads nowhere; a
-                // deadline of the caller's that was too short says nothing about it.
+                // A request that waited the whole time has seen that this connection leads nowhere;
+                // a deadline of the caller's that was too short says nothing about it.
                 if until == own {
                     self.lost(self.epoch.load(Ordering::Relaxed)).await;
                 }
@@ -137,7 +140,7 @@ impl RedisCache {
 
     /// Drops the connection, unless somebody has made a new one meanwhile.
     async fn lost(&self, epoch: u64) {
-        // Who holds the lock is connecting.
+        // The holder of the lock is connecting.
         if let Ok(mut connection) = self.connection.try_lock()
             && self.epoch.load(Ordering::Relaxed) == epoch
         {

@@ -1,7 +1,7 @@
 //! Settings of the host that plugins may read.
 //!
-//! Not the host's own configuration: only what the operator puts here by name, and three settings of
-//! the application.
+//! Not the host's own configuration: only what the operator puts here by name, and three settings
+//! of the application.
 
 mod methods;
 
@@ -44,8 +44,8 @@ impl Config {
     /// The value of a key.
     ///
     /// # Errors
-    /// Invalid: a key longer than [`KEY_BYTES_MAX`]. Denied: a key outside of the scope, or a secret
-    /// the scope does not name, whether it exists or not. Not found: no such key.
+    /// Invalid: a key longer than [`KEY_BYTES_MAX`]. Denied: a key outside of the scope, or a
+    /// secret the scope does not name, whether it exists or not. Not found: no such key.
     pub fn get(&self, key: &str, scope: &ConfigScope) -> Result<&str, HostError> {
         if key.len() > KEY_BYTES_MAX {
             return Err(HostError::invalid(format!(

@@ -9,15 +9,15 @@ use gk_hostapi::HostError;
 /// The host's databases.
 #[derive(Debug, Clone, Default)]
 pub struct DatabasesConfig {
-    /// What statements without a prefix go to.
+    /// The database of statements without a prefix.
     pub default: Option<DatabaseConfig>,
-    /// What `@name:` before a statement selects.
+    /// The databases that `@name:` before a statement selects, by name.
     pub named: BTreeMap<String, DatabaseConfig>,
     /// Limits of each database.
     pub limits: DbLimits,
 }
 
-/// One database.
+/// A database, by its URL.
 ///
 /// | URL | |
 /// |---|---|
@@ -84,7 +84,7 @@ impl Default for DbLimits {
     }
 }
 
-/// What a URL says. Errors name no part of it but the parameter's name: it holds a password.
+/// A URL, read. Errors name no part of the URL but a parameter's name: it holds a password.
 #[derive(Debug)]
 pub(super) enum Target {
     Sqlite(PathBuf),

@@ -55,8 +55,8 @@ impl Service for Databases {
     }
 }
 
-/// The most bytes of JSON that are below every limit of a statement or batch: an argument takes two of
-/// them, a statement at least as many as `{"query":""},`.
+/// The most bytes of JSON that are below every limit of a statement or batch: an argument takes two
+/// of them, a statement at least as many as `{"query":""},`.
 const SHORT_BYTES: usize = {
     let arguments = 2 * PLACEHOLDERS_MAX as usize;
     let statements = 13 * BATCH_STATEMENTS_MAX;
@@ -129,8 +129,8 @@ async fn batch(db: &Databases, granted: &Granted<'_>, args: Bytes) -> Result<Byt
     Ok(out.into())
 }
 
-/// A statement whose arguments are not read yet: as values they take many times their JSON's memory,
-/// and a plugin may have many statements waiting for a place.
+/// A statement whose arguments are not read yet: as values they take many times their JSON's
+/// memory, and a plugin may have many statements waiting for a place.
 #[derive(Deserialize)]
 struct Statement<'a> {
     #[serde(borrow)]
@@ -188,7 +188,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// What came of a statement that writes: rows are JSON already, and are not read again.
+/// The result of a statement that writes: rows are JSON already, and are not read again.
 fn written(result: &Written, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{{\"affected\":{}", result.affected).as_bytes());
     if let Some(id) = &result.last_insert_id {

@@ -1,18 +1,18 @@
 //! Databases: SQLite, PostgreSQL, MySQL and MariaDB, behind a parser and each engine's own wall.
 //!
-//! A statement passes three walls. The guard ([`gk_sqlguard`]) takes it apart and refuses what it does not
-//! understand; then the tables that it reads and writes are compared with the plugin's
+//! A statement passes three walls. The guard ([`gk_sqlguard`]) takes it apart and refuses what it
+//! does not understand; then the tables that it reads and writes are compared with the plugin's
 //! [`DbGrants`]; then the engine runs the text that the guard wrote, in a transaction that cannot
 //! write where the statement only reads, and SQLite asks once more for each table and function.
 //!
 //! # Statements
 //!
-//! [`Databases::query`] takes SELECT, VALUES and set operations, with WITH or without, and statements
-//! that write rows where the plugin may write. [`Databases::exec`] takes INSERT, REPLACE, UPDATE,
-//! DELETE and MERGE, with RETURNING or without, CREATE TABLE, ALTER TABLE, DROP TABLE, TRUNCATE, CREATE
-//! INDEX and DROP INDEX. One statement is one transaction;
-//! [`Databases::batch`] makes one of several. Arguments
-//! stand for `?`, counted from the left; `@name:` before a statement selects a named database.
+//! [`Databases::query`] takes SELECT, VALUES and set operations, with WITH or without, and
+//! statements that write rows where the plugin may write. [`Databases::exec`] takes INSERT,
+//! REPLACE, UPDATE, DELETE and MERGE, with RETURNING or without, CREATE TABLE, ALTER TABLE, DROP
+//! TABLE, TRUNCATE, CREATE INDEX and DROP INDEX. One statement is one transaction;
+//! [`Databases::batch`] makes one of several. Arguments stand for `?`, counted from the left;
+//! `@name:` before a statement selects a named database.
 //!
 //! # Values
 //!

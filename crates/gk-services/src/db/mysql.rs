@@ -160,7 +160,8 @@ impl Mysql {
             .tcp_nodelay(true)
             .max_allowed_packet(Some(server::packet_bytes_max(limits)))
             .setup(vec![
-                // The defaults: a backslash escapes, which LIKE without ESCAPE needs, and `||` is OR.
+                // The defaults: a backslash escapes, which LIKE without ESCAPE needs, and `||` is
+                // OR.
                 "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,\
                  NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1",
                 "SET NAMES utf8mb4",
@@ -210,7 +211,7 @@ impl Mysql {
     }
 }
 
-/// What the server says of a statement that is done.
+/// The server's figures on a statement that is done.
 struct Done {
     affected: u64,
     last_insert_id: Option<u64>,

@@ -1,5 +1,5 @@
-//! Connections to a server: made when they are needed, lent to one statement or transaction at a time,
-//! and closed with what runs in them cancelled when that does not come to its end.
+//! Connections to a server: made when they are needed, lent to one statement or transaction at a
+//! time, and closed with what runs in them cancelled when that does not come to its end.
 
 use std::fmt;
 use std::future::Future;
@@ -28,18 +28,18 @@ pub(super) trait Connector: Send + Sync + 'static {
     /// Makes a connection.
     fn connect(&self) -> impl Future<Output = Result<Self::Session, Self::Error>> + Send;
 
-    /// The server's words on an error of [`connect`](Self::connect). They may name the user, and never
-    /// the password or the URL.
+    /// The server's words on an error of [`connect`](Self::connect). They may name the user, and
+    /// never the password or the URL.
     fn describe(error: &Self::Error) -> String;
 
-    /// Whether a connection is known to be closed, without asking the server.
+    /// Returns whether a connection is known to be closed, without asking the server.
     fn is_closed(session: &Self::Session) -> bool;
 
-    /// Whether the server may still run a statement of a connection that is given up.
+    /// Returns whether the server may still run a statement of a connection that is given up.
     fn may_run(session: &Self::Session) -> bool;
 
-    /// Prepares a connection for statements that may take so long, and begins the transaction. It fails
-    /// if the connection is broken.
+    /// Prepares a connection for statements that may take so long, and begins the transaction. It
+    /// fails if the connection is broken.
     fn begin(
         session: &mut Self::Session,
         begin: Self::Begin,
@@ -82,8 +82,8 @@ impl<C: Connector> Pool<C> {
         })
     }
 
-    /// A connection whose statements end at the deadline. A connection that turns out to be broken is
-    /// replaced.
+    /// A connection whose statements end at the deadline. A connection that turns out to be broken
+    /// is replaced.
     pub(super) async fn lease(
         &self,
         begin: C::Begin,

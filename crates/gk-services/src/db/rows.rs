@@ -18,7 +18,7 @@ pub(super) struct Rows {
     out: Vec<u8>,
     /// `"name":` of each column that is written, one behind the other.
     keys: Vec<u8>,
-    /// Where the column's key is; empty for one that another of its name hides.
+    /// The place of each column's key; empty for a column that another of its name hides.
     columns: Vec<Range<usize>>,
     rows: usize,
     rows_max: usize,
@@ -86,7 +86,8 @@ impl Rows {
             // The closing bracket counts.
             if self.out.len() + 2 > self.bytes_max {
                 return Err(HostError::limit(format!(
-                    "the result has more than {} bytes (limit max_result_bytes): ask for less at a time",
+                    "the result has more than {} bytes (limit max_result_bytes): ask for less at \
+                     a time",
                     self.bytes_max
                 )));
             }
@@ -106,7 +107,7 @@ impl Rows {
     }
 }
 
-/// What is left of a result's limits for the next statements of a transaction.
+/// The rest of a result's limits, for the next statements of a transaction.
 #[derive(Debug)]
 pub(super) struct Left {
     limits: DbLimits,
@@ -123,7 +124,7 @@ impl Left {
         Rows::new(&self.limits)
     }
 
-    /// These rows are done.
+    /// Takes the rows of a statement that is done.
     pub(super) fn take(&mut self, rows: Rows) -> Bytes {
         self.limits.max_rows = self.limits.max_rows.saturating_sub(rows.len());
         let rows = rows.finish();

@@ -40,13 +40,14 @@ impl Failure {
     /// The connection broke in the middle.
     pub(super) fn connection() -> Self {
         Self::Lost(HostError::unavailable(
-            "the connection to the database broke; whether the statement was carried out is not known",
+            "the connection to the database broke; whether the statement was carried out is not \
+             known",
         ))
     }
 }
 
-/// The largest message either way: a row, or a statement with its arguments. A row that is larger is
-/// refused by its length, before it is read.
+/// The largest message either way: a row, or a statement with its arguments. A row that is larger
+/// is refused by its length, before it is read.
 pub(super) fn packet_bytes_max(limits: &DbLimits) -> usize {
     // For what is shorter in JSON than in a packet, and the statement's text.
     const MORE: usize = 64 * 1024;
@@ -55,7 +56,8 @@ pub(super) fn packet_bytes_max(limits: &DbLimits) -> usize {
 
 pub(super) fn too_large_a_row() -> HostError {
     HostError::limit(
-        "a row has more bytes than a result may have (limit max_result_bytes): ask for less at a time",
+        "a row has more bytes than a result may have (limit max_result_bytes): ask for less at a \
+         time",
     )
 }
 
@@ -73,7 +75,8 @@ pub(super) fn too_late() -> HostError {
     HostError::timeout("the statement did not end in time, and was cancelled")
 }
 
-/// The certificates that may vouch for a server. Of the machine's, those that cannot be read are left out.
+/// The certificates that may vouch for a server. Of the machine's, those that cannot be read are
+/// left out.
 ///
 /// # Errors
 ///
@@ -88,7 +91,8 @@ pub(super) fn roots(roots: &TlsRoots) -> Result<Vec<CertificateDer<'static>>, Ho
     certificates.retain(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok());
     match certificates.is_empty() {
         true => Err(HostError::unavailable(
-            "no certificate authority to check the database's certificate with: name one by sslrootcert",
+            "no certificate authority to check the database's certificate with: name one by \
+             sslrootcert",
         )),
         false => Ok(certificates),
     }

@@ -50,7 +50,7 @@ enum Engine {
     Mysql(Mysql),
 }
 
-/// What a statement was given to.
+/// The method that a statement was given to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
     Query,
@@ -73,12 +73,13 @@ impl Databases {
         names
     }
 
-    /// Whether there is one without a name.
+    /// Returns whether there is one without a name.
     pub fn has_default(&self) -> bool {
         self.default.is_some()
     }
 
-    /// Asks a database, the default one or that of this name, to answer a statement that reads no table.
+    /// Asks a database, the default one or that of this name, to answer a statement that reads no
+    /// table.
     ///
     /// # Errors
     /// As [`query`](Self::query).
@@ -119,8 +120,8 @@ impl Databases {
     }
 
     /// Runs a statement and returns its rows: a JSON array of objects, `[]` where there are none. A
-    /// statement that writes is run where the plugin may write; its rows are those of its RETURNING.
-    /// Dropping the future cancels the statement in the engine.
+    /// statement that writes is run where the plugin may write; its rows are those of its
+    /// RETURNING. Dropping the future cancels the statement in the engine.
     ///
     /// # Errors
     ///
@@ -173,15 +174,15 @@ impl Databases {
         written.ok_or_else(|| HostError::failed("the statement could not be run"))
     }
 
-    /// Runs statements of any kind in one transaction, all of them or none, and returns what came of
-    /// each. All are for the same database. On MySQL none of them may change tables, as that ends the
-    /// transaction there.
+    /// Runs statements of any kind in one transaction, all of them or none, and returns what came
+    /// of each. All are for the same database. On MySQL none of them may change tables, as that
+    /// ends the transaction there.
     ///
     /// # Errors
     ///
-    /// Limit: more than [`BATCH_STATEMENTS_MAX`]. Otherwise as for [`exec`](Self::exec); the text says
-    /// which statement failed, counted from 1. The limits of arguments and results hold for all
-    /// together.
+    /// Limit: more than [`BATCH_STATEMENTS_MAX`]. Otherwise as for [`exec`](Self::exec); the text
+    /// says which statement failed, counted from 1. The limits of arguments and results hold for
+    /// all together.
     pub async fn batch(
         &self,
         grants: &DbGrants,

@@ -19,7 +19,7 @@ pub(super) enum Arg {
 }
 
 impl Arg {
-    /// What it counts for in the limit of a statement's arguments.
+    /// The bytes that the argument counts in the limit of a statement's arguments.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -131,7 +131,7 @@ impl Json<'_> {
                 "\"-Infinity\""
             });
         } else {
-            // What writes to a Vec does not fail, and neither does a finite number.
+            // Writing to a Vec does not fail, and neither does a finite number.
             let _ = serde_json::to_writer(&mut *self.0, &value);
         }
     }

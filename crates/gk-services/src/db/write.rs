@@ -19,17 +19,17 @@ pub(super) struct Bound {
     pub(super) args: Vec<Arg>,
 }
 
-/// What came of a statement that may write.
+/// The result of a statement that may write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Written {
     /// Rows that it wrote; 0 for one that reads, or that changes tables.
     pub affected: u64,
-    /// The number that the engine gave to a new row: SQLite to the last one, MySQL to the first one of
-    /// the statement. `None` where there is no such row, and always on PostgreSQL, whose tables have
-    /// no such number: RETURNING tells there.
+    /// The number that the engine gave to a new row: SQLite to the last one, MySQL to the first one
+    /// of the statement. `None` where there is no such row, and always on PostgreSQL, whose tables
+    /// have no such number: RETURNING tells there.
     pub last_insert_id: Option<Number>,
-    /// What it returned, as a JSON array of objects; `None` of a statement without rows.
+    /// The rows that it returned, as a JSON array of objects; `None` of a statement without rows.
     pub rows: Option<Bytes>,
 }
 
@@ -44,6 +44,7 @@ pub(super) fn numbered(error: HostError, index: usize, count: usize) -> HostErro
 /// Why an index is not dropped.
 pub(super) fn foreign_index(table: &str) -> HostError {
     HostError::denied(format!(
-        "an index of table \"{table}\" not permitted to be dropped: ask for write access to the table"
+        "an index of table \"{table}\" not permitted to be dropped: ask for write access to the \
+         table"
     ))
 }

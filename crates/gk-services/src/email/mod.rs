@@ -1,6 +1,7 @@
 //! Mail by SMTP: one plain or HTML text to one recipient.
 //!
-//! The sender is the operator's. A mail that was handed to the server is sent; there is no queue here.
+//! The sender is the operator's. A mail that was handed to the server is sent; there is no queue
+//! here.
 
 mod methods;
 
@@ -55,16 +56,16 @@ impl fmt::Debug for MailCredentials {
     }
 }
 
-/// Where mail goes.
+/// A mail server, and how mail is handed to it.
 #[derive(Debug, Clone)]
 pub struct MailConfig {
     /// Name or address of the server.
     pub host: String,
-    /// Its port.
+    /// The server's port.
     pub port: u16,
     /// How the connection is protected.
     pub tls: MailTls,
-    /// Who the host is to the server, if the server wants to know.
+    /// The host's user and password, if the server wants them.
     pub credentials: Option<MailCredentials>,
     /// The sender of every mail: an address, or `Name <address>`.
     pub from: String,
@@ -83,7 +84,7 @@ pub struct Mail<'a> {
     pub subject: &'a str,
     /// The text.
     pub body: &'a str,
-    /// Whether the text is HTML.
+    /// Set if the text is HTML.
     pub html: bool,
 }
 
@@ -200,8 +201,8 @@ impl Mailer {
             // Without it a reader may take the text for ASCII, whatever the other headers say.
             .header(MIME_VERSION_1_0)
             .header(content_type)
-            // lettre makes CR LF of every line end: servers disagree on what a bare one is, and one of
-            // them may see the end of the mail there.
+            // lettre makes CR LF of every line end: servers disagree on what a bare one is, and one
+            // of them may see the end of the mail there.
             .body(mail.body.to_owned())
             .map_err(|_| HostError::invalid("the mail cannot be put together"))
     }
@@ -263,7 +264,7 @@ fn late() -> HostError {
     HostError::timeout("the mail server did not answer in time; the mail may be sent all the same")
 }
 
-/// What a plugin is told: the code, not the server's text, which names machines and accounts.
+/// The error for a plugin: the code, not the server's text, which names machines and accounts.
 fn failure(error: &lettre::transport::smtp::Error) -> HostError {
     let status = error.status().map(|code| code.to_string());
     tracing::warn!(status, tls = error.is_tls(), "the mail server failed");

@@ -5,8 +5,8 @@ use super::Event;
 /// Writes an event for a stream of server-sent events: its id, its type and its data.
 ///
 /// The data is split at every line end the standard knows (LF, CR, CR LF), a `data:` line for each
-/// part: the browser joins them with LF, and nothing in the data can begin a field or an event of its
-/// own. A type never holds a line end; [`Events`](super::Events) refuses those.
+/// part: the browser joins them with LF, and nothing in the data can begin a field or an event of
+/// its own. A type never holds a line end; [`Events`](super::Events) refuses those.
 #[must_use]
 pub fn frame(event: &Event) -> String {
     let data = event.data();

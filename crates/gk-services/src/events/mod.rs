@@ -35,7 +35,8 @@ pub const SUBSCRIBERS_MAX: usize = 1024;
 pub const CHANNELS_MAX: usize = SUBSCRIBERS_MAX;
 /// Events that wait for a subscriber; one more, and the subscriber is told that it lagged.
 pub const QUEUE_MAX: usize = 64;
-/// Most bytes of data that wait for a subscriber; more, and it lagged. A single event may have more.
+/// Most bytes of data that wait for a subscriber; more, and it lagged. A single event may have
+/// more.
 pub const QUEUE_BYTES_MAX: usize = 256 * 1024;
 /// Most events a channel keeps for those who subscribe again.
 pub const REPLAY_EVENTS_MAX: usize = 64;
@@ -44,8 +45,8 @@ pub const REPLAY_BYTES_MAX: usize = 256 * 1024;
 /// Most bytes of data that all channels of a plugin keep; then the longest quiet forget first.
 pub const PLUGIN_REPLAY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Most bytes of data that the events of all plugins keep. Beyond it the plugin that keeps most for replay forgets
-/// that first; if it is not enough, nothing more can be published.
+/// Most bytes of data that the events of all plugins keep. Beyond it the plugin that keeps most for
+/// replay forgets that first; if it is not enough, nothing more can be published.
 pub const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// An event as it was published.
@@ -54,7 +55,7 @@ pub struct Event {
     id: u64,
     event_type: Box<str>,
     data: Box<str>,
-    /// Where it is counted while anybody has it.
+    /// The counter of bytes that the event is part of until it is dropped.
     held: Arc<AtomicUsize>,
 }
 
@@ -81,7 +82,7 @@ impl Event {
         self.id
     }
 
-    /// What kind of event it is, in the plugin's words.
+    /// The event's type, in the plugin's words.
     #[must_use]
     pub fn event_type(&self) -> &str {
         &self.event_type
@@ -94,14 +95,15 @@ impl Event {
     }
 }
 
-/// What a subscriber gets next.
+/// The next thing that a subscriber gets.
 #[derive(Debug, Clone)]
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
-    /// Events were lost: more than [`QUEUE_MAX`], or [`QUEUE_BYTES_MAX`], waited, or the replay did not reach back far enough.
-    /// Comes first if it is for the replay; else it is the last but [`Closed`](Self::Closed), and the
-    /// subscriber subscribes again with the id of the last event it has.
+    /// Events were lost: more than [`QUEUE_MAX`], or [`QUEUE_BYTES_MAX`], waited, or the replay did
+    /// not reach back far enough. Comes first if it is for the replay; else it is the last but
+    /// [`Closed`](Self::Closed), and the subscriber subscribes again with the id of the last event
+    /// it has.
     Lagged,
     /// The plugin is gone, or the subscriber lagged. Nothing comes after it.
     Closed,
@@ -152,8 +154,8 @@ impl Events {
     /// It never waits for them.
     ///
     /// # Errors
-    /// Invalid: the type, or the channel's name. Limit: [`EVENT_BYTES_MAX`]; [`CHANNELS_MAX`], all of
-    /// them with subscribers; [`ALL_BYTES_MAX`].
+    /// Invalid: the type, or the channel's name. Limit: [`EVENT_BYTES_MAX`]; [`CHANNELS_MAX`], all
+    /// of them with subscribers; [`ALL_BYTES_MAX`].
     pub fn publish(
         &self,
         plugin: &PluginName,
@@ -168,7 +170,8 @@ impl Events {
             || !event_type.bytes().all(plain)
         {
             return Err(HostError::invalid(format!(
-                "an event's type is made of 1 to {EVENT_TYPE_BYTES_MAX} letters, digits, `.`, `_`, `:` and `-`"
+                "an event's type is made of 1 to {EVENT_TYPE_BYTES_MAX} letters, digits, `.`, \
+                 `_`, `:` and `-`"
             )));
         }
         let encoded;
@@ -189,7 +192,8 @@ impl Events {
         self.make_room(&mut plugins, data.len())?;
         let plugin = plugins.entry(plugin.clone()).or_default();
         let id = plugin.next_id();
-        // Without a channel there is no subscriber, and without room none that remembers: nobody loses anything by it.
+        // Without a channel there is no subscriber, and without room none that remembers: nobody
+        // loses anything by it.
         if plugin.make_room(channel).is_err() {
             return Ok(id);
         }
@@ -207,8 +211,8 @@ impl Events {
         Ok(id)
     }
 
-    /// Subscribes to a channel of a plugin, exactly this one. With the id of the last event that the
-    /// subscriber has, those that came after it are delivered first.
+    /// Subscribes to a channel of a plugin, exactly this one. With the id of the last event that
+    /// the subscriber has, those that came after it are delivered first.
     ///
     /// # Errors
     /// Invalid: the channel's name. Limit: [`SUBSCRIBERS_MAX`], [`CHANNELS_MAX`].
@@ -295,7 +299,7 @@ impl Events {
         let Some(state) = plugin.channels.get_mut(channel) else {
             return;
         };
-        // It may be gone already: it lagged, or the plugin was closed and opened again.
+        // The subscriber may be gone already: it lagged, or the plugin was closed and opened again.
         if let Some(at) = state.subscribers.iter().position(|s| s.number == number) {
             state.subscribers.swap_remove(at);
             plugin.subscribers -= 1;
@@ -393,7 +397,7 @@ impl Channel {
     }
 }
 
-/// One subscriber. It unsubscribes when it is dropped.
+/// A subscription. Dropping it unsubscribes.
 pub struct Subscription {
     events: Arc<Events>,
     plugin: PluginName,

@@ -1,5 +1,6 @@
-//! What waits for one subscriber: bounded by events and by bytes, and let go of at once when the subscriber lags. A
-//! client that does not read must not make the host keep what a plugin publishes.
+//! What waits for one subscriber: bounded by events and by bytes, and let go of at once when the
+//! subscriber lags. A client that does not read must not make the host keep what a plugin
+//! publishes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,20 +24,21 @@ struct Waiting {
     lagged: bool,
 }
 
-/// Where events go in. Dropping it ends the other side, once what waits is taken.
+/// The end where events go in. Dropping it ends the other side, once waiting events are taken.
 pub(super) struct Sender(Arc<Shared>);
 
-/// Where they come out.
+/// The end where events come out.
 pub(super) struct Receiver(Arc<Shared>);
 
-/// Both sides of a queue.
+/// Makes both ends of a queue.
 pub(super) fn queue() -> (Sender, Receiver) {
     let shared = Arc::<Shared>::default();
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
 impl Sender {
-    /// Adds an event. `false`: too much waits, all of it is let go of, and the subscriber is told that it lagged.
+    /// Adds an event. `false`: too much waits, all of it is let go of, and the subscriber is told
+    /// that it lagged.
     pub(super) fn give(&self, event: &Arc<Event>) -> bool {
         let mut waiting = self.0.waiting.lock();
         let bytes = waiting.bytes + event.data().len();
@@ -79,7 +81,7 @@ impl Receiver {
             };
             match found {
                 Some(delivery) => return delivery,
-                // One receiver, so a permit that is stored for it is not lost.
+                // There is one receiver, so a permit that is stored for it is not lost.
                 None => self.0.more.notified().await,
             }
         }

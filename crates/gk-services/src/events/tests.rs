@@ -133,7 +133,8 @@ fn what_was_missed_is_replayed_or_said_to_be_lost() {
     assert_eq!(again(None), [""; 0]);
     assert_eq!(again(Some(ids[2])), ["3", "4"]);
     assert_eq!(again(Some(ids[4])), [""; 0]);
-    // Nothing is lost yet, so an id from before the first event gets all, as does one of the future.
+    // Nothing is lost yet, so an id from before the first event gets all, as does one of the
+    // future.
     assert_eq!(again(Some(0)).len(), 5);
     assert_eq!(again(Some(u64::MAX)).len(), 5);
     for n in 0..REPLAY_EVENTS_MAX {
@@ -267,8 +268,8 @@ fn the_limits_hold_at_the_limit() {
         .collect();
     let one_more = events.subscribe(&p, "0", None).unwrap_err();
     assert_eq!(one_more.kind(), ErrorKind::Limit);
-    // Every channel has a subscriber, so none can go. Nobody listens to another one, and to publish there is no error:
-    // who subscribes everywhere must not silence the plugin.
+    // Every channel has a subscriber, so none can go. Nobody listens to another one, and to publish
+    // there is no error: who subscribes everywhere must not silence the plugin.
     assert_eq!(try_publish("another", "t", &json!(1)), Ok(()));
     let elsewhere = events.subscribe(&p, "another", None).unwrap_err();
     assert_eq!(elsewhere.kind(), ErrorKind::Limit);

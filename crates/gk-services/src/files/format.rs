@@ -1,4 +1,4 @@
-//! What a file looks like on disk: its metadata, then its data.
+//! The form of a file on disk: its metadata, then its data.
 //!
 //! Both in one file, so that they are written together and no key can collide with another's
 //! metadata (row 72 of the contract).
@@ -15,14 +15,14 @@ pub const METADATA_BYTES_MAX: usize = 8 * 1024;
 
 /// The first bytes of every file. The number is the format's version.
 const MAGIC: &[u8; 8] = b"GKFILE1\n";
-/// What stands before the metadata: the magic bytes, and the metadata's length.
+/// Bytes before the metadata: the magic bytes, and the metadata's length.
 const FIXED_BYTES: usize = MAGIC.len() + 4;
 /// Longest metadata on disk: JSON writes a control character as six.
 const ENCODED_METADATA_BYTES_MAX: usize = 6 * METADATA_BYTES_MAX + 8 * METADATA_ENTRIES_MAX + 64;
 /// Most bytes on disk besides the data.
 pub(super) const HEADER_BYTES_MAX: usize = FIXED_BYTES + ENCODED_METADATA_BYTES_MAX;
 
-/// What stands before the data.
+/// The header: all bytes before the data.
 pub(super) fn header(metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, HostError> {
     let bytes: usize = metadata
         .iter()
@@ -30,7 +30,8 @@ pub(super) fn header(metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, Hos
         .sum();
     if metadata.len() > METADATA_ENTRIES_MAX || bytes > METADATA_BYTES_MAX {
         return Err(HostError::limit(format!(
-            "a file's metadata has at most {METADATA_ENTRIES_MAX} entries of {METADATA_BYTES_MAX} bytes in all, not {} of {bytes}",
+            "a file's metadata has at most {METADATA_ENTRIES_MAX} entries of \
+             {METADATA_BYTES_MAX} bytes in all, not {} of {bytes}",
             metadata.len()
         )));
     }

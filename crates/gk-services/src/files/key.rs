@@ -9,14 +9,14 @@ pub const SEGMENT_BYTES_MAX: usize = 128;
 /// Most parts of a key.
 pub const SEGMENTS_MAX: usize = 32;
 
-/// The ending of a key's last part on disk. It keeps files and directories apart: there can be a file
-/// `a` and a file `a/b`, and nothing a plugin names can meet what the host names.
+/// The ending of a key's last part on disk. It keeps files and directories apart: there can be a
+/// file `a` and a file `a/b`, and nothing a plugin names can meet what the host names.
 const FILE: &str = ".f";
 /// The ending of every other part.
 const DIRECTORY: &str = ".d";
 
-/// A valid key: parts between single slashes, none of them empty, `.` or `..`, none beginning with a
-/// dot, no control characters and no backslash.
+/// A valid key: parts between single slashes, none of them empty, `.` or `..`, none beginning with
+/// a dot, no control characters and no backslash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileKey {
     /// Names of directories on disk.
@@ -76,7 +76,7 @@ impl FileKey {
     }
 }
 
-/// What an entry of a directory on disk stands for.
+/// The meaning of an entry of a directory on disk.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum OnDisk<'a> {
     File(&'a str),

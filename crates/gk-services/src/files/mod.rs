@@ -1,7 +1,8 @@
 //! Files of a plugin, below a quota.
 //!
-//! Each plugin has a directory of its own below the root, mode 0700; a file is a file there, with its
-//! metadata in front of its data. Not a place for what changes often: each write replaces the file.
+//! Each plugin has a directory of its own below the root, mode 0700; a file is a file there, with
+//! its metadata in front of its data. Not a place for what changes often: each write replaces the
+//! file.
 
 mod format;
 mod key;
@@ -37,7 +38,7 @@ pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const FILES_MAX: u64 = 100_000;
 /// Most directories of a plugin: the parts of its keys before the last one, each counted once.
 pub const DIRECTORIES_MAX: u64 = 100_000;
-/// What a plugin's files may take on disk, metadata included, where its policy says nothing.
+/// The most bytes that a plugin's files take on disk, with metadata, where its policy says nothing.
 pub const QUOTA_BYTES_DEFAULT: u64 = 500 * 1024 * 1024;
 /// Files in a page of [`Files::list`], where the caller names no number, and the most of a page.
 pub const LIST_MAX: usize = 1000;
@@ -52,7 +53,7 @@ const CONTENT_TYPE: &str = "content-type";
 /// A file, as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileInfo {
-    /// Its key, as it was stored.
+    /// The file's key, as it was stored.
     pub key: String,
     /// Bytes of its data.
     pub size: u64,
@@ -70,7 +71,7 @@ pub struct FileInfo {
 pub struct FilePage {
     /// The files.
     pub files: Vec<FileInfo>,
-    /// What to give as `after` for the next page; none if this is the last.
+    /// The `after` of the next page; none if this is the last page.
     pub next: Option<String>,
 }
 
@@ -173,7 +174,7 @@ impl Files {
             };
             let others = after.bytes;
             after.bytes += bytes;
-            // Who is above a quota that was lowered may still replace a file by a smaller one.
+            // A plugin above a quota that was lowered may still replace a file by a smaller one.
             if after.bytes > quota && after.bytes > usage.bytes {
                 return Err(Failure::Host(HostError::limit(format!(
                     "plugin \"{name}\" storage limit exceeded ({others} + {bytes} > {quota} bytes)"
@@ -190,7 +191,8 @@ impl Files {
                 after.directories += missing;
                 if missing > 0 && after.directories > directories_max {
                     return Err(Failure::Host(HostError::limit(format!(
-                        "plugin \"{name}\" has {directories_max} directories; delete files, or use keys with fewer different parts"
+                        "plugin \"{name}\" has {directories_max} directories; delete files, or \
+                         use keys with fewer different parts"
                     ))));
                 }
             }
@@ -363,7 +365,7 @@ impl Files {
             usage: Arc::default(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
         });
-        // Who was quicker counts: there must be one usage for each plugin.
+        // The quicker request counts: there must be one usage for each plugin.
         Ok(Arc::clone(
             self.plugins.lock().entry(name.clone()).or_insert(new),
         ))
@@ -408,7 +410,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// What is listed of a file; none if there is none, or it is damaged.
+/// The entry of a file in a list; none if there is no file, or it is damaged.
 fn info(tree: &Tree, key: String) -> Result<Option<FileInfo>, Failure> {
     let Ok(file_key) = FileKey::parse(&key) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! One plugin's directory, opened once; everything else is relative to it and stays below it.
+//! A plugin's directory, opened once; every path is relative to it and stays below it.
 //!
 //! Keys cannot name a way out, and nobody but the host writes here. That paths are resolved beneath
 //! the directory and through no symbolic link all the same is for whoever finds a way around one of
@@ -23,12 +23,12 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 pub(super) enum Resolve {
     /// By the kernel, in one call: `openat2`, Linux 5.6.
     Kernel,
-    /// One part after the other, following no link.
+    /// The host opens part after part of a path, following no link.
     Step,
 }
 
 impl Resolve {
-    /// What this kernel (and whatever filters system calls) offers.
+    /// Finds out how this kernel, and whatever filters system calls, lets paths be resolved.
     pub(super) fn detect(directory: impl AsFd) -> Self {
         match openat2(directory.as_fd(), ".", DIRECTORY) {
             Ok(_) => Self::Kernel,
@@ -61,7 +61,7 @@ pub(super) fn open_or_make(base: impl AsFd, name: &str) -> Result<OwnedFd, Errno
     rustix::fs::openat(base.as_fd(), name, flags, Mode::empty())
 }
 
-/// What lies below a directory.
+/// The files and directories below a directory, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) files: u64,
@@ -165,7 +165,7 @@ impl Tree {
             )?)
         };
         write().inspect_err(|_| {
-            // It may be gone or never have come to be; either is what is wanted.
+            // The file may be gone or never have come to be; either is what is wanted.
             let _ = rustix::fs::unlinkat(&directory, &*new, AtFlags::empty());
         })?;
         Ok(rustix::fs::fsync(&directory)?)
@@ -261,7 +261,7 @@ impl Tree {
             };
             for entry in Dir::read_from(&directory)? {
                 let entry = entry?;
-                // What is not text is none of this host's.
+                // A name that is not text is none of this host's.
                 let Ok(name) = entry.file_name().to_str() else {
                     continue;
                 };

@@ -41,7 +41,7 @@ const fn v6(high: [u16; 4], prefix: u8) -> Ipv6Net {
 /// The only part of IPv6 that is for everybody.
 const V6_GLOBAL: Ipv6Net = v6([0x2000, 0, 0, 0], 3);
 
-/// What is not for everybody within [`V6_GLOBAL`].
+/// Networks within [`V6_GLOBAL`] that are not for everybody.
 const V6_REFUSED: &[(Ipv6Net, &str)] = &[
     (v6([0x2001, 0, 0, 0], 32), "Teredo"),
     // Benchmarking, ORCHID and other assignments of the IETF.

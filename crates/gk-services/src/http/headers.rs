@@ -14,8 +14,8 @@ pub const RESPONSE_HEADERS_MAX: usize = 128;
 /// Most bytes of a response's header names and values together.
 pub const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
 
-/// Headers that belong to the connection or follow from the URL and the body. A plugin's are ignored,
-/// as a Go host ignores them: the request carries the right ones whatever the plugin says.
+/// Headers that belong to the connection or follow from the URL and the body. A plugin's are
+/// ignored, as a Go host ignores them: the request carries the right ones whatever the plugin says.
 const IGNORED: &[&str] = &[
     "connection",
     "content-length",
@@ -32,7 +32,7 @@ const IGNORED: &[&str] = &[
     "upgrade",
 ];
 
-/// What may go along to another origin: it says nothing about who asks. Everything else may be a
+/// Headers that may go along to another origin: they do not say who asks. Every other one may be a
 /// credential, whatever its name.
 const FOR_ANY_ORIGIN: &[&str] = &[
     "accept",
@@ -118,7 +118,8 @@ pub(super) fn response(headers: &HeaderMap) -> Result<BTreeMap<String, Vec<Strin
         .sum();
     if headers.len() > RESPONSE_HEADERS_MAX || bytes > RESPONSE_HEADER_BYTES_MAX {
         return Err(HostError::limit(format!(
-            "the response has {} headers of {bytes} bytes; {RESPONSE_HEADERS_MAX} and {RESPONSE_HEADER_BYTES_MAX} are allowed",
+            "the response has {} headers of {bytes} bytes; {RESPONSE_HEADERS_MAX} and \
+             {RESPONSE_HEADER_BYTES_MAX} are allowed",
             headers.len()
         )));
     }

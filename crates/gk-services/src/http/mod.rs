@@ -54,10 +54,10 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How requests are made.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    /// Networks a request may go to although they are not for everybody: private, loopback and so on.
-    /// None by default.
+    /// Networks a request may go to although they are not for everybody: private, loopback and so
+    /// on. None by default.
     pub allow_networks: Vec<IpNet>,
-    /// Who turns names into addresses; the system by default.
+    /// The resolver of names; the system's by default.
     pub resolver: Arc<dyn Resolve>,
     /// Certificates (PEM) that are trusted besides the system's.
     pub extra_roots_pem: Vec<Vec<u8>>,
@@ -73,7 +73,7 @@ impl Default for HttpConfig {
     }
 }
 
-/// What a plugin asks for.
+/// A request, as a plugin wants it.
 #[derive(Debug, Clone, Default)]
 pub struct HttpRequest {
     /// The method; empty for `GET`.
@@ -87,13 +87,13 @@ pub struct HttpRequest {
     pub body: Option<Bytes>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpResponse {
     /// The status.
     pub status: u16,
-    /// The headers by lower-case name. Of a body that was compressed by gzip, `content-encoding` and
-    /// `content-length` are gone, as it is decompressed here.
+    /// The headers by lower-case name. Of a body that was compressed by gzip, `content-encoding`
+    /// and `content-length` are gone, as it is decompressed here.
     pub headers: BTreeMap<String, Vec<String>>,
     /// The body.
     pub body: Bytes,
@@ -172,13 +172,14 @@ impl HttpClient {
 
     /// Makes a request within `scope` and before `deadline`, and follows up to [`REDIRECTS_MAX`]
     /// redirects: each is checked like a first request; none leads from `https` to `http`; 301, 302
-    /// and 303 turn other methods than `GET` and `HEAD` into `GET` without a body; credentials do not
-    /// go along to another origin.
+    /// and 303 turn other methods than `GET` and `HEAD` into `GET` without a body; credentials do
+    /// not go along to another origin.
     ///
     /// # Errors
-    /// Invalid: the method, the URL or a header. Denied: a host outside of the scope, an address that
-    /// is not for everybody, a redirect to such. Limit: see the constants of this module. Timeout.
-    /// Unavailable: the server cannot be reached. Failed: it breaks off, or redirects without end.
+    /// Invalid: the method, the URL or a header. Denied: a host outside of the scope, an address
+    /// that is not for everybody, a redirect to such. Limit: see the constants of this module.
+    /// Timeout. Unavailable: the server cannot be reached. Failed: it breaks off, or redirects
+    /// without end.
     pub async fn send(
         &self,
         request: HttpRequest,
@@ -217,8 +218,8 @@ impl HttpClient {
         )))
     }
 
-    /// Checks a URL before it is requested. Names are checked once they are resolved; addresses in the
-    /// URL itself never are, so here.
+    /// Checks a URL before it is requested. Names are checked once they are resolved; addresses in
+    /// the URL itself never are, so here.
     fn check(&self, url: &Url, scope: &HttpScope) -> Result<(), HostError> {
         let shown = shown(url);
         if !scope.allows(url) {
@@ -245,7 +246,7 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// One request of a chain of redirects.
+/// A request of a chain of redirects.
 struct Hop {
     method: Method,
     url: Url,
@@ -269,7 +270,7 @@ impl Hop {
         })
     }
 
-    /// Where a response leads, if it leads anywhere.
+    /// The request that a response redirects to, if it does.
     fn redirected(&self, response: &Response) -> Result<Option<Self>, HostError> {
         let status = response.status();
         let drops_body = match status {
@@ -340,9 +341,9 @@ fn location_text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Parses a URL, by the rules of browsers; everything after this works on the parsed one. A plugin's
-/// own text has to say what it means; a server's, which comes with a `base`, is taken as browsers take
-/// it, blanks and backslashes included.
+/// Parses a URL, by the rules of browsers; everything after this works on the parsed one. A
+/// plugin's own text has to say what it means; a server's, which comes with a `base`, is taken as
+/// browsers take it, blanks and backslashes included.
 fn url(text: &str, base: Option<&Url>) -> Result<Url, HostError> {
     if text.len() > URL_BYTES_MAX {
         return Err(HostError::limit(format!(
@@ -385,7 +386,7 @@ async fn read(mut response: Response, url: &Url) -> Result<HttpResponse, HostErr
             "the response's body is larger than {RESPONSE_BODY_BYTES_MAX} bytes"
         ))
     };
-    // What is announced need not come, so this only saves reading.
+    // An announced body need not come, so this only saves reading.
     let announced = response.content_length().unwrap_or(0);
     if announced > RESPONSE_BODY_BYTES_MAX as u64 {
         return Err(too_large());
@@ -420,11 +421,12 @@ fn shown(url: &Url) -> String {
 
 fn refused(shown: &str, kind: &str) -> HostError {
     HostError::denied(format!(
-        "HTTP access to {shown} not permitted: its address is {kind}; the operator can allow the network by http.allow_networks"
+        "HTTP access to {shown} not permitted: its address is {kind}; the operator can allow the \
+         network by http.allow_networks"
     ))
 }
 
-/// What a plugin is told of a failed request: who failed, not how the host's network looks.
+/// The error for a plugin: who failed, not how the host's network looks.
 fn failure(error: &reqwest::Error, url: &Url) -> HostError {
     let shown = shown(url);
     let mut cause: Option<&dyn std::error::Error> = Some(error);

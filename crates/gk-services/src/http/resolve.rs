@@ -1,8 +1,8 @@
 //! From a host's name to the addresses a connection may be made to.
 //!
-//! The check is part of the resolution itself: the client connects to what comes out of here and asks
-//! no second time, so a name that changes its address between a check and a connection (DNS rebinding)
-//! finds no gap.
+//! The check is part of the resolution itself: the client connects to what comes out of here and
+//! asks no second time, so a name that changes its address between a check and a connection (DNS
+//! rebinding) finds no gap.
 
 use std::fmt;
 use std::io;

@@ -31,7 +31,7 @@ impl Service for Catalogue {
         registration: &Registration,
     ) -> Result<(), HostError> {
         match Catalogue::prepare(self, plugin, generation, registration.i18n.as_ref()) {
-            // Whoever takes another's namespace ahead of it must not keep it from starting.
+            // A plugin that took this one's namespace first must not keep it from starting.
             Err(error) if error.kind() == ErrorKind::Denied => {
                 tracing::warn!(%plugin, %error, "its translations are left out");
                 Ok(())

@@ -39,7 +39,7 @@ pub struct Catalogue {
     prepared: Mutex<HashMap<PluginName, Prepared>>,
 }
 
-/// What a generation will have once it serves: its namespace's name, if it has texts.
+/// The texts that a generation will have once it serves, by their namespace's name.
 struct Prepared {
     generation: u64,
     texts: Option<(Box<str>, Arc<Namespace>)>,
@@ -66,17 +66,17 @@ impl Catalogue {
         }
     }
 
-    /// Takes the texts of a plugin's generation. They are found once it is [committed](Self::commit);
-    /// until then those of the one that serves are.
+    /// Takes the texts of a plugin's generation. They are found once it is
+    /// [committed](Self::commit); until then those of the one that serves are.
     ///
-    /// A namespace that another plugin has is refused, so that nobody puts words into another's mouth;
-    /// but the namespace that bears a plugin's own name is always that plugin's: whoever had it before
-    /// loses it.
+    /// A namespace that another plugin has is refused, so that nobody puts words into another's
+    /// mouth; but the namespace that bears a plugin's own name is always that plugin's: whoever had
+    /// it before loses it.
     ///
     /// # Errors
-    /// Invalid: a namespace that is not of `[A-Za-z0-9_-]`, up to [`NAMESPACE_BYTES_MAX`]. Denied: it
-    /// is another's; then the generation has no texts. Limit: [`KEY_BYTES_MAX`], [`TEXT_BYTES_MAX`],
-    /// [`CATALOGUE_BYTES_MAX`].
+    /// Invalid: a namespace that is not of `[A-Za-z0-9_-]`, up to [`NAMESPACE_BYTES_MAX`]. Denied:
+    /// it is another's; then the generation has no texts. Limit: [`KEY_BYTES_MAX`],
+    /// [`TEXT_BYTES_MAX`], [`CATALOGUE_BYTES_MAX`].
     pub fn prepare(
         &self,
         plugin: &PluginName,
@@ -115,8 +115,8 @@ impl Catalogue {
         denied
     }
 
-    /// The texts of a generation that was prepared are found from now on, in place of all that the plugin
-    /// had before. Nothing happens for one that was not, or that was committed.
+    /// The texts of a generation that was prepared are found from now on, in place of all that the
+    /// plugin had before. Nothing happens for one that was not, or that was committed.
     pub fn commit(&self, plugin: &PluginName, generation: u64) {
         let mut all = self.prepared.lock();
         let Some(prepared) = all.remove(plugin) else {
@@ -136,7 +136,8 @@ impl Catalogue {
                 }
                 owner => {
                     if let Some(owner) = owner {
-                        tracing::warn!(plugin = %owner.plugin, namespace = &*name, "a namespace goes to the plugin whose name it bears");
+                        tracing::warn!(plugin = %owner.plugin, namespace = &*name, "a namespace \
+                             goes to the plugin whose name it bears");
                     }
                     after.insert(name, namespace);
                 }
@@ -159,7 +160,7 @@ impl Catalogue {
         self.namespaces.store(Arc::new(after));
     }
 
-    /// Whether a plugin may have a namespace.
+    /// Returns whether a plugin may have a namespace.
     fn is_free(&self, plugin: &PluginName, name: &str) -> Result<(), HostError> {
         match self.namespaces.load().get(name) {
             Some(owner) if owner.plugin != *plugin && plugin.as_str() != name => {
@@ -176,9 +177,9 @@ impl Catalogue {
     /// English, else the key itself. A key whose first part is no namespace is looked up in the
     /// plugin's own.
     ///
-    /// Arguments replace `{0}`, `{1}` … and, in turn, `%s`, `%d` and `%v`; `%%` is a percent sign. What
-    /// an argument holds is not looked at again, a place without an argument stays as it is, and
-    /// without any arguments so does the whole text.
+    /// Arguments replace `{0}`, `{1}` … and, in turn, `%s`, `%d` and `%v`; `%%` is a percent sign.
+    /// What an argument holds is not looked at again, a place without an argument stays as it is,
+    /// and without any arguments so does the whole text.
     #[must_use]
     pub fn translate(
         &self,
@@ -213,7 +214,8 @@ fn namespace<'a>(plugin: &'a PluginName, spec: &'a I18nSpec) -> Result<&'a str, 
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if name.len() > NAMESPACE_BYTES_MAX || !name.bytes().all(plain) {
         return Err(HostError::invalid(format!(
-            "the namespace {:?} is not made of up to {NAMESPACE_BYTES_MAX} letters, digits, `-` and `_`",
+            "the namespace {:?} is not made of up to {NAMESPACE_BYTES_MAX} letters, digits, `-` \
+             and `_`",
             name.chars().take(80).collect::<String>()
         )));
     }
@@ -275,7 +277,8 @@ fn texts(spec: &I18nSpec) -> Result<Languages, HostError> {
             }
             if text.len() > TEXT_BYTES_MAX {
                 return Err(HostError::limit(format!(
-                    "the text of {key:?} in {language:?} has {} bytes; {TEXT_BYTES_MAX} are allowed",
+                    "the text of {key:?} in {language:?} has {} bytes; {TEXT_BYTES_MAX} are \
+                     allowed",
                     text.len()
                 )));
             }

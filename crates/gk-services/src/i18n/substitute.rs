@@ -52,7 +52,7 @@ enum Place {
     Percent,
 }
 
-/// What stands at the beginning of a text that begins with a brace or percent sign, and its length.
+/// The place that a text begins with, if its brace or percent sign is one, and its length.
 fn place(text: &str) -> Option<(Place, usize)> {
     match text.as_bytes() {
         [b'%', b'%', ..] => Some((Place::Percent, 2)),

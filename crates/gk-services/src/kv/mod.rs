@@ -21,7 +21,7 @@ pub const LIST_DEFAULT: usize = 100;
 /// Most keys in a page; a larger number is taken as this one.
 pub const LIST_MAX: usize = 1000;
 
-/// What each plugin may keep.
+/// The quota of each plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvQuota {
     /// Bytes of all keys and values together; 64 MiB by default.
@@ -44,11 +44,11 @@ impl Default for KvQuota {
 pub struct KvPage {
     /// The keys.
     pub keys: Vec<String>,
-    /// What to give as `after` for the next page; none if this is the last.
+    /// The `after` of the next page; none if this is the last page.
     pub next: Option<String>,
 }
 
-/// What a plugin has in the store.
+/// A plugin's use of the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KvUsage {
     /// Number of keys.
@@ -135,8 +135,8 @@ impl Kv {
             .await
     }
 
-    /// The keys that start with `prefix` and come after `after`, in the order of their bytes, at most
-    /// `limit` (0 for [`LIST_DEFAULT`], never more than [`LIST_MAX`]).
+    /// The keys that start with `prefix` and come after `after`, in the order of their bytes, at
+    /// most `limit` (0 for [`LIST_DEFAULT`], never more than [`LIST_MAX`]).
     ///
     /// # Errors
     /// Invalid: a prefix or `after` longer than [`KEY_BYTES_MAX`]. Unavailable: the store.
@@ -167,7 +167,7 @@ impl Kv {
             .await
     }
 
-    /// What the plugin has stored.
+    /// The plugin's use of the store.
     ///
     /// # Errors
     /// Unavailable: the store.
@@ -232,7 +232,7 @@ fn set(
             after.bytes += (key.len() + value.len()) as u64;
         }
     }
-    // Who is above a quota that was lowered may still write less than before.
+    // A plugin above a quota that was lowered may still write less than before.
     if after.keys > quota.keys && after.keys > before.keys {
         return Err(HostError::limit(format!(
             "plugin \"{plugin}\" has {} keys of {}; delete some",
@@ -276,7 +276,7 @@ fn list(
         "SELECT key FROM kv WHERE plugin = ?1 AND key >= ?2 AND key < ?3 AND key > ?4
          ORDER BY key LIMIT ?5",
     )?;
-    // One more than asked for tells whether there is a next page.
+    // Asking for one key more tells whether there is a next page.
     let more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![plugin.as_str(), prefix, end, after, more], |row| {
         row.get::<_, Vec<u8>>(0)

@@ -19,7 +19,7 @@ const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
 /// Bytes of a nonce; so many that random ones never repeat.
 const NONCE_BYTES: usize = 24;
 
-/// One or more keys. The first encrypts, all decrypt.
+/// Keys of secrets, at least one. The first encrypts, all decrypt.
 #[derive(Clone)]
 pub struct SecureKeys {
     keys: Vec<Key>,
@@ -42,7 +42,7 @@ pub(super) struct Sealed {
 pub(super) enum OpenError {
     /// The key it was encrypted with is not here.
     NoKey,
-    /// It was changed, moved, or encrypted with another key of the same id.
+    /// The secret was changed, moved, or encrypted with another key of the same id.
     Broken,
 }
 
@@ -68,7 +68,8 @@ impl SecureKeys {
             }
             let key = Key::parse(hex).ok_or_else(|| {
                 HostError::invalid(format!(
-                    "encryption key {} is not {} hexadecimal digits; `openssl rand -hex {ENCRYPTION_KEY_BYTES}` makes one",
+                    "encryption key {} is not {} hexadecimal digits; `openssl rand -hex \
+                     {ENCRYPTION_KEY_BYTES}` makes one",
                     keys.len() + 1,
                     2 * ENCRYPTION_KEY_BYTES
                 ))
@@ -199,7 +200,7 @@ impl Key {
     }
 }
 
-/// Where a secret belongs, unambiguously: each part with its length before it.
+/// The place of a secret, unambiguously: each part with its length before it.
 fn place(plugin: &str, name: &str, key_id: &str) -> Vec<u8> {
     let mut place = b"goatkit secure config 1\0".to_vec();
     for part in [plugin, name, key_id] {

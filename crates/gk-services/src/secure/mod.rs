@@ -51,7 +51,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a rotation did.
+/// The outcome of a rotation of keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rotation {
     /// Secrets that are now encrypted with the first key and were not before.
@@ -70,7 +70,8 @@ pub struct SecureConfig {
 }
 
 impl SecureConfig {
-    /// Secrets in this store. Without keys every request is refused, with a text that says what to do.
+    /// Secrets in this store. Without keys every request is refused, with a text that says what to
+    /// do.
     #[must_use]
     pub fn new(store: Store, keys: Option<SecureKeys>) -> Self {
         Self {
@@ -79,7 +80,7 @@ impl SecureConfig {
         }
     }
 
-    /// Whether there are keys: without them no secret is kept.
+    /// Returns whether there are keys: without them no secret is kept.
     pub fn has_keys(&self) -> bool {
         self.keys.is_some()
     }
@@ -87,7 +88,9 @@ impl SecureConfig {
     fn keys(&self) -> Result<Arc<SecureKeys>, HostError> {
         self.keys.clone().ok_or_else(|| {
             HostError::unavailable(format!(
-                "secure config: this host has no encryption key; its operator sets one in {KEY_VARIABLE}, {} hexadecimal digits as `openssl rand -hex {ENCRYPTION_KEY_BYTES}` makes them",
+                "secure config: this host has no encryption key; its operator sets one in \
+                 {KEY_VARIABLE}, {} hexadecimal digits as `openssl rand -hex \
+                 {ENCRYPTION_KEY_BYTES}` makes them",
                 2 * ENCRYPTION_KEY_BYTES
             ))
         })
@@ -125,7 +128,8 @@ impl SecureConfig {
             },
             Err(OpenError::Broken) => Err(broken(&key)),
             Err(OpenError::NoKey) => Err(HostError::unavailable(format!(
-                "secure config key {key:?} is encrypted with the key {}, which this host does not have; its operator adds it behind the first in {KEY_VARIABLE}",
+                "secure config key {key:?} is encrypted with the key {}, which this host does \
+                 not have; its operator adds it behind the first in {KEY_VARIABLE}",
                 sealed.key_id
             ))),
         }
@@ -255,7 +259,8 @@ fn check_key(key: &str) -> Result<(), HostError> {
 
 fn broken(key: &str) -> HostError {
     HostError::failed(format!(
-        "secure config key {key:?} does not decrypt: it was changed, or belongs elsewhere; set it again"
+        "secure config key {key:?} does not decrypt: it was changed, or belongs elsewhere; set \
+         it again"
     ))
 }
 

@@ -63,7 +63,8 @@ pub enum StoreError {
     File(#[from] std::io::Error),
     /// The file was written by a newer host.
     #[error(
-        "the host's store has version {found}, this host knows versions up to {known}; start the newer host, or restore the file from before"
+        "the host's store has version {found}, this host knows versions up to {known}; start the \
+         newer host, or restore the file from before"
     )]
     Newer {
         /// The file's version.
@@ -77,7 +78,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What a plugin is told. The details go to the host's log.
+    /// The error for a plugin. The details go to the host's log.
     fn into_host(self) -> HostError {
         match self {
             Self::Host(error) => error,
@@ -102,12 +103,12 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The store. Cheap to clone; the file is closed when the last clone is gone.
 ///
-/// Work runs on a thread of its own, one piece after the other, so that it never blocks the runtime;
-/// reading has a second thread and is not held up by writing.
+/// Work runs on a thread of its own, one piece after the other, so that it never blocks the
+/// runtime; reading has a second thread and is not held up by writing.
 ///
-/// A write that was acknowledged survives the end of the process and a loss of power: the journal is
-/// a WAL that is synced at each commit (`synchronous = FULL`; `NORMAL` would lose the last commits
-/// with the power, which for a policy or a secret is too much for a millisecond).
+/// A write that was acknowledged survives the end of the process and a loss of power: the journal
+/// is a WAL that is synced at each commit (`synchronous = FULL`; `NORMAL` would lose the last
+/// commits with the power, which for a policy or a secret is too much for a millisecond).
 #[derive(Debug, Clone)]
 pub struct Store {
     writer: mpsc::Sender<Job>,
@@ -193,7 +194,7 @@ where
 {
     let (reply, answer) = oneshot::channel();
     let job: Job = Box::new(move |connection| {
-        // Whoever asked may be gone.
+        // The receiver may be gone.
         let _ = reply.send(work(connection));
     });
     let gone = || HostError::unavailable("the host's store failed; the host's log says why");

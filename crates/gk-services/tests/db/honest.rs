@@ -1,5 +1,5 @@
-//! Statements of everyday plugins, from `honest/`: nearly all have to pass, and what is made of them
-//! has to give the engine's own answer.
+//! Statements of everyday plugins, from `honest/`: nearly all have to pass, and what is made of
+//! them has to give the engine's own answer.
 
 use gk_hostapi::ErrorKind;
 use gk_services::db::Dialect;
@@ -76,7 +76,8 @@ pub(super) async fn tables(fixture: &Fixture) {
          (3, 3, 1, 'Try again', -1, '2026-02-01 01:00:00')"
             .to_owned(),
         "INSERT INTO granted_counters VALUES ('visits', 10), ('hits', 3)".to_owned(),
-        "INSERT INTO granted_nodes VALUES (1, NULL, 'root'), (2, 1, 'left'), (3, 1, 'right'), (4, 2, 'leaf')".to_owned(),
+        "INSERT INTO granted_nodes VALUES (1, NULL, 'root'), (2, 1, 'left'), (3, 1, 'right'), \
+         (4, 2, 'leaf')".to_owned(),
     ];
     match fixture.dialect {
         Dialect::Postgres => {
@@ -88,7 +89,11 @@ pub(super) async fn tables(fixture: &Fixture) {
         Dialect::Mysql => {
             setup.push("CREATE TABLE granted_articles (id INTEGER PRIMARY KEY, title VARCHAR(100), body TEXT, \
                         FULLTEXT (title), FULLTEXT (title, body))".to_owned());
-            setup.push("INSERT INTO granted_articles VALUES (1, 'printer', 'a printer burns'), (2, 'scanner', 'no printer here')".to_owned());
+            setup.push(
+                "INSERT INTO granted_articles VALUES (1, 'printer', 'a printer burns'), \
+                 (2, 'scanner', 'no printer here')"
+                    .to_owned(),
+            );
         }
         Dialect::Sqlite => {}
     }

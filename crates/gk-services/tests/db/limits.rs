@@ -66,8 +66,8 @@ async fn rows_and_bytes_of_a_result() {
     }
 }
 
-/// A row that is too large is refused by its length. The column that hides it would else let it pass,
-/// after it was read as a whole.
+/// A row that is too large is refused by its length. The column that hides it would else let it
+/// pass, after it was read as a whole.
 #[tokio::test]
 async fn a_large_row_of_a_server_is_not_read() {
     for (dialect, text) in [(Dialect::Mysql, "LONGTEXT"), (Dialect::Postgres, "TEXT")] {

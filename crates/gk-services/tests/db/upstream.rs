@@ -220,7 +220,8 @@ async fn what_a_lexer_misses() {
             Dialect::Sqlite,
             &[
                 "SELECT secret.s FROM (SELECT 1) x, secret",
-                "WITH t AS (WITH secret AS (SELECT 1) SELECT 1 AS s) SELECT secret.s FROM granted_a, secret",
+                "WITH t AS (WITH secret AS (SELECT 1) SELECT 1 AS s) SELECT secret.s FROM \
+                 granted_a, secret",
             ],
         ),
         (
@@ -316,8 +317,8 @@ async fn a_named_database_has_to_be_granted() {
         rows.map(|rows| String::from_utf8(rows.to_vec()).unwrap())
     };
     let sql = "@reports: SELECT s FROM granted_a";
-    // Upstream looks for tables in the whole text, finds one that is granted in the default database,
-    // and takes whichever database the prefix names.
+    // Upstream looks for tables in the whole text, finds one that is granted in the default
+    // database, and takes whichever database the prefix names.
     assert!(upstream_allows(sql, "granted_", true));
     let (prefix, statement) = sql.split_once(": ").unwrap();
     assert_eq!(prefix, "@reports");

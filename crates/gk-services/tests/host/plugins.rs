@@ -182,7 +182,8 @@ async fn a_generation_that_fails_changes_nothing() {
     let events = &rig.services.events;
     let mut stream = events.subscribe(&goat, "c", None).unwrap();
 
-    // The next one asks for less and says something else. It has what it asks for, and nobody else notices.
+    // The next one asks for less and says something else. It has what it asks for, and nobody else
+    // notices.
     prepare(2, "moo", &[]).await.unwrap();
     rig.ask_as(&of(1), "cache_get", get.clone()).await.unwrap();
     let refused = rig.ask_as(&of(2), "cache_get", get.clone()).await;

@@ -147,8 +147,8 @@ async fn a_server_that_hangs_is_an_error_by_the_deadline() {
     );
 }
 
-/// A connection that leads to nobody any more and does not say so, as when a machine between is gone:
-/// each connection goes to the server until `cut`, and then it stays open and silent.
+/// A connection that leads to nobody any more and does not say so, as when a machine between is
+/// gone: each connection goes to the server until `cut`, and then it stays open and silent.
 struct Cable {
     port: u16,
     cut: tokio::sync::watch::Sender<u32>,

@@ -1,5 +1,5 @@
-//! A mail server with TLS and a login: enough of SMTP for one mail, as the sink of the other tests has
-//! neither.
+//! A mail server with TLS and a login: enough of SMTP for one mail, as the sink of the other tests
+//! has neither.
 
 use std::io;
 use std::sync::{Arc, Mutex};

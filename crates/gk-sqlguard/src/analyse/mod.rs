@@ -33,8 +33,8 @@ const SMALL_STACK_BYTES: usize = 1536 * 1024;
 ///
 /// # Errors
 ///
-/// The statement is refused, whatever is granted: it cannot be read, has a part that is not known or
-/// not permitted, or is over a limit.
+/// The statement is refused, whatever is granted: it cannot be read, has a part that is not known
+/// or not permitted, or is over a limit.
 pub fn analyse(dialect: Dialect, statement: &str) -> Result<Analysis, Refusal> {
     if statement.len() > STATEMENT_BYTES_MAX {
         return Err(Refusal::large(format!(
@@ -57,7 +57,7 @@ pub fn analyse(dialect: Dialect, statement: &str) -> Result<Analysis, Refusal> {
         if let Ok(analysis) = with_room(dialect, &prepared, tokens, quoted) {
             return Ok(with_aside(analysis));
         }
-        // What is wrong with it, the plugin's own words say.
+        // An error is to be about the statement's own words, not about the quoted ones.
         (tokens, _) = tokens::read(dialect, &prepared.text)?;
     }
     let as_given = |text: &str| Ok(tokens::read(dialect, text)?.0);
@@ -133,7 +133,8 @@ fn understand(
         debug_assert_eq!(means_the_same(), Ok(true), "{written}");
     } else if !means_the_same()? {
         return Err(Refusal::unclear(
-            "something that the host cannot write down again: simplify it, or pass strings as arguments",
+            "something that the host cannot write down again: simplify it, or pass strings as \
+             arguments",
         ));
     }
     let sql = scan::finish(dialect, &written, placeholders)?;

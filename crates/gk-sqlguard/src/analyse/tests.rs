@@ -217,8 +217,11 @@ fn small_statements_fit_a_small_stack() {
         "SELECT ((((1))))".to_owned(),
         "SELECT (SELECT (SELECT (SELECT (SELECT 1))))".to_owned(),
         "SELECT * FROM ((((a JOIN a ON 1 = 1))))".to_owned(),
-        "SELECT * FROM (SELECT * FROM (SELECT * FROM (SELECT * FROM (SELECT 1) x) x) x) x".to_owned(),
-        "SELECT 1 WHERE NOT EXISTS (SELECT 1 WHERE 1 IN (SELECT CASE WHEN (SELECT COUNT(*) OVER (ORDER BY 1)) > 1 THEN 1 END))".to_owned(),
+        "SELECT * FROM (SELECT * FROM (SELECT * FROM (SELECT * FROM (SELECT 1) x) x) x) x"
+            .to_owned(),
+        "SELECT 1 WHERE NOT EXISTS (SELECT 1 WHERE 1 IN (SELECT CASE WHEN (SELECT COUNT(*) OVER \
+         (ORDER BY 1)) > 1 THEN 1 END))"
+            .to_owned(),
     ];
     for (before, part, after) in shapes {
         let words = part.split_whitespace().count().max(2);
@@ -311,11 +314,13 @@ fn quoting_names_first_changes_nothing() {
 fn usual_statements_are_parsed_once() {
     for (sql, once) in [
         (
-            "SELECT id, name, t.owner FROM app_items t WHERE a = ? AND b <> 'x''y' ORDER BY c LIMIT 20",
+            "SELECT id, name, t.owner FROM app_items t WHERE a = ? AND b <> 'x''y' ORDER BY c \
+             LIMIT 20",
             true,
         ),
         (
-            "SELECT COUNT(*) AS n, max(i.created) AS newest FROM items AS i GROUP BY name HAVING COUNT(*) > 1",
+            "SELECT COUNT(*) AS n, max(i.created) AS newest FROM items AS i GROUP BY name HAVING \
+             COUNT(*) > 1",
             true,
         ),
         ("INSERT INTO items (id, name) VALUES (?, ?)", true),

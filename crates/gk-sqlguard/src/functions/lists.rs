@@ -598,7 +598,7 @@ pub(super) const POSTGRES_TABLES: &[&str] = &[
     "unnest",
 ];
 
-/// What SQLite calls for operators, and for functions that it knows by several names.
+/// Names that SQLite uses for operators, and for functions that it knows by several names.
 pub(super) const SQLITE_IMPLICIT: &[&str] = &["->", "->>", "like", "glob", "subtype"];
 
 /// Names of PostgreSQL's types that are functions, too, and do no more than a cast.

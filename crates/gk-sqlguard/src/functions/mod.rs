@@ -10,7 +10,7 @@ use lists::{
 
 use crate::dialect::{Dialect, is_word_of};
 
-/// Whether a statement may call this function, by its name in lower case.
+/// Returns whether a statement may call this function, by its name in lower case.
 pub(crate) fn is_allowed(dialect: Dialect, name: &str) -> bool {
     let own = match dialect {
         Dialect::Sqlite => SQLITE,
@@ -20,17 +20,17 @@ pub(crate) fn is_allowed(dialect: Dialect, name: &str) -> bool {
     COMMON.contains(&name) || own.contains(&name) || BARE.contains(&name)
 }
 
-/// Whether this name behind a period does no harm on PostgreSQL even if it is no column's.
+/// Returns whether this name behind a period does no harm on PostgreSQL even if it is no column's.
 pub(crate) fn is_harmless_field(name: &str) -> bool {
     is_allowed(Dialect::Postgres, name) || POSTGRES_CASTS.contains(&name)
 }
 
-/// Whether this function is called without parentheses.
+/// Returns whether this function is called without parentheses.
 pub(crate) fn is_bare(name: &str) -> bool {
     BARE.contains(&name)
 }
 
-/// Whether MySQL takes this word for something else than a name.
+/// Returns whether MySQL takes this word for something else than a name.
 pub(crate) fn is_bare_in_mysql(word: &str) -> bool {
     let known = MYSQL_BARE.iter().chain(&["dual"]);
     known
@@ -38,17 +38,17 @@ pub(crate) fn is_bare_in_mysql(word: &str) -> bool {
         .any(|known| known.eq_ignore_ascii_case(word))
 }
 
-/// Whether a word without quotes may be something else than a name.
+/// Returns whether a word without quotes may be something else than a name.
 pub(crate) fn has_meaning(dialect: Dialect, word: &str) -> bool {
     (dialect == Dialect::Mysql && is_bare_in_mysql(word)) || is_word_of(dialect, word)
 }
 
-/// Whether this is MySQL's name of a table that is none.
+/// Returns whether this is MySQL's name of a table that is none.
 pub(crate) fn is_dual(ident: &sqlparser::ast::Ident) -> bool {
     ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("dual")
 }
 
-/// Whether this function may stand where a table does.
+/// Returns whether this function may stand where a table does.
 pub(crate) fn is_allowed_table(dialect: Dialect, name: &str) -> bool {
     match dialect {
         Dialect::Sqlite => SQLITE_TABLES.contains(&name),
@@ -57,7 +57,7 @@ pub(crate) fn is_allowed_table(dialect: Dialect, name: &str) -> bool {
     }
 }
 
-/// Whether SQLite itself may call this function for a statement of a plugin.
+/// Returns whether SQLite itself may call this function for a statement of a plugin.
 pub fn is_allowed_in_sqlite(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     is_allowed(Dialect::Sqlite, &name)

@@ -1,6 +1,6 @@
-//! Spellings that the parser does not know, put into ones that it does and that mean the same to the
-//! engine. What has no other spelling, and no bearing on which tables are touched, is set aside and
-//! written into the statement again once it is done ([`Aside`]).
+//! Spellings that the parser does not know, put into ones that it does and that mean the same to
+//! the engine. What has no other spelling, and no bearing on which tables are touched, is set aside
+//! and written into the statement again once it is done ([`Aside`]).
 
 mod mysql;
 
@@ -9,7 +9,7 @@ use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use crate::dialect::Dialect;
 
-/// What was set aside.
+/// The parts of a statement that were set aside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Aside {
     /// IGNORE behind UPDATE or DELETE.
@@ -79,7 +79,7 @@ pub(crate) fn rewrite(dialect: Dialect, tokens: &mut Vec<TokenWithSpan>) -> Asid
     aside
 }
 
-/// Whether any of these tokens may be rewritten: most statements are passed by.
+/// Returns whether any of these tokens may be rewritten: most statements are passed by.
 pub(crate) fn concerns(dialect: Dialect, tokens: &[TokenWithSpan]) -> bool {
     let words: &[&str] = match dialect {
         Dialect::Sqlite => &[
@@ -158,7 +158,8 @@ impl Rewriter {
         self.out.last().map(|token| &token.token)
     }
 
-    /// Whether an operand ends before this place, so that an operator or a clause may follow.
+    /// Returns whether an operand ends before this place, so that an operator or a clause may
+    /// follow.
     fn after_operand(&self) -> bool {
         match self.previous() {
             Some(Token::Word(word)) => {
@@ -277,9 +278,9 @@ impl Rewriter {
         self.null_test()
     }
 
-    /// `x ISNULL`, `x NOTNULL` and `x NOT NULL` bind in another way than IS does to SQLite, which takes
-    /// `x IS NULL < y` for `x IS (NULL < y)`. UNKNOWN is no word of SQLite's: it marks them up to
-    /// [`null_tests`].
+    /// `x ISNULL`, `x NOTNULL` and `x NOT NULL` bind in another way than IS does to SQLite, which
+    /// takes `x IS NULL < y` for `x IS (NULL < y)`. UNKNOWN is no word of SQLite's: it marks them
+    /// up to [`null_tests`].
     fn null_test(&mut self) -> bool {
         let is_null = self.is(0, "ISNULL");
         let words = 1 + usize::from(self.is(0, "NOT") && self.is(1, "NULL"));
@@ -347,8 +348,8 @@ impl Rewriter {
     }
 }
 
-/// What [`Rewriter::null_test`] has marked, where `text` begins with it: what SQLite calls it, and how
-/// long the mark is.
+/// What [`Rewriter::null_test`] has marked, where `text` begins with it: what SQLite calls it, and
+/// how long the mark is.
 pub(crate) fn null_tests(text: &str) -> Option<(&'static str, usize)> {
     let marks = [(" IS UNKNOWN", " ISNULL"), (" IS NOT UNKNOWN", " NOTNULL")];
     let mark = marks.into_iter().find(|(mark, _)| text.starts_with(mark));

@@ -108,7 +108,7 @@ impl Rewriter {
         true
     }
 
-    /// Where the parenthesis closes that opens there.
+    /// The place where the parenthesis closes that opens `ahead`.
     fn closing(&self, ahead: usize) -> Option<usize> {
         let mut depth = 0_usize;
         let mut at = ahead;

@@ -91,7 +91,7 @@ pub(crate) fn finish(
     Ok(out)
 }
 
-/// Whether a text ends with the letter of a string without escapes: `X`, `B` or `N`.
+/// Returns whether a text ends with the letter of a string without escapes: `X`, `B` or `N`.
 fn has_known_prefix(dialect: Dialect, text: &str) -> bool {
     let known: &[char] = match dialect {
         Dialect::Sqlite => &['X'],

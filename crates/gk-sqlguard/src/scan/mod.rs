@@ -1,10 +1,10 @@
 //! The guard's own reading of a statement's text, before and after the parser's.
 //!
 //! Before: the text is read by the rules of its engine. Comments go, placeholders are numbered, and
-//! every form of a string becomes the plain one ([`crate::literals`]). What engines and
-//! parsers read in different ways (a carriage return that ends a comment for some, executable
-//! comments, variables, digits that run into a word) is refused. After: the text that the host wrote
-//! from the parsed statement is read once more, by the engine's rules alone.
+//! every form of a string becomes the plain one ([`crate::literals`]). What engines and parsers
+//! read in different ways (a carriage return that ends a comment for some, executable comments,
+//! variables, digits that run into a word) is refused. After: the text that the host wrote from the
+//! parsed statement is read once more, by the engine's rules alone.
 
 mod finish;
 

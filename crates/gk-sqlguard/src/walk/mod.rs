@@ -49,7 +49,7 @@ impl Walk {
         }
     }
 
-    /// What the walk noted, with the text for the engine.
+    /// The notes of the walk, with the text for the engine.
     pub(crate) fn into_analysis(
         self,
         kind: StatementKind,
@@ -129,8 +129,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Puts a name in quotes that stands by itself, where a word may have a meaning to the engine that
-    /// the parser does not know.
+    /// Puts a name in quotes that stands by itself, where a word may have a meaning to the engine
+    /// that the parser does not know.
     fn own_name(&self, ident: &mut Ident) -> Outcome {
         if ident.quote_style.is_none() && is_word_of(self.dialect, &ident.value) {
             return Err(Refusal::denied(format!(
@@ -176,7 +176,7 @@ impl Walk {
         Ok(table)
     }
 
-    /// Whether a table is the engine's own; these tell about everything in a database.
+    /// Returns whether a table is the engine's own; these tell about everything in a database.
     fn is_system(&self, table: &TableName) -> bool {
         let starts = |name: &str, start: &str| {
             name.get(..start.len())

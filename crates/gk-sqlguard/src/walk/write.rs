@@ -1,6 +1,6 @@
 //! Statements that write rows. What is written is a table itself: the name of a WITH query does not
-//! stand for it. Where MySQL writes several tables at once, all tables it joins count as written, so
-//! that no alias has to be looked up.
+//! stand for it. Where MySQL writes several tables at once, all tables it joins count as written,
+//! so that no alias has to be looked up.
 
 use sqlparser::ast::{
     Assignment, AssignmentTarget, ConflictTarget, Delete, DoUpdate, FromTable, Insert,
@@ -268,7 +268,7 @@ impl Walk {
         Ok(())
     }
 
-    /// What a statement returns of the rows that it writes: reading them has to be granted, too.
+    /// RETURNING: reading the rows that are written has to be granted, too.
     fn returning(&mut self, items: &mut Option<Vec<SelectItem>>) -> Outcome {
         let Some(items) = items else { return Ok(()) };
         self.returning = true;
@@ -276,8 +276,8 @@ impl Walk {
         items.iter_mut().try_for_each(|item| self.select_item(item))
     }
 
-    /// Names of MySQL's tables, or their aliases, that rows are deleted from: one of those that follow,
-    /// all of which count as written.
+    /// Names of MySQL's tables, or their aliases, that rows are deleted from: one of those that
+    /// follow, all of which count as written.
     fn targets(&self, names: &mut [ObjectName]) -> Outcome {
         for name in names {
             self.object_name(name)?;

@@ -23,16 +23,16 @@ use crate::error::HostError;
 pub struct PolicyView {
     /// The plugin.
     pub plugin_name: PluginName,
-    /// Where the policy comes from.
+    /// The source of the policy.
     pub origin: Origin,
     /// The policy in force.
     pub policy: Policy,
-    /// What the plugin asks for, as a policy that would grant it.
+    /// The plugin's request, as a policy that would grant it.
     pub requested: Policy,
-    /// What the plugin asks for and an approved policy does not grant: it asks for more than it did when it was
-    /// approved. Empty for every other status.
+    /// What the plugin asks for and an approved policy does not grant: it asks for more than it did
+    /// when it was approved. Empty for every other status.
     pub exceeds_grant: Vec<Permission>,
-    /// What it has used.
+    /// The plugin's use of the host API.
     pub usage: Usage,
 }
 
@@ -42,17 +42,18 @@ pub struct Policies {
     store: Box<dyn PolicyStore>,
     trust_declared: bool,
     plugins: RwLock<HashMap<PluginName, Arc<PluginPolicy>>>,
-    /// The plugins that are installed. Held while what follows from them is put in force, so that no
-    /// default replaces a policy that was set meanwhile, and none rests on an older list.
+    /// The plugins that are installed. Held while what follows from them is put in force, so that
+    /// no default replaces a policy that was set meanwhile, and none rests on an older list.
     installed: Arc<Mutex<BTreeSet<PluginName>>>,
-    /// Held while a policy is read or written, so that none applies that is no longer stored. A change
-    /// takes it along to the store: whoever asked for it may be gone before it is carried out.
+    /// Held while a policy is read or written, so that none applies that is no longer stored. A
+    /// change takes it along to the store: whoever asked for it may be gone before it is carried
+    /// out.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Policies {
-    /// The policies of this store. With `trust_declared` a plugin without a stored policy is granted what
-    /// it declares: for development, and for plugins the operator wrote.
+    /// The policies of this store. With `trust_declared` a plugin without a stored policy is
+    /// granted what it declares: for development, and for plugins the operator wrote.
     pub fn new(store: impl PolicyStore, trust_declared: bool) -> Self {
         Policies {
             store: Box::new(store),
@@ -72,7 +73,7 @@ impl Policies {
         Arc::clone(entry.or_insert_with(|| Arc::new(PluginPolicy::new())))
     }
 
-    /// Whether the operator has blocked a plugin.
+    /// Returns whether the operator has blocked a plugin.
     pub fn is_blocked(&self, plugin: &PluginName) -> bool {
         self.plugins
             .read()
@@ -80,7 +81,7 @@ impl Policies {
             .is_some_and(|entry| entry.effective().is_blocked())
     }
 
-    /// What the operator's stored policy of a plugin says of HTTP; nothing without one.
+    /// The HTTP part of a plugin's stored policy; the default without a stored one.
     pub fn http(&self, plugin: &PluginName) -> HttpPolicy {
         let entry = self.plugins.read().get(plugin).cloned();
         let stored = entry.filter(|entry| entry.effective().origin == Origin::Stored);
@@ -105,8 +106,9 @@ impl Policies {
         self.of(plugin).blocked().await;
     }
 
-    /// What a process of a plugin may have that is about to start: what the stored policy says. Without
-    /// one it has no network, unless the host trusts what plugins declare, and the rest is left to it.
+    /// What a process of a plugin may have that is about to start: what the stored policy says.
+    /// Without one it has no network, unless the host trusts what plugins declare, and the rest is
+    /// left to it.
     pub fn limits(&self, plugin: &PluginName, request: &ResourceRequest) -> PluginLimits {
         let entry = self.plugins.read().get(plugin).cloned();
         let stored = entry.filter(|entry| entry.effective().is_stored());
@@ -117,7 +119,8 @@ impl Policies {
         }
     }
 
-    /// Whether a plugin may be called, how long, and how many calls at a time, if a stored policy says so.
+    /// Returns whether a plugin may be called, how long, and how many calls at a time, if a stored
+    /// policy says so.
     ///
     /// # Errors
     /// Denied: the operator has blocked it.
@@ -141,8 +144,8 @@ impl Policies {
         Ok(admission)
     }
 
-    /// These plugins are installed, and their plugin.yaml asks for this; what the default grants of tables
-    /// depends on the others' names. What a plugin registered stays what it asks for.
+    /// These plugins are installed, and their plugin.yaml asks for this; what the default grants of
+    /// tables depends on the others' names. What a plugin registered stays what it asks for.
     pub fn installed(&self, plugins: &BTreeMap<PluginName, ResourceRequest>) {
         let mut installed = self.installed.lock();
         *installed = plugins.keys().cloned().collect();
@@ -161,12 +164,12 @@ impl Policies {
         }
     }
 
-    /// A generation of a plugin registers: what it asks for, and the stored policy, apply to it from now on. `alone`:
-    /// no other one serves, so it speaks for the plugin at once.
+    /// A generation of a plugin registers: what it asks for, and the stored policy, apply to it
+    /// from now on. `alone`: no other one serves, so it speaks for the plugin at once.
     ///
     /// # Errors
-    /// Unavailable: the stored policy cannot be read. Then the generation should not start, and if it is alone the
-    /// plugin has nothing; one that is blocked stays so.
+    /// Unavailable: the stored policy cannot be read. Then the generation should not start, and if
+    /// it is alone the plugin has nothing; one that is blocked stays so.
     pub async fn prepare(
         &self,
         plugin: &PluginName,
@@ -191,7 +194,8 @@ impl Policies {
                 if !exceeds.is_empty() {
                     let kinds: Vec<_> = exceeds.iter().map(|entry| &*entry.kind_name).collect();
                     tracing::warn!(%plugin, permissions = ?kinds,
-                        "the plugin asks for more than its approved policy grants; it does not get it until the policy is set anew");
+                        "the plugin asks for more than its approved policy grants; it does not \
+                         get it until the policy is set anew");
                 }
             }
             Err(error) => {
@@ -203,7 +207,8 @@ impl Policies {
                     entry.put(nothing);
                 }
                 return Err(HostError::unavailable(format!(
-                    "its stored policy cannot be read ({error}); mend the store, or set the policy anew"
+                    "its stored policy cannot be read ({error}); mend the store, or set the \
+                     policy anew"
                 )));
             }
         }
@@ -225,7 +230,7 @@ impl Policies {
         if let Some(entry) = entry {
             let installed = self.installed.lock();
             change(&mut entry.requests.lock());
-            // What cannot be read stays what it is.
+            // A policy that cannot be read stays in force as it is.
             if entry.effective().origin != Origin::Unreadable {
                 entry.apply(self.trust_declared, plugin, &installed);
             }
@@ -235,8 +240,8 @@ impl Policies {
     /// Carries out an operator's change of a policy, as [`Policies::set`] does.
     ///
     /// # Errors
-    /// Invalid: the update is not for this plugin, or grants what the plugin asks for and that is not known yet.
-    /// Otherwise as [`Policies::set`].
+    /// Invalid: the update is not for this plugin, or grants what the plugin asks for and that is
+    /// not known yet. Otherwise as [`Policies::set`].
     pub async fn update(&self, plugin: &PluginName, update: PolicyUpdate) -> Result<(), HostError> {
         let entry = self.plugins.read().get(plugin).cloned();
         let request = entry.and_then(|entry| entry.requests.lock().current().cloned());
@@ -247,10 +252,11 @@ impl Policies {
     /// Stores a policy. It applies at once.
     ///
     /// # Errors
-    /// Unavailable: it cannot be stored. Then nothing has changed, but for a policy that blocks the plugin: that one is
-    /// in force until the host ends, because a plugin must be stopped where a disk is full, too.
+    /// Unavailable: it cannot be stored. Then nothing has changed, but for a policy that blocks the
+    /// plugin: that one is in force until the host ends, because a plugin must be stopped where a
+    /// disk is full, too.
     pub async fn set(&self, plugin: &PluginName, policy: Policy) -> Result<(), HostError> {
-        // What cannot be compiled is refused before anything is stored.
+        // A policy that cannot be compiled is refused before anything is stored.
         Grants::of(&policy)?;
         let json = serde_json::to_string(&policy)
             .map_err(|error| HostError::invalid(error.to_string()))?;
@@ -313,7 +319,8 @@ impl Policies {
         })
     }
 
-    /// What a plugin that asks for this would be granted at this moment: by its stored policy, or by the default.
+    /// What a plugin that asks for this would be granted at this moment: by its stored policy, or
+    /// by the default.
     pub fn would_grant(&self, plugin: &PluginName, requested: &[Permission]) -> Vec<Permission> {
         let entry = self.plugins.read().get(plugin).cloned();
         let stored = entry.and_then(|entry| entry.stored.lock().clone());
@@ -329,7 +336,7 @@ impl Policies {
         }
     }
 
-    /// What a plugin has used of the host API, since the host started.
+    /// A plugin's use of the host API since the host started.
     pub fn usage(&self, plugin: &PluginName) -> Usage {
         let entry = self.plugins.read().get(plugin).cloned();
         entry.map(|entry| entry.usage()).unwrap_or_default()
@@ -353,7 +360,8 @@ impl Policies {
                     entry.apply(self.trust_declared, &plugin, &self.installed.lock());
                 }
                 Err(error) => {
-                    tracing::error!(%plugin, %error, "the stored policy cannot be read; the plugin is blocked until one is set");
+                    tracing::error!(%plugin, %error, "the stored policy cannot be read; the \
+                         plugin is blocked until one is set");
                     entry.put(Effective::unreadable());
                 }
             }

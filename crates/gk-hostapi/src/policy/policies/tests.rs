@@ -1,4 +1,4 @@
-//! What policies grant and limit, without a store on disk.
+//! Policies without a store on disk: grants and limits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -223,8 +223,8 @@ async fn a_plugin_takes_only_some_of_a_databases_connections() {
     let _next = greedy.permit(Queue::Statements, later).await.unwrap();
 }
 
-/// A plugin that asks for its largest file a thousand times at once: what is read would wait, whole, to
-/// be passed on.
+/// A plugin that asks for its largest file a thousand times at once: what is read would wait,
+/// whole, to be passed on.
 #[tokio::test]
 async fn permits_for_files_are_few_and_each_plugins_own() {
     let policies = Policies::new(MemoryPolicyStore::default(), false);

@@ -64,7 +64,7 @@ impl Connector for PostgresConnector {
             }
         };
         client.batch_execute(&self.setup).await?;
-        // Where the server lets this user set it; what it is otherwise is the server's operator's to say.
+        // Not every user may set the limit; otherwise it is the server's operator's to set.
         if let Err(error) = client.batch_execute(&self.temp_limit).await {
             tracing::debug!(%error, "temp_file_limit is left as it is");
         }

@@ -30,7 +30,7 @@ impl<'a> FromSql<'a> for Raw<'a> {
     }
 }
 
-/// Whether values of a type can be written as JSON.
+/// Returns whether values of a type can be written as JSON.
 pub(super) fn is_supported(ty: &Type) -> bool {
     match ty.kind() {
         Kind::Array(element) => is_supported(element) && !matches!(element.kind(), Kind::Array(_)),

@@ -34,7 +34,7 @@ const FIELDS_KEPT: usize = 1000;
 #[derive(Debug)]
 pub(super) struct Postgres {
     pool: Pool<PostgresConnector>,
-    /// Where tables and indexes without a schema are.
+    /// The schema of tables and indexes that are named without one.
     schema: String,
     limits: DbLimits,
 }
@@ -223,7 +223,7 @@ async fn one(
         (written.await.map_err(failure)?, None)
     };
     if statement.kind == StatementKind::Schema {
-        // What was prepared for the tables as they were may not fit them any more.
+        // Statements that were prepared may not fit the changed tables any more.
         lease.session().map_err(Failure::Lost)?.statements.clear();
     }
     let writes = statement.kind == StatementKind::Write;
@@ -311,7 +311,7 @@ async fn end<T>(mut lease: Lease, result: Result<T, Failure>) -> Result<T, HostE
 
 fn failure(error: tokio_postgres::Error) -> Failure {
     let Some(db) = error.as_db_error() else {
-        // What we send in a form that the driver does not like is the plugin's argument.
+        // A value that the driver refuses to send is the plugin's argument.
         tracing::warn!(%error, "a connection to PostgreSQL broke");
         return Failure::connection();
     };

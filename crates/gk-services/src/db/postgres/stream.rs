@@ -1,5 +1,6 @@
-//! The connection to PostgreSQL, message by message: one that is larger than a result may be ends it,
-//! before it is read. The driver would gather the whole of a row first, and a value may have 1 GiB.
+//! The connection to PostgreSQL, message by message: one that is larger than a result may be ends
+//! it, before it is read. The driver would gather the whole of a row first, and a value may have 1
+//! GiB.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +24,7 @@ pub(super) struct Bounded<S> {
     frames: Frames,
 }
 
-/// Where in the server's messages the stream is.
+/// The stream's place within the server's messages.
 #[derive(Debug)]
 struct Frames {
     message_bytes_max: usize,

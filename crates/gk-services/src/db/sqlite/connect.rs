@@ -54,7 +54,7 @@ impl Side {
         connection.busy_timeout(Duration::from_secs(5))?;
         if self.writes {
             connection.pragma_update(None, "journal_mode", "WAL")?;
-            // What is acknowledged survives the machine's end too.
+            // A write that was acknowledged survives the machine's end, too.
             connection.pragma_update(None, "synchronous", "FULL")?;
         } else {
             connection.pragma_update(None, "query_only", true)?;

@@ -136,8 +136,8 @@ impl Sqlite {
         .await
     }
 
-    /// Runs statements in one transaction, all of them or none. `grant` bounds what foreign keys lead
-    /// to.
+    /// Runs statements in one transaction, all of them or none. `grant` bounds what foreign keys
+    /// lead to.
     pub(super) async fn write(
         &self,
         statements: Vec<Bound>,
@@ -208,8 +208,8 @@ fn fetch(
     Ok(Ok(()))
 }
 
-/// Runs statements on a connection of its own, on a thread that may block. `work` is told whether it
-/// has become useless.
+/// Runs statements on a connection of its own, on a thread that may block. `work` is told whether
+/// it has become useless.
 async fn run<T: Send + 'static>(
     side: &Arc<Side>,
     deadline: Instant,

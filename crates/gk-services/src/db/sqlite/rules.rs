@@ -1,11 +1,12 @@
-//! What SQLite may do for a statement: its authorizer asks, when the statement is compiled and again
+//! The rules of SQLite's authorizer, which asks when a statement is compiled and again
 //! when tables have changed since.
 //!
-//! A foreign key makes SQLite touch tables that the statement does not name: it looks for the parent
-//! of a new row, and for the children of a row that goes, which it may delete or change. SQLite
-//! compiles that into the statement and asks for it in the same words. So a statement that writes
-//! may touch what the keys around its tables lead to ([`Keys`]), where the plugin is granted that
-//! table; and such a statement is compiled for each call, as grants differ from plugin to plugin.
+//! A foreign key makes SQLite touch tables that the statement does not name: it looks for the
+//! parent of a new row, and for the children of a row that goes, which it may delete or change.
+//! SQLite compiles that into the statement and asks for it in the same words. So a statement that
+//! writes may touch what the keys around its tables lead to ([`Keys`]), where the plugin is granted
+//! that table; and such a statement is compiled for each call, as grants differ from plugin to
+//! plugin.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use rusqlite::hooks::{AuthAction, AuthContext};
 
 use crate::db::write::foreign_index;
 
-/// What the authorizer goes by.
+/// The rules that the authorizer goes by.
 #[derive(Debug, Default)]
 pub(super) enum Rules {
     /// No statement is being compiled.
@@ -59,7 +60,7 @@ impl Rules {
 /// An access of its own: the table is not named by the statement.
 const DROP_INDEX: &str = "drop an index of";
 
-/// What foreign keys lead to from the tables of a statement.
+/// The tables that foreign keys lead to from the tables of a statement.
 #[derive(Debug)]
 pub(super) struct Reach {
     tables: HashSet<String>,
@@ -155,7 +156,7 @@ impl Keys {
         Ok(())
     }
 
-    /// What keys lead to from these tables, however many keys it takes; `None` if they have none.
+    /// The tables that keys lead to from these, over any number of keys; `None` without a key.
     pub(super) fn reach(&self, from: &BTreeSet<TableName>, grant: &DbGrant) -> Option<Reach> {
         let from = from.iter().map(|table| table.name().to_ascii_lowercase());
         let mut ahead: Vec<String> = from
@@ -180,7 +181,7 @@ impl Keys {
     }
 }
 
-/// Whether a statement needs what SQLite is about to do for it.
+/// Returns whether a statement needs what SQLite is about to do for it.
 pub(super) fn permits(statement: &Analysis, context: &AuthContext<'_>) -> bool {
     let has = |tables: &std::collections::BTreeSet<TableName>, table: &str| {
         tables

@@ -180,7 +180,7 @@ impl Session {
         self.guarded(rules, is_over.clone(), deadline, |connection| {
             let (mut kept, mut fresh);
             let prepared: &mut rusqlite::Statement<'_> = match has_keys {
-                // Whoever else compiled it may be granted other tables.
+                // A plugin that is granted other tables may have compiled the kept one.
                 true => {
                     fresh = connection.prepare(&statement.sql)?;
                     &mut fresh

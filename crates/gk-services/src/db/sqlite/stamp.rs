@@ -9,7 +9,8 @@ impl Stamps {
     }
 }
 
-/// Looks for columns of a table whose type is TIMESTAMP or DATETIME, in any spelling that begins so.
+/// Looks for columns of a table whose type is TIMESTAMP or DATETIME, in any spelling that begins
+/// so.
 pub(super) fn columns(statement: &rusqlite::Statement<'_>) -> Stamps {
     let is_stamp = |ty: &str| {
         ["TIMESTAMP", "DATETIME"].iter().any(|known| {
@@ -23,7 +24,8 @@ pub(super) fn columns(statement: &rusqlite::Statement<'_>) -> Stamps {
 }
 
 /// A text in the form that SQLite's own functions write, `2026-01-31 13:30:00`, as RFC 3339. It is
-/// taken for UTC, as CURRENT_TIMESTAMP is. `None` for a text of any other form, which is left alone.
+/// taken for UTC, as CURRENT_TIMESTAMP is. `None` for a text of any other form, which is left
+/// alone.
 pub(super) fn rfc3339(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let is_digits = |range: std::ops::Range<usize>| {

@@ -1,9 +1,9 @@
-//! How much SQLite has in temporary files. It bounds the memory of sorts and of rows it has seen, and
-//! puts the rest into files without a bound.
+//! How much SQLite has in temporary files. It bounds the memory of sorts and of rows it has seen,
+//! and puts the rest into files without a bound.
 //!
-//! The files have no names once they are open, but the process's descriptors tell of them. A statement
-//! looks at these once it has run for a while, and gives up when all of them together are too large:
-//! which statement's they are cannot be told.
+//! The files have no names once they are open, but the process's descriptors tell of them. A
+//! statement looks at these once it has run for a while, and gives up when all of them together are
+//! too large: which statement's they are cannot be told.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -47,14 +47,14 @@ impl TempWatch {
         is_over
     }
 
-    /// What the watch has found.
+    /// The flag that is set when the watch finds too much.
     pub(super) fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_over)
     }
 }
 
-/// Bytes that SQLite's temporary files take. Descriptors come and go meanwhile; what cannot be looked at
-/// does not count.
+/// Bytes that SQLite's temporary files take. Descriptors come and go meanwhile; what cannot be
+/// looked at does not count.
 fn temp_bytes() -> u64 {
     let Ok(descriptors) = fs::read_dir("/proc/self/fd") else {
         return 0;

@@ -405,7 +405,8 @@ impl Generator {
         );
         match self.random.below(4) {
             0 => format!(
-                "INSERT INTO granted_users (id, created_at, {column}) VALUES (77, '2026-01-31', {expr})"
+                "INSERT INTO granted_users (id, created_at, {column}) VALUES (77, '2026-01-31', \
+                 {expr})"
             ),
             1 => format!("DELETE FROM granted_users WHERE {condition} AND {expr} IS NOT NULL"),
             _ => format!("UPDATE granted_users SET {column} = {expr} WHERE {condition}"),

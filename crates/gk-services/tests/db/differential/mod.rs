@@ -1,9 +1,9 @@
-//! Generated statements: of every one that the guard lets pass, what the guard makes of it has to give
-//! the engine's own answer to the statement as it was given.
+//! Generated statements: of every one that the guard lets pass, what the guard makes of it has to
+//! give the engine's own answer to the statement as it was given.
 //!
-//! The generator knows each engine's literals, operators, functions and clauses, and the ways to set
-//! them apart: blanks, comments, cases, quotes. Most of what it makes is valid; what is not has to
-//! fail before and after. `GK_DIFFERENTIAL=n` makes n statements for each engine, and
+//! The generator knows each engine's literals, operators, functions and clauses, and the ways to
+//! set them apart: blanks, comments, cases, quotes. Most of what it makes is valid; what is not has
+//! to fail before and after. `GK_DIFFERENTIAL=n` makes n statements for each engine, and
 //! `GK_DIFFERENTIAL_SEED` begins elsewhere.
 
 mod grammar;

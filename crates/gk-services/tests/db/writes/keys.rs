@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Tables, a statement that writes to them, and the rows of `granted_c` (by its columns as text) after.
+/// Tables, a statement that writes to them, and the rows of `granted_c` (by its columns as text)
+/// after.
 const KEYS: &[(&str, &str, &str)] = &[
     (
         "p INTEGER REFERENCES granted_p (id) ON DELETE CASCADE",
@@ -112,8 +113,10 @@ async fn keys_of_sqlite_over_several_tables() {
         "CREATE TABLE granted_p (a INTEGER, b TEXT, PRIMARY KEY (a, b))",
         "CREATE TABLE granted_c (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, \
          FOREIGN KEY (a, b) REFERENCES granted_p (a, b) ON DELETE CASCADE ON UPDATE CASCADE)",
-        "CREATE TABLE granted_g (id INTEGER PRIMARY KEY, c INTEGER REFERENCES granted_c (id) ON DELETE CASCADE)",
-        "CREATE TABLE granted_t (id INTEGER PRIMARY KEY, up INTEGER REFERENCES granted_t (id) ON DELETE CASCADE)",
+        "CREATE TABLE granted_g (id INTEGER PRIMARY KEY, c INTEGER REFERENCES granted_c (id) ON \
+         DELETE CASCADE)",
+        "CREATE TABLE granted_t (id INTEGER PRIMARY KEY, up INTEGER REFERENCES granted_t (id) ON \
+         DELETE CASCADE)",
         "INSERT INTO granted_p VALUES (1, 'x'), (2, 'y')",
         "INSERT INTO granted_c VALUES (1, 1, 'x'), (2, 2, 'y')",
         "INSERT INTO granted_g VALUES (1, 1), (2, 2)",
@@ -146,7 +149,8 @@ async fn keys_of_sqlite_over_several_tables() {
         assert_eq!(error.to_string(), "FOREIGN KEY constraint failed", "{sql}");
     }
     // In one transaction children may come first.
-    let deferred = "CREATE TABLE granted_d (id INTEGER PRIMARY KEY, t INTEGER REFERENCES granted_t DEFERRABLE INITIALLY DEFERRED)";
+    let deferred = "CREATE TABLE granted_d (id INTEGER PRIMARY KEY, t INTEGER REFERENCES \
+         granted_t DEFERRABLE INITIALLY DEFERRED)";
     fixture.exec(deferred, &[]).await.unwrap();
     let statements: [(&str, &[Value]); 2] = [
         ("INSERT INTO granted_d VALUES (1, 50)", &[]),
@@ -173,8 +177,8 @@ async fn keys_of_sqlite_over_several_tables() {
     }
 }
 
-/// A key that the operator made leads where the plugin may not go: the statement is refused, and says
-/// why, whoever ran the same one before.
+/// A key that the operator made leads where the plugin may not go: the statement is refused, and
+/// says why, whoever ran the same one before.
 #[tokio::test]
 async fn keys_that_lead_out_of_the_grant_are_refused() {
     let fixture = Fixture::new(Dialect::Sqlite).await;
@@ -214,7 +218,8 @@ async fn keys_that_lead_out_of_the_grant_are_refused() {
     // The key is refused where a plugin makes it.
     for sql in [
         "CREATE TABLE granted_k (id INTEGER REFERENCES secret (id))",
-        "CREATE TABLE granted_k (id INTEGER, FOREIGN KEY (id) REFERENCES orders (id) ON DELETE SET NULL)",
+        "CREATE TABLE granted_k (id INTEGER, FOREIGN KEY (id) REFERENCES orders (id) ON DELETE \
+         SET NULL)",
         "ALTER TABLE granted_a ADD COLUMN k INTEGER REFERENCES secret (id)",
     ] {
         let error = run(&grants(), sql).await.unwrap_err();

@@ -247,7 +247,8 @@ async fn the_host_in_the_text_is_not_the_host_that_is_asked() {
     ] {
         assert!(get(&client, url).await.is_err(), "{url}");
     }
-    // A password is refused even where the host is allowed: it would be in logs of whoever it meets.
+    // A password is refused even where the host is allowed: it would be in logs of whoever it
+    // meets.
     let error = get(&client, &format!("http://u:p@evil.test:{port}/"))
         .await
         .unwrap_err();

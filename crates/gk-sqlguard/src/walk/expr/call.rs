@@ -133,7 +133,7 @@ impl Walk {
                         .iter()
                         .any(|unit| ident.value.eq_ignore_ascii_case(unit)) =>
             {
-                // Where it is meant as a column it is none: the engine refuses a unit there,
+                // A unit that is meant as a column is none: the engine refuses a unit there,
                 // or takes it for the column all the same.
                 Ok(())
             }
@@ -174,10 +174,11 @@ impl Walk {
     }
 }
 
-/// Longest string that a function may be asked to fill up, and most rows that one may be asked to make.
+/// Longest string that a function may be asked to fill up, and most rows that one may be asked to
+/// make.
 const FILLED_MAX: u64 = 100_000;
 const SERIES_MAX: u64 = 1_000_000;
-/// What makes much of nothing has to say how much.
+/// Refuses a call that makes much out of little, unless it says how much.
 pub(in crate::walk) fn sized(name: &str, args: &[FunctionArg]) -> Outcome {
     fn value(expr: &Expr) -> Option<f64> {
         match expr {

@@ -175,7 +175,7 @@ impl Walk {
         Ok(())
     }
 
-    /// They say how to find rows, and nothing of which.
+    /// Hints say how rows are found, not which.
     pub(in crate::walk) fn index_hints(&self, hints: &mut [TableIndexHints]) -> Outcome {
         for TableIndexHints {
             hint_type: _,

@@ -61,7 +61,7 @@ impl Walk {
         }
         let outer = (self.returning, self.inserts.take());
         self.top_query(query)?;
-        // Its rows are the outer statement's to return.
+        // Rows of the inner statement are the outer one's to return.
         (self.returning, self.inserts) = outer;
         Ok(())
     }
@@ -271,9 +271,9 @@ impl Walk {
     pub(super) fn select_item(&mut self, item: &mut SelectItem) -> Outcome {
         match item {
             SelectItem::UnnamedExpr(expr) => {
-                // SQLite and MySQL name a column by its expression's text, which quotes change; a literal's
-                // they do not, and a name that could be a column's must not come of it: ORDER BY would
-                // find it.
+                // SQLite and MySQL name a column by its expression's text, which quotes change; a
+                // literal's they do not, and a name that could be a column's must not come of it:
+                // ORDER BY would find it.
                 let label = match expr {
                     _ if self.dialect == Dialect::Postgres => None,
                     sqlparser::ast::Expr::Identifier(_)

@@ -119,7 +119,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Of MySQL's options those that say how a table is kept and compared, and none that says where.
+    /// Of MySQL's options those that say how a table is kept and compared, and none that says
+    /// where.
     fn table_options(&self, options: &mut CreateTableOptions) -> Outcome {
         let refused = || {
             Refusal::denied(
@@ -348,7 +349,7 @@ impl Walk {
     }
 }
 
-/// Whether they say nothing but of which kind an index is.
+/// Returns whether they say nothing but of which kind an index is.
 fn plain_options(options: &[IndexOption]) -> bool {
     let is_plain = |option: &IndexOption| {
         matches!(

@@ -69,12 +69,12 @@ pub(super) struct Quick {
     steps: Arc<AtomicU32>,
 }
 
-/// What came of it.
+/// The outcome of a try.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The rows.
     Rows(Bytes),
-    /// It has to run on a thread of its own.
+    /// The statement has to run on a thread of its own.
     Later,
 }
 
@@ -162,7 +162,7 @@ fn bytes_of(args: &[Arg]) -> usize {
         .sum()
 }
 
-/// What a statement may do at all, and no function that may take long.
+/// Permits what a statement may do at all, but no function that may take long.
 fn permits_quickly(statement: &Analysis, context: &AuthContext<'_>) -> bool {
     let is_short = match context.action {
         AuthAction::Function { function_name } => FUNCTIONS

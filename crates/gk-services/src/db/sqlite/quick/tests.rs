@@ -93,7 +93,8 @@ fn nothing_holds_the_asking_thread() {
     let joins = format!("SELECT COUNT(*) AS n FROM t a{}", ", t".repeat(40));
     let heavy = [
         // Many steps.
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000000) SELECT COUNT(*) AS c FROM n",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000000) \
+         SELECT COUNT(*) AS c FROM n",
         "SELECT COUNT(*) AS n FROM t a, t b, t c WHERE a.s < b.s AND b.s < c.s",
         "SELECT id FROM t ORDER BY s DESC LIMIT 1",
         "SELECT s FROM t GROUP BY s HAVING MAX(id) > 4999",
