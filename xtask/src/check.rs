@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use gk_servers::{Mariadb, Postgres, Redis};
 
 use crate::command::{cargo, root, say};
-use crate::{docs, e2e, golden, layers, licences, package, plugins};
+use crate::{docs, e2e, features, golden, layers, licences, package, plugins};
 
 /// How many tests a step counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,7 @@ pub(crate) fn run() -> Result<()> {
         let arguments = ["clippy", "--workspace", "--all-targets", "--quiet", "--"];
         crate::command::run(cargo().args(arguments).args(["-D", "warnings"]))
     });
+    step("features", &mut |_| features::check());
     step("build", &mut |_| crate::command::run(&mut e2e::build()));
     step("docs", &mut |_| docs::check());
     let mut servers = None;

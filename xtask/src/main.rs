@@ -9,6 +9,7 @@ mod command;
 mod dist;
 mod docs;
 mod e2e;
+mod features;
 mod go;
 mod golden;
 mod install;
@@ -69,6 +70,8 @@ enum Command {
     },
     /// Check who may import whom: the floors and nevers of docs/architecture.md.
     Layers,
+    /// Compile the crates with optional engines with none and with each of their features, and count what others bring.
+    Features,
     /// Build the sample plugins, each into a directory of its own with its plugin.yaml.
     BuildPlugins {
         /// Where the plugin directories go.
@@ -140,6 +143,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Licences => licences::run(),
         Command::Package { verify } => package::check(verify),
         Command::Layers => layers::run(),
+        Command::Features => features::check(),
         Command::BuildPlugins { out } => plugins::build(&command::root().join(out)),
         Command::TestE2e { arguments, install } => {
             install.ensure(Need::Test)?;
