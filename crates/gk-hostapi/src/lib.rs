@@ -87,7 +87,7 @@
 //! never holds addresses or passwords. A request ends after 30 s, or at the deadline of the call it
 //! belongs to, and is dropped when the operator blocks the plugin meanwhile.
 #![forbid(unsafe_code)]
-// Copied whenever it is boxed or spawned, whatever of it is ever used.
+// A future is copied whenever it is boxed or spawned, as large as its largest state.
 #![warn(clippy::large_futures)]
 
 mod api;

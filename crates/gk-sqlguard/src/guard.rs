@@ -39,7 +39,7 @@ impl Guard {
         }
     }
 
-    /// Analyses a statement as [`analyse`] does, or gives the verdict of the last time.
+    /// Analyses a statement as [`analyse()`] does, or gives the verdict of the last time.
     ///
     /// # Errors
     ///

@@ -60,7 +60,7 @@
 //!
 //! # Features
 //!
-//! `cache`, a default one, brings [`Guard`], which remembers statements; without it [`analyse`]
+//! `cache`, a default one, brings [`Guard`], which remembers statements; without it [`analyse()`]
 //! does all.
 #![forbid(unsafe_code)]
 

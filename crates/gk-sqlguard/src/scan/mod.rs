@@ -190,7 +190,7 @@ impl<'a> Scan<'a> {
         Ok(true)
     }
 
-    /// A string in any of its forms, as a plain one; [`finish`] gives it its final form.
+    /// A string in any of its forms, as a plain one; [`finish()`] gives it its final form.
     fn string(&mut self, form: Form) -> Result<(), Refusal> {
         let (content, rest) = literals::read(self.dialect, form, self.rest)?;
         self.rest = rest;
