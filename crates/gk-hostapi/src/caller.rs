@@ -60,8 +60,8 @@ impl User {
         }
     }
 
-    /// What the arguments of a call say about its user (contract §4.1): keys that only the host
-    /// writes. Without a user it is that nobody is an administrator.
+    /// The keys of a call's arguments about its user (contract §4.1), which only the host writes.
+    /// Without a user they say that the caller is no administrator.
     pub fn envelope(user: Option<&Self>) -> impl Iterator<Item = (&'static str, Told<'_>)> {
         let is_admin = user.is_some_and(|user| user.role == UserRole::Admin);
         let user = user.into_iter().flat_map(|user| {

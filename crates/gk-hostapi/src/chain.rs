@@ -207,7 +207,7 @@ mod tests {
             call(&[("c", "h"), ("b", "g"), ("a", "f")]),
         );
         let both = [shallow.clone(), deep.clone()];
-        // It may belong to the call that b is not part of.
+        // The request may belong to the call that b is not part of.
         assert_eq!(extended(&both, "b", "g").unwrap(), "c.h -> b.g -> a.f");
         extended(&[deep], "b", "g").unwrap_err();
         // Whichever it is, a.f is under way.

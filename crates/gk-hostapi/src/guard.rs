@@ -1,4 +1,4 @@
-//! The guard: every request passes it, and what it hands out is the only way to a service.
+//! The guard: every request passes it, and a [`Granted`] from it is the only way to a method.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use crate::error::{ErrorKind, HostError};
 use crate::policy::{Effective, Grants, PluginPolicy, Policies, Policy, Queue, Rate};
 use crate::spec::MethodSpec;
 
-/// How long a request may take that belongs to no call.
+/// The longest time of a request that belongs to no call.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An admitted request: who asks, and what they are granted. There is no other way to get one than
-/// the guard's decision.
+/// An admitted request: its caller, and the plugin's grants. It has no public constructor: only the
+/// guard makes one.
 pub struct Granted<'a> {
     caller: &'a Caller,
     plugin: Arc<PluginPolicy>,

@@ -6,7 +6,7 @@
 /// to say so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope<T> {
-    /// Everything of the kind.
+    /// Every thing of the kind.
     Any,
     /// The named things alone. An empty list is nothing.
     Only(T),

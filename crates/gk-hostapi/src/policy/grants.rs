@@ -24,7 +24,7 @@ pub struct Grants {
     pub plugin_call: Scoped,
     /// The plugin's own files.
     pub file: ReadWrite,
-    /// Everything, for methods that a host application adds.
+    /// The permissions as they are written, for methods that a host application adds.
     permissions: Vec<Permission>,
 }
 

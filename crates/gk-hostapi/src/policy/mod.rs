@@ -38,8 +38,8 @@ use crate::error::HostError;
 /// The most mails of one plugin in a minute.
 pub const MAILS_PER_MINUTE: u32 = 10;
 
-/// Refuses what cannot be meant. What cannot be read as a scope would grant less than the operator
-/// believes.
+/// Refuses a policy that cannot be meant: a scope that cannot be read would grant less than the
+/// operator believes.
 fn check(policy: &Policy) -> Result<(), HostError> {
     policy.check()?;
     Grants::of(policy).map(drop)

@@ -12,7 +12,7 @@ use crate::error::HostError;
 /// A store of the operator's policies, as JSON, by the plugin's name.
 #[async_trait]
 pub trait PolicyStore: Send + Sync + fmt::Debug + 'static {
-    /// All stored policies by the plugin's name.
+    /// Reads all stored policies, by the plugin's name.
     ///
     /// # Errors
     /// Unavailable: the store cannot be read.

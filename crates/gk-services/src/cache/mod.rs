@@ -53,7 +53,7 @@ impl Default for CacheConfig {
 }
 
 impl CacheConfig {
-    /// None and zero are the default, and nothing lives longer than [`TTL_MAX`].
+    /// The time an entry lives: none and zero are the default, and more than [`TTL_MAX`] is that.
     fn ttl(&self, wanted: Option<Duration>) -> Duration {
         wanted
             .filter(|ttl| !ttl.is_zero())

@@ -198,7 +198,7 @@ impl Mailer {
             .to(mailbox(recipient)?)
             .subject(mail.subject)
             .message_id(Some(message_id(self.from.email.domain())?))
-            // Without it a reader may take the text for ASCII, whatever the other headers say.
+            // Without the header a reader may take the text for ASCII, whatever the others say.
             .header(MIME_VERSION_1_0)
             .header(content_type)
             // lettre makes CR LF of every line end: servers disagree on what a bare one is, and one

@@ -83,7 +83,7 @@ pub(super) enum OnDisk<'a> {
     Directory(&'a str),
     /// A file that was being written when the host ended.
     Unfinished,
-    /// Nothing of this host's.
+    /// A name that is none of this host's.
     Foreign,
 }
 

@@ -59,7 +59,7 @@ pub struct FileInfo {
     pub size: u64,
     /// The metadata `content-type`, or [`CONTENT_TYPE_DEFAULT`].
     pub content_type: String,
-    /// All metadata.
+    /// The metadata.
     pub metadata: BTreeMap<String, String>,
     /// When it was stored; RFC 3339 in JSON.
     #[serde(serialize_with = "rfc3339")]
@@ -282,7 +282,7 @@ impl Files {
             });
             let mut files = Vec::with_capacity(keys.len());
             for key in keys {
-                // None: deleted meanwhile, or damaged; to read that one says so.
+                // A file that was deleted meanwhile, or is damaged, is left out; reading it says so.
                 files.extend(info(tree, key)?);
             }
             Ok(FilePage { files, next })

@@ -65,7 +65,7 @@ pub(super) fn open_or_make(base: impl AsFd, name: &str) -> Result<OwnedFd, Errno
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) files: u64,
-    /// Whether or not they hold a file.
+    /// Directories, with files or without.
     pub(super) directories: u64,
     pub(super) bytes: u64,
 }

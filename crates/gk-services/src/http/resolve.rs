@@ -41,7 +41,7 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// All addresses of a host are refused. Found again in the chain of the client's error.
+/// The error where every address of a host is refused. The client's error has it in its chain.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("an address of kind {0}")]
 pub(super) struct AddressRefused(pub(super) &'static str);

@@ -32,7 +32,7 @@ pub const CATALOGUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The language of last resort.
 const FALLBACK: &str = "en";
 
-/// All texts of all plugins. Reading takes no lock.
+/// The texts of all plugins. Reading takes no lock.
 pub struct Catalogue {
     namespaces: ArcSwap<Namespaces>,
     /// Texts of generations that do not serve yet. Held while texts are added or removed.

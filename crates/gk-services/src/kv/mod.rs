@@ -265,7 +265,7 @@ fn list(
     after: &[u8],
     limit: usize,
 ) -> Result<KvPage, StoreError> {
-    // Everything that starts with the prefix lies below the prefix with its last byte one higher;
+    // Keys that start with the prefix lie below the prefix with its last byte one higher;
     // bytes of UTF-8 are below 0xFF.
     let mut end = prefix.to_vec();
     match end.last_mut() {

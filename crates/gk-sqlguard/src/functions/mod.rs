@@ -65,7 +65,7 @@ pub fn is_allowed_in_sqlite(name: &str) -> bool {
         || SQLITE_TABLES.contains(&name.as_str())
 }
 
-/// All functions of an engine that statements may call, in order.
+/// The functions that statements of a dialect may call, in order, in lower case.
 pub fn allowed_functions(dialect: Dialect) -> Vec<&'static str> {
     let lists: &[&[&str]] = match dialect {
         Dialect::Sqlite => &[COMMON, SQLITE, BARE, SQLITE_TABLES],

@@ -348,8 +348,8 @@ impl Rewriter {
     }
 }
 
-/// What [`Rewriter::null_test`] has marked, where `text` begins with it: what SQLite calls it, and
-/// how long the mark is.
+/// Finds a mark of [`Rewriter::null_test`] at the beginning of `text`: SQLite's word for it, and how
+/// long the mark is.
 pub(crate) fn null_tests(text: &str) -> Option<(&'static str, usize)> {
     let marks = [(" IS UNKNOWN", " ISNULL"), (" IS NOT UNKNOWN", " NOTNULL")];
     let mark = marks.into_iter().find(|(mark, _)| text.starts_with(mark));

@@ -29,14 +29,14 @@ pub struct PolicyView {
     pub policy: Policy,
     /// The plugin's request, as a policy that would grant it.
     pub requested: Policy,
-    /// What the plugin asks for and an approved policy does not grant: it asks for more than it did
-    /// when it was approved. Empty for every other status.
+    /// The permissions that the plugin asks for and its approved policy does not grant: it asks for
+    /// more than it did when it was approved. Empty for every other status.
     pub exceeds_grant: Vec<Permission>,
     /// The plugin's use of the host API.
     pub usage: Usage,
 }
 
-/// All policies.
+/// The policies of all plugins: those that are stored, and those in force.
 #[derive(Debug)]
 pub struct Policies {
     store: Box<dyn PolicyStore>,
@@ -90,7 +90,7 @@ impl Policies {
             .unwrap_or_default()
     }
 
-    /// A plugin is removed: what was counted of it goes; what the operator stored stays.
+    /// Forgets the counters of a plugin that is removed. A stored policy stays.
     pub fn removed(&self, plugin: &PluginName) {
         let mut plugins = self.plugins.write();
         let is_stored = |entry: &Arc<PluginPolicy>| {
@@ -106,9 +106,9 @@ impl Policies {
         self.of(plugin).blocked().await;
     }
 
-    /// What a process of a plugin may have that is about to start: what the stored policy says.
-    /// Without one it has no network, unless the host trusts what plugins declare, and the rest is
-    /// left to it.
+    /// The limits of a plugin's process that is about to start: those of the stored policy. Without
+    /// one the process has no network, unless the host trusts what plugins declare, and the other
+    /// limits are left to the plugin's request.
     pub fn limits(&self, plugin: &PluginName, request: &ResourceRequest) -> PluginLimits {
         let entry = self.plugins.read().get(plugin).cloned();
         let stored = entry.filter(|entry| entry.effective().is_stored());
@@ -119,8 +119,7 @@ impl Policies {
         }
     }
 
-    /// Returns whether a plugin may be called, how long, and how many calls at a time, if a stored
-    /// policy says so.
+    /// Admits a call into a plugin, with the limits of its stored policy.
     ///
     /// # Errors
     /// Denied: the operator has blocked it.
@@ -144,8 +143,9 @@ impl Policies {
         Ok(admission)
     }
 
-    /// These plugins are installed, and their plugin.yaml asks for this; what the default grants of
-    /// tables depends on the others' names. What a plugin registered stays what it asks for.
+    /// Takes note of the plugins that are installed and of what the plugin.yaml of each asks for: the
+    /// default grants tables by the names of all of them. The request of a plugin that has registered
+    /// stays that of its registration.
     pub fn installed(&self, plugins: &BTreeMap<PluginName, ResourceRequest>) {
         let mut installed = self.installed.lock();
         *installed = plugins.keys().cloned().collect();
@@ -319,8 +319,8 @@ impl Policies {
         })
     }
 
-    /// What a plugin that asks for this would be granted at this moment: by its stored policy, or
-    /// by the default.
+    /// The permissions that a plugin with this request would be granted at this moment: by its stored
+    /// policy, or by the default.
     pub fn would_grant(&self, plugin: &PluginName, requested: &[Permission]) -> Vec<Permission> {
         let entry = self.plugins.read().get(plugin).cloned();
         let stored = entry.and_then(|entry| entry.stored.lock().clone());

@@ -242,7 +242,7 @@ async fn run<T: Send + 'static>(
         .unwrap_or_else(|_| Err(HostError::failed("the statement could not be run")))
 }
 
-/// Whether a statement's result is of no more use.
+/// Says when a statement's result is of no more use.
 #[derive(Debug, Clone)]
 struct IsOver {
     cancelled: Arc<AtomicBool>,

@@ -69,7 +69,7 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Nothing but the grant itself.
+    /// A reach of no tables but those of the grant itself.
     pub(super) fn nothing(grant: &DbGrant) -> Self {
         Self {
             tables: HashSet::new(),

@@ -123,7 +123,7 @@ impl Session {
         }
     }
 
-    /// Nothing may keep it from ending, not even the deadline.
+    /// Rolls back. No deadline and no rule keeps the transaction from ending.
     fn roll_back(&self) {
         *self.rules.lock() = Rules::Own;
         self.connection.progress_handler(0, None::<fn() -> bool>);

@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The beginning of a temporary file's name, which SQLite spells backwards.
 const NAME_START: &str = "etilqs_";
 
-/// Whether the process's temporary files have become too large while a statement runs.
+/// Finds out while a statement runs if the process's temporary files have become too large.
 #[derive(Debug, Clone)]
 pub(super) struct TempWatch {
     bytes_max: u64,
