@@ -8,7 +8,7 @@ use cargo_metadata::MetadataCommand;
 
 use crate::command::{cargo, output, root, run, say};
 
-/// The crates that are compiled with none and with each of their features.
+/// The crates that are compiled with none and with each of their features. Their tests run with none, too.
 const APART: &[&str] = &["gk-services", "gk-sqlguard"];
 
 /// The most packages in a crate's normal build, itself included: who imports it should not pay for more.
@@ -55,6 +55,9 @@ pub(crate) fn check() -> Result<()> {
             clippy.args(["--package", name, "--features", feature]);
             run(clippy.args(["--", "-D", "warnings"]))?;
         }
+        let mut tests = cargo();
+        tests.args(["test", "--quiet", "--lib", "--no-default-features"]);
+        run(tests.args(["--package", name]))?;
     }
     Ok(())
 }

@@ -157,3 +157,46 @@ fn not_compiled(what: &str, feature: &str) -> gk_hostapi::HostError {
          `{feature}`, or configure another one"
     ))
 }
+
+#[cfg(all(
+    test,
+    not(all(feature = "mysql", feature = "postgres", feature = "sqlite"))
+))]
+mod tests {
+    use gk_hostapi::ErrorKind;
+
+    use crate::db::{DatabaseConfig, Databases, DatabasesConfig};
+
+    #[test]
+    fn an_engine_that_is_not_compiled_in_says_so() {
+        for (url, is_there, feature) in [
+            ("sqlite:/nowhere/x.db", cfg!(feature = "sqlite"), "sqlite"),
+            (
+                "postgres://u@localhost/d",
+                cfg!(feature = "postgres"),
+                "postgres",
+            ),
+            ("mariadb://u@localhost/d", cfg!(feature = "mysql"), "mysql"),
+        ] {
+            if is_there {
+                continue;
+            }
+            let mut config = DatabasesConfig::default();
+            config.default = Some(DatabaseConfig::new(url));
+            let error = Databases::open(&config).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(
+                error.to_string().contains(&format!("`{feature}`")),
+                "{error}"
+            );
+        }
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[test]
+    fn a_cache_in_redis_that_is_not_compiled_in_says_so() {
+        use crate::cache::{Cache, CacheConfig};
+        let error = Cache::redis("redis://localhost", CacheConfig::default()).unwrap_err();
+        assert!(error.to_string().contains("`redis`"), "{error}");
+    }
+}

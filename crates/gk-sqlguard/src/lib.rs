@@ -74,7 +74,7 @@ mod guard;
 mod limits;
 mod literals;
 mod parser;
-mod pattern;
+pub mod pattern;
 mod refusal;
 mod rewrite;
 mod scan;
@@ -90,6 +90,5 @@ pub use grants::{Access, DbGrant, DbGrants, NotGranted, TableScope};
 #[cfg(feature = "cache")]
 pub use guard::{CACHE_BYTES_MAX, Guard};
 pub use limits::{NESTING_MAX, PLACEHOLDERS_MAX, STATEMENT_BYTES_MAX, TOKENS_MAX};
-pub use pattern::matches;
 pub use refusal::Refusal;
 pub use scope::Scope;

@@ -1,6 +1,6 @@
 //! Which keys of the configuration a plugin may read.
 
-use gk_sqlguard::{Scope, matches};
+use gk_sqlguard::{Scope, pattern};
 
 use crate::error::HostError;
 
@@ -79,7 +79,7 @@ impl ConfigScope {
         let key = key.to_lowercase();
         match &self.patterns {
             Scope::Any => !SECRET_PARTS.iter().any(|part| key.contains(part)),
-            Scope::Only(patterns) => patterns.iter().any(|pattern| matches(pattern, &key)),
+            Scope::Only(patterns) => patterns.iter().any(|one| pattern::matches(one, &key)),
         }
     }
 }
