@@ -19,9 +19,13 @@ const PORTABLE: &[&str] = &[
     "gk-sandbox",
     "gk-sign",
     "gk-package",
+    "gk-sqlguard",
     "gk-protocol",
     "gk-plugin",
 ];
+
+/// Crates whose tests run without features, too: an engine that is not compiled in says so.
+const OPTIONAL_ENGINES: &[&str] = &["gk-services", "gk-sqlguard"];
 
 /// The other systems and machines.
 const TARGETS: &[&str] = &[
@@ -50,6 +54,14 @@ pub(crate) fn run() -> Result<()> {
             let what = format!("{} {}", package.name, features.join(" "));
             step(what, check(&package.name).args(&features))?;
         }
+    }
+    for name in OPTIONAL_ENGINES {
+        let mut tests = cargo();
+        tests.args(["test", "--quiet", "--lib", "--no-default-features"]);
+        step(
+            format!("{name} without its engines"),
+            tests.args(["--package", name]),
+        )?;
     }
     let installed = installed()?;
     for target in TARGETS {
@@ -151,7 +163,8 @@ fn complaint(command: &mut Command) -> Result<Option<String>> {
     let text = String::from_utf8_lossy(&output.stderr);
     let text = text.trim();
     let complains = !output.status.success() || !text.is_empty();
-    Ok(complains.then(|| format!("{command:?}\n{text}")))
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    Ok(complains.then(|| format!("{command:?}\n{stdout}{text}")))
 }
 
 /// The targets whose standard library the toolchain has.

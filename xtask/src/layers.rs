@@ -14,7 +14,7 @@ use crate::modules;
 enum May {
     /// Only these.
     Import(&'static [&'static str]),
-    /// Everything of floors 0 to 2 but the SDK.
+    /// Everything of floors 0 to 2 but the SDK and the services.
     ImportBelowRuntime,
     /// Everything that may be imported at all.
     ImportAll,
@@ -31,13 +31,24 @@ const FLOORS: &[(u8, &str, May)] = &[
     (0, "gk-sandbox", May::Import(&[])),
     (0, "gk-sign", May::Import(&[])),
     (0, "gk-package", May::Import(&[])),
+    (0, "gk-sqlguard", May::Import(&[])),
     // Servers for tests: only those import it.
     (0, "gk-servers", May::Import(&[])),
     // Helpers of tests: any crate's tests may import it.
     (0, "gk-testkit", May::Import(&[])),
     (1, "gk-protocol", May::Import(&["gk-manifest", "gk-wire"])),
     (1, "gk-api", May::Import(&["gk-manifest"])),
-    (2, "gk-hostapi", May::Import(&["gk-manifest"])),
+    (
+        2,
+        "gk-hostapi",
+        May::Import(&["gk-manifest", "gk-sqlguard"]),
+    ),
+    // Beside the runtime, which knows the interface alone.
+    (
+        2,
+        "gk-services",
+        May::Import(&["gk-hostapi", "gk-manifest", "gk-sqlguard"]),
+    ),
     (
         2,
         "gk-plugin",
@@ -47,7 +58,13 @@ const FLOORS: &[(u8, &str, May)] = &[
     (
         4,
         "gk-gateway",
-        May::Import(&["gk-runtime", "gk-hostapi", "gk-api", "gk-manifest"]),
+        May::Import(&[
+            "gk-runtime",
+            "gk-hostapi",
+            "gk-services",
+            "gk-api",
+            "gk-manifest",
+        ]),
     ),
     (
         4,
@@ -74,13 +91,15 @@ const FLOORS: &[(u8, &str, May)] = &[
 /// Crates that only tests import, whatever their floor.
 const FOR_TESTS: &[&str] = &["gk-servers", "gk-testkit"];
 
-/// Floors 0 to 2 without the SDK: what the runtime may import.
+/// Floors 0 to 2 without the SDK and the services: what the runtime may import. Both are beside it: a
+/// supervisor knows neither its plugins' side nor databases.
 const BELOW_RUNTIME: &[&str] = &[
     "gk-manifest",
     "gk-wire",
     "gk-sandbox",
     "gk-sign",
     "gk-package",
+    "gk-sqlguard",
     "gk-protocol",
     "gk-hostapi",
 ];
@@ -100,7 +119,7 @@ const HTTP: &[&str] = &[
 const HTTP_ALLOWED: &[&str] = &["gk-gateway", "gk-host", "gk-cli", "gk-e2e", "xtask"];
 
 /// Crates that run without an async runtime, whatever they import and however indirectly.
-const NO_TOKIO: &[&str] = &["gk-manifest", "gk-sign", "gk-package"];
+const NO_TOKIO: &[&str] = &["gk-manifest", "gk-sign", "gk-package", "gk-sqlguard"];
 
 /// The only part of gk-wire that may know of sockets, clocks and tasks.
 const WIRE_ADAPTER: &str = "net";
@@ -330,7 +349,9 @@ mod tests {
             ("gk-sign", &[]),
             ("gk-package", &["miniz_oxide"]),
             ("gk-protocol", &["gk-manifest", "gk-wire"]),
-            ("gk-hostapi", &["gk-manifest", "reqwest"]),
+            ("gk-sqlguard", &["sqlparser"]),
+            ("gk-hostapi", &["gk-manifest", "gk-sqlguard"]),
+            ("gk-services", &["gk-hostapi", "gk-sqlguard", "reqwest"]),
             ("gk-plugin", &["gk-protocol"]),
             (
                 "gk-runtime",
@@ -344,7 +365,10 @@ mod tests {
             ),
             ("gk-gateway", &["gk-runtime", "gk-manifest", "axum"]),
             ("gk-cli", &["gk-manifest", "gk-sign", "gk-package"]),
-            ("gk-host", &["gk-gateway", "gk-runtime", "gk-sandbox"]),
+            (
+                "gk-host",
+                &["gk-gateway", "gk-runtime", "gk-sandbox", "gk-services"],
+            ),
             ("gk-e2e", &["gk-wire", "gk-plugin"]),
             ("hello-rust", &["gk-plugin", "serde_json"]),
             ("xtask", &["clap"]),
@@ -378,6 +402,18 @@ mod tests {
             (
                 &[("gk-runtime", &["gk-gateway"]), ("gk-gateway", &[])],
                 "gk-runtime imports gk-gateway",
+            ),
+            (
+                &[("gk-runtime", &["gk-services"]), ("gk-services", &[])],
+                "gk-runtime imports gk-services",
+            ),
+            (
+                &[("gk-hostapi", &["gk-services"]), ("gk-services", &[])],
+                "gk-hostapi imports gk-services",
+            ),
+            (
+                &[("gk-sqlguard", &["gk-manifest"]), ("gk-manifest", &[])],
+                "gk-sqlguard imports gk-manifest",
             ),
             (
                 &[("gk-sandbox", &["gk-manifest"]), ("gk-manifest", &[])],

@@ -6,10 +6,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use gk_hostapi::events::{Delivery, Subscription, frame};
 use gk_hostapi::{ErrorKind, Host, HostApi};
 use gk_manifest::PluginName;
 use gk_runtime::CallError;
+use gk_services::events::{Delivery, Subscription, frame};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -106,7 +106,9 @@ pub(crate) async fn subscribe(
         .get(&plugin)
         .ok_or_else(|| Problem::no_plugin(&plugin))?;
     let host = gateway.inner.host_api.as_ref();
-    let host = host.ok_or_else(|| Problem::not_found("this host has no events"))?;
+    let (host, services) = host
+        .zip(gateway.inner.services.as_ref())
+        .ok_or_else(|| Problem::not_found("this host has no events"))?;
     admitted(host, &status.name, caller.as_ref())?;
     let Some(registration) = status
         .registration
@@ -147,8 +149,7 @@ pub(crate) async fn subscribe(
             return Err(Problem::new(StatusCode::FORBIDDEN, text));
         }
     }
-    let events = &host.services().events;
-    let subscription = events.subscribe(&status.name, &channel, after);
+    let subscription = services.events.subscribe(&status.name, &channel, after);
     let subscription = subscription.map_err(|error| match error.kind() {
         ErrorKind::Invalid => Problem::bad_request(error.to_string()),
         _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use gk_hostapi::Host;
 use gk_manifest::PluginName;
 use gk_runtime::{CallContext, CallError, CallTarget, MemoryBudget, Runtime};
+use gk_services::Services;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -45,8 +46,11 @@ pub struct GatewayConfig {
     pub version: String,
     /// What `/metrics` answers.
     pub metrics: RenderMetrics,
-    /// The plugins' host API, for policies and events; without it there are none.
+    /// The plugins' host API, for policies; without it there are none.
     pub host_api: Option<Arc<Host>>,
+    /// The services behind the host API, for events and for the data of plugins that are
+    /// uninstalled.
+    pub services: Option<Arc<Services>>,
     /// Where changes are written down; without it, nowhere.
     pub audit: Option<Audit>,
     /// What the program around the gateway knows of itself and its plugins; without it, nothing.
@@ -88,6 +92,7 @@ impl GatewayConfig {
             version: version.into(),
             metrics,
             host_api: None,
+            services: None,
             audit: None,
             insight: None,
             memory: MemoryBudget::new(MEMORY_BYTES_DEFAULT),
@@ -96,10 +101,11 @@ impl GatewayConfig {
         }
     }
 
-    /// With the plugins' host API.
+    /// With the plugins' host API, and the services behind it.
     #[must_use]
-    pub fn with_host_api(mut self, host_api: Arc<Host>) -> Self {
+    pub fn with_host_api(mut self, host_api: Arc<Host>, services: Arc<Services>) -> Self {
         self.host_api = Some(host_api);
+        self.services = Some(services);
         self
     }
 }
@@ -122,6 +128,7 @@ pub(crate) struct Inner {
     pub(crate) heavy: Heavy,
     pub(crate) memory: MemoryBudget,
     pub(crate) host_api: Option<Arc<Host>>,
+    pub(crate) services: Option<Arc<Services>>,
     pub(crate) audit: Option<Audit>,
     pub(crate) insight: Option<Arc<dyn Insight>>,
     pub(crate) streams: Streams,
@@ -164,6 +171,7 @@ impl Gateway {
             heavy: Heavy::default(),
             memory: config.memory,
             host_api: config.host_api,
+            services: config.services,
             audit: config.audit,
             insight: config.insight,
             streams: Streams::default(),

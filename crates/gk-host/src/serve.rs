@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use gk_gateway::audit::Audit;
 use gk_gateway::tokens::{Role, Tokens};
 use gk_gateway::{Gateway, GatewayConfig, server};
+use gk_hostapi::Host;
 use gk_runtime::{MemoryBudget, PluginState, ProcessLauncher, Runtime, RuntimeConfig, Signatures};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -117,7 +118,7 @@ async fn serve(
 
     let plugins = runtime_config(&config, signatures, memory.clone())?;
     let launcher = ProcessLauncher::new(&plugins)?;
-    let host_api = services::open(&config).await?;
+    let (host_api, services) = services::open(&config).await?;
     if plugins.sandbox.is_some() {
         crate::data::let_through(&config.data_dir)?;
     }
@@ -127,10 +128,10 @@ async fn serve(
         started_at: SystemTime::now(),
         config: config.clone(),
         runtime: runtime.clone(),
-        host_api,
+        services: Arc::clone(&services),
         metrics,
     };
-    let gateway = gateway_config(own, tokens, audit.clone(), memory.clone())?;
+    let gateway = gateway_config(own, host_api, tokens, audit.clone(), memory.clone())?;
     let gateway = Gateway::new(gateway);
     let following = tokio::spawn({
         let gateway = gateway.clone();
@@ -237,6 +238,7 @@ fn runtime_config(
 /// The configuration of the gateway to what the host is made of.
 fn gateway_config(
     own: insight::Own,
+    host_api: Arc<Host>,
     tokens: Arc<Tokens>,
     audit: Audit,
     memory: MemoryBudget,
@@ -251,9 +253,9 @@ fn gateway_config(
     gateway.proxies = front.proxies()?;
     gateway.cors = front.cors()?;
     gateway.audit = Some(audit);
-    let host_api = Arc::clone(&own.host_api);
+    let services = Arc::clone(&own.services);
     gateway.insight = Some(Arc::new(own));
-    Ok(gateway.with_host_api(host_api))
+    Ok(gateway.with_host_api(host_api, services))
 }
 
 fn check_plugins_dir(config: &Config) -> Result<()> {
