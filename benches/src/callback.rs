@@ -1,7 +1,8 @@
-//! A plugin that asks its host: `cache_get` and `db_query`, beside a plain call and the same query without
-//! plugin and guard.
+//! A plugin that asks its host: `cache_get` and `db_query`, beside a plain call and the same query
+//! without plugin and guard.
 //!
-//! The plugin is this program itself, started by the host with the protocol's cookie in its environment.
+//! The plugin is this program itself, started by the host with the protocol's cookie in its
+//! environment.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,21 +11,22 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use gk_hostapi::cache::{Cache, CacheConfig};
-use gk_hostapi::config::{AppSettings, Config};
-use gk_hostapi::db::{DatabaseConfig, Databases, DatabasesConfig};
-use gk_hostapi::events::Events;
-use gk_hostapi::files::Files;
-use gk_hostapi::http::{HttpClient, HttpConfig};
-use gk_hostapi::i18n::Catalogue;
-use gk_hostapi::kv::{Kv, KvQuota};
+use gk_hostapi::Host;
 use gk_hostapi::policy::{Policies, Policy};
-use gk_hostapi::secure::SecureConfig;
-use gk_hostapi::store::Store;
-use gk_hostapi::{Host, Services};
 use gk_manifest::PluginName;
 use gk_plugin::Plugin;
 use gk_runtime::{CallContext, ProcessLauncher, Runtime, RuntimeConfig};
+use gk_services::Services;
+use gk_services::cache::{Cache, CacheConfig};
+use gk_services::config::{AppSettings, Config};
+use gk_services::db::{DatabaseConfig, Databases, DatabasesConfig};
+use gk_services::events::Events;
+use gk_services::files::Files;
+use gk_services::http::{HttpClient, HttpConfig};
+use gk_services::i18n::Catalogue;
+use gk_services::kv::{Kv, KvQuota};
+use gk_services::secure::SecureConfig;
+use gk_services::store::Store;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -188,16 +190,18 @@ async fn host(data: &Path) -> Result<Arc<Host>> {
         env: "bench".into(),
     };
     let services = Services {
-        db: Databases::open(&databases)?,
-        cache: Cache::memory(CacheConfig::default()),
-        http: HttpClient::new(HttpConfig::default())?,
+        db: Databases::open(&databases)?.into(),
+        cache: Cache::memory(CacheConfig::default()).into(),
+        http: HttpClient::new(HttpConfig::default())?.into(),
         mail: None,
-        config: Config::new(app, Default::default()),
-        secure: SecureConfig::new(store.clone(), None),
-        i18n: Catalogue::new(),
-        files: Files::open(&data.join("files"))?,
-        kv: Kv::new(store, KvQuota::default()),
-        events: Arc::new(Events::new()),
+        config: Config::new(app, Default::default()).into(),
+        secure: SecureConfig::new(store.clone(), None).into(),
+        i18n: Catalogue::new().into(),
+        files: Files::open(&data.join("files"))?.into(),
+        kv: Kv::new(store, KvQuota::default()).into(),
+        events: Events::new().into(),
     };
-    Ok(Arc::new(Host::new(services, Arc::new(policies))))
+    let mut host = Host::new(Arc::new(policies));
+    services.install(&mut host)?;
+    Ok(Arc::new(host))
 }

@@ -1,5 +1,5 @@
-//! Requests over HTTP/1.1 from one thread, with as little work for each as can be: the generator shares the
-//! processors with what it measures.
+//! Requests over HTTP/1.1 from one thread, with as little work for each as can be: the generator
+//! shares the processors with what it measures.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,8 +1,9 @@
 //! One measured system per process: `gk-bench host|goplugin|raw`, driven by `cargo xtask bench`.
 //!
-//! Each reads lines `PAYLOAD CALLERS SECONDS` and answers each with a JSON line, so that the driver can
-//! interleave the systems within one run. The Go side has the same in `tests/plugins/gobench`. `starts` does so for starts
-//! of plugins; `many` and `route` measure processes: `gk-host serve`, and the Go gateway beside it.
+//! Each reads lines `PAYLOAD CALLERS SECONDS` and answers each with a JSON line, so that the driver
+//! can interleave the systems within one run. The Go side has the same in `tests/plugins/gobench`.
+//! `starts` does so for starts of plugins; `many` and `route` measure processes: `gk-host serve`,
+//! and the Go gateway beside it.
 
 #![forbid(unsafe_code)]
 
@@ -63,7 +64,8 @@ enum System {
         #[arg(long, default_value_t = 40)]
         rounds: usize,
     },
-    /// Starts of plugins as lines of stdin ask for them, confined and verified: `unsigned DIR` or `signed DIR`.
+    /// Starts of plugins as lines of stdin ask for them, confined and verified: `unsigned DIR` or
+    /// `signed DIR`.
     Starts,
     /// A host with many plugins: until they are up, memory, idling, until they are ended.
     Many(many::Arguments),

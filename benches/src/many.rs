@@ -11,22 +11,24 @@ use crate::measure::print;
 use crate::proc::{self, CpuTimes};
 use crate::server::{self, Server};
 
-/// Time between the last plugin's start and the measuring of the idle host, for what a start leaves to be done.
+/// Time between the last plugin's start and the measuring of the idle host, for what a start leaves
+/// to be done.
 const SETTLING: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// How many plugins.
     plugins: usize,
-    /// A plugin that takes its name from its executable. A single plugin keeps the name of this file.
+    /// A plugin that takes its name from its executable. A single plugin keeps the name of this
+    /// file.
     program: PathBuf,
     /// Seconds for which the idle host is watched.
     #[arg(long, default_value_t = 10.0)]
     idle: f64,
 }
 
-/// Starts the host, watches it, ends it, and prints a JSON line. Its plugins are in a directory `plugins-many` beside the
-/// program.
+/// Starts the host, watches it, ends it, and prints a JSON line. Its plugins are in a directory
+/// `plugins-many` beside the program.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure!(arguments.plugins > 0, "there is at least one plugin");
     server::end_with_parent(None)?;

@@ -1,5 +1,5 @@
-//! The floor: a process that sends bytes over a Unix socket and one that sends them back, blocking, one
-//! connection and two threads per caller.
+//! The floor: a process that sends bytes over a Unix socket and one that sends them back, blocking,
+//! one connection and two threads per caller.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,4 +1,5 @@
-//! A route of a plugin over HTTP: `gk-host serve` with the Go and the Rust sample, and the Go gateway, in turn.
+//! A route of a plugin over HTTP: `gk-host serve` with the Go and the Rust sample, and the Go
+//! gateway, in turn.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,7 +34,8 @@ pub(crate) struct Arguments {
     seconds: f64,
 }
 
-/// Prints a JSON line for each round, system, and number of connections, and one for each system once it is idle.
+/// Prints a JSON line for each round, system, and number of connections, and one for each system
+/// once it is idle.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     crate::server::end_with_parent(None)?;
     let route = |plugin: &str| format!("/api/plugins/{plugin}/status");

@@ -1,7 +1,7 @@
 //! Programs that serve HTTP and are measured from outside: `gk-host serve`, and the Go gateway.
 //!
-//! Whatever becomes of the bench, they end: with a signal when it is dropped, and by the kernel's parent-death signal
-//! when it was killed.
+//! Whatever becomes of the bench, they end: with a signal when it is dropped, and by the kernel's
+//! parent-death signal when it was killed.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -21,7 +21,8 @@ use rustix::process::{
 /// Longest time until a server is up, and until it has ended.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Ends this process when the one that started it is gone, so that nothing is left when a run is interrupted.
+/// Ends this process when the one that started it is gone, so that nothing is left when a run is
+/// interrupted.
 pub(crate) fn end_with_parent(parent: Option<i32>) -> Result<()> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
     let now = getppid().map(|parent| parent.as_raw_nonzero().get());
@@ -197,7 +198,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // An error is that of one that has been stopped, or of a run that has failed for another reason.
+        // An error is that of one that has been stopped, or of a run that has failed for another
+        // reason.
         let _ = self.end();
     }
 }

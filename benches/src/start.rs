@@ -1,4 +1,5 @@
-//! What the sandbox costs: from a plugin's start to its being initialised, and per call, plain and confined in turn.
+//! What the sandbox costs: from a plugin's start to its being initialised, and per call, plain and
+//! confined in turn.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -24,7 +25,8 @@ struct Figures {
     call_us: Vec<f64>,
 }
 
-/// Starts the one plugin of a directory so many times each way, and prints the medians as a JSON line.
+/// Starts the one plugin of a directory so many times each way, and prints the medians as a JSON
+/// line.
 pub(crate) async fn run(plugins_dir: PathBuf, rounds: usize) -> Result<()> {
     // A directory each: with a sandbox it belongs to the plugin's own user.
     let (one, other) = (tempfile::tempdir()?, tempfile::tempdir()?);

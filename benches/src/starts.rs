@@ -1,4 +1,5 @@
-//! Starts of a plugin in our host, confined and verified, from the start's begin to the plugin's being initialised.
+//! Starts of a plugin in our host, confined and verified, from the start's begin to the plugin's
+//! being initialised.
 
 use std::collections::HashMap;
 use std::fs;
@@ -54,7 +55,8 @@ impl Prepared {
         })
     }
 
-    /// Starts the plugin in a runtime that has not seen it, and again in the same; both in milliseconds.
+    /// Starts the plugin in a runtime that has not seen it, and again in the same; both in
+    /// milliseconds.
     async fn start(&self, pause: Duration) -> Result<(f64, f64)> {
         tokio::time::sleep(pause).await;
         let launcher = Arc::clone(&self.launcher);
@@ -112,7 +114,8 @@ fn sign(plugins_dir: &Path, signed: &Path) -> Result<Signatures> {
 
 /// Answers each line of stdin with a JSON line.
 pub(crate) async fn run() -> Result<()> {
-    // Starts in quick succession share what the first of them waits for, as those of a host at work do not.
+    // Starts in quick succession share what the first of them waits for, as those of a host at work
+    // do not.
     let pause = Duration::from_millis(250);
     let mut prepared = HashMap::new();
     for line in std::io::stdin().lock().lines() {

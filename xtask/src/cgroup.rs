@@ -1,8 +1,8 @@
 //! A control group of the tests' own, on machines with version 2 alone.
 //!
-//! There a group that has processes gives its children no controllers, and the group of a login session or a container
-//! has some. So the tests, run by root, get a group below the root's that is theirs to divide; services get the same by
-//! `Delegate=`.
+//! There a group that has processes gives its children no controllers, and the group of a login
+//! session or a container has some. So the tests, run by root, get a group below the root's that is
+//! theirs to divide; services get the same by `Delegate=`.
 
 use std::fs;
 use std::io;
@@ -16,8 +16,8 @@ const MOUNT: &str = "/sys/fs/cgroup";
 const PREFIX: &str = "gk-test-";
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
-/// Moves this process into a group that it may divide, if it is root's and the machine has version 2 alone. Whether it
-/// worked is seen by the tests that need it.
+/// Moves this process into a group that it may divide, if it is root's and the machine has version
+/// 2 alone. Whether it worked is seen by the tests that need it.
 pub(crate) fn enter() {
     let unified = Path::new(MOUNT).join("cgroup.controllers");
     if !rustix::process::geteuid().is_root() || !unified.exists() {

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: everything that has to hold, step by step. A step that fails does not hide the next ones.
+//! `cargo xtask test`: everything that has to hold, step by step. A step that fails does not hide
+//! the next ones.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use gk_servers::{Mariadb, Postgres, Redis};
 
 use crate::command::{cargo, root, say};
-use crate::{docs, e2e, golden, layers, licences, package, plugins};
+use crate::{docs, e2e, features, golden, layers, licences, package, plugins};
 
 /// How many tests a step counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,7 @@ pub(crate) fn run() -> Result<()> {
         let arguments = ["clippy", "--workspace", "--all-targets", "--quiet", "--"];
         crate::command::run(cargo().args(arguments).args(["-D", "warnings"]))
     });
+    step("features", &mut |_| features::run());
     step("build", &mut |_| crate::command::run(&mut e2e::build()));
     step("docs", &mut |_| docs::check());
     let mut servers = None;
@@ -65,8 +67,8 @@ pub(crate) fn run() -> Result<()> {
         Ok(())
     });
     step("test", &mut |count| {
-        // The whole-system tests have a step of their own; their selection of targets keeps the features, and with
-        // them what was built, the same.
+        // The whole-system tests have a step of their own; their selection of targets keeps the
+        // features, and with them what was built, the same.
         let arguments = ["test", "--workspace", "--no-fail-fast", "--lib", "--bins"];
         let mut tests = cargo();
         tests.args(arguments).args(["--examples", "--target-dir"]);

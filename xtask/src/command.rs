@@ -33,6 +33,14 @@ pub(crate) fn say(text: impl AsRef<str>) {
     eprintln!("xtask: {}", text.as_ref());
 }
 
+/// Prints a line of a command's result, which may be read by programs.
+pub(crate) fn print(text: impl AsRef<str>) {
+    #[expect(clippy::print_stdout, reason = "the result of the command")]
+    {
+        println!("{}", text.as_ref());
+    }
+}
+
 /// Runs a command to its end, with its output on the terminal.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command

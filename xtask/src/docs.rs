@@ -1,5 +1,5 @@
-//! `cargo xtask docs`: the parts of the documentation that are made of the code: docs/cli.md of gk's commands, and the
-//! table of endpoints in docs/operations.md of the admin API's.
+//! `cargo xtask docs`: the parts of the documentation that are made of the code: docs/cli.md of
+//! gk's commands, and the table of endpoints in docs/operations.md of the admin API's.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -123,6 +123,8 @@ fn what(endpoint: &Endpoint) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -134,5 +136,26 @@ mod tests {
         assert_eq!(updated.matches("| `GET /livez` | anybody |").count(), 1);
         assert_eq!(replaced(&updated).unwrap(), updated);
         assert!(replaced("no marks").is_err());
+    }
+
+    #[test]
+    fn every_dependency_has_a_row() {
+        let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let declared = manifest["workspace"]["dependencies"].as_table().unwrap();
+        let declared: BTreeSet<_> = declared
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !name.starts_with("gk-"))
+            .collect();
+        let page = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
+        let cells = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+        let described: BTreeSet<_> = cells
+            .flat_map(|cell| cell.split(", "))
+            .map(|name| name.trim_matches('`'))
+            .collect();
+        assert_eq!(described, declared, "docs/dependencies.md and Cargo.toml");
     }
 }

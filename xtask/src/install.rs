@@ -1,5 +1,5 @@
-//! What the machine has to have beside Rust: found by the program that is missing, installed by the system's package
-//! manager where this user may, else named in the one command that does it.
+//! What the machine has to have beside Rust: found by the program that is missing, installed by the
+//! system's package manager where this user may, else named in the one command that does it.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,4 +1,5 @@
-//! The licences, sources and bans of `deny.toml`, checked from `cargo metadata`: no tool to install, no network.
+//! The licences, sources and bans of `deny.toml`, checked from `cargo metadata`: no tool to
+//! install, no network.
 //!
 //! `cargo deny check` reads the same file and checks advisories besides.
 

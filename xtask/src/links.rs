@@ -1,5 +1,5 @@
-//! Links of the documentation: each file exists, and so does each heading. Without the network, so links to other places are
-//! not followed.
+//! Links of the documentation: each file exists, and so does each heading. Without the network, so
+//! links to other places are not followed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;

@@ -9,6 +9,8 @@ mod command;
 mod dist;
 mod docs;
 mod e2e;
+mod features;
+mod figures;
 mod go;
 mod golden;
 mod install;
@@ -52,7 +54,8 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
-    /// Measure calls, a route, starts and many plugins: our host beside a Go host, the crate goplugin, a bare socket.
+    /// Measure calls, a route, starts and many plugins: our host beside a Go host, the crate
+    /// goplugin, a bare socket.
     Bench {
         /// Shorter and fewer rounds; done within three minutes after the builds.
         #[arg(long)]
@@ -61,14 +64,23 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Run everything: formatting, lints, all tests, documentation, layers, licences, golden vectors. What the machine
-    /// lacks is installed first, where this user may.
+    /// Run everything: formatting, lints, all tests, documentation, layers, licences, golden
+    /// vectors. What the machine lacks is installed first, where this user may.
     Test {
         #[command(flatten)]
         install: Install,
     },
     /// Check who may import whom: the floors and nevers of docs/architecture.md.
     Layers,
+    /// Build each crate alone with no, each and all of its features, and check the fuzz targets and
+    /// other systems.
+    Features,
+    /// Count files, functions, comments, names, circles and packages.
+    Figures {
+        /// Fail if a limit is exceeded.
+        #[arg(long)]
+        check: bool,
+    },
     /// Build the sample plugins, each into a directory of its own with its plugin.yaml.
     BuildPlugins {
         /// Where the plugin directories go.
@@ -87,13 +99,16 @@ enum Command {
     Licences,
     /// Check the crates that are meant for others, and publish them up to the upload.
     Package {
-        /// Build each package from its own files, too, and all that they need; takes four minutes and more.
+        /// Build each package from its own files, too, and all that they need; takes four minutes
+        /// and more.
         #[arg(long)]
         verify: bool,
     },
-    /// Build the release archive in target/dist: programs, unit, completions, man pages, licences, SBOM, sums.
+    /// Build the release archive in target/dist: programs, unit, completions, man pages, licences,
+    /// SBOM, sums.
     Dist(dist::Dist),
-    /// Write what of the documentation is made of the code: docs/cli.md, and the endpoints in docs/operations.md.
+    /// Write what of the documentation is made of the code: docs/cli.md, and the endpoints in
+    /// docs/operations.md.
     Docs {
         /// Write nothing; fail if something is not up to date.
         #[arg(long)]
@@ -110,7 +125,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // What is built and made for tests is read by other users, too: plugins have users of their own.
+    // What is built and made for tests is read by other users, too: plugins have users of their
+    // own.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     match dispatch(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -140,6 +156,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Licences => licences::run(),
         Command::Package { verify } => package::check(verify),
         Command::Layers => layers::run(),
+        Command::Features => features::run(),
+        Command::Figures { check } => figures::run(check),
         Command::BuildPlugins { out } => plugins::build(&command::root().join(out)),
         Command::TestE2e { arguments, install } => {
             install.ensure(Need::Test)?;

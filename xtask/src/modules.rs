@@ -1,9 +1,10 @@
-//! Which module of a crate imports which, read from its source: modules that import each other in a circle can only be
-//! understood all at once.
+//! Which module of a crate imports which, read from its source: modules that import each other in a
+//! circle can only be understood all at once.
 //!
-//! At each level a module stands for everything below it. It imports a sibling if a path in one of its files (`use`,
-//! type, expression) leads into that. A path to a name that a file only hands on (`pub use`) leads to where the name is
-//! from. A module and the one that it is in are one room, and tests are left out.
+//! At each level a module stands for everything below it. It imports a sibling if a path in one of
+//! its files (`use`, type, expression) leads into that. A path to a name that a file only hands on
+//! (`pub use`) leads to where the name is from. A module and the one that it is in are one room,
+//! and tests are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -172,7 +173,8 @@ impl Reader {
     }
 }
 
-fn is_test(attributes: &[syn::Attribute]) -> bool {
+/// Returns `true` if an item is compiled for tests alone.
+pub(crate) fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
             && attribute

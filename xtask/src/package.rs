@@ -11,8 +11,10 @@ const PUBLISHED: &[&str] = &[
     "gk-wire",
     "gk-sandbox",
     "gk-sign",
+    "gk-sqlguard",
     "gk-protocol",
     "gk-hostapi",
+    "gk-services",
     "gk-plugin",
 ];
 
@@ -24,8 +26,8 @@ const KEYWORDS_MAX: usize = 5;
 const KEYWORD_CHARS_MAX: usize = 20;
 const CATEGORIES_MAX: usize = 5;
 
-/// The categories of the crate registry that crates of this kind may be in, by their slugs. One that is missing here and
-/// exists there may be added.
+/// The categories of the crate registry that crates of this kind may be in, by their slugs. One
+/// that is missing here and exists there may be added.
 const CATEGORIES: &[&str] = &[
     "api-bindings",
     "asynchronous",
@@ -59,8 +61,9 @@ const CATEGORIES: &[&str] = &[
 /// What the site of documentation builds for.
 const DOCS_TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Checks what the crates say of themselves, and runs `cargo publish` up to the upload: of all in one command, which
-/// finds those that are not on the crate registry yet among the others. `verify` also builds each package from its own files.
+/// Checks what the crates say of themselves, and runs `cargo publish` up to the upload: of all in
+/// one command, which finds those that are not on the crate registry yet among the others. `verify`
+/// also builds each package from its own files.
 pub(crate) fn check(verify: bool) -> Result<()> {
     let metadata = MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
@@ -89,8 +92,9 @@ pub(crate) fn check(verify: bool) -> Result<()> {
     }
     let mut publish = cargo();
     publish.args(["publish", "--dry-run", "--quiet", "--allow-dirty"]);
-    // Cargo knows a package by name, version and directory, and takes what it has built of it for good: in a directory
-    // that was used before, a sibling is that of the last time, whatever has changed since.
+    // Cargo knows a package by name, version and directory, and takes what it has built of it for
+    // good: in a directory that was used before, a sibling is that of the last time, whatever has
+    // changed since.
     let fresh = tempfile::Builder::new()
         .prefix("verify-")
         .tempdir_in(root().join("target"))
@@ -198,7 +202,8 @@ fn is_keyword(keyword: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "_-+".contains(c))
 }
 
-/// What is wrong with a package's dependencies on other crates of the workspace. `before` are published ahead of it.
+/// What is wrong with a package's dependencies on other crates of the workspace. `before` are
+/// published ahead of it.
 fn siblings(package: &Package, packages: &[Package], before: &[&str]) -> Vec<String> {
     let mut problems = Vec::new();
     for dependency in &package.dependencies {
@@ -300,7 +305,8 @@ mod tests {
             package.version = cargo_metadata::semver::Version::new(0, 2, 0);
         });
         let wants = "the dependency gk-manifest wants ^0.1.0, which its crate is not";
-        let expected = ["gk-protocol", "gk-hostapi"].map(|name| format!("{name}: {wants}"));
+        let expected =
+            ["gk-protocol", "gk-hostapi", "gk-services"].map(|name| format!("{name}: {wants}"));
         assert_eq!(found, expected);
         let found = changed("gk-plugin", |package| {
             package.dependencies[0].path = Some("somewhere".into());

@@ -1,4 +1,5 @@
-//! `cargo xtask build-plugins`: the sample plugins, ready to be loaded; `cargo xtask test-go`: the Go modules' tests.
+//! `cargo xtask build-plugins`: the sample plugins, ready to be loaded; `cargo xtask test-go`: the
+//! Go modules' tests.
 
 use std::fs;
 use std::path::Path;
@@ -73,8 +74,9 @@ fn build_rust(package: &str, binary: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts a plugin in place. Files are moved in by rename, so that a host that watches the directory, or a running
-/// plugin whose binary this is, never meets half a file; the manifest comes last, because it announces the plugin.
+/// Puts a plugin in place. Files are moved in by rename, so that a host that watches the directory,
+/// or a running plugin whose binary this is, never meets half a file; the manifest comes last,
+/// because it announces the plugin.
 fn install(
     out: &Path,
     name: &str,
@@ -87,7 +89,8 @@ fn install(
         "{} has no plugin.yaml",
         source.display()
     );
-    // Beside the plugin, not in it: on the same file system, so that a rename is possible, and not watched.
+    // Beside the plugin, not in it: on the same file system, so that a rename is possible, and not
+    // watched.
     let staging = out.join(format!(".staging-{name}-{}", std::process::id()));
     fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
     let result: Result<()> = (|| {

@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use crate::command::{cargo, command, root, run as run_command, say};
 use crate::plugins;
 
-/// Builds everything and becomes the host: whoever ends this process, by a signal or by its id, ends the host.
+/// Builds everything and becomes the host: whoever ends this process, by a signal or by its id,
+/// ends the host.
 pub(crate) fn run(listen: SocketAddr, data_dir: &PathBuf) -> Result<()> {
     let plugins_dir = root().join("target/plugins");
     plugins::build(&plugins_dir)?;

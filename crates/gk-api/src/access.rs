@@ -1,11 +1,11 @@
-//! Who may use an endpoint.
+//! Permission levels of endpoints.
 
-/// Who may use an endpoint.
+/// Permission that a caller of an endpoint needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody, without a token.
+    /// No token is needed.
     Anybody,
-    /// Whoever has a token.
+    /// A token of any role is needed.
     Token,
     /// Agents and administrators.
     Agent,

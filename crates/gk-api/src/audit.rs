@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Who made a change, and from where.
+/// Origin of a change: the caller and the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -19,7 +19,7 @@ pub struct Actor {
     pub address: Option<String>,
 }
 
-/// What was changed.
+/// Kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -95,24 +95,24 @@ impl Change {
     }
 }
 
-/// One change.
+/// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct AuditEntry {
-    /// Its number; later changes have higher ones.
+    /// Number of the entry; later changes have higher ones.
     pub id: i64,
     /// When it was asked for, RFC 3339.
     pub at: String,
-    /// Who asked for it, and from where.
+    /// The caller who asked for the change, and the caller's address.
     pub actor: Actor,
-    /// What was asked for.
+    /// Kind of the change.
     pub change: Change,
-    /// What it was done to: a plugin's name, or a token's number.
+    /// Object of the change: a plugin's name, or a token's number.
     pub target: String,
-    /// What was there before.
+    /// State before the change.
     #[serde(default)]
     pub before: serde_json::Value,
-    /// What is there after it; null if it failed, or where there is nothing to tell.
+    /// State after the change; null if the change failed or has no state.
     #[serde(default)]
     pub after: serde_json::Value,
     /// `done`, `failed`, or `unknown` while it is under way and where the host ended meanwhile.
@@ -120,7 +120,7 @@ pub struct AuditEntry {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The id of the request.
+    /// Id of the request that asked for the change.
     #[serde(default)]
     pub request_id: String,
 }
@@ -130,8 +130,8 @@ pub struct AuditEntry {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct AuditPage {
-    /// The entries.
+    /// Entries, newest first.
     pub entries: Vec<AuditEntry>,
-    /// What to send as `before` for the next, older ones; null if these are the oldest.
+    /// Value of `before` for the next, older page; null on the last page.
     pub next: Option<i64>,
 }

@@ -1,25 +1,25 @@
-//! What an operator does to a plugin, and how it is.
+//! Orders of an operator to a plugin, and the plugin's condition.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What came of an order.
+/// Outcome of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeWord {
-    /// What is there serves.
+    /// The package that is there serves.
     Serving,
-    /// What is there did not come up.
+    /// The package that is there did not come up.
     Failed,
-    /// It waits for a plugin that it depends on.
+    /// The plugin waits for a plugin that it depends on.
     Waiting,
-    /// It is still starting.
+    /// The plugin is still starting.
     Starting,
-    /// It is still stopping.
+    /// The plugin is still stopping.
     Stopping,
-    /// Nothing of it runs.
+    /// No process of the plugin runs.
     Stopped,
 }
 
@@ -27,7 +27,7 @@ pub enum OutcomeWord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Outcome {
-    /// What came of it.
+    /// Outcome of the order.
     pub outcome: OutcomeWord,
     /// The generation that the plugin has now.
     #[serde(default)]
@@ -35,35 +35,35 @@ pub struct Outcome {
     /// Why it failed or waits.
     #[serde(default)]
     pub error: Option<String>,
-    /// What was done, in upstream's word, of the endpoints that upstream has.
+    /// Outcome in upstream's word, for the endpoints that upstream has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
 }
 
-/// How a plugin is, in upstream's words and some more (contract §3.8). Times are RFC 3339.
+/// Health of a plugin, in upstream's words and some more (contract §3.8). Times are RFC 3339.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Health {
-    /// Whether it runs, answers probes, and is not degraded.
+    /// `true` if it runs, answers probes, and is not degraded.
     pub healthy: bool,
-    /// Whether all its last calls timed out.
+    /// `true` if all its last calls timed out.
     pub degraded: bool,
-    /// Its state.
+    /// State of the plugin, as in the list.
     pub state: String,
-    /// Its generation.
+    /// Number of the generation that serves, from 1.
     pub generation: u64,
     /// When it was looked at last.
     pub last_check: Option<String>,
     /// When it was last found well.
     pub last_success: Option<String>,
-    /// How many probes in a row were not answered.
+    /// Number of health probes in a row that were not answered.
     pub consecutive_failures: u32,
-    /// What was wrong last, for administrators.
+    /// Last problem that a probe found, for administrators.
     pub last_error: Option<String>,
-    /// What its own health function answered last, for administrators.
+    /// Last answer of the plugin's own health function, for administrators.
     pub payload: Option<serde_json::Value>,
-    /// How often in a row it ended by itself.
+    /// Number of times in a row that the plugin ended by itself.
     pub restart_attempts: u32,
     /// When it last ended by itself.
     pub last_restart_at: Option<String>,
@@ -71,15 +71,15 @@ pub struct Health {
     pub next_restart_at: Option<String>,
     /// Always false: this host gives no plugin up.
     pub crash_loop_abandoned: bool,
-    /// Whether it keeps ending by itself.
+    /// `true` if it keeps ending by itself.
     pub crash_looping: bool,
 }
 
-/// How all plugins are, by name.
+/// Health of all plugins, by name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct HealthOfAll {
-    /// Each of them.
+    /// Health by plugin.
     pub plugins: BTreeMap<String, Health>,
 }
 
@@ -88,7 +88,7 @@ pub struct HealthOfAll {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Job {
-    /// The plugin.
+    /// Plugin that has the job.
     pub plugin: String,
     /// The job's id in the plugin.
     pub job: String,
@@ -96,22 +96,22 @@ pub struct Job {
     pub handler: String,
     /// When it is due: five fields of cron, or a descriptor such as `@daily`, in UTC.
     pub schedule: String,
-    /// What it does.
+    /// Purpose of the job, as the plugin describes it.
     pub description: String,
-    /// Whether the plugin has switched it on.
+    /// `true` if the plugin has switched it on.
     pub enabled: bool,
 }
 
-/// What came of a job that was run by hand.
+/// Result of a job that was run by hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct JobRun {
-    /// The plugin.
+    /// Plugin that has the job.
     pub plugin: String,
-    /// The job.
+    /// Id of the job.
     pub job: String,
-    /// How long it took, in milliseconds.
+    /// Duration of the run, in milliseconds.
     pub duration_ms: u64,
-    /// What it answered.
+    /// Answer of the job's function.
     pub result: serde_json::Value,
 }

@@ -11,71 +11,71 @@ use crate::policy::Usage;
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct HostInfo {
-    /// Its version.
+    /// Version of the host.
     pub version: String,
     /// When it was started, RFC 3339.
     pub started_at: Option<String>,
-    /// Whether it is ready for requests.
+    /// `true` if it is ready for requests.
     pub ready: bool,
     /// The directory that it looks for plugins in.
     pub plugins_dir: String,
     /// The directory that it keeps its own data in.
     pub data_dir: String,
-    /// Whether plugins start anew when their files change.
+    /// `true` if plugins start anew when their files change.
     pub hot_reload: bool,
-    /// Whether plugins must be signed by a trusted key.
+    /// `true` if plugins must be signed by a trusted key.
     pub signatures_required: bool,
     /// `best-effort`, `required` or `off`.
     pub sandbox_level: String,
-    /// How many plugins are in each state.
+    /// Number of plugins in each state.
     pub plugins: BTreeMap<String, usize>,
-    /// Who asks: the login.
+    /// Login of the caller.
     pub login: String,
-    /// Who asks: the role.
+    /// Role of the caller.
     pub role: String,
 }
 
-/// How a check came out.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CheckState {
     /// All is well.
     Ok,
-    /// It is not used, and need not be.
+    /// The thing is not used, and need not be.
     Off,
-    /// It works, and could be better.
+    /// The thing works, and could be better.
     Warning,
-    /// It does not work.
+    /// The thing does not work.
     Failed,
 }
 
-/// One thing that was checked.
+/// A check of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Check {
-    /// What was checked, such as `database` or `sandbox: seccomp`.
+    /// Subject of the check, such as `database` or `sandbox: seccomp`.
     pub name: String,
-    /// How it came out.
+    /// Result of the check.
     pub state: CheckState,
-    /// What was found.
+    /// Finding, in words.
     pub detail: String,
-    /// What to do about it; empty where there is nothing to do.
+    /// Next step for a person; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
 }
 
-/// How the host stands.
+/// Result of all checks of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Doctor {
-    /// Whether nothing failed.
+    /// `true` if no check failed.
     pub healthy: bool,
     /// All that was checked.
     pub checks: Vec<Check>,
 }
 
-/// What a plugin's processes and calls amount to, since the host's start.
+/// Sums over a plugin's processes and calls, since the host's start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -94,26 +94,27 @@ pub struct Figures {
     pub waiting: u64,
     /// Calls that were refused for want of room.
     pub shed: u64,
-    /// The duration in milliseconds that half of its calls did not exceed; an estimate from a histogram.
+    /// The duration in milliseconds that half of its calls did not exceed; an estimate from a
+    /// histogram.
     pub p50_ms: Option<f64>,
     /// The same for 99 of 100.
     pub p99_ms: Option<f64>,
 }
 
-/// What a plugin has used, and how its calls went (contract §7.6, and some more).
+/// Use of the host API by a plugin, and results of its calls (contract §7.6, and some more).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Stats {
-    /// The plugin.
+    /// Name of the plugin.
     pub plugin_name: String,
-    /// Its state.
+    /// State of the plugin, as in the list.
     pub state: String,
-    /// Its generation.
+    /// Number of the generation that serves, from 1.
     pub generation: u64,
-    /// What it asked of the host.
+    /// Requests of the plugin to the host API.
     #[serde(flatten)]
     pub usage: Usage,
-    /// What was asked of it.
+    /// Calls of the plugin's functions.
     pub figures: Figures,
 }

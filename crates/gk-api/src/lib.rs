@@ -1,7 +1,9 @@
-//! The admin API of the GoatKit host: the types of its requests and answers, and the one table of its endpoints.
+//! The admin API of the GoatKit host: the types of its requests and answers, and the one table of
+//! its endpoints.
 //!
-//! The host's router, its OpenAPI document (feature `openapi`), the table in its documentation and every client are made
-//! from [`ENDPOINTS`]. This crate knows no HTTP library: methods and statuses are names and numbers here.
+//! The host's router, its OpenAPI document (feature `openapi`), the table in its documentation and
+//! every client are made from [`ENDPOINTS`]. This crate knows no HTTP library: methods and statuses
+//! are names and numbers here.
 //!
 //! ```
 //! use gk_api::{Operation, Plugin};
@@ -16,8 +18,9 @@
 //!
 //! # Compatibility
 //!
-//! A client ignores members that it does not know, and reads a missing one as its default, so that clients and hosts of
-//! different versions work together. A host refuses unknown members of requests: they are mistakes.
+//! A client ignores members that it does not know, and reads a missing one as its default, so that
+//! clients and hosts of different versions work together. A host refuses unknown members of
+//! requests: they are mistakes.
 
 #![forbid(unsafe_code)]
 
@@ -49,10 +52,10 @@ pub use plugin::{
 pub use policy::{LimitDiff, PolicyDiff, PolicyOrigin, PolicyView, Usage};
 pub use tokens::{NewToken, NewTokenAnswer, Role, RoleError, Token};
 
-/// What every endpoint answers when it fails.
+/// Body of every answer that reports a failure.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ErrorBody {
-    /// What is wrong, where, and what to do.
+    /// Description of the failure: the problem, its place, and the next step.
     pub error: String,
 }

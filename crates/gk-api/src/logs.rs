@@ -1,10 +1,10 @@
-//! What plugins say.
+//! Logs of plugins.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One entry of a plugin's log.
+/// An entry of a plugin's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -30,7 +30,7 @@ pub struct LogEntry {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LogPage {
-    /// How many there are in this answer.
+    /// Number of entries in this answer.
     pub count: usize,
     /// The entries.
     pub logs: Vec<LogEntry>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::Outcome;
 
-/// What came of a package, or what would come of it.
+/// Report on a package: the result of an installation, or what an installation would do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -14,73 +14,74 @@ pub struct InstallReport {
     pub name: String,
     /// The version in the package.
     pub version: String,
-    /// The version that was installed before; null if there was none.
+    /// Version that was installed before; null for a new plugin.
     pub installed_version: Option<String>,
     /// The package's SHA-256, in hexadecimal digits.
     pub digest: String,
-    /// What was done, or would be.
+    /// Step that was taken, or would be.
     pub step: InstallStep,
-    /// What its signature is worth to this host.
+    /// Signature of the package, and its worth to this host.
     pub signature: PackageSignature,
-    /// What it asks for.
+    /// Permissions that the package asks for.
     pub requested: Vec<Permission>,
     /// Of this, what its policy does not grant at this moment.
     pub not_granted: Vec<Permission>,
-    /// How its files differ from those that are installed.
+    /// Differences between the package's files and the installed ones.
     pub changes: Changes,
-    /// What is to be said of its manifest.
+    /// Warnings about the manifest.
     pub warnings: Vec<String>,
-    /// What came of starting it; null of a dry run.
+    /// Outcome of the start; null of a dry run.
     pub outcome: Option<Outcome>,
-    /// Where it was installed.
+    /// Directory of the installed plugin.
     pub directory: String,
 }
 
-/// What is done with a package.
+/// Step of an installation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InstallStep {
-    /// Nothing yet.
+    /// No step: the package was only judged.
     #[default]
     None,
-    /// It is not installed, and would be.
+    /// The plugin is not installed, and would be.
     WouldInstall,
     /// Another version, or other files, are installed, and would be replaced.
     WouldReplace,
     /// The same files are installed.
     Same,
-    /// It was installed.
+    /// The plugin was installed.
     Installed,
-    /// It has replaced what was installed.
+    /// The package has replaced the installed one.
     Replaced,
-    /// It did not come up, and what was there before is there again.
+    /// The package did not come up, and the one that was there before is there again.
     RolledBack,
 }
 
-/// What a package's signature is worth.
+/// Worth of a package's signature.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PackageSignature {
-    /// `valid`, `valid-v1`, `unsigned` or `untrusted key`; a package that is `tampered` or `revoked` is refused.
+    /// `valid`, `valid-v1`, `unsigned` or `untrusted key`; a package that is `tampered` or
+    /// `revoked` is refused.
     pub state: String,
     /// The id of the key that signed it.
     pub key: Option<String>,
     /// The date that the signer wrote, RFC 3339.
     pub date: Option<String>,
-    /// What is to be said of it.
+    /// A warning about the signature.
     pub warning: Option<String>,
 }
 
-/// How files differ.
+/// Differences between two sets of files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Changes {
     /// Files that are new, changed or gone, at most 100 of them.
     pub files: Vec<FileChange>,
-    /// How many there are.
+    /// Number of all differences.
     pub count: usize,
 }
 
@@ -89,13 +90,13 @@ pub struct Changes {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FileChange {
-    /// Its path in the package.
+    /// Path of the file in the package.
     pub path: String,
     /// `added`, `changed` or `removed`.
     pub change: String,
 }
 
-/// What came of removing a plugin.
+/// Report on the removal of a plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -104,9 +105,9 @@ pub struct UninstallReport {
     pub name: String,
     /// The version that was removed.
     pub version: String,
-    /// What was removed beside its package.
+    /// Data that was removed beside the package.
     pub removed: Vec<String>,
-    /// What was kept.
+    /// Data that was kept.
     pub kept: Vec<String>,
     /// In upstream's word.
     pub message: String,

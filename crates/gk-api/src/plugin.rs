@@ -3,34 +3,35 @@
 use gk_manifest::{JobSpec, MenuItemSpec, Registration, RouteSpec, WidgetSpec};
 use serde::{Deserialize, Serialize};
 
-/// A plugin.
+/// A plugin, as lists and details show it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Plugin {
-    /// Its name. Of a directory in which no plugin could be found: none, if the directory's name is no plugin's.
+    /// Name of the plugin. Of a directory without a valid plugin it is the directory's name, or
+    /// null if that is no plugin's name.
     pub name: Option<String>,
     /// The same, as the tutorial writes it.
     #[serde(rename = "Name")]
     pub legacy_name: Option<String>,
-    /// Its version, as it registered it, else as its plugin.yaml has it.
+    /// Version that the plugin registered, or that of its plugin.yaml.
     pub version: String,
-    /// What it is.
+    /// Purpose of the plugin, as its author describes it.
     pub description: String,
-    /// Who wrote it.
+    /// Author of the plugin.
     pub author: String,
     /// Under which terms it may be used.
     pub license: String,
-    /// Where to read about it.
+    /// Home page of the plugin.
     pub homepage: String,
-    /// Its icon.
+    /// Icon: SVG, a class of an icon font, or a path.
     pub icon: String,
-    /// `starting`, `running`, `stopping`, `stopped`, `blocked`, `disabled`, `waiting`, `backing_off`, `crash_looping` or
-    /// `failed`.
+    /// `starting`, `running`, `stopping`, `stopped`, `blocked`, `disabled`, `waiting`,
+    /// `backing_off`, `crash_looping` or `failed`.
     pub state: String,
-    /// Whether it is running.
+    /// `true` if it is running.
     pub loaded: bool,
-    /// Whether it may run.
+    /// `true` if it may run.
     pub enabled: bool,
     /// Counts its processes since the host's start.
     pub generation: u64,
@@ -40,22 +41,22 @@ pub struct Plugin {
     pub started_at: Option<String>,
     /// When it came up, RFC 3339.
     pub running_since: Option<String>,
-    /// What its signature was worth when it was started: `valid`, `valid-v1`, `unsigned`, `untrusted key`, `tampered` or
-    /// `revoked`.
+    /// State of the signature at the plugin's start: `valid`, `valid-v1`, `unsigned`, `untrusted
+    /// key`, `tampered` or `revoked`.
     pub signature: Option<String>,
     /// The id of the key that signed it.
     pub signing_key: Option<String>,
-    /// Its routes; null before it has registered.
+    /// Routes of the plugin; null before it has registered.
     pub routes: Option<Vec<RouteSpec>>,
-    /// Its widgets.
+    /// Widgets that the plugin registered.
     pub widgets: Option<Vec<WidgetSpec>>,
-    /// Its jobs.
+    /// Jobs that the plugin registered.
     pub jobs: Option<Vec<JobSpec>>,
-    /// Its menu items.
+    /// Menu items that the plugin registered.
     pub menu_items: Option<Vec<MenuItemSpec>>,
-    /// Its routes that are not served, and why.
+    /// Routes that are not served, with the reason of each.
     pub refused_routes: Vec<RefusedRoute>,
-    /// What only administrators see.
+    /// Details for administrators.
     #[serde(flatten)]
     pub inside: Option<PluginInside>,
 }
@@ -65,19 +66,19 @@ pub struct Plugin {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct RefusedRoute {
-    /// Its method.
+    /// HTTP method.
     pub method: String,
-    /// Its path.
+    /// Path that the plugin registered.
     pub path: String,
     /// Why it is not served.
     pub reason: String,
 }
 
-/// What only administrators see of a plugin.
+/// Details of a plugin for administrators.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct PluginInside {
-    /// Its directory.
+    /// Directory of the package.
     pub directory: String,
     /// The id of its process.
     #[serde(default)]
@@ -88,19 +89,19 @@ pub struct PluginInside {
     /// The version that starts beside what runs, or the last one that did not come up.
     #[serde(default)]
     pub candidate: Option<Candidate>,
-    /// How the layers of its sandbox stand; null while it has none.
+    /// Layers of the sandbox; null while no sandbox runs.
     #[serde(default)]
     pub sandbox: Option<Sandbox>,
     /// Warnings about its manifest and registration.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// How often in a row it ended by itself.
+    /// Number of times in a row that the plugin ended by itself.
     #[serde(default)]
     pub crashes: u32,
-    /// How a process of it failed last.
+    /// Report on the last failure of a process.
     #[serde(default)]
     pub last_error: Option<String>,
-    /// Whether there is a version to go back to.
+    /// `true` if there is a version to go back to.
     #[serde(default)]
     pub can_roll_back: bool,
     /// When it is started again, RFC 3339.
@@ -116,7 +117,7 @@ pub struct PluginInside {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Candidate {
-    /// Its number.
+    /// Number of the generation.
     pub generation: u64,
     /// `starting` or `failed`.
     pub state: String,
@@ -129,22 +130,22 @@ pub struct Candidate {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Sandbox {
-    /// Whether every layer that was asked for holds.
+    /// `true` if every layer that was asked for holds.
     pub complete: bool,
-    /// Its layers.
+    /// Layers, in the order of the report.
     pub layers: Vec<SandboxLayer>,
 }
 
-/// One layer of a sandbox.
+/// A layer of a sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct SandboxLayer {
-    /// Its name.
+    /// Name of the layer.
     pub layer: String,
     /// `enforced`, `partial`, `unavailable`, `failed` or `off`.
     pub state: String,
-    /// What holds, or why it does not.
+    /// Detail of the state, or the reason for a missing layer.
     pub detail: String,
     /// The system's error number, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,13 +157,13 @@ pub struct SandboxLayer {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PluginDetail {
-    /// What lists show of it.
+    /// The plugin as lists show it.
     #[serde(flatten)]
     pub plugin: Plugin,
     /// The timeouts in force, for administrators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts_ms: Option<Timeouts>,
-    /// What it registered, for administrators.
+    /// Registration of the plugin, for administrators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
 }
@@ -172,10 +173,10 @@ pub struct PluginDetail {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Timeouts {
-    /// Of a call.
+    /// Maximum duration of a call, in milliseconds.
     pub call: u64,
-    /// Of GKRegister and Init, each.
+    /// Maximum duration of GKRegister and of Init, each, in milliseconds.
     pub init: u64,
-    /// Of Shutdown.
+    /// Maximum duration of Shutdown, in milliseconds.
     pub shutdown: u64,
 }

@@ -4,20 +4,20 @@ use gk_manifest::Permission;
 use gk_manifest::policy::Policy;
 use serde::{Deserialize, Serialize};
 
-/// Where a policy in force comes from.
+/// Origin of the policy in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyOrigin {
     /// The operator stored it.
     Stored,
-    /// Nobody reviewed the plugin: its request, cut down to what is safe.
+    /// Unreviewed plugin: its request, cut down to what is safe.
     Default,
-    /// Nobody reviewed the plugin, and the host trusts what plugins declare.
+    /// Unreviewed plugin on a host that trusts what plugins declare: its whole request.
     Declared,
-    /// Neither registered nor installed: nothing.
+    /// Neither registered nor installed: no permissions.
     Unregistered,
-    /// The stored policy cannot be read: nothing.
+    /// The stored policy cannot be read: no permissions.
     Unreadable,
 }
 
@@ -35,7 +35,7 @@ impl PolicyOrigin {
     }
 }
 
-/// What a plugin has used of the host API, since the host started (contract §7.6).
+/// Use of the host API by a plugin, since the host started (contract §7.6).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -54,7 +54,7 @@ pub struct Usage {
     pub calls: u64,
     /// Requests refused by the policy or a rate.
     pub errors: u64,
-    /// The last request, in milliseconds since 1970; 0 for none.
+    /// Time of the last request, in milliseconds since 1970; 0 without one.
     pub last_call_at: i64,
 }
 
@@ -62,29 +62,31 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct PolicyView {
-    /// The plugin.
+    /// Name of the plugin.
     pub plugin_name: String,
-    /// Where the policy comes from.
+    /// Origin of the policy.
     pub origin: PolicyOrigin,
     /// The policy in force.
     pub policy: Policy,
-    /// What the plugin asks for, as a policy that would grant it.
+    /// Request of the plugin, as a policy that would grant it.
     pub requested: Policy,
-    /// What it asks for and an approved policy does not grant. Empty for every other status.
+    /// Permissions that the plugin asks for and an approved policy does not grant. Empty for every
+    /// other status.
     pub exceeds_grant: Vec<Permission>,
-    /// What it has used.
+    /// Use of the host API by the plugin.
     pub usage: Usage,
-    /// Of a policy that was just set: limits that are beyond what this host gives, and what it gives instead.
+    /// Of a policy that was just set: limits that are beyond what this host gives, and what it
+    /// gives instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clamped: Vec<String>,
 }
 
-/// What a plugin asks for, held against what it is granted.
+/// Request of a plugin, compared with what is granted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PolicyDiff {
-    /// The plugin.
+    /// Name of the plugin.
     pub plugin_name: String,
     /// The status of the policy in force.
     pub status: String,
@@ -105,10 +107,10 @@ pub struct PolicyDiff {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LimitDiff {
-    /// Its name in a policy.
+    /// Name of the limit in a policy.
     pub limit: String,
-    /// What the plugin asks for.
+    /// Value that the plugin asks for.
     pub asked: String,
-    /// What is in force.
+    /// Value in force.
     pub granted: String,
 }

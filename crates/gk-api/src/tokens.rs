@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a caller may do.
+/// Role of a caller: the set of endpoints and routes it may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -70,11 +70,11 @@ impl FromStr for Role {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Token {
-    /// Its number, which plugins know as the user's.
+    /// Number of the token, which plugins know as the user's id.
     pub id: i64,
     /// The user's name.
     pub login: String,
-    /// What they may do.
+    /// Role of its bearers.
     pub role: Role,
     /// When it was made.
     #[serde(default)]
@@ -82,7 +82,7 @@ pub struct Token {
     /// When it is no longer valid; null if it stays valid.
     #[serde(default)]
     pub expires_at: Option<String>,
-    /// Whether it is no longer valid.
+    /// `true` if it is no longer valid.
     #[serde(default)]
     pub expired: bool,
     /// When it was used last, to the minute; null if it never was.
@@ -90,14 +90,14 @@ pub struct Token {
     pub last_used_at: Option<String>,
 }
 
-/// What a token is to be.
+/// Description of a token that is to be created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// The user's name: 1 to 128 printable characters.
     pub login: String,
-    /// What they may do: `admin`, `agent` or `customer`.
+    /// Role of its bearers: `admin`, `agent` or `customer`.
     pub role: String,
     /// For how long it is valid, such as `720h`; without it, it stays valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,19 +105,19 @@ pub struct NewToken {
     pub expires_in: Option<gk_manifest::GoDuration>,
 }
 
-/// A new token.
+/// A token that was created, with its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct NewTokenAnswer {
-    /// Its number.
+    /// Number of the token.
     pub id: i64,
     /// The user's name.
     pub login: String,
-    /// What they may do.
+    /// Role of its bearers.
     pub role: Role,
     /// When it is no longer valid, RFC 3339.
     #[serde(default)]
     pub expires_at: Option<String>,
-    /// Its text, which is in this answer and nowhere else.
+    /// Secret text of the token. This answer is the only place that has it.
     pub token: String,
 }

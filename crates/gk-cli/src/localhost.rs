@@ -76,8 +76,8 @@ impl LocalOptions {
     }
 }
 
-/// The mode of the directory with all that a host has: private files of a package are readable in it. Only the plugins of
-/// a host that is root have users of their own, which have to come through.
+/// The mode of the directory with all that a host has: private files of a package are readable in
+/// it. Only the plugins of a host that is root have users of their own, which have to come through.
 fn dirs_mode(is_root: bool) -> u32 {
     if is_root { 0o711 } else { 0o700 }
 }
@@ -89,7 +89,8 @@ fn running() -> MutexGuard<'static, Vec<(Pid, PathBuf)>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills the hosts that run with all their processes, removes their directories, and ends this program as a signal does.
+/// Kills the hosts that run with all their processes, removes their directories, and ends this
+/// program as a signal does.
 pub(crate) fn abort() -> ! {
     // It is not given back: nobody else ends the program meanwhile.
     let running = running();
@@ -285,8 +286,8 @@ impl LocalHost {
         }
     }
 
-    /// Puts the files of `directory` in place of those that a plugin has. Each file is the old or the new one at any
-    /// moment; what is to become of them is another order.
+    /// Puts the files of `directory` in place of those that a plugin has. Each file is the old or
+    /// the new one at any moment; what is to become of them is another order.
     pub(crate) fn replace(&self, plugin: &str, directory: &Path) -> Result<(), Failure> {
         let next = tempfile::Builder::new()
             .prefix("next-")

@@ -14,8 +14,8 @@
 //! | `terminal` | where data and messages go: formats, colours, tables |
 //! | `trust` | keys, signatures, packages |
 //!
-//! The command talks to a host over its admin API alone. What it does with plugins itself (build, sign, package, test)
-//! needs no host.
+//! The command talks to a host over its admin API alone. What it does with plugins itself (build,
+//! sign, package, test) needs no host.
 
 #![forbid(unsafe_code)]
 

@@ -84,18 +84,19 @@ pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const WARN: Style = AnsiColor::Yellow.on_default().bold();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// The sequences that styles consist of: this command's own, and those of annotated sources. All that they can do is to
-/// make a text bold, dim or coloured.
+/// The sequences that styles consist of: this command's own, and those of annotated sources. All
+/// that they can do is to make a text bold, dim or coloured.
 const STYLES: &[&str] = &[
     "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[91m", "\x1b[92m",
     "\x1b[93m", "\x1b[94m", "\x1b[96m", "\x1b[97m",
 ];
 
-/// A text that no terminal takes for an order: control characters, and those that turn the direction of text, are written
-/// as `\u001b`. Line feeds, tabs and styles stay.
+/// A text that no terminal takes for an order: control characters, and those that turn the
+/// direction of text, are written as `\u001b`. Line feeds, tabs and styles stay.
 ///
-/// Names, descriptions, errors and logs come from plugins, hosts and indexes, which may be hostile. All output passes here,
-/// in all formats: JSON has these characters in its strings alone, where `\u009b` is the same character.
+/// Names, descriptions, errors and logs come from plugins, hosts and indexes, which may be hostile.
+/// All output passes here, in all formats: JSON has these characters in its strings alone, where
+/// `\u009b` is the same character.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     let is_order = |char: char| {
         (char.is_control() && !matches!(char, '\n' | '\t'))
@@ -164,7 +165,7 @@ impl Terminal {
         self.format
     }
 
-    /// Whether a person may be asked, and watches.
+    /// Returns `true` if a person may be asked, and watches.
     pub(crate) fn is_interactive(&self) -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal() && !self.quiet
     }
@@ -343,8 +344,8 @@ fn unprintable(error: &dyn std::fmt::Display) -> Failure {
     )
 }
 
-/// A table without lines: columns two blanks apart. On a terminal long cells are wrapped to its width; elsewhere a row
-/// is one line.
+/// A table without lines: columns two blanks apart. On a terminal long cells are wrapped to its
+/// width; elsewhere a row is one line.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);

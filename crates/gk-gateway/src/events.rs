@@ -6,10 +6,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use gk_hostapi::events::{Delivery, Subscription, frame};
 use gk_hostapi::{ErrorKind, Host, HostApi};
 use gk_manifest::PluginName;
 use gk_runtime::CallError;
+use gk_services::events::{Delivery, Subscription, frame};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -106,7 +106,9 @@ pub(crate) async fn subscribe(
         .get(&plugin)
         .ok_or_else(|| Problem::no_plugin(&plugin))?;
     let host = gateway.inner.host_api.as_ref();
-    let host = host.ok_or_else(|| Problem::not_found("this host has no events"))?;
+    let (host, services) = host
+        .zip(gateway.inner.services.as_ref())
+        .ok_or_else(|| Problem::not_found("this host has no events"))?;
     admitted(host, &status.name, caller.as_ref())?;
     let Some(registration) = status
         .registration
@@ -147,8 +149,7 @@ pub(crate) async fn subscribe(
             return Err(Problem::new(StatusCode::FORBIDDEN, text));
         }
     }
-    let events = &host.services().events;
-    let subscription = events.subscribe(&status.name, &channel, after);
+    let subscription = services.events.subscribe(&status.name, &channel, after);
     let subscription = subscription.map_err(|error| match error.kind() {
         ErrorKind::Invalid => Problem::bad_request(error.to_string()),
         _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
@@ -156,13 +157,13 @@ pub(crate) async fn subscribe(
     // Blocked while the check was under way: whoever did so has closed what there was by then.
     admitted(host, &status.name, caller.as_ref())?;
     let (frames, body) = sse::channel();
-    let mut stopping = gateway.stopping();
+    let stopping = gateway.stopping().clone();
     let (host, plugin) = (Arc::clone(host), status.name.clone());
     let token = caller.map(|caller| caller.id);
     let over = async move {
         let tokens = &gateway.inner.tokens;
         tokio::select! {
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = stopping.cancelled() => {}
             () = host.policies().blocked(&plugin) => {}
             () = async { tokens.gone(token.unwrap_or_default()).await }, if token.is_some() => {}
         }

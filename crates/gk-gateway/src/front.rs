@@ -103,7 +103,7 @@ impl Answer for Front {
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         );
-        if *inner.stopping.borrow() && version <= Version::HTTP_11 {
+        if inner.stopping.is_cancelled() && version <= Version::HTTP_11 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if method == Method::HEAD {

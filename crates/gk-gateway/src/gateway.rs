@@ -12,8 +12,10 @@ use bytes::Bytes;
 use gk_hostapi::Host;
 use gk_manifest::PluginName;
 use gk_runtime::{CallContext, CallError, CallTarget, MemoryBudget, Runtime};
+use gk_services::Services;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
 use crate::auth::{self, Middleware, Refusals};
@@ -44,8 +46,11 @@ pub struct GatewayConfig {
     pub version: String,
     /// What `/metrics` answers.
     pub metrics: RenderMetrics,
-    /// The plugins' host API, for policies and events; without it there are none.
+    /// The plugins' host API, for policies; without it there are none.
     pub host_api: Option<Arc<Host>>,
+    /// The services behind the host API, for events and for the data of plugins that are
+    /// uninstalled.
+    pub services: Option<Arc<Services>>,
     /// Where changes are written down; without it, nowhere.
     pub audit: Option<Audit>,
     /// What the program around the gateway knows of itself and its plugins; without it, nothing.
@@ -87,6 +92,7 @@ impl GatewayConfig {
             version: version.into(),
             metrics,
             host_api: None,
+            services: None,
             audit: None,
             insight: None,
             memory: MemoryBudget::new(MEMORY_BYTES_DEFAULT),
@@ -95,10 +101,11 @@ impl GatewayConfig {
         }
     }
 
-    /// With the plugins' host API.
+    /// With the plugins' host API, and the services behind it.
     #[must_use]
-    pub fn with_host_api(mut self, host_api: Arc<Host>) -> Self {
+    pub fn with_host_api(mut self, host_api: Arc<Host>, services: Arc<Services>) -> Self {
         self.host_api = Some(host_api);
+        self.services = Some(services);
         self
     }
 }
@@ -121,6 +128,7 @@ pub(crate) struct Inner {
     pub(crate) heavy: Heavy,
     pub(crate) memory: MemoryBudget,
     pub(crate) host_api: Option<Arc<Host>>,
+    pub(crate) services: Option<Arc<Services>>,
     pub(crate) audit: Option<Audit>,
     pub(crate) insight: Option<Arc<dyn Insight>>,
     pub(crate) streams: Streams,
@@ -132,7 +140,7 @@ pub(crate) struct Inner {
     ready: AtomicBool,
     /// Requests that are not answered yet, those about health left out.
     pub(crate) running: watch::Sender<usize>,
-    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) stopping: CancellationToken,
 }
 
 impl std::fmt::Debug for Inner {
@@ -163,6 +171,7 @@ impl Gateway {
             heavy: Heavy::default(),
             memory: config.memory,
             host_api: config.host_api,
+            services: config.services,
             audit: config.audit,
             insight: config.insight,
             streams: Streams::default(),
@@ -173,7 +182,7 @@ impl Gateway {
             counts: Counts::new(),
             running: watch::Sender::new(0),
             ready: AtomicBool::new(false),
-            stopping: watch::Sender::new(false),
+            stopping: CancellationToken::new(),
         };
         Gateway {
             inner: Arc::new(inner),
@@ -242,7 +251,7 @@ impl Gateway {
     /// connection closes. Requests are served on.
     pub fn stop(&self) {
         self.set_ready(false);
-        self.inner.stopping.send_replace(true);
+        self.inner.stopping.cancel();
     }
 
     /// Waits until no request is under way; those about health do not count.
@@ -252,9 +261,9 @@ impl Gateway {
         let _ = running.wait_for(|running| *running == 0).await;
     }
 
-    /// Set when the host stops.
-    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
-        self.inner.stopping.subscribe()
+    /// Cancelled when the host stops.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.inner.stopping
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -82,7 +82,7 @@ impl Problem {
     /// learns that it failed, and the plugin's own words.
     pub(crate) fn from_call(error: &CallError, caller: Option<&User>) -> Self {
         let (status, public) = match error {
-            CallError::UnknownPlugin { .. } => (StatusCode::NOT_FOUND, None),
+            CallError::UnknownPlugin { plugin } => return Problem::no_plugin(plugin),
             CallError::NotRunning { plugin, .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Some(format!("plugin \"{plugin}\" is not running")),

@@ -476,7 +476,7 @@ mod tests {
     use std::time::Duration;
 
     use async_trait::async_trait;
-    use gk_protocol::plugin::{Call, HostApi, PluginHandler};
+    use gk_protocol::plugin::{Call, HostApiClient, PluginHandler};
     use gk_runtime::testing::InMemory;
 
     /// A plugin with a route in its own place, and one that nobody granted.
@@ -503,7 +503,7 @@ mod tests {
         async fn init(
             &self,
             _: BTreeMap<String, String>,
-            _: Option<HostApi>,
+            _: Option<HostApiClient>,
         ) -> Result<(), String> {
             Ok(())
         }

@@ -14,7 +14,7 @@ use gk_gateway::server::Answer;
 use gk_gateway::tokens::{Role, Tokens};
 use gk_gateway::{BODY_BYTES_MAX, Front, Gateway, GatewayConfig};
 use gk_manifest::{Registration, RouteSpec, WidgetSpec};
-use gk_protocol::plugin::{Call, HostApi, PluginHandler};
+use gk_protocol::plugin::{Call, HostApiClient, PluginHandler};
 use gk_runtime::Runtime;
 use gk_runtime::testing::InMemory;
 use serde_json::{Value, json};
@@ -28,7 +28,11 @@ impl PluginHandler for Plugin {
         Ok(self.0.clone())
     }
 
-    async fn init(&self, _: BTreeMap<String, String>, _: Option<HostApi>) -> Result<(), String> {
+    async fn init(
+        &self,
+        _: BTreeMap<String, String>,
+        _: Option<HostApiClient>,
+    ) -> Result<(), String> {
         Ok(())
     }
 
@@ -110,7 +114,11 @@ impl PluginHandler for Closing {
         })
     }
 
-    async fn init(&self, _: BTreeMap<String, String>, _: Option<HostApi>) -> Result<(), String> {
+    async fn init(
+        &self,
+        _: BTreeMap<String, String>,
+        _: Option<HostApiClient>,
+    ) -> Result<(), String> {
         Ok(())
     }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use gk_api::{Check, CheckState};
 use gk_gateway::{About, Insight, Seen};
-use gk_hostapi::{Host, HostError};
+use gk_hostapi::HostError;
 use gk_manifest::PluginName;
 use gk_runtime::Runtime;
+use gk_services::Services;
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -24,7 +25,7 @@ pub(crate) struct Own {
     pub(crate) started_at: SystemTime,
     pub(crate) config: Config,
     pub(crate) runtime: Runtime,
-    pub(crate) host_api: Arc<Host>,
+    pub(crate) services: Arc<Services>,
     pub(crate) metrics: Metrics,
 }
 
@@ -169,7 +170,7 @@ impl Own {
 
     /// What is reached over a network, all at once: databases, cache, mail.
     async fn network(&self) -> Vec<Check> {
-        let services = self.host_api.services();
+        let services = &self.services;
         let deadline = Instant::now() + CHECK_TIMEOUT;
         let mut checks = Vec::new();
         let names = services.db.names();
@@ -252,7 +253,7 @@ impl Own {
     /// Whether plugins can keep secrets.
     fn secrets(&self) -> Check {
         let name = "secret keys";
-        match self.host_api.services().secure.has_keys() {
+        match self.services.secure.has_keys() {
             true => check(name, CheckState::Ok, "secrets are encrypted", ""),
             false => check(
                 name,

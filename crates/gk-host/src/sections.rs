@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use gk_hostapi::email::{MailConfig, MailCredentials, MailTls, Mailer};
 use gk_manifest::GoDuration;
 use gk_runtime::HealthConfig;
+use gk_services::email::{MailConfig, MailCredentials, MailTls, Mailer};
 use serde::{Deserialize, Serialize};
 
 use crate::sources::process_variable;

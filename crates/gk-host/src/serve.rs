@@ -11,9 +11,12 @@ use anyhow::{Context, Result};
 use gk_gateway::audit::Audit;
 use gk_gateway::tokens::{Role, Tokens};
 use gk_gateway::{Gateway, GatewayConfig, server};
-use gk_runtime::{MemoryBudget, PluginState, ProcessLauncher, Runtime, RuntimeConfig};
+use gk_hostapi::Host;
+use gk_runtime::{MemoryBudget, PluginState, ProcessLauncher, Runtime, RuntimeConfig, Signatures};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServeArgs};
 use crate::lock::DataLock;
@@ -36,6 +39,9 @@ const START_PATIENCE: Duration = Duration::from_secs(3);
 /// How long work that cannot be broken off may go on when all else has ended: a look at a directory whose file system
 /// no longer answers would keep the host for ever.
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The host's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the host until it is told to stop.
 pub(crate) fn run(args: ServeArgs, config: Config) -> Result<()> {
@@ -91,12 +97,7 @@ async fn serve(
     let mut stop = StopSignals::new()?;
     let hangups = reread::hangups()?;
     let config = told.config.clone();
-    if config.plugins_dir_is_given && !config.plugins_dir.is_dir() {
-        anyhow::bail!(
-            "the plugins directory {} does not exist or is no directory; create it, or correct plugins_dir",
-            config.plugins_dir.display()
-        );
-    }
+    check_plugins_dir(&config)?;
     crate::data::make(&config.data_dir)?;
     // Held until the host has ended.
     let _lock = DataLock::take(&config.data_dir)?;
@@ -112,63 +113,26 @@ async fn serve(
     let tls = front.tls()?;
     let mut listeners = front.bind(inherited).await?;
     let addresses = listeners.len();
-    if let Some(path) = config.admin_socket() {
-        crate::data::remove_left_socket(&config.data_dir, &path)?;
-        match server::bind_local(&path) {
-            Ok(local) => listeners.push(local),
-            // Longer than the system's 107 bytes, and nobody has chosen it.
-            Err(error)
-                if error.kind() == io::ErrorKind::InvalidInput && config.admin_socket.is_none() =>
-            {
-                tracing::warn!(
-                    path = %path.display(),
-                    %error,
-                    "there is no local socket; set admin_socket to a shorter path"
-                );
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot listen on the local socket {}; admin_socket in the configuration sets another path, or \"off\"", path.display()));
-            }
-        }
-    }
+    listeners.extend(local_socket(&config)?);
     let health_listeners = front.bind_health().await?;
 
-    let version = env!("CARGO_PKG_VERSION");
-    let mut plugins =
-        RuntimeConfig::new(&config.plugins_dir, &config.data_dir, version).with_environment();
-    plugins.start_timeout = config.start_timeout();
-    plugins.hot_reload = config.hot_reload();
-    plugins.rescan_interval = config.rescan_interval();
-    plugins.sandbox = config.sandbox.to_config(config.sandbox_level)?;
-    plugins.signatures = signatures;
-    plugins.health = config.health.to_config();
-    plugins.settings = config.plugin_config.clone();
-    plugins.memory = Some(memory.clone());
+    let plugins = runtime_config(&config, signatures, memory.clone())?;
     let launcher = ProcessLauncher::new(&plugins)?;
-    let host_api = services::open(&config).await?;
+    let (host_api, services) = services::open(&config).await?;
     if plugins.sandbox.is_some() {
         crate::data::let_through(&config.data_dir)?;
     }
     let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;
     host_api.connect(Arc::new(runtime.downgrade()));
-    let render = {
-        let (runtime, metrics) = (runtime.clone(), metrics.clone());
-        Arc::new(move || metrics.render(&runtime.snapshot()))
-    };
-    let insight = insight::Own {
+    let own = insight::Own {
         started_at: SystemTime::now(),
         config: config.clone(),
         runtime: runtime.clone(),
-        host_api: Arc::clone(&host_api),
+        services: Arc::clone(&services),
         metrics,
     };
-    let mut gateway = GatewayConfig::new(runtime.clone(), tokens, version, render);
-    gateway.memory = memory.clone();
-    gateway.proxies = front.proxies()?;
-    gateway.cors = front.cors()?;
-    gateway.audit = Some(audit.clone());
-    gateway.insight = Some(Arc::new(insight));
-    let gateway = Gateway::new(gateway.with_host_api(host_api));
+    let gateway = gateway_config(own, host_api, tokens, audit.clone(), memory.clone())?;
+    let gateway = Gateway::new(gateway);
     let following = tokio::spawn({
         let gateway = gateway.clone();
         async move { gateway.follow().await }
@@ -181,81 +145,32 @@ async fn serve(
     };
     let rereading = tokio::spawn(told.follow(changing, hangups));
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let shown: Vec<_> = listeners
-        .iter()
-        .map(|listener| listener.shown(scheme))
-        .collect();
-    let health_shown: Vec<_> = health_listeners
-        .iter()
-        .map(|listener| listener.shown("http"))
-        .collect();
-    let (closing, closed) = watch::channel(false);
+    let shown = shown(&listeners, scheme);
+    let health_shown = self::shown(&health_listeners, "http");
+    let closing = CancellationToken::new();
     let mut server = tokio::spawn(server::serve(
         listeners,
         gateway.front(),
         front.server(memory, limits_now, tls.clone())?,
-        flag(closed.clone()),
+        closing.clone().cancelled_owned(),
     ));
     // It tells how the host is until there is none.
     let health = tokio::spawn(server::serve(
         health_listeners,
         gateway.health_front(),
         front.health_server(),
-        flag(closed),
+        closing.clone().cancelled_owned(),
     ));
     let certificates = tls.map(|tls| tokio::spawn(async move { tls.follow().await }));
-    let (public, local) = shown.split_at(addresses);
-    for address in public {
-        say(&format!("listening on {address}"));
-    }
-    if let (false, Some(path)) = (local.is_empty(), config.admin_socket()) {
-        let path = std::path::absolute(&path).unwrap_or(path);
-        say(&format!("local socket: unix:{}", path.display()));
-    }
-    for address in &health_shown {
-        say(&format!("telling how the host is on {address}"));
-    }
+    tell_addresses(&config, &shown, addresses, &health_shown);
 
-    let readying = tokio::spawn({
-        let (gateway, runtime) = (gateway.clone(), runtime.clone());
-        async move {
-            serving(&runtime).await;
-            gateway.rebuild();
-            gateway.set_ready(true);
-            log.started();
-        }
-    });
-    let settled = tokio::select! {
-        () = runtime.settled() => true,
-        () = stop.next() => false,
-    };
-    if settled {
-        crate::idle::release();
-        report(&runtime);
-        tokio::select! {
-            () = stop.next() => {}
-            never = crate::idle::follow() => match never {},
-        }
-    }
+    let readying = tokio::spawn(become_ready(gateway.clone(), runtime.clone(), log));
+    until_stopped(&runtime, &mut stop).await;
     tracing::info!("stopping; a second signal stops at once");
     readying.abort();
     gateway.stop();
-    let orderly = async {
-        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
-            gateway.idle().await;
-            closing.send_replace(true);
-            let _ = (&mut server).await;
-        });
-        if drained.await.is_err() {
-            server.abort();
-            tracing::warn!(
-                "requests were still under way after {DRAIN_TIMEOUT:?}; their connections are cut"
-            );
-        }
-        runtime.shutdown().await;
-    };
     tokio::select! {
-        () = orderly => {}
+        () = drain(&gateway, &runtime, &closing, &mut server) => {}
         () = stop.next() => tracing::warn!("stopped at once"),
     }
     following.abort();
@@ -267,6 +182,154 @@ async fn serve(
     }
     crate::data::give_back(&config.data_dir);
     Ok(())
+}
+
+/// Binds the local socket; `None` where it is off, or where its path was not chosen and cannot be used.
+fn local_socket(config: &Config) -> Result<Option<server::BoundListener>> {
+    let Some(path) = config.admin_socket() else {
+        return Ok(None);
+    };
+    crate::data::remove_left_socket(&config.data_dir, &path)?;
+    match server::bind_local(&path) {
+        Ok(local) => Ok(Some(local)),
+        // Longer than the system's 107 bytes, and nobody has chosen it.
+        Err(error)
+            if error.kind() == io::ErrorKind::InvalidInput && config.admin_socket.is_none() =>
+        {
+            tracing::warn!(
+                path = %path.display(),
+                %error,
+                "there is no local socket; set admin_socket to a shorter path"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot listen on the local socket {}; admin_socket in the configuration sets another path, or \"off\"", path.display())),
+    }
+}
+
+/// The configuration of the plugins' supervisor.
+fn runtime_config(
+    config: &Config,
+    signatures: Signatures,
+    memory: MemoryBudget,
+) -> Result<RuntimeConfig> {
+    let (dir, data) = (&config.plugins_dir, &config.data_dir);
+    let mut plugins = RuntimeConfig::new(dir, data, VERSION).with_environment();
+    plugins.start_timeout = config.start_timeout();
+    plugins.hot_reload = config.hot_reload();
+    plugins.rescan_interval = config.rescan_interval();
+    plugins.sandbox = config.sandbox.to_config(config.sandbox_level)?;
+    plugins.signatures = signatures;
+    plugins.health = config.health.to_config();
+    plugins.settings = config.plugin_config.clone();
+    plugins.memory = Some(memory);
+    plugins.hints.grant = |name| {
+        format!(
+            "grant it with gk policy approve {name}, or PUT /api/v1/plugins/{name}/policy (gk policy diff {name} shows what it asks for)"
+        )
+    };
+    plugins.hints.logs =
+        |name| format!("GET /api/v1/plugins/{name}/logs shows all that it printed");
+    plugins.hints.enable = |name| format!("POST /api/v1/plugins/{name}/enable");
+    plugins.hints.sandbox = "gk-host doctor tells how to get the rest";
+    Ok(plugins)
+}
+
+/// The configuration of the gateway to what the host is made of.
+fn gateway_config(
+    own: insight::Own,
+    host_api: Arc<Host>,
+    tokens: Arc<Tokens>,
+    audit: Audit,
+    memory: MemoryBudget,
+) -> Result<GatewayConfig> {
+    let front = own.config.front();
+    let render = {
+        let (runtime, metrics) = (own.runtime.clone(), own.metrics.clone());
+        Arc::new(move || metrics.render(&runtime.snapshot()))
+    };
+    let mut gateway = GatewayConfig::new(own.runtime.clone(), tokens, VERSION, render);
+    gateway.memory = memory;
+    gateway.proxies = front.proxies()?;
+    gateway.cors = front.cors()?;
+    gateway.audit = Some(audit);
+    let services = Arc::clone(&own.services);
+    gateway.insight = Some(Arc::new(own));
+    Ok(gateway.with_host_api(host_api, services))
+}
+
+fn check_plugins_dir(config: &Config) -> Result<()> {
+    if config.plugins_dir_is_given && !config.plugins_dir.is_dir() {
+        anyhow::bail!(
+            "the plugins directory {} does not exist or is no directory; create it, or correct plugins_dir",
+            config.plugins_dir.display()
+        );
+    }
+    Ok(())
+}
+
+fn shown(listeners: &[server::BoundListener], scheme: &str) -> Vec<String> {
+    let shown = listeners.iter().map(|listener| listener.shown(scheme));
+    shown.collect()
+}
+
+/// Tells the person at the terminal where the host listens: `shown` are the public addresses, `addresses` in number, and
+/// behind them the local socket.
+fn tell_addresses(config: &Config, shown: &[String], addresses: usize, health: &[String]) {
+    let (public, local) = shown.split_at(addresses);
+    for address in public {
+        say(&format!("listening on {address}"));
+    }
+    if let (false, Some(path)) = (local.is_empty(), config.admin_socket()) {
+        let path = std::path::absolute(&path).unwrap_or(path);
+        say(&format!("local socket: unix:{}", path.display()));
+    }
+    for address in health {
+        say(&format!("telling how the host is on {address}"));
+    }
+}
+
+/// Takes requests once the plugins serve.
+async fn become_ready(gateway: Gateway, runtime: Runtime, log: telemetry::Limit) {
+    serving(&runtime).await;
+    gateway.rebuild();
+    gateway.set_ready(true);
+    log.started();
+}
+
+/// Waits for the signal that ends the host, and gives memory back meanwhile whenever the host is idle.
+async fn until_stopped(runtime: &Runtime, stop: &mut StopSignals) {
+    tokio::select! {
+        () = runtime.settled() => {}
+        () = stop.next() => return,
+    }
+    crate::idle::release();
+    report(runtime);
+    tokio::select! {
+        () = stop.next() => {}
+        never = crate::idle::follow() => match never {},
+    }
+}
+
+/// Lets requests finish within their time, closes the listeners, and stops the plugins.
+async fn drain(
+    gateway: &Gateway,
+    runtime: &Runtime,
+    closing: &CancellationToken,
+    server: &mut JoinHandle<()>,
+) {
+    let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
+        gateway.idle().await;
+        closing.cancel();
+        let _ = (&mut *server).await;
+    });
+    if drained.await.is_err() {
+        server.abort();
+        tracing::warn!(
+            "requests were still under way after {DRAIN_TIMEOUT:?}; their connections are cut"
+        );
+    }
+    runtime.shutdown().await;
 }
 
 /// Waits until every plugin has come up or failed, or has been starting for [`START_PATIENCE`]: one that
@@ -293,11 +356,6 @@ async fn serving(runtime: &Runtime) {
             () = tokio::time::sleep(longest) => {}
         }
     }
-}
-
-async fn flag(mut flag: watch::Receiver<bool>) {
-    // The sender outlives the server.
-    let _ = flag.wait_for(|set| *set).await;
 }
 
 /// TERM, INT, and HUP where it means that the terminal is gone.

@@ -4,18 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use gk_hostapi::cache::{Cache, CacheConfig};
-use gk_hostapi::config::{AppSettings, Config as Settings};
-use gk_hostapi::db::{DatabaseConfig, Databases, DatabasesConfig};
-use gk_hostapi::events::Events;
-use gk_hostapi::files::Files;
-use gk_hostapi::http::{HttpClient, HttpConfig};
-use gk_hostapi::i18n::Catalogue;
-use gk_hostapi::kv::{Kv, KvQuota};
+use gk_hostapi::Host;
 use gk_hostapi::policy::Policies;
-use gk_hostapi::secure::{SecureConfig, SecureKeys};
-use gk_hostapi::store::Store;
-use gk_hostapi::{Host, Services};
+use gk_services::Services;
+use gk_services::cache::{Cache, CacheConfig};
+use gk_services::config::{AppSettings, Config as Settings};
+use gk_services::db::{DatabaseConfig, Databases, DatabasesConfig};
+use gk_services::events::Events;
+use gk_services::files::Files;
+use gk_services::http::{HttpClient, HttpConfig};
+use gk_services::i18n::Catalogue;
+use gk_services::kv::{Kv, KvQuota};
+use gk_services::secure::{SecureConfig, SecureKeys};
+use gk_services::store::Store;
 
 use crate::config::Config;
 use crate::sections::{Hidden, HttpSection, mailer, no_network};
@@ -31,7 +32,7 @@ const FILES_DIR: &str = "files";
 const SECURE_KEY_VARIABLE: &str = "GOATFLOW_SECURE_KEY";
 
 /// Opens everything. What is only reached over a network is not connected to yet.
-pub(crate) async fn open(config: &Config) -> Result<Arc<Host>> {
+pub(crate) async fn open(config: &Config) -> Result<(Arc<Host>, Arc<Services>)> {
     let data_dir = &config.data_dir;
     let store = Store::open(&data_dir.join(STORE_FILE)).with_context(|| {
         format!(
@@ -53,21 +54,23 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<Host>> {
         Files::open(&data_dir.join(FILES_DIR)).context("the directory of the plugins' files")?;
     let cache = CacheConfig::default();
     let services = Services {
-        db: databases(config, data_dir)?,
-        cache: match &config.cache_url {
+        db: Arc::new(databases(config, data_dir)?),
+        cache: Arc::new(match &config.cache_url {
             Some(Hidden(url)) => Cache::redis(url, cache).context("cache_url")?,
             None => Cache::memory(cache),
-        },
-        http: http(&config.http)?,
-        mail: config.mail.as_ref().map(mailer).transpose()?,
-        config: settings(config),
-        secure: SecureConfig::new(store.clone(), secure_keys(config)?),
-        i18n: Catalogue::new(),
-        files,
-        kv: Kv::new(store, KvQuota::default()),
+        }),
+        http: Arc::new(http(&config.http)?),
+        mail: config.mail.as_ref().map(mailer).transpose()?.map(Arc::new),
+        config: Arc::new(settings(config)),
+        secure: Arc::new(SecureConfig::new(store.clone(), secure_keys(config)?)),
+        i18n: Arc::new(Catalogue::new()),
+        files: Arc::new(files),
+        kv: Arc::new(Kv::new(store, KvQuota::default())),
         events: Arc::new(Events::new()),
     };
-    Ok(Arc::new(Host::new(services, Arc::new(policies))))
+    let mut host = Host::new(Arc::new(policies));
+    services.install(&mut host)?;
+    Ok((Arc::new(host), Arc::new(services)))
 }
 
 fn databases(config: &Config, data_dir: &Path) -> Result<Databases> {

@@ -1,5 +1,5 @@
-//! The host API as a supervisor sees it: something that answers plugins' requests, decides who may be
-//! called, and is told which plugins come and go.
+//! The host API as a supervisor sees it: something that answers plugins' requests, decides who may
+//! be called, and is told which plugins come and go.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,33 +22,35 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
     /// Serves one request with JSON arguments; the result is JSON.
     ///
     /// # Errors
-    /// Its text is what the plugin's SDK gets.
+    /// The plugin's SDK gets the error's text.
     async fn call(&self, caller: &Caller, method: &str, args: Bytes) -> Result<Bytes, HostError>;
 
-    /// These plugins are installed, and this is what their plugin.yaml asks for. Comes before any of them
-    /// starts, and again when that changes.
+    /// Tells the host API which plugins are installed, and what the plugin.yaml of each asks for.
+    /// Called before any of them starts, and again when that changes.
     fn installed(&self, _plugins: &BTreeMap<PluginName, ResourceRequest>) {}
 
-    /// Whether a plugin may be called now, how long, and how many calls at a time. On the path of every call.
+    /// Admits a call into a plugin, and says how long the call may take and how many calls may run at
+    /// a time. On the path of every call.
     ///
     /// # Errors
-    /// When the operator has blocked the plugin.
+    /// Denied: the operator has blocked the plugin.
     fn admit(&self, _plugin: &PluginName) -> Result<Admission, HostError> {
         Ok(Admission::default())
     }
 
-    /// What the operator lets a process of a plugin have that is about to start. `request` is what its
-    /// plugin.yaml asks for; its registration is not known yet.
+    /// The limits that the operator sets to a plugin's process that is about to start. `request` is
+    /// the request of the plugin.yaml; the registration is not known yet.
     fn limits(&self, _plugin: &PluginName, _request: &ResourceRequest) -> PluginLimits {
         PluginLimits::default()
     }
 
-    /// A generation of a plugin has registered and is about to be initialised: its requests come from now
-    /// on. `request` is what plugin.yaml and registration ask for together. Where another generation
-    /// serves, nothing of this one is in force for anybody else until it is [committed](Self::commit).
+    /// Tells the host API that a generation of a plugin has registered and is about to be
+    /// initialised: its requests come from now on. `request` is the request of plugin.yaml and
+    /// registration together. Where another generation serves, nothing of this one is in force for
+    /// anybody else until it is [committed](Self::commit).
     ///
     /// # Errors
-    /// When it must not start.
+    /// The generation must not start.
     async fn prepare(
         &self,
         _plugin: &PluginName,
@@ -59,36 +61,37 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
         Ok(())
     }
 
-    /// A generation that was prepared serves from now on, in place of the one that did.
+    /// Tells the host API that a generation that was prepared serves from now on, in place of the one
+    /// that did.
     fn commit(&self, _plugin: &PluginName, _generation: u64) {}
 
-    /// A generation of a plugin has ended: one that serves, one that was prepared and failed, one that
-    /// was replaced, or one that never registered.
+    /// Tells the host API that a generation of a plugin has ended: one that serves, one that was
+    /// prepared and failed, one that was replaced, or one that never registered.
     fn ended(&self, _plugin: &PluginName, _generation: u64) {}
 
-    /// Nothing of a plugin serves, and nothing of it is being started.
+    /// Tells the host API that no generation of a plugin serves, and none is being started.
     fn stopped(&self, _plugin: &PluginName) {}
 
-    /// A plugin is removed: its data stays, and what is only counted of it goes.
+    /// Tells the host API that a plugin is removed: its data stays, and its counters go.
     fn removed(&self, _plugin: &PluginName) {}
 }
 
-/// The operator's word on one call.
+/// A call that is admitted, with the operator's limits for it.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Admission {
-    /// How long it may take; `None` leaves that to what the plugin asks for.
+    /// The longest time of the call; `None` leaves that to the plugin's request.
     pub call_timeout: Option<Duration>,
-    /// How many calls may run in the plugin at the same time; `None` is the supervisor's default.
+    /// The most calls that run in the plugin at the same time; `None` is the supervisor's default.
     pub calls_in_flight: Option<usize>,
-    /// How many calls may wait until one of those ends; `None` is the supervisor's default.
+    /// The most calls that wait until one of those ends; `None` is the supervisor's default.
     pub calls_waiting: Option<usize>,
-    /// How often the plugin was blocked; `None`: nobody blocks it.
+    /// The number of times the plugin was blocked; `None` where plugins are never blocked.
     blocks: Option<watch::Receiver<u64>>,
 }
 
 impl Admission {
-    /// A call that may take so long.
+    /// Admits a call that may take so long.
     pub fn within(call_timeout: Option<Duration>) -> Self {
         Self {
             call_timeout,
@@ -96,14 +99,14 @@ impl Admission {
         }
     }
 
-    /// A call that is to end when `blocks` changes. Subscribe before looking whether the plugin is
-    /// blocked.
+    /// Ends the call when `blocks` changes. To miss no block, subscribe before looking at the
+    /// policy.
     pub fn until(mut self, blocks: watch::Receiver<u64>) -> Self {
         self.blocks = Some(blocks);
         self
     }
 
-    /// Waits until the operator withdraws it, by blocking the plugin.
+    /// Waits until the operator withdraws the admission by blocking the plugin.
     pub async fn withdrawn(&mut self) {
         if let Some(blocks) = &mut self.blocks
             && blocks.changed().await.is_ok()
@@ -114,22 +117,22 @@ impl Admission {
     }
 }
 
-/// The operator's word on a plugin's process. `None` leaves a limit to what the plugin asks for; the
+/// The operator's limits for a plugin's process. `None` leaves a limit to the plugin's request; the
 /// supervisor's own maxima hold in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PluginLimits {
-    /// How long a call may take.
+    /// The longest time of a call.
     pub call_timeout: Option<Duration>,
-    /// How long GKRegister and Init may take, each.
+    /// The longest time of GKRegister, and of Init.
     pub init_timeout: Option<Duration>,
-    /// How long Shutdown may take.
+    /// The longest time of Shutdown.
     pub shutdown_timeout: Option<Duration>,
-    /// How many bytes of memory it may have.
+    /// The most memory of the process, in bytes.
     pub memory_bytes: Option<u64>,
-    /// Whether it may use the network: whether its policy grants `http`.
+    /// Set if the plugin may use the network: its policy grants `http`.
     pub network: bool,
-    /// Whether it is started anew when all its calls time out.
+    /// Set if the plugin is started anew when all its calls time out.
     pub restart_on_timeouts: bool,
 }
 
@@ -159,7 +162,7 @@ pub struct OutgoingCall {
     pub deadline: Instant,
     /// On whose behalf it is.
     pub user: Option<User>,
-    /// That user's language.
+    /// The user's language.
     pub language: Option<Arc<str>>,
     /// The request that led to it; `None` if there was none.
     pub request_id: Option<RequestId>,

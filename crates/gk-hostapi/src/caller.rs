@@ -1,5 +1,5 @@
-//! Who asks: identity and context of a request, as the host knows them. Nothing here comes from the
-//! message of a plugin.
+//! The caller of a request: identity and context, as the host knows them. Nothing here comes from
+//! the message of a plugin.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,15 +31,15 @@ pub struct Caller {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct User {
-    /// Their number.
+    /// The user's number.
     pub id: i64,
-    /// Their login; an address of mail, or a name.
+    /// The user's login: an address of mail, or a name.
     pub login: Arc<str>,
-    /// Their role.
+    /// The user's role.
     pub role: UserRole,
 }
 
-/// What a user is, as plugins read it in `_user_role`.
+/// The role of a user, as plugins read it in `_user_role`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserRole {
     /// An administrator.
@@ -60,8 +60,8 @@ impl User {
         }
     }
 
-    /// What the arguments of a call say about its user (contract §4.1): keys that only the host writes. Without a user
-    /// it is that nobody is an administrator.
+    /// The keys of a call's arguments about its user (contract §4.1), which only the host writes.
+    /// Without a user they say that the caller is no administrator.
     pub fn envelope(user: Option<&Self>) -> impl Iterator<Item = (&'static str, Told<'_>)> {
         let is_admin = user.is_some_and(|user| user.role == UserRole::Admin);
         let user = user.into_iter().flat_map(|user| {
@@ -120,7 +120,7 @@ pub struct CallInfo {
     pub deadline: Instant,
     /// On whose behalf it is.
     pub user: Option<User>,
-    /// That user's language.
+    /// The user's language.
     pub language: Option<Arc<str>>,
     /// The request that led to it; `None` if there was none.
     pub request_id: Option<RequestId>,
@@ -155,8 +155,8 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level of that name, in any case; [`Level::Info`] for an unknown one, which is no reason to
-    /// lose what was said.
+    /// The level of that name, in any case; [`Level::Info`] for an unknown one, which is no reason
+    /// to lose what was said.
     pub fn of(name: &str) -> Self {
         match () {
             () if name.eq_ignore_ascii_case("debug") || name.eq_ignore_ascii_case("trace") => {
@@ -173,10 +173,10 @@ impl Level {
     }
 }
 
-/// What the host's supervisor knows of the process.
+/// A plugin's process, as the supervisor knows it.
 pub trait PluginProcess: Send + Sync + fmt::Debug {
-    /// Adds a record to the plugin's own log, said during `call` if it is known which. The log bounds its size and rate by
-    /// itself.
+    /// Adds a record to the plugin's own log, said during `call` if it is known which. The log
+    /// bounds its size and rate by itself.
     fn log(
         &self,
         level: Level,
@@ -185,9 +185,17 @@ pub trait PluginProcess: Send + Sync + fmt::Debug {
         call: Option<&CallInfo>,
     );
 
-    /// The calls that run in the process at this moment, for a request that does not say to which of
-    /// them it belongs.
+    /// The calls that run in the process at this moment, for a request that does not say to which
+    /// of them it belongs.
     fn running_calls(&self) -> Vec<CallInfo>;
+
+    /// The latest deadline of [`running_calls`](Self::running_calls); `None` where no call runs.
+    /// Asked at each request that does not say to which call it belongs: a process with many calls
+    /// should not have to list them for it.
+    fn latest_deadline(&self) -> Option<Instant> {
+        let calls = self.running_calls();
+        calls.iter().map(|call| call.deadline).max()
+    }
 }
 
 impl Caller {
@@ -229,17 +237,12 @@ impl Caller {
         }
     }
 
-    /// When whoever waits for the request gives up: the end of its call, or of the longest of those it
-    /// may belong to.
+    /// When whoever waits for the request gives up: the end of its call, or of the longest of those
+    /// it may belong to.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.call {
             Some(call) => Some(call.deadline),
-            None => self
-                .process
-                .running_calls()
-                .into_iter()
-                .map(|call| call.deadline)
-                .max(),
+            None => self.process.latest_deadline(),
         }
     }
 }

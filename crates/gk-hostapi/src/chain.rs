@@ -1,9 +1,10 @@
 //! Chains of calls from plugin to plugin: how deep they are, and whether they go in circles.
 //!
-//! A chain belongs to a call, and the host keeps it: a plugin that names its call (G3, by the call's
-//! token) continues that call's chain. One that does not (G2) continues one of the calls that run in it,
-//! nobody knows which. Then the deepest counts for the depth, so that recursion always ends, and a
-//! circle is refused only if it is one whichever it is, so that nobody is refused for another's chain.
+//! A chain belongs to a call, and the host keeps it: a plugin that names its call (G3, by the
+//! call's token) continues that call's chain. One that does not (G2) continues one of the calls
+//! that run in it, nobody knows which. Then the deepest counts for the depth, so that recursion
+//! always ends, and a circle is refused only if it is one whichever it is, so that nobody is
+//! refused for another's chain.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ struct Link {
     function: Box<str>,
     before: Chain,
     length: usize,
-    /// Whether it, or one before it, is a call that a plugin serves.
+    /// Set if this link, or one before it, is a call that a plugin serves.
     is_during_call: bool,
 }
 
@@ -34,13 +35,13 @@ impl Chain {
         Chain(None)
     }
 
-    /// This chain, and a call of `function` of `plugin` at its end.
+    /// Extends the chain by a call of `function` of `plugin`.
     #[must_use]
     pub fn then(&self, plugin: PluginName, function: &str) -> Self {
         self.with(plugin, function, true)
     }
 
-    /// What `plugin` does by itself, and not while it serves a call.
+    /// The chain of work that `plugin` does by itself, and not while it serves a call.
     fn background(plugin: PluginName) -> Self {
         Chain::new().with(plugin, "(background)", false)
     }
@@ -55,8 +56,9 @@ impl Chain {
         })))
     }
 
-    /// Whether a call that it leads to is made while a plugin serves another one. A limit of calls that made it wait
-    /// could wait for ever: the one that is served does not end before it.
+    /// Returns whether a call that it leads to is made while a plugin serves another one. A limit
+    /// of calls that made it wait could wait for ever: the one that is served does not end before
+    /// it.
     pub fn is_during_call(&self) -> bool {
         self.0.as_ref().is_some_and(|link| link.is_during_call)
     }
@@ -66,7 +68,7 @@ impl Chain {
         self.0.as_ref().map_or(0, |link| link.length)
     }
 
-    /// Whether it has none.
+    /// Returns whether it has none.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -82,8 +84,8 @@ impl Chain {
 }
 
 impl Chain {
-    /// The chain that a call of `function` of `target` continues, made by `caller` while it serves one of
-    /// `candidates` (none: something it does by itself).
+    /// The chain that a call of `function` of `target` continues, made by `caller` while it serves
+    /// one of `candidates` (none: something it does by itself).
     ///
     /// # Errors
     /// Limit: it would be deeper than [`DEPTH_MAX`], or a circle.
@@ -118,7 +120,7 @@ impl Chain {
 }
 
 impl Drop for Link {
-    /// One link after the other: a long chain must not take a stack frame for each.
+    /// Links are dropped one after the other: a long chain must not take a stack frame for each.
     fn drop(&mut self) {
         let mut next = self.before.0.take();
         while let Some(link) = next {
@@ -205,7 +207,7 @@ mod tests {
             call(&[("c", "h"), ("b", "g"), ("a", "f")]),
         );
         let both = [shallow.clone(), deep.clone()];
-        // It may belong to the call that b is not part of.
+        // The request may belong to the call that b is not part of.
         assert_eq!(extended(&both, "b", "g").unwrap(), "c.h -> b.g -> a.f");
         extended(&[deep], "b", "g").unwrap_err();
         // Whichever it is, a.f is under way.

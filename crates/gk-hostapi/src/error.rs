@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// What a request failed of; what a caller can do about it differs by kind.
+/// Why a request failed, and with that what its caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -13,13 +13,13 @@ pub enum ErrorKind {
     Denied,
     /// A rate, a quota or a size is used up.
     Limit,
-    /// What was asked for does not exist.
+    /// The thing that was asked for does not exist.
     NotFound,
     /// The service behind it does not work, or is not configured: the operator's to mend.
     Unavailable,
     /// The deadline passed.
     Timeout,
-    /// This host has no such method.
+    /// The host has no such method.
     NotProvided,
     /// The service answered with an error of its own, such as a violated constraint.
     Failed,
@@ -74,16 +74,16 @@ constructors! {
 }
 
 impl HostError {
-    /// The same, with a text that says first where it happened.
-    #[cfg(feature = "services")]
-    pub(crate) fn prefixed(self, place: &str) -> Self {
+    /// The same error, with a text that says first where it happened.
+    #[must_use]
+    pub fn prefixed(self, place: &str) -> Self {
         Self {
             kind: self.kind,
             text: format!("{place}{}", self.text).into(),
         }
     }
 
-    /// What it failed of.
+    /// Why the request failed.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -92,6 +92,18 @@ impl HostError {
 impl From<gk_manifest::policy::PolicyError> for HostError {
     fn from(error: gk_manifest::policy::PolicyError) -> Self {
         HostError::invalid(error.to_string())
+    }
+}
+
+impl From<gk_sqlguard::Refusal> for HostError {
+    fn from(refusal: gk_sqlguard::Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            gk_sqlguard::Refusal::Invalid(_) => Self::invalid(text),
+            gk_sqlguard::Refusal::Large(_) => Self::limit(text),
+            // A kind that is not known here is a denial: nothing is permitted by mistake.
+            _ => Self::denied(text),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The guard: every request passes it, and what it hands out is the only way to a service.
+//! The guard: every request passes it, and a [`Granted`] from it is the only way to a method.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,18 +7,18 @@ use gk_manifest::PluginName;
 
 use crate::caller::{CallInfo, Caller};
 use crate::error::{ErrorKind, HostError};
-use crate::method::MethodSpec;
-use crate::policy::{Grants, PluginPolicy, Policies, Policy, PolicyStatus, Rate};
+use crate::policy::{Effective, Grants, PluginPolicy, Policies, Policy, Queue, Rate};
+use crate::spec::MethodSpec;
 
-/// How long a request may take that belongs to no call.
+/// The longest time of a request that belongs to no call.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An admitted request: who asks, and what they are granted. There is no other way to get one than the
-/// guard's decision.
+/// An admitted request: its caller, and the plugin's grants. It has no public constructor: only the
+/// guard makes one.
 pub struct Granted<'a> {
     caller: &'a Caller,
     plugin: Arc<PluginPolicy>,
-    effective: arc_swap::Guard<Arc<crate::policy::Effective>>,
+    effective: arc_swap::Guard<Arc<Effective>>,
     deadline: Instant,
 }
 
@@ -32,46 +32,48 @@ impl std::fmt::Debug for Granted<'_> {
 }
 
 impl Granted<'_> {
-    /// Who asks.
+    /// The caller of the request.
     pub fn caller(&self) -> &Caller {
         self.caller
     }
 
-    /// The plugin that asks.
+    /// The plugin whose request it is.
     pub fn plugin(&self) -> &PluginName {
         &self.caller.plugin
     }
 
-    /// What it is granted.
+    /// The grants of the plugin.
     pub fn grants(&self) -> &Grants {
         &self.effective.grants
     }
 
-    /// Its policy.
+    /// The policy in force for the plugin.
     pub fn policy(&self) -> &Policy {
         &self.effective.policy
     }
 
-    /// When the answer is of no more use.
+    /// The time from which on the answer is of no more use.
     pub fn deadline(&self) -> tokio::time::Instant {
         self.deadline.into()
     }
 
-    /// The call it belongs to, where it says so.
+    /// The call that the request belongs to; `None` where the request does not say so.
     pub fn call(&self) -> Option<&CallInfo> {
         self.caller.call.as_ref()
     }
 
-    /// Waits for a place among the plugin's statements.
-    pub(crate) async fn statement(&self) -> Result<tokio::sync::SemaphorePermit<'_>, HostError> {
-        self.plugin.statement(self.deadline()).await
-    }
-
-    /// Waits for its turn at the host's store.
-    pub(crate) async fn store_request(
+    /// Takes a permit of the method's queue, if it has one.
+    ///
+    /// # Errors
+    /// Timeout, or limit: there is none to be had.
+    pub(crate) async fn permit(
         &self,
-    ) -> Result<tokio::sync::SemaphorePermit<'_>, HostError> {
-        self.plugin.store_request(self.deadline()).await
+        queue: Option<Queue>,
+    ) -> Result<Option<tokio::sync::SemaphorePermit<'_>>, HostError> {
+        match queue {
+            Some(queue) => self.plugin.permit(queue, self.deadline()).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Does the work, unless the plugin is blocked meanwhile: then the work is dropped.
@@ -86,7 +88,8 @@ impl Granted<'_> {
             biased;
             result = work => result,
             () = self.plugin.blocked() => Err(HostError::denied(
-                "it was blocked by its policy while the request ran; what it asked for may have happened or not",
+                "it was blocked by its policy while the request ran; what it asked for may have \
+                 happened or not",
             )),
         }
     }
@@ -103,15 +106,15 @@ impl Granted<'_> {
 /// Decides on a request.
 ///
 /// # Errors
-/// Denied: the plugin is blocked, or has no permission. Limit: a rate is used up. The text names the
-/// plugin.
+/// Denied: the plugin is blocked, or has no permission. Limit: a rate is used up. The text names
+/// the plugin.
 pub(crate) fn admit<'a>(
     policies: &Policies,
     caller: &'a Caller,
     spec: &MethodSpec,
 ) -> Result<Granted<'a>, HostError> {
     let plugin = policies.of(&caller.plugin);
-    plugin.count(spec.name);
+    plugin.count(spec.counter);
     let effective = plugin.effective_for(caller.generation);
     let decision = decide(&plugin, &effective, spec);
     if let Err(error) = decision {
@@ -130,10 +133,10 @@ pub(crate) fn admit<'a>(
 
 fn decide(
     plugin: &PluginPolicy,
-    effective: &crate::policy::Effective,
+    effective: &Effective,
     spec: &MethodSpec,
 ) -> Result<(), HostError> {
-    if effective.policy.status == PolicyStatus::Blocked {
+    if effective.is_blocked() {
         return Err(HostError::denied("it is blocked by its policy"));
     }
     if let Some(permission) = spec.permission
@@ -147,16 +150,30 @@ fn decide(
     }
 }
 
-/// Says whose request it was, logs it and counts it; for denials and rates, by whomever decided.
-pub(crate) fn refused(
-    plugin: &PluginPolicy,
-    caller: &Caller,
-    method: &str,
-    error: &HostError,
-) -> HostError {
+impl Granted<'_> {
+    /// Counts and explains a refusal that a method decided on.
+    pub(crate) fn refused(&self, method: &str, error: &HostError) -> HostError {
+        refused(&self.plugin, self.caller, method, error)
+    }
+
+    /// The error of a method: a denial is explained as one of the guard.
+    pub(crate) fn explain(&self, method: &str, error: HostError) -> HostError {
+        match error.kind() {
+            ErrorKind::Denied => self.refused(method, &error),
+            _ => error,
+        }
+    }
+}
+
+/// Says whose request was refused, logs the refusal and counts it. For denials and rates, whether
+/// the guard decided or a method.
+fn refused(plugin: &PluginPolicy, caller: &Caller, method: &str, error: &HostError) -> HostError {
     plugin.count_refusal();
-    metrics::counter!("gk_hostapi_refused_total", "plugin" => caller.plugin.to_string(), "method" => method.to_owned())
-        .increment(1);
+    metrics::counter!(
+        "gk_hostapi_refused_total",
+        "plugin" => caller.plugin.to_string(), "method" => method.to_owned()
+    )
+    .increment(1);
     let request_id = caller
         .call
         .as_ref()
@@ -167,20 +184,5 @@ pub(crate) fn refused(
     match error.kind() {
         ErrorKind::Limit => HostError::limit(text),
         _ => HostError::denied(text),
-    }
-}
-
-impl Granted<'_> {
-    /// A place for an outgoing request, until it is dropped.
-    pub(crate) fn http_slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, HostError> {
-        self.plugin.http_slot()
-    }
-
-    /// A service's refusal, as [`admit`] would have put it.
-    pub(crate) fn explain(&self, method: &str, error: HostError) -> HostError {
-        match error.kind() {
-            ErrorKind::Denied => refused(&self.plugin, self.caller, method, &error),
-            _ => error,
-        }
     }
 }

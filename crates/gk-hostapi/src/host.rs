@@ -1,7 +1,8 @@
-//! The host API as a host composes it: services, policies, and the methods a host application adds.
+//! The host API as a host composes it: policies, the guard, and the methods of services and of the
+//! host application.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,117 +10,96 @@ use gk_manifest::{PluginName, Registration, ResourceRequest};
 use parking_lot::Mutex;
 
 use crate::api::{Admission, CallPlugins, HostApi, PluginLimits};
-use crate::cache::Cache;
 use crate::caller::Caller;
-use crate::config::Config;
-use crate::db::Databases;
-use crate::email::Mailer;
-use crate::error::{ErrorKind, HostError};
-use crate::events::Events;
-use crate::files::Files;
-use crate::guard::{Granted, admit, refused};
-use crate::http::HttpClient;
-use crate::i18n::Catalogue;
-use crate::kv::Kv;
-use crate::method::{BUILTINS, Builtin, MethodSpec, NOT_PROVIDED};
+use crate::error::HostError;
+use crate::guard::admit;
+use crate::method::{Method, Service, ServiceMethod};
+use crate::plugin_call::{self, OtherPlugins};
 use crate::policy::Policies;
-use crate::secure::SecureConfig;
-use crate::wire;
-
-/// What the methods work on. No plugin reaches one of these but through the guard.
-#[derive(Debug)]
-pub struct Services {
-    /// Databases.
-    pub db: Databases,
-    /// The cache.
-    pub cache: Cache,
-    /// Outgoing HTTP.
-    pub http: HttpClient,
-    /// Mail, where a server is configured.
-    pub mail: Option<Mailer>,
-    /// Configuration that plugins may read.
-    pub config: Config,
-    /// Secrets.
-    pub secure: SecureConfig,
-    /// Translations.
-    pub i18n: Catalogue,
-    /// Files.
-    pub files: Files,
-    /// Keys and values.
-    pub kv: Kv,
-    /// Events.
-    pub events: Arc<Events>,
-}
-
-/// A method that a host application adds.
-///
-/// The guard checks its permission and counts its rate before it is called; scopes are in
-/// [`Grants::scope`](crate::policy::Grants::scope).
-#[async_trait]
-pub trait Method: Send + Sync + std::fmt::Debug + 'static {
-    /// Its name, and what the guard has to know.
-    fn spec(&self) -> MethodSpec;
-
-    /// Serves a request: JSON in, JSON out.
-    ///
-    /// # Errors
-    /// The text is what the plugin gets.
-    async fn call(&self, granted: &Granted<'_>, args: Bytes) -> Result<Bytes, HostError>;
-}
+use crate::record;
+use crate::spec::{MethodSpec, NOT_PROVIDED};
 
 #[derive(Debug, Clone)]
 enum Served {
-    Builtin(Builtin, MethodSpec),
-    Added(Arc<dyn Method>, MethodSpec),
+    /// A method, and what it says of itself.
+    By(Arc<dyn Method>, MethodSpec),
     NotProvided,
 }
 
-/// The host API.
+/// A host API: the methods of its services behind one guard. `log` and `plugin_call` are always
+/// among them.
 #[derive(Debug)]
 pub struct Host {
-    services: Services,
     policies: Arc<Policies>,
     methods: HashMap<&'static str, Served>,
-    plugins: OnceLock<Arc<dyn CallPlugins>>,
+    services: Vec<Arc<dyn Service>>,
+    plugins: Arc<OtherPlugins>,
     /// The generations that serve.
     serving: Mutex<HashMap<PluginName, u64>>,
 }
 
 impl Host {
-    /// A host API of these services under these policies.
-    pub fn new(services: Services, policies: Arc<Policies>) -> Self {
-        let mut methods: HashMap<_, _> = NOT_PROVIDED
-            .iter()
-            .map(|name| (*name, Served::NotProvided))
-            .collect();
-        methods.extend(
-            BUILTINS
-                .iter()
-                .map(|(builtin, spec)| (spec.name, Served::Builtin(*builtin, *spec))),
-        );
-        Host {
-            services,
+    /// A host API without services, under these policies.
+    pub fn new(policies: Arc<Policies>) -> Self {
+        let plugins = Arc::<OtherPlugins>::default();
+        let mut host = Host {
             policies,
-            methods,
-            plugins: OnceLock::new(),
+            methods: HashMap::new(),
+            services: Vec::new(),
+            plugins: Arc::clone(&plugins),
             serving: Mutex::default(),
+        };
+        host.not_provided(NOT_PROVIDED);
+        let own = ServiceMethod::all(record::METHODS, &Arc::new(record::Log));
+        let calls = ServiceMethod::all(plugin_call::METHODS, &plugins);
+        for method in own.into_iter().chain(calls) {
+            let spec = method.spec();
+            host.methods.insert(spec.name, Served::By(method, spec));
+        }
+        host
+    }
+
+    /// Adds a service with all its methods.
+    ///
+    /// # Errors
+    /// Invalid: there is a method of the name of one of these already. Then none is added.
+    pub fn install<S: Service>(&mut self, service: Arc<S>) -> Result<(), HostError> {
+        let methods = Arc::clone(&service).methods();
+        methods
+            .iter()
+            .try_for_each(|method| self.check_free(method.spec().name))?;
+        methods
+            .into_iter()
+            .try_for_each(|method| self.add(method))?;
+        self.services.push(service);
+        Ok(())
+    }
+
+    /// Adds a method, or provides one that is [not provided](Self::not_provided).
+    ///
+    /// # Errors
+    /// Invalid: there is a method of that name already.
+    pub fn add(&mut self, method: Arc<dyn Method>) -> Result<(), HostError> {
+        let spec = method.spec();
+        self.check_free(spec.name)?;
+        self.methods.insert(spec.name, Served::By(method, spec));
+        Ok(())
+    }
+
+    /// Methods that plugins may know of and that this host does not have, as those of services that
+    /// are not compiled in. One that the host has, it keeps. [`NOT_PROVIDED`] are among them
+    /// anyway.
+    pub fn not_provided(&mut self, names: &[&'static str]) {
+        for name in names {
+            self.methods.entry(name).or_insert(Served::NotProvided);
         }
     }
 
-    /// Adds a method, or provides one of [`NOT_PROVIDED`].
-    ///
-    /// # Errors
-    /// Invalid: there is one of that name.
-    pub fn add(&mut self, method: Arc<dyn Method>) -> Result<(), HostError> {
-        let spec = method.spec();
-        match self.methods.get(spec.name) {
-            None | Some(Served::NotProvided) => {
-                self.methods.insert(spec.name, Served::Added(method, spec));
-                Ok(())
-            }
-            Some(_) => Err(HostError::invalid(format!(
-                "there is a method {:?} already",
-                spec.name
+    fn check_free(&self, name: &str) -> Result<(), HostError> {
+        match self.methods.get(name) {
+            None | Some(Served::NotProvided) => Ok(()),
+            Some(Served::By(..)) => Err(HostError::invalid(format!(
+                "there is a method {name:?} already"
             ))),
         }
     }
@@ -129,20 +109,27 @@ impl Host {
         let _ = self.plugins.set(plugins);
     }
 
-    /// The services, for the host's own use.
-    pub fn services(&self) -> &Services {
-        &self.services
-    }
-
     /// The policies.
     pub fn policies(&self) -> &Arc<Policies> {
         &self.policies
     }
 
-    pub(crate) fn plugins(&self) -> Result<&Arc<dyn CallPlugins>, HostError> {
-        self.plugins
-            .get()
-            .ok_or_else(|| HostError::unavailable("plugin manager not available"))
+    /// Serves a request of a method that the host has.
+    async fn serve(
+        &self,
+        caller: &Caller,
+        method: &dyn Method,
+        spec: &MethodSpec,
+        args: Bytes,
+    ) -> Result<Bytes, HostError> {
+        let granted = admit(&self.policies, caller, spec)?;
+        let work = async {
+            method.check(&args)?;
+            let _permit = granted.permit(spec.queue).await?;
+            method.call(&granted, args).await
+        };
+        let result = granted.unless_blocked(std::pin::pin!(work)).await;
+        result.map_err(|error| granted.explain(spec.name, error))
     }
 }
 
@@ -150,19 +137,7 @@ impl Host {
 impl HostApi for Host {
     async fn call(&self, caller: &Caller, method: &str, args: Bytes) -> Result<Bytes, HostError> {
         match self.methods.get(method) {
-            Some(Served::Builtin(builtin, spec)) => {
-                let granted = admit(&self.policies, caller, spec)?;
-                let work = std::pin::pin!(wire::serve(self, *builtin, &granted, &args));
-                granted
-                    .unless_blocked(work)
-                    .await
-                    .map_err(|error| granted.explain(spec.name, error))
-            }
-            Some(Served::Added(added, spec)) => {
-                let granted = admit(&self.policies, caller, spec)?;
-                let result = granted.unless_blocked(added.call(&granted, args)).await;
-                result.map_err(|error| granted.explain(spec.name, error))
-            }
+            Some(Served::By(method, spec)) => self.serve(caller, &**method, spec, args).await,
             // Blocked plugins learn nothing here, either.
             Some(Served::NotProvided) => {
                 admit(&self.policies, caller, &MethodSpec::free("(not provided)"))?;
@@ -204,16 +179,11 @@ impl HostApi for Host {
             .prepare(plugin, generation, request, alone)
             .await?;
         HostApi::admit(self, plugin)?;
-        let i18n = &self.services.i18n;
-        match i18n.prepare(plugin, generation, registration.i18n.as_ref()) {
-            // Whoever takes another's namespace ahead of it must not keep it from starting.
-            Err(error) if error.kind() == ErrorKind::Denied => {
-                tracing::warn!(%plugin, %error, "its translations are left out");
+        for service in &self.services {
+            service.prepare(plugin, generation, registration)?;
+            if alone {
+                service.commit(plugin, generation);
             }
-            prepared => prepared?,
-        }
-        if alone {
-            i18n.commit(plugin, generation);
         }
         Ok(())
     }
@@ -221,7 +191,9 @@ impl HostApi for Host {
     fn commit(&self, plugin: &PluginName, generation: u64) {
         self.serving.lock().insert(plugin.clone(), generation);
         self.policies.commit(plugin, generation);
-        self.services.i18n.commit(plugin, generation);
+        for service in &self.services {
+            service.commit(plugin, generation);
+        }
     }
 
     fn ended(&self, plugin: &PluginName, generation: u64) {
@@ -232,12 +204,15 @@ impl HostApi for Host {
             }
         }
         self.policies.ended(plugin, generation);
-        self.services.i18n.remove(plugin, generation);
+        for service in &self.services {
+            service.ended(plugin, generation);
+        }
     }
 
     fn stopped(&self, plugin: &PluginName) {
-        // Subscriptions are the plugin's: they go on while it is started again.
-        self.services.events.close(plugin);
+        for service in &self.services {
+            service.stopped(plugin);
+        }
     }
 
     fn removed(&self, plugin: &PluginName) {
@@ -245,10 +220,8 @@ impl HostApi for Host {
     }
 }
 
-impl Host {
-    /// Counts and explains a refusal that concerns a call from plugin to plugin.
-    pub(crate) fn refuse_call(&self, caller: &Caller, error: &HostError) -> HostError {
-        let plugin = self.policies.of(&caller.plugin);
-        refused(&plugin, caller, "plugin_call", error)
-    }
+/// The specs of the methods that every [`Host`] has: `log` and `plugin_call`.
+pub fn own_methods() -> impl Iterator<Item = MethodSpec> {
+    let log = record::METHODS.iter().map(ServiceMethod::spec);
+    log.chain(plugin_call::METHODS.iter().map(ServiceMethod::spec))
 }

@@ -1,42 +1,53 @@
-//! What a GoatKit plugin may ask of its host, and the guard that no request gets around.
+//! The host API of GoatKit plugins: the interface, the policies, and the guard that no request
+//! gets around.
 //!
-//! A supervisor passes a plugin's requests to a [`HostApi`], with a [`Caller`] that says who asks. The one of
-//! this crate is `Host`: it looks the method up, has the guard decide (policy, permission, rate), and only
-//! with what the guard hands out is a service reached. Each service is a module with a typed API of its own;
-//! one whose check depends on what happens on the way (tables of a statement, redirects of a request) takes
-//! the granted scope as an argument and enforces it itself.
+//! A supervisor passes a plugin's requests to a [`HostApi`], with a [`Caller`] that says who asks.
+//! The one of this crate is [`Host`]: it looks the method up, and the guard decides by the method's
+//! [`MethodSpec`] alone (policy, permission, rate, queue). A method is reached only with the
+//! [`Granted`] that the guard hands out, which holds the scopes that the method has to enforce.
+//!
+//! The crate has no service but `log` and calls from plugin to plugin: databases, cache, HTTP and
+//! so on are in gk-services, and a host application adds its own ([`Service`], [`Method`]). It
+//! starts no process, opens no file and no connection, and speaks no protocol: bytes of JSON in,
+//! bytes of JSON out. Policies are stored where a [`policy::PolicyStore`] puts them.
 //!
 //! | Module | What it is for |
 //! |---|---|
-//! | [`policy`] | what a plugin may do: stored policies, the safe default, rates |
-//! | [`db`] | SQLite, PostgreSQL, MySQL and MariaDB |
-//! | [`cache`] | the cache, in memory or in Redis |
-//! | [`http`] | outgoing HTTP requests |
-//! | [`email`] | mail by SMTP |
-//! | [`config`] | configuration that plugins may read |
-//! | [`secure`] | secrets, encrypted at rest |
-//! | [`i18n`] | translations |
-//! | [`files`] | files of a plugin |
-//! | [`kv`] | keys and values of a plugin |
-//! | [`events`] | events for browsers |
-//! | [`store`] | the SQLite file under kv, secure and policies |
-//!
-//! It starts no process and speaks no protocol: bytes of JSON in, bytes of JSON out. Of the workspace it needs gk-manifest
-//! alone, for names and permissions.
+//! | [`policy`] | what a plugin may do: stored policies, the safe default, rates, queues |
+//! | [`scope`] | which hosts, recipients and keys of the configuration a permission names |
+//! | [`json`] | arguments and results of methods |
 //!
 //! # Examples
 //!
-//! All that a plugin keeps is in one directory here; this plugin may use the cache and nothing else.
+//! A host with one method, which one plugin may call and another one may not:
 //!
 //! ```
-//! # #[cfg(feature = "services")]
-//! # mod example {
 //! use std::sync::Arc;
 //!
-//! use gk_hostapi::policy::{Policies, Policy};
-//! use gk_hostapi::{CallInfo, Caller, ErrorKind, Host, HostApi, Level, PluginProcess, Services};
-//! use gk_hostapi::{cache, config, db, files, http, kv, secure, store};
+//! use async_trait::async_trait;
+//! use bytes::Bytes;
+//! use gk_hostapi::policy::{MemoryPolicyStore, Policies, Policy};
+//! use gk_hostapi::{
+//!     CallInfo, Caller, ErrorKind, Granted, Host, HostApi, HostError, Level, Method, MethodSpec,
+//!     PluginProcess,
+//! };
+//! use gk_manifest::{Access, PermissionKind, PluginName};
 //! use serde_json::{Map, Value};
+//!
+//! #[derive(Debug)]
+//! struct ListTicketStates;
+//!
+//! #[async_trait]
+//! impl Method for ListTicketStates {
+//!     fn spec(&self) -> MethodSpec {
+//!         let (kind, read) = (PermissionKind::Ticket, Some(Access::Read));
+//!         MethodSpec::needing("list_ticket_states", kind, read, "ticket read access not granted")
+//!     }
+//!
+//!     async fn call(&self, _: &Granted<'_>, _: Bytes) -> Result<Bytes, HostError> {
+//!         Ok(Bytes::from_static(br#"["open","closed"]"#))
+//!     }
+//! }
 //!
 //! /// What the supervisor knows of the plugin's process: where its log goes, and which calls run.
 //! #[derive(Debug)]
@@ -52,60 +63,31 @@
 //!     }
 //! }
 //!
-//! # pub
-//! async fn ask(dir: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
-//!     let store = store::Store::open(&dir.join("hostapi.db"))?;
-//!     let services = Services {
-//!         db: db::Databases::open(&db::DatabasesConfig::default())?,
-//!         cache: cache::Cache::memory(cache::CacheConfig::default()),
-//!         http: http::HttpClient::new(http::HttpConfig::default())?,
-//!         mail: None,
-//!         config: config::Config::default(),
-//!         secure: secure::SecureConfig::new(store.clone(), None),
-//!         i18n: Default::default(),
-//!         files: files::Files::open(&dir.join("files"))?,
-//!         kv: kv::Kv::new(store.clone(), kv::KvQuota::default()),
-//!         events: Arc::default(),
-//!     };
-//!     let host = Host::new(services, Arc::new(Policies::new(store, false)));
-//!     let plugin = gk_manifest::PluginName::new("my-plugin")?;
-//!     let policy = br#"{"status":"approved","permissions":[{"type":"cache","access":"readwrite"}]}"#;
-//!     host.policies().set(&plugin, Policy::from_json(policy)?).await?;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut host = Host::new(Arc::new(Policies::new(MemoryPolicyStore::default(), false)));
+//! host.add(Arc::new(ListTicketStates))?;
+//! let trusted = PluginName::new("trusted")?;
+//! let policy = br#"{"status":"approved","permissions":[{"type":"ticket","access":"read"}]}"#;
+//! host.policies().set(&trusted, Policy::from_json(policy)?).await?;
 //!
-//!     let caller = Caller::new(plugin, 1, Arc::new(Process));
-//!     let set = br#"{"key":"k","value":"aGk="}"#;
-//!     host.call(&caller, "cache_set", set[..].into()).await?;
-//!     let answer = host.call(&caller, "cache_get", br#"{"key":"k"}"#[..].into()).await?;
-//!     assert_eq!(serde_json::from_slice::<Value>(&answer)?["value"], "aGk=");
-//!     let query = br#"{"query":"SELECT 1","args":[]}"#;
-//!     let refused = host.call(&caller, "db_query", query[..].into()).await.unwrap_err();
-//!     assert_eq!(refused.kind(), ErrorKind::Denied);
-//!     Ok(())
-//! }
+//! let caller = Caller::new(trusted, 1, Arc::new(Process));
+//! let states = host.call(&caller, "list_ticket_states", Bytes::new()).await?;
+//! assert_eq!(&states[..], br#"["open","closed"]"#);
+//! let caller = Caller::new(PluginName::new("unknown")?, 1, Arc::new(Process));
+//! let refused = host.call(&caller, "list_ticket_states", Bytes::new()).await.unwrap_err();
+//! assert_eq!(refused.kind(), ErrorKind::Denied);
+//! # Ok(())
 //! # }
-//! # #[cfg(feature = "services")]
-//! # fn main() {
-//! #     let dir = tempfile::tempdir().unwrap();
-//! #     let runtime = tokio::runtime::Runtime::new().unwrap();
-//! #     runtime.block_on(example::ask(dir.path())).unwrap();
-//! # }
-//! # #[cfg(not(feature = "services"))]
-//! # fn main() {}
 //! ```
-//!
-//! `examples/added_method.rs` adds a method of the host application's own, behind the same guard.
 //!
 //! # Limits and errors
 //!
-//! A request fails with a [`HostError`], whose [`ErrorKind`] says whose it is to mend and whose text never holds addresses
-//! or passwords. Every service bounds what it takes, keeps and answers; docs/hostapi.md in the repository has all methods
-//! with their arguments, permissions and limits, and a test compares it with the code. A request ends after 30 s, or at the
-//! deadline of the call it belongs to.
-//!
-//! Without the feature `services` (a default one) only the interface between supervisor and host API is
-//! left, with [`BasicHostApi`].
+//! A request fails with a [`HostError`], whose [`ErrorKind`] says who can mend it and whose text
+//! never holds addresses or passwords. A request ends after 30 s, or at the deadline of the call it
+//! belongs to, and is dropped when the operator blocks the plugin meanwhile.
 #![forbid(unsafe_code)]
-// Copied whenever it is boxed or spawned, whatever of it is ever used.
+// A future is copied whenever it is boxed or spawned, as large as its largest state.
 #![warn(clippy::large_futures)]
 
 mod api;
@@ -113,53 +95,27 @@ mod basic;
 mod caller;
 mod chain;
 mod error;
+mod guard;
+mod host;
+pub mod json;
+mod method;
+mod plugin_call;
+pub mod policy;
+mod rate;
 mod record;
 mod request_id;
-
-#[cfg(feature = "services")]
-pub mod cache;
-#[cfg(feature = "services")]
-pub mod config;
-#[cfg(feature = "services")]
-pub mod db;
-#[cfg(feature = "services")]
-pub mod email;
-#[cfg(feature = "services")]
-pub mod events;
-#[cfg(feature = "services")]
-pub mod files;
-#[cfg(feature = "services")]
-mod guard;
-#[cfg(feature = "services")]
-mod host;
-#[cfg(feature = "services")]
-pub mod http;
-#[cfg(feature = "services")]
-pub mod i18n;
-#[cfg(feature = "services")]
-pub mod kv;
-#[cfg(feature = "services")]
-mod method;
-#[cfg(feature = "services")]
-pub mod policy;
-#[cfg(feature = "services")]
-pub mod secure;
-#[cfg(feature = "services")]
-pub mod store;
-#[cfg(feature = "services")]
-mod wire;
+pub mod scope;
+mod spec;
 
 pub use api::{Admission, CallPlugins, HostApi, OutgoingCall, PluginLimits};
 pub use basic::BasicHostApi;
 pub use caller::{CallInfo, Caller, Level, PluginProcess, Shape, Told, User, UserRole};
 pub use chain::{Chain, DEPTH_MAX};
 pub use error::{ErrorKind, HostError};
+pub use guard::{Granted, REQUEST_TIMEOUT};
+pub use host::{Host, own_methods};
+pub use method::{Answer, Method, Service, ServiceMethod};
+pub use rate::RateLimiter;
 pub use record::LOG_BYTES_MAX;
 pub use request_id::{REQUEST_ID_BYTES_MAX, RequestId};
-
-#[cfg(feature = "services")]
-pub use guard::{Granted, REQUEST_TIMEOUT};
-#[cfg(feature = "services")]
-pub use host::{Host, Method, Services};
-#[cfg(feature = "services")]
-pub use method::{MethodSpec, NOT_PROVIDED, Needs, methods};
+pub use spec::{MethodSpec, NOT_PROVIDED, Needs};

@@ -1,231 +1,170 @@
-//! The methods of the host API: names, permissions, shapes, limits. docs/hostapi.md is checked against
-//! this table.
+//! Methods and services.
 
-use gk_manifest::{Access, PermissionKind};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 
-use crate::policy::Rate;
+use async_trait::async_trait;
+use bytes::Bytes;
+use gk_manifest::{PluginName, Registration};
 
-/// A permission that a method needs. What its scope means is the method's own business.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Needs {
-    /// What it is about.
-    pub kind: PermissionKind,
-    /// How it is used; `None` where the kind has no access.
-    pub access: Option<Access>,
+use crate::error::HostError;
+use crate::guard::Granted;
+use crate::spec::MethodSpec;
+
+/// A method of the host API, of a service or of a host application.
+///
+/// Before a request reaches [`call`](Self::call), the guard has checked the method's permission,
+/// counted the request and taken a permit of the method's queue. The scope of a permission is for
+/// the method to enforce: it is in [`Granted::grants`].
+#[async_trait]
+pub trait Method: Send + Sync + fmt::Debug + 'static {
+    /// The method's name, and what the guard has to know.
+    fn spec(&self) -> MethodSpec;
+
+    /// Refuses arguments that are too large to wait for a permit with. Called before the guard
+    /// takes the permit of [`MethodSpec::queue`].
+    ///
+    /// # Errors
+    /// The text is what the plugin gets.
+    fn check(&self, _args: &[u8]) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// Serves a request: JSON in, JSON out.
+    ///
+    /// # Errors
+    /// The text is what the plugin gets.
+    async fn call(&self, granted: &Granted<'_>, args: Bytes) -> Result<Bytes, HostError>;
 }
 
-/// What is known of a method ahead of a request.
-#[derive(Debug, Clone, Copy)]
-pub struct MethodSpec {
-    /// Its name on the wire.
-    pub name: &'static str,
-    /// What it needs; `None` for nothing.
-    pub permission: Option<Needs>,
-    /// What the plugin is told without that permission.
-    pub denied: &'static str,
-    /// The rate it counts against.
-    pub rate: Option<Rate>,
+/// A service: some methods, and what the service keeps of plugins.
+pub trait Service: Send + Sync + fmt::Debug + 'static {
+    /// The methods that it serves.
+    fn methods(self: Arc<Self>) -> Vec<Arc<dyn Method>>;
+
+    /// A generation of a plugin has registered. What the service takes of the registration holds
+    /// once the generation is [committed](Self::commit).
+    ///
+    /// # Errors
+    /// The generation must not start.
+    fn prepare(
+        &self,
+        _plugin: &PluginName,
+        _generation: u64,
+        _registration: &Registration,
+    ) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// A generation that was prepared serves from now on, in place of the one that did.
+    fn commit(&self, _plugin: &PluginName, _generation: u64) {}
+
+    /// A generation has ended, whether it served or not.
+    fn ended(&self, _plugin: &PluginName, _generation: u64) {}
+
+    /// No generation of a plugin serves, and none is being started.
+    fn stopped(&self, _plugin: &PluginName) {}
 }
 
-impl MethodSpec {
-    /// A method that needs no permission.
-    pub const fn free(name: &'static str) -> Self {
-        MethodSpec {
-            name,
-            permission: None,
-            denied: "",
-            rate: None,
+/// The future of a method's answer.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Bytes, HostError>> + Send + 'a>>;
+
+/// A method of the service `S` as an entry of a table: its spec together with its handler.
+///
+/// ```
+/// use bytes::Bytes;
+/// use gk_hostapi::{Granted, HostError, MethodSpec, ServiceMethod};
+///
+/// #[derive(Debug)]
+/// struct Greeter(String);
+///
+/// async fn greet(service: &Greeter, granted: &Granted<'_>, _: Bytes) -> Result<Bytes, HostError> {
+///     Ok(Bytes::from(format!("\"{} {}\"", service.0, granted.plugin())))
+/// }
+///
+/// const METHODS: &[ServiceMethod<Greeter>] = &[ServiceMethod::new(
+///     MethodSpec::free("greet"),
+///     |service, granted, args| Box::pin(greet(service, granted, args)),
+/// )];
+/// assert_eq!(METHODS[0].spec().name, "greet");
+/// ```
+pub struct ServiceMethod<S: 'static> {
+    spec: MethodSpec,
+    check: fn(&[u8]) -> Result<(), HostError>,
+    handler: Handler<S>,
+}
+
+type Handler<S> = for<'a> fn(&'a S, &'a Granted<'a>, Bytes) -> Answer<'a>;
+
+impl<S> ServiceMethod<S> {
+    /// An entry of a table.
+    pub const fn new(spec: MethodSpec, handler: Handler<S>) -> Self {
+        Self {
+            spec,
+            check: |_| Ok(()),
+            handler,
         }
     }
 
-    /// A method that needs a permission.
-    pub const fn needing(
-        name: &'static str,
-        kind: PermissionKind,
-        access: Option<Access>,
-        denied: &'static str,
-    ) -> Self {
-        MethodSpec {
-            name,
-            permission: Some(Needs { kind, access }),
-            denied,
-            rate: None,
-        }
-    }
-
-    /// The same, counted against a rate.
+    /// The same method, whose arguments are checked by [`Method::check`].
     #[must_use]
-    pub const fn counted(mut self, rate: Rate) -> Self {
-        self.rate = Some(rate);
+    pub const fn checked(mut self, check: fn(&[u8]) -> Result<(), HostError>) -> Self {
+        self.check = check;
         self
     }
+
+    /// The method's spec.
+    pub const fn spec(&self) -> MethodSpec {
+        self.spec
+    }
 }
 
-/// The methods this crate serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is the method of that name")]
-pub(crate) enum Builtin {
-    DbQuery,
-    DbExec,
-    DbBatch,
-    CacheGet,
-    CacheSet,
-    CacheDelete,
-    HttpRequest,
-    SendEmail,
-    Log,
-    ConfigGet,
-    Translate,
-    PluginCall,
-    PublishEvent,
-    TimeNow,
-    SecureConfigGet,
-    SecureConfigSet,
-    StoreFile,
-    GetFile,
-    DeleteFile,
-    ListFiles,
-    KvGet,
-    KvSet,
-    KvDelete,
-    KvList,
+impl<S: Send + Sync + fmt::Debug> ServiceMethod<S> {
+    /// The methods of a table, served by `service`.
+    pub fn all(table: &'static [Self], service: &Arc<S>) -> Vec<Arc<dyn Method>> {
+        let served = |method| {
+            let service = Arc::clone(service);
+            Arc::new(Served { method, service }) as Arc<dyn Method>
+        };
+        table.iter().map(served).collect()
+    }
 }
 
-const READ: Option<Access> = Some(Access::Read);
-const WRITE: Option<Access> = Some(Access::Write);
+impl<S> fmt::Debug for ServiceMethod<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ServiceMethod").field(&self.spec).finish()
+    }
+}
 
-/// The table.
-pub(crate) const BUILTINS: &[(Builtin, MethodSpec)] = {
-    use Builtin as B;
-    use MethodSpec as M;
-    use PermissionKind as K;
-    const DB_READ: &str = "database read access not granted";
-    const DB_WRITE: &str = "database write access not granted";
-    &[
-        (
-            B::DbQuery,
-            M::needing("db_query", K::Db, READ, DB_READ).counted(Rate::Db),
-        ),
-        (
-            B::DbExec,
-            M::needing("db_exec", K::Db, WRITE, DB_WRITE).counted(Rate::Db),
-        ),
-        (
-            B::DbBatch,
-            M::needing("db_batch", K::Db, WRITE, DB_WRITE).counted(Rate::Db),
-        ),
-        (
-            B::CacheGet,
-            M::needing("cache_get", K::Cache, READ, "cache access not granted"),
-        ),
-        (
-            B::CacheSet,
-            M::needing(
-                "cache_set",
-                K::Cache,
-                WRITE,
-                "cache write access not granted",
-            ),
-        ),
-        (
-            B::CacheDelete,
-            M::needing(
-                "cache_delete",
-                K::Cache,
-                WRITE,
-                "cache delete access not granted",
-            ),
-        ),
-        (
-            B::HttpRequest,
-            M::needing(
-                "http_request",
-                K::Http,
-                None,
-                "HTTP outbound access not granted",
-            )
-            .counted(Rate::Http),
-        ),
-        (
-            B::SendEmail,
-            M::needing("send_email", K::Email, None, "email access not granted")
-                .counted(Rate::Mail),
-        ),
-        (B::Log, M::free("log")),
-        (
-            B::ConfigGet,
-            M::needing("config_get", K::Config, READ, "config access not granted"),
-        ),
-        (B::Translate, M::free("translate")),
-        (
-            B::PluginCall,
-            M::needing(
-                "plugin_call",
-                K::PluginCall,
-                None,
-                "plugin-to-plugin calls not granted",
-            )
-            .counted(Rate::Calls),
-        ),
-        (B::PublishEvent, M::free("publish_event")),
-        (B::TimeNow, M::free("time_now")),
-        (B::SecureConfigGet, M::free("secure_config_get")),
-        (B::SecureConfigSet, M::free("secure_config_set")),
-        (
-            B::StoreFile,
-            M::needing(
-                "store_file",
-                K::File,
-                WRITE,
-                "file write access not granted",
-            ),
-        ),
-        (
-            B::GetFile,
-            M::needing("get_file", K::File, READ, "file read access not granted"),
-        ),
-        (
-            B::DeleteFile,
-            M::needing(
-                "delete_file",
-                K::File,
-                WRITE,
-                "file write access not granted",
-            ),
-        ),
-        (
-            B::ListFiles,
-            M::needing("list_files", K::File, READ, "file read access not granted"),
-        ),
-        (B::KvGet, M::free("kv_get")),
-        (B::KvSet, M::free("kv_set")),
-        (B::KvDelete, M::free("kv_delete")),
-        (B::KvList, M::free("kv_list")),
-    ]
-};
+/// A method of a table, with the service that serves it.
+#[derive(Debug)]
+struct Served<S: 'static> {
+    method: &'static ServiceMethod<S>,
+    service: Arc<S>,
+}
 
-/// Methods of the contract (§6.2) about things this host does not have. A host application may add them.
-pub const NOT_PROVIDED: &[&str] = &[
-    "change_ticket_status",
-    "create_article",
-    "create_article_attachment",
-    "custom_fields_get",
-    "custom_fields_query",
-    "custom_fields_set",
-    "delete_article_attachment",
-    "entity_hard_delete",
-    "entity_restore",
-    "entity_soft_delete",
-    "generate_thumbnail",
-    "list_article_attachments",
-    "list_ticket_states",
-    "list_ticket_views",
-    "org_id",
-    "recycle_bin_list",
-    "render_markdown_to_pdf",
-];
+impl<S: Send + Sync + fmt::Debug> Method for Served<S> {
+    fn spec(&self) -> MethodSpec {
+        self.method.spec
+    }
 
-/// The methods this crate serves, with what the guard knows of each.
-pub fn methods() -> impl Iterator<Item = MethodSpec> {
-    BUILTINS.iter().map(|(_, spec)| *spec)
+    fn check(&self, args: &[u8]) -> Result<(), HostError> {
+        (self.method.check)(args)
+    }
+
+    // As `async_trait` writes it; the attribute would box the handler's future once more.
+    fn call<'this, 'granted, 'caller, 'answer>(
+        &'this self,
+        granted: &'granted Granted<'caller>,
+        args: Bytes,
+    ) -> Answer<'answer>
+    where
+        'this: 'answer,
+        'granted: 'answer,
+        'caller: 'answer,
+        Self: 'answer,
+    {
+        (self.method.handler)(&self.service, granted, args)
+    }
 }

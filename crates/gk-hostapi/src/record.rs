@@ -8,6 +8,18 @@ use serde_json::{Map, Value};
 
 use crate::caller::{Caller, Level};
 use crate::error::HostError;
+use crate::method::ServiceMethod;
+use crate::spec::MethodSpec;
+
+/// The service of `log`, which has nothing of its own: the log is the plugin's.
+#[derive(Debug)]
+pub(crate) struct Log;
+
+/// The method.
+pub(crate) const METHODS: &[ServiceMethod<Log>] = &[ServiceMethod::new(
+    MethodSpec::free("log"),
+    |_, granted, args| Box::pin(async move { log(granted.caller(), &args) }),
+)];
 
 /// The largest arguments of `log`, in bytes of JSON.
 pub const LOG_BYTES_MAX: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! What a request is called in every log.
+//! The id of a request, in every log.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 /// The longest id that is taken from a client, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What a request is called in the logs of the host and of all plugins that it leads to: 1 to
+/// The id of a request in the logs of the host and of all plugins that it leads to: 1 to
 /// [`REQUEST_ID_BYTES_MAX`] visible ASCII characters. A cheap clone, without an allocation.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(Bytes);

@@ -1,4 +1,4 @@
-//! What a plugin needs besides itself: `dependencies` of plugin.yaml.
+//! Dependencies of a plugin on other plugins: `dependencies` of plugin.yaml.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub struct Dependency {
 }
 
 impl Dependency {
-    /// How entries are written, for remedies.
+    /// Syntax of entries, for remedies.
     pub const SYNTAX: &'static str = "write a plugin's name, or that and versions: `name >= 1.2`, `name >= 1.2, < 2`; >=, >, =, <= and < are known";
 
     /// Parses one entry.
@@ -51,8 +51,9 @@ impl Dependency {
         })
     }
 
-    /// Whether a version will do. A leading `v` and missing numbers are allowed in `version`; what is none will not do where
-    /// versions are asked for. Pre-releases count as the version that they lead to.
+    /// Returns `true` if a version will do. A leading `v` and missing numbers are allowed in
+    /// `version`; what is none will not do where versions are asked for. Pre-releases count as the
+    /// version that they lead to.
     #[must_use]
     pub fn accepts(&self, version: &str) -> bool {
         let Some(wanted) = &self.version else {

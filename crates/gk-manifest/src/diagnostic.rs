@@ -1,11 +1,11 @@
-//! One finding about a manifest or a registration: where it is, what is wrong, and what to do about it.
+//! A finding about a manifest or a registration: its place, the problem, and the next step.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -27,7 +27,7 @@ impl fmt::Display for Severity {
 /// A finding. Its `Display` is one line: `file:line:column: severity: field: message (remedy)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Severity of the finding.
     pub severity: Severity,
     /// The file it is in; `None` for a registration, which comes over the wire.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,14 +40,14 @@ pub struct Diagnostic {
     pub column: Option<u32>,
     /// The field, as a path such as `routes[2].handler`; empty when it is about the whole document.
     pub field: String,
-    /// What is wrong.
+    /// Description of the problem.
     pub message: String,
-    /// What to do about it; empty when there is nothing to say.
+    /// Next step for the author; empty if the message says it.
     pub remedy: String,
 }
 
 impl Diagnostic {
-    /// Whether this is an error.
+    /// Returns `true` if this is an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

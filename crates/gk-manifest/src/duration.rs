@@ -1,4 +1,5 @@
-//! Go's duration syntax (`time.ParseDuration`, `time.Duration.String`), exactly: `300ms`, `-1.5h`, `2h45m`.
+//! Go's duration syntax (`time.ParseDuration`, `time.Duration.String`), exactly: `300ms`, `-1.5h`,
+//! `2h45m`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -144,7 +145,8 @@ impl FromStr for GoDuration {
     }
 }
 
-/// The leading digits as a number up to 1<<63, how many there are, and what follows; `None` on overflow.
+/// The leading digits as a number up to 1<<63, how many there are, and what follows; `None` on
+/// overflow.
 fn leading_int(text: &str) -> Option<(u64, usize, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let mut value: u64 = 0;
@@ -157,8 +159,8 @@ fn leading_int(text: &str) -> Option<(u64, usize, &str)> {
     Some((value, digits, &text[digits..]))
 }
 
-/// The digits after a decimal point: their value, the power of ten below it, how many there are, what follows.
-/// Digits beyond 63 bits are dropped, as Go does.
+/// The digits after a decimal point: their value, the power of ten below it, how many there are,
+/// what follows. Digits beyond 63 bits are dropped, as Go does.
 fn leading_fraction(text: &str) -> (u64, f64, usize, &str) {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let mut value: u64 = 0;
@@ -176,7 +178,8 @@ fn leading_fraction(text: &str) -> (u64, f64, usize, &str) {
     (value, scale, digits, &text[digits..])
 }
 
-/// `fraction / scale` of a unit, in the float arithmetic Go uses, so that the last digit is the same.
+/// `fraction / scale` of a unit, in the float arithmetic Go uses, so that the last digit is the
+/// same.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -265,7 +268,8 @@ mod tests {
         display: Option<String>,
     }
 
-    /// `tests/data/durations.jsonl` was written by Go's own `time.ParseDuration` and `Duration.String`.
+    /// `tests/data/durations.jsonl` was written by Go's own `time.ParseDuration` and
+    /// `Duration.String`.
     #[test]
     fn agrees_with_go() {
         let vectors = include_str!("../tests/data/durations.jsonl");

@@ -1,9 +1,9 @@
-//! What a GoatKit plugin says about itself: the manifest file `plugin.yaml` ([`Manifest`]) and the answer to
-//! `GKRegister` ([`Registration`]), both parsed and validated here, with errors that say where and what to do. And what
-//! an operator says about it: the [`policy`].
+//! What a GoatKit plugin says about itself: the manifest file `plugin.yaml` ([`Manifest`]) and the
+//! answer to `GKRegister` ([`Registration`]), both parsed and validated here, with errors that say
+//! where and what to do. And what an operator says about it: the [`policy`].
 //!
-//! This crate is data and rules only. It starts nothing, opens one file ([`Manifest::load`]), and has no opinion on
-//! which permissions a plugin is granted.
+//! This crate is data and rules only. It starts nothing, opens one file ([`Manifest::load`]), and
+//! has no opinion on which permissions a plugin is granted.
 //!
 //! ```
 //! use gk_manifest::Manifest;
@@ -20,10 +20,11 @@
 //!
 //! # Limits and errors
 //!
-//! A file has at most 256 KiB, and its lists, texts and depth have limits, too, all of which [`limits`] names. What is wrong
-//! comes as a [`ManifestError`] of [`Diagnostic`]s, up to 64 at once, each with file, line, column, field and remedy; what
-//! has no effect, such as an unknown key, comes as warnings. Whether a plugin gets the
-//! timeouts, the memory and the permissions it asks for is its host's to say.
+//! A file has at most 256 KiB, and its lists, texts and depth have limits, too, all of which
+//! [`limits`] names. What is wrong comes as a [`ManifestError`] of [`Diagnostic`]s, up to 64 at
+//! once, each with file, line, column, field and remedy; what has no effect, such as an unknown
+//! key, comes as warnings. Whether a plugin gets the timeouts, the memory and the permissions it
+//! asks for is its host's to say.
 //!
 //! The manifest needs the feature `yaml`, which is a default. A plugin needs registrations alone.
 #![forbid(unsafe_code)]

@@ -1,4 +1,5 @@
-//! The name of a plugin: registry key, and part of paths, environment names and URLs, hence the narrow rule.
+//! The name of a plugin: registry key, and part of paths, environment names and URLs, hence the
+//! narrow rule.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -11,7 +12,8 @@ use crate::limits::NAME_BYTES_MAX;
 
 /// A valid plugin name: `^[a-z0-9][a-z0-9_-]{0,62}$`.
 ///
-/// Such a name is safe as a file name, in a URL and in a log line; there is no way to hold an invalid one.
+/// Such a name is safe as a file name, in a URL and in a log line; there is no way to hold an
+/// invalid one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PluginName(String);
@@ -28,7 +30,7 @@ pub enum NameError {
     TooLong {
         /// The name, quoted and shortened.
         name: String,
-        /// Its length in bytes.
+        /// Length of the name in bytes.
         length: usize,
     },
     /// The first character is none of `a-z0-9`.
@@ -38,7 +40,7 @@ pub enum NameError {
     BadStart {
         /// The name, quoted and shortened.
         name: String,
-        /// The character.
+        /// First character that a name cannot have.
         character: char,
     },
     /// A later character is none of `a-z0-9_-`.
@@ -54,7 +56,7 @@ pub enum NameError {
 }
 
 impl PluginName {
-    /// What the rule is, for remedies.
+    /// The rule in words, for remedies.
     pub const RULE: &'static str = "use lower-case letters, digits, `-` and `_`, starting with a letter or digit, at most 63 characters, such as `my-plugin`";
 
     /// Checks `name` against the rule.
@@ -93,7 +95,8 @@ impl PluginName {
         &self.0
     }
 
-    /// A valid name close to `text`, to propose to its author: lower case, everything else turned into `-`.
+    /// A valid name close to `text`, to propose to its author: lower case, everything else turned
+    /// into `-`.
     pub fn suggest(text: &str) -> Option<Self> {
         let mut name = String::new();
         for character in text.chars().flat_map(char::to_lowercase) {
@@ -231,7 +234,8 @@ mod tests {
 
         #[test]
         fn suggestions_are_valid(text in any::<String>()) {
-            // PluginName has no other constructor than the checked one: to get here without a panic is the test.
+            // PluginName has no other constructor than the checked one: to get here without a panic
+            // is the test.
             let _ = PluginName::suggest(&text);
         }
     }

@@ -1,4 +1,5 @@
-//! What a plugin asks for: limits and permissions, as `resources` of both the manifest and the registration.
+//! Limits and permissions that a plugin asks for: `resources` of both the manifest and the
+//! registration.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ wire_struct! {
     pub struct ResourceRequest {
         /// Memory limit in MiB; 0 asks for none.
         memory_mb: i64,
-        /// Time limit of one call, in Go's duration syntax; empty asks for none. See [`ResourceRequest::call_timeout`].
+        /// Time limit of one call, in Go's duration syntax; empty asks for none. See
+        /// [`ResourceRequest::call_timeout`].
         call_timeout: String,
         /// Time limit of Init, in Go's duration syntax.
         init_timeout: String,
@@ -22,19 +24,21 @@ wire_struct! {
         max_file_storage_bytes: i64,
     }
 
-    /// One permission a plugin asks for. Types and accesses this version does not know grant nothing.
+    /// A permission that a plugin asks for. A type or an access that this version does not know
+    /// grants no permission.
     pub struct Permission {
-        /// What it is about; see [`Permission::kind`].
+        /// Subject of the permission; see [`Permission::kind`].
         #[serde(rename = "type")]
         kind_name: String,
-        /// How it is used; see [`Permission::access`].
+        /// Kind of use; see [`Permission::access`].
         access: String,
-        /// What it is limited to: table, host, address, key or plugin patterns. Empty means not limited.
+        /// Limits of the permission: table, host, address, key or plugin patterns. An empty list is
+        /// no limit.
         scope: Vec<String>,
     }
 }
 
-/// What a permission is about.
+/// Subject of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum PermissionKind {
@@ -60,7 +64,7 @@ pub enum PermissionKind {
     Entity,
 }
 
-/// How a permission is used.
+/// Kind of use of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Access {
@@ -68,7 +72,7 @@ pub enum Access {
     Read,
     /// Writing.
     Write,
-    /// Both.
+    /// Reading and writing.
     ReadWrite,
     /// Removing entities for good; no other access implies it.
     HardDelete,
@@ -127,7 +131,7 @@ impl PermissionKind {
 }
 
 impl PermissionKind {
-    /// Whether a permission of this kind can be limited to some of what it is about.
+    /// Returns `true` if a permission of this kind can be limited to some of what it is about.
     pub const fn has_scope(self) -> bool {
         !matches!(self, Self::File | Self::Article | Self::Ticket)
     }
@@ -154,19 +158,21 @@ impl Access {
 }
 
 impl Permission {
-    /// What the permission is about; `None` when this version does not know it, in which case it grants nothing.
+    /// The subject of the permission; `None` when this version does not know it, in which case the
+    /// permission grants no access.
     pub fn kind(&self) -> Option<PermissionKind> {
         PermissionKind::from_name(&self.kind_name)
     }
 
-    /// How it is used; `None` when not given or not known.
+    /// The kind of use; `None` when not given or not known.
     pub fn access(&self) -> Option<Access> {
         Access::from_name(&self.access)
     }
 }
 
 impl ResourceRequest {
-    /// The time limit of one call; `None` when not asked for (or not valid, which validation reports).
+    /// The time limit of one call; `None` when not asked for (or not valid, which validation
+    /// reports).
     pub fn call_timeout(&self) -> Option<Duration> {
         timeout(&self.call_timeout)
     }
@@ -196,9 +202,9 @@ impl ResourceRequest {
             .filter(|bytes| *bytes > 0)
     }
 
-    /// What is asked for altogether when the registration (`self`) and the manifest both ask: the registration's value
-    /// where it has one, the manifest's elsewhere. Lists of permissions are not mixed, because a plugin that narrows
-    /// its permissions in its registration means it.
+    /// What is asked for altogether when the registration (`self`) and the manifest both ask: the
+    /// registration's value where it has one, the manifest's elsewhere. Lists of permissions are
+    /// not mixed, because a plugin that narrows its permissions in its registration means it.
     pub fn or(&self, manifest: &Self) -> Self {
         let text = |own: &String, other: &String| {
             if own.is_empty() {

@@ -1,5 +1,5 @@
-//! The records of a ZIP file, as APPNOTE.TXT 6.3.10 has them (sections 4.3.7, 4.3.12, 4.3.16). Numbers are
-//! little-endian.
+//! The records of a ZIP file, as APPNOTE.TXT 6.3.10 has them (sections 4.3.7, 4.3.12, 4.3.16).
+//! Numbers are little-endian.
 
 pub(crate) const LOCAL: u32 = 0x0403_4b50;
 pub(crate) const CENTRAL: u32 = 0x0201_4b50;
@@ -21,7 +21,7 @@ pub(crate) const FLAGS_ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
 pub(crate) const FLAG_DESCRIPTOR: u16 = 1 << 3;
 /// The name is UTF-8.
 pub(crate) const FLAG_UTF8: u16 = 1 << 11;
-/// Those above, and the two that say how hard the compressor tried.
+/// The flags above, and the two that tell the effort of the compressor.
 pub(crate) const FLAGS_KNOWN: u16 = FLAG_DESCRIPTOR | FLAG_UTF8 | 1 << 1 | 1 << 2;
 
 /// The upper byte of "version made by": Unix, and with it modes in the external attributes.
@@ -34,7 +34,7 @@ const VERSION: u16 = 20;
 const TIME: u16 = 0;
 const DATE: u16 = 1 << 5 | 1;
 
-/// What both headers of an entry say.
+/// Fields that both headers of an entry have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) flags: u16,

@@ -12,15 +12,15 @@ use crate::format::{self, DEFLATED, FLAG_UTF8, Facts, STORED};
 use crate::path::{Content, ContentError};
 use crate::select::{SelectError, Selection};
 
-/// How hard deflate tries. Part of what a package's bytes depend on.
+/// Compression level of deflate. The bytes of a package depend on it.
 const LEVEL: u8 = 9;
 
-/// What was made.
+/// A package that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
     /// The ZIP file's size in bytes.
     pub size: u64,
-    /// Its SHA-256.
+    /// SHA-256 of the file.
     pub sha256: [u8; 32],
 }
 
@@ -56,12 +56,14 @@ pub enum PackError {
 
 /// Packs the selected files into the ZIP file `out`, whose directory exists.
 ///
-/// The file is written beside `out` under a name that starts with a dot, judged as [`Archive::open`] judges, and then
-/// renamed. The same files give the same bytes; the [crate's documentation](crate#what-is-written) says what they
-/// depend on. One file after the other is held in memory.
+/// The file is written beside `out` under a name that starts with a dot, judged as
+/// [`Archive::open`] judges, and then renamed. The same files give the same bytes; the [crate's
+/// documentation](crate#what-is-written) says what they depend on. One file after the other is held
+/// in memory.
 ///
 /// # Errors
-/// A file that cannot be read or has become too large, files that cannot be one package, a disk that is full.
+/// A file that cannot be read or has become too large, files that cannot be one package, a disk
+/// that is full.
 pub fn pack(selection: &Selection, out: &Path) -> Result<Packed, PackError> {
     let directory = match out.parent() {
         Some(parent) if parent != Path::new("") => parent,

@@ -31,9 +31,9 @@ pub enum ContentError {
     /// A path that no package may have.
     #[error("{path:?}: {source}; rename the file")]
     Path {
-        /// The path.
+        /// Path of the file in the package.
         path: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         source: PathError,
     },
     /// Too many files.
@@ -46,12 +46,12 @@ pub enum ContentError {
         "there are more than {DIRECTORIES_MAX} directories; leave out what the plugin does not need (.gkignore)"
     )]
     TooManyDirectories,
-    /// A file is too large.
+    /// A file is larger than a package may have.
     #[error("{path:?} has {size} bytes, and a file of a package has at most {FILE_BYTES_MAX}")]
     FileTooLarge {
         /// The file.
         path: String,
-        /// Its size.
+        /// Size of the file, in bytes.
         size: u64,
     },
     /// All files together are too large.
@@ -59,10 +59,10 @@ pub enum ContentError {
         "all files together have more than {PACKAGE_BYTES_MAX} bytes; leave out what the plugin does not need"
     )]
     TooLarge,
-    /// One path twice.
+    /// A path occurs twice.
     #[error("{path:?} is there twice; make the package again")]
     Duplicate {
-        /// The path.
+        /// Path that occurs twice.
         path: String,
     },
     /// Two paths that are one on a file system that ignores case or the form of letters.
@@ -76,7 +76,7 @@ pub enum ContentError {
     /// A path that is a file, and a directory of another one.
     #[error("{path:?} is a file and also the directory of another file; rename one of them")]
     FileAndDirectory {
-        /// The path.
+        /// Path of the file in the package.
         path: String,
     },
     /// No `plugin.yaml` at the top.
@@ -94,7 +94,7 @@ pub enum ContentError {
     },
 }
 
-/// Whether `path` is relative, plain, and no longer than it may be.
+/// Checks that `path` is relative, plain, and no longer than allowed.
 pub(crate) fn check(path: &str) -> Result<(), PathError> {
     if path.len() > PATH_BYTES_MAX {
         return Err(PathError::TooLong);
@@ -139,7 +139,7 @@ impl Content {
                 size,
             });
         }
-        // Both are small enough that the sum fits.
+        // Both sizes are small enough that the sum fits.
         self.bytes += size;
         if self.bytes > PACKAGE_BYTES_MAX {
             return Err(ContentError::TooLarge);

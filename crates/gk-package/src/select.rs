@@ -18,14 +18,14 @@ pub struct Selection {
     files: Vec<SelectedFile>,
 }
 
-/// One file of a [`Selection`].
+/// A file of a [`Selection`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectedFile {
-    /// Its path in the package, with `/`.
+    /// Path in the package, with `/`.
     pub path: String,
-    /// Its size in bytes when it was selected.
+    /// Size in bytes when the file was selected.
     pub size: u64,
-    /// Whether it has an x bit.
+    /// `true` if it has an x bit.
     pub executable: bool,
 }
 
@@ -77,7 +77,7 @@ pub enum SelectError {
     Ignore {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         problem: String,
     },
     /// A file became larger than it may be while it was read.
@@ -110,8 +110,8 @@ impl Selection {
     /// `plugin.yaml` and `plugin.sig` at the top always do, whatever `.gkignore` says.
     ///
     /// # Errors
-    /// A selected file that is a link or no regular file; files that [`ContentError`] refuses, among them a directory
-    /// without plugin.yaml; a directory or `.gkignore` that cannot be read.
+    /// A selected file that is a link or no regular file; files that [`ContentError`] refuses,
+    /// among them a directory without plugin.yaml; a directory or `.gkignore` that cannot be read.
     pub fn of(directory: &Path) -> Result<Self, SelectError> {
         let ignored = ignored(directory)?;
         let mut walk = Walk {
@@ -143,15 +143,15 @@ impl Selection {
         &self.files
     }
 
-    /// Whether the file with this path is selected.
+    /// Returns `true` if the file with this path is selected.
     pub fn has(&self, path: &str) -> bool {
         let compare = |file: &SelectedFile| file.path.as_str().cmp(path);
         self.files.binary_search_by(compare).is_ok()
     }
 
-    /// Copies the files into `directory`, which exists and is empty, with the modes they have in a package (0644, and
-    /// 0755 with an x bit). The answer is the selection of the copies: what is judged, signed or packed from it no
-    /// longer changes with the originals.
+    /// Copies the files into `directory`, which exists and is empty, with the modes they have in a
+    /// package (0644, and 0755 with an x bit). The answer is the selection of the copies: what is
+    /// judged, signed or packed from it no longer changes with the originals.
     ///
     /// # Errors
     /// A file that cannot be read or written, or that is no longer a regular file.
@@ -191,7 +191,7 @@ impl Selection {
             path: path.clone(),
             source,
         };
-        // It may have become a link or a FIFO since it was selected.
+        // The file may have become a link or a FIFO since it was selected.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let mut options = File::options();
         options
@@ -211,7 +211,7 @@ impl Selection {
         Ok(bytes)
     }
 
-    /// Whether the files can be one package.
+    /// Checks that the files can be one package.
     pub(crate) fn check(&self) -> Result<(), ContentError> {
         let mut content = Content::default();
         for file in &self.files {

@@ -42,7 +42,8 @@ pub enum UnpackError {
     },
 }
 
-/// Unpacks the package `archive` into the empty directory `directory`: [`Archive::open`], then [`Archive::unpack`].
+/// Unpacks the package `archive` into the empty directory `directory`: [`Archive::open`], then
+/// [`Archive::unpack`].
 ///
 /// # Errors
 /// [`UnpackError`]; on any of them nothing is left of what was written.
@@ -52,8 +53,8 @@ pub fn unpack(archive: &Path, directory: &Path) -> Result<Archive, UnpackError> 
     Ok(archive)
 }
 
-/// The content of one file of the package `archive`, of at most `max` bytes, without unpacking anything else. The whole
-/// package is judged first, as for unpacking.
+/// The content of one file of the package `archive`, of at most `max` bytes, without unpacking
+/// anything else. The whole package is judged first, as for unpacking.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -64,10 +65,10 @@ pub fn read_file(archive: &Path, path: &str, max: u64) -> Result<Vec<u8>, OpenEr
 impl Archive {
     /// Unpacks all files into `directory`, which is no link, exists, and is empty.
     ///
-    /// Files get the mode 0755 if they have an x bit or are named in `executables`, and 0644 otherwise; directories get
-    /// 0755; the umask takes nothing away from that. Archives that were not made on Unix have no x bits: name the
-    /// plugin's binary in `executables`. Every file is new (`O_EXCL`, `O_NOFOLLOW`, below the open directory), and on
-    /// the disk when this returns.
+    /// Files get the mode 0755 if they have an x bit or are named in `executables`, and 0644
+    /// otherwise; directories get 0755; the umask takes nothing away from that. Archives that were
+    /// not made on Unix have no x bits: name the plugin's binary in `executables`. Every file is
+    /// new (`O_EXCL`, `O_NOFOLLOW`, below the open directory), and on the disk when this returns.
     ///
     /// # Errors
     /// [`UnpackError`]; what was written until then is removed.
@@ -179,7 +180,8 @@ impl Target<'_> {
         Ok(file)
     }
 
-    /// The open directory that a path is in, and the path's last part. No part of the way is a link.
+    /// The open directory that a path is in, and the path's last part. No part of the way is a
+    /// link.
     fn parent<'p>(&self, path: &'p str) -> io::Result<(OwnedFd, &'p str)> {
         let mut directory = self.root.try_clone()?;
         let mut parts = path.split('/').peekable();
@@ -205,7 +207,8 @@ impl Target<'_> {
         rustix::fs::fsync(&self.root).map_err(|error| self.unwritten("", error.into()))
     }
 
-    /// Removes what was made. What cannot be removed stays: there is nobody to tell but through the first error.
+    /// Removes what was made. What cannot be removed stays: there is nobody to tell but through the
+    /// first error.
     fn remove(&self) {
         for (paths, flags) in [
             (&self.files, AtFlags::empty()),

@@ -1,5 +1,5 @@
-//! A plugin that does all that a plugin may do, and says of each whether it works: a sandbox that is too strict shows
-//! here. Its function `checks` answers an array of `{name, ok, detail}`.
+//! A plugin that does all that a plugin may do, and says of each whether it works: a sandbox that
+//! is too strict shows here. Its function `checks` answers an array of `{name, ok, detail}`.
 
 use std::error::Error as StdError;
 use std::fs;
@@ -26,7 +26,7 @@ type Checked = Result<String, Box<dyn StdError + Send + Sync>>;
 struct Asked {
     /// Fetched through the host, unless it is empty.
     url: String,
-    /// Whether the host has a database for this plugin.
+    /// `true` if the host has a database for this plugin.
     database: bool,
 }
 

@@ -1,5 +1,6 @@
-//! A plugin of which tests make further versions, by writing over the version in the program. It has some of the
-//! functions of the Go reference plugin `gen3`, so that one can be replaced by the other.
+//! A plugin of which tests make further versions, by writing over the version in the program. It
+//! has some of the functions of the Go reference plugin `gen3`, so that one can be replaced by the
+//! other.
 
 use std::hint::black_box;
 use std::path::Path;

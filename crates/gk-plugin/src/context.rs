@@ -1,4 +1,4 @@
-//! What a handler knows besides its arguments.
+//! The context of a call: the plugin around it, and the host behind it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Host};
 
-/// One call, and the plugin around it. Cheap to clone.
+/// A call and the plugin around it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Context {
     pub(crate) function: Arc<str>,
@@ -29,13 +29,13 @@ impl Context {
         self.host.plugin.config.get(key).map(String::as_str)
     }
 
-    /// Where the plugin's own files are; absolute.
+    /// The directory of the plugin's own files; absolute.
     #[must_use]
     pub fn plugin_dir(&self) -> Option<&Path> {
         self.config("plugin_dir").map(Path::new)
     }
 
-    /// Where the plugin may write; absolute.
+    /// The directory in which the plugin may write; absolute.
     #[must_use]
     pub fn work_dir(&self) -> Option<&Path> {
         self.config("work_dir").map(Path::new)

@@ -1,4 +1,4 @@
-//! What a handler fails with.
+//! Errors of handlers.
 
 use std::fmt;
 
@@ -22,7 +22,8 @@ impl Error {
         }
     }
 
-    /// An error that a route answers with this HTTP status, 400 to 599; the host makes 500 of any other.
+    /// An error that a route answers with this HTTP status, 400 to 599; the host makes 500 of any
+    /// other.
     pub fn with_status(status: u16, text: impl fmt::Display) -> Self {
         Error {
             text: text.to_string(),
@@ -36,7 +37,8 @@ impl Error {
         self.status
     }
 
-    /// How it travels: with a status it is a result of the form that routes know, else the call's error.
+    /// The wire form of an error: with a status it is a result of the form that routes know,
+    /// without it is the call's error.
     pub(crate) fn into_reply(self) -> Result<Vec<u8>, String> {
         match self.status {
             Some(status) => Ok(json!({ "error": self.text, "status": status })

@@ -170,7 +170,7 @@ pub(crate) fn panicked(function: &str, panic: &(dyn std::any::Any + Send)) -> Er
     ))
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()

@@ -1,9 +1,9 @@
 //! Arguments as a function's type wants them: what comes from a path, a query or a form is text.
 //!
-//! JSON that fits is read as it is. What does not is read once more with strings taken for what is asked
-//! for: numbers, truth values, one value for a list, nothing for an option. A type whose fields cannot
-//! be seen from outside (`#[serde(flatten)]`, untagged enums) is tried with the texts that look like
-//! numbers or truth values turned into those, as few of them as it takes.
+//! JSON that fits is read as it is. What does not is read once more with strings taken for what is
+//! asked for: numbers, truth values, one value for a list, nothing for an option. A type whose
+//! fields cannot be seen from outside (`#[serde(flatten)]`, untagged enums) is tried with the texts
+//! that look like numbers or truth values turned into those, as few of them as it takes.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
@@ -104,8 +104,8 @@ fn boolean(text: &str) -> Option<bool> {
 #[derive(Clone, Copy)]
 struct Lenient<'de> {
     value: &'de Value,
-    /// Whether an empty text is an option's nothing. It is some text where that is what is asked for, so
-    /// this is tried second.
+    /// `true` if an empty text is an option's nothing. It is some text where that is what is asked
+    /// for, so this is tried second.
     empty_is_none: bool,
 }
 

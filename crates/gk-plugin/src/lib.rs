@@ -34,20 +34,21 @@
 //! }
 //! ```
 //!
-//! What the host offers is at [`Context::host`]: database, cache, durable keys and values, files, HTTP, mail,
-//! configuration, translations, events and other plugins.
+//! What the host offers is at [`Context::host`]: database, cache, durable keys and values, files,
+//! HTTP, mail, configuration, translations, events and other plugins.
 //!
-//! Arguments are read into the function's type; text of a path, a query or a form is taken for the numbers and
-//! truth values that it wants. [`IncomingRequest`] has the bytes of a body and the files of a form.
+//! Arguments are read into the function's type; text of a path, a query or a form is taken for the
+//! numbers and truth values that it wants. [`IncomingRequest`] has the bytes of a body and the
+//! files of a form.
 //!
-//! Calls run concurrently, each in its own task. A handler that panics fails its own call and nothing
-//! else. `tracing` events become structured records in the host's log. Handlers that block belong into
-//! [`Plugin::blocking_function`].
+//! Calls run concurrently, each in its own task. A handler that panics fails its own call and
+//! nothing else. `tracing` events become structured records in the host's log. Handlers that block
+//! belong into [`Plugin::blocking_function`].
 //!
 //! [`testing`] runs a plugin, or a handler alone, on a host API in memory.
 //!
-//! The feature `automtls` is for hosts that ask for go-plugin's AutoMTLS, which the GoatKit host does not. It needs a C
-//! compiler.
+//! The feature `automtls` is for hosts that ask for go-plugin's AutoMTLS, which the GoatKit host
+//! does not. It needs a C compiler.
 
 #![forbid(unsafe_code)]
 

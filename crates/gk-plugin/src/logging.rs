@@ -17,7 +17,7 @@ use crate::handler;
 
 /// Sends events and panics to the host. A subscriber that is installed already stays.
 pub(crate) fn install(level: LevelFilter) {
-    // What the SDK itself has to say is of interest from `info` on.
+    // Events of the SDK itself are of interest from `info` on.
     let quiet = level.min(LevelFilter::INFO);
     let targets = ["gk_wire", "gk_protocol", "tokio"].map(|target| (target, quiet));
     let targets = Targets::new().with_default(level).with_targets(targets);

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gk_protocol::plugin::{Call, HostApi, PluginHandler};
+use gk_protocol::plugin::{Call, HostApiClient, PluginHandler};
 use gk_protocol::registration::Registration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -72,7 +72,7 @@ impl Plugin {
         self
     }
 
-    /// Its licence, as an SPDX expression.
+    /// Licence of the plugin, as an SPDX expression.
     pub fn license(mut self, license: &str) -> Self {
         self.registration.license = license.to_owned();
         self
@@ -114,9 +114,9 @@ impl Plugin {
         self.function(function, handler)
     }
 
-    /// Adds a function: its argument is read from JSON, its result written as JSON. Text is taken for
-    /// the number, truth value, list or option that the type wants. An argument that
-    /// does not fit is the caller's error (400 on a route). Two with one name are an error of the plugin's
+    /// Adds a function: its argument is read from JSON, its result written as JSON. Text is taken
+    /// for the number, truth value, list or option that the type wants. An argument that does not
+    /// fit is the caller's error (400 on a route). Two with one name are an error of the plugin's
     /// registration.
     pub fn function<T, R, E, F, Fut>(self, name: &str, handler: F) -> Self
     where
@@ -188,7 +188,8 @@ impl Plugin {
     #[must_use]
     pub fn run(self) -> ExitCode {
         logging::install(self.log_level);
-        // The host and other plugins need processors, too, and short calls cost more to spread than to run.
+        // The host and other plugins need processors, too, and short calls cost more to spread than
+        // to run.
         let threads =
             std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -212,7 +213,8 @@ impl Plugin {
     ///
     /// If this process was not started by a host, or cannot serve it.
     pub async fn serve(self) -> Result<(), gk_protocol::plugin::ServeError> {
-        // An interrupt at the host's terminal reaches the whole group; the host ends its plugins itself.
+        // An interrupt at the host's terminal reaches the whole group; the host ends its plugins
+        // itself.
         let interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
         let served = gk_protocol::plugin::server(self.into_handler())
             .serve()
@@ -318,7 +320,7 @@ impl PluginHandler for Running {
     async fn init(
         &self,
         config: BTreeMap<String, String>,
-        host: Option<HostApi>,
+        host: Option<HostApiClient>,
     ) -> Result<(), String> {
         if self
             .initialised

@@ -1,4 +1,4 @@
-//! What a request to a route brought besides JSON: its body as bytes, and files.
+//! Parts of a request to a route that are not JSON: the body as bytes, and files.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,17 +10,18 @@ use crate::Error;
 
 /// A file of a form (`multipart/form-data`).
 ///
-/// A struct of arguments may name them: `#[serde(rename = "_files", default)] files: Vec<UploadedFile>`.
+/// A struct of arguments may name them: `#[serde(rename = "_files", default)] files:
+/// Vec<UploadedFile>`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct UploadedFile {
     /// The field's name.
     pub name: String,
-    /// What the client calls the file; anything, and no path to be trusted.
+    /// Name of the file, as the client says; it can be anything, and is not a path to be trusted.
     pub filename: String,
-    /// What the client says it is.
+    /// Content type, as the client says.
     pub content_type: String,
-    /// Its content.
+    /// Bytes of the file.
     #[serde(deserialize_with = "decoded")]
     pub data: Vec<u8>,
 }
@@ -47,8 +48,8 @@ pub struct IncomingRequest {
 }
 
 impl IncomingRequest {
-    /// A parameter of the path, the query, the form, or a member of a JSON body, as the type that is
-    /// wanted: text is taken for a number, a truth value, a list of one.
+    /// A parameter of the path, the query, the form, or a member of a JSON body, as the type that
+    /// is wanted: text is taken for a number, a truth value, a list of one.
     ///
     /// # Errors
     ///
@@ -116,7 +117,7 @@ impl IncomingRequest {
         self.text("_method").unwrap_or_default()
     }
 
-    /// The path.
+    /// Path of the request, as the client sent it.
     #[must_use]
     pub fn path(&self) -> &str {
         self.text("_path").unwrap_or_default()
@@ -134,7 +135,7 @@ impl IncomingRequest {
         self.text("_user_login")
     }
 
-    /// Whether an administrator asks.
+    /// Returns `true` if an administrator asks.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.values.get("_is_admin") == Some(&Value::Bool(true))

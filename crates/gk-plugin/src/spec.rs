@@ -3,8 +3,8 @@
 use gk_protocol::registration::{RouteSpec, WidgetSpec};
 use serde::Serialize;
 
-/// A route of the host's HTTP server. The host hands its path, query and body to the function as one
-/// JSON object, with its own envelope (`_user_id`, `_is_admin`, …).
+/// A route of the host's HTTP server. The host hands its path, query and body to the function as
+/// one JSON object, with its own envelope (`_user_id`, `_is_admin`, …).
 #[derive(Debug, Clone)]
 pub struct Route(pub(crate) RouteSpec);
 
@@ -31,8 +31,8 @@ impl Route {
         Route::new("POST", path)
     }
 
-    /// Lets the host send a request once more when the process ends before it answers: asking twice does what asking once
-    /// does.
+    /// Lets the host send a request once more when the process ends before it answers: asking twice
+    /// does what asking once does.
     #[must_use]
     pub fn idempotent(mut self) -> Self {
         self.0.idempotent = true;
@@ -83,7 +83,7 @@ impl Widget {
         })
     }
 
-    /// Where it is shown: `dashboard`, `agent_home`, `admin_home`, `customer_home`.
+    /// Sets the place of the widget: `dashboard`, `agent_home`, `admin_home`, `customer_home`.
     #[must_use]
     pub fn location(mut self, location: &str) -> Self {
         self.0.location = location.to_owned();

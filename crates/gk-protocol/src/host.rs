@@ -1,7 +1,8 @@
 //! The host's end: one connection to one plugin process.
 //!
 //! Nothing in here has a timeout, because only the caller knows how long it wants to wait: put
-//! `tokio::time::timeout` around every call. A dropped call is forgotten and its late reply thrown away.
+//! `tokio::time::timeout` around every call. A dropped call is forgotten and its late reply thrown
+//! away.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,11 +20,11 @@ use crate::messages::{CallRequest, CallResponse, HostApiRequest, HostApiResponse
 pub use crate::place::{SocketPlace, socket_place};
 use crate::{Handshake, PLUGIN_NAME, PROTOCOL_VERSION, RpcError, SdkGeneration};
 
-/// How to connect.
+/// Options of a connection.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ConnectOptions {
-    /// What is taken from the plugin.
+    /// Limits on what is taken from the plugin.
     pub limits: Limits,
     /// Our certificate, if AutoMTLS was asked for: the one in the plugin's `PLUGIN_CLIENT_CERT`.
     #[cfg(feature = "automtls")]
@@ -74,7 +75,7 @@ pub enum RegisterError {
 /// Why a call of a plugin's function failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum CallError {
+pub enum FunctionError {
     /// The function's own error.
     #[error("{0}")]
     Application(String),
@@ -83,8 +84,8 @@ pub enum CallError {
     Rpc(#[from] RpcError),
 }
 
-/// What a plugin prints through its SDK after the handshake. Both must be read for ever: a plugin stalls
-/// when 256 KiB are unread.
+/// Output that a plugin prints through its SDK after the handshake. Both streams must be read for
+/// ever: a plugin stalls when 256 KiB are unread.
 #[derive(Debug)]
 pub struct PluginOutput {
     /// `os.Stdout`.
@@ -99,12 +100,29 @@ pub struct PluginOutput {
 pub struct HostRequest {
     /// The method's wire name.
     pub method: String,
-    /// Its arguments, JSON.
+    /// Arguments of the method, JSON.
     pub args: Bytes,
     /// The token of the call the request belongs to, if it belongs to one.
     pub call_token: Option<String>,
     /// Which SDK the request was made with: G2 or G3. Some replies differ.
     pub generation: SdkGeneration,
+}
+
+impl HostRequest {
+    /// A request of a plugin.
+    pub fn new(
+        method: impl Into<String>,
+        args: Bytes,
+        call_token: Option<String>,
+        generation: SdkGeneration,
+    ) -> Self {
+        Self {
+            method: method.into(),
+            args,
+            call_token,
+            generation,
+        }
+    }
 }
 
 /// Answers a plugin's requests. There is one per connection, and it knows whose connection it is: a
@@ -135,9 +153,9 @@ impl fmt::Debug for PluginConnection {
     }
 }
 
-/// Speaks with a plugin that printed `handshake`, over a socket that is connected to its address. The
-/// host API is served from now on for as long as the connection lives, to as many of the plugin's
-/// connections as it likes to make.
+/// Speaks with a plugin that printed `handshake`, over a socket that is connected to its address.
+/// The host API is served from now on for as long as the connection lives, to as many of the
+/// plugin's connections as it likes to make.
 ///
 /// # Errors
 ///
@@ -218,8 +236,8 @@ impl PluginConnection {
         Ok(self.register_as().await?.0)
     }
 
-    /// The same, with what the answer says of the plugin's SDK: [`SdkGeneration::G1`] answers a struct, and `None` is one of
-    /// the later ones, which answer JSON.
+    /// The same, with what the answer says of the plugin's SDK: [`SdkGeneration::G1`] answers a
+    /// struct, and `None` is one of the later ones, which answer JSON.
     ///
     /// # Errors
     ///
@@ -263,17 +281,18 @@ impl PluginConnection {
             .map(drop)
     }
 
-    /// Calls a function. `call_token` lets the plugin's host requests name this call; it may be empty.
+    /// Calls a function. `call_token` lets the plugin's host requests name this call; it may be
+    /// empty.
     ///
     /// # Errors
     ///
-    /// See [`CallError`].
+    /// See [`FunctionError`].
     pub async fn call(
         &self,
         function: &str,
         args: Bytes,
         call_token: &str,
-    ) -> Result<Bytes, CallError> {
+    ) -> Result<Bytes, FunctionError> {
         let request = CallRequest {
             function: function.to_owned(),
             args: Payload(args),
@@ -282,7 +301,7 @@ impl PluginConnection {
         let reply: CallResponse = self.inner.plugin.call("Plugin.Call", &request).await?;
         match reply.error.is_empty() {
             true => Ok(reply.result.0),
-            false => Err(CallError::Application(reply.error)),
+            false => Err(FunctionError::Application(reply.error)),
         }
     }
 
@@ -331,7 +350,7 @@ impl PluginConnection {
 /// The host API as a net/rpc service.
 struct HostApiService {
     handler: Arc<dyn HostApiHandler>,
-    /// What answers are counted in until the plugin has taken them.
+    /// Budget in which answers count until the plugin has taken them.
     memory: Option<MemoryBudget>,
 }
 
@@ -371,12 +390,8 @@ impl Service for HostApiService {
         };
         let (handler, memory) = (Arc::clone(&self.handler), self.memory.clone());
         tokio::spawn(async move {
-            let request = HostRequest {
-                method: message.method,
-                args: message.args.0,
-                call_token: Some(message.call_token).filter(|token| !token.is_empty()),
-                generation,
-            };
+            let token = Some(message.call_token).filter(|token| !token.is_empty());
+            let request = HostRequest::new(message.method, message.args.0, token, generation);
             let answer = handler.call(request).await;
             let answer = answer.and_then(|result| Self::count(memory.as_ref(), result));
             let response = match answer {

@@ -1,10 +1,12 @@
-//! The GoatKit plugin contract on HashiCorp go-plugin's net/rpc: what host and plugin say to each other.
+//! The GoatKit plugin contract on HashiCorp go-plugin's net/rpc: what host and plugin say to each
+//! other.
 //!
-//! [`host`] is the host's end, [`plugin`] the plugin's. Both speak all three generations of SDKs that
-//! plugins are built with (see [`SdkGeneration`]); which one a plugin has shows in what it sends.
+//! [`host`] is the host's end, [`plugin`] the plugin's. Both speak all three generations of SDKs
+//! that plugins are built with (see [`SdkGeneration`]); which one a plugin has shows in what it
+//! sends.
 //!
-//! go-plugin's AutoMTLS is the feature `automtls`, which is off: the GoatKit host does not ask for it, and it needs a C
-//! compiler.
+//! go-plugin's AutoMTLS is the feature `automtls`, which is off: the GoatKit host does not ask for
+//! it, and it needs a C compiler.
 //!
 //! This crate starts no processes, has no timeouts and grants nothing: those are the runtime's.
 
@@ -17,12 +19,12 @@ mod messages;
 mod place;
 pub mod plugin;
 
-pub use gk_wire::{CallError as RpcError, Handshake, HandshakeConfig, Limits};
+pub use gk_wire::{Handshake, HandshakeConfig, Limits, RpcError};
 pub use messages::{
     CallRequest, CallResponse, HostApiRequest, HostApiResponse, InitRequest, SdkGeneration,
 };
 
-/// What a plugin says it offers.
+/// Registration of a plugin.
 pub mod registration {
     pub use gk_manifest::*;
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use gk_wire::gob::Payload;
 use serde::{Deserialize, Serialize};
 
-/// The three generations of plugin SDKs. All carry protocol version 1; they differ in what they send.
+/// The three generations of plugin SDKs. All carry protocol version 1; they differ in what they
+/// send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SdkGeneration {
@@ -21,7 +22,7 @@ pub enum SdkGeneration {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InitRequest {
-    /// What the host tells the plugin.
+    /// Configuration that the host gives the plugin.
     #[serde(rename = "Config")]
     pub config: BTreeMap<String, String>,
     /// Broker id of the host API.
@@ -33,10 +34,10 @@ pub struct InitRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallRequest {
-    /// The function.
+    /// Name of the function to call.
     #[serde(rename = "Function")]
     pub function: String,
-    /// Its arguments, JSON.
+    /// Arguments of the function, JSON.
     #[serde(rename = "Args")]
     pub args: Payload,
     /// Stands for the call in host requests; G1 and G2 plugins ignore it.
@@ -44,11 +45,12 @@ pub struct CallRequest {
     pub call_token: String,
 }
 
-/// Reply of `Plugin.Call`. An error of the function stands in here; `Response.Error` is the protocol's.
+/// Reply of `Plugin.Call`. An error of the function stands in here; `Response.Error` is the
+/// protocol's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallResponse {
-    /// What the function returned, JSON.
+    /// Result of the function, JSON.
     #[serde(rename = "Result")]
     pub result: Payload,
     /// Why it failed; empty if it did not.
@@ -63,10 +65,10 @@ pub struct HostApiRequest {
     /// The method's wire name, as `cache_get`.
     #[serde(rename = "Method")]
     pub method: String,
-    /// Its arguments, JSON.
+    /// Arguments of the method, JSON.
     #[serde(rename = "Args")]
     pub args: Payload,
-    /// Who the plugin says it is. Never believed: the connection tells.
+    /// Name that the plugin gives itself. The host ignores it: the connection says whose it is.
     #[serde(rename = "CallerPlugin")]
     pub caller_plugin: String,
     /// The token of the call this belongs to; empty outside of a call.
@@ -78,7 +80,7 @@ pub struct HostApiRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename = "HostAPIRPCResponse", default)]
 pub struct HostApiResponse {
-    /// What the method returned, JSON.
+    /// Result of the method, JSON.
     #[serde(rename = "Result")]
     pub result: Payload,
     /// Why it failed; empty if it did not.

@@ -1,4 +1,4 @@
-//! Where a plugin may have its socket.
+//! Places at which a plugin may have its socket.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -15,11 +15,12 @@ pub enum SocketPlace {
     TempDir,
 }
 
-/// The socket's path, and in which of the directories it is that the plugin was given, if the handshake is one that a plugin
-/// may print.
+/// The socket's path, and in which of the directories it is that the plugin was given, if the
+/// handshake is one that a plugin may print.
 ///
 /// # Errors
-/// What is wrong with it, and what to do: another protocol or version, a certificate, TCP, or a socket elsewhere.
+/// What is wrong with it, and what to do: another protocol or version, a certificate, TCP, or a
+/// socket elsewhere.
 pub fn socket_place(
     handshake: &Handshake,
     socket_dir: &Path,

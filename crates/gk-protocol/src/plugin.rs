@@ -19,9 +19,9 @@ use crate::{PLUGIN_NAME, RpcError, SdkGeneration, handshake_config};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Call {
-    /// The function.
+    /// Name of the function to call.
     pub function: String,
-    /// Its arguments, JSON; often empty.
+    /// Arguments of the function, JSON; often empty.
     pub args: Bytes,
     /// Stands for this call in host requests; empty if the host gives none.
     pub call_token: String,
@@ -39,17 +39,17 @@ impl Call {
     }
 }
 
-/// What a plugin does. Calls run concurrently.
+/// The functions of a plugin. Calls run concurrently.
 #[async_trait]
 pub trait PluginHandler: Send + Sync + 'static {
-    /// What the plugin offers.
+    /// The registration of the plugin.
     async fn register(&self) -> Result<Registration, String>;
 
     /// Prepares the plugin; `host` is missing if the host offers no API or it cannot be reached.
     async fn init(
         &self,
         config: BTreeMap<String, String>,
-        host: Option<HostApi>,
+        host: Option<HostApiClient>,
     ) -> Result<(), String>;
 
     /// Runs a function: JSON back, or the text of an error.
@@ -73,11 +73,11 @@ pub enum HostApiError {
 
 /// The host's API, seen from the plugin. Cheap to clone; requests run concurrently.
 #[derive(Debug, Clone)]
-pub struct HostApi {
+pub struct HostApiClient {
     end: End,
 }
 
-/// What is at the other end.
+/// The peer of the connection.
 #[derive(Clone)]
 enum End {
     Connection(RpcClient),
@@ -93,18 +93,19 @@ impl fmt::Debug for End {
     }
 }
 
-impl HostApi {
-    /// A host API in this process, for tests of plugins: requests go to the handler without a connection, as those of
-    /// the newest SDK generation. Names, arguments, results and errors are what they are over a connection.
+impl HostApiClient {
+    /// A host API in this process, for tests of plugins: requests go to the handler without a
+    /// connection, as those of the newest SDK generation. Names, arguments, results and errors are
+    /// what they are over a connection.
     #[must_use]
     pub fn in_memory(handler: Arc<dyn HostApiHandler>) -> Self {
-        HostApi {
+        HostApiClient {
             end: End::Memory(handler),
         }
     }
 
-    /// Calls a method by its wire name with JSON, on behalf of the call with this token (empty outside
-    /// of a call). The reply is JSON. A dropped request is forgotten.
+    /// Calls a method by its wire name with JSON, on behalf of the call with this token (empty
+    /// outside of a call). The reply is JSON. A dropped request is forgotten.
     ///
     /// # Errors
     ///
@@ -142,11 +143,12 @@ impl HostApi {
     }
 }
 
-/// The largest request that a plugin takes of its host, in bytes: more than the arguments of a call.
+/// The largest request that a plugin takes of its host, in bytes: more than the arguments of a
+/// call.
 const REQUEST_BYTES_MAX: usize = 128 << 20;
 
-/// A go-plugin server whose set is this plugin; [`Server::serve`] runs it. It speaks as the newest SDK
-/// generation does.
+/// A go-plugin server whose set is this plugin; [`Server::serve`] runs it. It speaks as the newest
+/// SDK generation does.
 #[must_use]
 pub fn server(handler: Arc<dyn PluginHandler>) -> Server {
     let mut limits = gk_wire::Limits::default();
@@ -252,9 +254,9 @@ fn finish(result: Result<(), String>, responder: Responder) {
     }
 }
 
-async fn dial(broker: &Broker, id: u32) -> Option<HostApi> {
+async fn dial(broker: &Broker, id: u32) -> Option<HostApiClient> {
     match broker.dial(id).await {
-        Ok(stream) => Some(HostApi {
+        Ok(stream) => Some(HostApiClient {
             end: End::Connection(stream.into_rpc_client()),
         }),
         Err(error) => {

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gk_manifest::Registration;
 use gk_protocol::host::{
-    self, CallError, ConnectOptions, HostApiHandler, HostRequest, PluginConnection,
+    self, ConnectOptions, FunctionError, HostApiHandler, HostRequest, PluginConnection,
 };
-use gk_protocol::plugin::{self, Call, HostApi, PluginHandler};
+use gk_protocol::plugin::{self, Call, HostApiClient, PluginHandler};
 use gk_protocol::{Handshake, RpcError, SdkGeneration};
 use tokio::sync::{Mutex, Notify};
 
@@ -21,7 +21,7 @@ const LARGE_BYTES: usize = 2 << 20;
 
 #[derive(Default)]
 struct Plugin {
-    host: Mutex<Option<HostApi>>,
+    host: Mutex<Option<HostApiClient>>,
     release: Notify,
     entered: Notify,
 }
@@ -39,7 +39,7 @@ impl PluginHandler for Plugin {
     async fn init(
         &self,
         config: BTreeMap<String, String>,
-        host: Option<HostApi>,
+        host: Option<HostApiClient>,
     ) -> Result<(), String> {
         assert_eq!(config.get("host_version").map(String::as_str), Some("1"));
         *self.host.lock().await = host;
@@ -133,7 +133,7 @@ async fn a_whole_session() {
     );
     assert_eq!(connection.call("echo", Bytes::new(), "").await.unwrap(), "");
     assert!(
-        matches!(connection.call("fail", Bytes::new(), "").await, Err(CallError::Application(text)) if text == "it failed")
+        matches!(connection.call("fail", Bytes::new(), "").await, Err(FunctionError::Application(text)) if text == "it failed")
     );
     assert_eq!(
         connection.call("ask", Bytes::new(), "token").await.unwrap(),
@@ -150,7 +150,7 @@ async fn a_whole_session() {
     serving.closed().await;
     assert!(matches!(
         connection.call("echo", Bytes::new(), "").await,
-        Err(CallError::Rpc(RpcError::Closed(_)))
+        Err(FunctionError::Rpc(RpcError::Closed(_)))
     ));
 }
 
@@ -219,7 +219,7 @@ async fn closing_fails_every_call_under_way() {
     serving.close();
     assert!(matches!(
         hanging.await.unwrap(),
-        Err(CallError::Rpc(RpcError::Closed(_)))
+        Err(FunctionError::Rpc(RpcError::Closed(_)))
     ));
     assert_eq!(connection.closed().await, "the peer closed the connection");
 }
@@ -235,12 +235,12 @@ async fn what_the_budget_has_no_room_for_fails_alone() {
     for round in 0..3 {
         let refused = connection.call("large", Bytes::new(), "").await;
         assert!(
-            matches!(refused, Err(CallError::Rpc(RpcError::NoMemory(bytes))) if bytes >= LARGE_BYTES),
+            matches!(refused, Err(FunctionError::Rpc(RpcError::NoMemory(bytes))) if bytes >= LARGE_BYTES),
             "{refused:?}"
         );
         for function in ["tell", "wish"] {
             let refused = connection.call(function, Bytes::new(), "").await;
-            let Err(CallError::Application(text)) = refused else {
+            let Err(FunctionError::Application(text)) = refused else {
                 panic!("{function} in round {round}: {refused:?}");
             };
             assert!(text.contains("try again later"), "{function}: {text}");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use gk_manifest::Registration;
-use gk_protocol::plugin::{Call, HostApi, PluginHandler, server};
+use gk_protocol::plugin::{Call, HostApiClient, PluginHandler, server};
 
 struct Goat;
 
@@ -22,7 +22,11 @@ impl PluginHandler for Goat {
         })
     }
 
-    async fn init(&self, _: BTreeMap<String, String>, _: Option<HostApi>) -> Result<(), String> {
+    async fn init(
+        &self,
+        _: BTreeMap<String, String>,
+        _: Option<HostApiClient>,
+    ) -> Result<(), String> {
         Ok(())
     }
 

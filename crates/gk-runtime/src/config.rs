@@ -10,6 +10,7 @@ use gk_wire::MemoryBudget;
 
 use crate::error::StartError;
 use crate::health::HealthConfig;
+use crate::hints::Hints;
 use crate::limits::{RESCAN_INTERVAL, START_TIMEOUT};
 use crate::sandbox::SandboxConfig;
 use crate::signatures::Signatures;
@@ -58,6 +59,8 @@ pub struct RuntimeConfig {
     /// What all plugins together may make this process hold: results, requests to the host API and
     /// its answers. `None` leaves it to the limits of each connection.
     pub memory: Option<MemoryBudget>,
+    /// What errors advise a person to do.
+    pub hints: Hints,
 }
 
 impl RuntimeConfig {
@@ -82,6 +85,7 @@ impl RuntimeConfig {
             settings: PluginSettings::new(),
             rescan_interval: RESCAN_INTERVAL,
             memory: None,
+            hints: Hints::default(),
         }
     }
 

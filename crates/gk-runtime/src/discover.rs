@@ -58,6 +58,19 @@ pub struct Problem {
 pub(crate) fn discover(plugins_dir: &Path, manifests: &mut Manifests) -> io::Result<Discovery> {
     let plugins_dir = plugins_dir.canonicalize()?;
     let mut discovery = Discovery::default();
+    let dirs = plugin_dirs(&plugins_dir, &mut discovery)?;
+    manifests.keep(|dir| dirs.binary_search(dir).is_ok());
+    let mut found: BTreeMap<PluginName, Vec<Discovered>> = BTreeMap::new();
+    for dir in dirs {
+        look_into(dir, &plugins_dir, manifests, &mut found, &mut discovery);
+    }
+    take_one_of_each_name(found, &mut discovery);
+    discovery.problems.sort_by(|a, b| a.dir.cmp(&b.dir));
+    Ok(discovery)
+}
+
+/// The directories that may be plugins', in the order of their names.
+fn plugin_dirs(plugins_dir: &Path, discovery: &mut Discovery) -> io::Result<Vec<PathBuf>> {
     let mut dirs = Vec::new();
     for entry in plugins_dir.read_dir()? {
         let entry = entry?;
@@ -81,75 +94,86 @@ pub(crate) fn discover(plugins_dir: &Path, manifests: &mut Manifests) -> io::Res
             dirs.len()
         );
         discovery.problems.push(Problem {
-            dir: plugins_dir.clone(),
+            dir: plugins_dir.to_owned(),
             name: None,
             error,
         });
         dirs.truncate(PLUGIN_DIRS_MAX);
     }
-    manifests.keep(|dir| dirs.binary_search(dir).is_ok());
-    let mut found: BTreeMap<PluginName, Vec<Discovered>> = BTreeMap::new();
-    for dir in dirs {
-        let own_name = dir.file_name().and_then(|name| name.to_str());
-        let file = dir.join(MANIFEST_NAME);
-        // A dangling link is an error to report, not an absent manifest.
-        let is_link = match file.symlink_metadata() {
-            Ok(metadata) => metadata.is_symlink(),
-            Err(error) => {
-                if !is_absent(&error) {
-                    discovery.problems.push(unreadable(&dir, &error));
-                } else {
-                    // It may be anybody's; but who forgot the manifest has nothing else to go by.
-                    discovery.left_alone.push(format!(
-                        "{} has no {MANIFEST_NAME} and is left alone; a plugin needs one",
-                        dir.display()
-                    ));
-                }
-                discovery.other_names.extend(own_name.map(str::to_owned));
-                continue;
+    Ok(dirs)
+}
+
+/// Takes the plugin in a directory, or what is wrong with it.
+fn look_into(
+    dir: PathBuf,
+    plugins_dir: &Path,
+    manifests: &mut Manifests,
+    found: &mut BTreeMap<PluginName, Vec<Discovered>>,
+    discovery: &mut Discovery,
+) {
+    let own_name = dir.file_name().and_then(|name| name.to_str());
+    let file = dir.join(MANIFEST_NAME);
+    // A dangling link is an error to report, not an absent manifest.
+    let is_link = match file.symlink_metadata() {
+        Ok(metadata) => metadata.is_symlink(),
+        Err(error) => {
+            if !is_absent(&error) {
+                discovery.problems.push(unreadable(&dir, &error));
+            } else {
+                // It may be anybody's; but who forgot the manifest has nothing else to go by.
+                discovery.left_alone.push(format!(
+                    "{} has no {MANIFEST_NAME} and is left alone; a plugin needs one",
+                    dir.display()
+                ));
             }
-        };
-        if is_link && let Some(error) = leads_out(&file, &dir, &plugins_dir) {
             discovery.other_names.extend(own_name.map(str::to_owned));
+            return;
+        }
+    };
+    if is_link && let Some(error) = leads_out(&file, &dir, plugins_dir) {
+        discovery.other_names.extend(own_name.map(str::to_owned));
+        let name = own_name.and_then(|name| PluginName::new(name).ok());
+        discovery.problems.push(Problem { error, dir, name });
+        return;
+    }
+    match manifests.read(&dir, &file) {
+        (stamp, Content::Plugin(manifest, warnings)) => {
+            let name = manifest.name.clone();
+            let mut stamps = Files::stamps(&dir, &dir.join(&manifest.binary));
+            stamps[1] = stamp;
+            let tree = Tree::new(&dir);
+            found.entry(name.clone()).or_default().push(Discovered {
+                name,
+                plugins_dir: plugins_dir.to_owned(),
+                dir,
+                manifest,
+                warnings,
+                stamps,
+                tree,
+            });
+        }
+        (
+            _,
+            Content::Other {
+                error,
+                is_not_native,
+                name,
+            },
+        ) => {
+            discovery.other_names.extend(own_name.map(str::to_owned));
+            discovery.other_names.extend(name);
+            if is_not_native {
+                discovery.left_alone.push(error);
+                return;
+            }
             let name = own_name.and_then(|name| PluginName::new(name).ok());
             discovery.problems.push(Problem { error, dir, name });
-            continue;
-        }
-        match manifests.read(&dir, &file) {
-            (stamp, Content::Plugin(manifest, warnings)) => {
-                let name = manifest.name.clone();
-                let mut stamps = Files::stamps(&dir, &dir.join(&manifest.binary));
-                stamps[1] = stamp;
-                let tree = Tree::new(&dir);
-                found.entry(name.clone()).or_default().push(Discovered {
-                    name,
-                    plugins_dir: plugins_dir.clone(),
-                    dir,
-                    manifest,
-                    warnings,
-                    stamps,
-                    tree,
-                });
-            }
-            (
-                _,
-                Content::Other {
-                    error,
-                    is_not_native,
-                    name,
-                },
-            ) => {
-                discovery.other_names.extend(own_name.map(str::to_owned));
-                discovery.other_names.extend(name);
-                if is_not_native {
-                    discovery.left_alone.push(error);
-                    continue;
-                }
-                let name = own_name.and_then(|name| PluginName::new(name).ok());
-                discovery.problems.push(Problem { error, dir, name });
-            }
         }
     }
+}
+
+/// Of directories with a plugin of the same name one is taken; the others are problems.
+fn take_one_of_each_name(found: BTreeMap<PluginName, Vec<Discovered>>, discovery: &mut Discovery) {
     for (name, mut candidates) in found {
         let chosen = candidates.swap_remove(choose(&name, &candidates));
         for other in candidates {
@@ -175,8 +199,6 @@ pub(crate) fn discover(plugins_dir: &Path, manifests: &mut Manifests) -> io::Res
         }
         discovery.plugins.push(chosen);
     }
-    discovery.problems.sort_by(|a, b| a.dir.cmp(&b.dir));
-    Ok(discovery)
 }
 
 /// A directory that cannot be looked into, which is no word on what it holds.

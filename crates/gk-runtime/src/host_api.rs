@@ -81,6 +81,10 @@ impl PluginProcess for View {
         let running = self.calls.running();
         running.iter().map(|call| self.info(call)).collect()
     }
+
+    fn latest_deadline(&self) -> Option<Instant> {
+        self.calls.latest_deadline()
+    }
 }
 
 impl ConnectionHostApi {

@@ -8,9 +8,9 @@ use gk_manifest::PluginName;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
+use crate::backend::Backend;
 use crate::config::{PluginSettings, RuntimeConfig};
 use crate::discover::Problem;
-use crate::launch::Launcher;
 use crate::limits::PARALLEL_STARTS;
 use crate::signatures::{Signatures, Warned};
 use crate::snapshot::{PluginStatus, Snapshot};
@@ -19,7 +19,7 @@ use crate::snapshot::{PluginStatus, Snapshot};
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) config: RuntimeConfig,
-    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) backend: Arc<dyn Backend>,
     pub(crate) host_api: Arc<dyn HostApi>,
     pub(crate) starts: Arc<Semaphore>,
     /// Who is trusted to sign plugins now.
@@ -49,7 +49,7 @@ impl Drop for Alive {
 impl Hub {
     pub(crate) fn new(
         config: RuntimeConfig,
-        launcher: Arc<dyn Launcher>,
+        backend: Arc<dyn Backend>,
         host_api: Arc<dyn HostApi>,
     ) -> Self {
         let snapshot = Snapshot::default();
@@ -57,7 +57,7 @@ impl Hub {
             signatures: ArcSwap::from_pointee(config.signatures.clone()),
             settings: ArcSwap::from_pointee(config.settings.clone()),
             config,
-            launcher,
+            backend,
             host_api,
             starts: Arc::new(Semaphore::new(PARALLEL_STARTS)),
             pinned: gk_sign::Cache::new(),

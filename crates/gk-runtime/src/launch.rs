@@ -17,8 +17,8 @@ use gk_sandbox::{
 use gk_sign::VerifiedArtifact;
 use gk_wire::Handshake;
 use parking_lot::Mutex;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
@@ -26,7 +26,9 @@ use crate::config::{RuntimeConfig, made};
 use crate::dirs::{PluginTemp, SocketDir, SocketRoot};
 use crate::environment::{self, ProcessEnvironment};
 use crate::error::{LaunchError, StartError};
+use crate::hints::Hints;
 use crate::identity::Identities;
+use crate::log::Output;
 use crate::sandbox::SandboxConfig;
 
 /// What to start.
@@ -61,9 +63,6 @@ pub trait Launcher: Send + Sync + fmt::Debug + 'static {
     /// [`LaunchError`] says what failed and what to do.
     async fn launch(&self, request: LaunchRequest) -> Result<Launched, LaunchError>;
 }
-
-/// A stream of a plugin's output.
-pub type Output = Box<dyn AsyncRead + Send + Unpin>;
 
 /// A started plugin process.
 #[non_exhaustive]
@@ -125,6 +124,7 @@ pub struct ProcessLauncher {
     timezone: Option<OsString>,
     sandbox: Option<SandboxConfig>,
     identities: Identities,
+    hints: Hints,
     /// What was last said to be missing: it is the same for every plugin.
     said: Mutex<String>,
 }
@@ -166,6 +166,7 @@ impl ProcessLauncher {
             timezone: config.timezone.clone(),
             sandbox: config.sandbox.clone(),
             identities: Identities::new(work_root),
+            hints: config.hints,
             said: Mutex::default(),
         })
     }
@@ -182,7 +183,7 @@ impl ProcessLauncher {
         let text = report.to_string();
         let mut said = self.said.lock();
         if report.missing().next().is_some() && *said != text {
-            tracing::warn!(missing = %text, "plugins run in a sandbox that is not complete; gk-host doctor tells how to get the rest");
+            tracing::warn!(missing = %text, "plugins run in a sandbox that is not complete; {}", self.hints.sandbox);
             *said = text;
         }
     }
@@ -258,7 +259,6 @@ impl Launcher for ProcessLauncher {
             uid,
             sandbox,
             program_pid,
-            _artifact: request.artifact,
         };
         Ok(Launched::new(
             Box::new(process),
@@ -269,7 +269,6 @@ impl Launcher for ProcessLauncher {
 }
 
 /// The pinned bytes, as what is executed.
-#[cfg(target_os = "linux")]
 fn program(name: PathBuf, artifact: &VerifiedArtifact) -> Result<Program, LaunchError> {
     let file = artifact
         .as_fd()
@@ -279,12 +278,6 @@ fn program(name: PathBuf, artifact: &VerifiedArtifact) -> Result<Program, Launch
         name,
         file: Arc::new(file),
     })
-}
-
-/// The private copy, as what is executed.
-#[cfg(not(target_os = "linux"))]
-fn program(_name: PathBuf, artifact: &VerifiedArtifact) -> Result<Program, LaunchError> {
-    Ok(artifact.exec_path().into())
 }
 
 /// The pidfd, registered with tokio.
@@ -311,8 +304,6 @@ struct PluginProcess {
     sandbox: Option<Arc<Report>>,
     /// To be shown.
     program_pid: Option<u32>,
-    /// Where bytes cannot be pinned by a descriptor, the file that it was started from.
-    _artifact: Arc<VerifiedArtifact>,
 }
 
 #[async_trait]

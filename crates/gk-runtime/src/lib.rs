@@ -18,6 +18,7 @@
 // Copied whenever it is boxed or spawned, whatever of it is ever used.
 #![warn(clippy::large_futures)]
 
+mod backend;
 mod calls;
 mod config;
 mod control;
@@ -30,6 +31,7 @@ mod files;
 mod follow;
 mod generation;
 mod health;
+mod hints;
 mod host_api;
 mod hub;
 mod identity;
@@ -56,6 +58,9 @@ mod timeouts;
 mod version;
 mod watch;
 
+pub use backend::{
+    Backend, Connected, Connection, ConnectionError, ConnectionLimits, Started, Worker,
+};
 pub use calls::{CallContext, CallTarget, FunctionName, RunningCall};
 pub use config::{PROTECTED_KEYS, PluginSettings, RuntimeConfig};
 pub use control::Outcome;
@@ -71,10 +76,11 @@ pub use gk_sandbox::{
 };
 pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
 pub use health::{HealthConfig, PluginHealth};
+pub use hints::Hints;
 pub use identity::give_back;
 pub use install::{Installed, Judged, Uninstalled};
-pub use launch::{LaunchRequest, Launched, Launcher, Output, Process, ProcessLauncher};
-pub use log::{LogEntry, LogLevel, LogQuery, LogSource, MoreLogs};
+pub use launch::{LaunchRequest, Launched, Launcher, Process, ProcessLauncher};
+pub use log::{LogEntry, LogLevel, LogQuery, LogSource, MoreLogs, Output, WorkerOutput};
 pub use runtime::{Runtime, WeakRuntime};
 pub use sandbox::SandboxConfig;
 pub use signatures::{SignatureState, Signatures};

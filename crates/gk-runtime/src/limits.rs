@@ -117,10 +117,10 @@ pub const LOG_FIELDS_MAX: usize = 32;
 pub const LOG_FIELD_NAME_BYTES_MAX: usize = 64;
 /// The longest value of a log record's field; longer ones are cut.
 pub const LOG_FIELD_VALUE_BYTES_MAX: usize = 1024;
-/// How many log lines of one plugin reach the host's own log at once before the rate counts.
-pub const LOG_BURST: u32 = 1000;
-/// How many log lines of one plugin reach the host's own log per second.
-pub const LOG_LINES_PER_SECOND: u32 = 200;
+/// How many log lines of one plugin reach the host's own log within [`LOG_WINDOW`].
+pub const LOG_LINES_MAX: u32 = 1000;
+/// The sliding window in which [`LOG_LINES_MAX`] counts.
+pub const LOG_WINDOW: Duration = Duration::from_secs(5);
 /// How long the end of the host waits for directories of plugins to be removed.
 pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many places outside of its package a plugin is shown because links of the package lead there.

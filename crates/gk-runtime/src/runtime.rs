@@ -11,6 +11,7 @@ use gk_manifest::PluginName;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::backend::{Backend, Processes};
 use crate::calls::{Account, CallContext, CallTarget, Entry, Instance, Refused};
 use crate::config::{RuntimeConfig, made};
 use crate::error::{CallError, StartError};
@@ -90,6 +91,18 @@ impl Runtime {
         launcher: Arc<dyn Launcher>,
         host_api: Arc<dyn HostApi>,
     ) -> Result<Self, StartError> {
+        Self::start_backend(config, Arc::new(Processes::new(launcher)), host_api)
+    }
+
+    /// As [`Runtime::start`], for plugins of another kind and with another host API.
+    ///
+    /// # Errors
+    /// As [`Runtime::start`].
+    pub fn start_backend(
+        config: RuntimeConfig,
+        backend: Arc<dyn Backend>,
+        host_api: Arc<dyn HostApi>,
+    ) -> Result<Self, StartError> {
         crate::metrics::describe();
         let offer = match config.hot_reload {
             true => Offer::Start,
@@ -106,7 +119,7 @@ impl Runtime {
         clear_staging(&dir);
         let changes = Arc::<Changes>::default();
         let inner = Arc::new(Inner {
-            hub: Arc::new(Hub::new(config, launcher, host_api)),
+            hub: Arc::new(Hub::new(config, backend, host_api)),
             plugins: Mutex::default(),
             looked: Mutex::default(),
             changes: Arc::clone(&changes),

@@ -8,7 +8,7 @@
 //! # use async_trait::async_trait;
 //! # use bytes::Bytes;
 //! # use gk_manifest::Registration;
-//! # use gk_protocol::plugin::{Call, HostApi, PluginHandler};
+//! # use gk_protocol::plugin::{Call, HostApiClient, PluginHandler};
 //! use gk_runtime::testing::InMemory;
 //! use gk_runtime::{CallContext, PluginState};
 //!
@@ -19,7 +19,7 @@
 //!     async fn register(&self) -> Result<Registration, String> {
 //!         Ok(Registration { name: "echo".into(), version: "1.0.0".into(), ..Registration::default() })
 //!     }
-//!     async fn init(&self, _: BTreeMap<String, String>, _: Option<HostApi>) -> Result<(), String> {
+//!     async fn init(&self, _: BTreeMap<String, String>, _: Option<HostApiClient>) -> Result<(), String> {
 //!         Ok(())
 //!     }
 //!     async fn call(&self, call: Call) -> Result<Bytes, String> {

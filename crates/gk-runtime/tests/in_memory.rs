@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gk_hostapi::{
-    Admission, BasicHostApi, Caller, Chain, HostApi as HostApiTrait, HostError, PluginLimits,
-};
+use gk_hostapi::{Admission, BasicHostApi, Caller, Chain, HostApi, HostError, PluginLimits};
 use gk_manifest::{PluginName, Registration, ResourceRequest};
-use gk_protocol::plugin::{Call, HostApi, PluginHandler, server};
+use gk_protocol::plugin::{Call, HostApiClient, PluginHandler, server};
 use gk_runtime::{
     CallContext, CallError, ExitStatus, LaunchError, LaunchRequest, Launched, Launcher, LogLevel,
     LogQuery, LogSource, Outcome, PluginState, PluginStatus, Process, Runtime, RuntimeConfig,
@@ -53,7 +51,7 @@ struct Fake {
     exit: Mutex<watch::Sender<Option<ExitStatus>>>,
     connection: Mutex<Option<gk_wire::plugin::Connection>>,
     stderr: Mutex<Option<DuplexStream>>,
-    host: Mutex<Option<HostApi>>,
+    host: Mutex<Option<HostApiClient>>,
     config: Mutex<BTreeMap<String, String>>,
     /// Of the last call that hangs.
     token: Mutex<String>,
@@ -117,7 +115,7 @@ impl PluginHandler for Handler {
     async fn init(
         &self,
         config: BTreeMap<String, String>,
-        host: Option<HostApi>,
+        host: Option<HostApiClient>,
     ) -> Result<(), String> {
         *self.0.config.lock() = config;
         *self.0.host.lock() = host;
@@ -192,7 +190,7 @@ struct Ruling {
 }
 
 #[async_trait]
-impl HostApiTrait for Ruling {
+impl HostApi for Ruling {
     async fn call(&self, _: &Caller, _: &str, _: Bytes) -> Result<Bytes, HostError> {
         Err(HostError::not_provided("nothing"))
     }
@@ -333,9 +331,10 @@ impl Host {
 
     fn start_ruled(
         self,
-        api: Arc<dyn HostApiTrait>,
+        api: Arc<dyn HostApi>,
     ) -> Result<(Runtime, tempfile::TempDir), StartError> {
         let mut config = RuntimeConfig::new(self.path("plugins"), self.path("data"), "2.0.0");
+        config.hints.grant = |name| format!("PUT /api/v1/plugins/{name}/policy");
         config.variables = vec![("GOATFLOW_PLUGIN_GOAT_COLOUR".into(), "brown".into())];
         Ok((
             Runtime::start_with(config, Arc::new(self.launcher), api)?,

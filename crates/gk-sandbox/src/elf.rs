@@ -1,11 +1,24 @@
-//! What a program needs to run, read off its first bytes.
+//! Needs of a program, read from its first bytes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::keeper::Needs;
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Bytes;
+
+/// The files of the system that a program needs to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Needs {
+    /// None: the program is static.
+    Nothing,
+    /// The libraries, and the loader that the program names.
+    Libraries(Option<Bytes>),
+    /// The system's programs: the program is a script.
+    Programs,
+}
 
 /// The longest loader path that is believed.
 const LOADER_BYTES_MAX: usize = 4096;
@@ -15,11 +28,13 @@ const HEADERS_MAX: u16 = 128;
 const DYNAMIC_ENTRIES_MAX: u64 = 1024;
 /// The longest list of directories that is believed.
 const RUN_PATH_BYTES_MAX: usize = 4096;
-/// Kinds of program headers: a part of the file that is mapped, the dynamic section, the name of the loader.
+/// Kinds of program headers: a part of the file that is mapped, the dynamic section, the name of
+/// the loader.
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
-/// Entries of the dynamic section: its end, the table of strings and its size, where libraries are (old and new).
+/// Entries of the dynamic section: its end, the table of strings and its size, where libraries are
+/// (old and new).
 const DT_NULL: u64 = 0;
 const DT_STRTAB: u64 = 5;
 const DT_STRSZ: u64 = 10;
@@ -61,8 +76,9 @@ pub(crate) fn loader(file: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(path))
 }
 
-/// The directories that an ELF file names relative to itself (`$ORIGIN` in `DT_RUNPATH` or `DT_RPATH`), as they are for
-/// the file at `path`. A loader takes the origin from `/proc/self/exe`, which leads nowhere for a memory file.
+/// The directories that an ELF file names relative to itself (`$ORIGIN` in `DT_RUNPATH` or
+/// `DT_RPATH`), as they are for the file at `path`. A loader takes the origin from
+/// `/proc/self/exe`, which leads nowhere for a memory file.
 pub(crate) fn origin_directories(file: BorrowedFd<'_>, path: &Path) -> Vec<PathBuf> {
     let Some(origin) = path.parent() else {
         return Vec::new();
@@ -81,7 +97,8 @@ pub(crate) fn origin_directories(file: BorrowedFd<'_>, path: &Path) -> Vec<PathB
     expanded.collect()
 }
 
-/// Where the file says that its libraries are, `:` between the directories; empty if it does not say.
+/// Where the file says that its libraries are, `:` between the directories; empty if it does not
+/// say.
 fn run_path(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     let headers = headers(file)?;
     let Some(dynamic) = headers.iter().find(|header| header.kind == PT_DYNAMIC) else {
@@ -222,7 +239,8 @@ mod tests {
     fn a_damaged_header_is_not_believed() {
         let whole = std::fs::read("/bin/cat").unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
-        // The size and the number of the program headers, and the class: each makes another file of it.
+        // The size and the number of the program headers, and the class: each makes another file of
+        // it.
         for (at, value) in [(54, 1), (57, 0xff), (4, 1)] {
             let mut damaged = whole.clone();
             damaged[at] = value;

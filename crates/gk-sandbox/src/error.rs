@@ -22,19 +22,19 @@ pub enum SpawnError {
         name: std::ffi::OsString,
     },
     /// There is no file at the program's path.
-    #[error("the binary {path} does not exist; build it, or correct `binary` in plugin.yaml", path = .path.display())]
+    #[error("the program {path} does not exist", path = .path.display())]
     Missing {
         /// The program.
         path: PathBuf,
     },
     /// The program is a directory, a socket or another thing that is no file.
-    #[error("{path} is not a regular file; point `binary` at the executable itself", path = .path.display())]
+    #[error("{path} is not a regular file; name the executable itself", path = .path.display())]
     NotAFile {
         /// The program.
         path: PathBuf,
     },
     /// The program has no execute permission for this user.
-    #[error("the binary {path} is not executable; run: chmod +x {path}", path = .path.display())]
+    #[error("the program {path} is not executable; run: chmod +x {path}", path = .path.display())]
     NotExecutable {
         /// The program.
         path: PathBuf,
@@ -55,9 +55,9 @@ pub enum SpawnError {
     BadInterpreter {
         /// The program.
         path: PathBuf,
-        /// What it asks for, as far as it could be read.
+        /// The interpreter that it asks for, as far as it could be read.
         interpreter: String,
-        /// What is wrong with that.
+        /// The problem with the interpreter.
         problem: InterpreterProblem,
     },
     /// The program is neither a binary for this machine nor a script with a `#!` line.
@@ -71,9 +71,9 @@ pub enum SpawnError {
     ScriptTooLarge {
         /// The script.
         path: PathBuf,
-        /// Its size, in bytes.
+        /// Size of the script, in bytes.
         bytes: u64,
-        /// How large it may be, in bytes.
+        /// Maximum size, in bytes.
         max: u64,
     },
     /// Somebody still has the program open for writing.
@@ -94,7 +94,7 @@ pub enum SpawnError {
     /// Another step failed.
     #[error("could not {step} for {path}", path = .path.display())]
     Step {
-        /// What was being done, as a verb phrase.
+        /// The action that failed, as a verb phrase.
         step: &'static str,
         /// The program.
         path: PathBuf,
@@ -107,11 +107,11 @@ pub enum SpawnError {
         "it is not started, as every layer of its sandbox is required and the layer {layer} is {why}; to get it: {remedy}; or choose the level best-effort"
     )]
     Layer {
-        /// The layer.
+        /// The layer that does not hold.
         layer: crate::Layer,
-        /// How it stands, and why.
+        /// State of the layer, and the reason.
         why: String,
-        /// How to get it, as [`LayerReport::remedy`](crate::LayerReport::remedy) has it.
+        /// A way to get the layer, as of [`LayerReport::remedy`](crate::LayerReport::remedy).
         remedy: &'static str,
         /// The system's answer.
         #[source]
@@ -120,13 +120,13 @@ pub enum SpawnError {
     /// Two of the paths it is to see cannot go together, or one is not absolute and plain.
     #[error("its sandbox would have paths that cannot go together: the host cannot {what}")]
     Paths {
-        /// What cannot be done, with the paths, and the remedy.
+        /// The contradiction, with the paths and the remedy.
         what: String,
     },
-    /// Its sandbox cannot be made.
+    /// The sandbox cannot be made.
     #[error("its sandbox could not be made: the host failed to {what} for {path}", path = .path.display())]
     Sandbox {
-        /// What was being done, as a verb phrase.
+        /// The action that failed, as a verb phrase.
         what: String,
         /// The program.
         path: PathBuf,
@@ -170,11 +170,12 @@ pub enum SpawnError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InterpreterProblem {
-    /// The first line of the script ends with a carriage return, which the system takes for a part of the name.
+    /// The first line of the script ends with a carriage return, which the system takes for a part
+    /// of the name.
     CarriageReturn,
     /// There is no such file on this machine.
     Missing,
-    /// It is there, but not among what a confined process is shown.
+    /// The interpreter exists, but a confined process is not shown it.
     NotShown,
     /// The interpreter cannot be executed, or needs another one that is missing.
     Unusable,

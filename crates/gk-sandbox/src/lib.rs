@@ -1,8 +1,8 @@
-//! Starts processes, confined: a [`SandboxSpec`] in, a [`Child`] out, with a [`Report`] that says for each layer
-//! whether it is enforced, degraded or absent, and why.
+//! Starts processes, confined: a [`SandboxSpec`] in, a [`Child`] out, with a [`Report`] that says
+//! for each layer whether it is enforced, degraded or absent, and why.
 //!
 //! This crate is the only place of the workspace that starts processes and the only one with
-//! `unsafe` (module `sys`). It knows nothing of plugins, permissions or protocols: its user turns
+//! `unsafe` (module `sys`). It knows no permissions and no protocols: its user turns
 //! a policy into a [`SandboxSpec`].
 //!
 //! What every child gets, on Linux:
@@ -64,21 +64,25 @@
 //! }
 //! ```
 //!
-//! The work directory (`/tmp/tool`) has to exist. Inside, a program sees what `read_only` names, its work directory and a
-//! `/tmp` of its own; a dynamic one also the system's libraries, but none of the system's other programs. Without root,
-//! [`Layer::Identity`] is degraded always, so that `Required` is refused unless `without` has it.
+//! The work directory (`/tmp/tool`) has to exist. Inside, a program sees what `read_only` names,
+//! its work directory and a `/tmp` of its own; a dynamic one also the system's libraries, but none
+//! of the system's other programs. Without root, [`Layer::Identity`] is degraded always, so that
+//! `Required` is refused unless `without` has it.
 //!
 //! # Limits and errors
 //!
-//! [`Resources`] are what a sandbox may use. A start fails with a [`SpawnError`], which names the path or the layer and what
-//! to do; a layer that is missing at [`Level::BestEffort`] is no error but an entry of the [`Report`] with its
-//! [remedy](LayerReport::remedy). More memory than allowed ends as [`ExitStatus::MemoryLimit`].
+//! [`Resources`] are what a sandbox may use. A start fails with a [`SpawnError`], which names the
+//! path or the layer and what to do; a layer that is missing at [`Level::BestEffort`] is no error
+//! but an entry of the [`Report`] with its [remedy](LayerReport::remedy). More memory than allowed
+//! ends as [`ExitStatus::MemoryLimit`].
 
 #[cfg(not(unix))]
 compile_error!(
     "gk-sandbox is for Unix systems: its processes are spoken to by pipes and Unix sockets"
 );
 
+#[cfg(target_os = "linux")]
+mod bytes;
 mod child;
 #[cfg(target_os = "linux")]
 mod elf;
@@ -87,6 +91,7 @@ mod error;
 mod keeper;
 #[cfg(target_os = "linux")]
 mod layers;
+mod process;
 mod remove;
 mod report;
 pub mod socket;
@@ -98,11 +103,13 @@ mod spec;
 )]
 mod sys;
 
-/// Lets go of memory that this process has and does not need: for the end of a start, or of a time of load.
+/// Lets go of memory that this process has and does not need: for the end of a start, or of a time
+/// of load.
 ///
-/// That is the program's own text, and with glibc what was freed and is not given back yet. Most of what a start executes
-/// is never executed again, and the kernel maps it in pieces of 64 KiB around what is touched. What is executed
-/// afterwards is mapped anew from the system's cache of the file, at the cost of one minor fault for each such piece.
+/// That is the program's own text, and with glibc what was freed and is not given back yet. Most of
+/// what a start executes is never executed again, and the kernel maps it in pieces of 64 KiB around
+/// what is touched. What is executed afterwards is mapped anew from the system's cache of the file,
+/// at the cost of one minor fault for each such piece.
 ///
 /// Here because it takes calls that Rust calls unsafe. Does nothing elsewhere than on Linux.
 ///
@@ -114,9 +121,10 @@ pub fn release_memory() -> std::io::Result<()> {
     Ok(())
 }
 
-pub use child::{Child, ExitStatus};
+pub use child::Child;
 pub use error::{InterpreterProblem, SpawnError};
 pub use keeper::{KeeperProgram, run_if_keeper};
+pub use process::ExitStatus;
 pub use remove::remove_tree;
 pub use report::{Layer, LayerReport, LayerSet, Report, State, UnknownLayer};
 pub use spawner::Spawner;

@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// How a directory is called that was moved up.
+/// Prefix of the names of directories that were moved up.
 const MOVED: &str = ".gk-removed-";
 
 /// Removes a directory and all that is in it, however deep. No link is followed. Memory is needed

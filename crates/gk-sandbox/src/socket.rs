@@ -1,7 +1,7 @@
-//! Connecting to the unix socket a plugin offers, without being led elsewhere.
+//! Connecting to the unix socket that a child offers, without being led elsewhere.
 //!
-//! The plugin owns the directory its socket is in: it can put a symbolic link there that names
-//! another service's socket, and a host that follows it becomes the plugin's deputy. So the path
+//! The child owns the directory its socket is in: it can put a symbolic link there that names
+//! another service's socket, and a host that follows it becomes the child's deputy. So the path
 //! is opened without following a link, what was opened is checked and connected to (not the path
 //! again), and the kernel is asked who listens.
 
@@ -36,7 +36,7 @@ pub enum SocketError {
         source: io::Error,
     },
     /// There is something else at the path: a symbolic link, a file.
-    #[error("{path} is not a socket (it is {found}); a plugin must listen at the path it printed", path = .path.display())]
+    #[error("{path} is not a socket (it is {found}); the program must listen at the path that it names", path = .path.display())]
     NotASocket {
         /// The socket's path.
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum SocketError {
         source: io::Error,
     },
     /// Somebody else listens.
-    #[error("the process listening at {path} is not the plugin's: {why}", path = .path.display())]
+    #[error("the process listening at {path} is not the child: {why}", path = .path.display())]
     ForeignPeer {
         /// The socket's path.
         path: PathBuf,
@@ -198,7 +198,7 @@ fn check_peer(
     match crate::sys::session(peer.pid) {
         Ok(found) if found == session => Ok(()),
         Ok(_) => Err(foreign(format!(
-            "process {} does not belong to the plugin",
+            "process {} does not belong to the child",
             peer.pid
         ))),
         Err(_) => Err(foreign(format!("process {} has ended", peer.pid))),
@@ -261,7 +261,8 @@ mod tests {
         assert!(matches!(refused("absent"), SocketError::Open { .. }));
     }
 
-    /// What the pinning is for: between the look at a path and the connection a plugin puts a link there.
+    /// What the pinning is for: between the look at a path and the connection a plugin puts a link
+    /// there.
     #[test]
     fn a_link_put_in_its_place_meanwhile_leads_nowhere() {
         use std::sync::atomic::{AtomicBool, Ordering};
@@ -296,7 +297,8 @@ mod tests {
                     Err(error) => panic!("{error}"),
                 }
                 assert!(other.accept().is_err(), "it was led to the other socket");
-                // See that the race is one: who looks at the path and then connects to it is led there.
+                // See that the race is one: who looks at the path and then connects to it is led
+                // there.
                 let looked = std::fs::symlink_metadata(at("s"));
                 if looked.is_ok_and(|found| !found.is_symlink()) {
                     let _ = UnixStream::connect(at("s"));

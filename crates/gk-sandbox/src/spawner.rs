@@ -25,7 +25,7 @@ const TEXT_BUSY_RETRIES: u32 = 6;
 /// The wait before the first such retry; it doubles each time (63 ms in all).
 const TEXT_BUSY_FIRST_WAIT: Duration = Duration::from_millis(1);
 
-/// How long after a start the preparations for the next one begin: a plugin that comes up needs the
+/// How long after a start the preparations for the next one begin: a program that comes up needs the
 /// processor more.
 #[cfg(target_os = "linux")]
 const QUIET: Duration = Duration::from_millis(200);
@@ -37,8 +37,8 @@ enum Request {
     },
     #[cfg(target_os = "linux")]
     Confined {
-        order: Box<keeper::Order>,
-        reply: mpsc::SyncSender<Result<keeper::Made, keeper::Failure>>,
+        order: Box<keeper::StartRequest>,
+        reply: mpsc::SyncSender<Result<keeper::FirstProcess, keeper::Failure>>,
     },
     #[cfg(target_os = "linux")]
     RemoveAtEnd(std::path::PathBuf),
@@ -125,7 +125,7 @@ impl Spawner {
                     }
                     Request::Confined { order, reply } => {
                         let before = keeper.is_some();
-                        expected = order.like();
+                        expected = order.next_plan();
                         let _ = reply.send(order.carry_out(&mut keeper, &program));
                         // A new one has to be told again.
                         if let (false, Some(keeper)) = (before, &keeper) {
@@ -164,7 +164,7 @@ impl Spawner {
     /// start that is done without being asked: starts come again.
     pub fn expect(&self, confinement: &Confinement) {
         #[cfg(target_os = "linux")]
-        if let Ok(plan) = keeper::expectation(confinement) {
+        if let Ok(plan) = keeper::expected_plan(confinement) {
             let _ = self.requests.send(Request::Expect(Box::new(plan)));
         }
         #[cfg(not(target_os = "linux"))]
@@ -268,9 +268,12 @@ impl Spawner {
             Ok(made) => made,
             Err(failure) => return Ok(Err(failure)),
         };
-        let first = made.first;
+        let first = made.process;
         let settled = pending.settle(first.pidfd(), made.oom, probe);
-        Ok(settled.map(|(stdout, stderr, sandbox)| first.settled(stdout, stderr, sandbox)))
+        Ok(
+            settled
+                .map(|(stdout, stderr, sandbox)| Child::confined(first, stdout, stderr, sandbox)),
+        )
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -1,4 +1,4 @@
-//! What to start, with what, and how confined: data only.
+//! The description of a start: program, environment, confinement. Data only.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,9 +16,9 @@ pub struct SandboxSpec {
     pub program: Program,
     /// The arguments after the program's own name.
     pub args: Vec<OsString>,
-    /// The complete environment; nothing of the host's is added. Only a pinned dynamic binary that names directories of
-    /// libraries relative to itself (`$ORIGIN`) also gets these as `LD_LIBRARY_PATH`, unless it is set: the loader could
-    /// not tell where a memory file was.
+    /// The complete environment; nothing of the host's is added. Only a pinned dynamic binary that
+    /// names directories of libraries relative to itself (`$ORIGIN`) also gets these as
+    /// `LD_LIBRARY_PATH`, unless it is set: the loader could not tell where a memory file was.
     pub env: BTreeMap<OsString, OsString>,
     /// The directory the process starts in.
     pub working_dir: PathBuf,
@@ -72,7 +72,7 @@ impl<P: Into<PathBuf>> From<P> for Program {
     }
 }
 
-/// How strictly a start insists on its layers.
+/// Strictness of a start about its layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Level {
@@ -95,27 +95,27 @@ pub struct Confinement {
     pub level: Level,
     /// Layers that are not wanted.
     pub without: LayerSet,
-    /// Its host name, and its name among the control groups: `[A-Za-z0-9_-]`, 1 to 63 characters.
+    /// Host name, and name among the control groups: `[A-Za-z0-9_-]`, 1 to 63 characters.
     pub name: String,
     /// Files and directories it may read, and execute from.
     pub read_only: Vec<PathBuf>,
     /// Directories it may write to, but execute nothing from.
     pub writable: Vec<PathBuf>,
-    /// Its temporary directory: private and gone with it where mounts can be had. Else it is the
-    /// host's directory of that path, which has to exist then.
+    /// Temporary directory of the sandbox. With mounts it is private and ends with the sandbox.
+    /// Without, it is the host's directory of that path, which has to exist.
     pub temp_dir: PathBuf,
-    /// How many bytes fit in `/tmp` and the temporary directory together, where mounts can be had.
-    /// They count as its memory, too.
+    /// Maximum number of bytes in `/tmp` and the temporary directory together, with mounts. They
+    /// count as memory of the sandbox, too.
     pub temp_bytes: u64,
-    /// Where it makes the socket it is spoken to by. Where mounts can be had, that is a small
-    /// directory of its own, which [`Child::sockets`](crate::Child::sockets) gives; else it is the
-    /// host's directory of that path, which has to exist then.
+    /// Directory in which the program makes the socket that it listens on. With mounts it is a small
+    /// directory of the sandbox's own, which [`Child::sockets`](crate::Child::sockets) returns.
+    /// Without, it is the host's directory of that path, which has to exist.
     pub socket_dir: Option<PathBuf>,
-    /// Whether it uses the host's network. Without it there is none, not even loopback.
+    /// `true` if it uses the host's network. Without it there is none, not even loopback.
     pub network: bool,
     /// Whose user and group it becomes, if the host is root. Else it stays the host's own user.
     pub identity: Identity,
-    /// What it may use.
+    /// Limits of resources.
     pub resources: Resources,
 }
 
@@ -164,7 +164,7 @@ impl Default for Identity {
     }
 }
 
-/// What a confined process and all it starts may use.
+/// Limits of the resources of a confined process and all its descendants together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resources {

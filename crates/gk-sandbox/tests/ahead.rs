@@ -1,5 +1,5 @@
-//! The first process that is made ahead of a start: it is used, replaced when it was lost, and leaves nothing. One
-//! test, so that this process's children are its own.
+//! The first process that is made ahead of a start: it is used, replaced when it was lost, and
+//! leaves nothing. One test, so that this process's children are its own.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]

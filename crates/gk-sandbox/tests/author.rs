@@ -1,4 +1,5 @@
-//! What a program's author decides on, or who can write to its package: none of it may cost a layer.
+//! What a program's author decides on, or who can write to its package: none of it may cost a
+//! layer.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]

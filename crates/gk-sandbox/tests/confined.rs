@@ -451,7 +451,8 @@ fn more_memory_than_it_may_is_the_end_of_it_and_told() {
         }
         let (said, status) = output(&mut spawner().spawn(spec).unwrap());
         match without {
-            // With control groups of version 1 the shell survives what the kernel killed; what it had was the memory.
+            // With control groups of version 1 the shell survives what the kernel killed; what it
+            // had was the memory.
             None if root() => assert!(
                 said.contains("Killed") || matches!(status, ExitStatus::MemoryLimit { .. }),
                 "{said} {status}"
@@ -507,7 +508,8 @@ fn pinned_bytes_run_whatever_becomes_of_the_path() {
     assert_eq!(said, "pinned\n", "{status}");
 }
 
-/// A package with a library of its own. The program runs from a memory file, where its loader finds nothing beside it.
+/// A package with a library of its own. The program runs from a memory file, where its loader finds
+/// nothing beside it.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a compiler, not a plugin")]
 fn a_pinned_binary_finds_the_libraries_beside_it() {

@@ -43,8 +43,8 @@ fn a_start_without_descriptors_fails_and_the_others_live() {
             Ok(_) => started += 1,
             Err(_) => failed += 1,
         }
-        // Where even the process cannot be had, that is an error, too, and not the end of the thread
-        // that starts them.
+        // Where even the process cannot be had, that is an error, too, and not the end of the
+        // thread that starts them.
         if let Err(error) = spawner.spawn(SandboxSpec::new("/bin/true", "/")) {
             assert!(!matches!(error, SpawnError::SpawnerGone), "{free} free");
         }

@@ -1,5 +1,5 @@
-//! A thousand sandboxes, one after the other: nothing of them accumulates, in the host or in its keeper. One test, so
-//! that this process has one keeper and what it counts is its own.
+//! A thousand sandboxes, one after the other: nothing of them accumulates, in the host or in its
+//! keeper. One test, so that this process has one keeper and what it counts is its own.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
@@ -142,14 +142,15 @@ fn round(spawner: &Spawner, number: usize) {
     }
 }
 
-/// The count once it is this one, or what it is at the deadline: the keeper tidies up when it gets to it.
+/// The count once it is this one, or what it is at the deadline: the keeper tidies up when it gets
+/// to it.
 fn settled(keeper: &str, expected: Option<&Count>) -> Count {
     let started = Instant::now();
     let (mut last, mut looks) = (None, 0);
     loop {
         let now = count(keeper);
-        // The keeper, and the first process that it makes ahead after each start, when there was none for a moment:
-        // before that, this would be no state that lasts.
+        // The keeper, and the first process that it makes ahead after each start, when there was
+        // none for a moment: before that, this would be no state that lasts.
         let quiet = now.with_cgroups <= 1 && now.children == 2 && now.keeper_children == 0;
         looks = if quiet && last.as_ref() == Some(&now) {
             looks + 1

@@ -1,4 +1,5 @@
-//! Signs a plugin's package: `plugin.sig`, and with `--v1` first `<binary>.sig` for hosts that know only that.
+//! Signs a plugin's package: `plugin.sig`, and with `--v1` first `<binary>.sig` for hosts that know
+//! only that.
 //!
 //! `(umask 077; cargo run -p gk-sign --example sign -- keys > my.keys)`
 //! `cargo run -p gk-sign --example sign -- <key file> <directory> <name> <version> <binary> [--v1]`

@@ -1,6 +1,7 @@
 //! Says what a plugin's signature is worth, with the trusted keys of the environment.
 //!
-//! `GOATFLOW_TRUSTED_KEYS=<public key> cargo run -p gk-sign --example verify -- <directory> <binary> [revocations]`
+//! `GOATFLOW_TRUSTED_KEYS=<public key> cargo run -p gk-sign --example verify -- <directory>
+//! <binary> [revocations]`
 //!
 //! The exit status is 0 only for a package that a trusted key has signed.
 

@@ -13,9 +13,10 @@ use crate::v2::Claims;
 
 /// A plugin's binary whose bytes were judged and can no longer change.
 ///
-/// There is no public constructor: it comes from [`verify`](crate::verify()) alone. What it holds are the bytes the
-/// judgement is about, not a path to where they were; so run [`as_fd`](Self::as_fd), and read the manifest from
-/// [`manifest`](Self::manifest) and other files by [`read`](Self::read).
+/// There is no public constructor: it comes from [`verify`](crate::verify()) alone. What it holds
+/// are the bytes the judgement is about, not a path to where they were; so run
+/// [`as_fd`](Self::as_fd), and read the manifest from [`manifest`](Self::manifest) and other files
+/// by [`read`](Self::read).
 ///
 /// Where signatures are not required it may be unsigned: [`state`](Self::state) says what it is.
 #[derive(Debug)]
@@ -30,14 +31,15 @@ pub struct VerifiedArtifact {
 }
 
 impl VerifiedArtifact {
-    /// The binary, to be executed by `execveat(fd, "", AT_EMPTY_PATH)` or through [`exec_path`](Self::exec_path).
-    /// Close-on-exec, which scripts do not survive: their interpreter opens the descriptor's path.
+    /// The binary, to be executed by `execveat(fd, "", AT_EMPTY_PATH)` or through
+    /// [`exec_path`](Self::exec_path). Close-on-exec, which scripts do not survive: their
+    /// interpreter opens the descriptor's path.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.pinned.as_fd()
     }
 
-    /// A path that leads to these bytes, for this process and its children until they execute it, as long as the
-    /// artifact lives: `/proc/self/fd/…` on Linux, else the private copy.
+    /// A path that leads to these bytes, for this process and its children until they execute it,
+    /// as long as the artifact lives: `/proc/self/fd/…` on Linux, else the private copy.
     pub fn exec_path(&self) -> PathBuf {
         self.pinned.exec_path()
     }
@@ -52,34 +54,37 @@ impl VerifiedArtifact {
         self.pinned.size()
     }
 
-    /// What its signature is worth.
+    /// State of the signature.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Who signed, if a trusted key did.
+    /// Key that signed, if it is trusted.
     pub fn key(&self) -> Option<KeyId> {
         self.key
     }
 
-    /// Name, version, date and files, if they are signed: that is, if the state is [`State::Valid`].
+    /// Name, version, date and files, if they are signed: that is, if the state is
+    /// [`State::Valid`].
     pub fn claims(&self) -> Option<&Claims> {
         self.claims.as_ref()
     }
 
-    /// The bytes of the manifest, if they are signed. Parse these and not the file anew, and compare name and version
-    /// with the [`claims`](Self::claims).
+    /// The bytes of the manifest, if they are signed. Parse these and not the file anew, and
+    /// compare name and version with the [`claims`](Self::claims).
     pub fn manifest(&self) -> Option<&[u8]> {
         self.manifest.as_deref()
     }
 
-    /// What would have been the refusal, had signatures been required. To be logged on every start.
+    /// The refusal that a host with required signatures would have given. To be logged on every
+    /// start.
     pub fn warning(&self) -> Option<&Refusal> {
         self.warning.as_ref()
     }
 
-    /// Where links of the package lead to outside of it: absolute paths without links, below the directory that
-    /// [`Request::within`](crate::Request::within) named. Who shows the package to somebody else has to show these, too.
+    /// Targets of links that lead out of the package: absolute paths without links, below the
+    /// directory that [`Request::within`](crate::Request::within) named. A caller that shows the
+    /// package to another process has to show these, too.
     pub fn link_targets(&self) -> Vec<PathBuf> {
         self.package.link_targets()
     }

@@ -14,16 +14,17 @@ use crate::package::{Opened, Stamp};
 
 /// Pinned binaries, the least recently used of which go first.
 ///
-/// Only binaries that passed [`verify`](crate::verify()) get in, and they get in as sealed bytes with the digest of
-/// these bytes. Signature, trust and revocation are judged by that digest on every start, and the sealed bytes are what
-/// runs: a hit never lets run what was not judged.
+/// Only binaries that passed [`verify`](crate::verify()) get in, and they get in as sealed bytes
+/// with the digest of these bytes. Signature, trust and revocation are judged by that digest on
+/// every start, and the sealed bytes are what runs: a hit never lets run what was not judged.
 ///
-/// A file is a hit if its inode and the kernel's time of its last change are those that it had when it was compared with
-/// the sealed bytes, or else if it is equal to them to the last byte. A hit spares the copy and its digest.
+/// A file is a hit if its inode and the kernel's time of its last change are those that it had when
+/// it was compared with the sealed bytes, or else if it is equal to them to the last byte. A hit
+/// spares the copy and its digest.
 ///
-/// What is written without a trace in that time is not seen until the file is written or replaced in the usual way, and
-/// the older bytes, which were judged, run until then: stores through a mapping that was made before, and writes on file
-/// systems that tell an old time from their cache.
+/// What is written without a trace in that time is not seen until the file is written or replaced
+/// in the usual way, and the older bytes, which were judged, run until then: stores through a
+/// mapping that was made before, and writes on file systems that tell an old time from their cache.
 ///
 /// Dropping an entry, or the cache, does not end artifacts that are in use.
 pub struct Cache {
@@ -59,7 +60,8 @@ impl Cache {
         Self::with_limits(CACHE_ENTRIES, CACHE_BYTES)
     }
 
-    /// A cache of at most so many binaries, with at most so many bytes together. With 0 nothing is kept.
+    /// A cache of at most so many binaries, with at most so many bytes together. With 0 nothing is
+    /// kept.
     pub fn with_limits(entries: usize, bytes: u64) -> Self {
         Self {
             entries: Mutex::default(),
@@ -68,17 +70,17 @@ impl Cache {
         }
     }
 
-    /// How many binaries it has.
+    /// Number of binaries.
     pub fn len(&self) -> usize {
         self.entries.lock().len()
     }
 
-    /// Whether it has none.
+    /// Returns `true` if it has none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes its binaries have together.
+    /// Sum of the sizes of the binaries, in bytes.
     pub fn bytes(&self) -> u64 {
         bytes(&self.entries.lock())
     }
@@ -94,7 +96,7 @@ impl Cache {
         self.entries.lock().clear();
     }
 
-    /// What has the content of an open file.
+    /// Finds the binary that has the content of an open file.
     pub(crate) fn find(&self, opened: &Opened) -> io::Result<Option<Arc<Pinned>>> {
         let likely: Vec<_> = {
             let mut entries = self.entries.lock();

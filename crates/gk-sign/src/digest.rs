@@ -17,14 +17,16 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 /// Buffers between the thread that reads and the one that hashes.
 const BUFFERS: usize = 4;
 
-/// Bytes of such a buffer: few wake-ups, and what is read is still in the processor's cache when it is hashed.
+/// Bytes of such a buffer: few wake-ups, and what is read is still in the processor's cache when it
+/// is hashed.
 const BUFFER: usize = 256 * 1024;
 
 /// A SHA-256 digest. Its text is 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
-/// A text is not the hexadecimal notation of so many bytes. The text itself is not repeated: it may be a secret.
+/// A text is not the hexadecimal notation of so many bytes. The text itself is not repeated: it may
+/// be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HexError {
@@ -52,7 +54,8 @@ impl Digest {
         &self.0
     }
 
-    /// The digest and length of what is left of `file`, which may have `max` bytes; `None` if it has more.
+    /// The digest and length of what is left of `file`, which may have `max` bytes; `None` if it
+    /// has more.
     ///
     /// # Errors
     /// When the file cannot be read.

@@ -8,7 +8,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::digest::{Digest, HexError, decode, encode};
 
-/// The name of a key: the first 16 bytes of the SHA-256 of its 32 public bytes, as 32 hexadecimal digits.
+/// The name of a key: the first 16 bytes of the SHA-256 of its 32 public bytes, as 32 hexadecimal
+/// digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 16]);
 
@@ -121,7 +122,8 @@ impl SecretKey {
         Ok(Self(SigningKey::from_bytes(&seed)))
     }
 
-    /// Reads 128 hexadecimal digits: the seed, then the public key. White space around them is ignored.
+    /// Reads 128 hexadecimal digits: the seed, then the public key. White space around them is
+    /// ignored.
     ///
     /// # Errors
     /// A text that is no such key, or whose halves do not belong together.
@@ -227,7 +229,8 @@ mod tests {
         assert_eq!(mixed, KeyError::Halves);
     }
 
-    /// For the identity as a key, R = identity and s = 0 is a signature of everything by the textbook's equation.
+    /// For the identity as a key, R = identity and s = 0 is a signature of everything by the
+    /// textbook's equation.
     #[test]
     fn a_key_of_small_order_is_refused() {
         let mut identity = [0; 32];
@@ -248,7 +251,8 @@ mod tests {
         assert_eq!(PublicKey::from_bytes(&nothing), Err(KeyError::NotAPoint));
     }
 
-    /// y = 3 and y = p + 3 are one point; with both notations a revoked key could come back under a new id.
+    /// y = 3 and y = p + 3 are one point; with both notations a revoked key could come back under a
+    /// new id.
     #[test]
     fn a_key_has_one_notation() {
         let mut refused = 0;
@@ -273,7 +277,8 @@ mod tests {
         assert!(!format!("{error} {error:?}").contains(&key.to_hex()[..16]));
     }
 
-    /// Adding the group's order to s gives a second signature of the same message to a lenient verifier.
+    /// Adding the group's order to s gives a second signature of the same message to a lenient
+    /// verifier.
     #[test]
     fn a_signature_has_one_form() {
         const ORDER: [u8; 32] = [

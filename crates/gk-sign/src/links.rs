@@ -1,8 +1,9 @@
 //! Following symbolic links, as long as they stay in one directory.
 //!
-//! The kernel can do most of this (`RESOLVE_BENEATH`), but refuses every absolute link, also one that leads back into
-//! the directory. So links are followed here, part by part: each directory on the way is opened relative to the one
-//! before it, and `..` goes back to one that was opened before, never to what the file system has as the parent by now.
+//! The kernel can do most of this (`RESOLVE_BENEATH`), but refuses every absolute link, also one
+//! that leads back into the directory. So links are followed here, part by part: each directory on
+//! the way is opened relative to the one before it, and `..` goes back to one that was opened
+//! before, never to what the file system has as the parent by now.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -13,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-/// How many links may be on the way to one file: as many as the kernel allows.
+/// Maximum number of links on the way to one file, as in the kernel.
 const LINKS_MAX: usize = 40;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -31,7 +32,7 @@ pub(crate) struct Boundary {
     package: Vec<OsString>,
 }
 
-/// What a path led to.
+/// Target of a path.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) stat: Stat,
@@ -39,7 +40,7 @@ pub(crate) struct Found {
     /// The directory it is in, and its name there.
     parent: Option<OwnedFd>,
     name: OsString,
-    /// Where it is, below the boundary.
+    /// Place of the target, below the boundary.
     pub(crate) below: PathBuf,
 }
 
@@ -57,7 +58,8 @@ impl Boundary {
     /// Finds what is at `path` in the package.
     ///
     /// # Errors
-    /// `XDEV`: a link leads out of the boundary. `LOOP`: there are too many links. Else what the system says.
+    /// `XDEV`: a link leads out of the boundary. `LOOP`: there are too many links. Else what the
+    /// system says.
     pub(crate) fn find(&self, path: &str) -> Result<Found, Errno> {
         let mut queue: VecDeque<OsString> = self.package.iter().cloned().collect();
         queue.extend(path.split('/').map(OsString::from));

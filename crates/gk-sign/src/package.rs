@@ -1,5 +1,5 @@
-//! A package's directory, opened once: files in it are opened relative to it and without following a link, so a path
-//! that is exchanged on the way leads to an error and never out of the package.
+//! A package's directory, opened once: files in it are opened relative to it and without following
+//! a link, so a path that is exchanged on the way leads to an error and never out of the package.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -35,7 +35,7 @@ pub enum FileError {
     LeadsOut {
         /// The file.
         path: PathBuf,
-        /// What links may not lead out of.
+        /// Boundary that links may not leave.
         within: PathBuf,
     },
     /// A directory, a socket, a device: no regular file.
@@ -49,7 +49,7 @@ pub enum FileError {
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// How many bytes it may have.
+        /// Maximum size, in bytes.
         max: u64,
     },
     /// More files or directories than a package may have.
@@ -63,7 +63,7 @@ pub enum FileError {
     Name {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         #[source]
         source: PathError,
     },
@@ -93,7 +93,8 @@ impl FileError {
         }
     }
 
-    /// Whether this is a fact about the package, other than a passing failure of the system.
+    /// Returns `true` if this is a fact about the package, other than a passing failure of the
+    /// system.
     pub(crate) fn is_about_package(&self) -> bool {
         !matches!(self, Self::Read { .. })
     }
@@ -104,12 +105,12 @@ impl FileError {
 pub(crate) struct Package {
     root: OwnedFd,
     path: PathBuf,
-    /// Where links may lead; without it none is followed.
+    /// Boundary within which links may lead; without it no link is followed.
     boundary: Option<Boundary>,
 }
 
 /// Device and number of an inode: a file that is reached by two paths has one.
-pub(crate) type InodeId = (u64, u64);
+pub(crate) type InodeId = (rustix::fs::Dev, u64);
 
 /// A regular file of a package, as a listing has it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,11 +125,12 @@ pub(crate) struct Opened {
     pub(crate) file: File,
     pub(crate) size: u64,
     pub(crate) executable: bool,
-    /// What will tell that it has been written, from when it was opened.
+    /// Stamp from the opening of the file, which tells whether it has been written since.
     pub(crate) stamp: Option<Stamp>,
 }
 
-/// The kernel's note of the last change to a file's content or name. Nobody sets that time at will but who sets the clock.
+/// The kernel's note of the last change to a file's content or name. Nobody sets that time at will
+/// but who sets the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: InodeId,
@@ -136,8 +138,8 @@ pub(crate) struct Stamp {
     changed: (i64, i64),
 }
 
-/// A second change within one tick of the file system's clock leaves no trace: 10 ms as a rule, where inodes have no room
-/// for more a second, and two on FAT.
+/// A second change within one tick of the file system's clock leaves no trace: 10 ms as a rule,
+/// where inodes have no room for more a second, and two on FAT.
 const TICK: Duration = match cfg!(test) {
     true => Duration::from_millis(50),
     false => Duration::from_millis(2500),
@@ -180,8 +182,9 @@ const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 impl Package {
-    /// Opens the directory at `path`, which may be reached through links but not be one. Links in it are followed as
-    /// long as they stay in `within`, in which it is; both paths are absolute and without links then.
+    /// Opens the directory at `path`, which may be reached through links but not be one. Links in
+    /// it are followed as long as they stay in `within`, in which it is; both paths are absolute
+    /// and without links then.
     pub(crate) fn open(path: &Path, within: Option<&Path>) -> Result<Self, FileError> {
         let boundary = within
             .map(|within| {
@@ -299,11 +302,12 @@ impl Package {
         }
     }
 
-    /// Where files and directories are that links of the package lead to, outside of the package itself: absolute and
-    /// without links. Of a directory, what is in it is not looked at.
+    /// Where files and directories are that links of the package lead to, outside of the package
+    /// itself: absolute and without links. Of a directory, what is in it is not looked at.
     ///
-    /// A link that leads nowhere, or out of the boundary, is left out: whoever opens it fails. So is what is in a directory
-    /// that cannot be read, and what comes after as many entries as a signed package may have.
+    /// A link that leads nowhere, or out of the boundary, is left out: whoever opens it fails. So
+    /// is what is in a directory that cannot be read, and what comes after as many entries as a
+    /// signed package may have.
     pub(crate) fn link_targets(&self) -> Vec<PathBuf> {
         let Some(boundary) = &self.boundary else {
             return Vec::new();
@@ -385,7 +389,8 @@ impl Package {
         Ok(files)
     }
 
-    /// What is in one directory, which is reached part by part, following a link only where that is allowed.
+    /// What is in one directory, which is reached part by part, following a link only where that is
+    /// allowed.
     fn entries(&self, directory: &str) -> Result<Vec<(String, FileType, InodeId)>, FileError> {
         let full = self.full(directory);
         let failed = |errno| self.failed(directory, errno);
@@ -435,7 +440,7 @@ fn id(stat: &rustix::fs::Stat) -> InodeId {
     (stat.st_dev, stat.st_ino)
 }
 
-/// One call where the system has it; else, or where a filter forbids it, part by part.
+/// Opens by one system call where there is one; else, or where a filter forbids it, part by part.
 #[cfg(target_os = "linux")]
 fn open_beneath(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
     use rustix::fs::ResolveFlags;
@@ -453,7 +458,8 @@ fn open_beneath(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
     walk(root, path, FILE)
 }
 
-/// Opens the directories on the way one after the other, and the last part with `flags`. An empty path is the root.
+/// Opens the directories on the way one after the other, and the last part with `flags`. An empty
+/// path is the root.
 fn walk(root: &OwnedFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     let mut current: Option<OwnedFd> = None;
     let mut parts = path.split('/').peekable();
@@ -466,7 +472,8 @@ fn walk(root: &OwnedFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let at = current.as_ref().unwrap_or(root).as_fd();
         let part = if part.is_empty() { "." } else { part };
         let next = match rustix::fs::openat(at, part, flags, Mode::empty()) {
-            // With O_DIRECTORY a link is no directory; which of both it is, is asked for the message alone.
+            // With O_DIRECTORY a link is no directory; which of both it is, is asked for the
+            // message alone.
             Err(Errno::NOTDIR) => {
                 let stat = rustix::fs::statat(at, part, AtFlags::SYMLINK_NOFOLLOW);
                 let link = stat

@@ -12,12 +12,13 @@ pub enum PathError {
     /// Absolute, empty, or with an empty part, `.` or `..`.
     #[error("the path is not relative and plain (no leading or double `/`, no `.` or `..`)")]
     NotPlain,
-    /// Not UTF-8, or with control characters or backslashes, which are no part of a name everywhere.
+    /// Not UTF-8, or with control characters or backslashes, which are no part of a name
+    /// everywhere.
     #[error("the path has a control character, a backslash, or bytes that are not UTF-8")]
     Character,
 }
 
-/// Whether `path` is relative, plain, and no longer than it may be.
+/// Checks that `path` is relative, plain, and no longer than allowed.
 pub(crate) fn check(path: &str) -> Result<(), PathError> {
     if path.len() > PATH_BYTES_MAX {
         return Err(PathError::TooLong);

@@ -1,4 +1,4 @@
-//! What pinning has in common on all systems: copying a file, and comparing two.
+//! Pinning on all systems: copying a file, and comparing two.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,16 +9,17 @@ use std::thread;
 use crate::digest::CHUNK;
 use crate::threads::{is_for_two_threads, spawn};
 
-/// Copies what is left of `from`; the number of bytes, or `None` if there are more than `max`. Where both are files of
-/// the kernel's, it copies.
+/// Copies what is left of `from`; the number of bytes, or `None` if there are more than `max`.
+/// Where both are files of the kernel's, it copies.
 pub(crate) fn copy(from: &File, mut to: &File, max: u64) -> io::Result<Option<u64>> {
     let size = io::copy(&mut from.take(max.saturating_add(1)), &mut to)?;
     Ok((size <= max).then_some(size))
 }
 
-/// Whether two files have the same `size` bytes. Looks at each byte of both until there is a difference.
+/// Compares `size` bytes of two files, up to the first difference.
 pub(crate) fn are_equal(one: &File, other: &File, size: u64) -> io::Result<bool> {
-    // What differs differs early as a rule: an executable's head has its sizes and its build's id.
+    // Different binaries differ early as a rule: an executable's head has its sizes and its build's
+    // id.
     let head = size.min(CHUNK as u64);
     let over = AtomicBool::new(false);
     let compare = |range| {

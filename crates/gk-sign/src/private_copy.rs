@@ -1,5 +1,6 @@
-//! Where there are no sealed memory files: a copy (mode 0500) in a directory of its own (0700). Weaker, since whoever
-//! runs as the host's user can still change it, and the plugin does unless it runs as another user.
+//! Where there are no sealed memory files: a copy (mode 0500) in a directory of its own (0700).
+//! Weaker, since whoever runs as the host's user can still change it, and the plugin does unless it
+//! runs as another user.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -1,4 +1,5 @@
-//! What verification came to, in words for people: the state, and why a plugin is refused and what to do about it.
+//! Results of a verification, in words for people: the state, the reason for a refusal, and the
+//! next step.
 
 use std::fmt;
 use std::io;
@@ -9,18 +10,19 @@ use crate::key::KeyId;
 use crate::package::FileError;
 use crate::v2::FormatError;
 
-/// What a plugin's signature is worth. Its text is what people are shown.
+/// State of a plugin's signature. Its text is what people are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
     /// `plugin.sig` of a trusted key, and every file of the package is as it was signed.
     Valid,
-    /// `<binary>.sig` of a trusted key over the binary; nothing is known of name, version, manifest and other files.
+    /// `<binary>.sig` of a trusted key over the binary; nothing is known of name, version, manifest
+    /// and other files.
     ValidV1,
     /// There is no signature.
     Unsigned,
-    /// A signature, but of no trusted key. A version 1 signature does not say whose it is, so one of a trusted key
-    /// over another binary looks the same.
+    /// A signature, but of no trusted key. A version 1 signature does not say whose it is, so one
+    /// of a trusted key over another binary looks the same.
     UntrustedKey,
     /// Signature and package do not fit together, or the signature is damaged.
     Tampered,
@@ -48,8 +50,8 @@ impl fmt::Display for State {
     }
 }
 
-/// Why a plugin may not run, or, where signatures are not required, what to warn of. Its text names the file, the key
-/// if one is known, and what to do.
+/// Why a plugin may not run, or, where signatures are not required, what to warn of. Its text names
+/// the file, the key if one is known, and what to do.
 #[derive(Debug)]
 pub struct Refusal {
     pub(crate) state: State,
@@ -68,7 +70,7 @@ pub enum Problem {
     UntrustedKey,
     /// No trusted key made this version 1 signature over this binary.
     NoKeyFits {
-        /// How many keys are trusted.
+        /// Number of trusted keys.
         trusted: usize,
     },
     /// A version 1 signature, which the policy does not accept.
@@ -87,7 +89,7 @@ pub enum Problem {
     Content,
     /// The file's x bit is another.
     Executable {
-        /// Whether it was signed as executable.
+        /// `true` if it was signed as executable.
         signed: bool,
     },
     /// A file that no package may have: a link, a device, a name.
@@ -109,7 +111,7 @@ pub enum Problem {
 }
 
 impl Refusal {
-    /// What the signature is worth.
+    /// State of the signature.
     pub fn state(&self) -> State {
         self.state
     }
@@ -129,7 +131,7 @@ impl Refusal {
         &self.problem
     }
 
-    /// What to do.
+    /// Next step for a person.
     pub fn remedy(&self) -> &'static str {
         match &self.problem {
             Problem::Unsigned => {
@@ -221,7 +223,7 @@ impl fmt::Display for Problem {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// Its signature does not let it run.
+    /// The signature does not let the plugin run.
     #[error(transparent)]
     Refused(Box<Refusal>),
     /// A file cannot be used, whatever its signature is worth.

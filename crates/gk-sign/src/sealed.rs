@@ -1,5 +1,5 @@
-//! The bytes of a binary in a memfd that nothing can change any more: not its writer, not the plugin that runs from
-//! it, not root.
+//! The bytes of a binary in a memfd that nothing can change any more: not its writer, not the
+//! plugin that runs from it, not root.
 
 use std::fs::File;
 use std::io;

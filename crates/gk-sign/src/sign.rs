@@ -15,14 +15,15 @@ use crate::package::{FileError, Listed, Package};
 use crate::v1::BinarySignature;
 use crate::v2::{Claims, FormatProblem, PACKAGE_SIGNATURE, SignedFile};
 
-/// What to sign of a package, besides its files.
+/// Claims to sign of a package, besides its files.
 #[derive(Clone, Debug)]
 pub struct PackageToSign {
     /// The package's directory.
     pub directory: PathBuf,
     /// The plugin's name: `^[a-z0-9][a-z0-9_-]{0,62}$`, the one in its manifest.
     pub name: String,
-    /// The plugin's version, the one in its manifest: 1 to 128 printable ASCII characters without spaces.
+    /// The plugin's version, the one in its manifest: 1 to 128 printable ASCII characters without
+    /// spaces.
     pub version: String,
     /// The manifest's path in the package, `plugin.yaml` as a rule.
     pub manifest: String,
@@ -53,11 +54,12 @@ pub enum SignError {
     },
 }
 
-/// Signs every file of a package as it is now, and writes `plugin.sig` into it, replacing one that is there.
+/// Signs every file of a package as it is now, and writes `plugin.sig` into it, replacing one that
+/// is there.
 ///
 /// # Errors
-/// A package with links, special files, more than the [limits](crate::limits), or without manifest or executable
-/// binary.
+/// A package with links, special files, more than the [limits](crate::limits), or without manifest
+/// or executable binary.
 pub fn sign_package(key: &SecretKey, what: &PackageToSign) -> Result<Claims, SignError> {
     let package = Package::open(&what.directory, None)?;
     let mut files = Vec::new();
@@ -81,8 +83,9 @@ pub fn sign_package(key: &SecretKey, what: &PackageToSign) -> Result<Claims, Sig
     Ok(claims)
 }
 
-/// Signs one binary in version 1, and writes `<binary>.sig` beside it, replacing one that is there. For packages that
-/// hosts read which know no other version; a `plugin.sig` is made after it, since it covers this file, too.
+/// Signs one binary in version 1, and writes `<binary>.sig` beside it, replacing one that is there.
+/// For packages that hosts read which know no other version; a `plugin.sig` is made after it, since
+/// it covers this file, too.
 ///
 /// # Errors
 /// No regular file, or one that is too large.

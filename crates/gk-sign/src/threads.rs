@@ -5,7 +5,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 /// Files of at least this many bytes are worth a second thread.
 const LARGE: u64 = 1 << 20;
 
-/// Whether a second thread makes work on so many bytes shorter.
+/// Returns `true` if a second thread makes work on so many bytes shorter.
 pub(crate) fn is_for_two_threads(size: u64) -> bool {
     size >= LARGE && thread::available_parallelism().is_ok_and(|threads| threads.get() > 1)
 }

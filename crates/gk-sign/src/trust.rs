@@ -12,17 +12,20 @@ use crate::limits::{KEYS_MAX, LIST_BYTES_MAX, REVOKED_MAX};
 
 /// Environment variable with trusted public keys, separated by commas.
 pub const TRUSTED_KEYS: &str = "GOATFLOW_TRUSTED_KEYS";
-/// Environment variable with the path of a file of trusted public keys; read if [`TRUSTED_KEYS`] is not set.
+/// Environment variable with the path of a file of trusted public keys; read if [`TRUSTED_KEYS`] is
+/// not set.
 pub const TRUSTED_KEYS_FILE: &str = "GOATFLOW_TRUSTED_KEYS_FILE";
 /// Environment variable that makes signatures a must.
 pub const REQUIRE_SIGNATURES: &str = "GOATFLOW_REQUIRE_SIGNATURES";
 
-/// What happens to a plugin without a signature of a trusted key. Tampered and revoked ones never run.
+/// Treatment of a plugin without a signature of a trusted key. Tampered and revoked plugins never
+/// run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requirement {
-    /// It is refused.
+    /// The plugin is refused.
     Enforce,
-    /// It runs, and the caller warns with [`VerifiedArtifact::warning`](crate::VerifiedArtifact::warning).
+    /// The plugin runs, and the caller warns with
+    /// [`VerifiedArtifact::warning`](crate::VerifiedArtifact::warning).
     Warn,
 }
 
@@ -43,7 +46,7 @@ pub enum TrustError {
     Key {
         /// Variable, or file and line, or `entry n`.
         place: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         #[source]
         source: KeyError,
     },
@@ -58,9 +61,9 @@ pub enum TrustError {
     /// Too many entries.
     #[error("{place}: more than {max} entries; remove what is no longer needed")]
     TooMany {
-        /// Where the one too many is.
+        /// Place of the first entry that is too many.
         place: String,
-        /// How many there may be.
+        /// Maximum number of entries.
         max: usize,
     },
     /// A variable is not Unicode, or not one of its values.
@@ -68,7 +71,7 @@ pub enum TrustError {
     Variable {
         /// The variable.
         name: &'static str,
-        /// What to write.
+        /// Correct form.
         remedy: &'static str,
     },
     /// A list cannot be read.
@@ -88,7 +91,7 @@ pub enum TrustError {
     },
 }
 
-/// What the store says of a key.
+/// State of a key in the store.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Standing<'a> {
     Trusted(&'a PublicKey),
@@ -130,8 +133,8 @@ impl TrustStore {
     /// From the environment: [`TRUSTED_KEYS`], else [`TRUSTED_KEYS_FILE`], else nobody.
     ///
     /// # Errors
-    /// One entry that cannot be used makes the whole an error: a key that is silently left out looks later like a
-    /// tampered plugin.
+    /// One entry that cannot be used makes the whole an error: a key that is silently left out
+    /// looks later like a tampered plugin.
     pub fn from_env() -> Result<Self, TrustError> {
         Self::from_variables(|name| std::env::var_os(name))
     }
@@ -250,12 +253,12 @@ impl TrustStore {
         &self.keys
     }
 
-    /// Whether this key is revoked.
+    /// Returns `true` if this key is revoked.
     pub fn is_key_revoked(&self, key: KeyId) -> bool {
         self.revoked_keys.contains(&key)
     }
 
-    /// Whether a file with this digest is revoked.
+    /// Returns `true` if a file with this digest is revoked.
     pub fn is_digest_revoked(&self, digest: &Digest) -> bool {
         self.revoked_digests.contains(digest)
     }

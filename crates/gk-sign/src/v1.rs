@@ -1,10 +1,11 @@
-//! Version 1, upstream's format: `<binary>.sig`, a signature over the SHA-256 of the binary and nothing else.
+//! Version 1, upstream's format: `<binary>.sig`, a signature over the SHA-256 of the binary and
+//! nothing else.
 
 use crate::digest::{Digest, HexError, decode, encode};
 use crate::key::{BadSignature, PublicKey, SecretKey};
 
-/// The content of `<binary>.sig`: 128 hexadecimal digits of an ed25519 signature over the 32 bytes of the binary's
-/// SHA-256.
+/// The content of `<binary>.sig`: 128 hexadecimal digits of an ed25519 signature over the 32 bytes
+/// of the binary's SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BinarySignature([u8; 64]);
 

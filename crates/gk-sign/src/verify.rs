@@ -1,4 +1,5 @@
-//! Verification: one pass over the package, in which every byte that is judged is a byte that is kept.
+//! Verification: one pass over the package, in which every byte that is judged is a byte that is
+//! kept.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -28,7 +29,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// The package in `directory`, which is not a link, with the binary at the path `binary` inside of it.
+    /// The package in `directory`, which is not a link, with the binary at the path `binary` inside
+    /// of it.
     pub fn new(directory: impl Into<PathBuf>, binary: impl Into<String>) -> Self {
         Self {
             directory: directory.into(),
@@ -38,11 +40,11 @@ impl Request {
         }
     }
 
-    /// Follows links in the package as long as they stay in `directory`, which the package is in. Both must be absolute
-    /// and without links themselves. Without this no link is followed.
+    /// Follows links in the package as long as they stay in `directory`, which the package is in.
+    /// Both must be absolute and without links themselves. Without this no link is followed.
     ///
-    /// A file that is reached by several paths counts as signed if one of them is: what Kubernetes mounts has each file
-    /// a second time in a directory of its own.
+    /// A file that is reached by several paths counts as signed if one of them is: what Kubernetes
+    /// mounts has each file a second time in a directory of its own.
     #[must_use]
     pub fn within(mut self, directory: impl Into<PathBuf>) -> Self {
         self.within = Some(directory.into());
@@ -75,8 +77,9 @@ impl Policy {
         }
     }
 
-    /// Takes a version 1 signature for none. As long as it is accepted, somebody who can write into a package can
-    /// take its `plugin.sig` away and leave an old signed binary with another manifest.
+    /// Takes a version 1 signature for none. As long as it is accepted, somebody who can write into
+    /// a package can take its `plugin.sig` away and leave an old signed binary with another
+    /// manifest.
     #[must_use]
     pub fn without_version_1(mut self) -> Self {
         self.version_1 = false;
@@ -86,13 +89,13 @@ impl Policy {
 
 /// Judges a plugin and pins its binary.
 ///
-/// To be called before *every* start: the signature is read, and trust and revocation are judged, anew each time.
-/// A package with a `plugin.sig` is judged by that alone; a broken one is never passed over for a `<binary>.sig`.
-/// Blocks for as long as reading and hashing the package takes.
+/// To be called before *every* start: the signature is read, and trust and revocation are judged,
+/// anew each time. A package with a `plugin.sig` is judged by that alone; a broken one is never
+/// passed over for a `<binary>.sig`. Blocks for as long as reading and hashing the package takes.
 ///
 /// # Errors
-/// [`VerifyError::Refused`] says which file, which key, and what to do. Tampered and revoked packages are refused
-/// also where signatures are not required.
+/// [`VerifyError::Refused`] says which file, which key, and what to do. Tampered and revoked
+/// packages are refused also where signatures are not required.
 pub fn verify(
     request: &Request,
     policy: &Policy,
@@ -144,7 +147,7 @@ struct Job<'a> {
 /// The bytes of a file, and what will tell that it has been written since.
 type PinnedFile = (Arc<Pinned>, Option<Stamp>);
 
-/// What the signature came to.
+/// State of the signature.
 struct Verdict {
     pinned: Arc<Pinned>,
     /// Of the file that has these bytes.
@@ -342,7 +345,8 @@ impl Job<'_> {
         Ok(Arc::new(pinned.ok_or_else(too_large)?))
     }
 
-    /// In a signed package what no package may have is tampering; a failure of the system stays one.
+    /// In a signed package what no package may have is tampering; a failure of the system stays
+    /// one.
     fn about_package<T>(
         &self,
         key: Option<KeyId>,

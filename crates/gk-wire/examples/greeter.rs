@@ -1,7 +1,8 @@
-//! The plugin of HashiCorp's `examples/basic` in Rust: its Go host, and the `host` next to this file, can
-//! start it and ask for a greeting. Started by hand it says that it is a plugin.
+//! The plugin of HashiCorp's `examples/basic` in Rust: its Go host, and the `host` next to this
+//! file, can start it and ask for a greeting. Started by hand it says that it is a plugin.
 //!
-//! With `GREETER_TLS=CERT.pem:KEY.pem` it serves under that certificate, which its host must expect.
+//! With `GREETER_TLS=CERT.pem:KEY.pem` it serves under that certificate, which its host must
+//! expect.
 
 use std::process::ExitCode;
 use std::sync::Arc;

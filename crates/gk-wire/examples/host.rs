@@ -4,8 +4,8 @@
 //! cargo run -p gk-wire --example host -- PLUGIN [--automtls | --tls=CERT.pem]
 //! ```
 //!
-//! Any program that serves `greeter` over net/rpc will do: go-plugin's own example, or `greeter` next to
-//! this file.
+//! Any program that serves `greeter` over net/rpc will do: go-plugin's own example, or `greeter`
+//! next to this file.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 

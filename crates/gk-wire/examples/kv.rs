@@ -1,13 +1,13 @@
-//! The key-value store of HashiCorp's `examples/grpc` and `examples/negotiated`, over net/rpc: the plugin, in two versions
-//! of its protocol, and the host.
+//! The key-value store of HashiCorp's `examples/grpc` and `examples/negotiated`, over net/rpc: the
+//! plugin, in two versions of its protocol, and the host.
 //!
 //! ```text
 //! cargo run -p gk-wire --example kv -- PLUGIN put KEY VALUE
 //! cargo run -p gk-wire --example kv -- PLUGIN get KEY
 //! ```
 //!
-//! Without arguments it is the plugin, as which its own binary and go-plugin's hosts can start it. `Put` takes a
-//! `map[string]interface{}`, whose values are interfaces with names of their types.
+//! Without arguments it is the plugin, as which its own binary and go-plugin's hosts can start it.
+//! `Put` takes a `map[string]interface{}`, whose values are interfaces with names of their types.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 

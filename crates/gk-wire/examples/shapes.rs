@@ -1,5 +1,6 @@
-//! Messages as large plugins have them, with interfaces, times and types by the hundred: a plugin that gives back what it
-//! gets, without Rust types for it, and a host that sends a plugin's values back to it.
+//! Messages as large plugins have them, with interfaces, times and types by the hundred: a plugin
+//! that gives back what it gets, without Rust types for it, and a host that sends a plugin's values
+//! back to it.
 //!
 //! ```text
 //! cargo run -p gk-wire --example shapes -- PLUGIN [COUNT]
@@ -22,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use support::{Error, TIMEOUT, Tls};
 use tokio::time::timeout;
 
-/// A step of a workflow, whose parameters and results are of types that the workflow's engine does not know.
+/// A step of a workflow, whose parameters and results are of types that the workflow's engine does
+/// not know.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Step {

@@ -1,8 +1,9 @@
-//! go-plugin's AutoMTLS: each side makes a certificate for the occasion, and trusts exactly the other's.
+//! go-plugin's AutoMTLS: each side makes a certificate for one connection, and trusts exactly the
+//! other side's.
 //!
 //! The host's travels in the environment, the plugin's in the handshake line. Go's certificates are
-//! P-521 and mark themselves as CAs, which WebPKI refuses as end entities; since both sides know the
-//! very certificate they expect, it is compared byte by byte instead.
+//! P-521 and mark themselves as CAs, which WebPKI refuses as end entities; since both sides know
+//! the very certificate they expect, it is compared byte by byte instead.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use rustls::{
     SignatureScheme,
 };
 
-/// Why there is no TLS.
+/// Errors in setting up TLS.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -96,7 +97,7 @@ impl Identity {
             .map_err(|message| TlsError::Config(rustls::Error::General(message.to_owned())))
     }
 
-    /// The host's end: TLS with the plugin whose certificate this is, and nobody else.
+    /// The host's end: TLS with the plugin of this certificate only.
     ///
     /// # Errors
     ///
@@ -113,7 +114,7 @@ impl Identity {
         rustls::ClientConnection::new(Arc::new(config), name).map_err(TlsError::Config)
     }
 
-    /// The plugin's end: TLS with the host whose certificate this is, and nobody else.
+    /// The plugin's end: TLS with the host of this certificate only.
     ///
     /// # Errors
     ///

@@ -8,15 +8,15 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 /// The core protocol's version, the first field of the handshake line.
 pub const CORE_PROTOCOL_VERSION: u32 = 1;
 
-/// Longest handshake line that is taken, in bytes without its line feed. With a certificate a line has
-/// about 900.
+/// Longest handshake line that is taken, in bytes without its line feed. With a certificate a line
+/// has about 900.
 pub const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// A certificate field counts only if it is longer than this many characters, as Go has it.
 const MIN_CERT_CHARS: usize = 50;
 
-/// Names of the environment variables between host and plugin. A host must keep all other `PLUGIN_*`
-/// variables away from a plugin: a stray one changes what it does.
+/// Names of the environment variables between host and plugin. A host must keep all other
+/// `PLUGIN_*` variables away from a plugin: a stray one changes what it does.
 pub mod env {
     /// Lowest TCP port a plugin may listen on.
     pub const MIN_PORT: &str = "PLUGIN_MIN_PORT";
@@ -34,14 +34,15 @@ pub mod env {
     pub const MULTIPLEX_GRPC: &str = "PLUGIN_MULTIPLEX_GRPC";
 }
 
-/// The pair by which a plugin knows that a host started it, not a person; and the application's version.
+/// The cookie by which a plugin knows that a host started it and not a person, and the version of the
+/// application's protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandshakeConfig {
     /// Version of the application's protocol.
     pub protocol_version: u32,
     /// Name of the cookie's environment variable.
     pub cookie_key: String,
-    /// Its value.
+    /// The cookie's value.
     pub cookie_value: String,
 }
 
@@ -52,8 +53,8 @@ impl HandshakeConfig {
         self.environment_for(&[self.protocol_version])
     }
 
-    /// The same for a host that speaks several versions of the application's protocol. The plugin takes the highest that
-    /// it has, too; which one that is [`Handshake::version`] says.
+    /// The same for a host that speaks several versions of the application's protocol. The plugin
+    /// takes the highest that it has, too; which one that is [`Handshake::version`] says.
     #[must_use]
     pub fn environment_for(&self, versions: &[u32]) -> Vec<(String, String)> {
         let versions: Vec<_> = versions.iter().map(ToString::to_string).collect();
@@ -76,7 +77,7 @@ pub enum Network {
     Tcp,
 }
 
-/// What is spoken on it.
+/// The protocol of a plugin's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
@@ -95,15 +96,15 @@ pub struct Handshake {
     pub network: Network,
     /// The address: a path, or host and port.
     pub address: String,
-    /// What is spoken there.
+    /// The protocol of the connection.
     pub protocol: Protocol,
     /// The plugin's certificate in DER, if it speaks TLS.
     pub cert: Option<Vec<u8>>,
-    /// Whether a gRPC plugin multiplexes.
+    /// `true` if a gRPC plugin multiplexes.
     pub multiplex: bool,
 }
 
-/// Why a line is no handshake.
+/// Errors in a handshake line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -140,9 +141,9 @@ pub enum HandshakeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("incompatible protocol version: the plugin speaks {plugin}, this host {host:?}")]
 pub struct IncompatibleVersion {
-    /// What the plugin serves.
+    /// The version that the plugin serves.
     pub plugin: u32,
-    /// What the host speaks.
+    /// The versions that the host speaks.
     pub host: Vec<u32>,
 }
 
@@ -151,7 +152,7 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// If it is none of them.
+    /// If the host speaks none such.
     pub fn version(&self, spoken: &[u32]) -> Result<u32, IncompatibleVersion> {
         match spoken.contains(&self.app_version) {
             true => Ok(self.app_version),

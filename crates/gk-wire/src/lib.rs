@@ -1,11 +1,13 @@
 //! HashiCorp go-plugin's net/rpc protocol: handshake, yamux, gob, net/rpc, broker, AutoMTLS.
 //!
-//! Both ends: [`host::Client`] calls any go-plugin program, [`plugin::Server`] is one. The codecs
-//! ([`gob`], [`yamux`], [`rpc`], [`handshake`]) are state machines without sockets or clocks; the feature
-//! `tokio` (on by default) puts a thin adapter around them, and `automtls` (on by default) TLS.
+//! The crate implements both ends: [`host::Client`] calls plugins of any language that serve
+//! net/rpc, and [`plugin::Server`] is such a plugin. It knows nothing of GoatKit and starts no
+//! processes.
 //!
-//! This crate knows nothing of GoatKit, starts no processes and has no timeouts for calls: whoever
-//! calls puts one around it.
+//! The protocol is a set of state machines without sockets and clocks. [`connection`] is a whole
+//! connection between a host and a plugin; [`yamux`], [`rpc`], [`gob`] and [`handshake`] are its
+//! parts. The feature `tokio` (on by default) adds sockets, the feature `automtls` (on by default)
+//! TLS.
 //!
 //! # Hosting
 //!
@@ -24,20 +26,31 @@
 //! # }
 //! ```
 //!
-//! The process is yours to start, with [`HandshakeConfig::environment`], without which a plugin refuses to run, and with
-//! somebody who drains its stdout and stderr. `examples/host.rs` is all of that, `examples/greeter.rs` the other end:
-//! `cargo run -p gk-wire --example host -- target/debug/examples/greeter`.
+//! The application starts the process, with the variables of [`HandshakeConfig::environment`],
+//! without which a plugin refuses to run, and drains its stdout and stderr. `examples/host.rs` is a
+//! whole host, `examples/greeter.rs` a plugin for it: `cargo run -p gk-wire --example host --
+//! target/debug/examples/greeter`.
+//!
+//! Calls have no timeout. Put one around each call, [`Client::ping`](host::Client::ping) and
+//! [`Client::quit`](host::Client::quit) included.
+//!
+//! # Without tokio
+//!
+//! [`connection`] runs on any runtime, over any transport, or in memory: bytes and the time go in,
+//! frames and events come out. Its documentation has an example with both ends.
 //!
 //! # Limits and errors
 //!
-//! What a peer sends is bounded before it is allocated, by [`Limits`]: frames, streams, messages, calls. What each does when
-//! it is reached is said there: a call is answered with an error, or the connection ends. What is no protocol ends the
+//! Data of the peer is checked against [`Limits`] before memory is allocated for it: frames,
+//! streams, messages, calls. The documentation of each limit says what happens beyond it: the call
+//! is answered with an error, or the connection ends. A peer that breaks the protocol ends the
 //! connection, and every call on it fails with the reason.
 
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "automtls")]
 pub mod automtls;
+pub mod connection;
 pub mod gob;
 pub mod handshake;
 pub mod memory;
@@ -46,12 +59,11 @@ mod net;
 pub mod rpc;
 pub mod yamux;
 
+pub use connection::{Limits, RpcError};
 pub use handshake::{
     Handshake, HandshakeConfig, HandshakeError, IncompatibleVersion, Network, Protocol,
 };
 pub use memory::{MemoryBudget, OverBudget, Reservation};
 #[cfg(feature = "tokio")]
-pub use net::{
-    Broker, CallError, Empty, Limits, Request, Responder, RpcClient, Service, Socket, Stream, host,
-    plugin,
-};
+pub use net::{Broker, Request, Responder, RpcClient, Service, Socket, Stream, host, plugin};
+pub use rpc::Empty;

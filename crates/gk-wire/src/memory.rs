@@ -10,15 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-/// From this size on, in bytes, a reservation is large: it must leave a quarter of the budget to
-/// smaller ones, so that a few large messages cannot keep everybody else from being served.
+/// Size in bytes from which a reservation is large. Large reservations leave a quarter of the budget
+/// to smaller ones, so that a few large messages cannot block all others.
 pub const LARGE_BYTES: usize = 256 * 1024;
 
-/// Messages up to this size, in bytes, are taken without a look at the budget: so much is read at a
-/// time anyway.
+/// Size in bytes up to which messages do not count in the budget: one read brings as much anyway.
 pub(crate) const SMALL_BYTES: usize = 16 * 1024;
 
-/// A number of bytes that may be held at once. A cheap clone of the same budget.
+/// A number of bytes that may be held at once. Clones are cheap and share the budget.
 #[derive(Clone)]
 pub struct MemoryBudget {
     shared: Arc<Shared>,
@@ -33,18 +32,18 @@ struct Shared {
     refused: AtomicUsize,
 }
 
-/// There is no room in the budget.
+/// The budget has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the memory budget of {limit} bytes has no room for {bytes} more; try again later")]
 pub struct OverBudget {
-    /// What was asked for, in bytes.
+    /// Bytes that were asked for.
     pub bytes: usize,
     /// The whole budget, in bytes.
     pub limit: usize,
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes.
+    /// A budget of `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         MemoryBudget {
@@ -57,19 +56,19 @@ impl MemoryBudget {
         }
     }
 
-    /// The whole of it, in bytes.
+    /// The budget's size in bytes.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.shared.limit.load(Ordering::Relaxed)
     }
 
-    /// Makes it as large as this, in bytes. What is reserved stays reserved, be it more: then nothing more is until enough
-    /// of it has been given back.
+    /// Sets the budget's size in bytes. Reservations beyond it stay, and no further ones are made until
+    /// enough of them have been given back.
     pub fn set_limit(&self, limit: usize) {
         self.shared.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// What is reserved at this moment, in bytes.
+    /// Bytes that are reserved at this moment.
     #[must_use]
     pub fn used(&self) -> usize {
         self.shared.used.load(Ordering::Relaxed)
@@ -81,13 +80,13 @@ impl MemoryBudget {
         self.shared.peak.load(Ordering::Relaxed)
     }
 
-    /// How many reservations were refused.
+    /// The number of reservations that were refused.
     #[must_use]
     pub fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::Relaxed)
     }
 
-    /// Reserves so many bytes.
+    /// Reserves `bytes` bytes.
     ///
     /// # Errors
     /// If there is no room for them.
@@ -144,7 +143,7 @@ impl fmt::Debug for MemoryBudget {
     }
 }
 
-/// Two are equal if they are the same budget.
+/// Budgets are equal if they are clones of each other.
 impl PartialEq for MemoryBudget {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
@@ -162,16 +161,16 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// How many bytes it is for.
+    /// The reservation's size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Reserves so many more.
+    /// Reserves `more` bytes in addition.
     ///
     /// # Errors
-    /// If there is no room for them; what is reserved stays so.
+    /// If there is no room for them; the reservation stays as it is.
     pub fn grow(&mut self, more: usize) -> Result<(), OverBudget> {
         let whole = self.bytes.saturating_add(more);
         self.budget.take(whole, more)?;
@@ -179,7 +178,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Takes so many bytes out of it into a reservation of their own; at most all there are.
+    /// Moves so many bytes, at most all of them, into a reservation of their own.
     pub fn split_off(&mut self, bytes: usize) -> Reservation {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
@@ -189,14 +188,14 @@ impl Reservation {
         }
     }
 
-    /// Gives back what is more than `bytes`.
+    /// Gives back all but `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         let less = self.bytes.saturating_sub(bytes);
         self.bytes -= less;
         self.budget.shared.used.fetch_sub(less, Ordering::Relaxed);
     }
 
-    /// The bytes it was made for, which take it along.
+    /// Ties the reservation to the bytes that it was made for: it ends with their last clone.
     pub fn attach(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         Bytes::from_owner(Held {
             bytes,

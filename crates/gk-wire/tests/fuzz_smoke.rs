@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-#[path = "../../../tests/common/fuzz_smoke.rs"]
-mod smoke;
 #[path = "../fuzz/src/targets.rs"]
 #[allow(unreachable_pub, reason = "the fuzzer builds it as a library")]
 mod targets;
@@ -24,7 +22,7 @@ const BYTES: &[&[u8]] = &[
 ];
 
 fn run(name: &str, target: fn(&[u8])) {
-    let smoke = smoke::Smoke {
+    let smoke = gk_testkit::Smoke {
         name,
         manifest_dir: env!("CARGO_MANIFEST_DIR"),
         mutations: 150,
@@ -52,4 +50,9 @@ fn rpc() {
 #[test]
 fn handshake() {
     run("handshake", targets::handshake);
+}
+
+#[test]
+fn connection() {
+    run("connection", targets::connection);
 }

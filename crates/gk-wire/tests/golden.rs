@@ -337,8 +337,8 @@ fn we_encode_what_go_encodes() {
     );
 }
 
-/// The row of `decode` vectors: what Go's decoder makes of hostile and odd streams, we make too, or say
-/// below why not.
+/// The row of `decode` vectors: what Go's decoder makes of hostile and odd streams, we make too, or
+/// say below why not.
 #[test]
 fn we_judge_streams_as_go_does() {
     // Go's own bugs, and limits where ours are tighter on purpose.

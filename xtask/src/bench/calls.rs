@@ -116,7 +116,8 @@ impl Calls {
             .unwrap_or_default()
     }
 
-    /// The median of the ratios within each round: its systems run one after the other. Their own medians scatter more.
+    /// The median of the ratios within each round: its systems run one after the other. Their own
+    /// medians scatter more.
     fn ratio(
         &self,
         (system, to): (&'static str, &'static str),

@@ -19,7 +19,8 @@ const MANY: usize = 50;
 pub(super) struct Memory(BTreeMap<&'static str, BTreeMap<usize, f64>>);
 
 pub(super) fn measure(programs: &Programs) -> Result<Memory> {
-    // The host's memory does not depend on the plugin; ours wants one name each, which gen3 takes from its file.
+    // The host's memory does not depend on the plugin; ours wants one name each, which gen3 takes
+    // from its file.
     let (hello_go, gk_bench) = (programs.hello_go(), programs.gk_bench());
     let mut memory: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
     let mut add = |system, count, program: &Path, arguments: &[&OsStr], key| -> Result<()> {

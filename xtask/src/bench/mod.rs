@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: all systems side by side, interleaved in one run, because absolute figures move from
-//! run to run and only ratios within one mean anything. One module per table.
+//! `cargo xtask bench`: all systems side by side, interleaved in one run, because absolute figures
+//! move from run to run and only ratios within one mean anything. One module per table.
 
 #![expect(
     clippy::print_stdout,

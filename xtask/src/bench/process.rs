@@ -1,7 +1,7 @@
 //! Measured programs, which answer lines with JSON lines.
 //!
-//! They end with their input, and with that their plugins. So they are no part of the terminal's process group: its
-//! interrupt would end a host ahead of its plugins, which ignore it.
+//! They end with their input, and with that their plugins. So they are no part of the terminal's
+//! process group: its interrupt would end a host ahead of its plugins, which ignore it.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};

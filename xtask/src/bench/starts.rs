@@ -17,13 +17,14 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Milliseconds of each round, by what was started and how.
 pub(super) struct Starts(BTreeMap<&'static str, Vec<f64>>);
 
-// The first start in a process of the Go host and one more in the same, without and with go-plugin's SecureConfig.
+// The first start in a process of the Go host and one more in the same, without and with
+// go-plugin's SecureConfig.
 const GO: &str = "go, first";
 const GO_MORE: &str = "go, again";
 const GO_CHECKSUM: &str = "go, checksum, first";
 const GO_CHECKSUM_MORE: &str = "go, checksum, again";
-// The first start of the bytes in a host whose keeper is up, the same of a signed package where signatures are
-// required, and one more of the unsigned one.
+// The first start of the bytes in a host whose keeper is up, the same of a signed package where
+// signatures are required, and one more of the unsigned one.
 const GO_FIRST: &str = "gk-go, first";
 const GO_SIGNED: &str = "gk-go, signed";
 const GO_AGAIN: &str = "gk-go, again";

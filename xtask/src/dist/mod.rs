@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: the release archive in target/dist.
 //!
-//! It is laid out as a prefix such as /usr/local, and the same from the same commit: sorted, with one time, one owner,
-//! and no path of the machine that builds.
+//! It is laid out as a prefix such as /usr/local, and the same from the same commit: sorted, with
+//! one time, one owner, and no path of the machine that builds.
 
 mod archive;
 mod licences;
@@ -45,7 +45,8 @@ const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// What to build.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Dist {
-    /// Rust's name of the target. Without it that of this machine, with musl (static) if that can be built here.
+    /// Rust's name of the target. Without it that of this machine, with musl (static) if that can
+    /// be built here.
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
     /// Build without optimisation: to look at the archive, not to release it.

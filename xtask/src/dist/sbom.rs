@@ -1,4 +1,5 @@
-//! What the programs are made of, as CycloneDX 1.6 in JSON: from `cargo tree`, `cargo metadata` and Cargo.lock.
+//! What the programs are made of, as CycloneDX 1.6 in JSON: from `cargo tree`, `cargo metadata` and
+//! Cargo.lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ pub(super) struct Package {
     pub(super) version: String,
     /// An SPDX expression.
     pub(super) licence: Option<String>,
-    /// Whether it is this workspace's own.
+    /// `true` if it is this workspace's own.
     pub(super) is_own: bool,
     /// Where its source is on this machine.
     pub(super) directory: Utf8PathBuf,
@@ -114,7 +115,8 @@ pub(super) fn packages(target: &str) -> Result<Vec<Package>> {
     Ok(packages)
 }
 
-/// Name and version of what is linked, with the features that are on; what only builds is not among it.
+/// Name and version of what is linked, with the features that are on; what only builds is not among
+/// it.
 fn linked(target: &str) -> Result<BTreeSet<(String, String)>> {
     let mut tree = cargo();
     tree.args(["tree", "--locked", "--edges", "normal,no-proc-macro"])

@@ -168,7 +168,8 @@ impl Recipe {
             ensure_installed(&triple, INSTALL, terminal)?;
             cargo.args(["--target", &triple]);
             if triple.ends_with("-musl") {
-                // No C is in a plugin, so the linker that comes with Rust is enough for another processor.
+                // No C is in a plugin, so the linker that comes with Rust is enough for another
+                // processor.
                 let key = triple.to_uppercase().replace('-', "_");
                 let key = format!("CARGO_TARGET_{key}_LINKER");
                 if std::env::var_os(&key).is_none() {
@@ -222,7 +223,8 @@ impl Drop for Temporary {
     }
 }
 
-/// A place beside the binary: what starts with a dot is not packaged, and a rename stays on the file system.
+/// A place beside the binary: what starts with a dot is not packaged, and a rename stays on the
+/// file system.
 fn temporary_place(project: &Project) -> Result<Temporary, Failure> {
     let program = project.program();
     let absolute =
@@ -279,8 +281,8 @@ fn wrong_target(target: &str) -> Failure {
     )
 }
 
-/// Rust's name of a target. Linux on another processor is built with musl, whose programs are static and need no
-/// linker for that processor.
+/// Rust's name of a target. Linux on another processor is built with musl, whose programs are
+/// static and need no linker for that processor.
 fn triple(target: &str) -> Result<String, Failure> {
     let Some((os, arch)) = target.split_once('/') else {
         // A triple is taken as it is.

@@ -17,7 +17,8 @@ const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it is looked whether a compiler has ended that may be interrupted.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The compiler that builds the plugin. It runs as its author does, unconfined: it is the author's own code.
+/// The compiler that builds the plugin. It runs as its author does, unconfined: it is the author's
+/// own code.
 #[expect(
     clippy::disallowed_methods,
     reason = "compilers are no plugins: they are not to be confined"

@@ -1,4 +1,5 @@
-//! A finding about a plugin's files, and how it is shown: as compilers do, with the line it is about.
+//! A finding about a plugin's files, and how it is shown: as compilers do, with the line it is
+//! about.
 
 use std::fs;
 use std::ops::Range;
@@ -136,7 +137,8 @@ pub(super) fn show(finding: &Finding, source: Option<&str>, terminal: &Terminal)
     }
 }
 
-/// The bytes of the word at a place: a quoted text, or up to a comment, a comma, a bracket, or the line's end.
+/// The bytes of the word at a place: a quoted text, or up to a comment, a comma, a bracket, or the
+/// line's end.
 fn span(source: &str, start: Start) -> Range<usize> {
     let line_at: usize = source
         .split_inclusive('\n')

@@ -61,7 +61,8 @@ struct InitOptions {
     /// Where to put it; ./NAME without this.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The SDK: a directory with its source, or a published version. Without this its source is put into the plugin.
+    /// The SDK: a directory with its source, or a published version. Without this its source is put
+    /// into the plugin.
     #[arg(long, value_name = "PATH|VERSION")]
     sdk: Option<String>,
     /// Write over files that are there.
@@ -217,8 +218,8 @@ fn unasked(error: &dyn std::fmt::Display) -> Failure {
     )
 }
 
-/// Files that would be written over, and what cannot be a directory but has to be one. The latter stay in the way, even
-/// with `force`.
+/// Files that would be written over, and what cannot be a directory but has to be one. The latter
+/// stay in the way, even with `force`.
 fn in_the_way(directory: &Path, files: &[NewFile], force: bool) -> Vec<String> {
     let mut found = Vec::new();
     let mut add = |path: &Path| {

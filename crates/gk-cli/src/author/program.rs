@@ -21,7 +21,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// From the first bytes of a file. The ELF header's class, order and machine are at 4, 5 and 18.
+    /// From the first bytes of a file. The ELF header's class, order and machine are at 4, 5 and
+    /// 18.
     pub(crate) fn of(head: &[u8]) -> Self {
         if head.starts_with(b"#!") {
             return Kind::Script;
@@ -60,7 +61,8 @@ impl Kind {
         })
     }
 
-    /// Whether this machine executes it. Scripts are executed wherever their interpreter is.
+    /// Returns `true` if this machine executes it. Scripts are executed wherever their interpreter
+    /// is.
     pub(crate) fn runs_here(&self) -> bool {
         match self {
             Kind::Elf(machine) => std::env::consts::OS != "macos" && machine == here(),

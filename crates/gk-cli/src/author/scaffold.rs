@@ -24,6 +24,21 @@ pub(crate) struct NewFile {
     pub(crate) executable: bool,
 }
 
+impl NewFile {
+    fn text(path: &str, text: String) -> Self {
+        Self {
+            path: path.to_owned(),
+            bytes: text.into_bytes(),
+            executable: false,
+        }
+    }
+
+    fn executable(mut self) -> Self {
+        self.executable = true;
+        self
+    }
+}
+
 /// What stands for `{{key}}` in the templates.
 type Words<'a> = [(&'a str, &'a str)];
 
@@ -61,111 +76,20 @@ pub(crate) fn files(
         ("rust_version", &*rust_version),
         ("gk_version", env!("CARGO_PKG_VERSION")),
     ];
-    let mut files = Vec::new();
-    let mut add = |path: &str, text: String, executable: bool| {
-        files.push(NewFile {
-            path: path.to_owned(),
-            bytes: text.into_bytes(),
-            executable,
-        });
-    };
-    add(
-        "plugin.yaml",
-        fill(template!("common/plugin.yaml"), &words),
-        false,
-    );
+    let common = NewFile::text("plugin.yaml", fill(template!("common/plugin.yaml"), &words));
+    let mut files = vec![common];
     let sdk_files = match language {
         Language::Go => {
-            let module = GoModule::new(name, source)?;
-            add("main.go", fill(template!("go/main.go"), &words), false);
-            add(
-                "main_test.go",
-                fill(template!("go/main_test.go"), &words),
-                false,
-            );
-            add("go.mod", module.module, false);
-            if let Some(sums) = module.sums {
-                add("go.sum", sums, false);
-            }
-            add("build.sh", fill(template!("go/build.sh"), &words), true);
-            add("README.md", fill(template!("go/README.md"), &words), false);
-            add(".gitignore", fill(template!("go/gitignore"), &words), false);
-            add(
-                ".github/workflows/ci.yml",
-                fill(template!("go/ci.yml"), &words),
-                false,
-            );
+            files.extend(go_files(name, source, &words)?);
             sdk::go_files()
         }
         Language::Rust => {
-            let own = ["gk-plugin"]
-                .map(|name| rust_dependency(name, source))
-                .concat();
-            let tests = ["gk-manifest", "gk-protocol"].map(|name| rust_dependency(name, source));
-            let tests = tests.concat();
-            // Both are in the plugin's directory, and the SDK is a workspace of its own.
-            let workspace = match source {
-                Source::Embedded => "\n[workspace]\nexclude = [\"sdk\"]",
-                _ => "\n[workspace]",
-            };
-            let more = [
-                ("sdk_dependencies", &*own),
-                ("sdk_dev_dependencies", &*tests),
-                ("workspace", workspace),
-            ];
-            let words = [&words[..], &more].concat();
-            add("src/lib.rs", fill(template!("rust/lib.rs"), &words), false);
-            add(
-                "src/main.rs",
-                fill(template!("rust/main.rs"), &words),
-                false,
-            );
-            add(
-                "tests/plugin.rs",
-                fill(template!("rust/plugin_test.rs"), &words),
-                false,
-            );
-            add(
-                "Cargo.toml",
-                fill(template!("rust/Cargo.toml.in"), &words),
-                false,
-            );
-            if *source == Source::Embedded {
-                let direct = [
-                    "gk-plugin",
-                    "gk-manifest",
-                    "gk-protocol",
-                    "serde",
-                    "serde_json",
-                    "tokio",
-                    "tracing",
-                ];
-                add("Cargo.lock", sdk::cargo_lock(&krate, &direct)?, false);
-            }
-            add("build.sh", fill(template!("rust/build.sh"), &words), true);
-            add(
-                "README.md",
-                fill(template!("rust/README.md"), &words),
-                false,
-            );
-            add(
-                ".gitignore",
-                fill(template!("rust/gitignore"), &words),
-                false,
-            );
-            add(
-                ".github/workflows/ci.yml",
-                fill(template!("rust/ci.yml"), &words),
-                false,
-            );
+            files.extend(rust_files(&krate, source, &words)?);
             sdk::rust_files()?
         }
     };
-    add(
-        ".gkignore",
-        fill(template!("common/gkignore"), &words),
-        false,
-    );
+    let ignored = fill(template!("common/gkignore"), &words);
+    files.push(NewFile::text(".gkignore", ignored));
     if *source == Source::Embedded {
         for (path, bytes) in sdk_files {
             files.push(NewFile {
@@ -175,6 +99,70 @@ pub(crate) fn files(
             });
         }
     }
+    Ok(files)
+}
+
+/// The files of a plugin in Go, its SDK not among them.
+fn go_files(name: &str, source: &Source, words: &Words<'_>) -> Result<Vec<NewFile>, Failure> {
+    let filled = |path: &str, template| NewFile::text(path, fill(template, words));
+    let module = GoModule::new(name, source)?;
+    let mut files = vec![
+        filled("main.go", template!("go/main.go")),
+        filled("main_test.go", template!("go/main_test.go")),
+        NewFile::text("go.mod", module.module),
+    ];
+    files.extend(module.sums.map(|sums| NewFile::text("go.sum", sums)));
+    files.extend([
+        filled("build.sh", template!("go/build.sh")).executable(),
+        filled("README.md", template!("go/README.md")),
+        filled(".gitignore", template!("go/gitignore")),
+        filled(".github/workflows/ci.yml", template!("go/ci.yml")),
+    ]);
+    Ok(files)
+}
+
+/// The files of a plugin in Rust, its SDK not among them.
+fn rust_files(krate: &str, source: &Source, words: &Words<'_>) -> Result<Vec<NewFile>, Failure> {
+    let own = rust_dependency("gk-plugin", source);
+    let tests = ["gk-manifest", "gk-protocol"].map(|name| rust_dependency(name, source));
+    let tests = tests.concat();
+    // Both are in the plugin's directory, and the SDK is a workspace of its own.
+    let workspace = match source {
+        Source::Embedded => "\n[workspace]\nexclude = [\"sdk\"]",
+        _ => "\n[workspace]",
+    };
+    let more = [
+        ("sdk_dependencies", &*own),
+        ("sdk_dev_dependencies", &*tests),
+        ("workspace", workspace),
+    ];
+    let words = [words, &more].concat();
+    let filled = |path: &str, template| NewFile::text(path, fill(template, &words));
+    let mut files = vec![
+        filled("src/lib.rs", template!("rust/lib.rs")),
+        filled("src/main.rs", template!("rust/main.rs")),
+        filled("tests/plugin.rs", template!("rust/plugin_test.rs")),
+        filled("Cargo.toml", template!("rust/Cargo.toml.in")),
+    ];
+    if *source == Source::Embedded {
+        let direct = [
+            "gk-plugin",
+            "gk-manifest",
+            "gk-protocol",
+            "serde",
+            "serde_json",
+            "tokio",
+            "tracing",
+        ];
+        let lock = sdk::cargo_lock(krate, &direct)?;
+        files.push(NewFile::text("Cargo.lock", lock));
+    }
+    files.extend([
+        filled("build.sh", template!("rust/build.sh")).executable(),
+        filled("README.md", template!("rust/README.md")),
+        filled(".gitignore", template!("rust/gitignore")),
+        filled(".github/workflows/ci.yml", template!("rust/ci.yml")),
+    ]);
     Ok(files)
 }
 
@@ -208,7 +196,8 @@ fn title(name: &str) -> String {
 
 /// The crate's name: the plugin's, unless cargo or the compiler has another use for that.
 pub(crate) fn crate_name(name: &str) -> String {
-    // Keywords, crates that come with the compiler or that the plugin imports, and what cargo calls its directories.
+    // Keywords, crates that come with the compiler or that the plugin imports, and what cargo calls
+    // its directories.
     const TAKEN: &[&str] = &[
         "abstract",
         "alloc",

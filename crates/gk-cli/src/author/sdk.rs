@@ -1,4 +1,5 @@
-//! The SDKs' source, which travels inside of the command, so that a new plugin builds without this repository.
+//! The SDKs' source, which travels inside of the command, so that a new plugin builds without this
+//! repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -188,7 +189,8 @@ fn requirements(module: &str) -> BTreeSet<String> {
     found
 }
 
-/// The Rust SDK as a workspace of its own: its crates, and a Cargo.toml that has of the repository's what they need.
+/// The Rust SDK as a workspace of its own: its crates, and a Cargo.toml that has of the
+/// repository's what they need.
 pub(crate) fn rust_files() -> Result<Vec<SdkFile>, Failure> {
     let mut all = [
         files::<GkPlugin>("gk-plugin/"),
@@ -281,8 +283,9 @@ fn dependencies(manifest: &Table) -> BTreeSet<String> {
         .collect()
 }
 
-/// A Cargo.lock for the package `name` with these direct dependencies: of the repository's lock, what the SDK and they
-/// need, in the versions that the SDK is tested with. It has more than one build needs; cargo drops the rest.
+/// A Cargo.lock for the package `name` with these direct dependencies: of the repository's lock,
+/// what the SDK and they need, in the versions that the SDK is tested with. It has more than one
+/// build needs; cargo drops the rest.
 pub(crate) fn cargo_lock(name: &str, direct: &[&str]) -> Result<String, Failure> {
     let lock = table(LOCK)?;
     let packages = lock.get("package").and_then(Value::as_array);

@@ -329,7 +329,8 @@ fn head_of(file: &Path) -> io::Result<(bool, Vec<u8>)> {
     Ok((metadata.permissions().mode() & 0o111 != 0, head))
 }
 
-/// The directory, the Go module and the crate are called as the plugin is, or somebody will look for the wrong one.
+/// The directory, the Go module and the crate are called as the plugin is, or somebody will look
+/// for the wrong one.
 fn names(directory: &Path, named: &Path, manifest: &Manifest, findings: &mut Vec<Finding>) {
     let name = manifest.name.as_str();
     let mut add = |file: &Path, message: String, remedy: String| {

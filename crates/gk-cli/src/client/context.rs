@@ -1,4 +1,5 @@
-//! Which host is meant: options, environment, configuration, or the socket of a host on this machine.
+//! Which host is meant: options, environment, configuration, or the socket of a host on this
+//! machine.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -27,9 +28,9 @@ const OF_SERVICE: &[&str] = &["/run/goatkit/admin.sock", "/var/lib/goatkit/admin
 /// All of these places, in words.
 const NOWHERE: &str = "data/admin.sock in this directory and those above, /run/goatkit/admin.sock, /var/lib/goatkit/admin.sock";
 
-/// Where a host of this machine may have its socket: below the working directory or one above it, as a plugin's directory
-/// is in one where its author started the host, or as a service. And whether the owner of the directory is trusted: only
-/// root makes directories for services.
+/// Where a host of this machine may have its socket: below the working directory or one above it,
+/// as a plugin's directory is in one where its author started the host, or as a service. And
+/// whether the owner of the directory is trusted: only root makes directories for services.
 fn sockets() -> Vec<(PathBuf, bool)> {
     let mut places = Vec::new();
     let here = std::env::current_dir().unwrap_or_default();
@@ -127,8 +128,8 @@ pub(crate) struct Config {
     pub(crate) index: Option<String>,
 }
 
-/// The directory of gk's configuration: `$XDG_CONFIG_HOME/gk`, or `~/.config/gk`. A relative path counts as unset, as the
-/// XDG base directory specification asks.
+/// The directory of gk's configuration: `$XDG_CONFIG_HOME/gk`, or `~/.config/gk`. A relative path
+/// counts as unset, as the XDG base directory specification asks.
 pub(crate) fn config_dir() -> Result<PathBuf, Failure> {
     let variable = |name| {
         std::env::var_os(name)
@@ -206,7 +207,8 @@ pub(crate) fn complete_contexts(current: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 impl ConnectArgs {
-    /// What the command line says that a shell wants to complete: it comes after `--`, and is not whole.
+    /// What the command line says that a shell wants to complete: it comes after `--`, and is not
+    /// whole.
     pub(crate) fn of_completion() -> Self {
         let mut words = std::env::args_os().skip_while(|word| word != "--").skip(1);
         let command = Self::augment_args(clap::Command::new("gk")).no_binary_name(true);
@@ -234,8 +236,8 @@ impl ConnectArgs {
             .unwrap_or_default()
     }
 
-    /// The host that is meant: `--context`, then `--url`, then the environment (GK_CONTEXT, GK_URL), then the current
-    /// context, then a socket of this machine, then the usual address.
+    /// The host that is meant: `--context`, then `--url`, then the environment (GK_CONTEXT,
+    /// GK_URL), then the current context, then a socket of this machine, then the usual address.
     pub(crate) fn target(&self) -> Result<Target, Failure> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let config = Config::load()?;
@@ -299,8 +301,8 @@ impl ConnectArgs {
     }
 }
 
-/// The first of these sockets behind which a host listens that may be trusted: who can make files in the working directory
-/// must not become the host.
+/// The first of these sockets behind which a host listens that may be trusted: who can make files
+/// in the working directory must not become the host.
 fn discovered(sockets: &[(PathBuf, bool)], passed_over: &mut Vec<String>) -> Option<PathBuf> {
     for (path, trusts_directory) in sockets {
         match probe(path, *trusts_directory) {
@@ -316,8 +318,8 @@ fn discovered(sockets: &[(PathBuf, bool)], passed_over: &mut Vec<String>) -> Opt
     None
 }
 
-/// Whether a socket is one's own, root's or, where that is trusted, that of its directory's owner; and so is the process
-/// that listens.
+/// Whether a socket is one's own, root's or, where that is trusted, that of its directory's owner;
+/// and so is the process that listens.
 fn probe(path: &Path, trusts_directory: bool) -> std::io::Result<()> {
     let foreign = |what| std::io::Error::new(std::io::ErrorKind::PermissionDenied, what);
     let own = rustix::process::geteuid().as_raw();
@@ -344,7 +346,7 @@ fn probe(path: &Path, trusts_directory: bool) -> std::io::Result<()> {
     }
 }
 
-/// Whether an URL leads to this machine, by its name or address.
+/// Returns `true` if an URL leads to this machine, by its name or address.
 pub(crate) fn is_here(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     host == "localhost"

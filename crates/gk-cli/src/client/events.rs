@@ -11,8 +11,8 @@ pub(crate) struct Event {
     pub(crate) data: String,
 }
 
-/// Takes a stream apart, as the HTML standard has it: lines end in LF, CR LF or CR; an empty one ends an event; comments
-/// and unknown fields are left out.
+/// Takes a stream apart, as the HTML standard has it: lines end in LF, CR LF or CR; an empty one
+/// ends an event; comments and unknown fields are left out.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
     rest: Vec<u8>,

@@ -1,8 +1,8 @@
 //! The host's admin API, as a client sees it.
 //!
-//! A [`Host`] is a place (an URL, or the host's local socket) and a token. What is asked of it are the operations of
-//! [`gk_api::ENDPOINTS`]; what it answers are that crate's types. A refusal becomes a [`Failure`] with the exit code that
-//! fits its status.
+//! A [`Host`] is a place (an URL, or the host's local socket) and a token. What is asked of it are
+//! the operations of [`gk_api::ENDPOINTS`]; what it answers are that crate's types. A refusal
+//! becomes a [`Failure`] with the exit code that fits its status.
 
 pub(crate) mod context;
 mod events;
@@ -23,15 +23,16 @@ use crate::failure::{Exit, Failure};
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Beyond what an operation itself waits and what its body takes, how long an answer may take. An installation that fails
-/// waits once more, for the version before.
+/// Beyond what an operation itself waits and what its body takes, how long an answer may take. An
+/// installation that fails waits once more, for the version before.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// The slowest that a body is sent, in bytes a second. A host ends an upload of which nothing comes.
+/// The slowest that a body is sent, in bytes a second. A host ends an upload of which nothing
+/// comes.
 const SEND_RATE_MIN: u64 = 4096;
 
-/// How long the other end may be silent, on the level of TCP, until a connection counts as broken, also where an answer may
-/// take any time.
+/// How long the other end may be silent, on the level of TCP, until a connection counts as broken,
+/// also where an answer may take any time.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// A host that can be asked.
@@ -59,7 +60,8 @@ impl Host {
         Self::with(args.target()?, CONNECT_TIMEOUT)
     }
 
-    /// The host that a command line names, for its completion: who presses Tab waits for no answer longer than this.
+    /// The host that a command line names, for its completion: who presses Tab waits for no answer
+    /// longer than this.
     pub(crate) fn for_completion(args: &ConnectArgs, wait: Duration) -> Result<Self, Failure> {
         let mut host = Self::with(args.target()?, wait)?;
         host.answer_timeout = Some(wait);
@@ -124,8 +126,8 @@ impl Host {
         self.send(operation, path, query, Body::Nothing)
     }
 
-    /// Asks with a body, and reads the answer. An answer of 202 or 409 that is of the type is one, too: what came of an
-    /// order is in it.
+    /// Asks with a body, and reads the answer. An answer of 202 or 409 that is of the type is one,
+    /// too: what came of an order is in it.
     pub(crate) fn send<T: DeserializeOwned>(
         &self,
         operation: Operation,
@@ -236,8 +238,8 @@ impl Host {
         })
     }
 
-    /// Reads a stream of server-sent events until `each` says that it is enough, the host ends it, or the user
-    /// interrupts. Says whether the host ended it.
+    /// Reads a stream of server-sent events until `each` says that it is enough, the host ends it,
+    /// or the user interrupts. Says whether the host ended it.
     pub(crate) fn follow(
         &self,
         operation: Operation,
@@ -393,7 +395,8 @@ impl Host {
 /// How a host begins when it refuses a package for its signature.
 const REFUSED_SIGNATURES: &[&str] = &["unsigned", "untrusted key", "tampered"];
 
-/// How long an answer may take; what a plugin does may take as long as its policy says, which the host sees to.
+/// How long an answer may take; what a plugin does may take as long as its policy says, which the
+/// host sees to.
 fn limit(operation: Operation, query: Query<'_>, body: &Body) -> Option<Duration> {
     if matches!(operation, Operation::Call | Operation::RunJob) {
         return None;

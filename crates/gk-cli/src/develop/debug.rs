@@ -1,4 +1,5 @@
-//! `gk debug`: the plugin runs on a host of its own that waits for it, so that a debugger can be attached.
+//! `gk debug`: the plugin runs on a host of its own that waits for it, so that a debugger can be
+//! attached.
 
 use std::ffi::OsString;
 use std::fs;
@@ -106,7 +107,8 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Shows the process whenever it is another one, and why there is none, until the user interrupts.
+    /// Shows the process whenever it is another one, and why there is none, until the user
+    /// interrupts.
     fn run(self, interrupted: &Receiver<()>) -> Result<(), Failure> {
         let (mut process, mut trouble, mut has_shown_routes) = (None, None, false);
         loop {

@@ -1,4 +1,5 @@
-//! `gk dev`: the plugin runs on a host of its own, and every save builds it and puts it in place of what runs.
+//! `gk dev`: the plugin runs on a host of its own, and every save builds it and puts it in place of
+//! what runs.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -20,7 +21,8 @@ use crate::failure::{Exit, Failure};
 use crate::localhost::{LocalHost, LocalOptions};
 use crate::terminal::{BOLD, DIM, GOOD, Terminal, styled};
 
-/// How long nothing may change before what has changed is built: an editor writes several files, and some twice.
+/// How long nothing may change before what has changed is built: an editor writes several files,
+/// and some twice.
 const QUIET: Duration = Duration::from_millis(60);
 
 /// How long a build is put off at most because files keep changing.

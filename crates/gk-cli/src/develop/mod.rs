@@ -1,5 +1,5 @@
-//! What an author does while a plugin is being written: it runs on a host of its own, and is built anew on every save, or
-//! waits for a debugger.
+//! What an author does while a plugin is being written: it runs on a host of its own, and is built
+//! anew on every save, or waits for a debugger.
 
 pub(crate) mod debug;
 pub(crate) mod dev;
@@ -19,7 +19,8 @@ use crate::terminal::{DIM, Terminal, styled};
 /// What is said when the command is to end.
 const INTERRUPTED: &str = "Interrupted; the host stops. Interrupt again to kill it.";
 
-/// Sends `event` when the user, or the system, wants the command to end; at the second time the host is killed.
+/// Sends `event` when the user, or the system, wants the command to end; at the second time the
+/// host is killed.
 fn on_interrupt<T: Send + 'static>(event: T, sender: Sender<T>) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(

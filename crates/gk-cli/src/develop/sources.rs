@@ -1,7 +1,7 @@
 //! A plugin's sources, and when they change.
 //!
-//! What has changed is seen by comparing two looks at the files. The system's watcher only says when to look, so that
-//! events that it merges, loses or repeats do no harm.
+//! What has changed is seen by comparing two looks at the files. The system's watcher only says
+//! when to look, so that events that it merges, loses or repeats do no harm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

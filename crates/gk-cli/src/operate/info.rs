@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use clap::Args;
 use clap_complete::ArgValueCompleter;
-use gk_api::{Health, Operation, PluginDetail};
+use gk_api::{Health, Operation, Plugin, PluginDetail, PluginInside};
+use gk_manifest::Registration;
 use serde::Serialize;
 
 use super::{ago, complete_plugins, for_each, local, or_dash, state};
@@ -80,74 +81,8 @@ fn text(info: &Info) -> String {
         }
     }
     line(&mut text, "State", how);
-    line(
-        &mut text,
-        "Error",
-        inside.error.as_deref().unwrap_or_default(),
-    );
-    if let Some(next) = &inside.next_start {
-        line(&mut text, "Next start", local(Some(next)));
-    }
-    if let Some(candidate) = &inside.candidate {
-        let error = candidate.error.as_deref().unwrap_or("it is starting");
-        line(
-            &mut text,
-            "New version",
-            format!("generation {}: {error}", candidate.generation),
-        );
-    }
-    line(
-        &mut text,
-        "Changed",
-        inside.changed.as_deref().unwrap_or_default(),
-    );
-    let health = &info.health;
-    if plugin.loaded {
-        let word = match (health.healthy, health.degraded) {
-            (_, true) => "degraded: its calls time out",
-            (true, false) => "ok",
-            (false, false) => "not answering",
-        };
-        line(
-            &mut text,
-            "Health",
-            format!(
-                "{word}, looked at {} ago",
-                ago(health.last_check.as_deref())
-            ),
-        );
-    }
-    if inside.crashes > 0 {
-        line(&mut text, "Crashes", format!("{} in a row", inside.crashes));
-    }
-    if plugin.loaded {
-        line(
-            &mut text,
-            "Last error",
-            inside.last_error.as_deref().unwrap_or_default(),
-        );
-    }
-    let mut signature = plugin.signature.as_deref().map_or_else(String::new, state);
-    if let Some(key) = &plugin.signing_key {
-        let _ = write!(signature, " (key {key})");
-    }
-    line(&mut text, "Signature", signature);
-    if let Some(sandbox) = &inside.sandbox {
-        let missing: Vec<_> = sandbox
-            .layers
-            .iter()
-            .filter(|layer| !matches!(layer.state.as_str(), "enforced" | "off"))
-            .map(|layer| layer.layer.as_str())
-            .collect();
-        line(
-            &mut text,
-            "Sandbox",
-            match missing.as_slice() {
-                [] => "all layers hold".to_owned(),
-                missing => format!("without {}; gk doctor says why", missing.join(", ")),
-            },
-        );
-    }
+    process(&mut text, &info.health, plugin, &inside);
+    trust(&mut text, plugin, &inside);
     line(&mut text, "Directory", &inside.directory);
     if let Some(timeouts) = timeouts_ms {
         let seconds = |millis: u64| format!("{}s", millis / 1000);
@@ -165,6 +100,83 @@ fn text(info: &Info) -> String {
     for warning in &inside.warnings {
         line(&mut text, "Warning", warning);
     }
+    offer(&mut text, plugin, registration.as_ref());
+    text
+}
+
+/// Lines about the process, and about what follows it.
+fn process(text: &mut String, health: &Health, plugin: &Plugin, inside: &PluginInside) {
+    line(text, "Error", inside.error.as_deref().unwrap_or_default());
+    if let Some(next) = &inside.next_start {
+        line(text, "Next start", local(Some(next)));
+    }
+    if let Some(candidate) = &inside.candidate {
+        let error = candidate.error.as_deref().unwrap_or("it is starting");
+        line(
+            text,
+            "New version",
+            format!("generation {}: {error}", candidate.generation),
+        );
+    }
+    line(
+        text,
+        "Changed",
+        inside.changed.as_deref().unwrap_or_default(),
+    );
+    if plugin.loaded {
+        let word = match (health.healthy, health.degraded) {
+            (_, true) => "degraded: its calls time out",
+            (true, false) => "ok",
+            (false, false) => "not answering",
+        };
+        line(
+            text,
+            "Health",
+            format!(
+                "{word}, looked at {} ago",
+                ago(health.last_check.as_deref())
+            ),
+        );
+    }
+    if inside.crashes > 0 {
+        line(text, "Crashes", format!("{} in a row", inside.crashes));
+    }
+    if plugin.loaded {
+        line(
+            text,
+            "Last error",
+            inside.last_error.as_deref().unwrap_or_default(),
+        );
+    }
+}
+
+/// Lines about the signature and the sandbox.
+fn trust(text: &mut String, plugin: &Plugin, inside: &PluginInside) {
+    let mut signature = plugin.signature.as_deref().map_or_else(String::new, state);
+    if let Some(key) = &plugin.signing_key {
+        let _ = write!(signature, " (key {key})");
+    }
+    line(text, "Signature", signature);
+    if let Some(sandbox) = &inside.sandbox {
+        let missing: Vec<_> = sandbox
+            .layers
+            .iter()
+            .filter(|layer| !matches!(layer.state.as_str(), "enforced" | "off"))
+            .map(|layer| layer.layer.as_str())
+            .collect();
+        line(
+            text,
+            "Sandbox",
+            match missing.as_slice() {
+                [] => "all layers hold".to_owned(),
+                missing => format!("without {}; gk doctor says why", missing.join(", ")),
+            },
+        );
+    }
+}
+
+/// Lists of what the plugin offers and asks for.
+fn offer(text: &mut String, plugin: &Plugin, registration: Option<&Registration>) {
     let routes = plugin.routes.iter().flatten();
     for (number, route) in routes.enumerate() {
         let heading = if number == 0 { "Routes" } else { "" };
@@ -173,7 +185,7 @@ fn text(info: &Info) -> String {
             middleware => middleware.join(", "),
         };
         list(
-            &mut text,
+            text,
             heading,
             &format!("{:<6} {} ({access})", route.method, route.path),
         );
@@ -181,7 +193,7 @@ fn text(info: &Info) -> String {
     for (number, refused) in plugin.refused_routes.iter().enumerate() {
         let heading = if number == 0 { "Not served" } else { "" };
         list(
-            &mut text,
+            text,
             heading,
             &format!("{:<6} {}: {}", refused.method, refused.path, refused.reason),
         );
@@ -189,7 +201,7 @@ fn text(info: &Info) -> String {
     for (number, widget) in plugin.widgets.iter().flatten().enumerate() {
         let heading = if number == 0 { "Widgets" } else { "" };
         list(
-            &mut text,
+            text,
             heading,
             &format!(
                 "{} {:?} at {}",
@@ -201,7 +213,7 @@ fn text(info: &Info) -> String {
     }
     for (number, job) in plugin.jobs.iter().flatten().enumerate() {
         let heading = if number == 0 { "Jobs" } else { "" };
-        list(&mut text, heading, &format!("{} {}", job.id, job.schedule));
+        list(text, heading, &format!("{} {}", job.id, job.schedule));
     }
     if let Some(registration) = registration {
         let asks: Vec<_> = registration
@@ -212,10 +224,9 @@ fn text(info: &Info) -> String {
             .collect();
         for (number, permission) in asks.iter().enumerate() {
             let heading = if number == 0 { "Asks for" } else { "" };
-            list(&mut text, heading, permission);
+            list(text, heading, permission);
         }
     }
-    text
 }
 
 /// One line of several under a heading.

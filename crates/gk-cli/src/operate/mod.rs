@@ -43,7 +43,8 @@ pub(crate) fn complete_plugins(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates.collect()
 }
 
-/// Does something for each name, and goes on after failures: each is told, and the last exit code but 0 counts.
+/// Does something for each name, and goes on after failures: each is told, and the last exit code
+/// but 0 counts.
 pub(crate) fn for_each(
     terminal: &Terminal,
     names: &[String],

@@ -15,7 +15,7 @@ const REDIRECTS_MAX: usize = 5;
 /// How long nothing may come.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whether a text names something that is fetched over a network.
+/// Returns `true` if a text names something that is fetched over a network.
 pub(crate) fn is_url(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
@@ -63,7 +63,7 @@ pub(crate) fn signature_of(place: &str) -> String {
     }
 }
 
-/// Whether a redirect is followed: from HTTPS to HTTPS, or to the same origin.
+/// Returns `true` if a redirect is followed: from HTTPS to HTTPS, or to the same origin.
 fn may_lead(from: &Url, to: &Url) -> bool {
     from.origin() == to.origin() || (from.scheme() == "https" && to.scheme() == "https")
 }

@@ -1,7 +1,7 @@
 //! An index of plugins, in the marketplace's format (version 1).
 //!
-//! What an index says is an offer and proves nothing: its `verified` and its `public_key` are not looked at. A package
-//! counts by its signature and the operator's keys.
+//! What an index says is an offer and proves nothing: its `verified` and its `public_key` are not
+//! looked at. A package counts by its signature and the operator's keys.
 
 use std::path::Path;
 
@@ -26,7 +26,8 @@ const VARIABLE: &str = "GOATFLOW_MARKETPLACE_URL";
 /// Options that say which index is meant.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct IndexArgs {
-    /// The index: an URL or a file; else GK_INDEX, GOATFLOW_MARKETPLACE_URL, or `index` in the configuration.
+    /// The index: an URL or a file; else GK_INDEX, GOATFLOW_MARKETPLACE_URL, or `index` in the
+    /// configuration.
     #[arg(long, value_name = "PLACE", env = "GK_INDEX", hide_env_values = true)]
     index: Option<String>,
 }

@@ -4,8 +4,9 @@ use clap::Args;
 use clap_complete::ArgValueCompleter;
 use gk_api::{HostInfo, Operation, Plugin};
 
+use super::apply::Options;
 use super::index::{Entry, IndexArgs, version};
-use super::install;
+use super::offered::{Purpose, of_index};
 use crate::client::{ConnectArgs, Host};
 use crate::failure::{Exit, Failure};
 use crate::operate::{complete_plugins, for_each, or_dash};
@@ -87,7 +88,7 @@ pub(crate) struct UpdateArgs {
     #[command(flatten)]
     index: IndexArgs,
     #[command(flatten)]
-    options: install::Options,
+    options: Options,
 }
 
 pub(crate) fn update(
@@ -137,6 +138,14 @@ pub(crate) fn update(
                 offered.version
             ));
         }
-        install::update(&index, entry, &offered, &host, &args.options, terminal)
+        of_index(
+            &index,
+            entry,
+            &offered,
+            Purpose::Update,
+            &host,
+            &args.options,
+            terminal,
+        )
     })
 }

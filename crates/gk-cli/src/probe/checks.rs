@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gk_manifest::{Manifest, Registration};
 use gk_protocol::RpcError;
-use gk_protocol::host::{CallError, PluginConnection};
+use gk_protocol::host::{FunctionError, PluginConnection};
 
 use super::process::{Process, Said, Starter, Subject, chain, said, until};
 use super::report::{Report, Verdict};
@@ -26,7 +26,8 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// A function that no plugin has.
 const UNKNOWN_FUNCTION: &str = "gk_test_no_such_function";
 
-/// The checks of a process, one after the other; what comes after a failure that ends them is not reached.
+/// The checks of a process, one after the other; what comes after a failure that ends them is not
+/// reached.
 pub(crate) struct Direct<'a> {
     pub(crate) starter: &'a Starter,
     pub(crate) subject: &'a Subject,
@@ -318,7 +319,7 @@ impl Direct<'_> {
             .await
         };
         let unknown = match call(UNKNOWN_FUNCTION, "{}").await {
-            Ok(Err(CallError::Application(error))) => Ok(error),
+            Ok(Err(FunctionError::Application(error))) => Ok(error),
             Ok(Ok(answer)) => Err(format!(
                 "it answers {} instead of an error; end the switch of Call with an error that names the function",
                 String::from_utf8_lossy(answer.get(..answer.len().min(80)).unwrap_or_default())
@@ -339,7 +340,7 @@ impl Direct<'_> {
         ] {
             match call(UNKNOWN_FUNCTION, args).await {
                 // Whatever it answers.
-                Ok(Ok(_) | Err(CallError::Application(_))) => {}
+                Ok(Ok(_) | Err(FunctionError::Application(_))) => {}
                 Ok(Err(error)) => {
                     broken = Err(format!(
                         "after the arguments {args:?}: {}{}",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gk_manifest::Manifest;
-use gk_protocol::host::CallError;
+use gk_protocol::host::FunctionError;
 use serde_json::Value;
 
 use super::inspect;
@@ -48,8 +48,8 @@ pub(crate) fn subject(path: &Path) -> Result<Subject, Failure> {
     })
 }
 
-/// Starts the plugin, calls the function as often as it is asked for, and ends it. Returns the last answer, and how long
-/// each call took.
+/// Starts the plugin, calls the function as often as it is asked for, and ends it. Returns the last
+/// answer, and how long each call took.
 pub(crate) fn call(
     path: &Path,
     function: &str,
@@ -84,7 +84,7 @@ pub(crate) fn call(
                 tokio::time::timeout(CALL_TIMEOUT, connection.call(function, args.clone(), ""));
             answer = match called.await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(CallError::Application(error))) => {
+                Ok(Err(FunctionError::Application(error))) => {
                     return Err(Failure::new(
                         Exit::Failed,
                         error,

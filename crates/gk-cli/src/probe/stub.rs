@@ -1,5 +1,6 @@
-//! A host API that answers as an empty host does: tables have no rows, what is written to cache and store is there again,
-//! nothing leaves the machine. What a plugin makes of real tables needs a real host.
+//! A host API that answers as an empty host does: tables have no rows, what is written to cache and
+//! store is there again, nothing leaves the machine. What a plugin makes of real tables needs a
+//! real host.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

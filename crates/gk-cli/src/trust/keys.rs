@@ -1,4 +1,5 @@
-//! `gk keys`: the keys that plugins are signed with. Private keys are in files that only their owner reads.
+//! `gk keys`: the keys that plugins are signed with. Private keys are in files that only their
+//! owner reads.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -55,7 +56,7 @@ struct Shown {
     id: String,
     public_key: String,
     file: PathBuf,
-    /// Whether others than its owner can read the file.
+    /// `true` if others than its owner can read the file.
     too_open: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -261,7 +262,8 @@ fn read_any(file: &Path) -> Result<SecretKey, Failure> {
     parse(&text, &file.display().to_string())
 }
 
-/// The private key in the first line of a text. What is wrong with it is said without repeating any of it.
+/// The private key in the first line of a text. What is wrong with it is said without repeating any
+/// of it.
 pub(crate) fn parse(text: &str, place: &str) -> Result<SecretKey, Failure> {
     SecretKey::from_hex(text.trim().lines().next().unwrap_or_default()).map_err(|error| {
         Failure::new(
@@ -272,7 +274,8 @@ pub(crate) fn parse(text: &str, place: &str) -> Result<SecretKey, Failure> {
     })
 }
 
-/// Whether others than its owner can read or write it. What is no regular file (a pipe) has no permissions of its own.
+/// Returns `true` if others than its owner can read or write it. What is no regular file (a pipe)
+/// has no permissions of its own.
 fn is_too_open(file: &Path) -> bool {
     file.metadata()
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o077 != 0)

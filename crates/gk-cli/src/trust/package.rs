@@ -17,7 +17,8 @@ pub(crate) struct PackageArgs {
     /// The plugin's directory.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// The file to make; DIR/dist/NAME-VERSION.zip without this. The marketplace downloads NAME.zip.
+    /// The file to make; DIR/dist/NAME-VERSION.zip without this. The marketplace downloads
+    /// NAME.zip.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Only list what belongs to the package.

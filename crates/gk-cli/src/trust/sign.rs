@@ -44,8 +44,8 @@ pub(crate) struct SignArgs {
     /// The plugin's directory; or a file, such as a package, which gets a FILE.sig in version 1.
     #[arg(default_value = ".", value_name = "DIR|FILE")]
     path: PathBuf,
-    /// The file of the private key. Without this it is GOATFLOW_SIGNING_KEY, else default.key of `gk keys`, else you are
-    /// asked.
+    /// The file of the private key. Without this it is GOATFLOW_SIGNING_KEY, else default.key of
+    /// `gk keys`, else you are asked.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// The signature's format.
@@ -267,7 +267,8 @@ fn bring(staged: &Staged, project: &Project, name: &str) -> Result<PathBuf, Fail
     Ok(path)
 }
 
-/// A host judges a directory with all that is in it. One that has more than the package is taken for tampered with.
+/// A host judges a directory with all that is in it. One that has more than the package is taken
+/// for tampered with.
 fn warn_of_more(project: &Project, key: &SecretKey, terminal: &Terminal) {
     let mut trust = TrustStore::new();
     if trust.trust(key.public()).is_err() {

@@ -22,8 +22,8 @@ pub(crate) struct VerifyArgs {
     /// The plugin's directory, or a package (.zip).
     #[arg(default_value = ".", value_name = "DIR|FILE.zip")]
     path: PathBuf,
-    /// A public key to trust; several with commas. Without this and --keys-file it is GOATFLOW_TRUSTED_KEYS, else
-    /// GOATFLOW_TRUSTED_KEYS_FILE, else your own keys.
+    /// A public key to trust; several with commas. Without this and --keys-file it is
+    /// GOATFLOW_TRUSTED_KEYS, else GOATFLOW_TRUSTED_KEYS_FILE, else your own keys.
     #[arg(long, value_name = "HEX", conflicts_with = "keys_file")]
     key: Option<String>,
     /// A file of public keys to trust, one a line.
@@ -52,14 +52,14 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Whether a trusted key has signed it.
+    /// Returns `true` if a trusted key has signed it.
     pub(crate) fn is_valid(&self) -> bool {
         [State::Valid, State::ValidV1]
             .iter()
             .any(|state| state.as_str() == self.state)
     }
 
-    /// Whether no host runs it.
+    /// Returns `true` if no host runs it.
     pub(crate) fn is_refused(&self) -> bool {
         [State::Tampered, State::Revoked]
             .iter()

@@ -1,4 +1,5 @@
-//! `gk build`, with the real compilers; and that what `gk init` writes builds and passes its tests at once.
+//! `gk build`, with the real compilers; and that what `gk init` writes builds and passes its tests
+//! at once.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -2,7 +2,8 @@
 
 use crate::Place;
 
-/// Those that are shown whole. What all commands say stands in docs/cli.md, which `cargo xtask docs --check` compares.
+/// Those that are shown whole. What all commands say stands in docs/cli.md, which `cargo xtask docs
+/// --check` compares.
 const COMMANDS: &[&[&str]] = &[
     &[],
     &["init"],

@@ -114,7 +114,8 @@ impl Gk {
         outcome.stdout
     }
 
-    /// It has to fail with this code; what is on stderr. Every error has a line that says what to do.
+    /// It has to fail with this code; what is on stderr. Every error has a line that says what to
+    /// do.
     fn fails(self, code: i32) -> String {
         let outcome = self.run();
         assert_eq!(

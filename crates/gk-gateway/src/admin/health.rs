@@ -14,7 +14,7 @@ pub(crate) async fn ready(State(gateway): State<Gateway>, request: Request) -> R
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let stopping = *gateway.stopping().borrow();
+    let stopping = gateway.stopping().is_cancelled();
     let text = match (is_ready, stopping) {
         (true, _) => "ok",
         (false, false) => "not ready: starting",

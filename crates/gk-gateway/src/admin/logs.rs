@@ -124,11 +124,10 @@ fn follow(
     let gateway = gateway.clone();
     tokio::spawn(async move {
         let _place = place;
-        let mut stopping = gateway.stopping();
         let tokens = &gateway.inner.tokens;
         tokio::select! {
             () = pass_on(follower, frames) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = gateway.stopping().cancelled() => {}
             () = async { tokens.gone(caller.map(|caller| caller.id).unwrap_or_default()).await } => {}
         }
     });

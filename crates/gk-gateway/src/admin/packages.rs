@@ -373,7 +373,6 @@ async fn remove(
     let Some(host) = &gateway.inner.host_api else {
         return Ok(report);
     };
-    let services = host.services();
     if !removes_data {
         let kept = [
             "work directory",
@@ -384,12 +383,11 @@ async fn remove(
         ];
         report.kept.extend(kept.map(str::to_owned));
     } else {
-        let done = [
-            ("files", services.files.clear(plugin).await),
-            ("keys and values", services.kv.clear(plugin).await),
-            ("secrets", services.secure.clear(plugin).await),
-            ("policy", host.policies().reset(plugin).await.map(drop)),
-        ];
+        let mut done = match &gateway.inner.services {
+            Some(services) => services.erase(plugin).await,
+            None => Vec::new(),
+        };
+        done.push(("policy", host.policies().reset(plugin).await.map(drop)));
         for (what, done) in done {
             match done {
                 Ok(()) => report.removed.push(what.to_owned()),
@@ -399,8 +397,6 @@ async fn remove(
                 }
             }
         }
-        services.events.close(plugin);
-        services.cache.forget(plugin);
     }
     report.kept.push("tables in databases".to_owned());
     Ok(report)

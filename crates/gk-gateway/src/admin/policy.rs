@@ -193,7 +193,9 @@ pub(crate) async fn set(
     let set = host.policies().update(&plugin, update).await;
     if status == PolicyStatus::Blocked && host.policies().is_blocked(&plugin) {
         // A block holds although it could not be stored.
-        host.services().events.close(&plugin);
+        if let Some(services) = &gateway.inner.services {
+            services.events.close(&plugin);
+        }
         gateway.inner.runtime.policy_changed(&plugin);
     }
     if let Err(error) = set {

@@ -34,6 +34,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 pub use self::clients::{CONNECTIONS_MAX, CONNECTIONS_PER_CLIENT_MAX};
@@ -169,7 +170,7 @@ pub async fn serve(
     config: ServerConfig,
     stop: impl Future<Output = ()>,
 ) {
-    let (stopping, stopped) = watch::channel(false);
+    let stopping = CancellationToken::new();
     let connections = config.limits.borrow().connections;
     let room = Room::new(connections);
     let resizing = resize(Arc::clone(&room), connections, config.limits.clone());
@@ -182,13 +183,13 @@ pub async fn serve(
     // Dropped with this future, and every task with it.
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(Arc::clone(&server).accept_all(listener, stopped.clone()));
+        accepting.spawn(Arc::clone(&server).accept_all(listener, stopping.clone()));
     }
     tokio::select! {
         () = stop => {}
         never = resizing => match never {},
     }
-    stopping.send_replace(true);
+    stopping.cancel();
     while accepting.join_next().await.is_some() {}
 }
 
@@ -219,13 +220,13 @@ struct Server<A> {
 
 impl<A: Answer> Server<A> {
     /// Accepts on one listener until it is to stop; then waits for its connections.
-    async fn accept_all(self: Arc<Self>, listener: BoundListener, mut stop: watch::Receiver<bool>) {
+    async fn accept_all(self: Arc<Self>, listener: BoundListener, stop: CancellationToken) {
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         let mut failed: u64 = 0;
         loop {
             let accepted = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stop.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
                 accepted = listener.accept() => accepted,
             };
@@ -248,7 +249,7 @@ impl<A: Answer> Server<A> {
             }
             // After it is accepted: a listener to which nobody connects takes no place from others.
             let inside = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stop.cancelled() => break,
                 inside = self.room.enter() => inside,
             };
             let Some(place) = self.clients.enter(peer) else {

@@ -1,15 +1,13 @@
 //! A policy, ready to be asked.
 
 use gk_manifest::{Access, Permission, PermissionKind, PluginName};
+use gk_sqlguard::{DbGrants, Scope};
 
 use super::Policy;
-use crate::config::ConfigScope;
-use crate::db::DbGrants;
-use crate::email::MailScope;
 use crate::error::HostError;
-use crate::http::HttpScope;
+use crate::scope::{ConfigScope, HttpScope, MailScope};
 
-/// What a policy grants. Entries of one kind add up; one without a scope is all of its kind.
+/// The grants of a policy. Entries of one kind add up; one without a scope is all of its kind.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
     /// Tables.
@@ -26,11 +24,11 @@ pub struct Grants {
     pub plugin_call: Scoped,
     /// The plugin's own files.
     pub file: ReadWrite,
-    /// Everything, for methods that a host application adds.
+    /// The permissions as they are written, for methods that a host application adds.
     permissions: Vec<Permission>,
 }
 
-/// What may be done.
+/// Reading, writing, both or neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReadWrite {
     /// Reading.
@@ -39,11 +37,11 @@ pub struct ReadWrite {
     pub write: bool,
 }
 
-/// Names or prefixes that may be read or written.
+/// Names or prefixes that may be read or written. The default is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scoped {
-    read: Option<Vec<String>>,
-    write: Option<Vec<String>>,
+    read: Option<Scope<Vec<String>>>,
+    write: Option<Scope<Vec<String>>>,
 }
 
 impl Scoped {
@@ -61,33 +59,28 @@ impl Scoped {
         }
     }
 
-    /// Whether reading, or else writing, is granted for anything at all.
+    /// Returns whether reading, or else writing, is granted for anything at all.
     pub fn any(&self, write: bool) -> bool {
         self.side(write).is_some()
     }
 
-    /// Whether a key is granted: it starts with one of the scope's entries (a `*` at an entry's end means
-    /// the same).
+    /// Returns whether a key is granted: it starts with one of the scope's entries (a `*` at an
+    /// entry's end means the same).
     pub fn key(&self, key: &str, write: bool) -> bool {
-        self.side(write).is_some_and(|prefixes| {
-            prefixes.is_empty()
-                || prefixes
-                    .iter()
-                    .any(|prefix| key.starts_with(prefix.strip_suffix('*').unwrap_or(prefix)))
-        })
+        let matches = |prefix: &String| key.starts_with(prefix.strip_suffix('*').unwrap_or(prefix));
+        self.side(write)
+            .is_some_and(|scope| scope.allows(|prefixes| prefixes.iter().any(matches)))
     }
 
-    /// Whether a plugin is granted: it is one of the scope's entries, or one of them is `*`.
+    /// Returns whether a plugin is granted: it is one of the scope's entries, or one of them is
+    /// `*`.
     pub fn plugin(&self, plugin: &PluginName) -> bool {
-        self.side(false).is_some_and(|names| {
-            names.is_empty()
-                || names
-                    .iter()
-                    .any(|name| name == "*" || name == plugin.as_str())
-        })
+        let matches = |name: &String| name == "*" || name == plugin.as_str();
+        self.side(false)
+            .is_some_and(|scope| scope.allows(|names| names.iter().any(matches)))
     }
 
-    fn side(&self, write: bool) -> Option<&Vec<String>> {
+    fn side(&self, write: bool) -> Option<&Scope<Vec<String>>> {
         match write {
             true => self.write.as_ref(),
             false => self.read.as_ref(),
@@ -104,16 +97,30 @@ fn sides(access: Option<Access>) -> (bool, bool) {
     }
 }
 
-/// The scopes of several entries together: `None` without an entry, an empty list for everything.
-fn union<'a>(entries: impl Iterator<Item = &'a Permission>) -> Option<Vec<String>> {
-    let mut all: Option<Vec<String>> = None;
-    let mut everything = false;
-    for entry in entries {
-        everything |= entry.scope.is_empty();
-        all.get_or_insert_default()
-            .extend(entry.scope.iter().cloned());
+/// The scope of a permission as it is written, where an empty list is everything. Nothing else than
+/// this function reads that list.
+pub(super) fn scope_of(permission: &Permission) -> Scope<&[String]> {
+    match &*permission.scope {
+        [] => Scope::Any,
+        names => Scope::Only(names),
     }
-    if everything { Some(Vec::new()) } else { all }
+}
+
+/// The scopes of several entries together; `None` without an entry.
+fn union<'a>(entries: impl Iterator<Item = &'a Permission>) -> Option<Scope<Vec<String>>> {
+    let mut all: Option<Scope<Vec<String>>> = None;
+    for entry in entries {
+        let both = match (all.take(), scope_of(entry)) {
+            (Some(Scope::Any), _) | (_, Scope::Any) => Scope::Any,
+            (None, Scope::Only(names)) => Scope::Only(names.to_vec()),
+            (Some(Scope::Only(mut before)), Scope::Only(names)) => {
+                before.extend_from_slice(names);
+                Scope::Only(before)
+            }
+        };
+        all = Some(both);
+    }
+    all
 }
 
 impl Grants {
@@ -128,8 +135,15 @@ impl Grants {
                 .iter()
                 .filter(move |permission| permission.kind() == Some(kind))
         };
-        let db = entries(PermissionKind::Db)
-            .filter_map(|entry| Some((entry.access()?, entry.scope.as_slice())));
+        let db = entries(PermissionKind::Db).filter_map(|entry| {
+            let access = match entry.access()? {
+                Access::Read => gk_sqlguard::Access::Read,
+                Access::Write => gk_sqlguard::Access::Write,
+                Access::ReadWrite => gk_sqlguard::Access::ReadWrite,
+                _ => return None,
+            };
+            Some((access, scope_of(entry)))
+        });
         let reading = |kind| entries(kind).filter(|entry| sides(entry.access()).0);
         let files = entries(PermissionKind::File).map(|entry| sides(entry.access()));
         let file = files.fold(ReadWrite::default(), |all, (read, write)| ReadWrite {
@@ -137,15 +151,15 @@ impl Grants {
             write: all.write || write,
         });
         Ok(Grants {
-            db: DbGrants::from_permissions(db),
+            db: DbGrants::new(db),
             http: union(entries(PermissionKind::Http))
-                .map(|scope| HttpScope::parse(&scope))
+                .map(|scope| HttpScope::parse(only(&scope)))
                 .transpose()?,
             email: union(entries(PermissionKind::Email))
-                .map(|scope| MailScope::parse(&scope))
+                .map(|scope| MailScope::parse(only(&scope)))
                 .transpose()?,
             config: union(reading(PermissionKind::Config))
-                .map(|scope| ConfigScope::parse(&scope))
+                .map(|scope| ConfigScope::parse(only(&scope)))
                 .transpose()?,
             cache: Scoped::of(entries(PermissionKind::Cache), false),
             plugin_call: Scoped::of(entries(PermissionKind::PluginCall), true),
@@ -154,7 +168,7 @@ impl Grants {
         })
     }
 
-    /// Whether an access of a kind is granted at all, whatever its scope.
+    /// Returns whether an access of a kind is granted at all, whatever its scope.
     pub fn has(&self, kind: PermissionKind, access: Option<Access>) -> bool {
         self.permissions
             .iter()
@@ -162,9 +176,13 @@ impl Grants {
             .any(|entry| grants(entry, access))
     }
 
-    /// The scopes of a kind's entries that grant an access, for a method that knows what they mean:
-    /// `None` when nothing is granted, an empty list for everything.
-    pub fn scope(&self, kind: PermissionKind, access: Option<Access>) -> Option<Vec<String>> {
+    /// The scopes of a kind's entries that grant an access, for a method that knows what they mean;
+    /// `None` when nothing is granted.
+    pub fn scope(
+        &self,
+        kind: PermissionKind,
+        access: Option<Access>,
+    ) -> Option<Scope<Vec<String>>> {
         union(
             self.permissions
                 .iter()
@@ -173,7 +191,12 @@ impl Grants {
     }
 }
 
-/// Whether an entry grants an access; `readwrite` covers both, `hard_delete` is never implied.
+fn only(scope: &Scope<Vec<String>>) -> Scope<&[String]> {
+    scope.as_ref().map(Vec::as_slice)
+}
+
+/// Returns whether an entry grants an access; `readwrite` covers both, `hard_delete` is never
+/// implied.
 fn grants(entry: &Permission, wanted: Option<Access>) -> bool {
     let (read, write) = sides(entry.access());
     match wanted {
@@ -249,7 +272,7 @@ mod tests {
         );
         assert!(!grants.has(PermissionKind::Entity, Some(Access::Write)));
         let scope = grants.scope(PermissionKind::Entity, Some(Access::HardDelete));
-        assert_eq!(scope, Some(vec!["ticket".to_owned()]));
+        assert_eq!(scope, Some(Scope::Only(vec!["ticket".to_owned()])));
         // One entry without a scope is everything.
         let all = grants_of(&[("cache", "readwrite", &["a"]), ("cache", "write", &[])]);
         assert!(all.cache.key("z", true) && !all.cache.key("z", false));

@@ -1,42 +1,51 @@
-//! What a plugin may do: the operator's stored policy, or the safe default for what nobody reviewed.
+//! Policies: the operator's stored ones, and the safe default for plugins that are not reviewed.
 //!
-//! What a plugin declares (plugin.yaml, registration) is a request and grants nothing by itself. For a
-//! plugin without a stored policy the request is cut down to the safe default (`safe.rs`).
+//! What a plugin declares (plugin.yaml, registration) is a request and grants nothing by itself.
+//! For a plugin without a stored policy the request is cut down to the safe default (`safe.rs`).
 
+mod effective;
 mod grants;
-mod meter;
+mod plugin;
 mod policies;
+mod queue;
+mod rate;
 mod requests;
 mod safe;
+mod store;
 mod update;
+mod usage;
 
 use gk_manifest::{GoDuration, PermissionKind};
 
+pub(crate) use effective::Effective;
+pub use effective::Origin;
 pub use gk_manifest::policy::*;
-pub use grants::{Grants, ReadWrite};
-pub use meter::Rate;
-pub(crate) use policies::{Effective, PluginPolicy};
-pub use policies::{Origin, Policies, PolicyView, Usage};
+pub use grants::{Grants, ReadWrite, Scoped};
+pub(crate) use plugin::PluginPolicy;
+pub use policies::{Policies, PolicyView};
+pub use queue::{
+    FILES_AT_ONCE_MAX, HTTP_IN_FLIGHT_MAX, Queue, STATEMENTS_AT_ONCE_MAX,
+    STORE_REQUESTS_AT_ONCE_MAX,
+};
+pub use rate::Rate;
+pub use store::{MemoryPolicyStore, PolicyStore, Settle};
 pub use update::{PolicyUpdate, missing};
+pub use usage::{Counter, Usage};
 
 use crate::api::PluginLimits;
 use crate::error::HostError;
 
-/// Mails of one plugin in a minute.
+/// The most mails of one plugin in a minute.
 pub const MAILS_PER_MINUTE: u32 = 10;
-/// Outgoing HTTP requests of one plugin at the same time.
-pub const HTTP_IN_FLIGHT_MAX: usize = 16;
-/// Requests of one plugin that use the host's store (`kv_…`, `secure_config_…`) at the same time; more
-/// wait. The operator's policies are in the same store and must not wait behind one plugin's.
-pub const STORE_REQUESTS_AT_ONCE_MAX: usize = 4;
 
-/// Refuses what cannot be meant. What cannot be read as a scope would grant less than the operator believes.
+/// Refuses a policy that cannot be meant: a scope that cannot be read would grant less than the
+/// operator believes.
 fn check(policy: &Policy) -> Result<(), HostError> {
     policy.check()?;
     Grants::of(policy).map(drop)
 }
 
-/// What of a policy concerns the plugin's process.
+/// The limits that a policy sets to the plugin's process.
 pub fn limits(policy: &Policy) -> PluginLimits {
     let timeout = |set: Option<GoDuration>| set.and_then(GoDuration::to_std);
     PluginLimits {
@@ -53,13 +62,13 @@ pub fn limits(policy: &Policy) -> PluginLimits {
     }
 }
 
-/// What a plugin's stored policy says of its routes, its requests' bodies and its answers' headers.
+/// The part of a plugin's stored policy about routes, bodies of requests and headers of answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpPolicy {
     /// The largest body of a request in bytes; `None` is the host's default.
     pub body_bytes: Option<usize>,
-    /// Whether GET and HEAD are sent once more when the plugin ends before it answers.
+    /// Set if requests by GET and HEAD are sent once more when the plugin ends before it answers.
     pub retry_safe: bool,
     /// Paths beside its own: a path, or one that ends in `/*`.
     pub routes: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the generations of a plugin ask for, and whose request is the plugin's. Pure.
+//! The requests of a plugin's generations, and which of them speaks for the plugin. Pure.
 
 use super::Policy;
 
@@ -16,17 +16,17 @@ struct Asked {
     /// 0: plugin.yaml asks, nothing has registered.
     generation: u64,
     request: Policy,
-    /// Whether that generation is gone; what it asked for is still what the plugin asks for.
+    /// Set if that generation is gone. Its request is still the plugin's.
     ended: bool,
 }
 
 impl Requests {
-    /// What the plugin asks for; `None` if that is not known.
+    /// The plugin's request; `None` if that is not known.
     pub(super) fn current(&self) -> Option<&Policy> {
         self.current.as_ref().map(|asked| &asked.request)
     }
 
-    /// What the other generations ask for.
+    /// The requests of the other generations.
     pub(super) fn others(&self) -> impl Iterator<Item = (u64, &Policy)> {
         self.others
             .iter()
@@ -48,7 +48,8 @@ impl Requests {
         }
     }
 
-    /// A generation registers: alone, it speaks for the plugin at once; beside one that serves, for itself.
+    /// A generation registers: alone, it speaks for the plugin at once; beside one that serves, for
+    /// itself.
     pub(super) fn prepare(&mut self, generation: u64, request: Policy, alone: bool) {
         let asked = Asked {
             generation,
@@ -65,7 +66,8 @@ impl Requests {
         }
     }
 
-    /// A generation that was prepared serves from now on; the one before is beside it until it ends.
+    /// A generation that was prepared serves from now on; the one before is beside it until it
+    /// ends.
     pub(super) fn commit(&mut self, generation: u64) {
         let Some(at) = self
             .others

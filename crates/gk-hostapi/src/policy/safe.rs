@@ -1,18 +1,20 @@
-//! What a plugin that nobody has reviewed gets of what it asks for.
+//! The safe default: the part of a request that a plugin gets that is not reviewed.
 
 use std::collections::BTreeSet;
 
 use gk_manifest::{Access, Permission, PermissionKind, PluginName};
 
+use super::grants::scope_of;
 use super::{Policy, PolicyStatus};
+use crate::scope::Scope;
 
-/// The part of a request that is safe to grant to an unknown author: reading its own tables, the cache,
-/// its own files. No network, no mail, no writing to the database, no other plugin.
+/// The part of a request that is safe to grant to an unknown author: reading its own tables, the
+/// cache, its own files. No network, no mail, no writing to the database, no other plugin.
 ///
-/// Its own tables are those whose names start with `gk_`, the plugin's name (`-` as `_`) and `_`. Without
-/// `gk_` they might be the operator's: a plugin may call itself `customer`, and a name is the author's to
-/// choose. For the same reason a prefix that includes tables of another installed plugin (`goat` and
-/// `goat-x`), or that is among them, is nobody's.
+/// Its own tables are those whose names start with `gk_`, the plugin's name (`-` as `_`) and `_`.
+/// Without `gk_` they might be the operator's: a plugin may call itself `customer`, and a name is
+/// the author's to choose. For the same reason a prefix that includes tables of another installed
+/// plugin (`goat` and `goat-x`), or that is among them, is nobody's.
 pub(super) fn safe_default(
     plugin: &PluginName,
     request: &Policy,
@@ -40,13 +42,12 @@ fn safe(own: Option<&str>, permission: &Permission) -> Option<Permission> {
     match permission.kind()? {
         PermissionKind::Db if reads => {
             let own = own?;
-            let scope: Vec<String> = if permission.scope.is_empty() {
-                vec![format!("{own}*")]
-            } else {
-                let is_own = |pattern: &&String| pattern.to_lowercase().starts_with(own);
-                permission.scope.iter().filter(is_own).cloned().collect()
+            let is_own = |pattern: &&String| pattern.to_lowercase().starts_with(own);
+            let scope: Vec<String> = match scope_of(permission) {
+                Scope::Any => vec![format!("{own}*")],
+                Scope::Only(patterns) => patterns.iter().filter(is_own).cloned().collect(),
             };
-            // An empty scope would be everything.
+            // In a permission, an empty list would be everything.
             (!scope.is_empty()).then(|| Permission {
                 kind_name: PermissionKind::Db.as_str().into(),
                 access: Access::Read.as_str().into(),
@@ -58,7 +59,7 @@ fn safe(own: Option<&str>, permission: &Permission) -> Option<Permission> {
     }
 }
 
-/// What the names of a plugin's own tables start with.
+/// The prefix of the names of a plugin's own tables.
 fn own_prefix(plugin: &PluginName) -> String {
     format!("gk_{}_", plugin.as_str().replace('-', "_"))
 }
@@ -128,8 +129,8 @@ mod tests {
         );
     }
 
-    /// `goat_*` would be the tables of `goat-x`, too, and `goat_x_*` may be `goat`'s: whose they are is not
-    /// for a name to say.
+    /// `goat_*` would be the tables of `goat-x`, too, and `goat_x_*` may be `goat`'s: whose they
+    /// are is not for a name to say.
     #[test]
     fn names_of_which_one_begins_with_the_other_get_no_tables() {
         let request = Policy {

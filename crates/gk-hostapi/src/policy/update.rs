@@ -1,27 +1,30 @@
-//! What an operator sends to change a policy: a policy, but for what it may leave to the host.
+//! Changes of a policy as an operator sends them: a policy, parts of which may be left out.
 
 use gk_manifest::{Access, GoDuration, Permission, PluginName};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
+use super::grants::scope_of;
 use super::{POLICY_BYTES_MAX, Policy, PolicyStatus, StrictPermission, check};
 use crate::error::HostError;
+use crate::scope::Scope;
 
 /// A change of a plugin's policy, as the API takes it.
 ///
-/// It is a [`Policy`], with three differences. `permissions` may be `"requested"`: everything the plugin asks for at the
-/// moment the policy is set. A policy of status `approved` without `permissions` means the same. And the answer of `GET`
-/// is taken back whole, in which case its `policy` counts.
+/// It is a [`Policy`], with three differences. `permissions` may be `"requested"`: everything the
+/// plugin asks for at the moment the policy is set. A policy of status `approved` without
+/// `permissions` means the same. And the answer of `GET` is taken back whole, in which case its
+/// `policy` counts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyUpdate {
     policy: Policy,
     requested: bool,
     /// The plugin that the answer of `GET` was about.
     about: Option<String>,
-    /// What the plugin asked for in that answer.
+    /// The plugin's request in that answer.
     seen: Option<Vec<Permission>>,
-    /// Whether it said how many bytes of files the plugin may store.
+    /// Set if the update says how many bytes of files the plugin may store.
     has_storage: bool,
 }
 
@@ -166,7 +169,7 @@ impl PolicyUpdate {
         })
     }
 
-    /// What the plugin is to be.
+    /// The status that the plugin is to have.
     pub fn status(&self) -> PolicyStatus {
         self.policy.status
     }
@@ -179,7 +182,8 @@ impl PolicyUpdate {
     /// The policy it stands for, given what the plugin asks for; `None` if that is not known yet.
     ///
     /// # Errors
-    /// Invalid: it is about another plugin, or grants what is asked for and that is not known, or cannot be read.
+    /// Invalid: it is about another plugin, or grants what is asked for and that is not known, or
+    /// cannot be read.
     pub(super) fn resolve(
         self,
         plugin: &PluginName,
@@ -187,7 +191,8 @@ impl PolicyUpdate {
     ) -> Result<Policy, HostError> {
         if let Some(about) = self.about.filter(|about| about != plugin.as_str()) {
             return Err(HostError::invalid(format!(
-                "this is the policy of plugin {about:?}, not of \"{plugin}\"; send its `policy` alone if that is meant"
+                "this is the policy of plugin {about:?}, not of \"{plugin}\"; send its `policy` \
+                 alone if that is meant"
             )));
         }
         let mut policy = self.policy;
@@ -198,12 +203,14 @@ impl PolicyUpdate {
             && *seen != request.permissions
         {
             return Err(HostError::invalid(format!(
-                "plugin \"{plugin}\" asks for something else by now than in the answer that was sent back; look at it again"
+                "plugin \"{plugin}\" asks for something else by now than in the answer that was \
+                 sent back; look at it again"
             )));
         }
         let request = request.ok_or_else(|| {
             HostError::invalid(format!(
-                "what plugin \"{plugin}\" asks for is not known: it is not installed; list `permissions`, or check the name"
+                "what plugin \"{plugin}\" asks for is not known: it is not installed; list \
+                 `permissions`, or check the name"
             ))
         })?;
         policy.permissions.clone_from(&request.permissions);
@@ -245,19 +252,17 @@ impl<'a> View<'a> {
     }
 }
 
-/// What of a request a policy does not grant, as the permissions that are missing.
+/// The part of a request that a policy does not grant, as the permissions that are missing.
 pub fn missing(request: &[Permission], granted: &[Permission]) -> Vec<Permission> {
     let grants = |entry: &Permission, asked: &Permission| {
         let access = asked.kind().is_some_and(|kind| kind.accesses().is_empty())
             || entry.access == asked.access
             || (entry.access() == Some(Access::ReadWrite)
                 && matches!(asked.access(), Some(Access::Read | Access::Write)));
-        let scope = entry.scope.is_empty()
-            || (!asked.scope.is_empty()
-                && asked
-                    .scope
-                    .iter()
-                    .all(|pattern| entry.scope.contains(pattern)));
+        let scope = scope_of(entry).allows(|granted| match scope_of(asked) {
+            Scope::Any => false,
+            Scope::Only(asked) => asked.iter().all(|pattern| granted.contains(pattern)),
+        });
         entry.kind_name == asked.kind_name && access && scope
     };
     let is_missing = |asked: &&Permission| !granted.iter().any(|entry| grants(entry, asked));

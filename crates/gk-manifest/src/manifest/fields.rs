@@ -6,7 +6,8 @@ use super::yaml::{Node, ScalarKind, Value};
 use crate::diagnostic::{Severity, did_you_mean, quoted};
 use crate::validate::{Place, Report, index, join};
 
-/// A mapping that is being read. Every `take` removes a field; [`Fields::finish`] reports those nobody took.
+/// A mapping that is being read. Every `take` removes a field; [`Fields::finish`] reports those
+/// nobody took.
 pub(super) struct Fields<'r> {
     report: &'r mut Report,
     path: String,
@@ -64,7 +65,7 @@ impl<'r> Fields<'r> {
         self.report
     }
 
-    /// Whether a field is there, without reading it.
+    /// Returns `true` if a field is there, without reading it.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
@@ -213,7 +214,8 @@ impl<'r> Fields<'r> {
         self.report_unknown(Severity::Warning, "unknown key: it has no effect");
     }
 
-    /// Makes every key that is not known an error: without the one that was meant, the mapping would ask for more.
+    /// Makes every key that is not known an error: without the one that was meant, the mapping
+    /// would ask for more.
     pub(super) fn finish_strict(self) {
         self.report_unknown(Severity::Error, "unknown key");
     }

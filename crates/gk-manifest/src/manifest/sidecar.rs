@@ -1,4 +1,5 @@
-//! Containers a plugin would like to have beside it. This crate reads the wish; whoever deploys decides.
+//! Containers a plugin would like to have beside it. This crate reads the wish; whoever deploys
+//! decides.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,7 +11,7 @@ use crate::validate::join;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SidecarSpec {
-    /// Its name.
+    /// Name of the container.
     pub name: String,
     /// The image to run.
     pub image: String,
@@ -20,17 +21,17 @@ pub struct SidecarSpec {
     pub env: BTreeMap<String, String>,
     /// Volumes, each `host:container`.
     pub volumes: Vec<String>,
-    /// Whether it asks for a privileged container.
+    /// `true` if it asks for a privileged container.
     pub privileged: bool,
     /// Memory in MiB; 128 when not given.
     pub memory_mb: u32,
     /// Thousandths of a processor; 200 when not given.
     pub cpu_millis: u32,
-    /// How to tell whether it is well.
+    /// Check of the container's health.
     pub healthcheck: Option<HealthcheckSpec>,
 }
 
-/// How to tell whether a sidecar is well.
+/// Check of a sidecar's health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthcheckSpec {

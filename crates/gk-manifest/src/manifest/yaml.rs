@@ -1,7 +1,7 @@
 //! A YAML document as a tree whose every key and value knows where it stands.
 //!
-//! Scalars keep the text as written: `version: 1.10` is the text `1.10`, not the number 1.1. Every limit is set
-//! before the parser starts, so that no input makes it slow or deep.
+//! Scalars keep the text as written: `version: 1.10` is the text `1.10`, not the number 1.1. Every
+//! limit is set before the parser starts, so that no input makes it slow or deep.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ pub(super) enum Value {
     Mapping(Vec<(Place, String, Node)>),
 }
 
-/// What a scalar is, by YAML's rules for plain and quoted scalars.
+/// Type of a scalar, by YAML's rules for plain and quoted scalars.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum ScalarKind {
     Text,
@@ -39,7 +39,7 @@ pub(super) enum ScalarKind {
 }
 
 impl Value {
-    /// What it is, for error messages.
+    /// Name of the type, for error messages.
     pub(super) fn kind_name(&self) -> &'static str {
         match self {
             Value::Null => "nothing",

@@ -1,4 +1,5 @@
-//! What a policy may say. A policy is an operator's word: what cannot mean anything is refused, never dropped.
+//! The rules of a policy. A policy is an operator's decision: an entry without a meaning is
+//! refused, and never dropped.
 
 use crate::name::PluginName;
 use crate::resources::{Permission, PermissionKind};
@@ -9,8 +10,8 @@ use super::{
 };
 
 impl Policy {
-    /// Checks everything but the syntax of the JSON, and of what only a host can read: the scopes of `http`, `email` and
-    /// `config`.
+    /// Checks everything but the syntax of the JSON, and of what only a host can read: the scopes
+    /// of `http`, `email` and `config`.
     ///
     /// # Errors
     /// What is wrong, and where.
@@ -68,7 +69,7 @@ impl Policy {
         Ok(())
     }
 
-    /// What it says of routes, bodies and headers.
+    /// Checks the rules for routes, bodies and headers.
     fn check_http(&self) -> Result<(), PolicyError> {
         let invalid = |text: String| Err(PolicyError(text));
         if self.body_limit_mb > BODY_MIB_MAX {
@@ -159,8 +160,8 @@ fn check_permission(permission: &Permission) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a pattern can match anything. The scopes of `http`, `email` and `config` are checked by the types that
-/// compile them.
+/// Checks that a pattern can match. The scopes of `http`, `email` and `config` are checked by the
+/// types that compile them.
 fn check_pattern(kind: PermissionKind, pattern: &str) -> Result<(), String> {
     if pattern.trim() != pattern || pattern.contains(char::is_control) {
         return Err("it has white space around it, or a control character in it".into());

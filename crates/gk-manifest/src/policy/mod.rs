@@ -1,5 +1,5 @@
-//! What an operator grants a plugin: the stored policy (contract §7.3), its rules, and its limits. What a policy means is
-//! for the host that enforces it.
+//! The stored policy: permissions and limits that an operator grants a plugin (contract §7.3), and
+//! its rules. The meaning of a policy is for the host that enforces it.
 
 mod check;
 
@@ -22,8 +22,8 @@ pub const PATTERN_BYTES_MAX: usize = 512;
 pub const MEMORY_MIB_MAX: u32 = 1024 * 1024;
 /// The largest body of a request that can be set, in MiB.
 pub const BODY_MIB_MAX: u32 = 64;
-/// The most calls in flight that can be set for a plugin: half of what a host lets run in it, so that the calls that those
-/// make have room, too.
+/// The most calls in flight that can be set for a plugin: half of what a host lets run in it, so
+/// that the calls that those make have room, too.
 pub const CALLS_IN_FLIGHT_MAX: u32 = 512;
 /// The most waiting calls that can be set for a plugin.
 pub const CALLS_WAITING_MAX: u32 = 4096;
@@ -32,26 +32,27 @@ pub const HTTP_ENTRIES_MAX: usize = 64;
 /// The largest rate that can be set.
 pub const RATE_MAX: u32 = 1_000_000;
 
-/// What cannot be a policy: what is wrong, and where.
+/// Error of a policy: the problem and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PolicyError(pub(crate) String);
 
-/// What the operator decided about a plugin.
+/// Decision of the operator about a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyStatus {
-    /// Nothing is decided: the safe default of what the plugin asks for, whatever permissions the policy lists. Rates
-    /// and limits of the policy hold.
+    /// Nothing is decided: the safe default of what the plugin asks for, whatever permissions the
+    /// policy lists. Rates and limits of the policy hold.
     #[default]
     PendingReview,
-    /// It has the permissions that the policy lists. A plugin that later asks for more does not get it; the log and
-    /// `exceeds_grant` in the admin API say so.
+    /// The plugin has the permissions that the policy lists. A plugin that later asks for more does
+    /// not get it; the log and `exceeds_grant` in the admin API say so.
     Approved,
-    /// It has the permissions that the policy lists, knowingly less than it asks for: nothing is reported.
+    /// The plugin has the permissions that the policy lists, knowingly fewer than it asks for: the
+    /// difference is not reported.
     Restricted,
-    /// It may do nothing, and nothing calls it.
+    /// The plugin may do nothing, and is not called.
     Blocked,
 }
 
@@ -60,9 +61,9 @@ pub enum PolicyStatus {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// What the operator thinks of it.
+    /// Decision of the operator.
     pub status: PolicyStatus,
-    /// What it is granted. Of a policy that is pending review: what the default grants.
+    /// Permissions that are granted. In a policy that is pending review: what the default grants.
     #[serde(default, deserialize_with = "strict")]
     pub permissions: Vec<Permission>,
     /// Calls to other plugins in a second; 0 is unlimited.
@@ -77,37 +78,41 @@ pub struct Policy {
     /// Bytes of stored files; 0 is the default of 500 MiB.
     #[serde(default)]
     pub max_file_storage_bytes: u64,
-    /// Memory of its process in MiB: what runs within another limit is replaced; 0 leaves it to what the plugin asks for.
+    /// Memory of its process in MiB: what runs within another limit is replaced; 0 leaves it to
+    /// what the plugin asks for.
     #[serde(default)]
     pub memory_mb: u32,
-    /// How long a call may take, from the next one on; none leaves it to what the plugin asks for.
+    /// Maximum duration of a call, from the next call on; `None` leaves it to what the plugin asks
+    /// for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_timeout: Option<GoDuration>,
-    /// How long GKRegister and Init may take, each, from its next start on.
+    /// Maximum duration of GKRegister and of Init, each, from the next start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_timeout: Option<GoDuration>,
-    /// How long Shutdown may take, of processes that start from now on.
+    /// Maximum duration of Shutdown, of processes that start from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown_timeout: Option<GoDuration>,
-    /// Whether it is started anew when all its calls time out: the last 20 or more, for a minute.
+    /// `true` if it is started anew when all its calls time out: the last 20 or more, for a minute.
     #[serde(default, skip_serializing_if = "is_false")]
     pub restart_on_timeouts: bool,
-    /// Whether GET and HEAD requests to its routes are sent once more when its process ends before it answers.
+    /// `true` if GET and HEAD requests to its routes are sent once more when its process ends
+    /// before it answers.
     #[serde(default, skip_serializing_if = "is_false")]
     pub retry_safe: bool,
-    /// Calls into it that run at the same time, up to [`CALLS_IN_FLIGHT_MAX`]; 0 is the host's default of 64. It applies
-    /// from the next call on.
+    /// Calls into it that run at the same time, up to [`CALLS_IN_FLIGHT_MAX`]; 0 is the host's
+    /// default of 64. It applies from the next call on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_calls_in_flight: u32,
-    /// Calls that wait for one of those to end, up to [`CALLS_WAITING_MAX`]; 0 is the host's default of 256. It applies
-    /// from the next call on.
+    /// Calls that wait for one of those to end, up to [`CALLS_WAITING_MAX`]; 0 is the host's
+    /// default of 256. It applies from the next call on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_calls_waiting: u32,
     /// The largest body of a request to its routes in MiB, up to [`BODY_MIB_MAX`]; 0 is the host's
     /// default of 4.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub body_limit_mb: u32,
-    /// Paths beside its own that it may serve: `/webhook`, or `/shop/*` for all below. Never the host's.
+    /// Paths beside its own that it may serve: `/webhook`, or `/shop/*` for all below. Never the
+    /// host's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
     /// Headers that its answers may have beyond the host's list.
@@ -206,8 +211,8 @@ impl Policy {
     }
 }
 
-/// A permission of which every key is known. A plugin's request is read more leniently; here an unknown key would be a
-/// mistyped `scope`, and the permission would grant everything.
+/// A permission of which every key is known. A plugin's request is read more leniently; here an
+/// unknown key would be a mistyped `scope`, and the permission would grant everything.
 #[derive(Debug)]
 pub struct StrictPermission(pub Permission);
 

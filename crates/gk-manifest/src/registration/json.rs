@@ -1,4 +1,5 @@
-//! A JSON value inside a registration: a value in JSON, the JSON's bytes in gob (Go's `json.RawMessage`).
+//! A JSON value inside a registration: a value in JSON, the JSON's bytes in gob (Go's
+//! `json.RawMessage`).
 
 use std::fmt;
 

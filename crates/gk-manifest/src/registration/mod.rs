@@ -1,8 +1,8 @@
 //! `GKRegistration`, the answer to `GKRegister`: everything a plugin adds to the host.
 //!
-//! One definition for JSON and gob: the JSON keys are the contract's, and a gob field matches when case and
-//! underscores are ignored (`menu_items` = `MenuItems`). The fields are those of the newest contract; older plugins
-//! simply do not send the later ones.
+//! One definition for JSON and gob: the JSON keys are the contract's, and a gob field matches when
+//! case and underscores are ignored (`menu_items` = `MenuItems`). The fields are those of the
+//! newest contract; older plugins simply do not send the later ones.
 
 mod json;
 mod ui;
@@ -19,19 +19,20 @@ use crate::resources::ResourceRequest;
 use crate::wire::wire_struct;
 
 wire_struct! {
-    /// What a plugin registers. Decoding accepts anything of the right types; [`Registration::validate`] checks it.
+    /// Registration of a plugin. Decoding accepts anything of the right types;
+    /// [`Registration::validate`] checks it.
     pub struct Registration {
         /// Unique name; must equal the manifest's.
         name: String,
         /// Semantic version.
         version: String,
-        /// What the plugin does.
+        /// Purpose of the plugin.
         description: String,
-        /// Who wrote it.
+        /// Author of the plugin.
         author: String,
-        /// Its licence.
+        /// Licence of the plugin.
         license: String,
-        /// Its home page.
+        /// Home page of the plugin.
         homepage: String,
         /// Inline SVG, a FontAwesome class or a bundled path.
         icon: String,
@@ -53,7 +54,7 @@ wire_struct! {
         event_authorizer: String,
         /// Ids of host menu items to hide.
         hide_menu_items: Vec<String>,
-        /// Where agents are sent after login; empty for the host's own page.
+        /// Page to which agents are sent after login; empty for the host's own page.
         landing_page: String,
         /// Agent groups to create.
         groups: Vec<GroupSpec>,
@@ -67,7 +68,7 @@ wire_struct! {
         mcp_tools: Vec<McpToolSpec>,
         /// Steps of the setup assistant.
         setup_tasks: Vec<SetupTaskSpec>,
-        /// Whether the host leaves the organisation out of arguments.
+        /// `true` if the host leaves the organisation out of arguments.
         skip_org_injection: bool,
         /// Oldest host version the plugin works with; empty for any.
         min_host_version: String,
@@ -87,10 +88,10 @@ wire_struct! {
         handler: String,
         /// Names of access rules, such as `auth` or `admin`; none means public.
         middleware: Vec<String>,
-        /// What it does.
+        /// Purpose of the route.
         description: String,
-        /// Whether a request may be sent once more when the plugin's process ends before it answers: asking twice does what
-        /// asking once does.
+        /// `true` if a request may be sent once more when the plugin's process ends before it
+        /// answers: asking twice does what asking once does.
         idempotent: bool,
     }
 
@@ -100,9 +101,9 @@ wire_struct! {
         id: String,
         /// Text or translation key.
         label: String,
-        /// Icon.
+        /// Icon: SVG, a class of an icon font, or a path.
         icon: String,
-        /// Where it leads.
+        /// Target of the link.
         path: String,
         /// `agent`, `admin`, `customer` or `profile`.
         location: String,
@@ -120,7 +121,7 @@ wire_struct! {
         id: String,
         /// Heading.
         title: String,
-        /// What it shows.
+        /// Content of the widget.
         description: String,
         /// Function that renders it.
         handler: String,
@@ -130,7 +131,7 @@ wire_struct! {
         size: String,
         /// Sorting: smaller first.
         order: i64,
-        /// Whether the page may refresh it.
+        /// `true` if the page may refresh it.
         refreshable: bool,
         /// Seconds between refreshes; 0 for never.
         refresh_sec: i64,
@@ -144,9 +145,9 @@ wire_struct! {
         handler: String,
         /// Cron expression with five fields, or a descriptor such as `@hourly`.
         schedule: String,
-        /// What it does.
+        /// Purpose of the job.
         description: String,
-        /// Whether it runs at all.
+        /// `true` if it runs at all.
         enabled: bool,
         /// Time limit in Go's duration syntax; empty for the host's. See [`JobSpec::timeout`].
         timeout: String,
@@ -158,7 +159,7 @@ wire_struct! {
         name: String,
         /// Path of the plugin's template.
         path: String,
-        /// Whether it replaces the host's.
+        /// `true` if it replaces the host's.
         #[serde(rename = "override")]
         overrides: bool,
     }
@@ -177,7 +178,7 @@ wire_struct! {
     pub struct ErrorCodeSpec {
         /// The code, registered as `<plugin>:<code>`.
         code: String,
-        /// What people read.
+        /// Text that people read.
         message: String,
         /// HTTP status it maps to.
         http_status: i64,
@@ -185,9 +186,9 @@ wire_struct! {
 
     /// An agent group.
     pub struct GroupSpec {
-        /// Its name.
+        /// Name of the group.
         name: String,
-        /// What it is for.
+        /// Purpose of the group.
         description: String,
     }
 
@@ -195,7 +196,7 @@ wire_struct! {
     pub struct CustomFieldSpec {
         /// Name without the plugin's prefix.
         name: String,
-        /// What people read.
+        /// Text that people read.
         label: String,
         /// The entity it belongs to.
         entity_type: String,
@@ -205,7 +206,7 @@ wire_struct! {
         section: String,
         /// Sorting: smaller first.
         order: i64,
-        /// Whether a value is needed.
+        /// `true` if a value is needed.
         required: bool,
         /// Help text.
         description: String,
@@ -217,9 +218,9 @@ wire_struct! {
 
     /// A tool offered over the Model Context Protocol.
     pub struct McpToolSpec {
-        /// Its name, prefixed with the plugin's by the host.
+        /// Name of the tool, which the host prefixes with the plugin's.
         name: String,
-        /// What it does.
+        /// Effect of the tool.
         description: String,
         /// Function called with the tool's arguments.
         handler: String,
@@ -233,9 +234,9 @@ wire_struct! {
         id: String,
         /// Heading.
         title: String,
-        /// What it is about.
+        /// Subject of the task.
         description: String,
-        /// Icon.
+        /// Icon: SVG, a class of an icon font, or a path.
         icon: String,
         /// Function that renders and runs it.
         handler: String,
@@ -243,7 +244,7 @@ wire_struct! {
         category: String,
     }
 
-    /// What to call when an entity is deleted.
+    /// Functions that are called when an entity is deleted.
     pub struct CascadeSpec {
         /// The entity's type.
         entity_type: String,
@@ -255,7 +256,8 @@ wire_struct! {
 }
 
 impl JobSpec {
-    /// The time limit; `None` when the host's applies (or the text is not valid, which validation reports).
+    /// The time limit; `None` when the host's applies (or the text is not valid, which validation
+    /// reports).
     pub fn timeout(&self) -> Option<std::time::Duration> {
         self.timeout
             .parse::<GoDuration>()

@@ -7,32 +7,32 @@ wire_struct! {
     pub struct UiSpec {
         /// Unique id; the pages are under `/ui/<plugin>_<id>/`.
         id: String,
-        /// What people read.
+        /// Text that people read.
         name: String,
-        /// What it is for.
+        /// Purpose of the application.
         description: String,
         /// `admin_page`, `agent_app`, `customer_app`, `public_page` or `kiosk`.
         #[serde(rename = "type")]
         kind: String,
-        /// Icon.
+        /// Icon: SVG, a class of an icon font, or a path.
         icon: String,
         /// `none`, `minimal` or `standard`; empty for the type's default.
         shell: String,
-        /// Its pages.
+        /// Pages of the application.
         routes: Vec<UiRouteSpec>,
-        /// Its navigation.
+        /// Navigation between the pages.
         nav: Option<UiNavSpec>,
-        /// Its look.
+        /// Colours and logos.
         branding: Option<UiBrandingSpec>,
-        /// Who may open it.
+        /// Users who may open the application.
         auth: Option<UiAuthSpec>,
-        /// Its progressive web application manifest.
+        /// Progressive web application manifest.
         pwa: Option<UiPwaSpec>,
         /// Which data its user sees: `self`, `org` or `all`.
         data_scope: String,
         /// Requests per minute and address for public pages; 0 for the host's limit.
         rate_limit: i64,
-        /// How it appears inside a ticket.
+        /// Appearance inside a ticket.
         ticket_view: Option<UiTicketViewSpec>,
     }
 
@@ -46,13 +46,13 @@ wire_struct! {
         handler: String,
     }
 
-    /// How an application appears inside a ticket.
+    /// Appearance of an application inside a ticket.
     pub struct UiTicketViewSpec {
         /// Path of the page to open.
         path: String,
         /// Query parameter that receives the ticket's id.
         param: String,
-        /// What people read; empty for the application's name.
+        /// Text that people read; empty for the application's name.
         label: String,
     }
 
@@ -60,17 +60,17 @@ wire_struct! {
     pub struct UiNavSpec {
         /// `bottom`, `top` or `side`.
         position: String,
-        /// Its entries.
+        /// Entries of the navigation.
         items: Vec<UiNavItem>,
     }
 
     /// An entry of an application's navigation.
     pub struct UiNavItem {
-        /// What people read.
+        /// Text that people read.
         label: String,
-        /// Icon.
+        /// Icon: SVG, a class of an icon font, or a path.
         icon: String,
-        /// Where it leads.
+        /// Target of the link.
         path: String,
         /// Function that returns a number to show; empty for none.
         badge: String,
@@ -90,7 +90,7 @@ wire_struct! {
         color: String,
     }
 
-    /// Who may open an application.
+    /// Users who may open an application.
     pub struct UiAuthSpec {
         /// `session`, `token` or `none`.
         method: String,
@@ -100,7 +100,7 @@ wire_struct! {
 
     /// Progressive web application manifest of an application.
     pub struct UiPwaSpec {
-        /// Whether it is served.
+        /// `true` if it is served.
         enabled: bool,
         /// Path opened first.
         start_url: String,

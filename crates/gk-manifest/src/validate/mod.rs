@@ -115,7 +115,7 @@ impl Report {
         }
     }
 
-    /// Where the field stands, or else the nearest thing around it that was written down.
+    /// The place of the field, or else of the nearest thing around it that was written down.
     fn find_place(&self, field: &str) -> Option<Place> {
         let mut field = field;
         loop {
@@ -129,7 +129,8 @@ impl Report {
         }
     }
 
-    /// A word that is not one of those this version knows, and its effect; without an effect it is an error.
+    /// A word that is not one of those this version knows, and its effect; without an effect it is
+    /// an error.
     pub(crate) fn unknown_word(
         &mut self,
         field: &str,
@@ -149,7 +150,7 @@ impl Report {
         }
     }
 
-    /// Whether a list is short enough to be looked at.
+    /// Returns `true` if a list is short enough to be looked at.
     pub(crate) fn count(&mut self, field: &str, count: usize, max: usize) -> bool {
         if count > max {
             self.error(

@@ -1,4 +1,4 @@
-//! What a plugin may ask for.
+//! The rules of resources that a plugin asks for.
 
 use super::{Report, index, join};
 use crate::limits;

@@ -77,8 +77,8 @@ pub(super) fn method(report: &mut Report, field: &str, method: &str) {
     report.error(field, message, remedy);
 }
 
-/// What requests a path in gin's syntax matches: the path with parameter names removed, so that two paths that
-/// differ only in these have the same shape.
+/// What requests a path in gin's syntax matches: the path with parameter names removed, so that two
+/// paths that differ only in these have the same shape.
 pub(crate) fn shape(path: &str) -> Result<String, (String, &'static str)> {
     const EXAMPLE: &str = "write a path such as `/api/plugins/my-plugin/items/:id`";
     if path.is_empty() {

@@ -4,7 +4,8 @@ use std::fs;
 
 use gk_package::{Archive, limits::FILE_BYTES_MAX};
 
-/// Whatever the bytes are, unpacking writes all of the package or nothing, and nothing beside its directory.
+/// Whatever the bytes are, unpacking writes all of the package or nothing, and nothing beside its
+/// directory.
 pub fn archive(data: &[u8]) {
     let temp = tempfile::tempdir().expect("a temporary directory");
     let (file, into) = (temp.path().join("a.zip"), temp.path().join("into"));

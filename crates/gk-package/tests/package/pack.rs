@@ -46,7 +46,8 @@ fn the_bytes_depend_on_the_files_alone() {
     assert_eq!(fs::read(&a).unwrap(), fs::read(&b).unwrap());
 }
 
-/// If this fails after an update of `miniz_oxide`, packages made before and after differ: say so in the changelog.
+/// If this fails after an update of `miniz_oxide`, packages made before and after differ: say so in
+/// the changelog.
 #[test]
 fn the_bytes_are_fixed() {
     let temp = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
-//! Each refusal. Every attack is one change to a file that is taken without it, and most of them are files that the crate
-//! `zip` reads to the end: it is the rule that refuses them, not a file that is broken anyway.
+//! Each refusal. Every attack is one change to a file that is taken without it, and most of them
+//! are files that the crate `zip` reads to the end: it is the rule that refuses them, not a file
+//! that is broken anyway.
 
 use std::fs;
 use std::io::{Cursor, Read as _};
@@ -10,7 +11,7 @@ use gk_package::{Archive, OpenError, Problem, UnpackError, read_file, unpack};
 use crate::tree;
 use crate::zipper::{Item, item, manifest, zip};
 
-/// Whether the crate `zip` reads every entry of it.
+/// Returns `true` if the crate `zip` reads every entry of it.
 fn zip_reads(bytes: &[u8]) -> bool {
     let Ok(mut archive) = zip::ZipArchive::new(Cursor::new(bytes)) else {
         return false;

@@ -10,7 +10,8 @@ use zip::write::SimpleFileOptions;
 use crate::zipper::{item, manifest, zip};
 use crate::{files, tree};
 
-/// Go's archive/zip writes sizes after the data; Info-ZIP lists directories, and has extra fields with times.
+/// Go's archive/zip writes sizes after the data; Info-ZIP lists directories, and has extra fields
+/// with times.
 #[test]
 fn packages_of_other_tools() {
     let directory = item("static/", "").with(|it| it.mode = 0o040_700);
@@ -80,7 +81,8 @@ fn the_caller_may_name_executables() {
     assert!(!tree(&into)["plugin.yaml"].1);
 }
 
-/// Data that are little when compressed, data that are not, and lengths around the buffers' and deflate's own.
+/// Data that are little when compressed, data that are not, and lengths around the buffers' and
+/// deflate's own.
 #[test]
 fn data_of_all_lengths() {
     let mut number = 1_u32;

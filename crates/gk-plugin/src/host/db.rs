@@ -27,8 +27,8 @@ impl<'a> Db<'a> {
     /// columns' names, or a map. Integers are exact. `args` is a slice, a tuple, or `()` for none.
     ///
     /// # Errors
-    /// See [`HostError`]; that the result is larger than the host allows is among them, for which see
-    /// [`rows`](Self::rows).
+    /// See [`HostError`]; that the result is larger than the host allows is among them, for which
+    /// see [`rows`](Self::rows).
     pub async fn query<T: DeserializeOwned>(
         &self,
         query: &str,
@@ -65,8 +65,8 @@ impl<'a> Db<'a> {
         Ok(result.affected)
     }
 
-    /// Runs a writing statement and returns all that came of it: how many rows it wrote, a new row's
-    /// number, and the rows of its RETURNING.
+    /// Runs a writing statement and returns all that came of it: how many rows it wrote, a new
+    /// row's number, and the rows of its RETURNING.
     ///
     /// # Errors
     /// See [`HostError`].
@@ -88,8 +88,8 @@ impl<'a> Db<'a> {
     /// many there are.
     ///
     /// The pages are statements of their own: `LIMIT … OFFSET …` is put behind the statement. So it
-    /// has an `ORDER BY` over something unique and no `LIMIT`; rows that come or go meanwhile may be
-    /// missed or seen twice.
+    /// has an `ORDER BY` over something unique and no `LIMIT`; rows that come or go meanwhile may
+    /// be missed or seen twice.
     ///
     /// # Errors
     /// If the arguments are no list.
@@ -121,21 +121,22 @@ impl<'a> Db<'a> {
     }
 }
 
-/// What `db_query` and `db_exec` take, and `db_batch` several of.
+/// Arguments of `db_query` and `db_exec`; `db_batch` takes several.
 #[derive(Serialize)]
 struct Statement<'a> {
     query: &'a str,
     args: &'a RawValue,
 }
 
-/// What came of a statement that may write.
+/// Outcome of a statement that may write.
 #[derive(Debug, Deserialize)]
 #[non_exhaustive]
 pub struct Written {
     /// Rows that it wrote; 0 for one that reads, or that changes tables.
     pub affected: i64,
-    /// The number that the database gave to a new row: SQLite to the last one, MySQL to the first one of
-    /// the statement. `None` where there is no such row, and always on PostgreSQL: RETURNING tells there.
+    /// The number that the database gave to a new row: SQLite to the last one, MySQL to the first
+    /// one of the statement. `None` where there is no such row, and always on PostgreSQL: RETURNING
+    /// tells there.
     #[serde(default)]
     pub last_insert_id: Option<i64>,
     #[serde(default)]
@@ -143,7 +144,8 @@ pub struct Written {
 }
 
 impl Written {
-    /// The rows that it returned, by the rules of [`Db::query`]; none of a statement without RETURNING.
+    /// The rows that it returned, by the rules of [`Db::query`]; none of a statement without
+    /// RETURNING.
     ///
     /// # Errors
     /// If they are no `T`.
@@ -183,8 +185,8 @@ impl Batch<'_> {
     /// Runs them, and returns what came of each in turn.
     ///
     /// # Errors
-    /// See [`HostError`]; then nothing was carried out, but for a timeout or a broken connection, after
-    /// which nobody knows.
+    /// See [`HostError`]; then nothing was carried out, but for a timeout or a broken connection,
+    /// after which nobody knows.
     pub async fn run(self) -> Result<Vec<Written>, HostError> {
         #[derive(Serialize)]
         struct Statements<'a> {

@@ -21,7 +21,7 @@ pub enum HostError {
     Arguments {
         /// The method's wire name.
         method: String,
-        /// What is wrong with them.
+        /// Description of the problem.
         why: String,
     },
     /// The result is not of the wanted type.
@@ -29,7 +29,7 @@ pub enum HostError {
     Result {
         /// The method's wire name.
         method: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         #[source]
         source: serde_json::Error,
     },

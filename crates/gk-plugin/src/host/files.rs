@@ -19,7 +19,7 @@ pub struct Files<'a> {
 /// A file and its metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct StoredFile {
-    /// The data.
+    /// Content of the file.
     #[serde(default, deserialize_with = "bytes")]
     pub data: Bytes,
     /// The metadata; `content-type` is the one that the host knows.
@@ -30,11 +30,11 @@ pub struct StoredFile {
 /// A file, as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct FileInfo {
-    /// Its key, as it was stored.
+    /// Key under which the file was stored.
     pub key: String,
     /// Bytes of its data.
     pub size: u64,
-    /// Its content type.
+    /// Content type that the file was stored with.
     #[serde(default)]
     pub content_type: String,
     /// All metadata.

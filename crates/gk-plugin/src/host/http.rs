@@ -70,15 +70,15 @@ impl<'a> HttpRequest<'a> {
     }
 }
 
-/// A response.
+/// An answer to an outgoing request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct HttpResponse {
-    /// The status.
+    /// HTTP status, 100 to 599.
     pub status: u16,
     /// The headers by lower-case name. Upstream's hosts give none.
     #[serde(default)]
     pub headers: BTreeMap<String, Vec<String>>,
-    /// The body.
+    /// Bytes of the body.
     #[serde(default, deserialize_with = "bytes")]
     pub body: Bytes,
 }
@@ -91,7 +91,7 @@ impl HttpResponse {
         values.first().map(String::as_str)
     }
 
-    /// Whether the status is 200 to 299.
+    /// Returns `true` if the status is 200 to 299.
     #[must_use]
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)

@@ -1,4 +1,4 @@
-//! What a plugin may ask of its host, typed.
+//! The host API, typed: requests of a plugin to its host.
 
 mod db;
 mod error;
@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gk_protocol::plugin::HostApi;
+use gk_protocol::plugin::HostApiClient;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
@@ -28,7 +28,7 @@ pub use self::files::{FileInfo, Files, StoredFile};
 pub use self::http::{HttpRequest, HttpResponse};
 pub use self::stores::{Cache, Keys, Kv, KvPage};
 
-/// How a log record is rated.
+/// Severity of a log record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LogLevel {
     /// For whoever looks for a mistake.
@@ -52,21 +52,21 @@ impl LogLevel {
     }
 }
 
-/// What `Init` brought.
+/// Configuration that `Init` brought.
 #[derive(Debug, Default)]
 pub(crate) struct Initialised {
     pub(crate) config: BTreeMap<String, String>,
-    pub(crate) host: Option<HostApi>,
+    pub(crate) host: Option<HostApiClient>,
 }
 
 /// The host, on behalf of one call: it knows the user, the language and the deadline of that call.
 /// Cheap to clone; requests run concurrently.
 ///
-/// A handle that outlives its call is refused by the host. What a plugin does on its own account, as
-/// in a task of its own, goes through [`detached`](Self::detached).
+/// A handle that outlives its call is refused by the host. What a plugin does on its own account,
+/// as in a task of its own, goes through [`detached`](Self::detached).
 ///
-/// A request that is dropped is forgotten: its reply is thrown away when it comes. The host may have
-/// done what was asked all the same.
+/// A request that is dropped is forgotten: its reply is thrown away when it comes. The host may
+/// have done what was asked all the same.
 #[derive(Clone)]
 pub struct Host {
     pub(crate) plugin: Arc<Initialised>,
@@ -83,7 +83,7 @@ impl Host {
         }
     }
 
-    /// Whether there is a host API at all.
+    /// Returns `true` if there is a host API at all.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.plugin.host.is_some()
@@ -117,7 +117,7 @@ impl Host {
     /// # Errors
     /// See [`HostError`].
     pub async fn call_raw(&self, method: &str, args: Bytes) -> Result<Bytes, HostError> {
-        let host: &HostApi = self.plugin.host.as_ref().ok_or(HostError::NoHost)?;
+        let host: &HostApiClient = self.plugin.host.as_ref().ok_or(HostError::NoHost)?;
         Ok(host.call(method, args, &self.call_token).await?)
     }
 
@@ -234,8 +234,8 @@ impl Host {
         self.call("plugin_call", &call).await
     }
 
-    /// Publishes an event on a channel of this plugin (`""` is one of them). A text is sent as it is,
-    /// anything else as JSON.
+    /// Publishes an event on a channel of this plugin (`""` is one of them). A text is sent as it
+    /// is, anything else as JSON.
     ///
     /// # Errors
     /// See [`HostError`].

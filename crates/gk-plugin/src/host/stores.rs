@@ -64,10 +64,10 @@ pub struct Kv<'a> {
 /// A page of keys, in the order of their bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct KvPage {
-    /// The keys.
+    /// Keys of this page, in their order.
     #[serde(default, deserialize_with = "list")]
     pub keys: Vec<String>,
-    /// What to give as `after` for the next page; none if this is the last.
+    /// Value of `after` for the next page; `None` on the last page.
     #[serde(default)]
     pub next: Option<String>,
 }
@@ -103,8 +103,8 @@ impl<'a> Kv<'a> {
         self.host.done("kv_delete", &json!({ "key": key })).await
     }
 
-    /// A page of the keys that start with `prefix` and come after `after`, at most `limit`; 0 for the
-    /// host's default.
+    /// A page of the keys that start with `prefix` and come after `after`, at most `limit`; 0 for
+    /// the host's default.
     ///
     /// # Errors
     /// See [`HostError`].

@@ -1,4 +1,4 @@
-//! What a test answers: statements, outgoing requests, other plugins, methods.
+//! Answers that a test sets up: for statements, outgoing requests, other plugins, methods.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct Statement {
     pub args: Vec<Value>,
 }
 
-/// What comes of a statement.
+/// Outcome of a statement.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answer {
     pub(super) affected: i64,
@@ -89,7 +89,7 @@ pub struct OutgoingRequest {
     pub url: String,
     /// The headers by lower-case name.
     pub headers: BTreeMap<String, String>,
-    /// The body.
+    /// Sets the body of the answer.
     pub body: Bytes,
 }
 

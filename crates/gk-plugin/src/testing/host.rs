@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gk_protocol::plugin::{HostApi, PluginHandler};
+use gk_protocol::plugin::{HostApiClient, PluginHandler};
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -19,7 +19,7 @@ use super::state::{Event, HostCall, LogRecord, Mail, Refusal, Running, Shared, S
 use crate::host::Initialised;
 use crate::{Context, Error, Host, HttpResponse, Plugin, StoredFile};
 
-/// What `host_version` of the configuration is.
+/// Value of `host_version` in the configuration.
 const HOST_VERSION: &str = "0.1.0";
 
 /// The clock's first moment: the beginning of 2026, UTC.
@@ -27,8 +27,8 @@ const START_SECONDS: i64 = 1_767_225_600;
 
 /// A host API in memory, for one plugin. Cheap to clone: clones are the same host.
 ///
-/// What a test sets up may be set up before and after the plugin's start. A plugin that is started again on the same
-/// host finds what it has stored.
+/// What a test sets up may be set up before and after the plugin's start. A plugin that is started
+/// again on the same host finds what it has stored.
 #[derive(Clone)]
 pub struct TestHost {
     state: Shared,
@@ -87,8 +87,8 @@ impl TestHost {
         }))
     }
 
-    /// A context of a call of this function, to call its handler directly. It is of no user and in English, and is good
-    /// until the test ends.
+    /// A context of a call of this function, to call its handler directly. It is of no user and in
+    /// English, and is good until the test ends.
     #[must_use]
     pub fn context(&self, function: &str) -> Context {
         let call = Running {
@@ -112,8 +112,8 @@ impl TestHost {
     }
 
     /// The host API, as a plugin is given it.
-    fn api(&self) -> HostApi {
-        HostApi::in_memory(Arc::new(Server(self.state.clone())))
+    fn api(&self) -> HostApiClient {
+        HostApiClient::in_memory(Arc::new(Server(self.state.clone())))
     }
 
     /// The configuration of `Init`.
@@ -130,9 +130,9 @@ impl TestHost {
         config
     }
 
-    /// Adds a value to the configuration of `Init`, which [`Context::config`] reads: what an operator sets for the
-    /// plugin. `host_version`, `plugin_name` and `plugin_dir` (the current directory) are there; `work_dir` only if it is
-    /// set here.
+    /// Adds a value to the configuration of `Init`, which [`Context::config`] reads: what an
+    /// operator sets for the plugin. `host_version`, `plugin_name` and `plugin_dir` (the current
+    /// directory) are there; `work_dir` only if it is set here.
     pub fn set_config(&self, key: &str, value: &str) {
         self.lock().config.insert(key.to_owned(), value.to_owned());
     }
@@ -143,8 +143,8 @@ impl TestHost {
         settings.insert(key.to_owned(), value.to_owned());
     }
 
-    /// Answers queries of this statement with rows: a list of structs or maps. Its text counts but for its white space;
-    /// a later answer for the same text replaces an earlier one.
+    /// Answers queries of this statement with rows: a list of structs or maps. Its text counts but
+    /// for its white space; a later answer for the same text replaces an earlier one.
     ///
     /// # Panics
     /// If the rows are no list of structs or maps.
@@ -166,8 +166,9 @@ impl TestHost {
         writes.insert(collapse(query), answer);
     }
 
-    /// Answers statements of any method that have no answer of their own. `None` passes a statement on, to what was set
-    /// up next. Of a query only the rows count. The text of an error is the host's.
+    /// Answers statements of any method that have no answer of their own. `None` passes a statement
+    /// on, to what was set up next. Of a query only the rows count. The text of an error is the
+    /// host's.
     pub fn on_statement(
         &self,
         answer: impl Fn(&Statement) -> Option<Result<Answer, String>> + Send + Sync + 'static,
@@ -176,7 +177,8 @@ impl TestHost {
         statements.push(Arc::new(answer));
     }
 
-    /// Answers the plugin's HTTP requests, whatever server they are for. Redirects are not followed.
+    /// Answers the plugin's HTTP requests, whatever server they are for. Redirects are not
+    /// followed.
     pub fn on_http(
         &self,
         answer: impl Fn(&OutgoingRequest) -> HttpResponse + Send + Sync + 'static,
@@ -186,8 +188,8 @@ impl TestHost {
 
     /// Answers calls of a function of another plugin. The text of an error is the function's.
     ///
-    /// Of an object among the arguments, keys with a leading underscore are the host's, as with a real host: what is
-    /// known of the user of the running call.
+    /// Of an object among the arguments, keys with a leading underscore are the host's, as with a
+    /// real host: what is known of the user of the running call.
     pub fn on_plugin_call(
         &self,
         plugin: &str,
@@ -199,8 +201,9 @@ impl TestHost {
         plugins.insert(key, Arc::new(answer));
     }
 
-    /// Answers a method by its wire name: one of an application, such as `create_article`, one that this SDK does not
-    /// know, or one of the test host's own, which it replaces. The text of an error is the host's.
+    /// Answers a method by its wire name: one of an application, such as `create_article`, one that
+    /// this SDK does not know, or one of the test host's own, which it replaces. The text of an
+    /// error is the host's.
     pub fn on_method(
         &self,
         method: &str,
@@ -210,9 +213,9 @@ impl TestHost {
         methods.insert(method.to_owned(), Arc::new(answer));
     }
 
-    /// Refuses a method, as a host does whose policy does not grant its permission: `plugin "p": database read access not
-    /// granted`. A method without a permission is refused as a host refuses a blocked plugin. [`allow`](Self::allow)
-    /// undoes it.
+    /// Refuses a method, as a host does whose policy does not grant its permission: `plugin "p":
+    /// database read access not granted`. A method without a permission is refused as a host
+    /// refuses a blocked plugin. [`allow`](Self::allow) undoes it.
     ///
     /// # Panics
     /// If the host API has no such method.
@@ -220,7 +223,8 @@ impl TestHost {
         self.refuse(method, Refusal::Denied(denial(method)));
     }
 
-    /// Makes a method fail with this text, as a service that does not work. [`allow`](Self::allow) undoes it.
+    /// Makes a method fail with this text, as a service that does not work. [`allow`](Self::allow)
+    /// undoes it.
     ///
     /// # Panics
     /// If the host API has no such method.
@@ -246,7 +250,7 @@ impl TestHost {
         self.lock().calls.clone()
     }
 
-    /// Those of [`calls`](Self::calls) that have this method.
+    /// The entries of [`calls`](Self::calls) that have this method.
     #[must_use]
     pub fn calls_to(&self, method: &str) -> Vec<HostCall> {
         let mut calls = self.calls();
@@ -263,26 +267,26 @@ impl TestHost {
         state.logs.clear();
     }
 
-    /// What the plugin has published.
+    /// The events that the plugin has published.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.lock().events.clone()
     }
 
-    /// What the plugin has sent.
+    /// The mails that the plugin has sent.
     #[must_use]
     pub fn mails(&self) -> Vec<Mail> {
         self.lock().mails.clone()
     }
 
-    /// What the plugin has logged through the host API.
+    /// The records that the plugin has logged through the host API.
     #[must_use]
     pub fn logs(&self) -> Vec<LogRecord> {
         self.lock().logs.clone()
     }
 
-    /// The time of the clock, which [`Host::time_now`] answers and by which entries of the cache end. It moves with
-    /// [`advance`](Self::advance) and [`set_now`](Self::set_now) alone.
+    /// The time of the clock, which [`Host::time_now`] answers and by which entries of the cache
+    /// end. It moves with [`advance`](Self::advance) and [`set_now`](Self::set_now) alone.
     #[must_use]
     pub fn now(&self) -> OffsetDateTime {
         self.lock().stores.now
@@ -345,8 +349,8 @@ impl TestHost {
         self.lock().stores.store_file(key, file);
     }
 
-    /// Adds texts of another plugin's namespace in a language, which [`Host::translate`] finds as `namespace.key`. The
-    /// plugin's own come from its registration.
+    /// Adds texts of another plugin's namespace in a language, which [`Host::translate`] finds as
+    /// `namespace.key`. The plugin's own come from its registration.
     pub fn set_texts(&self, namespace: &str, language: &str, texts: &[(&str, &str)]) {
         let mut state = self.lock();
         for (key, text) in texts {

@@ -45,17 +45,19 @@
 //!
 //! # How true it is
 //!
-//! Handlers get the SDK's own [`Host`](crate::Host): arguments and results are JSON as over a connection, and the texts of
-//! errors are the real host's.
+//! Handlers get the SDK's own [`Host`](crate::Host): arguments and results are JSON as over a
+//! connection, and the texts of errors are the real host's.
 //!
-//! Cache, keys and values, files, secrets, events, mails and the log work without being set up and begin empty. Database,
-//! HTTP, other plugins and methods of an application have to be set up; until then their requests fail, and the error
-//! says what to call. Everything is granted; [`TestHost::deny`] takes it away.
+//! Cache, keys and values, files, secrets, events, mails and the log work without being set up and
+//! begin empty. Database, HTTP, other plugins and methods of an application have to be set up;
+//! until then their requests fail, and the error says what to call. Everything is granted;
+//! [`TestHost::deny`] takes it away.
 //!
-//! What it does not do: it parses no SQL, has no limits of size, number and rate, and starts no process. `tracing` events
-//! go where the test sends them.
+//! What it does not do: it parses no SQL, has no limits of size, number and rate, and starts no
+//! process. `tracing` events go where the test sends them.
 //!
-//! The module is there without a feature: it adds no dependency, and a plugin that does not use it links nothing of it.
+//! The module is there without a feature: it adds no dependency, and a plugin that does not use it
+//! links nothing of it.
 
 mod answers;
 mod host;

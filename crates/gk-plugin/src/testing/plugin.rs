@@ -23,25 +23,26 @@ impl TestPlugin {
         TestPlugin { started }
     }
 
-    /// What the plugin registered.
+    /// The registration of the plugin.
     #[must_use]
     pub fn registration(&self) -> &Registration {
         &self.started.registration
     }
 
-    /// Lets the plugin serve a path beside its own, as `routes` of a policy does: a path, or one that ends in `/*`.
+    /// Lets the plugin serve a path beside its own, as `routes` of a policy does: a path, or one
+    /// that ends in `/*`.
     #[must_use]
     pub fn grant_route(mut self, path: &str) -> Self {
         self.started.granted.push(path.to_owned());
         self
     }
 
-    /// Calls a function with arguments that are written as JSON, and reads its result as a `T`. No user is known, and
-    /// the language is English.
+    /// Calls a function with arguments that are written as JSON, and reads its result as a `T`. No
+    /// user is known, and the language is English.
     ///
     /// # Errors
-    /// The function's own, with its [status](Error::status) if it has one. A panic of the function is an error, as with a
-    /// host. Arguments that cannot be written, and a result that is no `T`.
+    /// The function's own, with its [status](Error::status) if it has one. A panic of the function
+    /// is an error, as with a host. Arguments that cannot be written, and a result that is no `T`.
     pub async fn call<T: DeserializeOwned>(
         &self,
         function: &str,
@@ -78,7 +79,8 @@ impl TestPlugin {
         self.route("POST", path)
     }
 
-    /// Begins the showing of a widget, to an agent unless another user asks. [`html`](TestRequest::html) shows it.
+    /// Begins the showing of a widget, to an agent unless another user asks.
+    /// [`html`](TestRequest::html) shows it.
     pub fn widget(&self, id: &str) -> TestRequest<'_> {
         TestRequest::widget(&self.started, id).as_user(User::agent())
     }

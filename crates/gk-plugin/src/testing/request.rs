@@ -120,7 +120,7 @@ impl<'a> TestRequest<'a> {
         self
     }
 
-    /// What the client reads, such as `de`; English without it.
+    /// Sets the client's language, such as `de`; English without it.
     pub fn language(mut self, tag: &str) -> Self {
         self.language = tag.to_owned();
         self
@@ -132,19 +132,21 @@ impl<'a> TestRequest<'a> {
         self
     }
 
-    /// What the request is called in the logs; without it `testing`.
+    /// Sets the request's id in the logs; `testing` without it.
     pub fn request_id(mut self, id: &str) -> Self {
         id.clone_into(&mut self.request_id);
         self
     }
 
-    /// Sends the request: the route is found in the registration, its middleware is checked, and its function gets the
-    /// arguments that a host makes of the request. The result is read as a `T`.
+    /// Sends the request: the route is found in the registration, its middleware is checked, and
+    /// its function gets the arguments that a host makes of the request. The result is read as a
+    /// `T`.
     ///
     /// # Errors
-    /// The function's own, with its [status](Error::status) if it has one; without, a host answers 500. With the status
-    /// of the host's answer, where a host would not call the plugin: 404 for a path without a route, or one that a host
-    /// refuses to serve, 405 for another method, 401 without a user, 403 for one who may not. A result that is no `T`.
+    /// The function's own, with its [status](Error::status) if it has one; without, a host answers
+    /// 500. With the status of the host's answer, where a host would not call the plugin: 404 for a
+    /// path without a route, or one that a host refuses to serve, 405 for another method, 401
+    /// without a user, 403 for one who may not. A result that is no `T`.
     pub async fn send<T: DeserializeOwned>(self) -> Result<T, Error> {
         let (function, result) = self.answer().await?;
         decode(&function, &result)
@@ -194,7 +196,8 @@ impl<'a> TestRequest<'a> {
         Ok((function, result))
     }
 
-    /// What a host gives to the function: query, body, parameters of the path, and its own envelope.
+    /// The arguments that a host gives to the function: query, body, parameters of the path, and
+    /// its own envelope.
     fn arguments(&self, params: &[(String, String)], skip_org: bool) -> Result<Vec<u8>, Error> {
         let mut args = texts(&self.query);
         let mut rest = Map::new();

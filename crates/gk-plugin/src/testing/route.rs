@@ -73,7 +73,8 @@ fn fit(pattern: &str, path: &str) -> Option<Params> {
     rest.is_none().then_some(params)
 }
 
-/// Whether parameters hold no more than their place says, and nothing that means another place to a file system.
+/// Returns `true` if parameters hold no more than their place says, and nothing that means another
+/// place to a file system.
 fn are_plain(pattern: &str, params: &Params) -> bool {
     params.iter().all(|(name, value)| {
         let is_rest = pattern.ends_with(&format!("/*{name}"));

@@ -14,8 +14,8 @@ use super::stores::{read, status_ok};
 use super::user::User;
 use crate::host::wire::{bytes, encode};
 
-/// The methods that the test host serves, and what a host says where the permission for one is missing; empty for those
-/// that need none.
+/// The methods that the test host serves, and what a host says where the permission for one is
+/// missing; empty for those that need none.
 const METHODS: &[(&str, &str)] = &[
     ("db_query", "database read access not granted"),
     ("db_exec", "database write access not granted"),
@@ -64,7 +64,7 @@ const NOT_PROVIDED: &[&str] = &[
     "render_markdown_to_pdf",
 ];
 
-/// What a host says that does not grant a method.
+/// The host's text when it does not grant a method.
 pub(super) fn denial(method: &str) -> &'static str {
     let known = METHODS.iter().find(|(name, _)| *name == method);
     let text = known.map_or("", |(_, text)| text);
@@ -113,7 +113,8 @@ impl WireStatement {
 }
 
 impl Server {
-    /// Records a request and answers it. What a test has set up runs without the lock, so that it may look at the host.
+    /// Records a request and answers it. What a test has set up runs without the lock, so that it
+    /// may look at the host.
     fn answer(&self, request: HostRequest, args: Value) -> Result<Value, String> {
         let method = request.method;
         let (call, added) = {

@@ -26,7 +26,7 @@ impl std::fmt::Debug for Started {
 }
 
 impl Started {
-    /// What a plugin registers, if a host takes it.
+    /// The registration of the plugin, if a host takes it.
     pub(super) async fn register(running: &Running) -> Result<Registration, Error> {
         let registration = running.register().await.map_err(Error::new)?;
         let problems = registration.validate();

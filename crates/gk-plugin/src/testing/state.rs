@@ -1,4 +1,4 @@
-//! What a host in memory knows: what the test has set up, what the plugin asked for, and what it has stored.
+//! State of a host in memory: the test's settings, the plugin's requests, and what it has stored.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,44 +38,44 @@ pub struct HostCall {
     pub function: Option<String>,
 }
 
-/// What the plugin published.
+/// An event that the plugin published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
     /// The channel; empty for the plugin's own.
     pub channel: String,
-    /// The type.
+    /// Type of the event.
     pub event_type: String,
     /// The data as it travels: text as it is, anything else as JSON.
     pub data: String,
 }
 
-/// What the plugin sent by mail.
+/// A mail that the plugin sent.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[non_exhaustive]
 pub struct Mail {
     /// The recipient.
     pub to: String,
-    /// The subject.
+    /// Subject line of the mail.
     #[serde(default)]
     pub subject: String,
-    /// The body.
+    /// Text of the mail.
     #[serde(default)]
     pub body: String,
-    /// Whether the body is HTML.
+    /// `true` if the body is HTML.
     #[serde(default)]
     pub html: bool,
 }
 
-/// What the plugin logged through the host API. `tracing` events are not among them.
+/// A record that the plugin logged through the host API. `tracing` events are not among them.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LogRecord {
     /// `debug`, `info`, `warn` or `error`; another one was taken for `info`.
     pub level: String,
-    /// The message.
+    /// Text of the record.
     pub message: String,
-    /// The fields.
+    /// Structured fields of the record.
     pub fields: Map<String, Value>,
 }
 

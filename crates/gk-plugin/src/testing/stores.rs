@@ -1,4 +1,4 @@
-//! What the plugin stores: cache, keys and values, files, secrets.
+//! Stores of the plugin: cache, keys and values, files, secrets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::StoredFile;
 use crate::host::wire::{bytes, encode};
 
-/// How long an entry of the cache lives where the plugin does not say, and at most.
+/// Default and maximum lifetime of an entry of the cache.
 const TTL_DEFAULT: Duration = Duration::from_secs(60 * 60);
 const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -220,7 +220,8 @@ fn moment(at: OffsetDateTime) -> Result<String, String> {
     at.format(&Rfc3339).map_err(|error| error.to_string())
 }
 
-/// The keys that are asked for, in their order, and whether there are more. A limit of 0 is `usual`.
+/// The keys that are asked for, in their order, and whether there are more. A limit of 0 is
+/// `usual`.
 fn page<'a, V>(
     of: &'a BTreeMap<String, V>,
     wanted: &Listing,

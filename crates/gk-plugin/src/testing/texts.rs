@@ -71,8 +71,8 @@ fn plain(language: &str) -> String {
     language.to_ascii_lowercase().replace('_', "-")
 }
 
-/// Puts arguments into a text: `{0}`, `{1}` and so on, and in turn `%s`, `%d` and `%v`; `%%` is a percent sign. Without
-/// arguments the text stays as it is, and so does a place without one.
+/// Puts arguments into a text: `{0}`, `{1}` and so on, and in turn `%s`, `%d` and `%v`; `%%` is a
+/// percent sign. Without arguments the text stays as it is, and so does a place without one.
 fn substitute(text: &str, args: &[Value]) -> String {
     if args.is_empty() {
         return text.to_owned();

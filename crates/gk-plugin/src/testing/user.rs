@@ -1,26 +1,26 @@
-//! Who asks.
+//! Callers of a plugin.
 
 use serde_json::{Map, Value};
 
-/// Who asks.
+/// A caller of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// The number.
     pub id: i64,
-    /// The login.
+    /// Login name of the user.
     pub login: String,
-    /// What the user may do.
+    /// Role of the user.
     pub role: Role,
 }
 
-/// What a user may do.
+/// Role of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Everything.
     Admin,
-    /// What agents may.
+    /// The permissions of agents.
     Agent,
-    /// What customers may.
+    /// The permissions of customers.
     Customer,
 }
 
@@ -51,7 +51,7 @@ impl User {
         User::of(3, "customer@example.com", Role::Customer)
     }
 
-    /// What a plugin is told of a user.
+    /// The fields of a user that a plugin gets.
     pub(super) fn envelope(user: Option<&Self>) -> Map<String, Value> {
         let mut told = Map::new();
         let mut tell = |key: &str, value: Value| {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gk_plugin::{Context, Error, HostError, LogLevel, Plugin};
 use gk_protocol::host::{
-    self, CallError, ConnectOptions, HostApiHandler, HostRequest, PluginConnection,
+    self, ConnectOptions, FunctionError, HostApiHandler, HostRequest, PluginConnection,
 };
 use gk_protocol::{Handshake, SdkGeneration, plugin};
 use serde::Deserialize;
@@ -88,7 +88,7 @@ impl Session {
     async fn call(&self, function: &str) -> Result<Value, String> {
         match self.connection.call(function, Bytes::new(), "token").await {
             Ok(result) => Ok(serde_json::from_slice(&result).unwrap()),
-            Err(CallError::Application(text)) => Err(text),
+            Err(FunctionError::Application(text)) => Err(text),
             Err(other) => panic!("{other}"),
         }
     }

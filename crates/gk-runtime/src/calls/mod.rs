@@ -16,8 +16,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use gk_hostapi::{Admission, Chain, RequestId, User};
 use gk_manifest::PluginName;
-use gk_protocol::RpcError;
-use gk_protocol::host::PluginConnection;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
@@ -27,6 +25,7 @@ pub(crate) use self::gate::Gate;
 pub(crate) use self::gate::{Inside, Limits, Refusal};
 pub(crate) use self::tokens::Calls;
 pub use self::tokens::{FunctionName, RunningCall};
+use crate::backend::{Connection, ConnectionError};
 use crate::error::{CallError, chain};
 use crate::health::Health;
 use crate::limits::{
@@ -154,7 +153,7 @@ pub(crate) enum Refused {
 pub(crate) struct Instance {
     pub(crate) plugin: PluginName,
     pub(crate) generation: u64,
-    pub(crate) connection: PluginConnection,
+    pub(crate) connection: Arc<dyn Connection>,
     pub(crate) calls: Arc<Calls>,
     pub(crate) gate: Gate,
     /// Whether the gate was closed because of a failure.
@@ -342,7 +341,7 @@ impl Instance {
         &self,
         function: &str,
         after: Duration,
-        outcome: Result<Result<Bytes, gk_protocol::host::CallError>, Elapsed>,
+        outcome: Result<Result<Bytes, ConnectionError>, Elapsed>,
     ) -> Result<Bytes, CallError> {
         match outcome {
             Ok(Ok(result)) if result.len() > RESULT_BYTES_MAX => Err(CallError::ResultTooLarge {
@@ -366,7 +365,7 @@ impl Instance {
         let started = Instant::now();
         match tokio::time::timeout(after, self.connection.ping()).await {
             Ok(Ok(())) => Ok(started.elapsed()),
-            Ok(Err(error)) => Err(self.explain(error.into()).await),
+            Ok(Err(error)) => Err(self.explain(error).await),
             Err(_) => Err(CallError::Timeout {
                 plugin: self.plugin.clone(),
                 function: "Control.Ping".to_owned(),
@@ -377,30 +376,30 @@ impl Instance {
 
     /// Turns the connection's error into the caller's: where the process is ending, with the
     /// report on that, which takes a moment.
-    async fn explain(&self, error: gk_protocol::host::CallError) -> CallError {
+    async fn explain(&self, error: ConnectionError) -> CallError {
         let plugin = self.plugin.clone();
-        if let gk_protocol::host::CallError::Application(mut message) = error {
-            message.truncate(cut(&message, ERROR_TEXT_BYTES_MAX).len());
-            return CallError::Application { plugin, message };
-        }
-        if let gk_protocol::host::CallError::Rpc(RpcError::TooManyCalls(running)) = error {
-            return CallError::Busy {
+        match error {
+            ConnectionError::Plugin(mut message) => {
+                message.truncate(cut(&message, ERROR_TEXT_BYTES_MAX).len());
+                CallError::Application { plugin, message }
+            }
+            ConnectionError::TooManyCalls(running) => CallError::Busy {
                 plugin,
                 running,
                 waiting: self.gate.waiting(),
-            };
-        }
-        if let gk_protocol::host::CallError::Rpc(RpcError::NoMemory(bytes)) = error {
-            return CallError::NoMemory { plugin, bytes };
-        }
-        let reason = chain(&error);
-        if !is_disconnect(&error) {
-            return CallError::Protocol { plugin, reason };
-        }
-        let report = self.report().await;
-        CallError::Crashed {
-            plugin,
-            reason: report.map_or(reason, |report| report.to_string()),
+            },
+            ConnectionError::NoMemory(bytes) => CallError::NoMemory { plugin, bytes },
+            ConnectionError::Protocol(_) => CallError::Protocol {
+                plugin,
+                reason: chain(&error),
+            },
+            ConnectionError::Closed(_) => {
+                let report = self.report().await;
+                CallError::Crashed {
+                    plugin,
+                    reason: report.map_or_else(|| chain(&error), |report| report.to_string()),
+                }
+            }
         }
     }
 
@@ -419,12 +418,4 @@ impl Instance {
         self.failing.fetch_or(failed, Ordering::AcqRel);
         self.gate.close();
     }
-}
-
-/// Whether the error means that the connection is gone, as opposed to a reply that says no.
-fn is_disconnect(error: &gk_protocol::host::CallError) -> bool {
-    matches!(
-        error,
-        gk_protocol::host::CallError::Rpc(RpcError::Closed(_))
-    )
 }

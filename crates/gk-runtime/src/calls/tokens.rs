@@ -106,6 +106,14 @@ impl Calls {
         &self.shards[usize::try_from(number % SHARDS as u64).unwrap_or_default()]
     }
 
+    /// The latest deadline of all calls that run at this moment.
+    pub(crate) fn latest_deadline(&self) -> Option<Instant> {
+        let latest = |shard: &Mutex<HashMap<u64, RunningCall>>| {
+            shard.lock().values().map(|call| call.deadline).max()
+        };
+        self.shards.iter().filter_map(latest).max()
+    }
+
     /// All calls that run at this moment.
     pub(crate) fn running(&self) -> Vec<RunningCall> {
         let shards = self.shards.iter();
@@ -169,6 +177,16 @@ mod tests {
         drop(ticket);
         assert!(calls.resolve(&token).is_none());
         assert_eq!(calls.running().len(), 1);
+        let running = calls.running();
+        assert_eq!(calls.latest_deadline(), Some(running[0].deadline));
+        let mut last = call("three");
+        last.deadline += std::time::Duration::from_secs(1);
+        let latest = last.deadline;
+        let ticket = calls.begin(last);
+        assert_eq!(calls.latest_deadline(), Some(latest));
+        drop(ticket);
+        assert_eq!(calls.latest_deadline(), Some(running[0].deadline));
+        assert_eq!(Calls::new().latest_deadline(), None);
         // Another process's token, and things that are none.
         assert!(Calls::new().resolve(other.token()).is_none());
         for bad in [

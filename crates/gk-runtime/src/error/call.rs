@@ -9,7 +9,7 @@ use gk_manifest::PluginName;
 #[non_exhaustive]
 pub enum CallError {
     /// There is no plugin of that name.
-    #[error("plugin {plugin:?} not found; GET /api/v1/plugins lists those that are there")]
+    #[error("plugin {plugin:?} not found")]
     UnknownPlugin {
         /// The name asked for.
         plugin: String,

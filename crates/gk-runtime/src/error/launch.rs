@@ -36,7 +36,7 @@ pub enum StartError {
 #[non_exhaustive]
 pub enum ControlError {
     /// There is no plugin of that name.
-    #[error("plugin {plugin:?} not found; GET /api/v1/plugins lists those that are there")]
+    #[error("plugin {plugin:?} not found")]
     Unknown {
         /// The name that was asked for.
         plugin: String,

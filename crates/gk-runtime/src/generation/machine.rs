@@ -53,7 +53,7 @@ pub(super) enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Launch,
-    ReadHandshake,
+    Handshake,
     Connect,
     Register,
     Init,
@@ -134,9 +134,7 @@ impl Machine {
     pub(super) fn on(&mut self, event: Event) -> Vec<Action> {
         self.exited |= matches!(event, Event::Exited);
         match (self.phase, event) {
-            (Phase::Launching, Event::Done) => {
-                self.go(Phase::Handshaking, Operation::ReadHandshake)
-            }
+            (Phase::Launching, Event::Done) => self.go(Phase::Handshaking, Operation::Handshake),
             (Phase::Handshaking, Event::Done) => self.go(Phase::Connecting, Operation::Connect),
             (Phase::Connecting, Event::Done) => self.go(Phase::Registering, Operation::Register),
             (Phase::Registering, Event::Done) => self.go(Phase::Initialising, Operation::Init),
@@ -340,7 +338,7 @@ mod tests {
         let (mut machine, first) = Machine::start();
         assert_eq!(first, [Action::Begin(Operation::Launch)]);
         for next in [
-            Operation::ReadHandshake,
+            Operation::Handshake,
             Operation::Connect,
             Operation::Register,
             Operation::Init,

@@ -4,10 +4,12 @@
 //! At most one operation is under way at a time, and each is bounded. An operation owns what it
 //! needs and can be dropped at any point; what it achieved comes back as a `Product`.
 
+mod absorb;
 mod machine;
 mod operations;
 mod package;
 mod probe;
+mod report;
 mod status;
 
 use std::path::PathBuf;
@@ -16,27 +18,24 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use gk_hostapi::PluginLimits;
-use gk_manifest::{Diagnostic, Manifest, PluginName, Registration, ResourceRequest};
-use gk_protocol::host::PluginConnection;
+use gk_manifest::{Manifest, PluginName};
 use gk_sandbox::ExitStatus;
-use gk_wire::Handshake;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
 
 use self::machine::{Action, Ending, Event, Machine, Phase};
-use self::operations::{Cleared, FirstOutput, Product, Work};
+use self::operations::{Product, Work};
 pub(crate) use self::package::Package;
 pub(crate) use self::status::{Failure, GenerationState, GenerationStatus};
+use crate::backend::{Connection, Worker};
 use crate::calls::{Calls, Gate, Instance};
-use crate::error::{PluginError, Printed, Step, chain};
+use crate::error::{PluginError, chain};
 use crate::health::Health;
 use crate::hub::Hub;
-use crate::launch::{Launched, Output, Process};
-use crate::limits::{SHOWN_STDERR_LINES, SLOW_START};
-use crate::log::{Capture, LogLevel, LogSink, LogSource};
+use crate::limits::SLOW_START;
+use crate::log::{Capture, LogLevel, LogSink};
 use crate::metrics::{self, CallMetrics};
 use crate::signatures::SignatureState;
-use crate::timeouts::{self, Timeouts};
-use crate::version;
+use crate::timeouts::Timeouts;
 
 /// As the host API words its refusals; a plugin that says so by itself is taken for one that was refused, too.
 const NOT_GRANTED: &str = "not granted";
@@ -77,15 +76,13 @@ pub(crate) struct Generation {
 
     /// Whether it is to end; `None` before its task runs.
     stop: Option<watch::Receiver<Stop>>,
-    process: Option<Arc<dyn Process>>,
-    /// How the process ended.
+    worker: Option<Arc<dyn Worker>>,
+    /// How the worker ended.
     exit: Option<ExitStatus>,
     /// Whether that was before anybody killed it.
     exited_by_itself: bool,
-    first_output: Arc<Mutex<FirstOutput>>,
     captures: Arc<Mutex<Vec<Capture>>>,
-    handshake: Option<Handshake>,
-    connection: Option<PluginConnection>,
+    connection: Option<Arc<dyn Connection>>,
     calls: Arc<Calls>,
     ended: watch::Sender<Option<Arc<str>>>,
 }
@@ -123,12 +120,10 @@ impl Generation {
             package: Arc::new(package),
             status,
             stop: None,
-            process: None,
+            worker: None,
             exit: None,
             exited_by_itself: false,
-            first_output: Arc::default(),
             captures: Arc::default(),
-            handshake: None,
             connection: None,
             calls: Arc::new(Calls::new()),
             ended: watch::Sender::new(None),
@@ -183,13 +178,13 @@ impl Generation {
                     stopping = true;
                     Event::StopRequested
                 }
-                status = exited(self.process.as_deref()), if self.exit.is_none() => {
+                status = exited(self.worker.as_deref()), if self.exit.is_none() => {
                     self.exit = Some(status);
                     self.exited_by_itself = machine.phase() != Phase::Collecting
                         || matches!(status, ExitStatus::MemoryLimit { .. });
                     Event::Exited
                 }
-                reason = closed(self.connection.as_ref()), if !disconnected => {
+                reason = closed(self.connection.as_deref()), if !disconnected => {
                     disconnected = true;
                     Event::Disconnected(reason)
                 }
@@ -239,8 +234,8 @@ impl Generation {
                     }
                 }
                 Action::KillGroup => {
-                    if let Some(process) = &self.process {
-                        process.kill();
+                    if let Some(worker) = &self.worker {
+                        worker.kill();
                     }
                 }
                 // When the machine has ended, `run` finishes.
@@ -248,148 +243,6 @@ impl Generation {
             }
         }
         begun
-    }
-
-    /// Takes in what an operation achieved. An error is one of the plugin's.
-    fn absorb(&mut self, product: Product) -> Result<(), PluginError> {
-        match product {
-            Product::Nothing => {}
-            Product::Launched(
-                Launched {
-                    process,
-                    stdout,
-                    stderr,
-                },
-                cleared,
-            ) => {
-                self.take_cleared(*cleared);
-                self.status.pid = process.pid();
-                self.status.sandbox = process.sandbox();
-                if let Some(report) = &self.status.sandbox {
-                    self.say(LogLevel::Info, format!("sandbox: {report}"));
-                }
-                self.process = Some(process.into());
-                self.first_output = Arc::new(Mutex::new(FirstOutput {
-                    stream: Some(stdout),
-                    printed: Vec::new(),
-                }));
-                self.capture(stderr, Vec::new(), LogSource::Stderr);
-                self.publish();
-            }
-            Product::Handshake(handshake) => {
-                self.handshake = Some(handshake);
-                // The operation is over, so the lock is free.
-                if let Ok(mut first) = self.first_output.try_lock()
-                    && let Some(stream) = first.stream.take()
-                {
-                    let printed = std::mem::take(&mut first.printed);
-                    let line_end = printed
-                        .iter()
-                        .position(|&byte| byte == b'\n')
-                        .map_or(printed.len(), |at| at + 1);
-                    drop(first);
-                    self.capture(stream, printed[line_end..].to_vec(), LogSource::Stdout);
-                }
-            }
-            Product::Connected(connection, output) => {
-                self.capture(Box::new(output.stdout), Vec::new(), LogSource::Stdout);
-                self.capture(Box::new(output.stderr), Vec::new(), LogSource::Stderr);
-                self.connection = Some(connection);
-            }
-            Product::Registered(registration) => self.take_registration(*registration)?,
-        }
-        Ok(())
-    }
-
-    /// From here on the verified manifest is the plugin's.
-    fn take_cleared(&mut self, cleared: Cleared) {
-        let Cleared { verified, limits } = cleared;
-        let signature = verified.signature();
-        if let Some(warning) = verified.artifact.warning()
-            && self.hub.warned.first(&verified)
-        {
-            let text = format!("it runs, but would not if signatures were required: {warning}");
-            self.say(LogLevel::Warn, text);
-        }
-        metrics::verified(self.owner.plugin.as_str(), signature.state.as_str());
-        self.status.limits = Some(limits);
-        self.limits = limits;
-        self.take_resources(&verified.manifest.resources);
-        self.status.signature = Some(signature);
-        self.status.manifest = Some(Arc::clone(&verified.manifest));
-        self.status.warnings = verified.warnings.clone().into();
-        self.manifest = Arc::clone(&verified.manifest);
-        self.plugin_dir.clone_from(&verified.dir);
-        self.status.verified = Some(verified);
-    }
-
-    /// Puts the timeouts in force that the plugin asks for and its policy lets it have.
-    fn take_resources(&mut self, resources: &ResourceRequest) {
-        self.call_timeout = Timeouts::from_resources(resources).call;
-        self.status.timeouts = Timeouts::new(resources, &self.limits);
-    }
-
-    fn take_registration(&mut self, registration: Registration) -> Result<(), PluginError> {
-        let manifest = Arc::clone(&self.manifest);
-        if registration.name != manifest.name.as_str() {
-            return Err(PluginError::NameMismatch {
-                manifest: manifest.name.clone(),
-                registered: crate::log::cut(&registration.name, 128).to_owned(),
-            });
-        }
-        let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = registration
-            .validate()
-            .into_iter()
-            .chain(crate::schedule::check(&registration))
-            .partition(Diagnostic::is_error);
-        if !errors.is_empty() {
-            return Err(PluginError::Registration {
-                diagnostics: errors,
-            });
-        }
-        let host = &self.hub.config.host_version;
-        if !version::satisfies(host, &registration.min_host_version) {
-            return Err(PluginError::HostTooOld {
-                version: registration.version,
-                required: registration.min_host_version,
-                host: host.clone(),
-            });
-        }
-        for warning in &warnings {
-            self.say(LogLevel::Warn, format!("registration: {warning}"));
-        }
-        let resources = registration
-            .resources
-            .as_ref()
-            .map(|own| own.or(&manifest.resources));
-        let resources = resources.as_ref().unwrap_or(&manifest.resources);
-        self.take_resources(resources);
-        // Memory is what plugin.yaml asks for: the process had it before it registered.
-        let resources = ResourceRequest {
-            memory_mb: manifest.resources.memory_mb,
-            ..resources.clone()
-        };
-        for limit in timeouts::outside(&resources, &self.limits) {
-            let text = format!("{limit}: this host gives no more and no less");
-            self.say(LogLevel::Warn, text);
-        }
-        self.status.warnings = self
-            .status
-            .warnings
-            .iter()
-            .cloned()
-            .chain(warnings)
-            .collect();
-        self.status.registration = Some(Arc::new(registration));
-        Ok(())
-    }
-
-    fn capture(&self, stream: Output, first: Vec<u8>, source: LogSource) {
-        let capture = Capture::start(stream, first, source, self.number, self.owner.log.clone());
-        // Locked elsewhere only while the last output is collected, when nothing is added.
-        if let Ok(mut captures) = self.captures.try_lock() {
-            captures.push(capture);
-        }
     }
 
     fn open(&mut self) {
@@ -501,88 +354,6 @@ impl Generation {
         // Dropping the process reaps it and removes its socket.
     }
 
-    /// Whether time may mend what it failed of.
-    fn failure(&self, error: &PluginError) -> Failure {
-        if let Some(ExitStatus::MemoryLimit { .. }) = self.exit {
-            return Failure::OutOfMemory;
-        }
-        // A program that printed something else and runs on is no plugin.
-        let is_none = matches!(error, PluginError::Handshake { .. }) && !self.exited_by_itself;
-        match error.may_pass() && !is_none {
-            true => Failure::Crashed,
-            false => Failure::Refused,
-        }
-    }
-
-    /// The whole story of a failure: the error, how the process ended, what it said last.
-    async fn report(&self, error: PluginError) -> String {
-        let printed = || async { Printed(self.first_output.lock().await.printed.clone()) };
-        let error = match error {
-            PluginError::Crashed {
-                step: Some(Step::Handshake),
-                ..
-            } => PluginError::Handshake {
-                why: "it ended before its handshake".into(),
-                printed: printed().await,
-            },
-            other => other,
-        };
-        let mut report = chain(&error);
-        if matches!(
-            error,
-            PluginError::TimedOut {
-                step: Step::Handshake,
-                ..
-            }
-        ) {
-            report.push_str("; the first line on stdout must be the handshake, ");
-            report.push_str(&printed().await.to_string());
-        }
-        if let Some(exit) = self.exit.filter(|_| self.exited_by_itself) {
-            let was = match exit {
-                ExitStatus::MemoryLimit { .. } => "was ",
-                _ => "",
-            };
-            report.push_str(&format!("; its process {was}{exit}"));
-        }
-        let stderr = self.owner.log.stderr_tail(self.number, SHOWN_STDERR_LINES);
-        if !stderr.is_empty() {
-            let lines: Vec<&str> = stderr
-                .iter()
-                .map(|line| crate::log::cut(line, 256))
-                .collect();
-            report.push_str(&format!("; its stderr ended with: {}", lines.join(" | ")));
-            if stderr
-                .iter()
-                .any(|line| line.contains("This binary is a plugin"))
-            {
-                report.push_str("; it does not know this host's cookie: its handshake must use GOATKIT_PLUGIN=goatkit-v1, as the SDK does");
-            }
-        }
-        report.push_str(&self.remedy(&error, &report));
-        report
-    }
-
-    /// What to do about it, where the error itself does not say so.
-    fn remedy(&self, error: &PluginError, report: &str) -> String {
-        let name = &self.owner.plugin;
-        if let Some(ExitStatus::MemoryLimit { .. }) = self.exit {
-            return "; let it use less, or raise resources.memory_mb in plugin.yaml, or memory_mb in its policy: then it starts anew".into();
-        }
-        match error {
-            PluginError::Rpc { .. } if report.contains(NOT_GRANTED) => format!(
-                "; if it should have that, grant it with gk policy approve {name}, or PUT /api/v1/plugins/{name}/policy (gk policy diff {name} shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml): then it starts anew"
-            ),
-            // The cause is in the plugin's own code.
-            PluginError::Crashed { .. } | PluginError::Connect(_) | PluginError::Rpc { .. } => {
-                format!(
-                    "; mend the plugin: GET /api/v1/plugins/{name}/logs shows all that it printed"
-                )
-            }
-            _ => String::new(),
-        }
-    }
-
     /// Tells the plugin how it stands.
     fn publish(&self) {
         (self.owner.report)(self.status.clone());
@@ -598,14 +369,14 @@ async fn stop_requested(stop: &mut watch::Receiver<Stop>) {
     let _ = stop.wait_for(|stop| *stop > Stop::No).await;
 }
 
-async fn exited(process: Option<&dyn Process>) -> ExitStatus {
-    match process {
-        Some(process) => process.exited().await,
+async fn exited(worker: Option<&dyn Worker>) -> ExitStatus {
+    match worker {
+        Some(worker) => worker.exited().await,
         None => std::future::pending().await,
     }
 }
 
-async fn closed(connection: Option<&PluginConnection>) -> String {
+async fn closed(connection: Option<&dyn Connection>) -> String {
     match connection {
         Some(connection) => connection.closed().await,
         None => std::future::pending().await,

@@ -8,11 +8,6 @@ use std::time::Duration;
 
 use gk_hostapi::PluginLimits;
 use gk_manifest::Registration;
-use gk_protocol::RpcError;
-use gk_protocol::host::{
-    ConnectError, ConnectOptions, PluginConnection, PluginOutput, RegisterError,
-};
-use gk_wire::{Handshake, HandshakeError, MemoryBudget};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 
@@ -20,24 +15,25 @@ use super::machine::Operation;
 use super::package::Package;
 use super::probe::probe;
 use super::{Generation, Stop, exited};
-use crate::error::{PluginError, Printed, Step, chain};
+use crate::backend::{Connected, Connection, ConnectionError, ConnectionLimits, Started, Worker};
+use crate::calls::Instance;
+use crate::error::{PluginError, Step, chain};
 use crate::host_api::ConnectionHostApi;
 use crate::hub::Hub;
-use crate::launch::{LaunchRequest, Launched, Output, Process};
+use crate::launch::LaunchRequest;
 use crate::limits::{
     CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, EXIT_TIMEOUT,
-    FIRST_OUTPUT_GRACE, HANDSHAKE_BYTES_MAX, LAST_OUTPUT_GRACE, LAUNCH_TIMEOUT,
-    REPLACED_DRAIN_TIMEOUT, VERIFY_TIMEOUT,
+    FIRST_OUTPUT_GRACE, LAST_OUTPUT_GRACE, LAUNCH_TIMEOUT, REPLACED_DRAIN_TIMEOUT, VERIFY_TIMEOUT,
 };
-use crate::log::{Capture, LogLevel, NoLine, read_first_line};
+use crate::log::{Capture, LogLevel, LogSink, WorkerOutput};
 use crate::signatures::{self, Verified};
 use crate::timeouts;
 
 /// What an operation achieved.
 pub(super) enum Product {
-    Launched(Launched, Box<Cleared>),
-    Handshake(Handshake),
-    Connected(PluginConnection, PluginOutput),
+    Launched(Started, Box<Cleared>),
+    Handshake(Vec<WorkerOutput>),
+    Connected(Connected),
     Registered(Box<Registration>),
     Nothing,
 }
@@ -51,13 +47,6 @@ pub(super) struct Cleared {
 /// An operation under way.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<Product, PluginError>> + Send>>;
 
-/// The plugin's stdout until its handshake is read, and what was read of it.
-#[derive(Default)]
-pub(super) struct FirstOutput {
-    pub(super) stream: Option<Output>,
-    pub(super) printed: Vec<u8>,
-}
-
 impl Generation {
     /// Begins an operation.
     pub(super) fn begin(&self, operation: Operation) -> Work {
@@ -68,11 +57,11 @@ impl Generation {
                 Arc::clone(&self.package),
                 self.number,
             )),
-            Operation::ReadHandshake => bounded(
-                Step::Handshake,
-                self.hub.config.start_timeout,
-                read_handshake(Arc::clone(&self.first_output)),
-            ),
+            Operation::Handshake => with(self.worker.clone(), |worker| {
+                bounded(Step::Handshake, self.hub.config.start_timeout, async move {
+                    worker.handshake().await.map(Product::Handshake)
+                })
+            }),
             Operation::Connect => {
                 let api = ConnectionHostApi::new(
                     self.owner.plugin.clone(),
@@ -81,16 +70,14 @@ impl Generation {
                     self.owner.log.clone(),
                     Arc::clone(&self.hub.host_api),
                 );
-                bounded(
-                    Step::Connect,
-                    CONNECT_TIMEOUT,
-                    connect(
-                        self.process.clone(),
-                        self.handshake.clone(),
-                        api,
-                        connect_options(self.hub.config.memory.clone()),
-                    ),
-                )
+                let memory = self.hub.config.memory.clone();
+                let limits = ConnectionLimits::new(memory, CALLS_IN_FLIGHT_MAX);
+                with(self.worker.clone(), move |worker| {
+                    bounded(Step::Connect, CONNECT_TIMEOUT, async move {
+                        let connected = worker.connect(Arc::new(api), limits).await?;
+                        Ok(Product::Connected(connected))
+                    })
+                })
             }
             Operation::Register => with(self.connection.clone(), move |connection| {
                 bounded(Step::Register, timeouts.init, register(connection))
@@ -114,32 +101,11 @@ impl Generation {
                 let (instance, log) = (self.status.instance.clone(), self.owner.log.clone());
                 Box::pin(async move { Err(probe(hub, instance, log).await) })
             }
-            Operation::Drain => {
-                let instance = self.status.instance.clone();
-                let (stop, calls) = (self.stop.clone(), Arc::clone(&self.calls));
-                let log = self.owner.log.clone();
-                let generation = self.number;
-                Box::pin(async move {
-                    if let Some(instance) = instance {
-                        let begun = Instant::now();
-                        let deadlines = calls.running().into_iter().map(|call| call.deadline);
-                        let left = deadlines
-                            .max()
-                            .map(|last| last.saturating_duration_since(begun.into()));
-                        // A moment more than they have, so that each gets its own answer.
-                        let left = left.unwrap_or_default() + Duration::from_secs(1);
-                        let out_of_time = out_of_time(stop, left);
-                        tokio::select! {
-                            () = instance.gate.drained() => {}
-                            () = out_of_time => {
-                                let (left, after) = (instance.gate.inside(), begun.elapsed());
-                                log.host(generation, LogLevel::Warn, format!("stopping it although {left} calls are still running after {after:.1?}"));
-                            }
-                        }
-                    }
-                    Ok(Product::Nothing)
-                })
-            }
+            Operation::Drain => Box::pin(drain(
+                self.status.instance.clone(),
+                self.stop.clone(),
+                self.owner.log.clone(),
+            )),
             Operation::Shutdown => with(self.connection.clone(), move |connection| {
                 stop_step("Shutdown", timeouts.shutdown, async move {
                     connection.shutdown().await.map_err(|error| chain(&error))
@@ -156,9 +122,8 @@ impl Generation {
                 Ok(Product::Nothing)
             }),
             Operation::CollectOutput => Box::pin(collect_output(
-                Arc::clone(&self.first_output),
                 Arc::clone(&self.captures),
-                self.process.clone(),
+                self.worker.clone(),
                 if self.status.running_since.is_some() {
                     LAST_OUTPUT_GRACE
                 } else {
@@ -188,6 +153,38 @@ impl Generation {
                 })
         }
     }
+}
+
+/// Waits until no call is running, or until the calls have had their time.
+async fn drain(
+    instance: Option<Arc<Instance>>,
+    stop: Option<watch::Receiver<Stop>>,
+    log: LogSink,
+) -> Result<Product, PluginError> {
+    if let Some(instance) = instance {
+        let begun = Instant::now();
+        let deadlines = instance
+            .calls
+            .running()
+            .into_iter()
+            .map(|call| call.deadline);
+        let left = deadlines
+            .max()
+            .map(|last| last.saturating_duration_since(begun.into()));
+        // A moment more than they have, so that each gets its own answer.
+        let left = left.unwrap_or_default() + Duration::from_secs(1);
+        tokio::select! {
+            () = instance.gate.drained() => {}
+            () = out_of_time(stop, left) => {
+                let (left, after) = (instance.gate.inside(), begun.elapsed());
+                let text = format!(
+                    "stopping it although {left} calls are still running after {after:.1?}"
+                );
+                log.host(instance.generation, LogLevel::Warn, text);
+            }
+        }
+    }
+    Ok(Product::Nothing)
 }
 
 /// Resolves when running calls have had their time. Nobody waits for the end of a generation that was replaced: its
@@ -232,14 +229,14 @@ fn stop_step(
     })
 }
 
-/// An operation on the connection; without one there is nothing to do.
-fn with(connection: Option<PluginConnection>, work: impl FnOnce(PluginConnection) -> Work) -> Work {
-    match connection {
-        Some(connection) => work(connection),
+/// An operation on the worker or the connection; without one there is nothing to do.
+fn with<T: ?Sized>(on: Option<Arc<T>>, work: impl FnOnce(Arc<T>) -> Work) -> Work {
+    match on {
+        Some(on) => work(on),
         None => Box::pin(async {
             Err(PluginError::Crashed {
                 step: None,
-                reason: "there is no connection".into(),
+                reason: "there is nothing to speak with".into(),
             })
         }),
     }
@@ -292,7 +289,7 @@ async fn launch(
         network: limits.network,
         memory_bytes: timeouts::memory(resources, &limits),
     };
-    let launched = timeout(LAUNCH_TIMEOUT, hub.launcher.launch(request)).await;
+    let launched = timeout(LAUNCH_TIMEOUT, hub.backend.launch(request)).await;
     let launched = launched.map_err(|_| PluginError::TimedOut {
         step: Step::Launch,
         after: LAUNCH_TIMEOUT,
@@ -301,84 +298,15 @@ async fn launch(
     Ok(Product::Launched(launched, cleared))
 }
 
-async fn read_handshake(first: Arc<Mutex<FirstOutput>>) -> Result<Product, PluginError> {
-    let mut first = first.lock().await;
-    let FirstOutput { stream, printed } = &mut *first;
-    let Some(stream) = stream else {
-        return Err(PluginError::Handshake {
-            why: "its stdout is closed".into(),
-            printed: Printed(vec![]),
-        });
-    };
-    let line = read_first_line(stream, printed).await;
-    let why = match line {
-        Ok(len) => match Handshake::parse(&printed[..len]) {
-            Ok(handshake) => return Ok(Product::Handshake(handshake)),
-            // What it printed instead is shown below.
-            Err(HandshakeError::NotAHandshake(_)) => "its first line is no handshake".to_owned(),
-            Err(error) => format!("its handshake cannot be read: {}", chain(&error)),
-        },
-        Err(NoLine::Ended) => "it closed its stdout before its handshake".to_owned(),
-        Err(NoLine::TooLong) => {
-            format!("its first line is longer than {HANDSHAKE_BYTES_MAX} bytes")
-        }
-    };
-    Err(PluginError::Handshake {
-        why,
-        printed: Printed(printed.clone()),
-    })
-}
-
-async fn connect(
-    process: Option<Arc<dyn Process>>,
-    handshake: Option<Handshake>,
-    api: ConnectionHostApi,
-    options: ConnectOptions,
-) -> Result<Product, PluginError> {
-    let (Some(process), Some(handshake)) = (process, handshake) else {
-        return Err(PluginError::Crashed {
-            step: Some(Step::Connect),
-            reason: "there is no process".into(),
-        });
-    };
-    let socket = process.connect(&handshake).await?;
-    drop(process);
-    let (connection, output) =
-        gk_protocol::host::connect(socket, &handshake, Arc::new(api), options)
-            .await
-            .map_err(|error| match error {
-                ConnectError::Dispense(RpcError::Closed(reason)) => {
-                    closed_during(Step::Connect, &reason)
-                }
-                other => PluginError::Connect(other.into()),
-            })?;
-    Ok(Product::Connected(connection, output))
-}
-
-/// What is taken from a plugin, and how much it may owe.
-fn connect_options(memory: Option<MemoryBudget>) -> ConnectOptions {
-    let mut options = ConnectOptions::default();
-    options.limits.memory = memory;
-    // Calls whose caller has given up count until the plugin answers: it still works on them.
-    options.limits.max_calls = CALLS_IN_FLIGHT_MAX;
-    options
-}
-
-async fn register(connection: PluginConnection) -> Result<Product, PluginError> {
+async fn register(connection: Arc<dyn Connection>) -> Result<Product, PluginError> {
     match connection.register().await {
         Ok(registration) => Ok(Product::Registered(Box::new(registration))),
-        Err(RegisterError::Rpc(RpcError::Closed(reason))) => {
-            Err(closed_during(Step::Register, &reason))
-        }
-        Err(other) => Err(PluginError::Rpc {
-            step: Step::Register,
-            source: other.into(),
-        }),
+        Err(error) => Err(step_error(Step::Register, error)),
     }
 }
 
 async fn init(
-    connection: PluginConnection,
+    connection: Arc<dyn Connection>,
     config: BTreeMap<String, String>,
 ) -> Result<Product, PluginError> {
     let answered = match connection.init(&config).await {
@@ -388,19 +316,22 @@ async fn init(
     };
     match answered {
         Ok(()) => Ok(Product::Nothing),
-        Err(RpcError::Closed(reason)) => Err(closed_during(Step::Init, &reason)),
-        Err(other) => Err(PluginError::Rpc {
-            step: Step::Init,
-            source: other.into(),
-        }),
+        Err(error) => Err(step_error(Step::Init, error)),
     }
 }
 
-/// The connection's end, noticed by a call of ours before the connection itself said so.
-fn closed_during(step: Step, reason: &str) -> PluginError {
-    PluginError::Crashed {
-        step: Some(step),
-        reason: reason.to_owned(),
+/// The failure of a start step. A call may notice the connection's end before the connection
+/// itself reports it.
+fn step_error(step: Step, error: ConnectionError) -> PluginError {
+    match error {
+        ConnectionError::Closed(reason) => PluginError::Crashed {
+            step: Some(step),
+            reason: reason.as_ref().to_owned(),
+        },
+        other => PluginError::Rpc {
+            step,
+            source: other.into(),
+        },
     }
 }
 
@@ -409,19 +340,14 @@ const LAST_OUTPUT_TURNS: usize = 64;
 
 /// Reads what is left of an ended process's output, for a moment: somebody else may hold it open.
 async fn collect_output(
-    first: Arc<Mutex<FirstOutput>>,
     captures: Arc<Mutex<Vec<Capture>>>,
-    process: Option<Arc<dyn Process>>,
+    worker: Option<Arc<dyn Worker>>,
     grace: Duration,
 ) -> Result<Product, PluginError> {
     let until = Instant::now() + grace;
     let mut rest = std::pin::pin!(async {
-        {
-            let mut first = first.lock().await;
-            let FirstOutput { stream, printed } = &mut *first;
-            if let Some(stream) = stream {
-                let _ = read_first_line(stream, printed).await;
-            }
+        if let Some(worker) = &worker {
+            worker.drain().await;
         }
         for capture in captures.lock().await.iter_mut() {
             capture.ended().await;
@@ -439,6 +365,6 @@ async fn collect_output(
         }
     }
     // It was killed: its end is near, and how it ended may be news.
-    let _ = timeout(EXIT_TIMEOUT, exited(process.as_deref())).await;
+    let _ = timeout(EXIT_TIMEOUT, exited(worker.as_deref())).await;
     Ok(Product::Nothing)
 }

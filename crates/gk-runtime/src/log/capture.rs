@@ -1,5 +1,6 @@
 //! Reads what a plugin prints: its first line, which is the handshake, and everything after.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,6 +18,39 @@ use crate::limits::{HANDSHAKE_BYTES_MAX, LOG_RECORD_BYTES_MAX};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 4096;
+
+/// A stream of a plugin's output.
+pub type Output = Box<dyn AsyncRead + Send + Unpin>;
+
+/// A stream of a worker's output, which goes to the plugin's log line by line.
+#[non_exhaustive]
+pub struct WorkerOutput {
+    /// The source that the log names.
+    pub source: LogSource,
+    /// The stream.
+    pub stream: Output,
+    /// Bytes that were read from the stream already.
+    pub first: Vec<u8>,
+}
+
+impl WorkerOutput {
+    /// A stream of which nothing was read yet.
+    pub fn new(source: LogSource, stream: Output) -> Self {
+        Self {
+            source,
+            stream,
+            first: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Debug for WorkerOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerOutput")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
 
 /// Why there is no first line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,16 +94,14 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// Starts draining. `first` are bytes that were read already. It ends with the stream: a
-    /// process other than the plugin may hold it open, so nobody may wait for that without a
-    /// limit.
-    pub(crate) fn start(
-        mut stream: impl AsyncRead + Send + Unpin + 'static,
-        first: Vec<u8>,
-        source: LogSource,
-        generation: u64,
-        log: LogSink,
-    ) -> Self {
+    /// Starts draining. The capture ends with the stream. A process other than the plugin may hold
+    /// the stream open, so a wait for its end needs a limit.
+    pub(crate) fn start(output: WorkerOutput, generation: u64, log: LogSink) -> Self {
+        let WorkerOutput {
+            source,
+            mut stream,
+            first,
+        } = output;
         let task = tokio::spawn(async move {
             let default = if source == LogSource::Stdout {
                 LogLevel::Info
@@ -156,13 +188,11 @@ mod tests {
         let mut hostile = vec![b'x'; 64 * 1024];
         hostile.extend_from_slice(b"\n\0\x1b[31m\xff\n{\"@message\":1}\npanic: boom\n\ttrace\n");
         let stream = std::io::Cursor::new(hostile);
-        let mut capture = Capture::start(
-            stream,
-            b"first\nsec".to_vec(),
-            LogSource::Stderr,
-            3,
-            log.clone(),
-        );
+        let output = WorkerOutput {
+            first: b"first\nsec".to_vec(),
+            ..WorkerOutput::new(LogSource::Stderr, Box::new(stream))
+        };
+        let mut capture = Capture::start(output, 3, log.clone());
         capture.ended().await;
         let entries = log.read(&LogQuery::all());
         let messages: Vec<&str> = entries.iter().map(|entry| entry.message.as_str()).collect();

@@ -9,6 +9,7 @@ mod ring;
 mod sink;
 
 pub(crate) use capture::{Capture, NoLine, read_first_line};
+pub use capture::{Output, WorkerOutput};
 pub(crate) use classify::printable;
 pub use ring::{LogEntry, LogLevel, LogQuery, LogSource, MoreLogs};
 pub(crate) use sink::{LogSink, Record};

@@ -1,21 +1,21 @@
-//! A token bucket: how many lines of a plugin reach the host's own log. No clock of its own.
+//! How many lines of a plugin reach the host's own log. No clock of its own.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use gk_hostapi::RateLimiter;
 
 use crate::limits::LOG_SUPPRESSED_INTERVAL;
 
-/// Allows a burst and then a rate; counts what it refused.
+/// Allows so many lines in a sliding window, and counts those that it refused.
 #[derive(Debug)]
-pub(crate) struct RateLimit {
-    burst: f64,
-    per_second: f64,
-    tokens: f64,
-    updated: Option<Instant>,
+pub(crate) struct LineLimit {
+    limiter: RateLimiter,
+    lines_max: u32,
     suppressed: u64,
     reported: Option<Instant>,
 }
 
-/// Whether an event may pass.
+/// Whether a line may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It may.
@@ -28,29 +28,21 @@ pub(crate) enum Verdict {
     Refuse,
 }
 
-impl RateLimit {
-    pub(crate) fn new(burst: u32, per_second: u32) -> Self {
+impl LineLimit {
+    pub(crate) fn new(lines_max: u32, window: Duration, now: Instant) -> Self {
         Self {
-            burst: burst.into(),
-            per_second: per_second.into(),
-            tokens: burst.into(),
-            updated: None,
+            limiter: RateLimiter::new(window, now),
+            lines_max,
             suppressed: 0,
             reported: None,
         }
     }
 
     pub(crate) fn check(&mut self, now: Instant) -> Verdict {
-        if let Some(updated) = self.updated {
-            let elapsed = now.saturating_duration_since(updated).as_secs_f64();
-            self.tokens = (self.tokens + elapsed * self.per_second).min(self.burst);
-        }
-        self.updated = Some(now);
-        if self.tokens < 1.0 {
+        if !self.limiter.admit(self.lines_max, now) {
             self.suppressed += 1;
             return Verdict::Refuse;
         }
-        self.tokens -= 1.0;
         let is_due = self.reported.is_none_or(|reported| {
             now.saturating_duration_since(reported) >= LOG_SUPPRESSED_INTERVAL
         });
@@ -66,37 +58,28 @@ impl RateLimit {
 
 #[cfg(test)]
 mod tests {
-    use super::{RateLimit, Verdict};
-    use std::time::{Duration, Instant};
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_millis(200);
 
     #[test]
-    fn a_burst_then_a_rate_and_a_count() {
+    fn so_many_in_a_window_and_a_count() {
         let start = Instant::now();
-        let mut limit = RateLimit::new(2, 10);
+        let mut limit = LineLimit::new(2, WINDOW, start);
+        let at = |millis| start + Duration::from_millis(millis);
         assert_eq!(limit.check(start), Verdict::Pass { suppressed: 0 });
         assert_eq!(limit.check(start), Verdict::Pass { suppressed: 0 });
         assert_eq!(limit.check(start), Verdict::Refuse);
-        assert_eq!(
-            limit.check(start + Duration::from_millis(50)),
-            Verdict::Refuse
-        );
-        assert_eq!(
-            limit.check(start + Duration::from_millis(150)),
-            Verdict::Pass { suppressed: 2 }
-        );
-        assert_eq!(
-            limit.check(start + Duration::from_millis(150)),
-            Verdict::Refuse
-        );
+        assert_eq!(limit.check(at(150)), Verdict::Refuse);
+        assert_eq!(limit.check(at(200)), Verdict::Pass { suppressed: 2 });
+        assert_eq!(limit.check(at(200)), Verdict::Pass { suppressed: 0 });
+        assert_eq!(limit.check(at(200)), Verdict::Refuse);
         // Said once a second, however often a line passes meanwhile.
-        assert_eq!(
-            limit.check(start + Duration::from_millis(300)),
-            Verdict::Pass { suppressed: 0 }
-        );
+        assert_eq!(limit.check(at(400)), Verdict::Pass { suppressed: 0 });
         let mut said = 0;
         let mut counted = 0;
-        for millis in 400..3400 {
-            if let Verdict::Pass { suppressed } = limit.check(start + Duration::from_millis(millis))
+        for millis in 500..3500 {
+            if let Verdict::Pass { suppressed } = limit.check(at(millis))
                 && suppressed > 0
             {
                 said += 1;
@@ -105,11 +88,11 @@ mod tests {
         }
         assert_eq!(said, 3);
         assert!((2000..3000).contains(&counted), "{counted}");
-        let mut limit = RateLimit::new(2, 10);
+        let mut limit = LineLimit::new(2, WINDOW, start);
         for _ in 0..3 {
             limit.check(start);
         }
-        // However long it is silent, it gets no more than the burst.
+        // However long it is silent, it gets no more than in any other window.
         let later = start + Duration::from_secs(3600);
         assert_eq!(limit.check(later), Verdict::Pass { suppressed: 1 });
         assert_eq!(limit.check(later), Verdict::Pass { suppressed: 0 });

@@ -8,10 +8,10 @@ use gk_manifest::PluginName;
 use parking_lot::Mutex;
 
 use super::cut;
-use super::rate::{RateLimit, Verdict};
+use super::rate::{LineLimit, Verdict};
 use super::ring::{LogEntry, LogLevel, LogQuery, LogRing, LogSource, MoreLogs};
 use crate::limits::{
-    LOG_BURST, LOG_LINE_BYTES_MAX, LOG_LINES_PER_SECOND, LOG_RING_BYTES, LOG_RING_ENTRIES,
+    LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LOG_RING_BYTES, LOG_RING_ENTRIES, LOG_WINDOW,
 };
 
 /// A log record before it has a place in the ring.
@@ -42,7 +42,7 @@ pub(crate) struct LogSink {
 struct Shared {
     plugin: PluginName,
     ring: LogRing,
-    to_tracing: Mutex<RateLimit>,
+    to_tracing: Mutex<LineLimit>,
 }
 
 impl LogSink {
@@ -52,7 +52,7 @@ impl LogSink {
             shared: Arc::new(Shared {
                 plugin,
                 ring,
-                to_tracing: Mutex::new(RateLimit::new(LOG_BURST, LOG_LINES_PER_SECOND)),
+                to_tracing: Mutex::new(LineLimit::new(LOG_LINES_MAX, LOG_WINDOW, Instant::now())),
             }),
         }
     }
@@ -100,7 +100,12 @@ impl LogSink {
         let verdict = self.shared.to_tracing.lock().check(Instant::now());
         if let Verdict::Pass { suppressed } = verdict {
             if suppressed > 0 {
-                self.host(generation, LogLevel::Warn, format!("{suppressed} log lines were kept out of the host's log: the plugin writes more than {LOG_LINES_PER_SECOND} a second"));
+                let seconds = LOG_WINDOW.as_secs();
+                let message = format!(
+                    "{suppressed} log lines were kept out of the host's log: the plugin writes \
+                     more than {LOG_LINES_MAX} in {seconds} seconds"
+                );
+                self.host(generation, LogLevel::Warn, message);
             }
             self.emit(generation, source, &record);
         }

@@ -47,8 +47,9 @@ impl Plugin {
             Ok(kept) => (kept.enabled, kept.crashes),
             Err(error) => {
                 let path = kept.path().display();
+                let until = (hub.config.hints.enable)(name.as_str());
                 let text = format!(
-                    "whether it is enabled cannot be read from {path} ({error}): it stays disabled until POST /api/v1/plugins/{name}/enable"
+                    "whether it is enabled cannot be read from {path} ({error}): it stays disabled until {until}"
                 );
                 log.host(0, LogLevel::Error, text);
                 (false, None)

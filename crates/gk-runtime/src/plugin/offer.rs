@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use parking_lot::MutexGuard;
+
 use super::driver::Plugin;
-use crate::files::is_settled;
+use super::state::State;
+use crate::files::{Files, Stamps, is_settled};
 use crate::generation::{GenerationState, Package};
 use crate::log::LogLevel;
 
@@ -18,6 +21,18 @@ pub(crate) enum Offer {
     Force,
 }
 
+/// Files that a package is compared with.
+struct Basis {
+    /// Of the generation that was started last, if they were verified.
+    newest: Option<Arc<Files>>,
+    /// Of the generation that serves, unless a newer one is on its way.
+    serving: Option<Arc<Files>>,
+    /// Whether another directory has the plugin's name by now.
+    moved: bool,
+    /// Whether a package that failed because it was not complete is complete by now.
+    completed: bool,
+}
+
 impl Plugin {
     /// Takes what is there of the plugin now, and compares it with what was started. Blocks while files are read.
     pub(crate) fn offer(&self, package: Package, offer: Offer) {
@@ -27,56 +42,17 @@ impl Plugin {
         if self.state.lock().lifecycle.has_failed() {
             tree.stamp();
         }
-        let (basis, serving, moved, completed) = {
-            let mut state = self.state.lock();
-            state.is_held_back = false;
-            if !state.lifecycle.is_wanted() {
-                // What is there is started when it may be. Of a package that is not trusted any more, another one may.
-                if offer != Offer::Tell {
-                    if state.tried != Some(stamps) || offer == Offer::Force {
-                        state.will.distrusted = None;
-                        state.lifecycle.another_package();
-                    }
-                    state.tried = Some(stamps);
-                }
-                state.package = Some(package);
-                return;
-            }
-            // Another directory has the plugin's name by now; or one that was not complete is.
-            let tried = state.tried_dir.as_ref();
-            let moved = tried.is_some_and(|(dir, _)| *dir != package.found.dir);
-            let completed = state.lifecycle.has_failed()
-                && state.lifecycle.due().is_none()
-                && tried.is_some_and(|(_, tree)| *tree != package.found.tree.stamp());
-            let same = !moved && !completed && state.tried == Some(stamps) && is_settled(stamps);
-            if same && offer != Offer::Force {
-                // Names of other plugins may have changed what it gets.
-                state.package = Some(package);
-                if state.changed.is_some() && offer == Offer::Start {
-                    drop(state);
-                    self.start(None);
-                }
-                return;
-            }
-            let newest = state.lifecycle.newest();
-            let basis = state.basis.clone();
-            let basis = basis.filter(|(generation, _)| *generation == newest);
-            let current = state.lifecycle.current();
-            // What serves, unless something newer is on its way: where that is what is there, nothing is to be done,
-            // whatever was tried and rejected since.
-            let alone = state.lifecycle.candidate().is_none();
-            let serving = current.verified.as_ref();
-            let serving = serving.map(|verified| Arc::clone(&verified.files));
-            let serving = serving.filter(|_| alone && current.state == GenerationState::Up);
-            (basis.map(|(_, files)| files), serving, moved, completed)
+        let Some((package, basis)) = self.basis(package, offer) else {
+            return;
         };
         // Without it nothing of the newest generation was verified: stamps are all there is.
-        let back = serving.filter(|files| !moved && files.difference().is_none());
-        let is_back = back.is_some();
-        let difference = match &basis {
-            _ if moved => Some("its package"),
-            _ if is_back => None,
-            _ if completed => Some("its package"),
+        let back = basis
+            .serving
+            .filter(|files| !basis.moved && files.difference().is_none());
+        let difference = match &basis.newest {
+            _ if basis.moved => Some("its package"),
+            _ if back.is_some() => None,
+            _ if basis.completed => Some("its package"),
             Some(files) => files.difference(),
             None => {
                 let state = self.state.lock();
@@ -86,52 +62,112 @@ impl Plugin {
         if difference.is_some() {
             tree.stamp();
         }
-        {
-            let mut state = self.state.lock();
-            state.package = Some(package);
-            match difference {
-                None if offer != Offer::Force => {
-                    // A package that could not be read for a while, with nothing running that it was started from.
-                    let is_down = state.lifecycle.is_idle() && state.lifecycle.due().is_none();
-                    if state.tried.replace(stamps).is_none() && is_down && offer == Offer::Start {
-                        drop(state);
-                        self.start(None);
-                        return;
-                    }
-                    let newest = state.lifecycle.newest();
-                    if let Some(files) = back {
-                        // From now on that is what is compared with.
-                        state.basis = Some((newest, files));
-                    }
-                    if is_back || state.lifecycle.current().generation == newest {
-                        state.lifecycle.accept();
-                    }
-                    let was = state.changed.take();
+        let mut state = self.state.lock();
+        state.package = Some(package);
+        match (difference, offer) {
+            (None, Offer::Tell | Offer::Start) => {
+                return self.unchanged(state, stamps, back, offer);
+            }
+            (Some(what), Offer::Tell) => {
+                if state.changed.replace(what) != Some(what) {
                     self.publish(&state);
                     drop(state);
-                    if was.is_some() {
-                        self.say(LogLevel::Info, "its files are what runs again");
-                    }
-                    return;
+                    let text = format!(
+                        "{what} is no longer what runs; reload the plugin to run what is there now"
+                    );
+                    self.say(LogLevel::Warn, text);
                 }
-                Some(what) if offer == Offer::Tell => {
-                    if state.changed.replace(what) != Some(what) {
-                        self.publish(&state);
-                        drop(state);
-                        let text = format!(
-                            "{what} is no longer what runs; reload the plugin to run what is there now"
-                        );
-                        self.say(LogLevel::Warn, text);
-                    }
-                    return;
-                }
-                _ => {}
+                return;
             }
+            (_, Offer::Force) => state.lifecycle.forget_roll_back(),
+            (Some(_), Offer::Start) => {}
         }
-        if offer == Offer::Force {
-            self.state.lock().lifecycle.forget_roll_back();
-        }
+        drop(state);
         self.start(difference);
+    }
+
+    /// The files to compare a package with; `None` if nothing is to be compared: the package is kept then.
+    fn basis(&self, package: Package, offer: Offer) -> Option<(Package, Basis)> {
+        let stamps = package.found.stamps;
+        let mut state = self.state.lock();
+        state.is_held_back = false;
+        if !state.lifecycle.is_wanted() {
+            // What is there is started when it may be. Of a package that is not trusted any more, another one may.
+            if offer != Offer::Tell {
+                if state.tried != Some(stamps) || offer == Offer::Force {
+                    state.will.distrusted = None;
+                    state.lifecycle.another_package();
+                }
+                state.tried = Some(stamps);
+            }
+            state.package = Some(package);
+            return None;
+        }
+        // Another directory has the plugin's name by now; or one that was not complete is.
+        let tried = state.tried_dir.as_ref();
+        let moved = tried.is_some_and(|(dir, _)| *dir != package.found.dir);
+        let completed = state.lifecycle.has_failed()
+            && state.lifecycle.due().is_none()
+            && tried.is_some_and(|(_, tree)| *tree != package.found.tree.stamp());
+        let same = !moved && !completed && state.tried == Some(stamps) && is_settled(stamps);
+        if same && offer != Offer::Force {
+            // Names of other plugins may have changed what it gets.
+            state.package = Some(package);
+            if state.changed.is_some() && offer == Offer::Start {
+                drop(state);
+                self.start(None);
+            }
+            return None;
+        }
+        let newest = state.lifecycle.newest();
+        let files = state.basis.clone();
+        let files = files.filter(|(generation, _)| *generation == newest);
+        let current = state.lifecycle.current();
+        // What serves, unless something newer is on its way: where that is what is there, nothing is to be done,
+        // whatever was tried and rejected since.
+        let alone = state.lifecycle.candidate().is_none();
+        let serving = current.verified.as_ref();
+        let serving = serving.map(|verified| Arc::clone(&verified.files));
+        let serving = serving.filter(|_| alone && current.state == GenerationState::Up);
+        let basis = Basis {
+            newest: files.map(|(_, files)| files),
+            serving,
+            moved,
+            completed,
+        };
+        Some((package, basis))
+    }
+
+    /// The package is what was started last, or what serves (`back`).
+    fn unchanged(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        stamps: Stamps,
+        back: Option<Arc<Files>>,
+        offer: Offer,
+    ) {
+        // A package that could not be read for a while, with nothing running that it was started from.
+        let is_down = state.lifecycle.is_idle() && state.lifecycle.due().is_none();
+        if state.tried.replace(stamps).is_none() && is_down && offer == Offer::Start {
+            drop(state);
+            self.start(None);
+            return;
+        }
+        let newest = state.lifecycle.newest();
+        let is_back = back.is_some();
+        if let Some(files) = back {
+            // From now on that is what is compared with.
+            state.basis = Some((newest, files));
+        }
+        if is_back || state.lifecycle.current().generation == newest {
+            state.lifecycle.accept();
+        }
+        let was = state.changed.take();
+        self.publish(&state);
+        drop(state);
+        if was.is_some() {
+            self.say(LogLevel::Info, "its files are what runs again");
+        }
     }
 
     /// What kept it from starting may be different now: one that has failed is started anew.

@@ -10,29 +10,30 @@ use std::sync::Arc;
 use rustix::process::Pid;
 
 use super::channel;
-use super::inside::{self, Assignment, Birth};
+use super::inside::{self, Assignment, Inherited};
 use super::message::{FailedStep, Failure};
 use super::namespaces::{self, Namespaces};
 use crate::layers::cgroup::{Cgroups, Group};
 use crate::layers::seccomp::Filters;
 use crate::sys::process::Forked;
 
-/// One that waits for its plan: a child of the host's, in its namespaces and control groups.
+/// A first process that waits for its plan: a child of the host's, in its namespaces and control
+/// groups.
 pub(super) struct First {
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
-    /// It ends when nobody holds the other end.
+    /// The keeper's end. The process ends when this is closed.
     pub(super) sync: OwnedFd,
     pub(super) group: Group,
-    /// Whether it could be moved into its control groups.
+    /// Whether the process could be moved into its control groups.
     pub(super) entered: io::Result<()>,
-    /// The namespaces it was to have.
+    /// The namespaces that were asked for (`CLONE_NEW…`).
     pub(super) wanted: i32,
     pub(super) namespaces: Namespaces,
 }
 
 impl First {
-    /// Creates one.
+    /// Creates a first process.
     pub(super) fn create(
         wanted: i32,
         name: &str,
@@ -50,17 +51,17 @@ impl First {
             .map(|lock| rustix::io::fcntl_dupfd_cloexec(lock, 3))
             .collect::<Result<_, _>>()
             .map_err(|errno| broken("keep a descriptor", errno.into()))?;
-        let birth = Birth {
+        let inherited = Inherited {
             sync: there,
             locks,
             filters: Arc::clone(filters),
         };
         let forked = namespaces::fork(wanted).map_err(|error| broken("create a process", error))?;
         let (pid, pidfd, namespaces) = match forked {
-            (Forked::Child, _) => inside::first_process(birth),
+            (Forked::Child, _) => inside::first_process(inherited),
             (Forked::Parent { pid, pidfd }, namespaces) => (pid, pidfd, namespaces),
         };
-        drop(birth);
+        drop(inherited);
         let group = cgroups.create(name);
         let entered = group.enter(pid.as_raw_pid());
         Ok(Self {
@@ -74,7 +75,7 @@ impl First {
         })
     }
 
-    /// Gives it its plan, with the descriptors of the start.
+    /// Sends the plan, with the descriptors of the start.
     pub(super) fn assign(
         &self,
         assignment: &Assignment,

@@ -1,107 +1,76 @@
-//! What host, keeper and sandbox say to each other.
-
-use std::ffi::{CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+//! Messages between host, keeper and sandbox.
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
+use crate::elf::Needs;
 use crate::report::{Layer, LayerReport, LayerSet};
 
-/// A path, an argument: bytes without NUL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Bytes(pub(crate) Vec<u8>);
+/// Exit code of a first process whose sandbox was not set up.
+pub(super) const NOT_SET_UP: i32 = 127;
 
-impl Bytes {
-    pub(crate) fn path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.0))
-    }
-
-    /// The host checks for NUL bytes before it sends.
-    pub(crate) fn c_string(&self) -> CString {
-        CString::new(self.0.as_slice()).unwrap_or_default()
-    }
-}
-
-impl From<&Path> for Bytes {
-    fn from(path: &Path) -> Self {
-        Self(path.as_os_str().as_bytes().to_vec())
-    }
-}
-
-impl From<&PathBuf> for Bytes {
-    fn from(path: &PathBuf) -> Self {
-        path.as_path().into()
-    }
-}
-
-impl From<&CString> for Bytes {
-    fn from(string: &CString) -> Self {
-        Self(string.as_bytes().to_vec())
-    }
-}
-
-/// From the host to its keeper.
+/// A message of the host to its keeper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Make a sandbox. With it come, in this order: the control socket, the lifeline, stdout,
     /// stderr, and the program if it is pinned.
     Start {
-        /// The answer has the same.
+        /// The answer has the same number.
         number: u64,
         plan: Box<Plan>,
     },
-    /// Have a first process ready for a start with such a plan.
+    /// Create a first process ahead, for a start with such a plan.
     Expect { number: u64, plan: Box<Plan> },
-    /// Remove this path, and what is in it, once the host is gone.
+    /// Remove this path, with everything in it, once the host is gone.
     RemoveAtEnd(Bytes),
 }
 
-/// From the keeper to the host, one per [`Request::Start`] and [`Request::Expect`].
+/// The keeper's answer to the host, one for each [`Request::Start`] and [`Request::Expect`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) number: u64,
     pub(crate) answer: Answer,
 }
 
-/// What a [`Reply`] says.
+/// The content of a [`Reply`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     /// A first process exists, as a child of the host: that of the sandbox, or one that waits for
     /// its plan. With it come its pidfd and, of a sandbox, if there is one, the counter of kills
     /// for memory.
     Made {
-        /// Its id.
+        /// The process id, as the host sees it.
         pid: i32,
     },
-    /// None was made, and none is needed.
+    /// No process was created, and none is needed.
     Nothing,
-    /// It does not exist.
+    /// The process does not exist.
     Failed(Failure),
 }
 
-/// From inside the sandbox to the host.
+/// A message from inside the sandbox to the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Event {
-    /// How layers stand. With it come its temporary directory and that of its sockets, where they are its own.
+    /// The states of layers. With them come the temporary directory and the directory of sockets,
+    /// where these are the sandbox's own.
     Layers(Vec<LayerReport>),
     /// The program is being executed.
     Started,
-    /// It is not, and will not be.
+    /// The program is not executed, and will not be.
     Failed(Failure),
-    /// It has ended.
+    /// The program has ended.
     Ended(End),
 }
 
-/// How the program ended.
+/// The program's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct End {
     /// As `waitid` has it: the exit code, or the signal.
     pub(crate) status: i32,
-    /// Whether `status` is a signal.
+    /// `true` if `status` is a signal.
     pub(crate) signaled: bool,
     pub(crate) core_dumped: bool,
-    /// Whether it was killed for its memory.
+    /// `true` if the watchdog killed the program for its memory.
     pub(crate) memory: bool,
 }
 
@@ -109,19 +78,19 @@ pub(crate) struct End {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Failure {
     pub(crate) step: FailedStep,
-    /// What was being done, as a verb phrase, with its object.
+    /// The action that failed, as a verb phrase with its object.
     pub(crate) what: String,
     pub(crate) errno: i32,
 }
 
-/// Which step.
+/// The step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum FailedStep {
-    /// A layer that was insisted on.
+    /// A layer that the plan insists on.
     Layer(Layer),
     /// Creating a process.
     Process,
-    /// Bringing the paths together that it is shown.
+    /// Building a root of the paths that are shown.
     Paths,
     /// Entering the working directory.
     WorkingDir,
@@ -129,7 +98,7 @@ pub(crate) enum FailedStep {
     Exec,
 }
 
-/// One start, complete.
+/// A complete start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) executable: Executable,
@@ -161,7 +130,7 @@ impl Plan {
     }
 }
 
-/// What is executed.
+/// The program to execute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Executable {
     /// The file at a path.
@@ -170,17 +139,6 @@ pub(crate) enum Executable {
     Binary,
     /// The script that comes with the request.
     Script,
-    /// Nothing: the sandbox is made, reported, and gone.
+    /// None: the sandbox is made, reported, and removed.
     Probe,
-}
-
-/// What a program needs of the system to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Needs {
-    /// Nothing: it is static.
-    Nothing,
-    /// The libraries, and the loader it names.
-    Libraries(Option<Bytes>),
-    /// The system's programs: it is a script.
-    Programs,
 }

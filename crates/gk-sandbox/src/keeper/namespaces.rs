@@ -17,12 +17,12 @@ const KINDS: [(Layer, i32); 5] = [
     (Layer::Uts, libc::CLONE_NEWUTS),
 ];
 
-/// What a process got of the namespaces it was to have.
+/// The namespaces that a process got, of those it was to have.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Namespaces {
     /// `CLONE_NEW…`.
     pub(super) flags: i32,
-    /// What was refused, with the errno.
+    /// Namespaces that the kernel refused, with the errno.
     refused: Vec<(i32, i32)>,
 }
 
@@ -31,7 +31,7 @@ impl Namespaces {
         self.refused.is_empty()
     }
 
-    /// How the layers stand that these namespaces are.
+    /// The state of the layers that these namespaces are.
     pub(super) fn layers(&self, plan: &Plan, privileged: bool) -> Vec<LayerReport> {
         let wanted = wanted(plan, privileged);
         KINDS
@@ -43,7 +43,7 @@ impl Namespaces {
                 } else if wanted & flag != 0 {
                     Some(LayerReport::enforced(layer, ""))
                 } else if layer == Layer::User && plan.wants(layer) {
-                    // It comes later.
+                    // A privileged process enters its user namespace later.
                     None
                 } else {
                     Some(LayerReport::off(layer))
@@ -74,7 +74,7 @@ pub(super) fn wanted(plan: &Plan, privileged: bool) -> i32 {
 /// Forks the first process of a sandbox into as many of the wanted namespaces as can be had.
 ///
 /// # Errors
-/// What may pass, such as too little memory, is no reason to go without one.
+/// A condition that may pass, such as too little memory, is no reason to go without a namespace.
 pub(super) fn fork(wanted: i32) -> io::Result<(Forked, Namespaces)> {
     let mut got = Namespaces {
         flags: wanted,
@@ -92,7 +92,7 @@ pub(super) fn fork(wanted: i32) -> io::Result<(Forked, Namespaces)> {
     process::fork(got.flags, true).map(|forked| (forked, got))
 }
 
-/// Whether the kernel, or who configured it, does not give namespaces, as opposed to not now.
+/// Returns `true` if the error lasts: the kernel, or its configuration, gives no such namespace.
 fn lasts(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -121,7 +121,7 @@ fn without_refused(got: &mut Namespaces, _: &io::Error, can_be_had: Try<'_>) -> 
         match can_be_had(flag | user) {
             Ok(()) => {}
             Err(error) if !lasts(&error) => return Err(error),
-            // Without it there are no others.
+            // An unprivileged process gets no other namespace without this one.
             Err(error) if flag == user => return without_any(got, &error, can_be_had),
             Err(error) => got.refuse(flag, &error),
         }
@@ -154,8 +154,8 @@ mod tests {
         io::Error::from_raw_os_error(errno)
     }
 
-    /// A machine that does not give network namespaces runs out of processes for a moment: that must
-    /// not cost the process namespace.
+    /// A machine that does not give network namespaces runs out of processes for a moment: that
+    /// must not cost the process namespace.
     #[test]
     fn what_may_pass_is_no_reason_to_go_without() {
         let all = KINDS.iter().fold(0, |flags, (_, flag)| flags | flag);

@@ -1,5 +1,5 @@
-//! The first process of a sandbox while its program runs: it waits for the program's end, the host's letting go, and,
-//! where no control group limits memory, for too much of it.
+//! The first process of a sandbox while its program runs: it waits for the program's end, the
+//! host's letting go, and, where no control group limits memory, for too much of it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,28 +11,27 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 
 use super::channel;
-use super::inside::NOT_SET_UP;
-use super::message::{End, Event, Plan};
+use super::message::{End, Event, NOT_SET_UP, Plan};
 use crate::layers::rss;
 use crate::sys::process;
 
-/// How often the memory of a sandbox without a memory control group is added up.
+/// Interval at which the memory of a sandbox without a memory control group is added up.
 pub(super) const WATCHDOG_MILLIS: i64 = 50;
-/// How often what is left is killed before this process ends all the same.
+/// Maximum number of rounds of killing what is left, before this process ends all the same.
 const KILL_TURNS_MAX: u32 = 1000;
-/// The bit of a wait status that says so.
+/// The bit of a wait status that tells of a core dump.
 const CORE_DUMPED: i32 = 0x80;
 
 /// The processes of a sandbox, in a procfs.
 pub(super) enum Watched {
-    /// All that are in it, but the first.
+    /// All processes of the procfs but the first.
     All(OwnedFd),
-    /// Those below a process, by its number there.
+    /// The descendants of a process, by its number in the procfs.
     Below(OwnedFd, i32),
 }
 
 impl Watched {
-    /// How much memory they have, in bytes.
+    /// The memory of all of them, in bytes.
     pub(super) fn memory(&self) -> io::Result<u64> {
         let usage = match self {
             Watched::All(proc) => rss::summed(proc.as_fd())?,
@@ -54,9 +53,9 @@ pub(super) struct Watch {
     pub(super) pidfd: OwnedFd,
     pub(super) own_namespace: bool,
     pub(super) own_root: bool,
-    /// The processes, where their memory has to be added up.
+    /// The processes whose memory is added up; `None` if a control group limits it.
     pub(super) memory: Option<Watched>,
-    /// Held for as long as this process lives.
+    /// Locks of the host's control groups, held as long as this process lives.
     #[expect(dead_code, reason = "it is there to be dropped")]
     pub(super) locks: Vec<OwnedFd>,
 }
@@ -153,7 +152,7 @@ impl Watch {
             return self.collect(WaitOptions::empty(), memory);
         }
         let _ = process::kill(&self.pidfd);
-        // Whatever it started is a child of this process by now, or will be.
+        // This process is the subreaper: orphans of the program are its children, or will be.
         let proc = rustix::fs::open(
             "/proc",
             rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
@@ -169,7 +168,7 @@ impl Watch {
             tv_nsec: 2_000_000,
         };
         let mut end = None;
-        // Those that fork while they are killed take another turn.
+        // Processes that fork while they are killed need another round.
         for _ in 0..KILL_TURNS_MAX {
             end = end.or(self.reap(memory));
             let left = descendants();
@@ -182,7 +181,8 @@ impl Watch {
                     held.push((pid, pidfd));
                 }
             }
-            // What still is one now was one when its pidfd was opened: its number is not another's.
+            // A process that is still a descendant was one when its pidfd was opened, so its number
+            // has not become another process's.
             let still = descendants();
             for (pid, pidfd) in &held {
                 if still.contains(&pid.as_raw_pid()) {
@@ -202,7 +202,7 @@ impl Watch {
     }
 }
 
-/// What is in the temporary directory, which is memory, too.
+/// Bytes in the temporary directory, which is a tmpfs and thus memory, too.
 fn temp_usage(plan: &Plan) -> u64 {
     let used = |path: &Path| {
         rustix::fs::statvfs(path).map_or(0, |stat| {

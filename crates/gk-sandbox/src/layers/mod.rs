@@ -6,7 +6,7 @@
 //!
 //! | Layer | Stops |
 //! |---|---|
-//! | [`seccomp`] | system calls a plugin has no business with: mounts, namespaces, looking into other processes, kernel interfaces with a history, foreign socket families |
+//! | [`seccomp`] | system calls a confined program has no business with: mounts, namespaces, looking into other processes, kernel interfaces with a history, foreign socket families |
 //! | [`landlock`] | files outside the lists, execution of what it wrote, TCP, abstract sockets and signals beyond the sandbox |
 //! | [`privileges`] | capabilities, setuid programs, memory turned executable, inherited descriptors, descriptor bombs |
 //! | [`cgroup`] | memory and fork bombs, processor hogs; ends whole trees of processes |

@@ -1,5 +1,5 @@
-//! How much memory a sandbox holds, summed over its processes: for a watchdog, on systems without
-//! a memory cgroup.
+//! Memory of a sandbox, summed over its processes: for a watchdog, on systems without a memory
+//! control group.
 //!
 //! A sum over processes is a bound from above: a page that several share counts once for each. It
 //! misses memory that no process maps: a file in a tmpfs (whose size its mount limits) and System
@@ -18,11 +18,12 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// More processes than that are not looked at: limits on their number are lower by far.
 const PROCESSES_MAX: usize = 65_536;
 
-/// What was found.
+/// The sums over a sandbox's processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Usage {
-    /// Private and shared memory in RAM, without pages of files, and the tables that map it: those of
-    /// memory that is only read, of which a page costs nothing, can be made as large as one likes.
+    /// Private and shared memory in RAM, without pages of files, and the tables that map it: those
+    /// of memory that is only read, of which a page costs nothing, can be made as large as one
+    /// likes.
     pub(crate) resident_bytes: u64,
     /// Private memory that was swapped out.
     pub(crate) swapped_bytes: u64,
@@ -31,7 +32,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// What the processes hold, wherever it is.
+    /// Sum of all kinds of memory, in bytes.
     pub(crate) fn total_bytes(self) -> u64 {
         self.resident_bytes.saturating_add(self.swapped_bytes)
     }

@@ -14,7 +14,7 @@ use super::{Failure, Prepared, Started, Step};
 
 pub(crate) fn enter_spawner_thread() {}
 
-/// How to wait for a child: by its id, which is its own until it is reaped.
+/// The wait for a child by its id, which is its own until it is reaped.
 pub(crate) fn wait_id(pid: Pid, _pidfd: &OwnedFd) -> WaitId<'_> {
     WaitId::Pid(pid)
 }
@@ -25,7 +25,7 @@ pub(crate) fn wait_id(pid: Pid, _pidfd: &OwnedFd) -> WaitId<'_> {
 )]
 pub(crate) fn start(prepared: &Prepared) -> Result<Started, Failure> {
     static WARNING: Once = Once::new();
-    WARNING.call_once(|| tracing::warn!("plugins run unconfined on this system, and outlive a host that is killed; use Linux in production"));
+    WARNING.call_once(|| tracing::warn!("processes run unconfined on this system, and outlive a host that is killed; use Linux in production"));
 
     let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
     let mut command = Command::new(text(prepared.program.as_bytes()));

@@ -24,7 +24,7 @@ use crate::sys::prepared::Image;
 
 /// The child's stack until the exec. It makes a dozen shallow calls; libc's posix_spawn uses half.
 const STACK_BYTES: usize = 64 * 1024;
-/// One past the highest signal number.
+/// The highest signal number plus one.
 const SIGNALS_END: c_int = 65;
 /// The size of the kernel's signal set, which rt_sigaction insists on.
 const KERNEL_SIGSET_BYTES: usize = 8;
@@ -41,7 +41,7 @@ pub(crate) fn enter_spawner_thread() {
     }
 }
 
-/// How to wait for a child: through its pidfd.
+/// The wait for a child by its pidfd.
 pub(crate) fn wait_id(_pid: Pid, pidfd: &OwnedFd) -> WaitId<'_> {
     WaitId::PidFd(pidfd.as_fd())
 }
@@ -89,7 +89,7 @@ pub(crate) fn session(pid: libc::pid_t) -> io::Result<u32> {
     u32::try_from(found).map_err(|_| io::Error::last_os_error())
 }
 
-/// What the child reads, and the two words it writes.
+/// Input of the child, and the two words that it writes.
 struct Shared {
     program: *const c_char,
     argv: *const *const c_char,
@@ -98,11 +98,11 @@ struct Shared {
     stdio: [c_int; 3],
     /// Becomes descriptor 3, or -1.
     extra: c_int,
-    /// Whether `extra` is the program, and closed by its execution.
+    /// `true` if `extra` is the program, and closed by its execution.
     extra_is_binary: bool,
-    /// Whether `extra` is the program at all.
+    /// `true` if `extra` is the program at all.
     extra_is_program: bool,
-    /// Whether it dies with the thread that starts it.
+    /// `true` if it dies with the thread that starts it.
     dies_with_host: bool,
     host: libc::pid_t,
     failed_step: AtomicI32,

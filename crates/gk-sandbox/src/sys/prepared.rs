@@ -1,9 +1,13 @@
 //! A start in the form the system calls want it, prepared before any process exists, and the
 //! outcome's two forms. Nothing here is unsafe.
 
-use std::ffi::{CString, OsStr, OsString};
+#[cfg(target_os = "linux")]
+use std::ffi::OsString;
+use std::ffi::{CString, OsStr};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,14 +16,14 @@ use rustix::process::Pid;
 
 use crate::{InterpreterProblem, Program, SandboxSpec, SpawnError};
 
-/// What is executed.
+/// The form of the program that is executed.
 #[derive(Debug)]
 #[cfg_attr(
     not(target_os = "linux"),
     allow(dead_code, reason = "the fall-back executes paths alone")
 )]
 pub(crate) enum Image {
-    /// What is at the path.
+    /// The file at the path.
     Path,
     /// A pinned binary.
     Binary(Arc<OwnedFd>),
@@ -27,7 +31,8 @@ pub(crate) enum Image {
     Script(Arc<OwnedFd>),
 }
 
-/// Where a loader looks for libraries first: for a pinned binary, the directories that it names relative to itself.
+/// Where a loader looks for libraries first: for a pinned binary, the directories that it names
+/// relative to itself.
 #[cfg(target_os = "linux")]
 const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
@@ -244,7 +249,8 @@ impl Failure {
     }
 }
 
-/// What the program names as its interpreter, by its `#!` line or as its loader, and what is wrong with it.
+/// What the program names as its interpreter, by its `#!` line or as its loader, and what is wrong
+/// with it.
 fn interpreter(path: &Path, confined: bool) -> (String, InterpreterProblem) {
     const LONGEST_LINE: u64 = 256;
     let Ok(file) = std::fs::File::open(path) else {

@@ -34,10 +34,11 @@ pub(crate) fn fork(namespaces: c_int, sibling: bool) -> io::Result<Forked> {
     let mut exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
     if sibling {
         flags |= u64::from(libc::CLONE_PARENT.unsigned_abs());
-        // It is the caller's own.
+        // With CLONE_PARENT the kernel takes the caller's exit signal, and wants 0 here.
         exit_signal = 0;
     }
-    // What clone3 takes: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
+    // The fields of clone3's argument: flags, pidfd, child_tid, parent_tid, exit_signal, stack,
+    // stack_size, tls.
     let mut args = [0u64; 8];
     args[0] = flags;
     args[1] = ptr::from_mut(&mut pidfd).expose_provenance() as u64;
@@ -166,11 +167,11 @@ pub(crate) fn child_signals() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// What to execute.
+/// The program to execute.
 pub(crate) enum Exec<'a> {
     /// The file at a path.
     Path(&'a CStr),
-    /// What is behind a descriptor.
+    /// The file behind a descriptor.
     Fd(BorrowedFd<'a>),
 }
 

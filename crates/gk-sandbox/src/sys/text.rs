@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::mm::Advice;
 
-/// Where the program's text is mapped.
+/// Addresses at which the program's text is mapped.
 fn mappings(maps: &str, program: &[u8]) -> Vec<(usize, usize)> {
     let mapping = |line: &str| {
         // address           perms offset  dev   inode   path
@@ -33,9 +33,10 @@ pub(crate) fn release() -> std::io::Result<()> {
     let program = std::fs::read_link("/proc/self/exe")?;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     for (start, length) in mappings(&maps, program.as_os_str().as_bytes()) {
-        // SAFETY: the range is a mapping of this program's own file, as the kernel has just said, private and not
-        // writable, so each of its pages is the file's and comes back as it was when it is next executed. Nothing
-        // unmaps a program's text while it runs. MADV_DONTNEED changes neither addresses nor permissions.
+        // SAFETY: the range is a mapping of this program's own file, as the kernel has just said,
+        // private and not writable, so each of its pages is the file's and comes back as it was
+        // when it is next executed. Nothing unmaps a program's text while it runs. MADV_DONTNEED
+        // changes neither addresses nor permissions.
         unsafe {
             rustix::mm::madvise(start as *mut c_void, length, Advice::LinuxDontNeed)?;
         }
@@ -76,7 +77,8 @@ mod tests {
 
     #[test]
     fn what_is_released_is_gone_and_comes_back() {
-        // What other tests of this process run meanwhile comes back at once: the least of several looks counts.
+        // What other tests of this process run meanwhile comes back at once: the least of several
+        // looks counts.
         let before = resident();
         let after = (0..20).map(|_| {
             release().unwrap();

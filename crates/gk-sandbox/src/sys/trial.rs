@@ -15,12 +15,12 @@ use libc::{c_int, c_long};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 
-/// How a child ended.
+/// The end of a child.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// Its body returned.
+    /// The body returned.
     Well,
-    /// Its body panicked; the message.
+    /// The body panicked, with this message.
     Panicked(String),
     Signaled(i32),
 }

@@ -1,4 +1,5 @@
-//! Version 2, `plugin.sig`: what is signed of a package, and its text. The crate's documentation has the format.
+//! Version 2, `plugin.sig`: what is signed of a package, and its text. The crate's documentation
+//! has the format.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -18,12 +19,12 @@ pub const PACKAGE_SIGNATURE: &str = "plugin.sig";
 
 /// The first line: format and version.
 const HEAD: &str = "goatkit-plugin-signature 2";
-/// Goes before the signed text. Version 1 signs exactly 32 bytes, so no message of one version is one of the other;
-/// the NUL keeps it apart from any other text.
+/// Goes before the signed text. Version 1 signs exactly 32 bytes, so no message of one version is
+/// one of the other; the NUL keeps it apart from any other text.
 const DOMAIN: &[u8] = b"goatkit plugin signature, version 2\0";
 
-/// What a version 2 signature says. There is no public constructor: whoever holds one has it from a signature that
-/// fitted, or has just signed it.
+/// What a version 2 signature says. There is no public constructor: whoever holds one has it from a
+/// signature that fitted, or has just signed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     pub(crate) name: String,
@@ -45,7 +46,8 @@ pub struct SignedFile {
     pub(crate) digest: Digest,
 }
 
-/// A `plugin.sig` that was read and not yet verified: all it tells is whose signature it claims to be.
+/// A `plugin.sig` that was read and not yet verified: all it tells is whose signature it claims to
+/// be.
 #[derive(Clone, Debug)]
 pub struct PackageSignature {
     claims: Claims,
@@ -60,11 +62,11 @@ pub struct PackageSignature {
 pub struct FormatError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// Description of the problem.
     pub problem: FormatProblem,
 }
 
-/// What is wrong with a line of `plugin.sig`, or with what is to be signed.
+/// Error in a line of `plugin.sig`, or in what is to be signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatProblem {
@@ -89,8 +91,8 @@ pub enum FormatProblem {
     /// Too many files, or they are too large.
     #[error("at most {FILES_MAX} files of {FILE_BYTES_MAX} bytes, {PACKAGE_BYTES_MAX} together")]
     TooMuch,
-    /// Manifest or binary is not among the files, the manifest is too large, the binary not executable, or both are
-    /// the same file.
+    /// Manifest or binary is not among the files, the manifest is too large, the binary not
+    /// executable, or both are the same file.
     #[error("the {0} is not a listed file of the kind it has to be")]
     Role(&'static str),
     /// It means something, but is not written as it would be signed (white space, case, zeros).
@@ -121,7 +123,7 @@ impl Claims {
         self.date.to_string()
     }
 
-    /// Who signed.
+    /// Key that signed.
     pub fn key(&self) -> KeyId {
         self.key
     }
@@ -246,7 +248,7 @@ impl SignedFile {
         self.size
     }
 
-    /// Whether the file has an x bit.
+    /// Returns `true` if the file has an x bit.
     pub fn is_executable(&self) -> bool {
         self.executable
     }

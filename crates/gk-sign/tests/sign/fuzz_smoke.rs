@@ -1,14 +1,12 @@
 //! The fuzz target without a fuzzer.
 
-#[path = "../../../../tests/common/fuzz_smoke.rs"]
-mod smoke;
 #[path = "../../fuzz/src/targets.rs"]
 #[allow(unreachable_pub, reason = "the fuzzer builds it as a library")]
 mod targets;
 
 #[test]
 fn signature() {
-    let smoke = smoke::Smoke {
+    let smoke = gk_testkit::Smoke {
         name: "signature",
         manifest_dir: env!("CARGO_MANIFEST_DIR"),
         mutations: 300,

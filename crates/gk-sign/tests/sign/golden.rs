@@ -1,4 +1,5 @@
-//! Signatures made by Go's crypto/ed25519 (`tests/plugins/signer`, which `cargo xtask golden --check` runs again).
+//! Signatures made by Go's crypto/ed25519 (`tests/plugins/signer`, which `cargo xtask golden
+//! --check` runs again).
 
 use gk_sign::{BinarySignature, Digest, PublicKey, SecretKey};
 

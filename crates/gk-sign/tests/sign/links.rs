@@ -1,4 +1,5 @@
-//! Packages whose files are links: as Kubernetes mounts configuration, and as releases are switched.
+//! Packages whose files are links: as Kubernetes mounts configuration, and as releases are
+//! switched.
 
 use std::fs;
 use std::os::unix::fs::symlink;

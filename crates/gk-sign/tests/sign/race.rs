@@ -1,5 +1,5 @@
-//! Binary, signatures and manifest are exchanged at any moment between check and use: what the artifact holds, and what
-//! runs from it, is always what was verified.
+//! Binary, signatures and manifest are exchanged at any moment between check and use: what the
+//! artifact holds, and what runs from it, is always what was verified.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -53,7 +53,8 @@ fn overwrite(path: &Path, content: &[u8]) {
     file.set_len(content.len() as u64).unwrap();
 }
 
-/// What upstream does, and why it is not enough: a verified path is not a verified program, nor is an open file.
+/// What upstream does, and why it is not enough: a verified path is not a verified program, nor is
+/// an open file.
 #[test]
 fn a_path_and_an_open_file_fall_for_the_swap() {
     let (good, evil) = (program("good"), program("evil"));

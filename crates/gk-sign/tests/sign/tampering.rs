@@ -164,7 +164,8 @@ fn version_1_damaged_or_of_another_binary() {
     );
 }
 
-/// Version 1 lets a signed binary pass under another plugin's name and manifest; version 2 does not.
+/// Version 1 lets a signed binary pass under another plugin's name and manifest; version 2 does
+/// not.
 #[test]
 fn a_signed_plugin_in_anothers_place() {
     let package = Package::new();

@@ -1,4 +1,4 @@
-//! What the example hosts share: a plugin's process, its handshake, and the connection.
+//! Parts that the example hosts share: a plugin's process, its handshake, and the connection.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -26,7 +26,7 @@ pub(crate) struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // One that has exited by itself is what we hope for.
+        // The plugin should have exited by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -42,7 +42,8 @@ impl Process {
         environment: Vec<(String, String)>,
     ) -> Result<(Self, ChildStdout), Error> {
         let mut command = Command::new(program);
-        // A stray PLUGIN_ variable changes what a plugin does, so it gets those of the protocol only.
+        // A stray PLUGIN_ variable changes what a plugin does, so it gets those of the protocol
+        // only.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PLUGIN_")) {
             command.env_remove(name);
         }
@@ -57,7 +58,8 @@ impl Process {
     }
 }
 
-/// Reads the handshake, and drains what is printed behind it for ever: a pipe that is full stalls the plugin.
+/// Reads the handshake, and drains what is printed behind it for ever: a pipe that is full stalls
+/// the plugin.
 async fn handshake(stdout: ChildStdout) -> Result<Handshake, Error> {
     let (line, first) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -65,7 +67,7 @@ async fn handshake(stdout: ChildStdout) -> Result<Handshake, Error> {
         let mut bytes = Vec::new();
         let most = handshake::MAX_LINE_BYTES as u64 + 1;
         let read = stdout.by_ref().take(most).read_until(b'\n', &mut bytes);
-        // Nobody waits any more if this took too long.
+        // The receiver has given up if this took too long.
         let _ = line.send(read.map(|_| bytes));
         let _ = std::io::copy(&mut stdout, &mut std::io::sink());
     });
@@ -84,7 +86,7 @@ pub(crate) fn config() -> HandshakeConfig {
     }
 }
 
-/// Under what a host speaks with a plugin.
+/// The encryption between a host and a plugin.
 #[derive(Debug, Clone, Copy)]
 #[allow(dead_code, reason = "not every example has each of them")]
 pub(crate) enum Tls<'a> {
@@ -139,7 +141,7 @@ pub(crate) async fn start(
         (Some(_), None) => return Err("the plugin does not speak TLS".into()),
         (None, Some(_)) => return Err("the plugin wants TLS, which nobody asked for".into()),
     };
-    // What the plugin prints after its handshake.
+    // The plugin's output after its handshake.
     for mut output in [client.take_stdout(), client.take_stderr()]
         .into_iter()
         .flatten()

@@ -1,4 +1,6 @@
-//! What is fuzzed: one function per codec, on the public API alone. A target fails by panicking.
+//! Fuzz targets: one function per codec, on the public API alone. A target fails by panicking.
+
+mod connection;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::IoSlice;
@@ -13,6 +15,8 @@ use gk_wire::rpc::{
 };
 use gk_wire::yamux::{Event, Header, Kind, Limits, Role, Session};
 use serde::{Deserialize, Serialize};
+
+pub use connection::connection;
 
 const GOB_LIMITS: gob::Limits = gob::Limits {
     max_message_bytes: 16 * 1024,
@@ -63,8 +67,8 @@ fn measure(value: &Value) -> (usize, usize) {
     (elements + more, depth + 1)
 }
 
-/// What it is sent as. Nothing, if an interface in it holds what was received and is of a type that was never defined: only
-/// an empty list can be.
+/// The encoding of a value. `None` for a received interface of a type that was never defined, which
+/// can only hold an empty list.
 fn encoded<T: Serialize + serde::de::DeserializeOwned + std::fmt::Debug + 'static>(
     value: &T,
 ) -> Option<Vec<u8>> {
@@ -76,7 +80,7 @@ fn encoded<T: Serialize + serde::de::DeserializeOwned + std::fmt::Debug + 'stati
     }
 }
 
-/// What we decode we encode, and it comes back the same.
+/// A decoded value is encoded, and comes back the same.
 fn comes_back<T: Serialize + serde::de::DeserializeOwned + std::fmt::Debug + 'static>(value: &T) {
     let Some(bytes) = encoded(value) else {
         return;
@@ -98,7 +102,7 @@ fn judge(message: &Message) {
     if let Ok(value) = &value {
         let (elements, depth) = measure(value);
         assert!(elements <= GOB_LIMITS.max_elements && depth <= GOB_LIMITS.max_depth);
-        // What can be read can be passed over.
+        // A value that can be read can be passed over.
         assert_eq!(message.decode::<()>(), Ok(()));
     }
     // A value is decoded as often as one likes. NaN is not itself, so the text is compared.
@@ -177,7 +181,7 @@ pub fn rpc(data: &[u8]) {
             );
         }
         if let Ok(header) = RequestHeader::from_message(&message) {
-            // What we write of it reads the same.
+            // The header that is written of it reads the same.
             let (mut encoder, mut bytes) = (HeaderEncoder::default(), Vec::new());
             encoder
                 .request(header.service_method.as_str(), header.seq, &mut bytes)
@@ -225,7 +229,7 @@ const YAMUX_LIMITS: Limits = Limits {
 
 const WINDOW: u64 = 256 * 1024;
 
-/// What the session is held to.
+/// The windows that the session must keep.
 #[derive(Default)]
 struct Model {
     /// Bytes that we may still send, by stream.

@@ -1,12 +1,15 @@
-//! Writing a received value again, for another receiver. A value's bytes do not depend on the stream but in one place:
-//! an interface has the number of its concrete type in it, and each stream has numbers of its own.
+//! Writing a received value again, for another receiver. A value's bytes do not depend on the
+//! stream but in one place: an interface has the number of its concrete type in it, and each stream
+//! has numbers of its own.
 
+use super::reader::Reader;
 use super::ser::{self, IsZero};
 use super::types::Out;
-use super::wire::{Kind, Reader, TypeId, WireType};
+use super::wire::{Kind, TypeId, WireType};
 use super::{Error, num, walk};
 
-/// Writes what stands behind an interface's name: its type and its value, which is at the reader's cursor.
+/// Writes what stands behind an interface's name: its type and its value, which is at the reader's
+/// cursor.
 pub(crate) fn interface(
     reader: &mut Reader<'_>,
     id: TypeId,
@@ -30,7 +33,8 @@ fn raw(reader: &Reader<'_>, out: &mut Out<'_>, from: usize) -> Result<(), Error>
     Ok(())
 }
 
-/// Walks over a value, and writes all of it up to the end of its last interface; `from` is where the rest begins.
+/// Walks over a value, and writes all of it up to the end of its last interface; `from` is where
+/// the rest begins.
 fn value(
     reader: &mut Reader<'_>,
     id: TypeId,

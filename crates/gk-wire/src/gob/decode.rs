@@ -3,12 +3,13 @@
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
+use super::reader::{Part, Place, Reader};
 use super::walk::Walk;
-use super::wire::{Part, Place, Reader, Registry, TypeId};
+use super::wire::{Registry, TypeId};
 use super::{Error, Limits, Value, de, num, value, wire};
 
-/// The length of the message that starts `data`, and where its content begins; `None` if `data` ends
-/// inside the length.
+/// The length of the message that starts `data`, and where its content begins; `None` if `data`
+/// ends inside the length.
 ///
 /// # Errors
 ///
@@ -35,26 +36,28 @@ pub struct Decoder {
     types: Registry,
     limits: Limits,
     unfinished: Option<Unfinished>,
-    /// Whether values of a type can bring definitions along, for types of values that came; sorted.
+    /// `true` if values of a type can bring definitions along, for types of values that came;
+    /// sorted.
     may_define: Vec<(TypeId, bool)>,
 }
 
 /// A value that goes on in the next message.
 #[derive(Debug)]
 struct Unfinished {
-    /// What is there of its messages.
+    /// The content of its messages so far.
     content: BytesMut,
-    /// Where they join.
+    /// Offsets at which the messages join.
     joins: Vec<usize>,
-    /// Where the value begins in them.
+    /// Offset at which the value begins.
     start: usize,
     id: TypeId,
-    /// How far it was walked over.
+    /// The walk over the value so far.
     walk: Walk,
     place: Place,
 }
 
-/// An error in a value that can bring definitions along: those behind it are not known, nor where it ends.
+/// An error in a value that can bring definitions along: those behind it are not known, nor where
+/// it ends.
 fn lost(error: Error) -> Error {
     match error.poisons_stream() {
         true => error,
@@ -62,12 +65,12 @@ fn lost(error: Error) -> Error {
     }
 }
 
-/// What a message is that does not continue another one.
+/// The content of a message that does not continue another one.
 enum First {
     Definition,
-    /// A value that cannot bring definitions along, which is looked at by whoever decodes it.
+    /// A value that cannot bring definitions along. It is checked when it is decoded.
     Plain(TypeId),
-    /// A value that was walked over, as far as it is there.
+    /// A value that was walked over, as far as it has come.
     Walked {
         id: TypeId,
         start: usize,
@@ -87,7 +90,7 @@ impl Decoder {
         }
     }
 
-    /// Whether a value of this type can bring further definitions along.
+    /// Returns `true` if a value of this type can bring further definitions along.
     fn may_define(&mut self, id: TypeId) -> bool {
         match self.may_define.binary_search_by_key(&id, |(id, _)| *id) {
             Ok(place) => self.may_define.get(place).is_none_or(|(_, may)| *may),
@@ -100,15 +103,13 @@ impl Decoder {
     }
 
     /// Bytes of a value that goes on in the next message.
-    #[cfg(feature = "tokio")]
     pub(crate) fn unfinished_bytes(&self) -> usize {
         let unfinished = self.unfinished.as_ref();
         unfinished.map_or(0, |unfinished| unfinished.content.len())
     }
 
-    /// Whether nothing is lost if the next message, which begins like this, is not taken: it does not continue a value, and
-    /// it brings no definitions.
-    #[cfg(feature = "tokio")]
+    /// Returns `true` if nothing is lost if the next message, which begins like this, is not taken:
+    /// it does not continue a value, and it brings no definitions.
     pub(crate) fn can_miss(&mut self, start: &[u8]) -> bool {
         if self.unfinished.is_some() {
             return false;
@@ -122,8 +123,8 @@ impl Decoder {
         }
     }
 
-    /// Takes the content of one message, without its length. A definition is kept and gives `None`, as does the start of
-    /// a value that goes on in further messages; a whole value is given back.
+    /// Takes the content of one message, without its length. A definition is kept and gives `None`,
+    /// as does the start of a value that goes on in further messages; a whole value is given back.
     ///
     /// # Errors
     ///
@@ -212,7 +213,7 @@ impl Decoder {
                 )))
             }
             false => {
-                // Nobody else has it, so this copies nothing.
+                // The buffer has no other owner, so this copies nothing.
                 unfinished.content = BytesMut::from(whole);
                 self.unfinished = Some(unfinished);
                 Ok(None)
@@ -230,11 +231,13 @@ impl Decoder {
         })
     }
 
-    /// Splits the next message off `stream` and takes it; `None` when `stream` holds no whole message.
+    /// Splits the next message off `stream` and takes it; `None` when `stream` holds no whole
+    /// message.
     ///
     /// # Errors
     ///
-    /// As [`message_length`] and [`Decoder::message`]; the message in question is taken off all the same.
+    /// As [`message_length`] and [`Decoder::message`]; the message in question is taken off all the
+    /// same.
     pub fn next(&mut self, stream: &mut Bytes) -> Result<Option<Message>, Error> {
         while let Some((length, start)) = message_length(stream, &self.limits)? {
             if stream.len() - start < length {
@@ -250,7 +253,8 @@ impl Decoder {
     }
 }
 
-/// One value as it came, with the types it is made of. Cheap to clone; decoding it twice is possible.
+/// A value as it came, with the types it is made of. Clones are cheap, and a value can be decoded
+/// many times.
 #[derive(Debug, Clone)]
 pub struct Message(pub(crate) Part);
 
@@ -274,13 +278,14 @@ impl Message {
         value::read(&mut self.0.reader(), self.0.id, 0)
     }
 
-    /// Whether this is a struct that was declared with a field of exactly this Go name, be it set or not.
+    /// Returns `true` if this is a struct that was declared with a field of exactly this Go name,
+    /// be it set or not.
     #[must_use]
     pub fn has_field(&self, go_name: &str) -> bool {
         self.0.types.has_field(self.0.id, go_name)
     }
 
-    /// Whether this is a `[]byte`.
+    /// Returns `true` if this is a `[]byte`.
     #[must_use]
     pub fn is_bytes(&self) -> bool {
         self.0.id == wire::BYTES

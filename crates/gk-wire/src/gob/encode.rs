@@ -38,7 +38,8 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// If gob has no form for `T`, or `T` writes another shape than it reads. Nothing is appended then.
+    /// If gob has no form for `T`, or `T` writes another shape than it reads. Nothing is appended
+    /// then.
     pub fn encode<T: Serialize + DeserializeOwned + 'static>(
         &mut self,
         value: &T,
@@ -80,14 +81,14 @@ impl Encoder {
     }
 }
 
-/// A value that is being encoded. If that fails, or panics, nothing of it remains: neither bytes nor types that the receiver
-/// is believed to know.
+/// A value that is being encoded. If that fails, or panics, nothing of it remains: neither bytes
+/// nor types that the receiver is believed to know.
 struct Attempt<'a> {
     types: &'a mut Types,
     sink: &'a mut Sink,
     written: usize,
     spliced: usize,
-    /// What was known before, until it has succeeded.
+    /// The types that were known before; `None` once the value is encoded.
     mark: Option<Mark>,
 }
 

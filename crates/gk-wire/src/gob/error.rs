@@ -1,11 +1,11 @@
-//! What can be wrong with gob data, or with a Rust type that shall become gob.
+//! Errors of encoding and decoding.
 
 use std::fmt;
 
 /// Why a value could not be encoded or decoded.
 ///
-/// An error that [`poisons`](Error::poisons_stream) its stream means that the peer's framing or type
-/// definitions can no longer be trusted; all others concern one value, and the stream goes on.
+/// An error that [`poisons`](Error::poisons_stream) its stream means that the peer's framing or
+/// type definitions can no longer be trusted; all others concern one value, and the stream goes on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -42,15 +42,16 @@ pub enum Error {
     /// More type definitions than [`Limits::max_types`](super::Limits::max_types).
     #[error("more than {0} type definitions")]
     TooManyTypes(usize),
-    /// Type definitions longer than [`Limits::max_type_bytes`](super::Limits::max_type_bytes) together.
+    /// Type definitions longer than [`Limits::max_type_bytes`](super::Limits::max_type_bytes)
+    /// together.
     #[error("type definitions of more than {0} bytes")]
     TypesTooLong(usize),
     /// The sender's kind of value does not fit the receiver's.
     #[error("cannot decode {found} into {expected}")]
     Mismatch {
-        /// What the Rust type asks for.
+        /// The kind that the Rust type asks for.
         expected: &'static str,
-        /// What the peer sent.
+        /// The kind that the peer sent.
         found: &'static str,
     },
     /// A struct whose fields share no name with the receiving struct.
@@ -64,10 +65,12 @@ pub enum Error {
     /// A field number beyond the sender's own definition.
     #[error("a field number is outside of its struct")]
     FieldOutOfRange,
-    /// An error in a value that can hold interfaces, and with them type definitions: what follows it cannot be read.
+    /// An error in a value that can hold interfaces, and with them type definitions: what follows
+    /// it cannot be read.
     #[error("{0}, in a value behind which the stream cannot be read")]
     LostPlace(Box<Error>),
-    /// There is no memory for a value that can bring type definitions along, without which the stream cannot be read.
+    /// No memory for a value that can bring type definitions along, without which the stream cannot
+    /// be read.
     #[error("there is no memory for a value of {0} bytes, without which the stream cannot be read")]
     NoMemory(usize),
     /// A length or count larger than the data that could hold it.
@@ -88,7 +91,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the stream the data came from can no longer be decoded.
+    /// Returns `true` if the stream the data came from can no longer be decoded.
     #[must_use]
     pub fn poisons_stream(&self) -> bool {
         matches!(

@@ -9,17 +9,19 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::decode::{Decoder, Message};
 use super::encode::Encoder;
 use super::passing::{self, Passing};
+use super::reader::Part;
 use super::ser::{self, Dynamic};
 use super::types::Out;
-use super::wire::Part;
 use super::{Error, Limits, Value, copy};
 
-/// A Go `interface{}`, or any other interface: nothing, or a value with the name of its concrete type.
+/// A Go `interface{}`, or any other interface: nothing, or a value with the name of its concrete
+/// type.
 ///
-/// Go finds the concrete type by the name under which it was registered on both sides: `gob.Register(Circle{})` in
-/// package main makes it `"main.Circle"`, in another one the package's import path stands ahead of the point.
-/// Types that Go registers by itself have [`From`] conversions: the sized numbers, `bool`, `string` and `[]byte`. A Go
-/// `int` is `Interface::new("int", 5_i64)`.
+/// Go finds the concrete type by the name under which it was registered on both sides:
+/// `gob.Register(Circle{})` in package main makes it `"main.Circle"`, in another one the package's
+/// import path stands ahead of the point. Types that Go registers by itself have [`From`]
+/// conversions: the sized numbers, `bool`, `string` and `[]byte`. A Go `int` is
+/// `Interface::new("int", 5_i64)`.
 ///
 /// ```
 /// use gk_wire::gob::Interface;
@@ -38,8 +40,8 @@ use super::{Error, Limits, Value, copy};
 /// # Ok::<(), gk_wire::gob::Error>(())
 /// ```
 ///
-/// An interface that was received can be sent on as it is, without a Rust type for what it holds. Formats other than gob
-/// have no form for an interface; they refuse it.
+/// An interface that was received can be sent on as it is, without a Rust type for what it holds.
+/// Formats other than gob have no form for an interface; they refuse it.
 #[derive(Clone, Default)]
 pub struct Interface(Option<Arc<Held>>);
 
@@ -55,7 +57,7 @@ enum Concrete {
     Received(Part),
 }
 
-/// What an interface needs of the Rust value that it holds.
+/// The abilities that an interface needs of the Rust value in it.
 trait Own: Send + Sync {
     fn write(&self, out: &mut Out<'_>) -> Result<(), Error>;
     fn message(&self) -> Result<Message, Error>;
@@ -70,7 +72,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Own for T {
     fn message(&self) -> Result<Message, Error> {
         let mut bytes = Vec::new();
         Encoder::new().encode(self, &mut bytes)?;
-        // What this program holds already is not limited.
+        // Values of this program itself have no limit.
         let limits = Limits {
             max_message_bytes: usize::MAX,
             max_elements: usize::MAX,
@@ -82,7 +84,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Own for T {
 }
 
 impl Interface {
-    /// An interface that holds nothing.
+    /// A nil interface.
     #[must_use]
     pub fn nil() -> Self {
         Self::default()
@@ -105,7 +107,7 @@ impl Interface {
         })))
     }
 
-    /// Whether it holds nothing.
+    /// Returns `true` if the interface is nil.
     #[must_use]
     pub fn is_nil(&self) -> bool {
         self.0.is_none()
@@ -121,7 +123,7 @@ impl Interface {
     ///
     /// # Errors
     ///
-    /// If it holds nothing, or what it holds does not fit `T`.
+    /// If the interface is nil, or its value does not fit `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.message()?.decode()
     }
@@ -130,7 +132,7 @@ impl Interface {
     ///
     /// # Errors
     ///
-    /// If what it holds is malformed, or gob has no form for it.
+    /// If the value is malformed, or gob has no form for it.
     pub fn value(&self) -> Result<Value, Error> {
         match self.is_nil() {
             true => Ok(Value::Nil),
@@ -205,7 +207,7 @@ impl From<super::Payload> for Interface {
     }
 }
 
-/// What formats other than gob are given.
+/// The form of an interface in formats other than gob.
 struct NoForm;
 
 impl Serialize for NoForm {

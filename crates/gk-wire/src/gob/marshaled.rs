@@ -1,4 +1,5 @@
-//! Types that encode themselves: in Go those with the methods of `gob.GobEncoder` or `encoding.BinaryMarshaler`.
+//! Types that encode themselves: in Go those with the methods of `gob.GobEncoder` or
+//! `encoding.BinaryMarshaler`.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use super::passing::{self, Passing};
 use super::payload::Raw;
 use super::wire::Marshaler;
 
-/// A Rust type that stands for a Go type which encodes itself. In a message it is wrapped: `Marshaled<Url>`.
+/// A Rust type that stands for a Go type which encodes itself. In a message it is wrapped:
+/// `Marshaled<Url>`.
 ///
 /// ```
 /// use gk_wire::gob::{Error, Marshal, Marshaled, Marshaler};
@@ -40,7 +42,7 @@ use super::wire::Marshaler;
 /// }
 /// ```
 pub trait Marshal: Default {
-    /// By which interface the Go type encodes itself.
+    /// The interface by which the Go type encodes itself.
     const MARSHALER: Marshaler;
 
     /// The Go type's name without its package, for the definition; no receiver depends on it.
@@ -57,10 +59,11 @@ pub trait Marshal: Default {
     ///
     /// # Errors
     ///
-    /// If they are no encoding of a value.
+    /// If the bytes are no encoding of a value.
     fn unmarshal(bytes: &[u8]) -> Result<Self, Error>;
 
-    /// Whether this is Go's zero value, which a struct leaves out. Never, unless the type says otherwise.
+    /// Returns `true` if this is Go's zero value, which a struct leaves out. The default
+    /// implementation returns `false`.
     fn is_zero(&self) -> bool {
         false
     }
@@ -134,8 +137,9 @@ impl<'de, T: Marshal> Deserialize<'de> for Marshaled<T> {
     }
 }
 
-/// Go's `time.Time` as it travels: a moment with an offset from UTC. Its monotonic clock reading and the name of its time
-/// zone do not travel. In a message it stands as it is, without [`Marshaled`].
+/// Go's `time.Time` as it travels: a moment with an offset from UTC. Its monotonic clock reading
+/// and the name of its time zone do not travel. In a message it stands as it is, without
+/// [`Marshaled`].
 ///
 /// [`Time::default`] is Go's zero time, the first of January of the year 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,9 +148,9 @@ pub struct Time {
     pub unix_seconds: i64,
     /// Nanoseconds beyond them, less than 1,000,000,000.
     pub nanoseconds: u32,
-    /// Seconds that local time is ahead of UTC; `None` where Go's location is UTC itself. Less than 2^15 minutes either way.
-    /// Go reads back another offset than it wrote where that is negative and not in whole minutes; this type
-    /// does not.
+    /// Seconds that local time is ahead of UTC; `None` where Go's location is UTC itself. Less than
+    /// 2^15 minutes either way. Go reads back another offset than it wrote where that is negative
+    /// and not in whole minutes; this type does not.
     pub offset: Option<i32>,
 }
 
@@ -167,7 +171,8 @@ impl Default for Time {
 }
 
 impl From<Duration> for Time {
-    /// The moment so long after 1970-01-01 00:00 UTC, in UTC: `SystemTime::duration_since(UNIX_EPOCH)` gives it.
+    /// The moment so long after 1970-01-01 00:00 UTC, in UTC:
+    /// `SystemTime::duration_since(UNIX_EPOCH)` gives it.
     fn from(since: Duration) -> Self {
         Time {
             unix_seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
@@ -180,11 +185,11 @@ impl From<Duration> for Time {
 impl TryFrom<Time> for Duration {
     type Error = Error;
 
-    /// How long after 1970-01-01 00:00 UTC it is: `SystemTime::UNIX_EPOCH` and this are the moment.
+    /// Time since 1970-01-01 00:00 UTC: added to `SystemTime::UNIX_EPOCH` it gives the moment.
     ///
     /// # Errors
     ///
-    /// If it is before that.
+    /// If the moment is before 1970.
     fn try_from(time: Time) -> Result<Self, Error> {
         let seconds = u64::try_from(time.unix_seconds)
             .map_err(|_| Error::Unsupported("a time before 1970 as a duration since then"))?;
@@ -208,7 +213,7 @@ impl Marshal for Time {
                 let minutes = i16::try_from(offset / 60).map_err(|_| out_of_range.clone())?;
                 let rest = i8::try_from(offset % 60).map_err(|_| out_of_range.clone())?;
                 match minutes {
-                    // Go itself cannot send it.
+                    // Go cannot send such a time either.
                     UTC => return Err(out_of_range),
                     minutes => (minutes, rest),
                 }

@@ -1,10 +1,11 @@
 //! Go's `encoding/gob`, through serde.
 //!
-//! A stream is a row of messages: type definitions, each sent once, and values. An [`Encoder`] and a
-//! [`Decoder`] each hold the types of one direction of one stream; neither reads or writes anything by
-//! itself, and neither trusts a length before it has looked at what is there.
+//! A stream is a row of messages: type definitions, each sent once, and values. An [`Encoder`] and
+//! a [`Decoder`] each hold the types of one direction of one stream; neither reads or writes
+//! anything by itself, and neither trusts a length before it has looked at what is there.
 //!
-//! Rust and Go meet like this, in both directions. Go's own encoder and decoder check the table (`tests/e2e/gob.rs`).
+//! Rust and Go meet like this, in both directions. Go's own encoder and decoder check the table
+//! (`tests/e2e/gob.rs`).
 //!
 //! | Rust | Go | |
 //! |---|---|---|
@@ -26,15 +27,16 @@
 //! | [`Marshaled<T>`](Marshaled) | types with `GobEncode` or `MarshalBinary`: `*url.URL`, `big.Int` | [`Marshal`] says which; read only, `Payload` takes the bytes |
 //! | [`Value`] | every type | a tree, for reading alone; the only form for `complex64` and `complex128` |
 //!
-//! An interface that holds a value also decodes into the type of that value itself, where its name does not matter.
-//! Channels and functions have no form in gob, and enums of Rust none in Go. Go leaves channels and functions out of
-//! structs; [`Encoder::encode`] refuses an enum.
+//! An interface that holds a value also decodes into the type of that value itself, where its name
+//! does not matter. Channels and functions have no form in gob, and enums of Rust none in Go. Go
+//! leaves channels and functions out of structs; [`Encoder::encode`] refuses an enum.
 //!
 //! Gob leaves zero values out of structs, so a struct that is decoded needs `#[serde(default)]`.
 
 mod copy;
 mod de;
 mod decode;
+mod definition;
 mod encode;
 mod error;
 mod interface;
@@ -43,31 +45,34 @@ mod names;
 pub(crate) mod num;
 mod passing;
 mod payload;
+mod reader;
 mod schema;
 mod ser;
 mod sink;
+mod trace;
 mod types;
 mod value;
 pub(crate) mod walk;
 pub(crate) mod wire;
 
 pub use decode::{Decoder, Message, message_length};
+pub use definition::{MAX_DEFINITION_BYTES, MAX_FIELDS};
 pub use encode::Encoder;
 pub use error::Error;
 pub use interface::Interface;
 pub use marshaled::{Marshal, Marshaled, Time};
 pub use payload::Payload;
-#[cfg(feature = "tokio")]
 pub(crate) use sink::Sink;
 pub use value::Value;
-pub use wire::{MAX_DEFINITION_BYTES, MAX_FIELDS, Marshaler};
+pub use wire::Marshaler;
 
-/// What a peer's gob stream may take. All limits hold before anything is allocated.
+/// Limits of a peer's gob stream. All of them are checked before anything is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Longest message in bytes; 64 MiB by default (Go's own limit is 8 GiB).
     pub max_message_bytes: usize,
-    /// Elements of all slices and maps of one message together; 262 144 by default. `[]byte` does not count.
+    /// Elements of all slices and maps of one message together; 262 144 by default. `[]byte` does
+    /// not count.
     pub max_elements: usize,
     /// Nesting of values; 64 by default.
     pub max_depth: usize,
@@ -75,8 +80,9 @@ pub struct Limits {
     pub max_types: usize,
     /// Bytes of all type definitions of one stream together; 4 MiB by default.
     pub max_type_bytes: usize,
-    /// Messages that one value may be spread over; 4096 by default. Go begins a further message behind each type
-    /// definition inside of a value, so an interface value whose concrete type needs ten definitions takes eleven.
+    /// Messages that one value may be spread over; 4096 by default. Go begins a further message
+    /// behind each type definition inside of a value, so an interface value whose concrete type
+    /// needs ten definitions takes eleven.
     pub max_messages_per_value: usize,
 }
 

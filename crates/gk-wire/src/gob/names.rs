@@ -4,7 +4,8 @@
 //! ignored. Encoding cannot be as lenient, because Go's decoder compares names exactly, so a
 //! snake_case name is turned into the name that Go's style asks for.
 
-/// Words that Go's naming style writes in capitals; `mb` is not in its list, but in every name that has it.
+/// Words that Go's naming style writes in capitals; `mb` is not in its list, but in every name that
+/// has it.
 const INITIALISMS: &[&str] = &[
     "acl", "api", "ascii", "cpu", "css", "db", "dns", "eof", "guid", "html", "http", "https", "id",
     "ip", "json", "lhs", "mb", "mcp", "pwa", "qps", "ram", "rhs", "rpc", "sla", "smtp", "sql",
@@ -12,7 +13,7 @@ const INITIALISMS: &[&str] = &[
     "xmpp", "xsrf", "xss",
 ];
 
-/// Whether a Go field and a Rust field are the same name.
+/// Returns `true` if a Go field and a Rust field are the same name.
 pub(crate) fn same(go: &str, rust: &str) -> bool {
     if go == rust {
         return true;

@@ -1,5 +1,6 @@
 //! Gob's integers: an unsigned up to 127 is one byte, else a byte with the negated byte count and
-//! then the number in big-endian order; signed is zig-zag; a float is its bits in reversed byte order.
+//! then the number in big-endian order; signed is zig-zag; a float is its bits in reversed byte
+//! order.
 
 use super::Error;
 
@@ -25,7 +26,7 @@ fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-/// How many bytes [`put_uint`] writes.
+/// Bytes that [`put_uint`] writes.
 pub(crate) fn uint_len(value: u64) -> usize {
     if value <= 0x7f {
         1

@@ -1,12 +1,13 @@
-//! What passes between a type of this module and gob's serializer or deserializer beside serde, whose data model has no
-//! form for it. A type leaves it here, and calls serde with a newtype of a name that nobody else uses; the other side
-//! collects it within that call.
+//! A side channel between types of this module and gob's serializer or deserializer, for values that
+//! serde's data model has no form for. One side leaves a value here, and calls serde with a newtype of
+//! a reserved name; the other side collects the value within that call.
 
 use std::cell::RefCell;
 
 use bytes::Bytes;
 
-use super::wire::{Marshaler, Part};
+use super::reader::Part;
+use super::wire::Marshaler;
 
 /// The newtype by which a payload is known.
 pub(crate) const PAYLOAD: &str = "$gk_wire::gob::Payload";
@@ -17,12 +18,12 @@ pub(crate) const INTERFACE: &str = "$gk_wire::gob::Interface";
 /// The newtype by which a value that encodes itself is known.
 pub(crate) const MARSHALED: &str = "$gk_wire::gob::Marshaled";
 
-/// What is handed over.
+/// A value that is handed over.
 #[derive(Debug)]
 pub(crate) enum Passing {
     /// A payload's bytes, either way.
     Bytes(Bytes),
-    /// What a received interface holds, and the name of its type.
+    /// The content of a received interface, and the name of its type.
     Received(String, Part),
     /// A value that has encoded itself.
     Marshaled { bytes: Vec<u8>, is_zero: bool },

@@ -1,9 +1,9 @@
 //! Byte strings that pass through serde without being copied.
 //!
-//! serde hands a serializer a borrowed slice, which the serializer must copy if it wants to keep it.
-//! A [`Payload`] announces itself by the name of its newtype and leaves its reference-counted bytes in
-//! a thread-local place (`passing`) for the duration of that one call; gob's own serializer and
-//! deserializer look there, every other format sees plain bytes.
+//! serde hands a serializer a borrowed slice, which the serializer must copy if it wants to keep
+//! it. A [`Payload`] announces itself by the name of its newtype and leaves its reference-counted
+//! bytes in a thread-local place (`passing`) for the duration of that one call; gob's own
+//! serializer and deserializer look there, every other format sees plain bytes.
 
 use std::fmt;
 

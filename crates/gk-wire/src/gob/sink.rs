@@ -1,4 +1,4 @@
-//! Where encoded bytes are collected, message by message.
+//! A buffer for encoded bytes, message by message.
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ pub(crate) struct Sink {
     frame: Frame,
 }
 
-/// Where a message begins whose length is not known yet.
+/// The start of a message whose length is not known yet.
 #[derive(Debug, Clone, Copy, Default)]
 struct Frame {
     start: usize,
@@ -76,7 +76,6 @@ impl Sink {
         }
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn clear(&mut self) {
         self.written.clear();
         self.spliced.clear();

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::schema::{self, Node, NodeId, Schema};
+use super::schema::{Node, NodeId, Schema};
 use super::sink::Sink;
 use super::wire::{self, Kind, Marshaler, Registry, TypeId, WireType};
-use super::{Error, num};
+use super::{Error, num, trace};
 
 /// A Rust type with the ids under which this encoder sends it.
 #[derive(Debug)]
@@ -27,13 +27,14 @@ pub(crate) struct Types {
     defined: Vec<Defined>,
     /// Their places, by their shapes.
     by_shape: HashMap<u64, Vec<usize>>,
-    /// Types that peers have defined, by the address of their definition, which is held so that nothing else gets it.
+    /// Types that peers have defined, by the address of their definition. The definition is held, so
+    /// that its address is not used again.
     received: HashMap<usize, (Arc<WireType>, Arc<Known>)>,
-    /// How many nodes these have.
+    /// The number of their nodes.
     received_nodes: usize,
-    /// What came to `known` and `received` with the value that is being written.
+    /// Additions to `known` and `received` by the value that is being written.
     fresh: Vec<Fresh>,
-    /// How many pairs of types may still be compared for that value.
+    /// Pairs of types that may still be compared for that value.
     comparisons_left: usize,
     next_id: TypeId,
 }
@@ -54,17 +55,18 @@ enum Fresh {
     Received(usize),
 }
 
-/// Received types that are remembered, in nodes; a program that sends on what it receives has a handful of types.
+/// Received types that are remembered, in nodes; a program that sends on what it receives has a
+/// handful of types.
 const RECEIVED_NODES_MAX: usize = 1 << 16;
 
-/// How many pairs of types are compared for one value to find those that are defined already. It bounds what a peer's types
-/// can cost whoever sends them on.
+/// Most pairs of types that are compared for a value to find those that are defined already. It
+/// bounds the cost of sending on values of a peer's types.
 const COMPARISONS_MAX: usize = 1 << 20;
 
-/// What was known before a value.
+/// The state before a value.
 pub(crate) struct Mark(usize);
 
-/// Where values are written, and the types that the receiver knows by then.
+/// The place for values, and the types that the receiver knows by then.
 pub(crate) struct Out<'a> {
     pub(crate) sink: &'a mut Sink,
     pub(crate) types: &'a mut Types,
@@ -108,7 +110,7 @@ impl Types {
         Mark(self.defined.len())
     }
 
-    /// Forgets what has come since, as the receiver does not get it.
+    /// Forgets the types that have come since: the receiver does not get them.
     pub(crate) fn roll_back(&mut self, mark: Mark) {
         for defined in self.defined.drain(mark.0..) {
             // Later ones are behind earlier ones.
@@ -133,7 +135,7 @@ impl Types {
         if let Some(known) = self.known.get(&key) {
             return Ok(Arc::clone(known));
         }
-        let known = self.learn(schema::of::<T>()?, sink)?;
+        let known = self.learn(trace::of::<T>()?, sink)?;
         self.known.insert(key, Arc::clone(&known));
         self.fresh.push(Fresh::Rust(key));
         Ok(known)
@@ -391,7 +393,7 @@ fn type_name(known: &Known, kind: &Node) -> String {
     }
 }
 
-/// What two nodes have in common that stand for the same type, without what they are made of.
+/// The part of a node that is equal in all nodes of the same type, without their parts.
 fn shape(schema: &Schema, node: NodeId) -> u64 {
     let mut hasher = DefaultHasher::new();
     let node = schema.nodes.get(node);
@@ -410,8 +412,8 @@ fn shape(schema: &Schema, node: NodeId) -> u64 {
     hasher.finish()
 }
 
-/// Whether two nodes stand for the same type; `open` holds the pairs that are being compared. No further ones are when
-/// `left` is used up: the types count as different then.
+/// Returns `true` if two nodes stand for the same type; `open` holds the pairs that are being
+/// compared. No further ones are when `left` is used up: the types count as different then.
 fn same_type(
     a: &Schema,
     x: NodeId,

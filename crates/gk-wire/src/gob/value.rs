@@ -1,8 +1,9 @@
-//! A gob value as a tree, for those who do not know its type ahead.
+//! A gob value as a tree, without a Rust type for it.
 
 use super::Error;
 use super::num;
-use super::wire::{Kind, Reader, TypeId, WireType};
+use super::reader::Reader;
+use super::wire::{Kind, TypeId, WireType};
 
 /// Any gob value, lossless: strings keep bytes that are not UTF-8.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +40,7 @@ pub enum Value {
     Interface {
         /// The name under which the sender registered the concrete type.
         name: String,
-        /// What it holds.
+        /// The value that it holds.
         value: Box<Value>,
     },
 }

@@ -1,14 +1,15 @@
-//! Walking over a value without making anything of it. A walk can stop where the value goes on in a message that is not
-//! here yet, and go on from there: the time for a value is linear in its bytes, however many messages it is spread over.
+//! Walks over a value without decoding it. A walk can stop at the end of a message and go on with the
+//! next one, so the time for a value is linear in its bytes, however many messages it is spread over.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::Error;
-use super::wire::{Kind, Reader, TypeId, WireType};
+use super::reader::Reader;
+use super::wire::{Kind, TypeId, WireType};
 
-/// Where a walk stands: the values that it is inside of, outermost first.
+/// The position of a walk: the values that it is inside of, outermost first.
 #[derive(Debug)]
 pub(crate) struct Walk {
     open: SmallVec<[Open; 4]>,

@@ -1,18 +1,21 @@
 //! The task that reads a connection.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
-use tokio::time::{Instant, Sleep};
+use bytes::Bytes;
+use tokio::time::Sleep;
 
 use super::linger::Linger;
-use super::recv::{Opening, Recv};
-use super::state::{Effect, Shared};
-use super::transport::Reader;
+use super::transport::{Reader, Target};
+use super::{Handles, Shared};
+use crate::connection::{Event, Input, MessageRead};
 
 /// The reason of a connection that ended in order.
 pub(super) const PEER_CLOSED: &str = "the peer closed the connection";
@@ -24,32 +27,36 @@ const READS_PER_TURN: usize = 16;
 const READ_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    /// Where this thread's connections are read into, one at a time: most of many connections are idle.
+    /// The read buffer of this thread's connections, used by one at a time. Most of many
+    /// connections are idle, so a buffer for each would be wasted.
     static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
-/// How often the driver looks for the rest of a frame before it sleeps.
+/// Reads that the driver tries for the rest of a frame before it sleeps.
 const LOOKS_FOR_PAYLOAD: usize = 16;
 
 pub(super) struct Driver {
     shared: Arc<Shared>,
     reader: Reader,
-    recv: Recv,
     timer: Pin<Box<Sleep>>,
-    effects: Vec<Effect>,
+    /// The events of the last input, worked off once the lock is free.
+    events: VecDeque<Event<Handles>>,
+    /// The large message that the next bytes belong to.
+    message: Option<MessageRead>,
+    /// `true` if the last input ended inside a frame.
+    inside_frame: bool,
     linger: Linger,
 }
 
 impl Driver {
-    pub(super) fn new(shared: &Arc<Shared>, reader: Reader, opening: Opening) -> Self {
-        let timer = Box::pin(tokio::time::sleep_until(Instant::now()));
-        let recv = Recv::new(Arc::clone(shared), opening);
+    pub(super) fn new(shared: &Arc<Shared>, reader: Reader) -> Self {
         Driver {
             shared: Arc::clone(shared),
             reader,
-            recv,
-            timer,
-            effects: Vec::new(),
+            timer: Box::pin(tokio::time::sleep_until(Instant::now().into())),
+            events: VecDeque::new(),
+            message: None,
+            inside_frame: false,
             linger: Linger::default(),
         }
     }
@@ -58,9 +65,9 @@ impl Driver {
     fn poll_write(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.shared.lock();
         state.corked = false;
-        if state.closed.is_some() {
+        if state.connection.closed().is_some() {
             drop(state);
-            self.shared.last_words();
+            self.shared.write_last();
             return false;
         }
         if !state
@@ -74,13 +81,14 @@ impl Driver {
             if state.stalled {
                 drop(state);
                 // Reading must go on first, and leads back here.
-                if self.shared.writer().waits_for_peer() {
+                if self.shared.writer.waits_for_peer() {
                     return true;
                 }
-                match self.shared.writer().poll_write_ready(cx) {
+                match self.shared.writer.poll_write_ready(cx) {
                     Poll::Pending => return true,
                     Poll::Ready(Ok(())) => {}
-                    // No descriptor is left, most likely: without one there is nothing to wait with.
+                    // No descriptor is left, most likely: without one there is nothing to wait
+                    // with.
                     Poll::Ready(Err(error)) => {
                         self.shared
                             .close(&format!("waiting for the socket failed: {error}"));
@@ -93,18 +101,19 @@ impl Driver {
             self.shared.flush(state);
             state = self.shared.lock();
             if !state.stalled {
-                return state.closed.is_none();
+                return state.connection.closed().is_none();
             }
         }
     }
 
-    /// Reads once and takes apart what came; gives how many tasks that woke, which are likely to send.
+    /// Reads once and takes apart what came; gives how many tasks that woke, which are likely to
+    /// send.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, String>> {
         let buffer = BUFFER.try_with(Cell::take).ok().flatten();
         let mut buffer = buffer.unwrap_or_else(|| vec![0; READ_BYTES].into_boxed_slice());
         let read = self.poll_read_with(cx, &mut buffer);
         let _ = BUFFER.try_with(|place| place.set(Some(buffer)));
-        self.effects.drain(..).for_each(Effect::run);
+        self.work_off();
         read
     }
 
@@ -113,14 +122,12 @@ impl Driver {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, String>> {
-        let direct = !self.reader.is_encrypted();
-        let target = self.recv.target(direct, buffer);
-        let mut read = self.reader.poll_read(cx, target);
-        if read.is_pending() && self.recv.inside_frame() {
-            // Go writes a frame's header and its payload one after the other: the rest is most likely on
-            // its way, and sleeping until it is here costs more than looking again.
+        let mut read = self.reader.poll_read(cx, target(&mut self.message, buffer));
+        if read.is_pending() && self.inside_frame {
+            // Go writes a frame's header and its payload one after the other: the rest is most
+            // likely on its way, and sleeping until it is here costs more than looking again.
             for _ in 0..LOOKS_FOR_PAYLOAD {
-                match self.reader.read_now(self.recv.target(direct, buffer)) {
+                match self.reader.read_now(target(&mut self.message, buffer)) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         std::hint::spin_loop()
                     }
@@ -141,33 +148,49 @@ impl Driver {
                 return Poll::Ready(Err(format!("reading from the peer failed: {error}")));
             }
         };
+        let input = match self.message.take() {
+            Some(message) => Input::Message(message),
+            None => Input::Bytes(Bytes::copy_from_slice(
+                buffer.get(..count).unwrap_or_default(),
+            )),
+        };
+        let now = Instant::now();
         let mut state = self.shared.lock();
-        let received = self
-            .recv
-            .received(count, buffer, &mut state, &mut self.effects);
-        let woken = self.effects.len();
+        let handled = state.connection.handle_input(now, input);
+        self.inside_frame = state.connection.is_inside_frame();
+        if self.inside_frame && !self.reader.is_encrypted() {
+            self.message = state.connection.begin_message_read();
+        }
+        std::mem::swap(&mut self.events, state.connection.events());
+        let woken = self.events.len();
         state.corked = woken > 1;
         if !state.corked {
             self.shared.flush(state);
         } else {
             drop(state);
         }
-        Poll::Ready(received.map(|()| woken).map_err(|error| error.to_string()))
+        Poll::Ready(handled.map(|()| woken).map_err(|error| error.to_string()))
     }
 
-    /// Installs the receivers that others have switched, and looks after deadlines.
+    /// Works the events off that were taken out of the connection.
+    fn work_off(&mut self) {
+        for event in self.events.drain(..) {
+            self.shared.work_off(event);
+        }
+    }
+
+    /// Looks after deadlines, and after events that are due to what handles have done.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
         loop {
             let next = {
                 let mut state = self.shared.lock();
-                if !state.switched.is_empty() {
-                    let installed = self.recv.install_switched(&mut state, &mut self.effects);
-                    self.shared.flush(state);
-                    self.effects.drain(..).for_each(Effect::run);
-                    installed.map_err(|error| error.to_string())?;
-                    state = self.shared.lock();
-                }
-                Recv::next_deadline(&state)
+                std::mem::swap(&mut self.events, state.connection.events());
+                state.connection.poll_timeout()
+            };
+            self.work_off();
+            // The connection is closed: the task that closed it has woken this one.
+            let Some(next) = next else {
+                return Ok(());
             };
             if self.timer.deadline() != next.into() {
                 self.timer.as_mut().reset(next.into());
@@ -176,16 +199,28 @@ impl Driver {
                 return Ok(());
             }
             let mut state = self.shared.lock();
-            let expired = self.recv.expire(&mut state, &mut self.effects);
+            let handled = state.connection.handle_timeout(Instant::now());
+            std::mem::swap(&mut self.events, state.connection.events());
             self.shared.flush(state);
-            self.effects.drain(..).for_each(Effect::run);
-            expired.map_err(|error| error.to_string())?;
+            self.work_off();
+            handled.map_err(|error| error.to_string())?;
         }
     }
 }
 
+/// The place for the next bytes of the socket.
+fn target<'a>(message: &'a mut Option<MessageRead>, buffer: &'a mut [u8]) -> Target<'a> {
+    match message {
+        Some(message) => {
+            let (message, room) = message.buffer();
+            Target::Message(message, room)
+        }
+        None => Target::Buffer(buffer),
+    }
+}
+
 impl Driver {
-    /// One turn; an error ends the connection.
+    /// Writes, reads and looks after deadlines once. An error ends the connection.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         if !self.poll_write(cx) {
             return Poll::Ready(Ok(()));
@@ -199,8 +234,8 @@ impl Driver {
                 }
                 Poll::Ready(Ok(0)) => {}
                 Poll::Ready(Ok(1)) => came = true,
-                // The tasks that were woken run before this one does again, and what they send goes out
-                // together.
+                // The tasks that were woken run before this one does again, and what they send goes
+                // out together.
                 Poll::Ready(Ok(_)) => {
                     came = true;
                     break;
@@ -211,11 +246,11 @@ impl Driver {
         if let Err(reason) = self.poll_rest(cx) {
             return Poll::Ready(Err(reason));
         }
-        // What was read under TLS may have to be answered, or have opened the way for what waits.
+        // TLS may have to answer what was read, or may now let through what waits.
         if self.reader.is_encrypted() && !self.poll_write(cx) {
             return Poll::Ready(Ok(()));
         }
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         if came {
             self.linger.came(now);
         }
@@ -223,10 +258,11 @@ impl Driver {
         if was_awake != awake {
             self.reader.set_awake(awake);
         }
-        // After the last look out of the reactor there must be one more from within.
+        // A socket that goes back into the reactor must be read once more: data that came before
+        // its registration wakes no task.
         if !idle || awake || was_awake {
-            // Behind every task that is ready, and behind a look at the reactor; waking oneself would rouse
-            // another thread to take the work over.
+            // `yield_now` runs this task again after all ready tasks and one poll of the reactor.
+            // Waking the task's own waker would unpark another worker thread.
             let again = std::pin::pin!(tokio::task::yield_now());
             let yielded = again.poll(cx);
             debug_assert!(yielded.is_pending());
@@ -242,17 +278,18 @@ impl Future for Driver {
         let over = std::task::ready!(self.turn(cx));
         if let Err(reason) = over {
             self.shared.close(&reason);
-            self.shared.last_words();
+            self.shared.write_last();
         }
-        self.shared.writer().shut_down();
+        self.shared.writer.shut_down();
         Poll::Ready(())
     }
 }
 
 impl Drop for Driver {
-    /// Whatever ends the task, a runtime that shuts down too: nobody waits for a connection without one.
+    /// Closes the connection whatever ends the task, a runtime that shuts down included: without
+    /// its driver a connection would leave its callers waiting.
     fn drop(&mut self) {
         self.shared.close("the connection's task has ended");
-        self.shared.writer().shut_down();
+        self.shared.writer.shut_down();
     }
 }

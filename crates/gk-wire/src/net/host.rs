@@ -1,4 +1,4 @@
-//! The host's end: what go-plugin calls a client.
+//! The host's end, go-plugin's client.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,12 +6,11 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::driver::Driver;
-use super::recv::{Opening, Receiver};
-use super::rpc_server::Empty;
-use super::state::{Limits, RawState, Shared, Switch};
 use super::transport::{Reader, Socket, Writer};
-use super::{Broker, CallError, RpcClient, Stream};
-use crate::yamux::{Role, SessionError};
+use super::{Broker, RpcClient, Shared, Stream};
+use crate::connection::{Connection, Limits, RpcError};
+use crate::rpc::Empty;
+use crate::yamux::SessionError;
 
 /// The connection of a host to one plugin process. Dropping it ends the connection.
 #[derive(Debug)]
@@ -29,20 +28,20 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// Starts a session on a socket that is connected to the plugin's address. Must be called within a
-    /// tokio runtime, where the connection's driver then runs.
+    /// Starts a session on a socket that is connected to the plugin's address. Must be called
+    /// within a tokio runtime, where the connection's driver then runs.
     ///
     /// # Errors
     ///
-    /// None that a peer can cause; a broken one shows with the first call.
+    /// No peer can cause one. A broken peer shows with the first call.
     pub fn connect(socket: impl Into<Socket>, limits: Limits) -> Result<Self, SessionError> {
         let (reader, writer) = socket.into().plain();
         Self::start(reader, writer, limits)
     }
 
-    /// Like [`connect`](Self::connect), under TLS: that of AutoMTLS, which
-    /// [`Identity::client`](crate::automtls::Identity::client) makes, or one of the program's own, where the plugin has
-    /// the other end of it.
+    /// Like [`connect`](Self::connect), under TLS: AutoMTLS, by
+    /// [`Identity::client`](crate::automtls::Identity::client), or a configuration of the program's
+    /// own that the plugin knows.
     ///
     /// # Errors
     ///
@@ -58,48 +57,36 @@ impl Client {
     }
 
     fn start(reader: Reader, writer: Writer, limits: Limits) -> Result<Self, SessionError> {
-        let shared = Shared::new(Role::Client, limits, writer);
-        let mut state = shared.lock();
-        let now = Instant::now();
-        // The plugin knows these three by their order alone.
-        let [control, stdout, stderr] = [
-            state.session.open(now)?,
-            state.session.open(now)?,
-            state.session.open(now)?,
-        ];
-        state.make_client(&shared, control);
-        for raw in [stdout, stderr] {
-            state.raws.insert(raw, RawState::default());
-            state.switched.push(Switch::new(raw, Receiver::Raw));
-        }
-        shared.flush(state);
-        tokio::spawn(Driver::new(&shared, reader, Opening::Host));
+        let (connection, streams) = Connection::host(limits, Instant::now())?;
+        let shared = Shared::new(connection, writer);
+        shared.flush(shared.lock());
+        tokio::spawn(Driver::new(&shared, reader));
         Ok(Client {
-            control: RpcClient::new(&shared, control),
-            stdout: Some(Stream::new(&shared, stdout)),
-            stderr: Some(Stream::new(&shared, stderr)),
+            control: RpcClient::new(&shared, streams.control),
+            stdout: Some(Stream::new(&shared, streams.stdout)),
+            stderr: Some(Stream::new(&shared, streams.stderr)),
             shared,
         })
     }
 
-    /// Asks whether the plugin still answers. Put a timeout around it, as around every call.
+    /// Checks that the plugin answers. Put a timeout around the call, as around every other one.
     ///
     /// # Errors
     ///
-    /// See [`CallError`].
-    pub async fn ping(&self) -> Result<(), CallError> {
+    /// See [`RpcError`].
+    pub async fn ping(&self) -> Result<(), RpcError> {
         self.control
             .call::<_, Empty>("Control.Ping", &true)
             .await
             .map(|Empty {}| ())
     }
 
-    /// Asks for one of the plugin's set by its name, and connects to it.
+    /// Asks the plugin for a service by its name, and connects to it.
     ///
     /// # Errors
     ///
-    /// If there is none of that name; see [`CallError`].
-    pub async fn dispense(&self, name: &str) -> Result<RpcClient, CallError> {
+    /// If the plugin has no service of that name; see [`RpcError`].
+    pub async fn dispense(&self, name: &str) -> Result<RpcClient, RpcError> {
         let id: u32 = self
             .control
             .call("Dispenser.Dispense", &name.to_owned())
@@ -107,14 +94,14 @@ impl Client {
         Ok(self.broker().dial(id).await?.into_rpc_client())
     }
 
-    /// Tells the plugin to exit. That the connection ends before the reply comes is success.
+    /// Tells the plugin to exit. A connection that ends before the reply comes is a success.
     ///
     /// # Errors
     ///
     /// If the plugin refuses.
-    pub async fn quit(&self) -> Result<(), CallError> {
+    pub async fn quit(&self) -> Result<(), RpcError> {
         match self.control.call::<_, Empty>("Control.Quit", &true).await {
-            Ok(Empty {}) | Err(CallError::Closed(_)) => Ok(()),
+            Ok(Empty {}) | Err(RpcError::Closed(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -127,13 +114,14 @@ impl Client {
         }
     }
 
-    /// What the plugin prints to its `os.Stdout` after the handshake; `None` the second time. It must be
-    /// read for ever: a plugin stalls when 256 KiB are unread.
+    /// The output of the plugin's `os.Stdout` after the handshake; `None` the second time. Read the
+    /// stream to its end, since a plugin stalls when 256 KiB are unread, or drop it, which throws its
+    /// bytes away.
     pub fn take_stdout(&mut self) -> Option<Stream> {
         self.stdout.take()
     }
 
-    /// What the plugin prints to its `os.Stderr`; as [`take_stdout`](Self::take_stdout).
+    /// The output of the plugin's `os.Stderr`; see [`take_stdout`](Self::take_stdout).
     pub fn take_stderr(&mut self) -> Option<Stream> {
         self.stderr.take()
     }
@@ -153,15 +141,15 @@ impl Client {
 pub(super) async fn closed(shared: &Shared) -> String {
     let waiter = {
         let mut state = shared.lock();
-        if let Some(reason) = &state.closed {
+        if let Some(reason) = state.connection.closed() {
             return reason.to_string();
         }
-        let (waker, waiter) = oneshot::channel();
-        state.closed_wakers.retain(|waker| !waker.is_closed());
-        state.closed_wakers.push(waker);
+        let (ended, waiter) = oneshot::channel();
+        state.closing.retain(|ended| !ended.is_closed());
+        state.closing.push(ended);
         waiter
     };
-    // An error can only mean that the connection is gone, too.
+    // An error says that the connection has ended, too.
     let _ = waiter.await;
     shared.closed_reason().map_or_else(
         || "the connection was dropped".to_owned(),

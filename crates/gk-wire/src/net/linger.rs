@@ -1,31 +1,32 @@
 //! Staying awake for the next reply when it is likely to come at once.
 //!
-//! Falling asleep and being woken costs a fast peer and us more than the reply itself: the peer pays for the
-//! wake-up in its `write`, we in the scheduler. So for a moment after something has come the driver stays
-//! runnable, lets every other task go first, and has the reactor polled without sleeping. Whether that pays
-//! is learned: a connection whose peer takes its time soon does it no more, but for a try now and then.
+//! Sleeping and waking up costs more than a fast peer's reply itself: the peer pays for the wake-up
+//! in its `write`, this process in the scheduler. So the driver stays runnable for a moment after
+//! data has come, lets every other task go first, and has the reactor polled without sleeping. Each
+//! connection learns whether that pays: with a slow peer it soon stops, but for an occasional try.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long to stay awake after something has come.
+/// Time for which a driver stays awake after data has come.
 const LINGER: Duration = Duration::from_micros(250);
 
-/// Points of a connection that has always been right; each failure costs one.
+/// Highest credit of a connection. Staying awake in vain costs one point, a success brings two.
 const CONFIDENCE_MAX: u8 = 8;
 
-/// Without confidence, one in so many times is tried.
+/// Without credit, a driver tries once in this many times.
 const TRY_EVERY: u8 = 32;
 
 /// Drivers of this process that are lingering.
 static LINGERING: AtomicUsize = AtomicUsize::new(0);
 
-/// How many may: half of the processors, so that there is always one for the peer.
+/// Most drivers that linger at once: half of the processors, so that there is always one for the
+/// peer.
 static LINGERING_MAX: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(0, |cores| cores.get() / 2));
 
-/// Whether a driver stays awake.
+/// Decides when a driver stays awake.
 #[derive(Debug, Default)]
 pub(super) struct Linger {
     until: Option<Instant>,
@@ -34,7 +35,7 @@ pub(super) struct Linger {
 }
 
 impl Linger {
-    /// Something has come.
+    /// Notes that data has come.
     pub(super) fn came(&mut self, now: Instant) {
         if self.until.is_some() {
             self.confidence = (self.confidence + 2).min(CONFIDENCE_MAX);
@@ -55,7 +56,7 @@ impl Linger {
         }
     }
 
-    /// Nothing has come: whether to stay awake all the same.
+    /// Returns `true` if the driver is to stay awake though no data has come.
     pub(super) fn stays(&mut self, now: Instant) -> bool {
         match self.until {
             Some(until) if now < until => true,
@@ -68,7 +69,7 @@ impl Linger {
         }
     }
 
-    /// Falls asleep like anybody else.
+    /// Stops lingering.
     pub(super) fn stop(&mut self) {
         if self.until.take().is_some() {
             LINGERING.fetch_sub(1, Ordering::Relaxed);

@@ -3,27 +3,20 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::recv::Receiver;
-use super::rpc_client::RpcClient;
-use super::rpc_server::Service;
-use super::state::{Shared, Switch};
+use super::{RpcClient, Service, Shared};
 
-/// Most bytes that one write queues.
-const WRITE_MAX_BYTES: usize = 64 * 1024;
-
-/// One stream of a connection, read and written as bytes. Dropping it closes it; what the peer still
-/// sends is thrown away then.
+/// A stream of a connection, read and written as bytes. Dropping it closes it; bytes that the peer
+/// still sends are thrown away.
 #[derive(Debug)]
 pub struct Stream {
     shared: Arc<Shared>,
     id: u32,
-    /// Cleared when something else has taken the stream over.
+    /// Cleared when a client or server has taken the stream over.
     owned: bool,
 }
 
@@ -40,11 +33,9 @@ impl Stream {
     #[must_use]
     pub fn into_rpc_client(mut self) -> RpcClient {
         self.owned = false;
-        {
-            let mut state = self.shared.lock();
-            state.make_client(&self.shared, self.id);
-            self.shared.flush_soon(state);
-        }
+        let mut state = self.shared.lock();
+        let made = state.connection.make_client(Instant::now(), self.id);
+        self.shared.settle(state, made);
         RpcClient::new(&self.shared, self.id)
     }
 
@@ -52,9 +43,10 @@ impl Stream {
     pub fn serve(mut self, service: Arc<dyn Service>) {
         self.owned = false;
         let mut state = self.shared.lock();
-        if state.closed.is_none() {
-            state.make_server(&self.shared, self.id, service);
-        }
+        let made = state
+            .connection
+            .make_server(Instant::now(), self.id, service);
+        self.shared.settle(state, made);
     }
 }
 
@@ -64,11 +56,8 @@ impl Drop for Stream {
             return;
         }
         let mut state = self.shared.lock();
-        let ended = state.raws.remove(&self.id).is_none_or(|raw| raw.eof);
-        state.session.close(self.id, Instant::now());
-        if !ended {
-            state.switched.push(Switch::new(self.id, Receiver::Discard));
-        }
+        state.connection.release(Instant::now(), self.id);
+        // The time that the peer has to close the stream too begins now.
         state.wake_driver();
         self.shared.flush_soon(state);
     }
@@ -81,27 +70,10 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut state = self.shared.lock();
-        let closed = state.closed.is_some();
-        let Some(raw) = state.raws.get_mut(&self.id) else {
-            return Poll::Ready(Ok(()));
-        };
-        if raw.buffer.is_empty() {
-            if raw.eof || closed {
-                return Poll::Ready(Ok(()));
-            }
-            raw.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let count = raw.buffer.len().min(buf.remaining());
-        buf.put_slice(&raw.buffer[..count]);
-        raw.buffer.advance(count);
-        if raw.buffer.is_empty() {
-            // Give the memory of a burst back.
-            raw.buffer = Default::default();
-        }
-        state
-            .session
-            .consumed(self.id, u32::try_from(count).unwrap_or(u32::MAX));
+        let room = buf.remaining();
+        let take = |bytes: &[u8]| buf.put_slice(bytes);
+        let task = || cx.waker().clone();
+        ready!(state.connection.read(self.id, room, take, task));
         self.shared.flush_soon(state);
         Poll::Ready(Ok(()))
     }
@@ -114,22 +86,10 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.shared.lock();
-        if state.closed.is_some() || !state.session.can_send(self.id) {
+        let task = || cx.waker().clone();
+        let Ok(count) = ready!(state.connection.write(self.id, buf, task)) else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let count = buf
-            .len()
-            .min(state.session.send_window(self.id))
-            .min(WRITE_MAX_BYTES);
-        if count == 0 && !buf.is_empty() {
-            if let Some(raw) = state.raws.get_mut(&self.id) {
-                raw.writer = Some(cx.waker().clone());
-            }
-            return Poll::Pending;
-        }
-        state
-            .session
-            .send_bytes(self.id, Bytes::copy_from_slice(&buf[..count]));
+        };
         self.shared.flush_soon(state);
         Poll::Ready(Ok(count))
     }
@@ -140,7 +100,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.lock();
-        state.session.close(self.id, Instant::now());
+        state.connection.shutdown(Instant::now(), self.id);
         // The time that the peer has to close the stream too begins now.
         state.wake_driver();
         self.shared.flush_soon(state);

@@ -16,16 +16,16 @@ const DIRECT_MIN_BYTES: usize = 4 * 1024;
 /// The longest form of a type's id, in bytes.
 const ID_BYTES_MAX: usize = 9;
 
-/// What a stream had next.
+/// The next content of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A whole message.
     Message(Bytes),
     /// A message for which the budget had no room: it was read and thrown away.
     Dropped {
-        /// How many bytes it had.
+        /// The message's length in bytes.
         length: usize,
-        /// The first of them, as many as a type's id may take.
+        /// Its first bytes, as many as a type's id may take.
         start: Bytes,
     },
 }
@@ -49,15 +49,15 @@ struct Partial {
     length: usize,
     /// Its part of the budget; grows with what is allocated.
     reservation: Option<Reservation>,
-    /// How much of it is still to be thrown away, if there was no room for it.
+    /// Bytes that are still to be thrown away, if the budget had no room for the message.
     dropping: Option<usize>,
     /// The first bytes of what is thrown away.
     start: SmallVec<[u8; ID_BYTES_MAX]>,
 }
 
 impl Partial {
-    /// Makes room for `more` bytes, ahead but never beyond the message; without room in the budget the
-    /// message is dropped from here on.
+    /// Makes room for `more` bytes, ahead but never beyond the message; without room in the budget
+    /// the message is dropped from here on.
     fn grow(&mut self, more: usize) {
         if self.bytes.capacity() - self.bytes.len() >= more {
             return;
@@ -115,7 +115,7 @@ impl Partial {
 }
 
 impl Assembler {
-    /// At the start of a stream.
+    /// An assembler at the start of a stream.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Assembler {
@@ -127,15 +127,16 @@ impl Assembler {
         }
     }
 
-    /// Counts messages that come in several pieces among the bytes of this budget, until the last clone
-    /// of them is dropped; of what it has no room for nothing is kept.
+    /// Counts messages that come in several pieces in this budget, until the last clone of their
+    /// bytes is dropped. A message for which the budget has no room is thrown away.
     #[must_use]
     pub fn within(mut self, memory: Option<MemoryBudget>) -> Self {
         self.memory = memory;
         self
     }
 
-    /// Takes bytes off `piece` and gives the content of the next message; `None` when `piece` is used up.
+    /// Takes bytes off `piece` and gives the content of the next message; `None` when `piece` is
+    /// used up.
     ///
     /// # Errors
     ///
@@ -179,12 +180,13 @@ impl Assembler {
         if piece.len() >= length {
             return Ok(Some(Content::Message(piece.split_to(length))));
         }
-        // What fits into one read is not worth a count, and a header must never be dropped.
+        // Small messages are not counted: they fit into one read, and a header must never be
+        // dropped.
         let counted = self.memory.as_ref().filter(|_| length > SMALL_BYTES);
         let mut partial = Partial {
             bytes: Vec::new(),
             length,
-            // Nothing is no more than there is room for.
+            // Reserving no bytes cannot fail.
             reservation: counted.and_then(|memory| memory.reserve(0).ok()),
             dropping: None,
             start: SmallVec::new(),
@@ -194,9 +196,10 @@ impl Assembler {
         Ok(None)
     }
 
-    /// Where the next bytes of the stream belong, and how many of them at most, if so many are missing
-    /// that reading them straight into place is worth it. Call [`direct_done`](Self::direct_done) after.
-    pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+    /// Takes out the message that is being received, and says how many bytes may be appended to it,
+    /// if so many are missing that reading them straight into place is worth it. The message must
+    /// come back by [`put_buffer`](Self::put_buffer) before anything else is done.
+    pub fn take_buffer(&mut self) -> Option<(Vec<u8>, usize)> {
         let partial = self.partial.as_mut()?;
         let missing = partial.length - partial.bytes.len();
         if missing < DIRECT_MIN_BYTES || partial.dropping.is_some() {
@@ -207,20 +210,22 @@ impl Assembler {
             return None;
         }
         let room = partial.bytes.capacity() - partial.bytes.len();
-        Some((&mut partial.bytes, missing.min(room)))
+        Some((std::mem::take(&mut partial.bytes), missing.min(room)))
     }
 
-    /// How many bytes of an incomplete message it holds.
+    /// Takes back what [`take_buffer`](Self::take_buffer) has given, and gives the message if it is
+    /// complete.
+    pub fn put_buffer(&mut self, bytes: Vec<u8>) -> Option<Content> {
+        self.partial.as_mut()?.bytes = bytes;
+        self.take_complete()
+    }
+
+    /// Bytes of an incomplete message that are held.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.partial
             .as_ref()
             .map_or(0, |partial| partial.bytes.len())
-    }
-
-    /// The message that a direct read completed, if it did.
-    pub fn direct_done(&mut self) -> Option<Content> {
-        self.take_complete()
     }
 
     fn take_complete(&mut self) -> Option<Content> {
@@ -274,7 +279,7 @@ mod tests {
         let mut assembler = Assembler::new(limits);
         let mut piece = Bytes::from_static(&[0xfc, 0x02, 0, 0, 0, 1]);
         assert_eq!(assembler.next(&mut piece), Ok(None));
-        let (buffer, room) = assembler.direct().unwrap();
+        let (buffer, room) = assembler.take_buffer().unwrap();
         assert!(buffer.capacity() < 3 << 20 && room < 3 << 20);
         // 1 GiB.
         let mut piece = Bytes::from_static(&[0xfc, 0x40, 0, 0, 0, 1]);
@@ -295,14 +300,11 @@ mod tests {
         stream.resize(stream.len() + length, 7);
         let mut at = 0;
         loop {
-            let direct = assembler.direct().map(|(message, room)| {
+            if let Some((mut message, room)) = assembler.take_buffer() {
                 let count = room.min(50_000);
                 message.extend_from_slice(&stream[at..at + count]);
-                count
-            });
-            if let Some(count) = direct {
                 at += count;
-                if let Some(content) = assembler.direct_done() {
+                if let Some(content) = assembler.put_buffer(message) {
                     return content;
                 }
                 continue;

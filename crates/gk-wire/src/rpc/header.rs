@@ -49,7 +49,7 @@ impl fmt::Display for ServiceMethod {
 /// The header of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHeader {
-    /// What is called.
+    /// The method that is called.
     pub service_method: ServiceMethod,
     /// Number of the call; 0 for the first of a stream.
     pub seq: u64,
@@ -126,7 +126,7 @@ impl RequestHeader {
     ///
     /// # Errors
     ///
-    /// If it is none; the stream is lost then.
+    /// If the message is no such header. The stream cannot be read any further.
     pub fn from_message(message: &Message) -> Result<Self, gob::Error> {
         let fields = fields(message)?;
         if fields.service_method.len() > MAX_METHOD_BYTES {
@@ -146,7 +146,7 @@ impl ResponseHeader {
     ///
     /// # Errors
     ///
-    /// If it is none; the stream is lost then.
+    /// If the message is no such header. The stream cannot be read any further.
     pub fn from_message(message: &Message) -> Result<Self, gob::Error> {
         let fields = fields(message)?;
         Ok(ResponseHeader {
@@ -167,13 +167,13 @@ pub struct HeaderEncoder {
 const REQUEST_DEFINITION: &[u8] = b"\x2e\x7f\x03\x01\x01\x07Request\x01\xff\x80\x00\x01\x02\x01\x0dServiceMethod\x01\x0c\x00\x01\x03Seq\x01\x06\x00\x00\x00";
 const RESPONSE_DEFINITION: &[u8] = b"\x39\x7f\x03\x01\x01\x08Response\x01\xff\x80\x00\x01\x03\x01\x0dServiceMethod\x01\x0c\x00\x01\x03Seq\x01\x06\x00\x01\x05Error\x01\x0c\x00\x00\x00";
 
-/// A header that was encoded. Unless it is [`sent`](Self::sent), it is forgotten: a definition among it is written again
-/// with the next.
+/// A header that was encoded. Unless it is [`sent`](Self::sent), the next header is preceded by the
+/// type's definition again.
 #[derive(Debug)]
 pub struct Unsent<'a>(&'a mut HeaderEncoder);
 
 impl Unsent<'_> {
-    /// It is on its way.
+    /// Notes that the header was sent.
     pub fn sent(self) {
         self.0.sent = true;
     }

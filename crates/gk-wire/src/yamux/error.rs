@@ -1,4 +1,4 @@
-//! Why a session ends.
+//! Errors that end a session.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// Not yamux, or not this version of it.
+    /// The peer speaks another version of yamux, or no yamux.
     #[error("yamux version {0} (0 is known)")]
     Version(u8),
     /// An unknown frame type.
@@ -24,13 +24,13 @@ pub enum SessionError {
     /// The peer closed a stream twice.
     #[error("stream {0} was closed twice")]
     DuplicateFin(u32),
-    /// The peer gave up: 1 is a protocol error, 2 an internal one.
+    /// The peer ended the session with a code: 1 is a protocol error, 2 an internal one.
     #[error("the peer ended the session with code {0}")]
     GoAway(u32),
-    /// No answer to a ping.
+    /// The peer did not answer a ping in time.
     #[error("the peer did not answer a ping within {0:?}")]
     KeepaliveTimeout(Duration),
-    /// A stream was not acknowledged.
+    /// The peer did not acknowledge a stream in time.
     #[error("the peer did not accept stream {0} within {1:?}")]
     OpenTimeout(u32, Duration),
     /// The peer does not read what it is sent.

@@ -2,7 +2,7 @@
 
 use super::SessionError;
 
-/// What a frame is for.
+/// The type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -21,7 +21,7 @@ pub enum Kind {
 pub struct Flags(pub u16);
 
 impl Flags {
-    /// None.
+    /// No flag.
     pub const NONE: Flags = Flags(0x0);
     /// Opens a stream, or asks for a pong.
     pub const SYN: Flags = Flags(0x1);
@@ -29,10 +29,10 @@ impl Flags {
     pub const ACK: Flags = Flags(0x2);
     /// The sender sends nothing more on this stream.
     pub const FIN: Flags = Flags(0x4);
-    /// The stream is gone.
+    /// The stream is reset.
     pub const RST: Flags = Flags(0x8);
 
-    /// Whether all bits of `flags` are set.
+    /// Returns `true` if all bits of `flags` are set.
     #[must_use]
     pub fn has(self, flags: Flags) -> bool {
         self.0 & flags.0 == flags.0
@@ -42,11 +42,11 @@ impl Flags {
 /// A frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// What the frame is for.
+    /// The frame's type.
     pub kind: Kind,
-    /// Its flags.
+    /// The frame's flags.
     pub flags: Flags,
-    /// Its stream; 0 for the session itself.
+    /// The frame's stream; 0 for the session itself.
     pub stream: u32,
     /// Payload bytes, window bytes, ping value or reason, by kind.
     pub length: u32,
@@ -56,7 +56,7 @@ impl Header {
     /// Bytes of a header.
     pub const LEN: usize = 12;
 
-    /// The header as it is sent.
+    /// The header's bytes.
     #[must_use]
     pub fn encode(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];

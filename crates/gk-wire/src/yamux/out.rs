@@ -1,4 +1,5 @@
-//! What waits to be written: small things in one growing buffer, large payloads as they are.
+//! Frames that wait to be written: headers and small payloads in one growing buffer, large payloads
+//! as they are.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -7,8 +8,8 @@ use bytes::Bytes;
 
 use super::{Flags, Header, Kind};
 
-/// Data for the same stream joins the last frame, while that has not been handed to the writer, up to
-/// this length: many small calls become one frame, which saves the peer work.
+/// Data for the same stream joins the last frame, while that has not been handed to the writer, up
+/// to this length: many small calls become one frame, which saves the peer work.
 const MERGED_FRAME_MAX_BYTES: usize = 64 * 1024;
 
 /// A buffer that grew beyond this is not kept for reuse.
@@ -43,7 +44,7 @@ struct OpenFrame {
 pub struct OutQueue {
     chunks: VecDeque<Chunk>,
     bytes: usize,
-    /// Those of frames without payload.
+    /// Bytes of frames without payload among them.
     control: usize,
     open: Option<OpenFrame>,
     spare: Vec<u8>,
@@ -88,7 +89,7 @@ impl Batch {
         }
     }
 
-    /// Whether all is written.
+    /// Returns `true` if all is written.
     #[must_use]
     pub fn is_done(&self) -> bool {
         match self.chunks.front() {
@@ -111,7 +112,7 @@ impl OutQueue {
         self.control
     }
 
-    /// Everything queued, unless nothing is, or another batch is under way.
+    /// Takes all frames that are queued; `None` if there are none, or another batch is under way.
     pub fn begin(&mut self) -> Option<Batch> {
         if self.writing || self.chunks.is_empty() {
             return None;
@@ -165,8 +166,8 @@ impl OutQueue {
         self.control += Header::LEN;
     }
 
-    /// Starts, or lengthens, a data frame; exactly `length` bytes of [`small_data`](Self::small_data)
-    /// and [`large_data`](Self::large_data) must follow.
+    /// Starts, or lengthens, a data frame; exactly `length` bytes of
+    /// [`small_data`](Self::small_data) and [`large_data`](Self::large_data) must follow.
     pub(crate) fn data_frame(&mut self, stream: u32, length: u32) {
         let more = length as usize;
         if let Some(open) = self.open
@@ -205,7 +206,6 @@ impl OutQueue {
         });
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn small_data(&mut self, data: &[u8]) {
         if !data.is_empty() {
             self.small().extend_from_slice(data);

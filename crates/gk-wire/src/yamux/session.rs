@@ -1,11 +1,12 @@
 //! The session: streams, windows, keep-alive.
 
-use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Flags, Header, Kind, OutQueue, SessionError};
+use super::stream::{INITIAL_WINDOW, StreamState, StreamWriter};
+use super::{Event, Flags, Header, Kind, Limits, OutQueue, SessionError};
 
 /// Which end of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,102 +17,7 @@ pub enum Role {
     Server,
 }
 
-/// What a session takes and how long it waits. The defaults are Go's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Streams of the peer that are open at once; 1024 by default. More are reset.
-    pub max_streams: usize,
-    /// Bytes queued for sending, all streams together; 256 MiB by default. Nothing further is taken for
-    /// sending while so much waits.
-    pub max_queued_bytes: usize,
-    /// Bytes of frames without payload (pongs, grants, refusals) that are queued at once; 1 MiB by default.
-    /// A peer that makes us write more without reading ends the session.
-    pub max_queued_control_bytes: usize,
-    /// A ping is sent this often; 30 s by default.
-    pub keepalive_interval: Duration,
-    /// The session ends when a ping is not answered within this; 10 s by default.
-    pub keepalive_timeout: Duration,
-    /// The session ends when an opened stream is not acknowledged within this; 75 s by default.
-    pub open_timeout: Duration,
-    /// A stream that we closed and the peer did not is reset after this; 5 min by default.
-    pub close_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            max_streams: 1024,
-            max_queued_bytes: 256 << 20,
-            max_queued_control_bytes: 1 << 20,
-            keepalive_interval: Duration::from_secs(30),
-            keepalive_timeout: Duration::from_secs(10),
-            open_timeout: Duration::from_secs(75),
-            close_timeout: Duration::from_secs(300),
-        }
-    }
-}
-
-/// What a header means for whoever reads the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// Nothing to do.
-    None,
-    /// `length` payload bytes follow, for `stream` if it is known here, else to be thrown away. With
-    /// `opened` the stream is new; after the payload, `fin` and `reset` take effect.
-    Data {
-        /// The stream.
-        stream: u32,
-        /// Bytes of payload behind the header.
-        length: u32,
-        /// Whether the stream exists here.
-        known: bool,
-        /// Whether this frame opened it.
-        opened: bool,
-        /// Whether the peer sends nothing more on it.
-        fin: bool,
-        /// Whether it is gone.
-        reset: bool,
-    },
-    /// A stream changed without payload.
-    Stream {
-        /// The stream.
-        stream: u32,
-        /// Whether this frame opened it.
-        opened: bool,
-        /// Whether the peer sends nothing more on it.
-        fin: bool,
-        /// Whether it is gone.
-        reset: bool,
-        /// Whether more can be sent on it than before.
-        writable: bool,
-    },
-}
-
-/// A stream's window at its start.
-const INITIAL_WINDOW: u32 = 256 * 1024;
-
-#[derive(Debug)]
-struct StreamState {
-    /// Opened by the peer.
-    remote: bool,
-    /// Bytes that we may still send.
-    send_window: u32,
-    /// Bytes that the peer may still send.
-    recv_window: u32,
-    /// Bytes taken from the peer and not granted again.
-    taken: u32,
-    /// Since when an ACK is missing.
-    unacknowledged: Option<Instant>,
-    sent_fin: Option<Instant>,
-    got_fin: bool,
-    /// Data beyond the send window.
-    pending: VecDeque<Bytes>,
-    /// Closed by us, but the FIN has to wait for the pending data: since when.
-    fin_after_pending: Option<Instant>,
-}
-
-/// One end of a yamux connection.
+/// An end of a yamux connection.
 #[derive(Debug)]
 pub struct Session {
     limits: Limits,
@@ -124,14 +30,14 @@ pub struct Session {
     /// Value and deadline of the ping that is under way.
     ping: Option<(u32, Instant)>,
     ping_value: u32,
-    /// We said that we take no more streams.
+    /// This end takes no more streams, and has said so.
     going_away: bool,
-    /// The peer said so.
+    /// The peer takes no more streams.
     peer_going_away: bool,
 }
 
 impl Session {
-    /// A session at its start.
+    /// A new session.
     #[must_use]
     pub fn new(role: Role, limits: Limits, now: Instant) -> Self {
         Session {
@@ -149,7 +55,7 @@ impl Session {
         }
     }
 
-    /// What waits to be written.
+    /// The frames that wait to be written.
     pub fn out(&mut self) -> &mut OutQueue {
         &mut self.out
     }
@@ -160,7 +66,7 @@ impl Session {
         self.out.bytes() + self.pending_bytes
     }
 
-    /// Whether a stream exists and takes data from us.
+    /// Returns `true` if a stream exists and takes data from us.
     #[must_use]
     pub fn can_send(&self, stream: u32) -> bool {
         self.streams
@@ -168,7 +74,7 @@ impl Session {
             .is_some_and(|state| state.sent_fin.is_none() && state.fin_after_pending.is_none())
     }
 
-    /// Whether a stream exists.
+    /// Returns `true` if a stream exists.
     #[must_use]
     pub fn contains(&self, stream: u32) -> bool {
         self.streams.contains_key(&stream)
@@ -350,7 +256,8 @@ impl Session {
         self.frame(Kind::WindowUpdate, Flags::ACK, stream, 0);
     }
 
-    /// Notes that `count` payload bytes of a stream were dealt with; grants them again once it is worth a frame.
+    /// Notes that `count` payload bytes of a stream were taken. They are granted to the peer again
+    /// once they are half of a window.
     pub fn consumed(&mut self, stream: u32, count: u32) {
         let Some(state) = self.streams.get_mut(&stream) else {
             return;
@@ -397,12 +304,13 @@ impl Session {
         debug_assert_eq!(writer.room, 0);
     }
 
-    /// Sends one piece of data; dropped if the stream is closed. Ask [`has_room`](Self::has_room) first.
+    /// Sends one piece of data; dropped if the stream is closed. Ask [`has_room`](Self::has_room)
+    /// first.
     pub fn send_bytes(&mut self, stream: u32, data: Bytes) {
         self.send(stream, data.len(), |writer| writer.large(data));
     }
 
-    /// Whether less is queued than [`Limits::max_queued_bytes`].
+    /// Returns `true` if less is queued than [`Limits::max_queued_bytes`].
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.queued_bytes() < self.limits.max_queued_bytes
@@ -452,7 +360,7 @@ impl Session {
         }
     }
 
-    /// Says that nothing more is sent on a stream, behind what is pending.
+    /// Closes a stream for writing, behind pending data.
     pub fn close(&mut self, stream: u32, now: Instant) {
         let Some(state) = self.streams.get_mut(&stream) else {
             return;
@@ -469,7 +377,7 @@ impl Session {
         self.forget_if_closed(stream);
     }
 
-    /// Drops a stream at once.
+    /// Resets a stream: both directions end at once.
     pub fn reset(&mut self, stream: u32) {
         if self.streams.contains_key(&stream) {
             self.forget(stream);
@@ -483,7 +391,7 @@ impl Session {
         self.frame(Kind::GoAway, Flags::NONE, 0, 0);
     }
 
-    /// When [`on_timeout`](Self::on_timeout) wants to be called next.
+    /// The time of the next call of [`on_timeout`](Self::on_timeout).
     #[must_use]
     pub fn next_timeout(&self) -> Instant {
         let ping = self.ping.map_or(self.next_ping, |(_, deadline)| deadline);
@@ -499,11 +407,11 @@ impl Session {
         streams.fold(ping, Instant::min)
     }
 
-    /// Sends pings, and finds peers and streams that do not answer; gives the streams that it reset.
+    /// Sends pings, and resets streams that the peer does not close; gives their numbers.
     ///
     /// # Errors
     ///
-    /// If the session is dead.
+    /// If the peer does not answer a ping or acknowledge a stream. The session has ended then.
     pub fn on_timeout(&mut self, now: Instant) -> Result<Vec<u32>, SessionError> {
         match self.ping {
             Some((_, deadline)) if now >= deadline => {
@@ -535,61 +443,5 @@ impl Session {
         }
         lingering.iter().for_each(|stream| self.reset(*stream));
         Ok(lingering)
-    }
-}
-
-impl StreamState {
-    fn new(remote: bool, unacknowledged: Option<Instant>) -> Self {
-        StreamState {
-            remote,
-            send_window: INITIAL_WINDOW,
-            recv_window: INITIAL_WINDOW,
-            taken: 0,
-            unacknowledged,
-            sent_fin: None,
-            got_fin: false,
-            pending: VecDeque::new(),
-            fin_after_pending: None,
-        }
-    }
-
-    /// Since when our side is closed, be its FIN on the way or behind data that the peer does not take.
-    fn closed_since(&self) -> Option<Instant> {
-        self.sent_fin.or(self.fin_after_pending)
-    }
-}
-
-/// Takes the pieces of one [`Session::send`].
-#[derive(Debug)]
-pub(crate) struct StreamWriter<'a> {
-    out: &'a mut OutQueue,
-    pending: &'a mut VecDeque<Bytes>,
-    pending_bytes: &'a mut usize,
-    room: usize,
-}
-
-impl StreamWriter<'_> {
-    #[cfg(feature = "tokio")]
-    pub(crate) fn small(&mut self, data: &[u8]) {
-        let (now, later) = data.split_at(data.len().min(self.room));
-        self.room -= now.len();
-        self.out.small_data(now);
-        if !later.is_empty() {
-            self.later(Bytes::copy_from_slice(later));
-        }
-    }
-
-    pub(crate) fn large(&mut self, mut data: Bytes) {
-        let now = data.split_to(data.len().min(self.room));
-        self.room -= now.len();
-        self.out.large_data(now);
-        if !data.is_empty() {
-            self.later(data);
-        }
-    }
-
-    fn later(&mut self, data: Bytes) {
-        *self.pending_bytes += data.len();
-        self.pending.push_back(data);
     }
 }

@@ -7,7 +7,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use gk_wire::gob::{Interface, Payload};
 use gk_wire::yamux::{Flags, Header, Kind};
-use gk_wire::{CallError, Limits};
+use gk_wire::{Limits, RpcError};
 use tokio::io::AsyncWrite;
 
 use crate::peer::{dispensed, host, plugin, soon};
@@ -32,7 +32,7 @@ async fn calls_to_a_peer_that_does_not_read_are_refused() {
             break;
         }
     }
-    let Some(Err(CallError::QueueFull(queued))) = refused else {
+    let Some(Err(RpcError::QueueFull(queued))) = refused else {
         panic!("{refused:?}");
     };
     assert!((1024 * KIB..1200 * KIB).contains(&queued), "{queued}");
@@ -50,7 +50,7 @@ async fn calls_to_a_peer_that_does_not_read_are_refused() {
     soon(peer.bytes(7, 64 * KIB)).await;
     client.close();
     while let Some(done) = soon(calls.join_next()).await {
-        assert!(matches!(done.unwrap(), Err(CallError::Closed(_))));
+        assert!(matches!(done.unwrap(), Err(RpcError::Closed(_))));
     }
 }
 
@@ -173,7 +173,7 @@ async fn a_call_given_up_counts_until_its_late_reply() {
         assert!(given_up.is_err());
     }
     let refused = rpc.call::<_, Payload>("Plugin.Call", &argument).await;
-    assert!(matches!(refused, Err(CallError::TooManyCalls(2))));
+    assert!(matches!(refused, Err(RpcError::TooManyCalls(2))));
     let (header, _) = script.request(&mut peer).await;
     script
         .reply(&mut peer, header.seq, "", &Payload::default())
@@ -182,7 +182,7 @@ async fn a_call_given_up_counts_until_its_late_reply() {
         loop {
             let call = rpc.call::<_, Payload>("Plugin.Call", &argument);
             match tokio::time::timeout(std::time::Duration::ZERO, call).await {
-                Ok(Err(CallError::TooManyCalls(2))) => tokio::task::yield_now().await,
+                Ok(Err(RpcError::TooManyCalls(2))) => tokio::task::yield_now().await,
                 Ok(other) => panic!("{other:?}"),
                 Err(_sent) => break,
             }
@@ -231,7 +231,8 @@ async fn unfinished_messages_beyond_the_budget_end_the_connection() {
     assert!(reason.contains("102400 bytes can hold"), "{reason}");
 }
 
-/// A value of 60 KiB that ends behind a definition, and goes on in a further message, which may never come.
+/// A value of 60 KiB that ends behind a definition, and goes on in a further message, which may
+/// never come.
 fn spread_over_two(rpc: &mut crate::peer::Rpc, seq: u64) -> (Vec<u8>, Vec<u8>) {
     #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
     #[serde(default)]
@@ -288,8 +289,8 @@ async fn arguments_count_whole_however_many_messages_they_came_in() {
     assert_eq!(service.hanging.lock().len(), 2);
 }
 
-/// The budget that connections share has no room for a value that can bring definitions along: without them nothing behind
-/// it could be read.
+/// The budget that connections share has no room for a value that can bring definitions along:
+/// without them nothing behind it could be read.
 #[tokio::test]
 async fn a_value_with_definitions_for_which_there_is_no_memory_ends_the_connection() {
     let memory = gk_wire::MemoryBudget::new(40 * KIB);

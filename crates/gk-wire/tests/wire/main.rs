@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod backpressure;
+mod bad_input;
 mod gob;
 mod interfaces;
 mod peer;

@@ -276,7 +276,8 @@ pub(crate) async fn host(limits: Limits) -> (Client, Peer) {
     (client, peer)
 }
 
-/// Our host with a client for the plugin `any`, and the scripted plugin that answers it on stream 7.
+/// Our host with a client for the plugin `any`, and the scripted plugin that answers it on stream
+/// 7.
 pub(crate) async fn dispensed(limits: Limits) -> (Client, gk_wire::RpcClient, Peer, Rpc) {
     let (client, mut peer) = host(limits).await;
     let rpc = {
@@ -346,8 +347,8 @@ pub(crate) fn server(limits: Limits, service: &Arc<Methods>) -> Server {
         .plugin("any", move |_| Arc::clone(&service) as Arc<dyn Service>)
 }
 
-/// Our plugin against a scripted host that has opened control, stdout and stderr, and dispensed `any` on
-/// stream 7.
+/// Our plugin against a scripted host that has opened control, stdout and stderr, and dispensed
+/// `any` on stream 7.
 pub(crate) async fn plugin(limits: Limits) -> (Connection, Arc<Methods>, Peer, Rpc) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let service = Arc::new(Methods::default());

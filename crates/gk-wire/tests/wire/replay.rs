@@ -62,7 +62,8 @@ fn same(ours: &Value, go: &Json) -> bool {
 
 #[test]
 fn both_directions_are_read_as_recorded() {
-    // Decoder and rest of each direction of each stream; the first four bytes of a brokered one are its id.
+    // Decoder and rest of each direction of each stream; the first four bytes of a brokered one are
+    // its id.
     let mut directions: HashMap<(String, u64), (Decoder, BytesMut)> = HashMap::new();
     let (mut values, mut ids) = (0, 0);
     for event in events() {
@@ -121,8 +122,8 @@ fn both_directions_are_read_as_recorded() {
     assert!(directions.values().all(|(_, rest)| rest.is_empty()));
 }
 
-/// Our host against the recorded plugin: its bytes are sent as they were, whenever the host has sent as many
-/// frames' worth as Go's had.
+/// Our host against the recorded plugin: its bytes are sent as they were, whenever the host has
+/// sent as many frames' worth as Go's had.
 #[tokio::test]
 async fn our_host_gets_along_with_the_recorded_plugin() {
     let events = events();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gk_wire::host::Client;
 use gk_wire::yamux::{self, Flags, Kind};
-use gk_wire::{CallError, Limits, Request, Responder, RpcClient, Service, Stream};
+use gk_wire::{Limits, Request, Responder, RpcClient, RpcError, Service, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::peer::{Methods, Peer, Rpc, dispensed, host, soon};
@@ -82,7 +82,7 @@ async fn a_client_of_a_closed_stream_says_so() {
         let rpc = raw.into_rpc_client();
         let error = soon(rpc.call::<_, String>("Plugin.Echo", &())).await;
         assert!(
-            matches!(&error, Err(CallError::Closed(text)) if text.contains("closed the stream")),
+            matches!(&error, Err(RpcError::Closed(text)) if text.contains("closed the stream")),
             "{error:?}"
         );
     }
@@ -101,7 +101,7 @@ async fn a_stream_that_the_peer_closes_fails_its_calls_alone() {
     };
     let calls = async {
         let error = rpc.call::<_, String>("Plugin.Hang", &()).await;
-        assert!(matches!(error, Err(CallError::Closed(_))));
+        assert!(matches!(error, Err(RpcError::Closed(_))));
         client.broker().dial(5).await.unwrap();
     };
     soon(async { tokio::join!(calls, script) }).await;
@@ -216,7 +216,7 @@ async fn closing_fails_calls_at_once_and_hangs_up() {
     client.close();
     assert!(matches!(
         soon(call).await.unwrap(),
-        Err(CallError::Closed(_))
+        Err(RpcError::Closed(_))
     ));
     peer.end().await;
     assert_eq!(

@@ -7,7 +7,7 @@ use gk_wire::automtls::{Identity, der_from_pem};
 use gk_wire::gob::Payload;
 use gk_wire::host::Client;
 use gk_wire::plugin::Connection;
-use gk_wire::{CallError, Handshake, Limits, Request, Responder, Service};
+use gk_wire::{Handshake, Limits, Request, Responder, RpcError, Service};
 use tokio::net::UnixStream;
 
 use crate::peer::{Methods, config, server, soon};
@@ -86,7 +86,7 @@ async fn what_is_sent_ahead_of_the_tls_handshake_waits() {
     while let Some(error) = soon(pings.join_next()).await {
         let error = error.unwrap();
         assert!(
-            matches!(&error, CallError::Remote(text) if text.starts_with("unknown plugin type")),
+            matches!(&error, RpcError::Remote(text) if text.starts_with("unknown plugin type")),
             "{error}"
         );
     }
@@ -100,7 +100,7 @@ async fn a_certificate_that_was_not_expected_is_refused() {
     let (client, connection) = pair(host, plugin, other.cert_der(), host.cert_der());
     let error = soon(client.ping()).await.unwrap_err();
     assert!(
-        matches!(&error, CallError::Closed(reason) if reason.contains("TLS: invalid peer certificate")),
+        matches!(&error, RpcError::Closed(reason) if reason.contains("TLS: invalid peer certificate")),
         "{error}"
     );
     assert!(soon(connection.closed()).await.contains("TLS"));
@@ -113,7 +113,7 @@ async fn a_certificate_that_was_not_expected_is_refused() {
     );
     assert!(matches!(
         soon(client.ping()).await,
-        Err(CallError::Closed(_))
+        Err(RpcError::Closed(_))
     ));
 }
 

@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// More is not read of a file; of `cgroup.procs` that is some 30,000 processes.
 const READ_MAX: usize = 256 * 1024;
-/// How long killed processes may take to be gone.
+/// Maximum time that killed processes take to be gone.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 /// The most processes that are killed by one pass: so many descriptors are open meanwhile.
 const KILLED_AT_ONCE: usize = 128;
@@ -248,7 +248,7 @@ pub(super) fn remove_dir(
 }
 
 /// Kills what is in a cgroup's children and removes them: all that a host which died left there.
-/// They have no children of their own, as no plugin sees a cgroup.
+/// They have no children of their own, as no confined program sees a control group.
 pub(super) fn clear(dir: impl AsFd) -> io::Result<()> {
     for name in children(&dir)? {
         let child = match open_dir(&dir, name.as_c_str()) {

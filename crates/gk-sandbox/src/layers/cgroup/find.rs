@@ -1,5 +1,5 @@
-//! Where this process's own cgroups are: from what the kernel says of the process and of the
-//! mounts. Only text is read here; whether anything can be done there is found out by doing it.
+//! Places of this process's own control groups, by the kernel's word on the process and the mounts.
+//! This module only reads text. Whether a place can be used is found out by using it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -30,7 +30,7 @@ impl Own {
         self.mounted(path, |kind, _| kind == b"cgroup2")
     }
 
-    /// Its directory in the hierarchy of version 1 that has this controller.
+    /// Directory of the process in the hierarchy of version 1 that has this controller.
     pub(super) fn with_controller(&self, controller: &str) -> Option<PathBuf> {
         let has = |list: &[u8]| {
             list.split(|&byte| byte == b',')

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::tree::{Tree, Version};
 use super::{Absence, GroupState, Resources, Which, files};
 
-/// What a processor limit counts in.
+/// Period of a processor limit.
 const CPU_PERIOD_MICROS: u64 = 100_000;
 /// The kernel takes no smaller quota than a millisecond.
 const CPU_QUOTA_MICROS_MIN: u64 = 1_000;

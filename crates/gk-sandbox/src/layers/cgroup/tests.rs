@@ -231,7 +231,8 @@ fn a_fork_bomb_is_ended_as_a_whole() {
                 .collect()
         };
         if group.dirs.is_empty() {
-            // A machine whose controllers are all of version 2: without it the bomb would have no limit.
+            // A machine whose controllers are all of version 2: without it the bomb would have no
+            // limit.
             group.dirs.extend(unused);
             group.remove().unwrap();
             continue;
@@ -362,7 +363,7 @@ fn two_hosts_have_two_labels() {
             panic!("{which}: {state:?}");
         };
         assert_eq!(errno, libc::EWOULDBLOCK);
-        assert!(remedy(errno).contains("label"));
+        assert!(crate::report::remedy(crate::Layer::Memory, Some(errno)).contains("label"));
     }
     drop(second);
     assert!(!directories(&label).is_empty());

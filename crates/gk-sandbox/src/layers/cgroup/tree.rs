@@ -1,4 +1,4 @@
-//! One hierarchy as a host uses it: a directory of its own, locked, with the sandboxes below.
+//! A hierarchy as a host uses it: a directory of the host's own, locked, with the sandboxes below.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,7 +29,7 @@ pub(super) enum Version {
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) version: Version,
-    /// Where the host's own cgroup is: identifies the hierarchy.
+    /// The host's own control group, which identifies the hierarchy.
     pub(super) path: PathBuf,
     base: OwnedFd,
     name: String,
@@ -139,7 +139,7 @@ fn sweep(base: BorrowedFd<'_>, own: &str) -> io::Result<()> {
         let Ok(dir) = files::open_dir(base, name.as_c_str()) else {
             continue;
         };
-        // One that cannot be swept (another user's) is no reason not to start.
+        // A directory that cannot be removed (another user's) is no reason not to start.
         if lock(&dir).is_ok() && files::clear(&dir).is_ok() {
             let _ = files::remove_dir(base, name.as_c_str());
         }

@@ -4,7 +4,7 @@
 //!
 //! The beginning was what services commonly need: systemd's set `@system-service`. Go's runtime
 //! and tokio make some 45 of those calls each, and one could allow these only; then the next
-//! version of a libc, or the next library of a plugin, would fail in ways that nobody understands.
+//! version of a libc, or the next library of a program, would fail in ways that are hard to explain.
 //! So a call goes out for a reason, and there are these:
 //!
 //! - it administers the machine, or becomes somebody else (mounts, modules, clocks, `setuid`,
@@ -21,7 +21,7 @@
 //!
 //! Eight calls are needed for one purpose and feared for another; their arguments decide
 //! ([`Decision`](super::table::Decision)). Left in on purpose: `execve` (the mounts and Landlock
-//! say of what; a helper program is no escape), `landlock_*` (a plugin may confine itself
+//! say of what; a helper program is no escape), `landlock_*` (a program may confine itself
 //! further), `capset` (it has nothing to give), signals and `pidfd_open` (the pid namespace says
 //! to whom). That makes 260 on x86_64.
 //!
@@ -287,7 +287,7 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_getrandom,
 ];
 
-/// What newer machines left out, because something above does the same.
+/// Calls that newer architectures left out, because another call does the same.
 #[cfg(target_arch = "x86_64")]
 pub(super) const ALLOWED_HERE: &[c_long] = &[
     libc::SYS_open,

@@ -23,7 +23,7 @@ compile_error!("the system call filter knows x86_64 and aarch64; add the lists o
 #[cfg(target_arch = "x86_64")]
 const X32: std::ops::RangeInclusive<u32> = 0x4000_0000..=0x7fff_ffff;
 
-/// What becomes of a call.
+/// The decision on a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
     Allow,
@@ -222,7 +222,7 @@ fn filtered(filter: Filter) -> Vec<(c_long, Decision)> {
             libc::SYS_personality,
             Decision::equal(0, vec![u32::MAX], allow(), deny()),
         ),
-        // Its own limits only, not a neighbour's of the same user.
+        // A process may change its own limits only, not those of another process of the same user.
         (
             libc::SYS_prlimit64,
             Decision::equal(0, vec![0], allow(), deny()),
@@ -303,7 +303,7 @@ fn socket(filter: Filter) -> Decision {
 
 const TIOCLINUX: libc::Ioctl = 0x541c;
 
-/// What a plugin may do to itself with prctl: names, timers, questions. Missing on purpose, among
+/// Uses of prctl by which a program changes only itself: names, timers, questions. Missing on purpose, among
 /// others: PDEATHSIG (it would outlive the host), MM, SECCOMP, PTRACER, KEEPCAPS, SECUREBITS,
 /// MEMORY_MERGE (tells what others have in memory), TSC, SCHED_CORE.
 const PRCTL_ALLOWED: &[c_int] = &[

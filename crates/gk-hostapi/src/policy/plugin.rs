@@ -1,0 +1,164 @@
+//! The state of one plugin: its policy in force, its rates, its queues and its counters.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use gk_manifest::PluginName;
+use parking_lot::Mutex;
+use tokio::sync::{SemaphorePermit, watch};
+
+use super::effective::{Effective, Origin, in_force};
+use super::queue::{Queue, Queues};
+use super::rate::Rate;
+use super::requests::Requests;
+use super::usage::{Counter, Counters, Usage};
+use super::{MAILS_PER_MINUTE, Policy};
+use crate::error::HostError;
+use crate::rate::RateLimiter;
+
+/// The state of one plugin. It belongs to the plugin, not to its process.
+#[derive(Debug)]
+pub(crate) struct PluginPolicy {
+    effective: ArcSwap<Effective>,
+    /// The policies in force for generations that start or drain beside the one that serves.
+    others: ArcSwap<Vec<(u64, Arc<Effective>)>>,
+    /// The plugin's requests: its plugin.yaml, and once it has registered its registration, too.
+    pub(super) requests: Mutex<Requests>,
+    /// The operator's stored policy. While a review is pending, another one is in force.
+    pub(super) stored: Mutex<Option<Policy>>,
+    rates: [RateLimiter; 4],
+    queues: Queues,
+    counters: Counters,
+    /// How often the plugin was blocked.
+    blocks: watch::Sender<u64>,
+}
+
+impl PluginPolicy {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        PluginPolicy {
+            effective: ArcSwap::from_pointee(Effective::nothing(Origin::Unregistered)),
+            others: ArcSwap::default(),
+            requests: Mutex::default(),
+            stored: Mutex::default(),
+            rates: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail]
+                .map(|rate| RateLimiter::new(rate.window(), now)),
+            queues: Queues::new(),
+            counters: Counters::default(),
+            blocks: watch::Sender::default(),
+        }
+    }
+
+    /// Puts a policy in force. Requests and calls that run end if it blocks the plugin.
+    pub(super) fn put(&self, effective: Effective) {
+        let is_blocked = effective.is_blocked();
+        self.effective.store(Arc::new(effective));
+        if is_blocked {
+            self.blocks.send_modify(|blocks| *blocks += 1);
+        }
+    }
+
+    /// Puts in force what follows from the stored policy and from what the plugin's generations ask
+    /// for.
+    pub(super) fn apply(
+        &self,
+        trust_declared: bool,
+        plugin: &PluginName,
+        installed: &BTreeSet<PluginName>,
+    ) {
+        let stored = self.stored.lock().clone();
+        let requests = self.requests.lock();
+        let of = |request: Option<&Policy>| {
+            let request = request.cloned().unwrap_or_default();
+            in_force(trust_declared, plugin, stored.clone(), request, installed)
+        };
+        let others = requests.others();
+        let others = others.map(|(generation, request)| (generation, Arc::new(of(Some(request)))));
+        self.others.store(Arc::new(others.collect()));
+        self.put(of(requests.current()));
+    }
+
+    /// How often the plugin was blocked, now and from now on.
+    pub(super) fn blocks(&self) -> watch::Receiver<u64> {
+        self.blocks.subscribe()
+    }
+
+    /// Waits until the plugin is blocked, and misses no block, however short.
+    pub(crate) async fn blocked(&self) {
+        let mut blocks = self.blocks();
+        if !self.effective().is_blocked() {
+            // Waiting cannot fail: the sender is `self`'s.
+            let _ = blocks.changed().await;
+        }
+    }
+
+    /// Takes a permit of one of the plugin's queues.
+    pub(crate) async fn permit(
+        &self,
+        queue: Queue,
+        deadline: tokio::time::Instant,
+    ) -> Result<SemaphorePermit<'_>, HostError> {
+        self.queues.permit(queue, deadline).await
+    }
+
+    /// The policy in force for the plugin.
+    pub(crate) fn effective(&self) -> arc_swap::Guard<Arc<Effective>> {
+        self.effective.load()
+    }
+
+    /// The policy in force for one generation: what the plugin asks for may differ between two that
+    /// are there at the same time.
+    pub(crate) fn effective_for(&self, generation: u64) -> arc_swap::Guard<Arc<Effective>> {
+        let others = self.others.load();
+        match others.iter().find(|(other, _)| *other == generation) {
+            Some((_, effective)) => arc_swap::Guard::from_inner(Arc::clone(effective)),
+            None => self.effective(),
+        }
+    }
+
+    /// Counts one against a rate of the policy.
+    pub(crate) fn charge(&self, rate: Rate, policy: &Policy) -> Result<(), HostError> {
+        let limit = match rate {
+            Rate::Calls => policy.max_calls_per_second,
+            Rate::Db => policy.max_db_queries_per_min,
+            Rate::Http => policy.max_http_req_per_min,
+            Rate::Mail => MAILS_PER_MINUTE,
+        };
+        let [calls, db, http, mail] = &self.rates;
+        let limiter = match rate {
+            Rate::Calls => calls,
+            Rate::Db => db,
+            Rate::Http => http,
+            Rate::Mail => mail,
+        };
+        if limiter.admit(limit, Instant::now()) {
+            return Ok(());
+        }
+        Err(HostError::limit(format!(
+            "{} rate limit exceeded ({limit} per {})",
+            rate.what(),
+            if rate.window().as_secs() == 1 {
+                "second"
+            } else {
+                "minute"
+            }
+        )))
+    }
+
+    /// Counts a request.
+    pub(crate) fn count(&self, counter: Option<Counter>) {
+        self.counters.count(counter);
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn count_refusal(&self) {
+        self.counters.count_refusal();
+    }
+
+    /// The plugin's use of the host API.
+    pub(super) fn usage(&self) -> Usage {
+        self.counters.usage()
+    }
+}

@@ -1,0 +1,213 @@
+//! Kinds of plugins: how one is started, and how it is spoken with.
+//!
+//! The supervisor knows a plugin by three traits only. A [`Backend`] starts what was verified. The
+//! [`Worker`] that it returns is what runs, and ends. The [`Connection`] that a worker gives is what
+//! calls go through. Native plugins are [`Processes`], whose connections speak net/rpc.
+
+mod netrpc;
+mod processes;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gk_manifest::Registration;
+use gk_protocol::host::HostApiHandler;
+use gk_sandbox::{ExitStatus, Report};
+use gk_wire::MemoryBudget;
+
+pub(crate) use self::processes::Processes;
+use crate::error::{LaunchError, PluginError};
+use crate::launch::LaunchRequest;
+use crate::log::WorkerOutput;
+
+/// A kind of plugin.
+///
+/// A backend for several kinds is one that passes each request on to the backend of its kind.
+#[async_trait]
+pub trait Backend: Send + Sync + fmt::Debug + 'static {
+    /// Starts one generation of a plugin. Cancelling the future ends what was started.
+    ///
+    /// # Errors
+    /// [`LaunchError`] says what failed and what to do.
+    async fn launch(&self, request: LaunchRequest) -> Result<Started, LaunchError>;
+}
+
+/// A worker that was started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Started {
+    /// The worker.
+    pub worker: Arc<dyn Worker>,
+    /// What it prints from now on; read until each stream ends.
+    pub output: Vec<WorkerOutput>,
+}
+
+impl Started {
+    /// A worker and its output.
+    pub fn new(worker: Arc<dyn Worker>, output: Vec<WorkerOutput>) -> Self {
+        Self { worker, output }
+    }
+}
+
+/// What runs of a plugin: one generation. Dropping the last reference ends it and removes its files.
+///
+/// The supervisor calls [`handshake`](Self::handshake), then [`connect`](Self::connect), once each
+/// and with a timeout around each. [`kill`](Self::kill) may come at any time.
+#[async_trait]
+pub trait Worker: Send + Sync + fmt::Debug + 'static {
+    /// The id of its process, where it has one of its own.
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+
+    /// The layers of its sandbox; `None` where it is not confined.
+    fn sandbox(&self) -> Option<Arc<Report>> {
+        None
+    }
+
+    /// Waits until the worker can be connected to; returns what it prints besides. The default is
+    /// for kinds that need no such step.
+    ///
+    /// # Errors
+    /// [`PluginError::Handshake`] or [`PluginError::Launch`].
+    async fn handshake(&self) -> Result<Vec<WorkerOutput>, PluginError> {
+        Ok(Vec::new())
+    }
+
+    /// Connects. `host_api` answers the plugin's own requests for as long as the connection lives.
+    ///
+    /// # Errors
+    /// [`PluginError::Launch`], [`PluginError::Connect`] or [`PluginError::Crashed`].
+    async fn connect(
+        &self,
+        host_api: Arc<dyn HostApiHandler>,
+        limits: ConnectionLimits,
+    ) -> Result<Connected, PluginError>;
+
+    /// Resolves when the worker has ended, with how. Cancel-safe; may be called again.
+    async fn exited(&self) -> ExitStatus;
+
+    /// Ends the worker and what it started, at once.
+    fn kill(&self);
+
+    /// Reads the rest of what an ended worker printed before its handshake was complete.
+    /// Cancel-safe.
+    async fn drain(&self) {}
+
+    /// The bytes that the worker printed in place of a handshake, for the report on its failure.
+    async fn printed(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+/// What a connection takes from its plugin.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConnectionLimits {
+    /// The budget in which messages count, which the host's connections share.
+    pub memory: Option<MemoryBudget>,
+    /// Maximum number of calls that the plugin has not answered, those included whose caller has
+    /// given up: the plugin still works on them.
+    pub calls: usize,
+}
+
+impl ConnectionLimits {
+    /// Limits of one connection.
+    pub fn new(memory: Option<MemoryBudget>, calls: usize) -> Self {
+        Self { memory, calls }
+    }
+}
+
+/// A connection that was made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Connected {
+    /// The connection.
+    pub connection: Arc<dyn Connection>,
+    /// What the plugin prints through the connection.
+    pub output: Vec<WorkerOutput>,
+}
+
+impl Connected {
+    /// A connection and the output that comes through it.
+    pub fn new(connection: Arc<dyn Connection>, output: Vec<WorkerOutput>) -> Self {
+        Self { connection, output }
+    }
+}
+
+/// What is spoken with a plugin. No method has a timeout of its own: the supervisor puts one around
+/// each call. A dropped future is a call that nobody waits for any more.
+#[async_trait]
+pub trait Connection: Send + Sync + fmt::Debug + 'static {
+    /// Asks what the plugin offers.
+    ///
+    /// # Errors
+    /// [`ConnectionError`]. The registration is read, not judged.
+    async fn register(&self) -> Result<Registration, ConnectionError>;
+
+    /// Initialises the plugin, which may use the host API from then on.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Plugin`] is the plugin's own refusal.
+    async fn init(&self, config: &BTreeMap<String, String>) -> Result<(), ConnectionError>;
+
+    /// Calls a function. `call_token` lets the plugin's requests to the host API name this call.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Plugin`] is the function's own error.
+    async fn call(
+        &self,
+        function: &str,
+        args: Bytes,
+        call_token: &str,
+    ) -> Result<Bytes, ConnectionError>;
+
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    /// See [`ConnectionError`].
+    async fn ping(&self) -> Result<(), ConnectionError>;
+
+    /// Tells the plugin to put its things in order.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Plugin`] is the plugin's own complaint.
+    async fn shutdown(&self) -> Result<(), ConnectionError>;
+
+    /// Tells the worker to end. A connection that ends before the reply is success.
+    ///
+    /// # Errors
+    /// See [`ConnectionError`].
+    async fn quit(&self) -> Result<(), ConnectionError>;
+
+    /// Drops the connection: every call under way fails at once.
+    fn close(&self);
+
+    /// Resolves when the connection has ended, with why. Cancel-safe; may be called again.
+    async fn closed(&self) -> String;
+}
+
+/// Why something that a connection was asked for failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The plugin's own answer.
+    #[error("{0}")]
+    Plugin(String),
+    /// The connection has ended.
+    #[error("the connection is closed: {0}")]
+    Closed(Arc<str>),
+    /// The plugin has not answered this many calls; nothing was sent.
+    #[error("{0} calls wait for the plugin's reply")]
+    TooManyCalls(usize),
+    /// The answer had this many bytes, for which the memory budget had no room.
+    #[error("the reply has {0} bytes, for which there is no memory at this moment")]
+    NoMemory(usize),
+    /// The plugin, or the way to it, does not keep to the protocol.
+    #[error(transparent)]
+    Protocol(Box<dyn Error + Send + Sync>),
+}
