@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 use gk_manifest::PluginName;
-use gk_runtime::{KeeperProgram, Layer, Level, SandboxConfig, limits};
+use gk_runtime::{KeeperProgram, Layer, SandboxConfig, Strictness, limits};
 use serde::{Deserialize, Serialize};
 
 /// How strictly plugins are confined.
@@ -95,8 +95,8 @@ impl SandboxSection {
         self.check()?;
         let level = match level {
             SandboxLevel::Off => return Ok(None),
-            SandboxLevel::BestEffort => Level::BestEffort,
-            SandboxLevel::Required => Level::Required,
+            SandboxLevel::BestEffort => Strictness::BestEffort,
+            SandboxLevel::Required => Strictness::Required,
         };
         let mut config = SandboxConfig::new(KeeperProgram::this()?);
         config.level = level;

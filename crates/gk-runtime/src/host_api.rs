@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gk_hostapi::{CallInfo, Caller, HostApi, Level, PluginProcess, Shape};
+use gk_hostapi::{CallInfo, Caller, HostApi, LogLevel, PluginProcess, Shape};
 use gk_manifest::PluginName;
 use gk_protocol::SdkGeneration;
 use gk_protocol::host::{HostApiHandler, HostRequest};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use tracing::field::display;
 
 use crate::calls::{Calls, RunningCall};
-use crate::log::{LogLevel, LogSink, LogSource, Record};
+use crate::log::{LogSink, LogSource, Record};
 
 /// The target of the line about each request of a plugin to the host API, at level debug.
 const CALLBACKS: &str = "gk_runtime::callbacks";
@@ -53,17 +53,11 @@ impl View {
 impl PluginProcess for View {
     fn log(
         &self,
-        level: Level,
+        level: LogLevel,
         message: &str,
         fields: &Map<String, Value>,
         call: Option<&CallInfo>,
     ) {
-        let level = match level {
-            Level::Debug => LogLevel::Debug,
-            Level::Info => LogLevel::Info,
-            Level::Warn => LogLevel::Warn,
-            Level::Error => LogLevel::Error,
-        };
         let mut record = Record::text(level, crate::log::printable(message));
         let request_id = call.and_then(|call| call.request_id.as_ref());
         if let Some(id) = request_id {

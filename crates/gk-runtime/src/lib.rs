@@ -71,8 +71,8 @@ pub use follow::LogFollower;
 /// The largest package that is taken, in bytes of its file.
 pub use gk_package::limits::ARCHIVE_BYTES_MAX as PACKAGE_BYTES_MAX;
 pub use gk_sandbox::{
-    ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State, release_memory,
-    run_if_keeper,
+    ExitStatus, KeeperProgram, Layer, LayerSet, Report, SpawnError, State, Strictness,
+    release_memory, run_if_keeper,
 };
 pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
 pub use health::{HealthConfig, PluginHealth};

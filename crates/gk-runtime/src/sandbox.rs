@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use gk_manifest::PluginName;
-use gk_sandbox::{Confinement, KeeperProgram, LayerSet, Level, Report, SpawnError, Spawner};
+use gk_sandbox::{Confinement, KeeperProgram, LayerSet, Report, SpawnError, Spawner, Strictness};
 
 use crate::limits::{FILE_BYTES_MAX, OPEN_FILES_MAX, PROCESSES_MAX, TEMP_BYTES_MAX};
 
@@ -15,7 +15,7 @@ pub struct SandboxConfig {
     /// The program that makes the sandboxes: the host itself, in most cases.
     pub keeper: KeeperProgram,
     /// Whether a plugin is started only if every layer holds.
-    pub level: Level,
+    pub level: Strictness,
     /// Layers that no plugin gets.
     pub without: LayerSet,
     /// Plugins that compile code while they run, and so need memory that is writable and
@@ -43,7 +43,7 @@ impl SandboxConfig {
     pub fn new(keeper: KeeperProgram) -> Self {
         Self {
             keeper,
-            level: Level::BestEffort,
+            level: Strictness::BestEffort,
             without: LayerSet::default(),
             jit: BTreeSet::new(),
             direct_network: BTreeSet::new(),

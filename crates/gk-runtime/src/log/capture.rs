@@ -7,12 +7,13 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
+use gk_hostapi::LogLevel;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::task::JoinHandle;
 
 use super::classify::Classifier;
 use super::lines::LineSplitter;
-use super::ring::{LogLevel, LogSource};
+use super::ring::LogSource;
 use super::sink::LogSink;
 use crate::limits::{HANDSHAKE_BYTES_MAX, LOG_RECORD_BYTES_MAX};
 

@@ -3,10 +3,10 @@
 //! Everything here comes from a plugin and is checked: a JSON line that is no proper record is
 //! text, and what is kept of a record is bounded.
 
+use gk_hostapi::LogLevel;
 use serde_json::Value;
 
 use super::cut;
-use super::ring::LogLevel;
 use super::sink::Record;
 use crate::limits::{
     LOG_FIELD_NAME_BYTES_MAX, LOG_FIELD_VALUE_BYTES_MAX, LOG_FIELDS_MAX, LOG_LINE_BYTES_MAX,

@@ -11,7 +11,8 @@ mod sink;
 pub(crate) use capture::{Capture, NoLine, read_first_line};
 pub use capture::{Output, WorkerOutput};
 pub(crate) use classify::printable;
-pub use ring::{LogEntry, LogLevel, LogQuery, LogSource, MoreLogs};
+pub use gk_hostapi::LogLevel;
+pub use ring::{LogEntry, LogQuery, LogSource, MoreLogs};
 pub(crate) use sink::{LogSink, Record};
 
 /// `text` cut to at most `limit` bytes, at a character's boundary.

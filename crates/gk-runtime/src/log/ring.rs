@@ -1,63 +1,11 @@
 //! The last log entries of one plugin, bounded by number and by bytes.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::SystemTime;
 
+use gk_hostapi::LogLevel;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-
-/// How serious a log entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LogLevel {
-    /// Finest detail.
-    Trace,
-    /// For who develops the plugin.
-    Debug,
-    /// For who runs it.
-    Info,
-    /// Something to look at.
-    Warn,
-    /// Something failed.
-    Error,
-}
-
-impl LogLevel {
-    /// Reads a level's name, in any case; `warning`, `fatal` and `critical` are understood.
-    pub fn parse(name: &str) -> Option<Self> {
-        const NAMES: &[(&str, LogLevel)] = &[
-            ("trace", LogLevel::Trace),
-            ("debug", LogLevel::Debug),
-            ("info", LogLevel::Info),
-            ("warn", LogLevel::Warn),
-            ("warning", LogLevel::Warn),
-            ("error", LogLevel::Error),
-            ("fatal", LogLevel::Error),
-            ("critical", LogLevel::Error),
-        ];
-        NAMES
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, level)| *level)
-    }
-
-    /// The level's name in lower case.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LogLevel::Trace => "trace",
-            LogLevel::Debug => "debug",
-            LogLevel::Info => "info",
-            LogLevel::Warn => "warn",
-            LogLevel::Error => "error",
-        }
-    }
-}
-
-impl fmt::Display for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Where a log entry came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

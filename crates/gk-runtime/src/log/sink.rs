@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use gk_hostapi::LogLevel;
 use gk_manifest::PluginName;
 use parking_lot::Mutex;
 
 use super::cut;
 use super::rate::{LineLimit, Verdict};
-use super::ring::{LogEntry, LogLevel, LogQuery, LogRing, LogSource, MoreLogs};
+use super::ring::{LogEntry, LogQuery, LogRing, LogSource, MoreLogs};
 use crate::limits::{
     LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LOG_RING_BYTES, LOG_RING_ENTRIES, LOG_WINDOW,
 };
