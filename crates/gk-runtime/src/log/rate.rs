@@ -1,10 +1,11 @@
-//! A token bucket: how many lines of a plugin reach the host's own log. No clock of its own.
+//! A token bucket that limits how many lines of a plugin reach the host's own log. No clock of its
+//! own.
 
 use std::time::Instant;
 
 use crate::limits::LOG_SUPPRESSED_INTERVAL;
 
-/// Allows a burst and then a rate; counts what it refused.
+/// Allows a burst and then a rate; counts the refused events.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     burst: f64,
@@ -15,16 +16,16 @@ pub(crate) struct RateLimit {
     reported: Option<Instant>,
 }
 
-/// Whether an event may pass.
+/// Decision about an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It may.
+    /// The event may pass.
     Pass {
-        /// How many were refused since that was last said; 0 as long as it was said within
-        /// [`LOG_SUPPRESSED_INTERVAL`].
+        /// Number of events refused since the last report; 0 if that was less than
+        /// [`LOG_SUPPRESSED_INTERVAL`] ago.
         suppressed: u64,
     },
-    /// It may not.
+    /// The event is refused.
     Refuse,
 }
 
@@ -88,28 +89,28 @@ mod tests {
             limit.check(start + Duration::from_millis(150)),
             Verdict::Refuse
         );
-        // Said once a second, however often a line passes meanwhile.
+        // Reported once a second, however often a line passes meanwhile.
         assert_eq!(
             limit.check(start + Duration::from_millis(300)),
             Verdict::Pass { suppressed: 0 }
         );
-        let mut said = 0;
+        let mut reports = 0;
         let mut counted = 0;
         for millis in 400..3400 {
             if let Verdict::Pass { suppressed } = limit.check(start + Duration::from_millis(millis))
                 && suppressed > 0
             {
-                said += 1;
+                reports += 1;
                 counted += suppressed;
             }
         }
-        assert_eq!(said, 3);
+        assert_eq!(reports, 3);
         assert!((2000..3000).contains(&counted), "{counted}");
         let mut limit = RateLimit::new(2, 10);
         for _ in 0..3 {
             limit.check(start);
         }
-        // However long it is silent, it gets no more than the burst.
+        // After a long silence the burst is still the limit.
         let later = start + Duration::from_secs(3600);
         assert_eq!(limit.check(later), Verdict::Pass { suppressed: 1 });
         assert_eq!(limit.check(later), Verdict::Pass { suppressed: 0 });
