@@ -45,7 +45,7 @@ pub(crate) enum Presence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Word {
     Run,
-    /// The plugin stops: it has an objection, and no dependent is alive.
+    /// The plugin has an objection, and stops now.
     Stop,
     /// The plugin stops after those that depend on it.
     StopLater,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Maximum time from the start of a plugin's process to its handshake line.
 pub const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// Maximum time for connecting and registering together.
+/// Maximum time for the connection to a plugin's socket to be established.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit of one call, unless the plugin asks for another.
 pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -100,7 +100,7 @@ pub const CALLS_WAITING_DEFAULT: usize = 256;
 /// Maximum wait of a call until it may run, within the call's own time limit.
 pub const CALL_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Time without an empty queue after which the newest waiting call is let in first. The oldest ones
-/// have used up most of their time by then, and would time out while they run.
+/// have used up most of their time by then, and would time out before they are answered.
 pub const NEWEST_FIRST_AFTER: Duration = Duration::from_millis(100);
 
 /// The longest log line; a longer one becomes several entries.

@@ -37,8 +37,11 @@ const CUT_BYTES: usize = 64;
 /// Number of bytes that are shown of a JSON line that was cut; escaping may turn one byte into six.
 const CUT_JSON_BYTES: usize = (LINE_BYTES_MAX - 1024) / 6;
 
-/// Target of the log lines about plugins, which must not use up the host's own reserve.
-const PLUGINS_TARGET: &str = "gk_runtime::log";
+/// Target of the lines that plugins write, which must not use up the host's own reserve.
+const PLUGIN_TARGET: &str = "plugin";
+
+/// Module of the runtime whose lines about plugins must not use up that reserve either.
+const RUNTIME_TARGET: &str = "gk_runtime::log";
 
 /// Describes the metrics of this module.
 pub(super) fn describe() {
@@ -122,8 +125,9 @@ impl Limit {
     }
 
     fn admit(&self, metadata: &Metadata<'_>, now: Instant) -> bool {
-        let plugins = metadata.target().starts_with(PLUGINS_TARGET);
-        let important = !plugins && *metadata.level() <= tracing::Level::WARN;
+        let target = metadata.target();
+        let is_plugins = target == PLUGIN_TARGET || target.starts_with(RUNTIME_TARGET);
+        let important = !is_plugins && *metadata.level() <= tracing::Level::WARN;
         let limit = if important {
             LINES_PER_SECOND_MAX
         } else {
@@ -427,6 +431,24 @@ mod tests {
             assert!(within.count() <= LINES_PER_SECOND_MAX as usize);
         }
         assert!(admitted.len() >= 4 * LINES_PER_SECOND_MAX as usize);
+    }
+
+    /// Lines of plugins have a target of their own, and the runtime's lines about them its module's.
+    #[test]
+    fn plugins_leave_the_host_its_reserve() {
+        for target in [PLUGIN_TARGET, "gk_runtime::log::sink"] {
+            let lines = logged(false, |limit| {
+                limit.started();
+                for number in 0..10_000 {
+                    match target {
+                        PLUGIN_TARGET => tracing::error!(target: PLUGIN_TARGET, number, "flood"),
+                        _ => tracing::error!(target: "gk_runtime::log::sink", number, "flood"),
+                    }
+                }
+                tracing::error!("what matters");
+            });
+            assert!(lines.last().unwrap().contains("what matters"), "{target}");
+        }
     }
 
     #[test]
