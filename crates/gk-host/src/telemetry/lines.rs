@@ -433,7 +433,7 @@ mod tests {
         assert!(admitted.len() >= 4 * LINES_PER_SECOND_MAX as usize);
     }
 
-    /// Lines of plugins have a target of their own, and the runtime's lines about them its module's.
+    /// Lines of plugins have their own target; the runtime's lines about them have its module's.
     #[test]
     fn plugins_leave_the_host_its_reserve() {
         for target in [PLUGIN_TARGET, "gk_runtime::log::sink"] {
