@@ -1,4 +1,5 @@
-//! One process's connection to the host API: who asks, and during which call.
+//! Connection of a process to the host API: identifies the caller, and the call during which it
+//! asks.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,16 +19,16 @@ use crate::log::{LogSink, LogSource, Record};
 /// The target of the line about each request of a plugin to the host API, at level debug.
 const CALLBACKS: &str = "gk_runtime::callbacks";
 
-/// The field of a log record that names the request during which it was said.
+/// The field of a log record that names the request during which it was logged.
 const REQUEST_ID: &str = "request_id";
 
-/// Serves one process's connections: finds out who asks, then asks the host API.
+/// Serves one process's connections: identifies the caller, then forwards to the host API.
 pub(crate) struct ConnectionHostApi {
     api: Arc<dyn HostApi>,
     view: Arc<View>,
 }
 
-/// What the host API may know of the process.
+/// Part of the process's state that the host API may see.
 #[derive(Debug)]
 struct View {
     plugin: PluginName,
