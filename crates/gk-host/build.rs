@@ -1,4 +1,5 @@
-//! How the program is linked: a table of relocations of 1.3 MB, all of which a start reads, becomes one of some KiB.
+//! Linker options of the program: packed relative relocations shrink a table of 1.3 MB, which each
+//! start reads in full, to a few KiB.
 
 use std::env;
 use std::fs;
@@ -6,7 +7,7 @@ use std::fs;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
-    // Other builds have no need of it, and a linker that somebody chose may not know the option.
+    // Debug builds do not need the option, and a linker that the user chose may not know it.
     let chosen = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     if !is("PROFILE", "release")
         || !is("CARGO_CFG_TARGET_OS", "linux")
@@ -21,8 +22,8 @@ fn main() {
     }
 }
 
-/// Whether this machine's glibc starts a program with packed relocations: since 2.36 it says so itself, by a symbol
-/// version that such a program asks for.
+/// Returns true if this machine's glibc starts a program with packed relocations. Since 2.36 glibc
+/// declares so by a symbol version, which such a program requires.
 fn glibc_packs_relocations() -> bool {
     const VERSION: &[u8] = b"GLIBC_ABI_DT_RELR";
     let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();

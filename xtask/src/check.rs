@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use gk_servers::{Mariadb, Postgres, Redis};
 
 use crate::command::{cargo, root, say};
-use crate::{docs, e2e, features, golden, layers, licences, package, plugins};
+use crate::{docs, e2e, features, figures, golden, layers, licences, package, plugins};
 
 /// How many tests a step counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,8 @@ pub(crate) fn run() -> Result<()> {
         let arguments = ["clippy", "--workspace", "--all-targets", "--quiet", "--"];
         crate::command::run(cargo().args(arguments).args(["-D", "warnings"]))
     });
-    step("features", &mut |_| features::run());
+    step("figures", &mut |_| figures::run(true));
+    step("features", &mut |_| features::run(true));
     step("build", &mut |_| crate::command::run(&mut e2e::build()));
     step("docs", &mut |_| docs::check());
     let mut servers = None;

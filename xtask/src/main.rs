@@ -74,7 +74,11 @@ enum Command {
     Layers,
     /// Build each crate alone with no, each and all of its features, and check the fuzz targets and
     /// other systems.
-    Features,
+    Features {
+        /// Leave out the other systems, and the single features of crates with many.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Count files, functions, comments, names, circles and packages.
     Figures {
         /// Fail if a limit is exceeded.
@@ -156,7 +160,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Licences => licences::run(),
         Command::Package { verify } => package::check(verify),
         Command::Layers => layers::run(),
-        Command::Features => features::run(),
+        Command::Features { quick } => features::run(quick),
         Command::Figures { check } => figures::run(check),
         Command::BuildPlugins { out } => plugins::build(&command::root().join(out)),
         Command::TestE2e { arguments, install } => {

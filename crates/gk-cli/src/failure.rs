@@ -9,7 +9,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line, or a file that it names, is not what the command takes.
     Usage = 2,
-    /// What was asked for does not exist.
+    /// The thing that was asked for does not exist.
     NotFound = 3,
     /// The caller may not do that.
     Denied = 4,

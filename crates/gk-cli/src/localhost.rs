@@ -23,10 +23,10 @@ use crate::trust::selection::selected;
 /// Names another program than the `gk-host` beside this one, or on PATH.
 const VARIABLE: &str = "GK_HOST";
 
-/// How long the host may take to listen.
+/// Maximum time that the host takes to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long it may take to end: more than the 25 s that it gives itself.
+/// Maximum time that the host takes to end: more than the 25 s that it gives itself.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The exit code of a program that an interrupt ends, as shells have it.
@@ -34,14 +34,14 @@ const INTERRUPTED: i32 = 130;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What to start a host with.
+/// Options of a host that is started.
 #[derive(Debug)]
 pub(crate) struct LocalOptions {
-    /// Where it listens beside its socket.
+    /// Address beside the local socket.
     pub(crate) listen: Option<String>,
     /// The rest of its configuration, TOML.
     pub(crate) config: String,
-    /// Its directories, with the package that it is to have.
+    /// Directories of the host, with the package that it is to have.
     dirs: TempDir,
 }
 
@@ -92,7 +92,7 @@ fn running() -> MutexGuard<'static, Vec<(Pid, PathBuf)>> {
 /// Kills the hosts that run with all their processes, removes their directories, and ends this
 /// program as a signal does.
 pub(crate) fn abort() -> ! {
-    // It is not given back: nobody else ends the program meanwhile.
+    // The directory is not given back: no other thread ends the program meanwhile.
     let running = running();
     for (pid, _) in &*running {
         let _ = kill_process_group(*pid, Signal::KILL);
@@ -176,7 +176,8 @@ impl LocalHost {
         spec.args.push(data.into());
         spec.args.push("--config".into());
         spec.args.push(config.into());
-        // What of the environment concerns a host of its own, and nothing that configures another.
+        // The part of the environment that concerns a host of its own, without the variables that
+        // configure another host.
         for name in ["PATH", "HOME", "TMPDIR", "TZ", "LANG", "RUST_BACKTRACE"] {
             if let Some(value) = std::env::var_os(name) {
                 spec.env.insert(name.into(), value);
@@ -226,12 +227,12 @@ impl LocalHost {
         Pid::from_raw(i32::try_from(self.child.pid()).ok()?)
     }
 
-    /// Where a file of a plugin's package is.
+    /// The path of a file of the plugin's package.
     pub(crate) fn installed(&self, plugin: &str, path: &str) -> PathBuf {
         self.dirs.path().join("plugins").join(plugin).join(path)
     }
 
-    /// Its local socket.
+    /// The local socket of the host.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dirs.path().join("data/admin.sock")
     }
@@ -241,12 +242,12 @@ impl LocalHost {
         self.dirs.path().join("data/admin.token")
     }
 
-    /// How it has ended, if it has.
+    /// The host's exit status, if it has ended.
     pub(crate) fn ended(&self) -> Option<ExitStatus> {
         self.child.status().ok().flatten()
     }
 
-    /// It must not have ended.
+    /// Fails if the host has ended.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let Some(how) = self.ended() else {
             return Ok(());
@@ -315,7 +316,7 @@ impl LocalHost {
         replaced().map_err(|error| Failure::file("replace the files in", &place, &error))
     }
 
-    /// What it has printed.
+    /// The output of the host.
     pub(crate) fn output(&self) -> String {
         self.output
             .lock()
@@ -323,7 +324,7 @@ impl LocalHost {
             .clone()
     }
 
-    /// Its admin API.
+    /// A client of the host's admin API.
     pub(crate) fn client(&self) -> Result<Host, Failure> {
         Host::at(Target {
             place: Place::Socket(self.socket()),
@@ -425,7 +426,7 @@ mod tests {
         assert_eq!(mode.mode() & 0o777, expected);
         let place = options.dirs.path().join("plugins/hello");
         assert!(place.join("hello").exists());
-        // What is no part of the package is not copied.
+        // Files that are not part of the package are not copied.
         assert!(!place.join(".env").exists());
     }
 }

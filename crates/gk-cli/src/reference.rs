@@ -1,4 +1,4 @@
-//! What is made of the tree of commands: completions, man pages, docs/cli.md.
+//! Documents made of the tree of commands: completions, man pages, docs/cli.md.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Where data and messages go: data to stdout in the format that was asked for, messages to stderr.
+//! Output: data to stdout in the format that was asked for, messages to stderr.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -130,7 +130,7 @@ pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// What can be printed as rows of a table.
+/// Data that can be printed as rows of a table.
 pub(crate) trait Rows {
     /// The columns' headings; those of `wide` come last.
     fn headings(wide: bool) -> Vec<&'static str>;
@@ -149,7 +149,7 @@ pub(crate) struct Terminal {
 impl Terminal {
     pub(crate) fn new(args: &OutputArgs) -> Self {
         match args.color {
-            // It knows NO_COLOR, CLICOLOR and CLICOLOR_FORCE.
+            // This function knows NO_COLOR, CLICOLOR and CLICOLOR_FORCE.
             Color::Auto => {}
             Color::Always => anstream::ColorChoice::Always.write_global(),
             Color::Never => anstream::ColorChoice::Never.write_global(),

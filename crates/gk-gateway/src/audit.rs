@@ -1,8 +1,9 @@
-//! The audit log: every change that was asked for, who asked, from where, what was there before and after.
+//! The audit log: every requested change, with its author, the client's address, and the state
+//! before and after.
 //!
-//! It stands in the host's SQLite file. A change is written down before it is made, and refused if that cannot be done;
-//! what came of it is a row of its own. Nothing is ever changed or removed but the oldest rows beyond
-//! [`AUDIT_ENTRIES_MAX`], and the database itself refuses everything else.
+//! The log is in the host's SQLite file. A change is logged before it is made, and refused if that
+//! fails; its outcome is a row of its own. Rows are never changed, and only the oldest rows beyond
+//! [`AUDIT_ENTRIES_MAX`] are removed. The database itself refuses any other change.
 
 use std::fmt;
 use std::path::Path;
@@ -17,13 +18,14 @@ use serde_json::Value;
 use crate::problem::Problem;
 use crate::rfc3339::{rfc3339_of, unix_seconds};
 
-/// Entries that are kept: with 1 KiB each, 100 MiB.
+/// Maximum number of entries that are kept: with 1 KiB each, 100 MiB.
 pub const AUDIT_ENTRIES_MAX: i64 = 100_000;
 
-/// Entries in one answer.
+/// Maximum number of entries in one answer.
 pub(crate) const AUDIT_PAGE_MAX: usize = 1000;
 
-/// The longest text of what was there before or after, in bytes of JSON; of a longer one only its size is kept.
+/// Maximum length of a state before or after, in bytes of JSON; of a longer one only the size is
+/// kept.
 const STATE_BYTES_MAX: usize = 64 * 1024;
 
 /// The audit log of a host. Cheap to clone.
@@ -38,7 +40,7 @@ impl fmt::Debug for Audit {
     }
 }
 
-/// A change that is asked for.
+/// A requested change.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) actor: Actor,
@@ -48,7 +50,7 @@ pub(crate) struct Asked {
     pub(crate) request_id: String,
 }
 
-/// Which entries are asked for.
+/// Selection of entries.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AuditQuery {
     pub(crate) limit: usize,
@@ -58,7 +60,7 @@ pub(crate) struct AuditQuery {
     pub(crate) login: Option<String>,
 }
 
-/// An entry whose outcome is not written yet.
+/// An entry whose outcome has not been written yet.
 #[derive(Debug)]
 #[must_use = "without an outcome the entry stays `unknown`"]
 pub(crate) struct Begun {
@@ -67,7 +69,7 @@ pub(crate) struct Begun {
 }
 
 impl Audit {
-    /// Opens, or makes, the log in the host's database.
+    /// Opens the log in the host's database, or creates it.
     ///
     /// # Errors
     /// If the file cannot be used.
@@ -80,7 +82,8 @@ impl Audit {
         database.busy_timeout(Duration::from_secs(5))?;
         database.pragma_update(None, "journal_mode", "WAL")?;
         database.pragma_update(None, "cache_size", -256)?;
-        // The triggers are made anew: their number of rows is this program's.
+        // The triggers are recreated, as their number of rows may differ between versions of this
+        // program.
         database.execute_batch(&format!(
             "BEGIN IMMEDIATE;
             CREATE TABLE IF NOT EXISTS audit (
@@ -133,8 +136,8 @@ impl Audit {
         })
     }
 
-    /// Writes down a change of the host itself that nobody asked for over HTTP, as a signal is. That this fails is told in
-    /// the log: the change is made.
+    /// Logs a change of the host itself that was not requested over HTTP, such as one by a signal.
+    /// A failure is only reported in the host's log, as the change is made in any case.
     pub async fn note(
         &self,
         login: &str,
@@ -165,10 +168,10 @@ impl Audit {
         }
     }
 
-    /// Writes down that a change is asked for.
+    /// Logs a requested change.
     ///
     /// # Errors
-    /// If it cannot be written: the change must not be made then.
+    /// If the entry cannot be written. The change must not be made then.
     pub(crate) async fn begin(&self, asked: Asked) -> Result<Begun, Problem> {
         let database = Arc::clone(&self.database);
         let id = blocking(&self.database, move |database| {
@@ -194,7 +197,7 @@ impl Audit {
         Ok(Begun { database, id })
     }
 
-    /// Entries, newest first.
+    /// Returns entries, newest first.
     pub(crate) async fn read(&self, query: AuditQuery) -> Result<AuditPage, Problem> {
         blocking(&self.database, move |database| {
             let mut statement = database.prepare(
@@ -227,7 +230,8 @@ impl Audit {
 }
 
 impl Begun {
-    /// Writes down what came of the change. That this fails is told in the log: the change is made by then.
+    /// Logs the outcome of the change. A failure is only reported in the host's log, as the change
+    /// has been made.
     pub(crate) async fn end(self, after: Value, error: Option<String>) {
         let id = self.id;
         let written = blocking(&self.database, move |database| {
@@ -244,7 +248,7 @@ impl Begun {
     }
 }
 
-/// A state as it is kept.
+/// Returns the text of a state as the log keeps it.
 fn kept(state: &Value) -> String {
     let text = state.to_string();
     match text.len() <= STATE_BYTES_MAX {
@@ -277,7 +281,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
             uid: row.get(4)?,
             address: row.get(5)?,
         },
-        // Of a later version of this program.
+        // An unknown change was written by a later version of this program.
         change: change.ok_or(rusqlite::Error::InvalidQuery)?,
         target: row.get(7)?,
         before: json(row.get(8)?),

@@ -1,4 +1,4 @@
-//! Who asks, and whether they may.
+//! Authentication of callers, and authorization by the middleware of routes.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::tokens::{Identity, Role, Tokens};
 /// A middleware of a plugin route, by the contract's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Middleware {
-    /// Anybody with a valid token.
+    /// Any caller with a valid token.
     Auth,
     /// Administrators.
     Admin,
@@ -23,7 +23,7 @@ pub(crate) enum Middleware {
 }
 
 impl Middleware {
-    /// The middleware of that name; a name that is not known here must refuse its route.
+    /// Returns the middleware of that name. A name that is not known here must refuse its route.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "auth" => Middleware::Auth,
@@ -53,7 +53,7 @@ impl Middleware {
     }
 }
 
-/// The identity behind a request: `None` without a token, an error with an invalid one.
+/// Returns the identity behind a request: `None` without a token, an error with an invalid one.
 pub(crate) fn identify(headers: &HeaderMap, tokens: &Tokens) -> Result<Option<Identity>, Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else {
@@ -76,18 +76,18 @@ pub(crate) fn identify(headers: &HeaderMap, tokens: &Tokens) -> Result<Option<Id
     }
 }
 
-/// A line about sign-ins that failed comes at most this often.
+/// Minimum interval between log lines about failed sign-ins.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Sign-ins that failed: counted, and told in the log now and then.
+/// Failed sign-ins: counted, and logged at intervals.
 #[derive(Debug)]
 pub(crate) struct Refusals {
     total: metrics::Counter,
-    state: Mutex<Told>,
+    state: Mutex<Reported>,
 }
 
 #[derive(Debug, Default)]
-struct Told {
+struct Reported {
     last: Option<Instant>,
     since: u64,
 }
@@ -106,26 +106,26 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Counts one, of this client.
+    /// Counts a failed sign-in of this client.
     pub(crate) fn count(&self, client: Option<IpAddr>) {
         self.total.increment(1);
         let failures = {
-            let mut told = self.state.lock();
-            told.since += 1;
+            let mut reported = self.state.lock();
+            reported.since += 1;
             let now = Instant::now();
             let due = |last: Instant| now.saturating_duration_since(last) >= LINE_INTERVAL;
-            if !told.last.is_none_or(due) {
+            if !reported.last.is_none_or(due) {
                 return;
             }
-            told.last = Some(now);
-            std::mem::take(&mut told.since)
+            reported.last = Some(now);
+            std::mem::take(&mut reported.since)
         };
         let client = client.map(tracing::field::display);
         tracing::warn!(client, failures, "a sign-in failed: the token is not valid");
     }
 }
 
-/// Whether the caller passes all of a route's middleware.
+/// Checks that the caller passes all of a route's middleware.
 pub(crate) fn require(caller: Option<&Identity>, middleware: &[Middleware]) -> Result<(), Problem> {
     for middleware in middleware {
         match caller {

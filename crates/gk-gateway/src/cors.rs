@@ -1,34 +1,34 @@
-//! Requests of pages from other origins (CORS): only those that the operator names.
+//! Cross-origin requests (CORS), allowed only for the origins that the operator names.
 
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// How long a browser may remember what it was told.
+/// Time that a browser may cache a preflight answer, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// Headers that pages may send.
+/// Request headers that pages may send.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, last-event-id, x-request-id, x-requested-with",
 );
 
-/// Headers that pages may read, beside those that every page may. `*` is all of them, but not for requests
-/// with credentials, to which it is a name like others.
+/// Response headers that pages may read, besides those that every page may. `*` stands for all of
+/// them, except for requests with credentials, to which it is an ordinary name.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
     "*, etag, location, content-disposition, retry-after, www-authenticate, x-request-id",
 );
 
-/// Which pages may call.
+/// Origins whose pages may call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cors {
-    /// Their origins, such as `https://app.example`; `*` for all.
+    /// Allowed origins, such as `https://app.example`; `*` for all.
     pub origins: Vec<String>,
-    /// Whether browsers may send cookies and client certificates along; not with `*`.
+    /// Browsers may send cookies and client certificates; not with `*`.
     pub credentials: bool,
 }
 
 impl Cors {
-    /// The origin of a request, if its page may call.
+    /// Returns the value for the allowed origin of a request, if its page may call.
     fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(header::ORIGIN)?;
         if self
@@ -42,14 +42,14 @@ impl Cors {
         any.then(|| HeaderValue::from_static("*"))
     }
 
-    /// Whether a request only asks whether another may be made.
+    /// Returns true for a request that only asks if another one may be made.
     pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
         method == Method::OPTIONS
             && headers.contains_key(header::ORIGIN)
             && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// Adds what a browser wants to know to an answer. `preflight` answers have the methods in `Allow`.
+    /// Adds the CORS headers to an answer. `preflight` answers have the methods in `Allow`.
     pub(crate) fn apply(&self, request: &HeaderMap, preflight: bool, response: &mut Response) {
         if self.origins.is_empty() {
             return;
@@ -77,8 +77,8 @@ impl Cors {
     }
 }
 
-/// The answer to `OPTIONS` where there is something: 204 with the methods, those of the answer to a
-/// method that is not served.
+/// Returns the answer to `OPTIONS` for an existing path: 204 with the methods, which the 405 answer
+/// to a method that is not served lists.
 pub(crate) fn options(response: Response) -> Response {
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return response;

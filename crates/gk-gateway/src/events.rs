@@ -24,7 +24,7 @@ use crate::sse;
 use crate::tickets::TICKET_TIME;
 use crate::tokens::Identity;
 
-/// The channel without a name.
+/// Subscribes to the channel without a name.
 pub(crate) async fn whole_plugin(
     gateway: State<Gateway>,
     Path(plugin): Path<String>,
@@ -33,7 +33,7 @@ pub(crate) async fn whole_plugin(
     subscribe(gateway, Path((plugin, String::new())), request).await
 }
 
-/// A channel whose name is that of an endpoint.
+/// Subscribes to a channel whose name is that of an endpoint.
 pub(crate) async fn ticket_channel(
     gateway: State<Gateway>,
     Path(plugin): Path<String>,
@@ -42,7 +42,8 @@ pub(crate) async fn ticket_channel(
     subscribe(gateway, Path((plugin, "ticket".to_owned())), request).await
 }
 
-/// A ticket for one stream of a plugin's events: browsers cannot send a header with `EventSource`.
+/// Issues a ticket for one stream of a plugin's events: browsers cannot send a header with
+/// `EventSource`.
 pub(crate) async fn ticket(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -68,7 +69,7 @@ pub(crate) async fn ticket(
     Ok(response)
 }
 
-/// Who subscribes: by a token, or by a ticket in the query, which is used up.
+/// Returns the subscriber's identity: by a token, or by a ticket in the query, which is used up.
 fn subscriber(
     gateway: &Gateway,
     plugin: &str,
@@ -80,7 +81,7 @@ fn subscriber(
         return gateway.require(request, Middleware::Auth);
     };
     let identity = gateway.inner.tickets.redeem(&ticket, plugin);
-    // Its token may have been deleted meanwhile.
+    // The token behind the ticket may have been deleted meanwhile.
     let identity = identity.filter(|identity| gateway.inner.tokens.is_valid(identity.id));
     identity.map(Some).ok_or_else(|| {
         let inner = &gateway.inner;
@@ -93,8 +94,8 @@ fn subscriber(
     })
 }
 
-/// One channel of a plugin. Agents may subscribe; where the plugin has an authorizer, everybody whom it
-/// lets.
+/// Subscribes to a channel of a plugin. Agents may subscribe; if the plugin has an authorizer,
+/// every caller that it lets.
 pub(crate) async fn subscribe(
     State(gateway): State<Gateway>,
     Path((plugin, channel)): Path<(String, String)>,
@@ -154,7 +155,8 @@ pub(crate) async fn subscribe(
         ErrorKind::Invalid => Problem::bad_request(error.to_string()),
         _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     })?;
-    // Blocked while the check was under way: whoever did so has closed what there was by then.
+    // The plugin may have been blocked during the check, which closed only the streams that existed
+    // then.
     admitted(host, &status.name, caller.as_ref())?;
     let (frames, body) = sse::channel();
     let stopping = gateway.stopping().clone();
@@ -178,7 +180,7 @@ pub(crate) async fn subscribe(
     Ok(sse::response(body))
 }
 
-/// Whether the plugin is one that may be called; the reason is for administrators.
+/// Checks that the plugin may be called; the reason is for administrators.
 fn admitted(host: &Host, plugin: &PluginName, caller: Option<&Identity>) -> Result<(), Problem> {
     HostApi::admit(host, plugin).map(drop).map_err(|error| {
         let refused = CallError::Refused {
@@ -189,13 +191,13 @@ fn admitted(host: &Host, plugin: &PluginName, caller: Option<&Identity>) -> Resu
     })
 }
 
-/// What the browser had when its connection broke.
+/// Returns the id of the last event that the browser received before its connection broke.
 fn last_event_id(headers: &HeaderMap) -> Option<u64> {
     let id = headers.get("last-event-id")?.to_str().ok()?;
     id.trim().parse().ok()
 }
 
-/// Writes frames until the plugin or the client has gone, or the client reads no more.
+/// Writes frames until the plugin or the client has gone, or the client stops reading.
 async fn pass_on(mut subscription: Subscription, frames: mpsc::Sender<Bytes>) {
     let hello = "event: connected\ndata: {\"status\":\"ok\"}\n\n";
     if frames
@@ -213,7 +215,7 @@ async fn pass_on(mut subscription: Subscription, frames: mpsc::Sender<Bytes>) {
         let frame = match next {
             Err(_) => sse::COMMENT,
             Ok(Delivery::Event(event)) => Bytes::from(frame(&event)),
-            // The browser connects again, with the id of the last event it has.
+            // The browser connects again, with the id of the last event it received.
             Ok(Delivery::Lagged) => Bytes::from_static(b"event: lagged\ndata: {}\n\n"),
             Ok(Delivery::Closed) => return,
         };

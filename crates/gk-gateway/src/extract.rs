@@ -1,4 +1,4 @@
-//! Parameters of the host's own endpoints, whose errors are JSON as all others are.
+//! Extractors for the parameters of the host's own endpoints, with errors as JSON like all others.
 
 use axum::extract::{FromRequestParts, path, rejection};
 use axum::http::request::Parts;
@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
 
-/// The parameters in a path.
+/// Parameters in a path.
 pub(crate) struct Path<T>(pub(crate) T);
 
-/// The parameters of a query.
+/// Parameters of a query.
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
@@ -25,7 +25,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
                 {
                     Problem::bad_request("the path is not UTF-8")
                 }
-                // There is nothing of such a name.
+                // A parameter that does not parse names no existing resource.
                 other => Problem::not_found(other.body_text()),
             })
     }

@@ -1,5 +1,5 @@
-//! Whose request it is when a proxy passed it on: headers of proxies are believed only from proxies
-//! that the operator names.
+//! Client address of a request that a proxy passed on. Headers of proxies are trusted only from
+//! proxies that the operator names.
 
 use std::net::IpAddr;
 
@@ -8,27 +8,27 @@ use ipnet::IpNet;
 
 use crate::server::Peer;
 
-/// Addresses of one header that are looked at, from its end.
+/// Maximum number of addresses of one header that are read, from its end.
 const HOPS_MAX: usize = 32;
 
-/// Which proxies are believed, and in which header they say for whom they ask.
+/// Proxies that are trusted, and the header in which they name the client.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TrustedProxies {
-    /// Their addresses.
+    /// Addresses of the proxies.
     pub networks: Vec<IpNet>,
-    /// Whether what comes through a Unix socket is a proxy's.
+    /// Connections through a Unix socket come from a trusted proxy.
     pub unix: bool,
-    /// The header they write: `Forwarded` (RFC 7239) instead of `X-Forwarded-For`. One that they do not
-    /// write is the client's own.
+    /// The proxies write `Forwarded` (RFC 7239) instead of `X-Forwarded-For`. The header that they
+    /// do not write comes from the client and is ignored.
     pub rfc7239: bool,
 }
 
-/// The client's address, as an extension of a request.
+/// Address of the client, as an extension of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClientIp(pub(crate) IpAddr);
 
-/// Where a request comes from, if that is known.
+/// Returns the address that a request comes from, if it is known.
 pub(crate) fn client(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<ClientIp>().map(|client| client.0)
 }
@@ -38,8 +38,9 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(&ip))
     }
 
-    /// The address of the client: of the connection, or what the proxies say. Each proxy adds whom it
-    /// serves at the end; the last address that is not a trusted proxy's is the client's.
+    /// Returns the address of the client: that of the connection, or the one in the proxies'
+    /// header. Each proxy adds the address it serves at the end, so the client's is the last one
+    /// that is not a trusted proxy's.
     pub(crate) fn client(&self, peer: Option<Peer>, headers: &HeaderMap) -> Option<IpAddr> {
         let address = peer?.address;
         let direct = address.map(|address| address.ip().to_canonical());
@@ -57,7 +58,7 @@ impl TrustedProxies {
             false => HeaderName::from_static("x-forwarded-for"),
         };
         let values: Vec<_> = headers.get_all(name).iter().collect();
-        // What cannot be read says nothing of what stands before it.
+        // An unreadable value makes those before it unreliable.
         let hops = values
             .iter()
             .rev()
@@ -75,7 +76,7 @@ impl TrustedProxies {
                 true => element(hop),
                 false => address_of(hop.trim()),
             };
-            // What is no address says nothing of those before it.
+            // An entry without an address makes those before it unreliable.
             let Some(ip) = ip else {
                 break;
             };
@@ -88,7 +89,7 @@ impl TrustedProxies {
     }
 }
 
-/// The `for` of an element of `Forwarded`.
+/// Returns the `for` of an element of `Forwarded`.
 fn element(element: &str) -> Option<IpAddr> {
     unquoted(element, ';')?.into_iter().find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -99,8 +100,9 @@ fn element(element: &str) -> Option<IpAddr> {
     })
 }
 
-/// Splits where the character stands outside of quoted strings. `None` if one does not end: what a client sent begins it
-/// then, and what its proxy added would be read as a part of it.
+/// Splits a text at a character outside of quoted strings. Returns `None` if a quoted string does
+/// not end: a client may have begun it, and the entry that its proxy added would be read as a part
+/// of it.
 fn unquoted(text: &str, at: char) -> Option<Vec<&str>> {
     let (mut parts, mut start) = (Vec::new(), 0);
     let (mut quoted, mut escaped) = (false, false);
@@ -120,7 +122,7 @@ fn unquoted(text: &str, at: char) -> Option<Vec<&str>> {
     (!quoted).then_some(parts)
 }
 
-/// An address, with or without a port or brackets.
+/// Parses an address, with or without a port or brackets.
 fn address_of(text: &str) -> Option<IpAddr> {
     let ip = match text.parse::<std::net::SocketAddr>() {
         Ok(address) => address.ip(),
@@ -184,7 +186,7 @@ mod tests {
             let got = seen(&proxies, Some(peer), xff, values);
             assert_eq!(got.as_deref(), Some(client), "{peer} {values:?}");
         }
-        // What cannot be read hides nothing but what stands before it.
+        // An unreadable value discards only those before it.
         let odd = HeaderValue::from_bytes(b"6.6.6.6, \xe9").unwrap();
         let mut headers = HeaderMap::new();
         headers.append(xff, HeaderValue::from_static("6.6.6.6"));
@@ -195,7 +197,7 @@ mod tests {
         };
         let got = proxies.client(Some(peer), &headers).unwrap();
         assert_eq!(got.to_string(), "10.0.0.1");
-        // The header that the proxy does not write is the client's own.
+        // The header that the proxy does not write comes from the client.
         let forwarded = ["for=6.6.6.6"];
         let got = seen(&proxies, Some("10.0.0.1:5"), "forwarded", &forwarded);
         assert_eq!(got.as_deref(), Some("10.0.0.1"));
@@ -209,14 +211,14 @@ mod tests {
             ("For=\"[2001:db8::1]:80\"", "2001:db8::1"),
             ("for=6.6.6.6, by=x;for=198.51.100.7", "198.51.100.7"),
             ("for=_hidden", "10.0.0.1"),
-            // A name that the client chose, quoted by its proxy.
+            // A host name chosen by the client, quoted by its proxy.
             ("for=198.51.100.7;host=\"x,for=6.6.6.6\"", "198.51.100.7"),
             ("for=198.51.100.7;host=\"x;for=6.6.6.6\"", "198.51.100.7"),
             (
                 "host=\"x\\\";for=6.6.6.6\";for=198.51.100.7",
                 "198.51.100.7",
             ),
-            // A quoted string that the client begins, and what its proxy adds.
+            // A quoted string begun by the client, and the entry that its proxy adds.
             ("for=6.6.6.6;x=\", for=198.51.100.7", "10.0.0.1"),
             ("for=6.6.6.6;x=\", for=\"[2001:db8::1]\"", "10.0.0.1"),
         ] {

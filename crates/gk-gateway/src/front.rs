@@ -1,4 +1,4 @@
-//! What all requests go through.
+//! Processing that all requests share.
 
 use std::time::Instant;
 
@@ -19,21 +19,21 @@ use crate::problem::Problem;
 use crate::request_id;
 use crate::server::{Answer, Peer};
 
-/// The target of the line about each request, at level debug.
+/// Target of the log line about each request, at level debug.
 const ACCESS: &str = "gk_gateway::access";
 
 /// Answers requests: to the host's own endpoints, and to the plugins' routes. A cheap clone.
 #[derive(Debug, Clone)]
 pub struct Front {
     gateway: Gateway,
-    /// The host's own endpoints, and what answers everything else.
+    /// Router of the host's own endpoints, with a fallback for everything else.
     own: Router,
-    /// Whether plugins have routes here.
+    /// Plugins have routes here.
     serves_plugins: bool,
 }
 
 impl Gateway {
-    /// Answers on all of the host's endpoints, and on the plugins' routes.
+    /// Returns the front for all of the host's endpoints, and the plugins' routes.
     pub fn front(&self) -> Front {
         Front {
             gateway: self.clone(),
@@ -44,7 +44,8 @@ impl Gateway {
         }
     }
 
-    /// Answers only what tells how the host is: for an address that clients cannot reach, or use up.
+    /// Returns the front for health requests alone: for an address that clients cannot reach, or
+    /// use up.
     pub fn health_front(&self) -> Front {
         let nothing = async || Problem::not_found("there is nothing here");
         Front {
@@ -58,7 +59,8 @@ impl Gateway {
 }
 
 impl Answer for Front {
-    /// Whose it is, CORS, what is counted, and the end of the host.
+    /// Adds the client's address, the request id, CORS headers, metrics, and the closing of
+    /// connections when the host stops.
     async fn answer(&self, mut request: Request) -> Response {
         let inner = &*self.gateway.inner;
         let started = Instant::now();
@@ -85,7 +87,7 @@ impl Answer for Front {
         if method == Method::OPTIONS {
             response = cors::options(response);
         } else if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-            // The router's own has no text; what it says of the methods stays.
+            // The router's own answer has no text; its list of methods is kept.
             let allowed = response.headers_mut().remove(header::ALLOW);
             response =
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed").into_response();
@@ -119,18 +121,19 @@ impl Answer for Front {
 }
 
 impl Front {
-    /// A plugin's own place has no endpoint of the host's, so its requests need not go through that router.
+    /// Routes a request. A path below a plugin's own prefix has no endpoint of the host's, so it
+    /// skips that router.
     async fn route(&self, request: Request) -> Response {
         if self.serves_plugins && request.uri().path().starts_with(PLUGINS_PREFIX) {
             let gateway = State(self.gateway.clone());
-            // Boxed, for the room of connections that are idle.
+            // Boxed to keep idle connections small.
             return Box::pin(plugin_route(gateway, request)).await;
         }
         Box::pin(self.own.answer(request)).await
     }
 }
 
-/// The answer to HEAD: what would have been sent is told, and not sent. HTTP/2 would send it.
+/// Returns the answer to HEAD: headers as for GET, without the body. HTTP/2 would send the body.
 fn bodiless(mut response: Response) -> Response {
     let length = response.body().size_hint().exact();
     let headers = response.headers_mut();
@@ -144,12 +147,12 @@ fn bodiless(mut response: Response) -> Response {
     response
 }
 
-/// A request that is under way, until it is dropped.
+/// Guard of a request that is under way, until dropped.
 struct Running<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Running<'a> {
     fn begin(running: &'a watch::Sender<usize>) -> Self {
-        // Nobody waits for more of them.
+        // Waiters are interested only in the last request's end.
         running.send_if_modified(|running| {
             *running += 1;
             false

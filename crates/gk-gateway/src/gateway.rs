@@ -1,4 +1,4 @@
-//! The state behind the router.
+//! State behind the router.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,39 +35,37 @@ use crate::tokens::{Identity, Tokens};
 /// Renders the metrics in Prometheus' text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// What a gateway is made of.
+/// Parts of a gateway.
 #[non_exhaustive]
 pub struct GatewayConfig {
-    /// Runs the plugins.
+    /// Runtime of the plugins.
     pub runtime: Runtime,
-    /// Knows the callers.
+    /// Tokens of the callers.
     pub tokens: Arc<Tokens>,
-    /// The host's version, for `/openapi.json`.
+    /// Version of the host, for `/openapi.json`.
     pub version: String,
-    /// What `/metrics` answers.
+    /// Renderer of the answer to `/metrics`.
     pub metrics: RenderMetrics,
-    /// The plugins' host API, for policies; without it there are none.
+    /// Host API of the plugins, for policies; without it there are none.
     pub host_api: Option<Arc<Host>>,
-    /// The services behind the host API, for events and for the data of plugins that are
-    /// uninstalled.
+    /// Services behind the host API, for events and for the data of plugins that are uninstalled.
     pub services: Option<Arc<Services>>,
-    /// Where changes are written down; without it, nowhere.
+    /// Log of changes; without it changes are not logged.
     pub audit: Option<Audit>,
-    /// What the program around the gateway knows of itself and its plugins; without it, nothing.
+    /// Information from the program around the gateway; without it the endpoints leave that out.
     pub insight: Option<Arc<dyn Insight>>,
-    /// What requests, arguments and answers count in.
+    /// Budget for requests, arguments and answers.
     pub memory: MemoryBudget,
-    /// Who may say for whom a request is.
+    /// Proxies that are trusted to name the client of a request.
     pub proxies: TrustedProxies,
-    /// Which pages of other origins may call.
+    /// Origins whose pages may call.
     pub cors: Cors,
 }
 
-/// How often it is written when tokens were used last.
+/// Interval at which the last use of tokens is stored.
 const STORE_USES_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What a gateway's requests and answers may take unless [`GatewayConfig::memory`] says otherwise, in
-/// bytes.
+/// Default of [`GatewayConfig::memory`], in bytes.
 pub const MEMORY_BYTES_DEFAULT: usize = 512 << 20;
 
 impl std::fmt::Debug for GatewayConfig {
@@ -79,7 +77,7 @@ impl std::fmt::Debug for GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// A gateway to these plugins for these callers.
+    /// Creates the configuration of a gateway to these plugins for these callers.
     pub fn new(
         runtime: Runtime,
         tokens: Arc<Tokens>,
@@ -101,7 +99,7 @@ impl GatewayConfig {
         }
     }
 
-    /// With the plugins' host API, and the services behind it.
+    /// Sets the plugins' host API, and the services behind it.
     #[must_use]
     pub fn with_host_api(mut self, host_api: Arc<Host>, services: Arc<Services>) -> Self {
         self.host_api = Some(host_api);
@@ -110,7 +108,7 @@ impl GatewayConfig {
     }
 }
 
-/// The HTTP side of one host. A cheap clone.
+/// HTTP side of one host. A cheap clone.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     pub(crate) inner: Arc<Inner>,
@@ -138,7 +136,7 @@ pub(crate) struct Inner {
     pub(crate) cors: Cors,
     pub(crate) counts: Counts,
     ready: AtomicBool,
-    /// Requests that are not answered yet, those about health left out.
+    /// Number of requests that are not answered yet, except those about health.
     pub(crate) running: watch::Sender<usize>,
     pub(crate) stopping: CancellationToken,
 }
@@ -152,8 +150,8 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Gateway {
-    /// A gateway that serves what the runtime's plugins offer at this moment. [`follow`](Self::follow)
-    /// keeps it so.
+    /// Creates a gateway that serves the routes of the runtime's plugins at this moment.
+    /// [`follow`](Self::follow) keeps them up to date.
     #[must_use]
     pub fn new(config: GatewayConfig) -> Self {
         let host_api = config.host_api.clone();
@@ -189,8 +187,8 @@ impl Gateway {
         }
     }
 
-    /// Rebuilds the routes whenever a plugin comes or goes, and writes now and then when tokens were used last; returns
-    /// when the runtime is gone.
+    /// Rebuilds the routes whenever a plugin comes or goes, and stores the last use of tokens at
+    /// intervals. Returns when the runtime is gone.
     pub async fn follow(&self) {
         let mut changed = self.inner.runtime.changed();
         let mut uses = tokio::time::interval(STORE_USES_INTERVAL);
@@ -207,7 +205,7 @@ impl Gateway {
         }
     }
 
-    /// Writes when tokens were used last.
+    /// Stores the last use of tokens.
     pub async fn store_token_uses(&self) {
         let tokens = Arc::clone(&self.inner.tokens);
         let stored = tokio::task::spawn_blocking(move || tokens.store_uses()).await;
@@ -216,13 +214,13 @@ impl Gateway {
         }
     }
 
-    /// Takes the routes of the present snapshot.
+    /// Rebuilds the routes from the present snapshot.
     pub fn rebuild(&self) {
         let _rebuilding = self.inner.rebuilding.lock();
         self.replace_table();
     }
 
-    /// Takes the routes of the present snapshot, unless that was done.
+    /// Rebuilds the routes from the present snapshot, unless they are up to date.
     pub(crate) fn refresh(&self) {
         let _rebuilding = self.inner.rebuilding.lock();
         if self.inner.table.load().version() < self.inner.runtime.snapshot().version {
@@ -242,13 +240,14 @@ impl Gateway {
         }
     }
 
-    /// Says whether `/readyz` answers 200: not before the plugins have come up, not while stopping.
+    /// Sets the answer of `/readyz`: 200 only after the plugins have come up, and until the host
+    /// stops.
     pub fn set_ready(&self, ready: bool) {
         self.inner.ready.store(ready, Ordering::Release);
     }
 
-    /// Begins to drain: `/readyz` answers 503, streams of events end, and answers say that their
-    /// connection closes. Requests are served on.
+    /// Begins to drain: `/readyz` answers 503, event streams end, and answers announce that their
+    /// connection closes. Requests are still served.
     pub fn stop(&self) {
         self.set_ready(false);
         self.inner.stopping.cancel();
@@ -270,7 +269,7 @@ impl Gateway {
         self.inner.ready.load(Ordering::Acquire)
     }
 
-    /// Builds the arguments of calls.
+    /// Returns a builder for the arguments of calls.
     pub(crate) fn arguments(&self) -> envelope::Builder<'_> {
         envelope::Builder {
             memory: &self.inner.memory,
@@ -278,8 +277,8 @@ impl Gateway {
         }
     }
 
-    /// Calls a function in the generation that offers it, whatever came up since that was looked at. Without one, the
-    /// error says why.
+    /// Calls a function in the generation `target`, which offers it, even if a newer one came up
+    /// since. Without a target, the error says why there is none.
     pub(crate) async fn call(
         &self,
         target: Option<&CallTarget>,
@@ -295,13 +294,13 @@ impl Gateway {
         }
     }
 
-    /// Whether the operator has blocked a plugin.
+    /// Returns true if the operator has blocked a plugin.
     pub(crate) fn is_blocked(&self, plugin: &PluginName) -> bool {
         let host = self.inner.host_api.as_ref();
         host.is_some_and(|host| host.policies().is_blocked(plugin))
     }
 
-    /// A request with its whole body, within the usual limit.
+    /// Reads a request with its whole body, within the default limit.
     pub(crate) async fn read(&self, request: Request) -> Result<(Parts, HeldBody), Problem> {
         let (parts, body) = request.into_parts();
         let inner = &self.inner;
@@ -312,7 +311,7 @@ impl Gateway {
         Ok((parts, body))
     }
 
-    /// The caller of a request, who must pass this middleware.
+    /// Returns the caller of a request, who must pass this middleware.
     pub(crate) fn require(
         &self,
         request: &Request,
@@ -323,17 +322,18 @@ impl Gateway {
         Ok(caller)
     }
 
-    /// The caller of a request.
+    /// Returns the caller of a request.
     pub(crate) fn caller(&self, request: &Request) -> Result<Option<Identity>, Problem> {
         self.identify(request.headers(), request.extensions())
     }
 
-    /// The caller of a request whose body was taken.
+    /// Returns the caller of a request whose body was taken.
     pub(crate) fn caller_of(&self, parts: &Parts) -> Result<Option<Identity>, Problem> {
         self.identify(&parts.headers, &parts.extensions)
     }
 
-    /// Who has this token; without one, the user of this machine who came by the local socket.
+    /// Returns the identity of the token; without one, the user of this machine who came by the
+    /// local socket.
     fn identify(
         &self,
         headers: &HeaderMap,
@@ -349,13 +349,13 @@ impl Gateway {
     }
 }
 
-/// The paths beside its own that the operator lets a plugin serve.
+/// Returns the paths outside a plugin's own that the operator lets it serve.
 fn granted(host: Option<&Host>, plugin: &PluginName) -> Vec<String> {
     host.map(|host| host.policies().http(plugin).routes)
         .unwrap_or_default()
 }
 
-/// What is counted of requests.
+/// Metrics of requests.
 pub(crate) struct Counts {
     classes: [metrics::Counter; 6],
     seconds: metrics::Histogram,

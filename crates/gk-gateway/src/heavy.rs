@@ -1,4 +1,4 @@
-//! Work that takes long, away from the threads that everybody else's requests need.
+//! Runs long computations apart from the threads that serve requests.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use tokio::sync::Semaphore;
 
 use crate::problem::Problem;
 
-/// From this size on, in bytes, JSON and bodies are taken apart on a thread of their own: smaller ones
-/// take less time than the change of threads.
+/// Size in bytes above which JSON and bodies are processed on a separate thread: smaller ones take
+/// less time than the switch of threads.
 pub(crate) const HEAVY_BYTES: usize = 64 * 1024;
 
-/// As many of such jobs at a time as there are processors.
+/// Limits these computations to one per processor.
 #[derive(Debug)]
 pub(crate) struct Heavy {
     places: Arc<Semaphore>,
@@ -27,7 +27,7 @@ impl Default for Heavy {
 }
 
 impl Heavy {
-    /// Runs the work here if it is on few bytes, else on a thread where it may take its time.
+    /// Runs the work in place if it is on few bytes, else on a thread for blocking work.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -36,9 +36,9 @@ impl Heavy {
         if bytes <= HEAVY_BYTES {
             return Ok(work());
         }
-        // It is never closed.
+        // The semaphore is never closed.
         let place = Arc::clone(&self.places).acquire_owned().await;
-        // The work goes on when nobody waits for it any longer, and keeps its place so long.
+        // The work goes on if its caller gives up, and keeps its permit until it ends.
         let placed = move || {
             let done = work();
             drop(place);
@@ -57,7 +57,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    /// A client that goes away must not make room for another job while its own still runs.
+    /// A client that goes away must not make room for other work while its own still runs.
     #[tokio::test(flavor = "multi_thread")]
     async fn work_that_nobody_waits_for_keeps_its_place() {
         let heavy = Heavy {
@@ -69,7 +69,7 @@ mod tests {
             begun.send(()).unwrap();
             let _ = ends.recv();
         });
-        // Polled once, it runs; then it is given up.
+        // The first poll starts the work; then the future is dropped.
         assert!(tokio::time::timeout(Duration::ZERO, first).await.is_err());
         begins.recv_timeout(Duration::from_secs(60)).unwrap();
         assert_eq!(heavy.places.available_permits(), 0);

@@ -1,4 +1,4 @@
-//! What only the program around the gateway knows.
+//! Information that only the program around the gateway has.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -6,34 +6,35 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use gk_api::{Check, Figures};
 
-/// What is measured of plugins, by name.
+/// Measured figures of plugins, by name.
 pub type Seen = BTreeMap<String, Figures>;
 
-/// What the program around the gateway knows of itself.
+/// Facts about the program around the gateway.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct About {
-    /// When it was started.
+    /// Time of its start.
     pub started_at: Option<SystemTime>,
-    /// The directory that it looks for plugins in.
+    /// Directory of the plugins.
     pub plugins_dir: String,
-    /// The directory that it keeps its own data in.
+    /// Directory of its own data.
     pub data_dir: String,
-    /// Whether plugins start anew when their files change.
+    /// Plugins restart when their files change.
     pub hot_reload: bool,
-    /// Whether plugins must be signed by a trusted key.
+    /// Plugins must be signed by a trusted key.
     pub signatures_required: bool,
-    /// `best-effort`, `required` or `off`.
+    /// Strictness of the sandbox: `best-effort`, `required` or `off`.
     pub sandbox_level: String,
 }
 
-/// What only the program around the gateway can tell: it has put the host together.
+/// Source of information that only the program around the gateway has, as it assembled the host.
 #[async_trait]
 pub trait Insight: Send + Sync + 'static {
-    /// What it is at this moment.
+    /// Returns the facts about the program at this moment.
     fn about(&self) -> About;
-    /// What is measured of its plugins. It may look at all processes of the machine, and so block.
+    /// Returns the measured figures of the plugins. May look at all processes of the machine, and
+    /// so block.
     fn figures(&self) -> Seen;
-    /// Looks at everything that the host is made of.
+    /// Checks all parts of the host.
     async fn doctor(&self) -> Vec<Check>;
 }

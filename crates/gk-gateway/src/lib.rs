@@ -1,28 +1,28 @@
 //! The HTTP side of the host: the routes and widgets of plugins, the plugin API, tokens, health.
 //!
-//! This is the only crate that knows HTTP. What a plugin may be asked, and for how long, is the
-//! runtime's; who may ask is decided here, and decided closed: a route that names a middleware this
-//! host does not know is not served at all.
+//! This is the only crate that knows HTTP. The runtime limits what a plugin may be asked, and for
+//! how long. This crate decides which caller may ask, and fails closed: a route that names a
+//! middleware this host does not know is not served at all.
 //!
-//! | Module | What it is |
+//! | Module | Content |
 //! |---|---|
 //! | [`tokens`] | bearer tokens and the identities behind them |
-//! | `routes` | which plugin function answers which method and path |
+//! | `routes` | table of the plugin functions by method and path |
 //! | `bodies` | requests' bodies, within their limits |
-//! | `forwarded`, `cors` | whose request it is behind a proxy, and from which page |
-//! | `envelope` | what a plugin is told about a request |
-//! | `answer` | what a plugin's result means in HTTP |
+//! | `forwarded`, `cors` | address of a client behind a proxy, and origins of pages |
+//! | `envelope` | arguments that describe a request to a plugin |
+//! | `answer` | HTTP answers from a plugin's results |
 //! | `admin` | the host's own endpoints, each of which is a row of [`gk_api::ENDPOINTS`] |
-//! | [`audit`] | who changed what |
-//! | `insight` | what only the program around the gateway knows |
-//! | `front` | what all requests go through |
+//! | [`audit`] | log of all changes with their authors |
+//! | `insight` | information that only the program around the gateway has |
+//! | `front` | processing that all requests share |
 //! | `plugin_route` | requests to plugins' routes |
-//! | `events`, `sse`, `streams`, `tickets` | plugins' events, as server-sent events, and the way in for browsers |
-//! | `heavy` | work that takes long, away from everybody else's |
+//! | `events`, `sse`, `streams`, `tickets` | plugins' events, as server-sent events, and tickets for browsers |
+//! | `heavy` | long computations, apart from the threads that serve requests |
 //! | [`server`] | connections and their limits |
 
 #![forbid(unsafe_code)]
-// Copied whenever it is boxed or spawned, whatever of it is ever used.
+// Large futures are copied in full whenever they are boxed or spawned.
 #![warn(clippy::large_futures)]
 
 mod admin;

@@ -1,12 +1,12 @@
-//! What the paths of routes may be, and how they are written.
+//! Rules for the paths of routes, and their forms.
 
-/// Where plugins have their own paths: below it, a plugin's name.
+/// Prefix of plugins' own paths; a plugin's name follows.
 pub(crate) const PLUGINS_PREFIX: &str = "/api/plugins/";
 
-/// Where they have their pages: below it, a plugin's name, or that with `_` and a page's.
+/// Prefix of plugins' pages; a plugin's name follows, or that with `_` and a page's name.
 pub(crate) const PAGES_PREFIX: &str = "/ui/";
 
-/// The host's own paths; everything below the ones that end in `/`, too.
+/// Paths of the host's own; those that end in `/` include everything below.
 const RESERVED: &[&str] = &[
     "/",
     "/livez",
@@ -21,7 +21,7 @@ const RESERVED: &[&str] = &[
     "/.well-known/",
 ];
 
-/// Whether a path is written as the paths of routes are.
+/// Checks the form of a route's path.
 pub(crate) fn check_form(path: &str) -> Result<(), String> {
     let odd = |byte: u8| byte <= b' ' || byte == 0x7f || b"?#%\\".contains(&byte);
     if !path.starts_with('/') || path.bytes().any(odd) {
@@ -33,32 +33,32 @@ pub(crate) fn check_form(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a path is below a plugin's own place in [`PLUGINS_PREFIX`], or that place.
+/// Returns true for a plugin's own prefix in [`PLUGINS_PREFIX`], and for paths below.
 pub(crate) fn is_own(path: &str, plugin: &str) -> bool {
     let rest = path.strip_prefix(PLUGINS_PREFIX);
     rest.is_some_and(|rest| is_below(rest, plugin))
 }
 
-/// Whether a path is this one, or below it.
+/// Returns true for the path `root`, and for paths below.
 pub(crate) fn is_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a grant of a path, or of all below one that ends in `/*`, can never be used.
+/// Returns true if a grant of a path, or of all below one that ends in `/*`, can never be used.
 pub(crate) fn is_reserved(granted: &str) -> bool {
     let path = granted.strip_suffix("/*").unwrap_or(granted);
     is_the_hosts(path) || path.starts_with(PLUGINS_PREFIX) || path.starts_with(PAGES_PREFIX)
 }
 
-/// Whether a path is the host's own, in whatever case and with or without a slash at its end.
+/// Returns true for the host's own paths, in any case and with or without a slash at the end.
 pub(crate) fn is_the_hosts(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let plain = lower.trim_end_matches('/');
     let parts: Vec<_> = plain.split('/').skip(1).collect();
     let open = |part: &str| part.starts_with([':', '*']);
     let into_api = match parts.as_slice() {
-        // Where `v1` or a plugin's name belongs.
+        // The second part would be `v1` or a plugin's name.
         ["api"] => true,
         ["api", "plugins"] => true,
         ["api", second, ..] => {
@@ -76,7 +76,7 @@ pub(crate) fn is_the_hosts(path: &str) -> bool {
     into_api || plain.contains("//") || RESERVED.iter().any(reserved)
 }
 
-/// gin's `:id` and `*rest` in matchit's words.
+/// Converts gin's `:id` and `*rest` to the syntax of matchit.
 pub(crate) fn pattern(path: &str) -> Result<String, String> {
     let mut parts = Vec::new();
     let mut names = Vec::new();
@@ -114,7 +114,7 @@ pub(crate) fn pattern(path: &str) -> Result<String, String> {
     Ok(parts.join("/"))
 }
 
-/// Whether two patterns are open in the same parts.
+/// Returns true if two patterns have parameters in the same parts.
 pub(crate) fn same_shape(left: &str, right: &str) -> bool {
     let shape = |path: &str| {
         path.split('/')
@@ -124,8 +124,8 @@ pub(crate) fn same_shape(left: &str, right: &str) -> bool {
     shape(left) == shape(right)
 }
 
-/// Whether a parameter holds no more than its place in the path says: one part, or for `*rest` several, and
-/// nothing that means another place to a file system.
+/// Returns true if a parameter's value stays within its place in the path: one part, or several for
+/// `*rest`, and no part that a file system would take for another place.
 pub(crate) fn is_plain(path: &str, name: &str, value: &str) -> bool {
     let rest = path
         .rsplit('/')
@@ -134,13 +134,13 @@ pub(crate) fn is_plain(path: &str, name: &str, value: &str) -> bool {
         == Some(name);
     let part = |part: &str| part != "." && part != ".." && !part.contains(['\\', '\0']);
     match rest {
-        // One that begins with a slash is another place on its own.
+        // A value that begins with a slash would be an absolute path.
         true => !value.starts_with('/') && value.split('/').all(part),
         false => !value.contains('/') && part(value),
     }
 }
 
-/// A parameter without its percent encoding.
+/// Decodes the percent encoding of a parameter.
 pub(crate) fn decode(value: &str) -> String {
     percent_encoding::percent_decode_str(value)
         .decode_utf8_lossy()

@@ -1,28 +1,29 @@
-//! Which routes may be about the same paths at all: a table is built anew whenever a plugin comes or goes, and comparing
-//! each route with every other one of a thousand plugins would hold up all else for seconds.
+//! Index of routes whose paths may overlap. A table is rebuilt whenever a plugin comes or goes, and
+//! a comparison of each route with every other one of a thousand plugins would block everything
+//! else for seconds.
 
 use std::collections::HashMap;
 
-/// Where a plugin's name is the third part, and not the second.
+/// Prefix after which the third part is a plugin's name, and not the second.
 const OWN: &str = "/api/plugins/";
 
-/// The routes of a table by how their paths begin.
+/// Routes of a table by the beginning of their paths.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
-    /// Those whose first parts are plain text, by these.
+    /// Routes whose first parts are plain text, by these.
     fixed: HashMap<String, Vec<usize>>,
-    /// The others: they may meet any.
+    /// Routes with a parameter in their first parts, which may overlap with any.
     open: Vec<usize>,
     count: usize,
 }
 
 impl Places {
-    /// The next route of the table has this path.
+    /// Adds the path of the table's next route.
     pub(crate) fn push(&mut self, path: &str) {
-        match place(path) {
-            Some(place) => self
+        match prefix(path) {
+            Some(prefix) => self
                 .fixed
-                .entry(place.to_owned())
+                .entry(prefix.to_owned())
                 .or_default()
                 .push(self.count),
             None => self.open.push(self.count),
@@ -30,29 +31,30 @@ impl Places {
         self.count += 1;
     }
 
-    /// The numbers of all routes whose paths may overlap with this one; others do not.
+    /// Returns the numbers of all routes whose paths may overlap with this one; others do not.
     pub(crate) fn near(&self, path: &str) -> Vec<usize> {
-        let Some(place) = place(path) else {
+        let Some(prefix) = prefix(path) else {
             return (0..self.count).collect();
         };
-        let same = self.fixed.get(place).into_iter().flatten();
+        let same = self.fixed.get(prefix).into_iter().flatten();
         let mut near: Vec<usize> = same.chain(&self.open).copied().collect();
         near.sort_unstable();
         near
     }
 }
 
-/// How a path begins, unless that is open. Two paths that begin differently have no path in common: they differ in a part
-/// that is plain text in both, or one of them is over where the other goes on with one.
-fn place(path: &str) -> Option<&str> {
+/// Returns the beginning of a path, unless it contains a parameter. Two paths with different
+/// beginnings have no path in common: they differ in a part that is plain text in both, or one of
+/// them ends where the other has another part.
+fn prefix(path: &str) -> Option<&str> {
     let parts = if path.starts_with(OWN) { 4 } else { 3 };
     let end = path.match_indices('/').nth(parts - 1);
-    let place = &path[..end.map_or(path.len(), |(at, _)| at)];
-    let is_open = place.split('/').any(|part| part.starts_with([':', '*']));
-    (!is_open).then_some(place)
+    let prefix = &path[..end.map_or(path.len(), |(at, _)| at)];
+    let is_open = prefix.split('/').any(|part| part.starts_with([':', '*']));
+    (!is_open).then_some(prefix)
 }
 
-/// Whether some path would be both routes'.
+/// Returns true if some path would match both routes.
 pub(crate) fn overlap(left: &str, right: &str) -> bool {
     let (mut left, mut right) = (left.split('/'), right.split('/'));
     loop {
@@ -108,7 +110,8 @@ mod tests {
         }
     }
 
-    /// The routes of a large host are compared with their own plugin's, and with the few that are open.
+    /// The routes of a large host are compared with those of the same plugin, and with the few that
+    /// begin with a parameter.
     #[test]
     fn what_lies_elsewhere_is_not_near() {
         let mut places = Places::default();

@@ -19,7 +19,7 @@ use crate::routes::{Found, Route};
 use crate::tokens::Identity;
 use crate::{answer, auth};
 
-/// Everything that is not the host's own.
+/// Answers every request that is not for the host's own endpoints.
 pub(crate) async fn plugin_route(State(gateway): State<Gateway>, request: Request) -> Response {
     serve(&gateway, request)
         .await
@@ -35,13 +35,13 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
         && table.is_unknown(plugin)
         && !gateway.is_blocked(plugin)
     {
-        // What it serves is known once it has started.
+        // The routes of the plugin are known only once it has started.
         let _ = Box::pin(inner.runtime.came_up(plugin.as_str(), None)).await;
         gateway.refresh();
         table = inner.table.load_full();
         found = table.find(request.method(), request.uri().path());
     }
-    // Blocked means the same whatever is known of the plugin's routes.
+    // A blocked plugin is refused in the same way whether or not the route exists.
     let owner = match &found {
         Found::Route { route, .. } => Some(&route.plugin),
         _ => table.owner(request.uri().path()),
@@ -72,7 +72,7 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
         }
         Found::Nothing => {
             return Err(match owner.filter(|plugin| table.is_unknown(plugin)) {
-                // What it would serve is not known, so nobody can say that this is not there.
+                // The routes of the plugin are not known, so 404 would be premature.
                 Some(plugin) => {
                     Problem::from_call(&inner.runtime.not_called(plugin.as_str()), None)
                 }
@@ -80,7 +80,7 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
             });
         }
     };
-    // A token that is sent must be valid, also where none is needed.
+    // A token that is sent must be valid, even if the route needs none.
     let caller = gateway.caller(&request)?;
     auth::require(caller.as_ref(), &route.middleware)?;
     let (parts, body) = request.into_parts();
@@ -105,7 +105,7 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
     let (args, incoming) = gateway.arguments().arguments(incoming).await?;
     let caller = incoming.caller.as_ref();
     let context = call_context(caller, &incoming.parts);
-    // What of it the plugin needs is in the arguments.
+    // The arguments contain the parts of the body that the plugin needs.
     drop(incoming.body);
     let plugin = route.plugin.clone();
     let result = send(gateway, route, &incoming.parts, args, context).await;
@@ -120,19 +120,19 @@ async fn serve(gateway: &Gateway, request: Request) -> Result<Response, Problem>
     Ok(answer::answer(gateway, &plugin, result).await)
 }
 
-/// Versions that a request follows before it is given up.
+/// Maximum number of generations that a request follows before it fails.
 const MOVES_MAX: usize = 8;
 
-/// Why a request has no answer.
+/// Reason why a request has no answer.
 enum Failed {
     Call(CallError),
-    /// The route that it was meant for is another one by now.
+    /// The route changed meanwhile.
     Changed,
 }
 
-/// Calls the function of a route, in the generation whose route it is: who may call a function is decided by the version
-/// that runs it. Where that one takes no more calls, or ends before it answers a request that may be sent twice, the same
-/// route of the next one counts.
+/// Calls the function of a route, in the generation that the route belongs to: each version decides
+/// which callers may call its functions. If that generation takes no more calls, or ends before it
+/// answers a request that may be sent twice, the same route of the next generation is used.
 async fn send(
     gateway: &Gateway,
     mut route: Arc<Route>,
@@ -147,7 +147,8 @@ async fn send(
             let plugin = route.plugin.as_str();
             let status = Box::pin(runtime.came_up(plugin, context.timeout)).await;
             if status.is_none_or(|status| status.target().is_none()) {
-                // Never by its name alone: another version may decide otherwise who may call it.
+                // The function is never called by its name alone, as another version may allow
+                // other callers.
                 return Err(Failed::Call(runtime.not_called(plugin)));
             }
             route = still_meant(gateway, &route, parts)?;
@@ -168,14 +169,14 @@ async fn send(
     Err(Failed::Changed)
 }
 
-/// Whether a request may be sent once more if the plugin ends before it answers.
+/// Returns true if a request may be sent once more if the plugin ends before it answers.
 fn may_repeat(gateway: &Gateway, route: &Route, parts: &Parts) -> bool {
     let host = gateway.inner.host_api.as_ref();
     let allowed = || host.is_some_and(|host| host.policies().http(&route.plugin).retry_safe);
     route.idempotent || (parts.method.is_safe() && allowed())
 }
 
-/// The route that a request takes now, if it asks for the same as the one that it took.
+/// Returns the route for a request in the present table, if it is like the earlier one.
 fn still_meant(gateway: &Gateway, route: &Route, parts: &Parts) -> Result<Arc<Route>, Failed> {
     gateway.refresh();
     match gateway

@@ -42,14 +42,14 @@ impl Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
-    /// A plugin that nobody knows.
+    /// Error for a plugin that does not exist.
     pub(crate) fn no_plugin(plugin: &str) -> Self {
         Problem::not_found(format!(
             "plugin {plugin:?} not found; GET /api/v1/plugins lists those that are there"
         ))
     }
 
-    /// A plugin that does not run at this moment.
+    /// Error for a plugin that does not run at this moment.
     pub(crate) fn not_running(plugin: &str) -> Self {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -57,7 +57,7 @@ impl Problem {
         )
     }
 
-    /// What does not fit now, and may in a moment.
+    /// Error for a request that exceeds the memory budget at this moment.
     pub(crate) fn no_memory() -> Self {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -66,7 +66,7 @@ impl Problem {
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
-    /// What one client makes the host hold is too much at this moment.
+    /// Error for a request that exceeds its client's share of the memory at this moment.
     pub(crate) fn client_memory() -> Self {
         let text = "this client makes the host hold as much as one may; read the answers that are under way, then try again";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, text)
@@ -78,8 +78,8 @@ impl Problem {
         self
     }
 
-    /// A failed call. What went on inside of plugin and host is for administrators; everybody else
-    /// learns that it failed, and the plugin's own words.
+    /// Error for a failed call. Details about plugin and host are for administrators. Other callers
+    /// get the kind of the failure, and the plugin's own error text.
     pub(crate) fn from_call(error: &CallError, caller: Option<&User>) -> Self {
         let (status, public) = match error {
             CallError::UnknownPlugin { plugin } => return Problem::no_plugin(plugin),

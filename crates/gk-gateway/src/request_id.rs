@@ -1,4 +1,4 @@
-//! The id of each request: the client's own `X-Request-Id`, or one that is made. It is in every answer.
+//! Ids of requests: the client's own `X-Request-Id`, or a random one. Every answer has it.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use gk_hostapi::RequestId;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request with these headers.
+/// Returns the id of a request with these headers.
 pub(crate) fn of(headers: &HeaderMap) -> RequestId {
     let mut sent = headers.get_all(HEADER).iter();
     let taken = match (sent.next(), sent.next()) {
@@ -18,11 +18,11 @@ pub(crate) fn of(headers: &HeaderMap) -> RequestId {
     taken.unwrap_or_else(made)
 }
 
-/// Ids that are made of what is asked of the system at once.
+/// Number of ids that are made from one request to the system.
 const IDS: usize = 32;
 
 thread_local! {
-    /// Random numbers that are not used yet.
+    /// Random numbers that have not been used yet.
     static RANDOM: RefCell<Vec<u128>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -31,7 +31,7 @@ fn made() -> RequestId {
         if random.is_empty() {
             let mut bytes = [0; IDS * size_of::<u128>()];
             if let Err(error) = getrandom::fill(&mut bytes) {
-                // It tells requests apart, and protects nothing.
+                // Ids only tell requests apart, so predictable ones are no risk.
                 tracing::error!(%error, "the machine has no random numbers; ids of requests are not unique");
             }
             let (numbers, _) = bytes.as_chunks();
@@ -42,7 +42,7 @@ fn made() -> RequestId {
     RequestId::of(number.unwrap_or_default())
 }
 
-/// Says in an answer which request it belongs to.
+/// Adds the id of the request to its answer.
 pub(crate) fn tell(id: &RequestId, response: &mut Response) {
     if let Ok(value) = HeaderValue::from_maybe_shared(id.to_bytes()) {
         response.headers_mut().insert(HEADER, value);

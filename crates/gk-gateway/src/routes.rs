@@ -1,8 +1,8 @@
-//! Which function of which plugin answers which method and path.
+//! Table of the plugin functions by method and path.
 //!
-//! A table is built from one snapshot of the runtime and never changes; a new snapshot makes a new one, which shares with
-//! the one before what has not changed. Plugins come in the order of their names, and what a plugin asks for and does
-//! not get is kept with the reason.
+//! A table is built from one snapshot of the runtime and never changes. A new snapshot leads to a
+//! new table, which shares unchanged parts with the one before. Plugins are in the order of their
+//! names. Routes that a plugin asks for and does not get are kept with the reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,22 +23,22 @@ use crate::places::{Places, overlap};
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) plugin: PluginName,
-    /// The generation whose route it is; `None` while none serves.
+    /// Generation that the route belongs to; `None` while none serves.
     pub(crate) target: Option<CallTarget>,
     pub(crate) method: Method,
-    /// As the plugin wrote it.
+    /// Path as the plugin wrote it.
     pub(crate) path: String,
     pub(crate) function: String,
     pub(crate) middleware: Vec<Middleware>,
     pub(crate) description: String,
-    /// Whether the client's own `org_id` is left alone.
+    /// The client's own `org_id` is passed on unchanged.
     pub(crate) skip_org: bool,
-    /// Whether a request may be sent twice.
+    /// A request may be sent twice.
     pub(crate) idempotent: bool,
 }
 
 impl Route {
-    /// What a plugin asks for, but for its path, which is checked by who takes it.
+    /// Creates a route from a plugin's request. The path is not checked; the caller does that.
     fn new(
         plugin: &PluginName,
         target: Option<&CallTarget>,
@@ -88,7 +88,8 @@ impl Route {
         )
     }
 
-    /// Whether another version's route means the same: the same function, for the same callers.
+    /// Returns true if another version's route is equivalent: the same function, for the same
+    /// callers.
     pub(crate) fn is_like(&self, other: &Route) -> bool {
         self.plugin == other.plugin
             && self.path == other.path
@@ -145,7 +146,7 @@ impl Routes {
     }
 
     fn find(&self, method: &Method, path: &str) -> Found {
-        // HEAD is GET without the body.
+        // HEAD is served as GET without the body.
         let wanted = match *method {
             Method::HEAD => &Method::GET,
             _ => method,
@@ -181,7 +182,7 @@ impl Routes {
     }
 }
 
-/// What a look-up gives.
+/// Result of a look-up.
 #[derive(Debug)]
 pub(crate) enum Found {
     Route {
@@ -193,19 +194,19 @@ pub(crate) enum Found {
     Nothing,
 }
 
-/// What is not served, and its place in the registration.
+/// A route that is not served, with its index in the registration.
 type Refusal = (usize, RefusedRoute);
 
-/// A plugin, and its routes below its own place, where it meets no other.
+/// A plugin, and its routes below its own prefix, where they cannot collide with others.
 #[derive(Debug)]
 struct Own {
     plugin: PluginName,
     registration: Option<Arc<Registration>>,
-    /// The generation that serves.
+    /// Generation that serves.
     target: Option<CallTarget>,
     routes: Routes,
     refused: Vec<Refusal>,
-    /// The routes elsewhere, by their places in the registration.
+    /// Indexes in the registration of the routes outside the prefix.
     elsewhere: Vec<usize>,
 }
 
@@ -230,7 +231,7 @@ impl Own {
         own
     }
 
-    /// Whether this is what there is to know of a plugin.
+    /// Returns true if this entry is up to date for a plugin's status.
     fn is_of(&self, status: &PluginStatus) -> bool {
         let registrations = (&self.registration, &status.registration);
         let is_same = match registrations {
@@ -262,35 +263,36 @@ fn refused(spec: &RouteSpec, reason: String) -> RefusedRoute {
     }
 }
 
-/// The routes of all running plugins.
+/// Routes of all running plugins.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     /// Every plugin, by name.
     plugins: Vec<Arc<Own>>,
-    /// The routes that are in no plugin's own place, where they may meet.
+    /// Routes outside the plugins' own prefixes, where they may collide.
     elsewhere: Routes,
     places: Places,
-    /// Those that are not served.
+    /// Routes outside the prefixes that are not served.
     refused: BTreeMap<PluginName, Vec<Refusal>>,
-    /// Of the snapshot that it was built from.
+    /// Version of the snapshot that the table was built from.
     version: u64,
 }
 
 impl RouteTable {
-    /// The table of a snapshot. `granted` says which paths beside its own a plugin may serve: a path, or
-    /// one that ends in `/*`.
+    /// Builds the table of a snapshot. `granted` returns the paths outside its own prefix that a
+    /// plugin may serve: a path, or one that ends in `/*`.
     ///
-    /// A plugin that no longer runs keeps the routes of its last registration: they answer that it does
-    /// not run, and nobody else gets them.
+    /// A plugin that no longer runs keeps the routes of its last registration. They answer that it
+    /// does not run, and do not fall to another plugin.
     #[must_use]
     pub fn build(snapshot: &Snapshot, granted: impl Fn(&PluginName) -> Vec<String>) -> Self {
         RouteTable::default().next(snapshot, granted)
     }
 
-    /// The table of a later snapshot. Takes over what this one has of plugins that have not changed since.
+    /// Builds the table of a later snapshot. Reuses the entries of plugins that have not changed
+    /// since.
     #[must_use]
     pub fn next(&self, snapshot: &Snapshot, granted: impl Fn(&PluginName) -> Vec<String>) -> Self {
-        // Both are in the order of their names.
+        // Both lists are in the order of their names.
         let mut known = self.plugins.iter().peekable();
         let plugins = snapshot.plugins.iter().map(|status| {
             while known.next_if(|own| own.plugin < status.name).is_some() {}
@@ -325,12 +327,12 @@ impl RouteTable {
         table
     }
 
-    /// Counts the changes of plugins that it knows of.
+    /// Version of the snapshot that the table was built from.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// The plugin whose place a path is in.
+    /// Returns the plugin whose prefix a path is in.
     pub(crate) fn owner(&self, path: &str) -> Option<&PluginName> {
         self.owning(path).map(|own| &own.plugin)
     }
@@ -340,7 +342,7 @@ impl RouteTable {
             return self.plugin(rest.split('/').next().unwrap_or_default());
         }
         let page = path.strip_prefix(PAGES_PREFIX)?.split('/').next()?;
-        // Names may hold `_`, too: the longest is meant.
+        // Names may contain `_`, too, so the longest match counts.
         let ends = page.match_indices('_').map(|(at, _)| at);
         let mut ends: Vec<usize> = ends.chain([page.len()]).collect();
         ends.reverse();
@@ -353,13 +355,13 @@ impl RouteTable {
         found.ok().and_then(|at| plugins.get(at)).map(|own| &**own)
     }
 
-    /// Whether a plugin has not registered, so that nobody knows what it serves.
+    /// Returns true if a plugin has not registered yet, so that its routes are not known.
     pub(crate) fn is_unknown(&self, plugin: &PluginName) -> bool {
         let own = self.plugin(plugin.as_str());
         own.is_some_and(|own| own.registration.is_none())
     }
 
-    /// Adds a route that is not in its plugin's own place.
+    /// Adds a route outside its plugin's own prefix.
     fn add(&mut self, route: Route, granted: &[String]) -> Result<(), String> {
         self.check_path(&route.plugin, &route.path, granted)?;
         let near = self.places.near(&route.path).into_iter();
@@ -380,14 +382,15 @@ impl RouteTable {
 
     pub(crate) fn find(&self, method: &Method, path: &str) -> Found {
         if let Some(rest) = path.strip_prefix(PLUGINS_PREFIX) {
-            // Nobody else has a route there.
+            // Only the plugin itself has routes below its prefix.
             let own = self.plugin(rest.split('/').next().unwrap_or_default());
             return own.map_or(Found::Nothing, |own| own.routes.find(method, path));
         }
         self.elsewhere.find(method, path)
     }
 
-    /// What a plugin asked for and did not get, in the order in which it did.
+    /// Returns the routes that a plugin asked for and did not get, in the order of its
+    /// registration.
     #[must_use]
     pub fn refused(&self, plugin: &str) -> Vec<&RefusedRoute> {
         let own = self.plugin(plugin);
@@ -398,7 +401,8 @@ impl RouteTable {
         refused.into_iter().map(|(_, route)| route).collect()
     }
 
-    /// What plugins asked for and did not get, without what `before` knew of already.
+    /// Returns the routes that plugins asked for and did not get, except those that `before`
+    /// contains already.
     pub(crate) fn newly_refused<'a>(
         &'a self,
         before: &'a RouteTable,
@@ -425,7 +429,8 @@ impl RouteTable {
         own.chain(&self.elsewhere.all)
     }
 
-    /// Paths that are not in a plugin's own place are its if the operator says so, and the host's own never are.
+    /// Checks the path of a route outside the plugin's own prefix: the operator must have granted
+    /// it, and the host's own paths are never available.
     fn check_path(
         &self,
         plugin: &PluginName,
@@ -479,7 +484,7 @@ mod tests {
     use gk_protocol::plugin::{Call, HostApiClient, PluginHandler};
     use gk_runtime::testing::InMemory;
 
-    /// A plugin with a route in its own place, and one that nobody granted.
+    /// A plugin with a route below its own prefix, and one that was not granted.
     struct Routed(&'static str);
 
     #[async_trait]
@@ -542,11 +547,11 @@ mod tests {
         assert_eq!((generation(&second, "a"), generation(&second, "b")), (2, 1));
         assert!(!Arc::ptr_eq(&first.plugins[0], &second.plugins[0]));
         assert!(Arc::ptr_eq(&first.plugins[1], &second.plugins[1]));
-        // What is refused still is told once.
+        // A refused route is reported only once.
         assert_eq!(second.refused("b").len(), 1);
         assert_eq!(second.newly_refused(&first).count(), 0);
 
-        // A grant counts also where nothing else has changed.
+        // A new grant takes effect without any other change.
         let granted = second.next(&runtime.snapshot(), |_| vec!["/x".to_owned()]);
         assert!(Arc::ptr_eq(&granted.plugins[1], &second.plugins[1]));
         assert!(matches!(
@@ -555,7 +560,7 @@ mod tests {
         ));
         assert!(granted.refused("b")[0].reason.contains("of plugin \"a\""));
 
-        // One that serves no more keeps its registration, and its routes lead nowhere.
+        // A plugin that serves no more keeps its registration, and its routes have no target.
         runtime.shutdown().await;
         let down = build(&second);
         for plugin in ["a", "b"] {
@@ -567,7 +572,7 @@ mod tests {
         }
     }
 
-    /// A plugin that is known, and has registered or not.
+    /// Adds a plugin to the table, registered or not.
     fn own<'a>(table: &'a mut RouteTable, name: &str, registered: bool) -> &'a mut Arc<Own> {
         let plugin = PluginName::new(name).unwrap();
         let at = table

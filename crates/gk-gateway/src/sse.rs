@@ -1,4 +1,4 @@
-//! Server-sent events: answers that go on.
+//! Server-sent events: answers that stay open.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,24 +11,24 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// How often a comment is sent where nothing else is: proxies cut connections that are silent.
+/// Interval of comments on a stream without events: proxies cut silent connections.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Frames that wait for the connection to take them: events wait where listeners share them.
+/// Maximum number of frames that wait for the connection; events wait where listeners share them.
 const FRAMES_MAX: usize = 1;
 
-/// How long a client may take nothing of what is sent before its stream ends.
+/// Maximum time without progress in sending before a stream ends.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A frame that says nothing.
+/// An empty frame.
 pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
-/// The two ends of a stream: for frames, and for its answer.
+/// Creates the two ends of a stream: for frames, and for its answer.
 pub(crate) fn channel() -> (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>) {
     mpsc::channel(FRAMES_MAX)
 }
 
-/// The answer that carries a stream.
+/// Returns the answer that carries a stream.
 pub(crate) fn response(frames: mpsc::Receiver<Bytes>) -> Response {
     let mut response = Body::from_stream(Frames(frames)).into_response();
     let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! How many streams of events there are, and whose.
+//! Limits the number of event streams, in total and for each identity.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,18 +8,19 @@ use parking_lot::Mutex;
 
 use crate::problem::Problem;
 
-/// Streams at the same time: a connection each, of which there must be some left for everything else.
+/// Maximum number of streams at the same time. Each takes a connection, and some connections must
+/// be left for other requests.
 const STREAMS_MAX: usize = 1024;
-/// Streams of one identity at the same time.
+/// Maximum number of streams of one identity at the same time.
 const STREAMS_OF_ONE_MAX: usize = 64;
 
-/// How many streams there are, and whose.
+/// Numbers of open streams by login.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     by_login: Arc<Mutex<HashMap<Arc<str>, usize>>>,
 }
 
-/// A place among the streams, until it is dropped.
+/// Guard of an open stream, until dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     by_login: Arc<Mutex<HashMap<Arc<str>, usize>>>,

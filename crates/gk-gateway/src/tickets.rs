@@ -1,5 +1,6 @@
-//! Tickets: a caller's right to one stream of events, for a URL, where no header can be sent. A URL ends
-//! up in logs and histories, so a ticket is used up by its first use, and valid for a short time.
+//! Tickets: a caller's right to one stream of events, for a URL, where no header can be sent. A URL
+//! ends up in logs and histories, so a ticket is used up by its first use, and valid for a short
+//! time.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,21 +15,21 @@ use sha2::{Digest, Sha256};
 use crate::problem::Problem;
 use crate::tokens::Identity;
 
-/// How long a ticket is valid.
+/// Time that a ticket is valid.
 pub(crate) const TICKET_TIME: Duration = Duration::from_secs(30);
 
-/// Tickets that wait for their use, all together.
+/// Maximum number of unused tickets, in total.
 const TICKETS_MAX: usize = 4096;
 
-/// Tickets of one identity that wait for their use.
+/// Maximum number of unused tickets of one identity.
 const TICKETS_OF_ONE_MAX: usize = 64;
 
-/// Random bytes of a ticket.
+/// Number of random bytes in a ticket.
 const TICKET_BYTES: usize = 32;
 
 type Hash = [u8; 32];
 
-/// The tickets that wait for their use.
+/// Unused tickets.
 #[derive(Debug, Default)]
 pub(crate) struct Tickets {
     waiting: Mutex<HashMap<Hash, Ticket>>,
@@ -46,7 +47,7 @@ fn hash(ticket: &str) -> Hash {
 }
 
 impl Tickets {
-    /// A ticket of this caller for one stream of this plugin.
+    /// Issues a ticket of this caller for one stream of this plugin.
     pub(crate) fn issue(&self, identity: Identity, plugin: PluginName) -> Result<String, Problem> {
         self.issue_at(identity, plugin, Instant::now())
     }
@@ -86,7 +87,7 @@ impl Tickets {
         Ok(text)
     }
 
-    /// Whose ticket it is, if it is one for this plugin. It is used up.
+    /// Returns the owner of a ticket, if it is one for this plugin. The ticket is used up.
     pub(crate) fn redeem(&self, ticket: &str, plugin: &str) -> Option<Identity> {
         self.redeem_at(ticket, plugin, Instant::now())
     }

@@ -1,8 +1,9 @@
-//! Bearer tokens: random, kept as their SHA-256, each with a role, and with an end if it is to have one.
+//! Bearer tokens: random, stored as their SHA-256, each with a role and an optional expiry.
 //!
-//! The tokens stand in the host's SQLite file; all of them are in memory too, so that a request costs
-//! one hash and one look-up. A token's text is shown once, when it is made, and nowhere kept. When a token was used
-//! last is kept in memory, to the minute, and written now and then ([`Tokens::store_uses`]).
+//! The tokens are stored in the host's SQLite file. All of them are in memory too, so that a
+//! request costs one hash and one look-up. A token's text is shown once, when it is created, and
+//! not stored. The last use of a token is kept in memory, to the minute, and stored at intervals
+//! ([`Tokens::store_uses`]).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,38 +26,38 @@ use tokio::sync::watch;
 
 use crate::rfc3339::{rfc3339_of, unix_seconds};
 
-/// Random bytes of a token.
+/// Number of random bytes in a token.
 const TOKEN_BYTES: usize = 32;
 
-/// Longest token that is looked at, in bytes.
+/// Maximum length of a token that is looked up, in bytes.
 pub const TOKEN_CHARS_MAX: usize = 256;
 
-/// Shortest token that may be set by hand, in characters.
+/// Minimum length of a token that is set by hand, in characters.
 pub const TOKEN_CHARS_MIN: usize = 16;
 
-/// Longest login, in characters.
+/// Maximum length of a login, in characters.
 pub const LOGIN_CHARS_MAX: usize = 128;
 
-/// Most tokens of a host.
+/// Maximum number of tokens of a host.
 pub const TOKENS_MAX: usize = 10_000;
 
-/// When a token was used last is known to this many seconds.
+/// Resolution of a token's last use, in seconds.
 const USE_SECONDS: i64 = 60;
 
-/// Who a request is from.
+/// Identity behind a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The token's number, which stands for the user: 0 for the token of the host's environment, below that for users
-    /// of this machine on the local socket.
+    /// Number of the token, which stands for the user: 0 for the token of the host's environment,
+    /// negative for users of this machine on the local socket.
     pub id: i64,
-    /// The user's name.
+    /// Name of the user.
     pub login: Arc<str>,
-    /// What they may do.
+    /// Role of the user.
     pub role: Role,
 }
 
 impl Identity {
-    /// A user of this machine, who came by the local socket.
+    /// Returns the identity of a user of this machine, who came by the local socket.
     pub(crate) fn local(uid: u32) -> Self {
         Identity {
             id: -1 - i64::from(uid),
@@ -65,17 +66,17 @@ impl Identity {
         }
     }
 
-    /// The user's id on this machine, of one who came by the local socket.
+    /// Returns the user id on this machine of a user who came by the local socket.
     pub(crate) fn uid(&self) -> Option<u32> {
         u32::try_from(-1 - self.id).ok()
     }
 
-    /// Whether this is an administrator.
+    /// Returns true for an administrator.
     pub(crate) fn is_admin(&self) -> bool {
         self.role == Role::Admin
     }
 
-    /// The user, as plugins learn of them.
+    /// Returns the user, as plugins see them.
     pub(crate) fn user(&self) -> User {
         let role = match self.role {
             Role::Admin => UserRole::Admin,
@@ -86,40 +87,40 @@ impl Identity {
     }
 }
 
-/// Why a token could not be made or kept.
+/// Reason why a token could not be created or stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The database.
+    /// The database failed.
     #[error("the host's database")]
     Database(#[from] rusqlite::Error),
-    /// The database's file.
+    /// The file of the database cannot be created.
     #[error("the file {} cannot be made", .path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// No randomness.
+    /// The system has no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
-    /// No such role.
+    /// The role does not exist.
     #[error(transparent)]
     Role(#[from] RoleError),
-    /// A time that is over before it begins, or beyond the year 9999.
+    /// The expiry is not in the future, or beyond the year 9999.
     #[error("a token is valid for more than 0s, and not beyond the year 9999")]
     Time,
-    /// An empty, overlong or unprintable login.
+    /// The login is empty, too long or not printable.
     #[error("a login has 1 to {LOGIN_CHARS_MAX} printable characters")]
     Login,
-    /// A token set by hand that is too easy to guess, or too long.
+    /// A token set by hand is too easy to guess, or too long.
     #[error(
         "a token that is set by hand has {TOKEN_CHARS_MIN} to {TOKEN_CHARS_MAX} printable characters without blanks"
     )]
     Weak,
-    /// Too many.
+    /// The maximum number of tokens exists already.
     #[error("there are {TOKENS_MAX} tokens already; delete some")]
     Full,
 }
@@ -130,16 +131,16 @@ fn hash(token: &str) -> Hash {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// A token, as it is known in memory.
+/// A token in memory.
 #[derive(Debug)]
 struct Known {
     identity: Identity,
-    /// Seconds since 1970.
+    /// Time of creation, in seconds since 1970.
     created_at: Option<i64>,
     expires_at: Option<i64>,
-    /// 0 for never.
+    /// Time of the last use in seconds since 1970; 0 for never.
     last_used_at: AtomicI64,
-    /// What of this is stored.
+    /// Stored value of `last_used_at`.
     stored_use: AtomicI64,
 }
 
@@ -150,7 +151,7 @@ impl Known {
 
     fn used(&self, now: i64) {
         let minute = now - now.rem_euclid(USE_SECONDS);
-        // Mostly it is the same: then nothing is written that other processors hold.
+        // Mostly unchanged, in which case the cache line is not written to.
         if self.last_used_at.load(Ordering::Relaxed) != minute {
             self.last_used_at.store(minute, Ordering::Relaxed);
         }
@@ -161,7 +162,7 @@ impl Known {
 pub struct Tokens {
     database: Mutex<Connection>,
     known: RwLock<HashMap<Hash, Known>>,
-    /// How many were deleted.
+    /// Number of deleted tokens.
     deleted: watch::Sender<u64>,
 }
 
@@ -173,17 +174,18 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// The columns that the first version's table does not have.
+/// Columns that the first version's table does not have.
 const COLUMNS_ADDED: &[&str] = &["expires_at", "last_used_at"];
 
 impl Tokens {
-    /// Opens, or makes, the host's database.
+    /// Opens the host's database, or creates it.
     ///
     /// # Errors
     ///
     /// If the file cannot be used.
     pub fn open(path: &Path) -> Result<Self, TokenError> {
-        // SQLite would make the file as the umask has it, and its companions like the file.
+        // SQLite would create the file with the umask's mode, and its companions with that of the
+        // file.
         let private = OpenOptions::new()
             .create(true)
             .append(true)
@@ -196,7 +198,7 @@ impl Tokens {
         let database = Connection::open(path)?;
         database.busy_timeout(Duration::from_secs(5))?;
         database.pragma_update(None, "journal_mode", "WAL")?;
-        // The tokens are read once; a large page cache would only be memory lost.
+        // The tokens are read once, so a large page cache would waste memory.
         database.pragma_update(None, "cache_size", -256)?;
         database.execute_batch(
             "CREATE TABLE IF NOT EXISTS tokens (
@@ -243,7 +245,7 @@ impl Tokens {
         })
     }
 
-    /// Who a token stands for; nobody once it has expired.
+    /// Returns the identity of a token; `None` if the token is unknown or has expired.
     #[must_use]
     pub fn identify(&self, token: &str) -> Option<Identity> {
         if token.is_empty() || token.len() > TOKEN_CHARS_MAX {
@@ -258,7 +260,7 @@ impl Tokens {
         })
     }
 
-    /// Whether anybody has this role, with a token that is valid.
+    /// Returns true if a valid token has this role.
     #[must_use]
     pub fn has_role(&self, role: Role) -> bool {
         let now = unix_seconds(SystemTime::now());
@@ -268,7 +270,7 @@ impl Tokens {
             .any(|token| token.identity.role == role && token.is_valid(now))
     }
 
-    /// All tokens, by number.
+    /// Returns all tokens, by number.
     #[must_use]
     pub fn list(&self) -> Vec<Token> {
         let now = unix_seconds(SystemTime::now());
@@ -278,7 +280,7 @@ impl Tokens {
         all
     }
 
-    /// One token, by its number.
+    /// Returns a token by its number.
     pub(crate) fn get(&self, id: i64) -> Option<Token> {
         let now = unix_seconds(SystemTime::now());
         let known = self.known.read();
@@ -286,7 +288,8 @@ impl Tokens {
         token.map(|token| shown(token, now))
     }
 
-    /// Makes a token, valid for this long, or until it is deleted; its text is given back here and never again.
+    /// Creates a token that is valid for this long, or until it is deleted. Returns its text, which
+    /// is not available later.
     ///
     /// # Errors
     ///
@@ -362,7 +365,7 @@ impl Tokens {
         Ok(())
     }
 
-    /// Deletes a token by its number; it is refused from now on. `false` if there is none.
+    /// Deletes a token by its number; it is refused from now on. Returns false if there is none.
     ///
     /// # Errors
     ///
@@ -377,7 +380,7 @@ impl Tokens {
         Ok(deleted)
     }
 
-    /// Writes when tokens were used last, as far as that is not written yet.
+    /// Stores the last use of each token that changed since it was stored.
     ///
     /// # Errors
     ///
@@ -414,7 +417,8 @@ impl Tokens {
         Ok(stored?)
     }
 
-    /// When the token of that number is no longer valid: `None` if it is none now, `Some(None)` if it stays one.
+    /// Returns the expiry of a token by its number: `None` if the token is not valid now,
+    /// `Some(None)` if it does not expire.
     fn valid_until(&self, id: i64) -> Option<Option<i64>> {
         if id < 0 {
             // A user of this machine.
@@ -427,12 +431,12 @@ impl Tokens {
         token.map(|token| token.expires_at)
     }
 
-    /// Whether the token of that number is still valid.
+    /// Returns true if the token of that number is still valid.
     pub(crate) fn is_valid(&self, id: i64) -> bool {
         self.valid_until(id).is_some()
     }
 
-    /// Waits until the token of that number is valid no more.
+    /// Waits until the token of that number is not valid any more.
     pub(crate) async fn gone(&self, id: i64) {
         let mut deleted = self.deleted.subscribe();
         while let Some(end) = self.valid_until(id) {
@@ -445,7 +449,7 @@ impl Tokens {
                 }
             };
             tokio::select! {
-                // It cannot fail: the sender is `self`'s.
+                // Cannot fail, as the sender is `self`'s.
                 _ = deleted.changed() => {}
                 () = expired => {}
             }
@@ -453,7 +457,7 @@ impl Tokens {
     }
 }
 
-/// A token without its text.
+/// Returns a token without its text.
 fn shown(token: &Known, now: i64) -> Token {
     let used = token.last_used_at.load(Ordering::Relaxed);
     Token {
@@ -616,7 +620,7 @@ mod tests {
         );
         tokens.delete(token.id).unwrap();
         gone.await;
-        // One who came by the local socket has no token to lose.
+        // A user who came by the local socket has no token that could expire.
         let local = tokens.gone(Identity::local(1000).id);
         assert!(
             tokio::time::timeout(Duration::from_secs(1), local)

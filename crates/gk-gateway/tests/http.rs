@@ -84,7 +84,8 @@ struct Setup {
     _dir: tempfile::TempDir,
 }
 
-/// A plugin whose route is anybody's at first, and the administrator's from its second process on.
+/// A plugin whose route needs no token at first, and is the administrator's from its second process
+/// on.
 #[derive(Default)]
 struct Closing {
     registered: AtomicUsize,
@@ -447,7 +448,7 @@ async fn results_become_answers() {
     );
 }
 
-/// A server of HTTP/2 sends whatever body an answer has.
+/// An HTTP/2 server would send any body of an answer.
 #[tokio::test]
 async fn the_answer_to_head_has_a_length_and_no_body() {
     let setup = setup().await;
@@ -580,7 +581,8 @@ async fn the_list_is_an_array_with_both_names_and_the_refusals() {
     assert!(seen_by_agent[0].get("directory").is_none() && seen_by_agent[0].get("pid").is_none());
 }
 
-/// Who may call a function is decided by the version that runs it, whichever one a request was meant for.
+/// The version that runs a function decides which callers may call it, regardless of the version
+/// that a request was meant for.
 #[tokio::test]
 async fn a_request_runs_in_no_version_that_wants_another_caller() {
     let plugin = Arc::new(Closing::default());
@@ -597,8 +599,8 @@ async fn a_request_runs_in_no_version_that_wants_another_caller() {
     tokio::time::timeout(within, plugin.second.notified())
         .await
         .expect("no second process");
-    // They have passed what the first one asks for, and wait for the second one: one that found the first one's routes, and
-    // one that found that nothing serves them.
+    // Two requests have passed the first version's check and wait for the second one: one that
+    // found the first version's routes, and one that found that no version serves them.
     let mut asked = Vec::new();
     for _ in 0..2 {
         let mut request = Box::pin(setup.status("GET", it, "nobody"));
@@ -650,7 +652,7 @@ async fn routes_stay_a_plugins_own_while_it_does_not_run() {
     tokio::time::timeout(std::time::Duration::from_secs(120), noticed)
         .await
         .expect("the end of a plugin is not noticed");
-    // It is started again, and who asks meanwhile waits for that.
+    // The plugin restarts, and requests wait for that.
     let public = "/api/plugins/first/public";
     assert_eq!(setup.status("GET", public, "nobody").await, 200);
     let health = setup
@@ -682,7 +684,7 @@ async fn routes_stay_a_plugins_own_while_it_does_not_run() {
         (&"disabled".into(), &"stopped".into())
     );
     assert_eq!(setup.status("GET", public, "nobody").await, 403);
-    // What it served is known: there was never more, and its routes ask for what they did.
+    // The plugin's routes are still known, and ask for the same middleware.
     for (path, status) in [
         ("/api/plugins/first/none", 404),
         ("/api/plugins/first/auth", 401),

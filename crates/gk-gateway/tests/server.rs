@@ -20,13 +20,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// As long as anything here may take.
+/// Maximum time of any wait here.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Answers at once, whose windows together are smaller than their connection's.
+/// Number of concurrent answers whose windows together are smaller than their connection's.
 const STREAMS: usize = 2;
 
-/// More than the windows of a client that reads nothing.
+/// Size of an answer that exceeds the windows of a client that does not read.
 const LARGE_BYTES: usize = 6 << 20;
 
 struct Server {
@@ -64,7 +64,7 @@ async fn serve(tls: Option<Arc<Tls>>) -> Server {
     }
 }
 
-/// Whether a body was refused because its client holds too much.
+/// Reports if a body was refused because its client uses too much memory.
 async fn hold(body: Body) -> String {
     let refused = to_bytes(body, usize::MAX).await.err();
     let mut chain = std::iter::successors(
@@ -174,8 +174,8 @@ async fn ask_from(server: &Server, from: [u8; 4]) -> (u16, TcpStream) {
     (status.parse().unwrap(), stream)
 }
 
-/// A client that does not read has half of the budget, whatever it asks for and over whichever protocol;
-/// the others have the rest.
+/// A client that does not read gets half of the budget, regardless of its requests and over both
+/// protocols; the others have the rest.
 #[tokio::test]
 async fn a_client_does_not_have_all_memory() {
     let server = serve(None).await;
@@ -210,7 +210,7 @@ async fn a_client_does_not_have_all_memory() {
     tokio::time::timeout(DEADLINE, again).await.unwrap();
 }
 
-/// So has a client that sends bodies and does not end them.
+/// The same limit holds for a client that sends bodies and does not end them.
 #[tokio::test]
 async fn nor_do_its_bodies() {
     let server = serve(None).await;
@@ -227,7 +227,7 @@ async fn nor_do_its_bodies() {
         open.push((stream, sent));
     }
     let answer = async {
-        // One of them, the first that was too much, is answered; all others wait for their last byte.
+        // The first body beyond the limit is answered; all others wait for their last byte.
         let (last, _) = open.last_mut().unwrap();
         let mut text = vec![0; 1024];
         let bytes = last.read(&mut text).await.unwrap();
@@ -244,7 +244,7 @@ fn write_certificate(dir: &Path) -> rcgen::Certificate {
         .unwrap()
         .self_signed(&key)
         .unwrap();
-    // As people do who care: both are there, and then in place.
+    // Both files are written first, and then put in place.
     for (name, pem) in [
         ("key.pem", key.serialize_pem()),
         ("cert.pem", certificate.pem()),
@@ -256,7 +256,7 @@ fn write_certificate(dir: &Path) -> rcgen::Certificate {
     certificate
 }
 
-/// The protocol that was agreed on with a server of this certificate.
+/// Returns the protocol that was negotiated with a server of this certificate.
 async fn over_tls(
     server: &Server,
     certificate: &rcgen::Certificate,
@@ -301,7 +301,7 @@ async fn tls_agrees_on_a_protocol_and_takes_a_new_certificate() {
     assert_eq!(version, format!("{:?}", Version::HTTP_2));
     let (_, agreed) = over_tls(&server, &first, &["http/1.1"]).await.unwrap();
     assert_eq!(agreed.as_deref(), Some(&b"http/1.1"[..]));
-    // What cannot be used changes nothing; what can is taken.
+    // Unusable files change nothing; usable ones are taken.
     std::fs::write(dir.path().join("cert.pem"), "nothing").unwrap();
     let second = write_certificate(dir.path());
     let taken = async {

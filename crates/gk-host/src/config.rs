@@ -1,4 +1,4 @@
-//! Configuration: a flag beats the environment (`GK_…`), that beats the file, that beats the default.
+//! Configuration, by precedence: flag, environment (`GK_…`), file, default.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ use crate::sections::{AppSection, HealthSection, Hidden, HttpSection, MailSectio
 use crate::signatures::SignaturesSection;
 use crate::sources::{Variables, explain, located, process_variable};
 
-/// The flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
+/// Flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
 #[derive(Debug, Default, Clone, Args, Serialize)]
 pub(crate) struct ServeArgs {
     /// Directory that holds one directory per plugin [default: plugins]
@@ -30,18 +30,19 @@ pub(crate) struct ServeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plugins_dir: Option<PathBuf>,
 
-    /// Directory for the host's data: database, admin token, the plugins' work directories [default: data]
+    /// Directory for the host's data: database, admin token, the plugins' work directories
+    /// [default: data]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// Addresses to listen on, with commas between: 127.0.0.1:8080, localhost:8080, :8080, unix:/path;
-    /// port 0 takes a free one [default: what systemd hands over, else 127.0.0.1:8080]
+    /// Addresses to listen on, with commas between: 127.0.0.1:8080, localhost:8080, :8080,
+    /// unix:/path; port 0 takes a free one [default: what systemd hands over, else 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) listen: Option<Listen>,
 
-    /// Addresses that only tell how the host is, out of clients' reach [default: none]
+    /// Addresses that only report the host's health, out of clients' reach [default: none]
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health_listen: Option<Listen>,
@@ -51,17 +52,19 @@ pub(crate) struct ServeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log_format: Option<LogFormat>,
 
-    /// What is logged: a level, or directives as `info,gk_runtime=debug` [default: info]
+    /// Log filter: a level, or directives as `info,gk_runtime=debug` [default: info]
     #[arg(long, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<String>,
 
-    /// How long a plugin may take to print its handshake, as `90s` or `1m30s`; 0 is no limit [default: 60s]
+    /// Maximum time until a plugin prints its handshake, as `90s` or `1m30s`; 0 is no limit
+    /// [default: 60s]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) start_timeout: Option<GoDuration>,
 
-    /// The plugins' database: sqlite:PATH, postgres://… or mysql://… [default: a SQLite file in the data directory]
+    /// The plugins' database: sqlite:PATH, postgres://… or mysql://… [default: a SQLite file in the
+    /// data directory]
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) database_url: Option<Hidden>,
@@ -76,7 +79,7 @@ pub(crate) struct ServeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trust_declared_permissions: Option<bool>,
 
-    /// How strictly plugins are confined [default: best-effort]
+    /// Strictness of the plugins' sandbox [default: best-effort]
     #[arg(long, value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sandbox_level: Option<SandboxLevel>,
@@ -91,25 +94,25 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// Lines for people.
     Text,
-    /// One JSON object a line.
+    /// A JSON object on each line.
     Json,
 }
 
-/// What `gk-host serve` runs with.
+/// Configuration of `gk-host serve`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) plugins_dir: PathBuf,
-    /// Whether somebody named that directory: then it must exist.
+    /// The directory was named by a flag, a variable or the file, so it must exist.
     #[serde(skip)]
     pub(crate) plugins_dir_is_given: bool,
     pub(crate) data_dir: PathBuf,
-    /// Where it listens; see [`Front`].
+    /// Addresses to listen on; see [`Front`].
     listen: Option<Listen>,
     health_listen: Option<Listen>,
-    /// The path of the socket for users of this machine who need no token; `off` is none.
+    /// Path of the socket for users of this machine who need no token; `off` disables it.
     pub(crate) admin_socket: Option<String>,
     socket_mode: String,
     trusted_proxies: Vec<String>,
@@ -120,37 +123,38 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     pub(crate) log: String,
     start_timeout: GoDuration,
-    /// Whether plugins are started anew when their files change.
+    /// Restart plugins when their files change.
     hot_reload: bool,
-    /// How often the plugins directory is looked through whatever its file system tells.
+    /// Interval between full scans of the plugins directory, which do not depend on change
+    /// notifications.
     rescan_interval: GoDuration,
-    /// The plugins' database.
+    /// URL of the plugins' database.
     pub(crate) database_url: Option<Hidden>,
     /// Databases that a plugin selects with `@name:`.
     pub(crate) databases: BTreeMap<String, Hidden>,
-    /// A Redis server; without it the cache is in memory.
+    /// URL of a Redis server; without it the cache is in memory.
     pub(crate) cache_url: Option<Hidden>,
     /// Grants plugins without a stored policy what they declare.
     pub(crate) trust_declared_permissions: bool,
-    /// The keys that secrets are encrypted with.
+    /// File with the keys that secrets are encrypted with.
     pub(crate) secure_keys_file: Option<PathBuf>,
-    /// How strictly plugins are confined.
+    /// Strictness of the plugins' sandbox.
     pub(crate) sandbox_level: SandboxLevel,
-    /// The details of that.
+    /// Details of the sandbox.
     pub(crate) sandbox: SandboxSection,
-    /// Who may sign plugins.
+    /// Keys that are trusted to sign plugins, and the rule for other plugins.
     pub(crate) signatures: SignaturesSection,
-    /// How running plugins are probed.
+    /// Interval, timeout and number of the health probes.
     pub(crate) health: HealthSection,
-    /// What the Init of a plugin is given besides its variables, by the plugin's name.
+    /// Settings that the Init of a plugin gets in addition to its variables, by the plugin's name.
     pub(crate) plugin_config: BTreeMap<PluginName, BTreeMap<String, String>>,
-    /// Outgoing HTTP.
+    /// Settings of outgoing HTTP.
     pub(crate) http: HttpSection,
-    /// Mail.
+    /// Settings of outgoing mail; without them plugins cannot send any.
     pub(crate) mail: Option<MailSection>,
-    /// What plugins may read about the application.
+    /// Application settings that plugins may read.
     pub(crate) app: AppSection,
-    /// More that plugins may read.
+    /// Further settings that plugins may read.
     pub(crate) settings: BTreeMap<String, String>,
 }
 
@@ -187,7 +191,8 @@ const OTHER_VARIABLES: &[&str] = &[
 /// The local socket, in the data directory.
 const ADMIN_SOCKET: &str = "admin.sock";
 
-/// Whether a variable looks like one of the host's and is none; then, the name that was probably meant.
+/// Returns `Some` for a variable that looks like one of the host's and is not; inside, the name
+/// that was probably meant.
 fn unknown_variable(name: &str) -> Option<Option<String>> {
     let key = name.strip_prefix("GK_")?.to_ascii_lowercase();
     if VARIABLES.contains(&&*key) || OTHER_VARIABLES.contains(&name) {
@@ -208,13 +213,13 @@ fn unknown_variable(name: &str) -> Option<Option<String>> {
 /// Upstream's variable for [`Config::hot_reload`].
 const HOT_RELOAD_VARIABLE: &str = "GOATFLOW_PLUGIN_HOT_RELOAD";
 
-/// As good as none: a century. Timers cannot tell the end of longer ones.
+/// A century, which stands for no timeout: timers cannot represent much longer ones.
 const NO_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// What a plugin has until its handshake, unless the configuration says otherwise.
+/// Default of the maximum time until a plugin's handshake.
 const START_TIMEOUT_DEFAULT: &str = "60s";
 
-/// How often the plugins directory is looked through, unless the configuration says otherwise.
+/// Default of the interval between full scans of the plugins directory.
 const RESCAN_INTERVAL_DEFAULT: &str = "30s";
 
 impl Default for Config {
@@ -256,7 +261,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Where and how it listens.
+    /// Returns the part of the configuration that concerns listening.
     pub(crate) fn front(&self) -> Front {
         Front {
             listen: self.listen.clone(),
@@ -270,7 +275,8 @@ impl Config {
         }
     }
 
-    /// Where users of this machine come in who need no token: the host's own user, and root.
+    /// Path of the socket for users of this machine who need no token: the host's own user, and
+    /// root.
     pub(crate) fn admin_socket(&self) -> Option<PathBuf> {
         match self.admin_socket.as_deref() {
             Some("off") => None,
@@ -279,7 +285,8 @@ impl Config {
         }
     }
 
-    /// Whether plugins are started anew when their files change; upstream's variable beats the key.
+    /// Returns true if plugins restart when their files change. Upstream's variable takes
+    /// precedence over the key.
     pub(crate) fn hot_reload(&self) -> bool {
         match std::env::var(HOT_RELOAD_VARIABLE) {
             Ok(text) => !matches!(&*text.to_ascii_lowercase(), "false" | "0" | "no" | "off"),
@@ -287,12 +294,12 @@ impl Config {
         }
     }
 
-    /// How often the plugins directory is looked through; [`Config::load`] lets only sensible intervals through.
+    /// Interval between full scans of the plugins directory. [`Config::load`] checks its range.
     pub(crate) fn rescan_interval(&self) -> Duration {
         self.rescan_interval.to_std().unwrap_or_default()
     }
 
-    /// How long a plugin may take to its handshake; 0 is no limit.
+    /// Maximum time until a plugin's handshake; 0 in the configuration stands for no limit.
     pub(crate) fn start_timeout(&self) -> Duration {
         let timeout = self.start_timeout.to_std().unwrap_or_default();
         match timeout.is_zero() {
@@ -301,7 +308,7 @@ impl Config {
         }
     }
 
-    /// Says of each `GK_…` variable that nothing reads: it may be a mistyped one.
+    /// Warns of each `GK_…` variable that is not read, as it may be mistyped.
     pub(crate) fn warn_of_unknown_variables(
         &self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -319,7 +326,7 @@ impl Config {
         }
     }
 
-    /// The names of the keys in which another configuration differs.
+    /// Returns the names of the keys in which another configuration differs.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let values = |config: &Self| match serde_json::to_value(config) {
             Ok(serde_json::Value::Object(values)) => values,
@@ -334,7 +341,7 @@ impl Config {
             .collect()
     }
 
-    /// Puts all sources together. An error says which source it is in.
+    /// Merges all sources. An error names the source it is in.
     pub(crate) fn load(args: &ServeArgs) -> Result<Self> {
         let file = args
             .config
@@ -380,7 +387,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What no type says. An error begins with its key.
+    /// Checks the values beyond their types. An error begins with its key.
     fn check(&self) -> Result<()> {
         if self.start_timeout.to_std().is_none() {
             bail!(
@@ -412,7 +419,7 @@ mod tests {
 
     use super::*;
 
-    /// As on a machine where nothing is set.
+    /// Merges without any environment variable.
     fn merged(args: &ServeArgs, file: Option<&Path>) -> Result<Config> {
         Config::merge(args, file, Vec::new())
     }

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// What is the plugins': a directory of each one's own, private in itself.
+/// Directory of the plugins' work directories, each of which is private in itself.
 const PLUGINS: &str = "plugins";
 
-/// Makes the directory if need be, for this user alone.
+/// Creates the directory if missing, for this user alone.
 pub(crate) fn make(dir: &Path) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -25,8 +25,9 @@ pub(crate) fn make(dir: &Path) -> Result<()> {
         .with_context(|| format!("the data directory {} cannot be made", dir.display()))
 }
 
-/// Lets plugins through that have users of their own, as root's have: where mounts cannot be had, they come to their
-/// work directories by the usual way. What else there is stays private in itself.
+/// Lets plugins through whose processes have users of their own, as under root: where mounts cannot
+/// be had, they reach their work directories by the ordinary path. All other entries stay private
+/// in themselves.
 pub(crate) fn let_through(dir: &Path) -> Result<()> {
     let open = || -> io::Result<()> {
         if !is_roots(dir)? {
@@ -51,8 +52,9 @@ pub(crate) fn let_through(dir: &Path) -> Result<()> {
     })
 }
 
-/// Removes the local socket that a killed host left in the data directory. The directory is locked, so nobody listens
-/// there. The socket may be another user's, as root's is: it cannot be asked by connecting.
+/// Removes the local socket that a killed host left in the data directory. The directory is locked,
+/// so no host listens there. Connecting would be no test, as the socket may be another user's, such
+/// as root's.
 pub(crate) fn remove_left_socket(dir: &Path, socket: &Path) -> Result<()> {
     let is_left = socket.parent() == Some(dir)
         && fs::symlink_metadata(socket).is_ok_and(|file| file.file_type().is_socket());
@@ -67,7 +69,8 @@ pub(crate) fn remove_left_socket(dir: &Path, socket: &Path) -> Result<()> {
     })
 }
 
-/// The host's own entries. What SQLite keeps beside a database has the database's name.
+/// Names of the host's own entries. SQLite's files beside a database begin with the database's
+/// name.
 const NAMES: &[&str] = &[
     "admin.token",
     "plugin-state",
@@ -85,7 +88,8 @@ const NAMES: &[&str] = &[
     PLUGINS,
 ];
 
-/// At the end of a host that ran as root on another user's directory: what it made is that user's again.
+/// Gives the host's entries back to the owner of the directory, at the end of a host that ran as
+/// root on another user's directory.
 pub(crate) fn give_back(dir: &Path) {
     if let Err(error) = gk_runtime::give_back(dir, NAMES) {
         tracing::warn!(

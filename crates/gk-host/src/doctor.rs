@@ -1,4 +1,4 @@
-//! `gk-host doctor`: makes a sandbox as plugins get it, and prints how its layers stand.
+//! `gk-host doctor`: creates a sandbox as plugins get it, and prints the state of its layers.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,17 +22,17 @@ pub(crate) struct DoctorArgs {
     json: bool,
 }
 
-/// Succeeds if every layer that is asked for holds.
+/// Prints the report. Succeeds if every layer that is asked for is enforced.
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let serve = ServeArgs {
         config: args.config.clone(),
         ..ServeArgs::default()
     };
     let config = Config::load(&serve)?;
-    // What would be enforced is of interest also where nothing is.
+    // The report is useful also where the sandbox is switched off.
     let level = match config.sandbox_level {
         SandboxLevel::Off => SandboxLevel::Off,
-        // Required would end at the first layer that is missing.
+        // `Required` would end at the first missing layer.
         SandboxLevel::Required | SandboxLevel::BestEffort => SandboxLevel::BestEffort,
     };
     let sandbox = config
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     })
 }
 
-/// The report, and in each layer's entry how to get what is missing; `null` where nothing is.
+/// Returns the report, with the remedy for each missing layer in its entry; `null` for the others.
 fn with_remedies(report: &Report) -> Result<serde_json::Value> {
     let mut json = serde_json::to_value(report)?;
     if let Some(entries) = json["layers"].as_array_mut() {

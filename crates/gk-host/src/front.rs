@@ -1,4 +1,4 @@
-//! Where and how the host listens: addresses, TLS, proxies, pages of other origins, limits.
+//! Listening: addresses, TLS, proxies, cross-origin requests, limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -15,24 +15,24 @@ use tokio::sync::watch;
 
 use crate::sources::is_taken;
 
-/// Where the host listens unless the configuration, or systemd, says otherwise.
+/// Default address to listen on, unless the configuration or systemd has another.
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
-/// Who may connect to a Unix socket unless the configuration says otherwise: user and group.
+/// Default mode of Unix sockets: user and group may connect.
 pub(crate) const SOCKET_MODE_DEFAULT: &str = "0660";
 
-/// The least that [`LimitsSection::memory_mb`] can be set to, in MiB: what the process itself takes, and a
+/// The smallest value of [`LimitsSection::memory_mb`], in MiB: enough for the process itself, and a
 /// few requests.
 const MEMORY_MIB_MIN: usize = 64;
 
-/// Of [`LimitsSection::memory_mb`], what is counted, in eighths. The rest is for the process itself, what
-/// is too small to be counted, and what the allocator keeps.
+/// Share of [`LimitsSection::memory_mb`] that the budget counts, in eighths. The rest is for the
+/// process itself, for allocations too small to be counted, and for what the allocator keeps.
 const COUNTED_EIGHTHS: usize = 4;
 
-/// What those who ask how the host is may make it hold, in bytes.
+/// Memory budget for health requests, in bytes.
 const HEALTH_BYTES: usize = 8 << 20;
 
-/// Connections at a time to the address for health.
+/// Maximum number of connections to the address for health.
 const HEALTH_CONNECTIONS_MAX: usize = 64;
 
 /// Addresses to listen on: one string with commas, or a list of strings.
@@ -76,17 +76,17 @@ impl<'de> Deserialize<'de> for Listen {
     }
 }
 
-/// `[tls]`.
+/// Section `[tls]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TlsSection {
-    /// The host's certificate and those between it and its authority.
+    /// Path of the host's certificate and those between it and its authority.
     certificate: PathBuf,
-    /// Its private key.
+    /// Path of the private key.
     key: PathBuf,
 }
 
-/// `[cors]`.
+/// Section `[cors]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CorsSection {
@@ -94,7 +94,7 @@ pub(crate) struct CorsSection {
     credentials: bool,
 }
 
-/// The header in which proxies say for whom they ask.
+/// Header in which proxies name the client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ForwardedHeader {
@@ -103,11 +103,11 @@ pub(crate) enum ForwardedHeader {
     Forwarded,
 }
 
-/// `[limits]`.
+/// Section `[limits]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitsSection {
-    /// Resident memory that the host keeps below, whatever clients and plugins make it hold, in MiB.
+    /// Upper bound of the host's resident memory in MiB, which clients and plugins cannot exceed.
     memory_mb: usize,
     connections: usize,
     connections_per_client: usize,
@@ -128,14 +128,14 @@ impl Default for LimitsSection {
     }
 }
 
-/// Everything about listening.
+/// Settings of the listeners.
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
     pub(crate) listen: Option<Listen>,
     pub(crate) health_listen: Option<Listen>,
-    /// The mode of Unix sockets, octal.
+    /// Mode of Unix sockets, octal.
     pub(crate) socket_mode: String,
-    /// Networks, and `unix` for what comes through Unix sockets.
+    /// Trusted networks; `unix` stands for connections through Unix sockets.
     pub(crate) trusted_proxies: Vec<String>,
     pub(crate) forwarded_header: ForwardedHeader,
     pub(crate) tls: Option<TlsSection>,
@@ -144,7 +144,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Refuses what cannot be meant.
+    /// Checks the values. An error names the key.
     pub(crate) fn check(&self) -> Result<()> {
         self.mode()?;
         self.proxies()?;
@@ -185,7 +185,7 @@ impl Front {
         })
     }
 
-    /// Who is believed about for whom a request is.
+    /// Returns the proxies that are trusted to name the client of a request.
     pub(crate) fn proxies(&self) -> Result<TrustedProxies> {
         let mut proxies = TrustedProxies::default();
         proxies.rfc7239 = self.forwarded_header == ForwardedHeader::Forwarded;
@@ -208,7 +208,7 @@ impl Front {
         Ok(proxies)
     }
 
-    /// Which pages may call.
+    /// Returns the origins whose pages may call.
     pub(crate) fn cors(&self) -> Result<Cors> {
         let section = &self.cors;
         for origin in &section.origins {
@@ -237,12 +237,12 @@ impl Front {
         Ok(cors)
     }
 
-    /// What clients and plugins together may make the host hold, in bytes.
+    /// Memory budget of clients and plugins together, in bytes.
     pub(crate) fn counted_bytes(&self) -> usize {
         self.limits.memory_mb.saturating_mul(1 << 20) / 8 * COUNTED_EIGHTHS
     }
 
-    /// How many connections clients may have, and for how long.
+    /// Returns the limits on clients' connections, in number and time.
     pub(crate) fn server_limits(&self) -> ServerLimits {
         let limits = &self.limits;
         ServerLimits {
@@ -253,14 +253,14 @@ impl Front {
         }
     }
 
-    /// The certificate, if there is to be one.
+    /// Opens the certificate, if one is configured.
     pub(crate) fn tls(&self) -> Result<Option<Arc<Tls>>> {
         let open = |section: &TlsSection| Tls::open(&section.certificate, &section.key);
         let tls = self.tls.as_ref().map(open).transpose();
         Ok(tls.context("TLS cannot be set up")?.map(Arc::new))
     }
 
-    /// The limits of the server for clients.
+    /// Returns the configuration of the server for clients.
     pub(crate) fn server(
         &self,
         memory: MemoryBudget,
@@ -274,9 +274,10 @@ impl Front {
         Ok(config)
     }
 
-    /// The limits of the server for health.
+    /// Returns the configuration of the server for health requests.
     pub(crate) fn health_server(&self) -> ServerConfig {
-        // A budget of its own: what clients hold must not keep anybody from asking how the host is.
+        // A budget of its own, so that clients' memory cannot keep health requests from being
+        // answered.
         let mut config = ServerConfig::new(MemoryBudget::new(HEALTH_BYTES));
         let limits = ServerLimits {
             connections: HEALTH_CONNECTIONS_MAX,
@@ -287,8 +288,8 @@ impl Front {
         config
     }
 
-    /// Listens where the configuration says, and on what systemd handed over; on the default address
-    /// where there is neither.
+    /// Binds the configured addresses and takes over the sockets from systemd; binds the default
+    /// address if there is neither.
     pub(crate) async fn bind(&self, inherited: listenfd::ListenFd) -> Result<Vec<BoundListener>> {
         let mut listeners = server::inherited(inherited)
             .context("the sockets that were handed over cannot be used")?;
@@ -308,7 +309,7 @@ impl Front {
         Ok(listeners)
     }
 
-    /// Listens for those who ask how the host is.
+    /// Binds the addresses for health requests.
     pub(crate) async fn bind_health(&self) -> Result<Vec<BoundListener>> {
         match &self.health_listen {
             Some(Listen(addresses)) => self.bind_all(addresses).await,

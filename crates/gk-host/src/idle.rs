@@ -1,4 +1,4 @@
-//! Gives memory back when a time of load is over.
+//! Releases memory when a period of load is over.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often it is looked how much the host works.
+/// Interval between measurements of the processor time.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Processor time within one interval from which on the host is under load: two percent of a processor.
+/// Minimum processor time within one interval that counts as load: two percent of a processor.
 const LOAD: Duration = Duration::from_millis(100);
 
-/// Processor time within one interval up to which it is idle.
+/// Maximum processor time within one interval that counts as idle.
 const IDLE: Duration = Duration::from_millis(25);
 
 /// Releases memory whenever the host is idle after a time of load.
@@ -34,14 +34,14 @@ pub(crate) async fn follow() -> Infallible {
     }
 }
 
-/// Lets go of what is not needed now. Blocks for a millisecond or so.
+/// Releases memory that is not needed now. Blocks for a millisecond or so.
 pub(crate) fn release() {
     if let Err(error) = gk_runtime::release_memory() {
         tracing::debug!(%error, "pages of the program stay in memory that are not needed");
     }
 }
 
-/// What all threads of this process have used.
+/// Processor time of all threads of this process.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default()

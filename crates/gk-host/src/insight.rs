@@ -1,5 +1,5 @@
-//! What the host knows of itself and its plugins, for the admin API: its settings, what its plugins use, and whether
-//! everything works that it is made of.
+//! State of the host for the admin API: its settings, the resource use of its plugins, and checks
+//! of the parts it depends on.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,10 +17,10 @@ use crate::config::Config;
 use crate::sandbox::SandboxLevel;
 use crate::telemetry::Metrics;
 
-/// How long one thing may take to answer.
+/// Maximum time for the answer to one check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The host, as it sees itself.
+/// The host's view of itself.
 pub(crate) struct Own {
     pub(crate) started_at: SystemTime,
     pub(crate) config: Config,
@@ -79,7 +79,7 @@ fn check(
 }
 
 impl Own {
-    /// Whether all plugins do as they should.
+    /// Checks the states of all plugins.
     fn plugins(&self) -> Check {
         let snapshot = self.runtime.snapshot();
         let failed = snapshot
@@ -111,7 +111,7 @@ impl Own {
         }
     }
 
-    /// The layers of the sandbox, made once as a plugin gets them.
+    /// Checks the layers of the sandbox, by creating one as plugins get it.
     async fn sandbox(&self) -> Vec<Check> {
         let name = "sandbox";
         if self.config.sandbox_level == SandboxLevel::Off {
@@ -168,7 +168,7 @@ impl Own {
         layers.collect()
     }
 
-    /// What is reached over a network, all at once: databases, cache, mail.
+    /// Checks the services that are reached over a network, all at once: databases, cache, mail.
     async fn network(&self) -> Vec<Check> {
         let services = &self.services;
         let deadline = Instant::now() + CHECK_TIMEOUT;
@@ -217,7 +217,7 @@ impl Own {
         checks
     }
 
-    /// Who may sign plugins.
+    /// Checks the trust settings for plugins' signatures.
     fn signatures(&self) -> Check {
         let name = "signatures";
         let signatures = self.runtime.signatures();
@@ -250,7 +250,7 @@ impl Own {
         }
     }
 
-    /// Whether plugins can keep secrets.
+    /// Checks if plugins can store secrets.
     fn secrets(&self) -> Check {
         let name = "secret keys";
         match self.services.secure.has_keys() {

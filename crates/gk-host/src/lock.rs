@@ -1,5 +1,5 @@
-//! One host for a data directory: two would each have its own view of tokens and policies, and a plugin that is blocked
-//! on one would run on the other.
+//! Lock that lets only one host use a data directory. Two hosts would each have their own view of
+//! tokens and policies, and a plugin that is blocked on one would run on the other.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -8,17 +8,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// The locked file, in the data directory. It holds the host's process id.
+/// Name of the locked file, in the data directory. It holds the host's process id.
 const LOCK_FILE: &str = "host.lock";
 
-/// A data directory that is this host's alone. The kernel lets go of it when the host ends, however that happens.
+/// Exclusive use of a data directory. The kernel releases the lock when the host ends, however that
+/// happens.
 #[derive(Debug)]
 pub(crate) struct DataLock {
     _file: File,
 }
 
 impl DataLock {
-    /// Takes the directory.
+    /// Locks the directory.
     pub(crate) fn take(data_dir: &Path) -> Result<Self> {
         let path = data_dir.join(LOCK_FILE);
         let open = || {
@@ -59,7 +60,8 @@ impl DataLock {
             .set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         if let Err(error) = written {
-            // The lock holds all the same; only the message for a second host is poorer.
+            // The lock is held all the same; only the message for a second host lacks the process
+            // id.
             tracing::warn!(%error, "the host's process id cannot be written to {}", path.display());
         }
         Ok(DataLock { _file: file })

@@ -1,6 +1,7 @@
 //! The GoatKit plugin host: `gk-host serve`.
 //!
-//! This binary puts the libraries together: configuration, telemetry, signals. What it does is theirs.
+//! This binary puts the libraries together: configuration, telemetry, signals. The functionality is
+//! in the libraries.
 
 #![forbid(unsafe_code)]
 
@@ -41,7 +42,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // Before all else: the keeper of sandboxes is this program, started once more.
+    // First of all: the keeper of sandboxes is this program, started once more.
     gk_runtime::run_if_keeper();
     let outcome = match Cli::parse().command {
         Command::Serve(args) => config::Config::load(&args)
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let text = format!("gk-host: {error:#}\n");
-            // There is nobody left to tell if this fails.
+            // An error here has no other channel to be reported on.
             let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
             ExitCode::FAILURE
         }

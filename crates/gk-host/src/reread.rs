@@ -1,5 +1,5 @@
-//! What changes while the host runs: on SIGHUP the configuration is read again, and the plugins directory is looked
-//! through.
+//! Changes while the host runs: on SIGHUP the host reads the configuration again, and scans the
+//! plugins directory.
 
 use std::io::IsTerminal;
 
@@ -16,27 +16,28 @@ use crate::config::{Config, ServeArgs};
 use crate::signatures;
 use crate::telemetry::{self, LogFilter};
 
-/// Keys that take effect without a start of the host.
+/// Keys whose changes take effect without a restart of the host.
 const CHANGEABLE: &[&str] = &["log", "limits", "signatures", "plugin_config"];
 
-/// Who asked, in the audit log: a signal does not say who sent it.
+/// Actor in the audit log: a signal does not carry its sender.
 const ACTOR: &str = "SIGHUP";
 
-/// What was changed, in the audit log.
+/// Target of the change in the audit log.
 const TARGET: &str = "configuration";
 
-/// What SIGHUP means.
+/// Meaning of SIGHUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hangup {
-    /// Look at everything again.
+    /// Read the configuration again and scan the plugins.
     Reread,
-    /// The terminal that the host was started at is gone.
+    /// The terminal that the host was started at is gone: stop.
     Stop,
-    /// Nothing: whoever started the host wants it ignored, as nohup does.
+    /// Ignored: the host was started so, as nohup does.
     Ignore,
 }
 
-/// What SIGHUP means to this process. At a terminal it is sent when that goes away.
+/// Returns the meaning of SIGHUP to this process. At a terminal the signal is sent when that goes
+/// away.
 pub(crate) fn hangup() -> Hangup {
     if is_ignored(SignalKind::hangup()) {
         return Hangup::Ignore;
@@ -50,7 +51,8 @@ pub(crate) fn hangup() -> Hangup {
     }
 }
 
-/// Whether a signal is ignored, which a process inherits. Where the system does not say, it is not.
+/// Returns true if a signal is ignored, which a process inherits. False if the system does not
+/// tell.
 fn is_ignored(signal: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status
@@ -60,7 +62,8 @@ fn is_ignored(signal: SignalKind) -> bool {
     mask.is_some_and(|mask| mask >> (signal.as_raw_value() - 1) & 1 == 1)
 }
 
-/// SIGHUP, where it means to look at everything again. From now on it does not end the process.
+/// Returns a stream of SIGHUPs if they mean to read the configuration again. From now on the signal
+/// does not end the process.
 pub(crate) fn hangups() -> Result<Option<Signal>> {
     match hangup() {
         Hangup::Reread => {
@@ -71,7 +74,7 @@ pub(crate) fn hangups() -> Result<Option<Signal>> {
     }
 }
 
-/// What can be told something else while the host runs.
+/// Parts of the host that accept changes while it runs.
 pub(crate) struct Changing {
     pub(crate) runtime: Runtime,
     pub(crate) memory: MemoryBudget,
@@ -79,15 +82,15 @@ pub(crate) struct Changing {
     pub(crate) audit: Audit,
 }
 
-/// What the host was told when it was started.
-pub(crate) struct Told {
+/// State from the start of the host that a new configuration is compared with.
+pub(crate) struct Startup {
     pub(crate) args: ServeArgs,
     pub(crate) config: Config,
     pub(crate) filter: LogFilter,
 }
 
-impl Told {
-    /// Looks at everything again whenever SIGHUP says so. Never returns.
+impl Startup {
+    /// Rereads on each SIGHUP. Runs until the host ends.
     pub(crate) async fn follow(self, changing: Changing, hangups: Option<Signal>) {
         let Some(mut hangups) = hangups else {
             return;
@@ -114,8 +117,8 @@ impl Told {
         }
     }
 
-    /// Takes over what can change, and says which keys differ from the host's start. All of it is checked before anything
-    /// is changed.
+    /// Applies the keys that can change, and returns the keys that differ from the host's start.
+    /// The whole configuration is checked before any change.
     async fn again(&self, changing: &Changing) -> Result<Value> {
         let config = Config::load(&self.args)?;
         let filter = telemetry::filter(&config)?;
@@ -129,7 +132,7 @@ impl Told {
         changing.memory.set_limit(front.counted_bytes());
         changing.limits.send_replace(front.server_limits());
         let runtime = &changing.runtime;
-        // The files that it names may say something else, whatever it says itself.
+        // The files named by the configuration may have changed even if the configuration did not.
         runtime.set_signatures(signatures).await;
         runtime.set_settings(config.plugin_config.clone());
         if !now.is_empty() {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 use gk_manifest::PluginName;
-use gk_runtime::{KeeperProgram, Layer, Level, SandboxConfig, limits};
+use gk_runtime::{KeeperProgram, Layer, SandboxConfig, Strictness, limits};
 use serde::{Deserialize, Serialize};
 
-/// How strictly plugins are confined.
+/// Strictness of the plugins' sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SandboxLevel {
@@ -16,7 +16,7 @@ pub(crate) enum SandboxLevel {
     /// A plugin starts with what this machine can enforce; the rest is reported
     #[default]
     BestEffort,
-    /// No sandbox at all: a plugin can do whatever the host's user can
+    /// Without a sandbox: a plugin can do whatever the host's user can
     Off,
 }
 
@@ -30,7 +30,7 @@ impl std::fmt::Display for SandboxLevel {
     }
 }
 
-/// The section `[sandbox]`.
+/// Section `[sandbox]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SandboxSection {
@@ -42,15 +42,15 @@ pub(crate) struct SandboxSection {
     direct_network: BTreeSet<PluginName>,
     /// Plugins that get no sandbox at all, for a debugger.
     off: BTreeSet<PluginName>,
-    /// Thousandths of a processor for each plugin.
+    /// Processor time of each plugin in thousandths of a processor.
     cpu_millis: Option<u32>,
-    /// Processes and threads of each plugin.
+    /// Maximum number of processes and threads of each plugin.
     processes: u32,
-    /// Open descriptors of each process.
+    /// Maximum number of open descriptors of each process.
     open_files: u64,
-    /// Megabytes of a plugin's temporary directory.
+    /// Maximum size of a plugin's temporary directory, in MiB.
     temp_mb: u64,
-    /// Megabytes of a file that a plugin writes.
+    /// Maximum size of a file that a plugin writes, in MiB.
     file_mb: u64,
 }
 
@@ -71,7 +71,7 @@ impl Default for SandboxSection {
 }
 
 impl SandboxSection {
-    /// Whether the values make sense. An error names the key.
+    /// Checks the values. An error names the key.
     pub(crate) fn check(&self) -> Result<()> {
         for name in &self.without {
             name.parse::<Layer>()
@@ -90,13 +90,13 @@ impl SandboxSection {
         small("cpu_millis", self.cpu_millis.unwrap_or(1000).into(), 10)
     }
 
-    /// What the runtime is told; `None` is no sandbox.
+    /// Returns the runtime's configuration; `None` without a sandbox.
     pub(crate) fn to_config(&self, level: SandboxLevel) -> Result<Option<SandboxConfig>> {
         self.check()?;
         let level = match level {
             SandboxLevel::Off => return Ok(None),
-            SandboxLevel::BestEffort => Level::BestEffort,
-            SandboxLevel::Required => Level::Required,
+            SandboxLevel::BestEffort => Strictness::BestEffort,
+            SandboxLevel::Required => Strictness::Required,
         };
         let mut config = SandboxConfig::new(KeeperProgram::this()?);
         config.level = level;

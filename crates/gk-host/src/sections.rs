@@ -1,4 +1,4 @@
-//! Sections of the configuration that the host API is made from.
+//! Sections of the configuration for the services of the host API.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sources::process_variable;
 
-/// A value that is not shown.
+/// A value that debug output does not show.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Hidden(pub(crate) String);
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Hidden {
     }
 }
 
-/// How running plugins are probed.
+/// Section `[health]`: interval, timeout and number of the health probes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HealthSection {
@@ -40,17 +40,17 @@ pub(crate) struct HealthSection {
 
 impl Default for HealthSection {
     fn default() -> Self {
-        let usual = HealthConfig::default();
+        let defaults = HealthConfig::default();
         HealthSection {
-            interval: usual.interval.try_into().unwrap_or_default(),
-            timeout: usual.timeout.try_into().unwrap_or_default(),
-            misses: usual.misses,
+            interval: defaults.interval.try_into().unwrap_or_default(),
+            timeout: defaults.timeout.try_into().unwrap_or_default(),
+            misses: defaults.misses,
         }
     }
 }
 
 impl HealthSection {
-    /// Whether the values make sense. An error names the key.
+    /// Checks the values. An error names the key.
     pub(crate) fn check(&self) -> Result<()> {
         let config = self.to_config();
         if config.interval < Duration::from_millis(100) {
@@ -71,7 +71,7 @@ impl HealthSection {
         Ok(())
     }
 
-    /// What the runtime is told.
+    /// Returns the runtime's configuration.
     pub(crate) fn to_config(&self) -> HealthConfig {
         let mut config = HealthConfig::default();
         config.interval = self.interval.to_std().unwrap_or_default();
@@ -84,7 +84,7 @@ impl HealthSection {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HttpSection {
-    /// Networks that requests may go to although they are private, as `10.1.2.0/24`.
+    /// Networks that requests may go to although they are private, such as `10.1.2.0/24`.
     pub(crate) allow_networks: Vec<String>,
 }
 
@@ -128,13 +128,13 @@ impl Default for AppSection {
     }
 }
 
-/// Whether a policy can grant tables of a database of this name.
+/// Returns true if a policy can grant tables of a database of this name.
 fn is_database_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     !name.is_empty() && name.bytes().all(plain)
 }
 
-/// What can be said of the sections without opening anything. An error begins with its key.
+/// Checks the sections without opening a service. An error begins with its key.
 pub(crate) fn check<'a>(
     databases: impl Iterator<Item = &'a String>,
     http: &HttpSection,

@@ -20,32 +20,33 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServeArgs};
 use crate::lock::DataLock;
-use crate::reread::{self, Changing, Hangup, Told};
+use crate::reread::{self, Changing, Hangup, Startup};
 use crate::sources::process_variable;
 use crate::{insight, services, signatures, telemetry};
 
-/// The administrator's token of the first start stands here, in the data directory.
+/// File with the administrator's token of the first start, in the data directory.
 const TOKEN_FILE: &str = "admin.token";
 
 /// The host's database, in the data directory.
 const DATABASE_FILE: &str = "host.db";
 
-/// How long requests under way may take when the host stops, before their connections are cut.
+/// Maximum time for requests under way when the host stops, before their connections are cut.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long `/readyz` waits for a plugin that is starting. The others are served meanwhile.
+/// Maximum time that `/readyz` waits for a plugin that is starting. The others are served
+/// meanwhile.
 const START_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long work that cannot be broken off may go on when all else has ended: a look at a directory whose file system
-/// no longer answers would keep the host for ever.
+/// Maximum time for blocking work that cannot be cancelled after all else has ended. A scan of a
+/// directory whose file system does not answer any more would keep the host forever.
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The host's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs the host until it is told to stop.
+/// Runs the host until it is startup to stop.
 pub(crate) fn run(args: ServeArgs, config: Config) -> Result<()> {
-    // It takes variables out of the environment, which only one thread may do.
+    // Removes variables from the environment, which is safe only while there is one thread.
     let inherited = listenfd::ListenFd::from_env();
     let (log, filter) = telemetry::log(&config)?;
     let metrics = telemetry::metrics()?;
@@ -57,7 +58,7 @@ pub(crate) fn run(args: ServeArgs, config: Config) -> Result<()> {
         .context("the asynchronous runtime cannot start")?;
     to_the_end(runtime, async move {
         tokio::spawn(serve(
-            Told {
+            Startup {
                 args,
                 config,
                 filter,
@@ -71,15 +72,17 @@ pub(crate) fn run(args: ServeArgs, config: Config) -> Result<()> {
     })
 }
 
-/// Runs a future, and then waits for nothing that may never end.
+/// Runs a future to its end. Blocking work that may never end is then waited for only for
+/// [`LEFTOVERS_TIMEOUT`].
 fn to_the_end<T>(runtime: tokio::runtime::Runtime, future: impl Future<Output = T>) -> T {
     let result = runtime.block_on(future);
     runtime.shutdown_timeout(LEFTOVERS_TIMEOUT);
     result
 }
 
-/// Half of the processors: the plugins need some, too, and a host that spreads its short tasks over all of
-/// them spends more on waking threads than on the tasks. `TOKIO_WORKER_THREADS` sets another number.
+/// Returns the number of worker threads: half of the processors, as the plugins need some, too, and
+/// a host that spreads its short tasks over all of them spends more on waking threads than on the
+/// tasks. `TOKIO_WORKER_THREADS` sets another number.
 fn worker_threads() -> usize {
     let set = std::env::var("TOKIO_WORKER_THREADS")
         .ok()
@@ -89,14 +92,14 @@ fn worker_threads() -> usize {
 }
 
 async fn serve(
-    told: Told,
+    startup: Startup,
     inherited: listenfd::ListenFd,
     metrics: telemetry::Metrics,
     log: telemetry::Limit,
 ) -> Result<()> {
     let mut stop = StopSignals::new()?;
     let hangups = reread::hangups()?;
-    let config = told.config.clone();
+    let config = startup.config.clone();
     check_plugins_dir(&config)?;
     crate::data::make(&config.data_dir)?;
     // Held until the host has ended.
@@ -143,7 +146,7 @@ async fn serve(
         limits,
         audit,
     };
-    let rereading = tokio::spawn(told.follow(changing, hangups));
+    let rereading = tokio::spawn(startup.follow(changing, hangups));
     let scheme = if tls.is_some() { "https" } else { "http" };
     let shown = shown(&listeners, scheme);
     let health_shown = self::shown(&health_listeners, "http");
@@ -154,7 +157,7 @@ async fn serve(
         front.server(memory, limits_now, tls.clone())?,
         closing.clone().cancelled_owned(),
     ));
-    // It tells how the host is until there is none.
+    // The health server answers until the host ends.
     let health = tokio::spawn(server::serve(
         health_listeners,
         gateway.health_front(),
@@ -184,7 +187,7 @@ async fn serve(
     Ok(())
 }
 
-/// Binds the local socket; `None` where it is off, or where its path was not chosen and cannot be used.
+/// Binds the local socket; `None` if it is off, or if its default path cannot be used.
 fn local_socket(config: &Config) -> Result<Option<server::BoundListener>> {
     let Some(path) = config.admin_socket() else {
         return Ok(None);
@@ -192,7 +195,8 @@ fn local_socket(config: &Config) -> Result<Option<server::BoundListener>> {
     crate::data::remove_left_socket(&config.data_dir, &path)?;
     match server::bind_local(&path) {
         Ok(local) => Ok(Some(local)),
-        // Longer than the system's 107 bytes, and nobody has chosen it.
+        // The default path is longer than the system's 107 bytes, which is no error of the
+        // operator.
         Err(error)
             if error.kind() == io::ErrorKind::InvalidInput && config.admin_socket.is_none() =>
         {
@@ -207,7 +211,7 @@ fn local_socket(config: &Config) -> Result<Option<server::BoundListener>> {
     }
 }
 
-/// The configuration of the plugins' supervisor.
+/// Returns the configuration of the plugins' supervisor.
 fn runtime_config(
     config: &Config,
     signatures: Signatures,
@@ -235,7 +239,7 @@ fn runtime_config(
     Ok(plugins)
 }
 
-/// The configuration of the gateway to what the host is made of.
+/// Returns the configuration of the gateway.
 fn gateway_config(
     own: insight::Own,
     host_api: Arc<Host>,
@@ -273,23 +277,23 @@ fn shown(listeners: &[server::BoundListener], scheme: &str) -> Vec<String> {
     shown.collect()
 }
 
-/// Tells the person at the terminal where the host listens: `shown` are the public addresses, `addresses` in number, and
-/// behind them the local socket.
+/// Prints the host's addresses for the person at the terminal. `shown` begins with the public
+/// addresses, `addresses` in number; the local socket follows.
 fn tell_addresses(config: &Config, shown: &[String], addresses: usize, health: &[String]) {
     let (public, local) = shown.split_at(addresses);
     for address in public {
-        say(&format!("listening on {address}"));
+        print_line(&format!("listening on {address}"));
     }
     if let (false, Some(path)) = (local.is_empty(), config.admin_socket()) {
         let path = std::path::absolute(&path).unwrap_or(path);
-        say(&format!("local socket: unix:{}", path.display()));
+        print_line(&format!("local socket: unix:{}", path.display()));
     }
     for address in health {
-        say(&format!("telling how the host is on {address}"));
+        print_line(&format!("telling how the host is on {address}"));
     }
 }
 
-/// Takes requests once the plugins serve.
+/// Marks the host as ready once the plugins serve.
 async fn become_ready(gateway: Gateway, runtime: Runtime, log: telemetry::Limit) {
     serving(&runtime).await;
     gateway.rebuild();
@@ -297,7 +301,7 @@ async fn become_ready(gateway: Gateway, runtime: Runtime, log: telemetry::Limit)
     log.started();
 }
 
-/// Waits for the signal that ends the host, and gives memory back meanwhile whenever the host is idle.
+/// Waits for the signal that ends the host. Releases memory meanwhile, whenever the host is idle.
 async fn until_stopped(runtime: &Runtime, stop: &mut StopSignals) {
     tokio::select! {
         () = runtime.settled() => {}
@@ -332,8 +336,8 @@ async fn drain(
     runtime.shutdown().await;
 }
 
-/// Waits until every plugin has come up or failed, or has been starting for [`START_PATIENCE`]: one that
-/// hangs must not keep the others from being reached.
+/// Waits until every plugin has come up or failed, or has been starting for [`START_PATIENCE`], so
+/// that a plugin that hangs does not keep the others from being reached.
 async fn serving(runtime: &Runtime) {
     let mut changed = runtime.changed();
     loop {
@@ -342,7 +346,7 @@ async fn serving(runtime: &Runtime) {
             .plugins
             .iter()
             .filter(|status| status.state == PluginState::Starting && status.crashes == 0);
-        // How long each of them still has; one that has no process yet has all of it.
+        // Remaining time of each starting plugin; one without a process has all of it.
         let left = starting.map(|status| match status.started_at {
             Some(started) => START_PATIENCE.saturating_sub(started.elapsed().unwrap_or_default()),
             None => START_PATIENCE,
@@ -358,7 +362,7 @@ async fn serving(runtime: &Runtime) {
     }
 }
 
-/// TERM, INT, and HUP where it means that the terminal is gone.
+/// Signals that stop the host: TERM, INT, and HUP if it means that the terminal is gone.
 struct StopSignals(Vec<Signal>);
 
 impl StopSignals {
@@ -386,8 +390,8 @@ impl StopSignals {
     }
 }
 
-/// A line for the person, or script, that started the host.
-fn say(text: &str) {
+/// Prints a line for the person, or script, that started the host.
+fn print_line(text: &str) {
     // A closed stdout is no reason to stop.
     let _ = writeln!(io::stdout(), "{text}");
 }
@@ -430,10 +434,10 @@ fn report(runtime: &Runtime) {
             text.push_str(&format!(", {number} {what}"));
         }
     }
-    say(&text);
+    print_line(&text);
 }
 
-/// The host's tokens; the first start makes one for the administrator.
+/// Opens the host's tokens; the first start creates one for the administrator.
 fn open_tokens(data_dir: &Path) -> Result<Tokens> {
     let database = data_dir.join(DATABASE_FILE);
     let tokens = Tokens::open(&database)
@@ -446,13 +450,13 @@ fn open_tokens(data_dir: &Path) -> Result<Tokens> {
         tokens
             .accept_admin(&token)
             .context("GK_ADMIN_TOKEN cannot be used")?;
-        say("admin token: the one in GK_ADMIN_TOKEN");
+        print_line("admin token: the one in GK_ADMIN_TOKEN");
         return Ok(tokens);
     }
     let path = data_dir.join(TOKEN_FILE);
     if tokens.has_role(Role::Admin) {
         if path.exists() {
-            say(&format!("admin token: in {}", path.display()));
+            print_line(&format!("admin token: in {}", path.display()));
         } else {
             tracing::warn!(
                 "{} is gone; whoever lost the token can make a new one over the local socket: gk tokens create",
@@ -463,12 +467,12 @@ fn open_tokens(data_dir: &Path) -> Result<Tokens> {
     }
     let (token, identity) = tokens.create("admin", Role::Admin, None)?;
     if let Err(error) = write_token(&path, &token) {
-        // A token that nobody can read is none: the next start tries again.
+        // The token is lost if it cannot be written, so it is deleted; the next start tries again.
         tokens.delete(identity.id)?;
         return Err(error)
             .with_context(|| format!("the admin token cannot be written to {}", path.display()));
     }
-    say(&format!("admin token: written to {}", path.display()));
+    print_line(&format!("admin token: written to {}", path.display()));
     Ok(tokens)
 }
 
@@ -494,7 +498,7 @@ mod tests {
 
     use super::*;
 
-    /// As a look at a plugins directory on a file system that hangs.
+    /// Blocking work stands for a scan of a plugins directory on a file system that hangs.
     #[test]
     fn what_blocks_for_ever_does_not_hold_up_the_end() {
         let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();

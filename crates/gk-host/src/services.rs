@@ -1,4 +1,4 @@
-//! The host API as the configuration wants it.
+//! Creates the services of the host API, as configured.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use crate::config::Config;
 use crate::sections::{Hidden, HttpSection, mailer, no_network};
 use crate::sources::process_variable;
 
-/// The store of policies, secrets, keys and values, in the data directory.
+/// File of the store of policies, secrets, keys and values, in the data directory.
 const STORE_FILE: &str = "hostapi.db";
-/// The plugins' database where no other is configured, in the data directory.
+/// File of the plugins' database if no other is configured, in the data directory.
 const DATABASE_FILE: &str = "plugins.db";
-/// The plugins' files, in the data directory.
+/// Directory of the plugins' files, in the data directory.
 const FILES_DIR: &str = "files";
 /// Upstream's variable with the keys that secrets are encrypted with.
 const SECURE_KEY_VARIABLE: &str = "GOATFLOW_SECURE_KEY";
 
-/// Opens everything. What is only reached over a network is not connected to yet.
+/// Opens all services. Those that are reached over a network are not connected to yet.
 pub(crate) async fn open(config: &Config) -> Result<(Arc<Host>, Arc<Services>)> {
     let data_dir = &config.data_dir;
     let store = Store::open(&data_dir.join(STORE_FILE)).with_context(|| {
@@ -106,7 +106,8 @@ fn settings(config: &Config) -> Settings {
     Settings::new(app, config.settings.clone())
 }
 
-/// The file beats the variable; without either, secrets are refused with a text that says what to do.
+/// Returns the keys for secrets; the file takes precedence over the variable. Without either,
+/// secrets are refused with a text that names the remedy.
 fn secure_keys(config: &Config) -> Result<Option<SecureKeys>> {
     if let Some(file) = &config.secure_keys_file {
         let keys = SecureKeys::from_file(file);

@@ -1,4 +1,5 @@
-//! Whom the operator trusts to sign plugins: the environment's keys, as upstream has them, and the configuration's.
+//! Trust settings of the operator for plugins' signatures: the keys in the environment, as upstream
+//! has them, and those in the configuration.
 
 use std::path::PathBuf;
 
@@ -7,19 +8,20 @@ use gk_runtime::Signatures;
 use gk_sign::{REQUIRE_SIGNATURES, Requirement, TrustStore};
 use serde::{Deserialize, Serialize};
 
-/// The table `[signatures]`.
+/// Section `[signatures]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SignaturesSection {
-    /// Whether a plugin without a signature of a trusted key is refused; `GOATFLOW_REQUIRE_SIGNATURES` beats it.
+    /// Refuse plugins without a signature of a trusted key; `GOATFLOW_REQUIRE_SIGNATURES` takes
+    /// precedence.
     pub(crate) required: bool,
     /// Public keys, besides those of the environment.
     pub(crate) trusted_keys: Vec<String>,
-    /// A file with more of them, one a line.
+    /// A file with more public keys, one a line.
     pub(crate) trusted_keys_file: Option<PathBuf>,
-    /// What is no longer trusted; read again on every start of a plugin.
+    /// A file with revoked keys and digests; read again on every start of a plugin.
     pub(crate) revocations_file: Option<PathBuf>,
-    /// Whether upstream's `<binary>.sig` counts.
+    /// Accept upstream's `<binary>.sig`.
     pub(crate) accept_version_1: bool,
 }
 
@@ -35,8 +37,8 @@ impl Default for SignaturesSection {
     }
 }
 
-/// What the environment and the configuration say together. A key that cannot be used ends the start: left out, it would
-/// look later like a plugin that was tampered with.
+/// Merges the environment and the configuration. An unusable key fails the start: left out, it
+/// would later make a good plugin look tampered with.
 pub(crate) fn open(section: &SignaturesSection) -> Result<Signatures> {
     let set = std::env::var_os(REQUIRE_SIGNATURES).filter(|value| !value.is_empty());
     let requirement = match set {

@@ -1,4 +1,4 @@
-//! Where configuration comes from, and errors that say so.
+//! Sources of configuration values, and errors that name them.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -7,20 +7,20 @@ use std::io;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 
-/// The environment's variables of some keys. Their values are text, also where it looks like a number;
-/// `true` and `false` are truth values.
+/// Provider of the variables for some keys. Their values are text, also where they look like a
+/// number; `true` and `false` are booleans.
 pub(crate) struct Variables {
     pub(crate) keys: &'static [&'static str],
     pub(crate) environment: Vec<(OsString, OsString)>,
 }
 
-/// A variable of this process. One that is set and empty is as good as unset, as an env file or a container's
-/// specification leaves it.
+/// Returns a variable of this process. An empty one counts as unset, as env files and container
+/// specifications leave it.
 pub(crate) fn process_variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|text| !text.is_empty())
 }
 
-/// The variable of a key.
+/// Returns the name of a key's variable.
 fn variable(key: &str) -> String {
     format!("GK_{}", key.to_ascii_uppercase())
 }
@@ -50,7 +50,7 @@ impl Provider for Variables {
     }
 }
 
-/// Errors of reading values: the key as the user wrote it, what is wrong, and where.
+/// Describes errors of reading values: the key as the user wrote it, the failure, and its source.
 pub(crate) fn explain(errors: figment::Error) -> anyhow::Error {
     let mut text = String::new();
     for error in errors {
@@ -67,32 +67,32 @@ pub(crate) fn explain(errors: figment::Error) -> anyhow::Error {
                 if !key.is_empty() {
                     let _ = write!(text, "{key}: ");
                 }
-                let _ = write!(text, "{}{}", error.kind, place(metadata));
+                let _ = write!(text, "{}{}", error.kind, file_suffix(metadata));
             }
         }
     }
     anyhow::Error::msg(text)
 }
 
-fn place(metadata: Option<&Metadata>) -> String {
+fn file_suffix(metadata: Option<&Metadata>) -> String {
     match metadata.and_then(|metadata| metadata.source.as_ref()) {
         Some(Source::File(path)) => format!(" (in {})", path.display()),
         _ => String::new(),
     }
 }
 
-/// An error that begins with its key, with the place where that was set.
+/// Adds its source to an error that begins with its key.
 pub(crate) fn located(error: &anyhow::Error, merged: &Figment) -> anyhow::Error {
     let text = format!("{error:#}");
     let key = text.split([' ', ':']).next().unwrap_or_default();
     let metadata = merged.find_metadata(key);
     match metadata.filter(|metadata| metadata.name == "environment") {
         Some(_) => anyhow::anyhow!("{text} (set by {})", variable(key)),
-        None => anyhow::anyhow!("{text}{}", place(metadata)),
+        None => anyhow::anyhow!("{text}{}", file_suffix(metadata)),
     }
 }
 
-/// Whether the system's error means that an address is taken.
+/// Returns true if the error means that an address is in use.
 pub(crate) fn is_taken(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::chain::Chain;
+use crate::level::LogLevel;
 use crate::request_id::RequestId;
 
 /// The plugin process that asks, perhaps during a call into it.
@@ -141,45 +142,13 @@ impl CallInfo {
     }
 }
 
-/// How severe a log record is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// For whoever looks for a mistake.
-    Debug,
-    /// For the record.
-    Info,
-    /// Something is odd.
-    Warn,
-    /// Something failed.
-    Error,
-}
-
-impl Level {
-    /// The level of that name, in any case; [`Level::Info`] for an unknown one, which is no reason
-    /// to lose what was said.
-    pub fn of(name: &str) -> Self {
-        match () {
-            () if name.eq_ignore_ascii_case("debug") || name.eq_ignore_ascii_case("trace") => {
-                Level::Debug
-            }
-            () if name.eq_ignore_ascii_case("warn") || name.eq_ignore_ascii_case("warning") => {
-                Level::Warn
-            }
-            () if name.eq_ignore_ascii_case("error") || name.eq_ignore_ascii_case("fatal") => {
-                Level::Error
-            }
-            () => Level::Info,
-        }
-    }
-}
-
 /// A plugin's process, as the supervisor knows it.
 pub trait PluginProcess: Send + Sync + fmt::Debug {
     /// Adds a record to the plugin's own log, said during `call` if it is known which. The log
     /// bounds its size and rate by itself.
     fn log(
         &self,
-        level: Level,
+        level: LogLevel,
         message: &str,
         fields: &Map<String, Value>,
         call: Option<&CallInfo>,
@@ -225,7 +194,7 @@ impl Caller {
     }
 
     /// Adds a record to the plugin's log.
-    pub fn log(&self, level: Level, message: &str, fields: &Map<String, Value>) {
+    pub fn log(&self, level: LogLevel, message: &str, fields: &Map<String, Value>) {
         self.process.log(level, message, fields, self.call.as_ref());
     }
 

@@ -28,7 +28,7 @@
 //! use bytes::Bytes;
 //! use gk_hostapi::policy::{MemoryPolicyStore, Policies, Policy};
 //! use gk_hostapi::{
-//!     CallInfo, Caller, ErrorKind, Granted, Host, HostApi, HostError, Level, Method, MethodSpec,
+//!     CallInfo, Caller, ErrorKind, Granted, Host, HostApi, HostError, LogLevel, Method, MethodSpec,
 //!     PluginProcess,
 //! };
 //! use gk_manifest::{Access, PermissionKind, PluginName};
@@ -54,7 +54,7 @@
 //! struct Process;
 //!
 //! impl PluginProcess for Process {
-//!     fn log(&self, _: Level, message: &str, _: &Map<String, Value>, _: Option<&CallInfo>) {
+//!     fn log(&self, _: LogLevel, message: &str, _: &Map<String, Value>, _: Option<&CallInfo>) {
 //!         println!("{message}");
 //!     }
 //!
@@ -98,6 +98,7 @@ mod error;
 mod guard;
 mod host;
 pub mod json;
+mod level;
 mod method;
 mod plugin_call;
 pub mod policy;
@@ -109,11 +110,12 @@ mod spec;
 
 pub use api::{Admission, CallPlugins, HostApi, OutgoingCall, PluginLimits};
 pub use basic::BasicHostApi;
-pub use caller::{CallInfo, Caller, Level, PluginProcess, Shape, Told, User, UserRole};
+pub use caller::{CallInfo, Caller, PluginProcess, Shape, Told, User, UserRole};
 pub use chain::{Chain, DEPTH_MAX};
 pub use error::{ErrorKind, HostError};
 pub use guard::{Granted, REQUEST_TIMEOUT};
 pub use host::{Host, own_methods};
+pub use level::LogLevel;
 pub use method::{Answer, Method, Service, ServiceMethod};
 pub use rate::RateLimiter;
 pub use record::LOG_BYTES_MAX;

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::caller::{Caller, Level};
+use crate::caller::Caller;
 use crate::error::HostError;
+use crate::level::LogLevel;
 use crate::method::ServiceMethod;
 use crate::spec::MethodSpec;
 
@@ -43,7 +44,10 @@ pub(crate) fn log(caller: &Caller, args: &[u8]) -> Result<Bytes, HostError> {
     let record: Record<'_> = serde_json::from_slice(args)
         .map_err(|error| HostError::invalid(format!("arguments: {error}")))?;
     caller.log(
-        Level::of(&record.level),
+        // An unknown level is no reason to lose the record. The log has no finer level than debug.
+        LogLevel::parse(&record.level)
+            .unwrap_or(LogLevel::Info)
+            .max(LogLevel::Debug),
         &record.message,
         &record.fields.unwrap_or_default(),
     );

@@ -1,4 +1,4 @@
-//! What a runtime is started with.
+//! Configuration that a runtime is started with.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,53 +18,55 @@ use crate::signatures::Signatures;
 /// The keys of Init's configuration that only the host sets.
 pub const PROTECTED_KEYS: [&str; 4] = ["host_version", "plugin_dir", "plugin_name", "work_dir"];
 
-/// What the operator's configuration gives to the Init of each plugin.
+/// Settings from the operator's configuration that the Init of each plugin gets.
 pub type PluginSettings = BTreeMap<PluginName, BTreeMap<String, String>>;
 
-/// What a runtime is started with.
+/// Configuration that a runtime is started with.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RuntimeConfig {
-    /// Where the plugins are; created when missing.
+    /// Directory of the plugins. Created when missing.
     pub plugins_dir: PathBuf,
-    /// Where the host keeps its data; plugins get `plugins/<name>` in it as their work directory.
+    /// Directory of the host's data. Plugins get `plugins/<name>` in it as their work directory.
+    /// Created when missing.
     pub data_dir: PathBuf,
-    /// Below it are the plugins' temporary directories and sockets. Keep it short: a socket's
+    /// Parent of the plugins' temporary directories and sockets. Keep its path short: a socket's
     /// path has at most 107 bytes.
     pub temp_dir: PathBuf,
     /// The version plugins are told, and that their `min_host_version` is compared with.
     pub host_version: String,
-    /// What plugins get as `TZ`.
+    /// Value of the variable `TZ` of plugin processes.
     pub timezone: Option<OsString>,
     /// The variables among which each plugin's own (`GOATFLOW_PLUGIN_<NAME>_<KEY>`) are looked
     /// for.
     pub variables: Vec<(OsString, OsString)>,
-    /// How long a plugin may take to its handshake.
+    /// Maximum time from the start of a process to its handshake.
     pub start_timeout: Duration,
-    /// How plugins are confined; `None` is not at all, which is warned about.
+    /// Confinement of plugins. `None` runs them without a sandbox and logs a warning.
     pub sandbox: Option<SandboxConfig>,
-    /// Who is trusted to sign plugins, and whether others run.
+    /// Keys that are trusted to sign plugins, and the rule for plugins without a trusted signature.
     pub signatures: Signatures,
-    /// Whether plugins are started anew when their files change, and started and ended when they come and go. Without
-    /// it what is there is only told.
+    /// Restart plugins when their files change, and start and stop them as they come and go. If
+    /// off, changes are only reported.
     pub hot_reload: bool,
-    /// How running plugins are probed.
+    /// Interval, timeout and number of the health probes.
     pub health: HealthConfig,
-    /// How often the plugins directory is looked through whatever its file system tells of changes:
-    /// [`RESCAN_INTERVAL_MIN`](crate::limits::RESCAN_INTERVAL_MIN) to
-    /// [`RESCAN_INTERVAL_MAX`](crate::limits::RESCAN_INTERVAL_MAX); what is outside counts as the nearest of them.
+    /// Interval between full scans of the plugins directory, which do not depend on change
+    /// notifications: [`RESCAN_INTERVAL_MIN`](crate::limits::RESCAN_INTERVAL_MIN) to
+    /// [`RESCAN_INTERVAL_MAX`](crate::limits::RESCAN_INTERVAL_MAX). A value outside of this range
+    /// counts as the nearest limit.
     pub rescan_interval: Duration,
-    /// What the Init of plugins is given besides their variables.
+    /// Settings that the Init of plugins gets in addition to their variables.
     pub settings: PluginSettings,
-    /// What all plugins together may make this process hold: results, requests to the host API and
-    /// its answers. `None` leaves it to the limits of each connection.
+    /// Budget for the memory that all plugins together make this process hold: results, requests to
+    /// the host API and its answers. `None` leaves the memory to the limits of each connection.
     pub memory: Option<MemoryBudget>,
-    /// What errors advise a person to do.
+    /// Advice that errors give to a person.
     pub hints: Hints,
 }
 
 impl RuntimeConfig {
-    /// A configuration that takes nothing from the environment.
+    /// Returns a configuration that takes no value from the environment.
     pub fn new(
         plugins_dir: impl Into<PathBuf>,
         data_dir: impl Into<PathBuf>,

@@ -1,4 +1,4 @@
-//! What an operator does to plugins while they run.
+//! Operations of an operator on running plugins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +12,28 @@ use crate::runtime::Runtime;
 use crate::signatures::Signatures;
 use crate::snapshot::{Candidate, PluginState, PluginStatus};
 
-/// What came of a plugin's reload, or of another change of what runs.
+/// Result of a plugin's reload, or of another change of the running generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// What is there serves: the number of its generation.
+    /// The requested generation serves; its number.
     Serving(u64),
-    /// What is there was started and did not come up; what ran before goes on, or nothing does.
+    /// The requested generation was started and did not come up. The one that ran before, if any,
+    /// goes on.
     Failed {
-        /// Why.
+        /// Reason of the failure.
         error: String,
     },
-    /// It is still starting.
+    /// The start has not finished yet.
     Starting,
-    /// It is still stopping.
+    /// The stop has not finished yet.
     Stopping,
-    /// It waits for a plugin that it depends on.
+    /// The start waits for a plugin that this one depends on.
     Waiting {
-        /// For which, and why.
+        /// Name of that plugin, and why it does not serve.
         reason: String,
     },
-    /// Nothing of the plugin is to run: it is blocked, disabled or removed, or the host stops.
+    /// The plugin is not to run: it is blocked, disabled or removed, or the host stops.
     Stopped,
 }
 
@@ -63,8 +64,9 @@ impl Outcome {
 }
 
 impl Runtime {
-    /// Looks at a plugin's files now and starts what is there beside what runs, with `force` also if it is the same.
-    /// Returns once it is known what came of it, at most after `wait`; the plugin's status says more.
+    /// Scans a plugin's files now and starts the package found beside the running generation; with
+    /// `force` also if its files are the same. Returns once the outcome is known, at most after
+    /// `wait`; the plugin's status has the details.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -83,7 +85,7 @@ impl Runtime {
         self.outcome(plugin, wait).await
     }
 
-    /// Looks through the plugins directory now, as it is done by itself when something changes.
+    /// Scans the plugins directory now, as the runtime does by itself when something changes.
     ///
     /// # Errors
     /// [`ControlError::Look`].
@@ -106,7 +108,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// What becomes of a plugin, at most after `wait`.
+    /// Waits until a plugin's state is settled, at most for `wait`, and returns the outcome.
     async fn outcome(&self, plugin: &str, wait: Duration) -> Result<Outcome, ControlError> {
         let settled = async {
             let mut changed = self.changed();
@@ -132,8 +134,8 @@ impl Runtime {
         known.ok_or_else(|| unknown(plugin))
     }
 
-    /// Starts a plugin anew, from the package that was found last, beside what runs. One that waits after a crash starts
-    /// now.
+    /// Starts a new generation from the package that was found last, beside the running one. A
+    /// plugin that waits after a crash starts now.
     ///
     /// # Errors
     /// [`ControlError::Unknown`].
@@ -142,7 +144,7 @@ impl Runtime {
         self.outcome(plugin, wait).await
     }
 
-    /// Forgets the crashes of a plugin; one that waits after a crash starts now.
+    /// Forgets the crashes of a plugin. A plugin that waits after a crash starts now.
     ///
     /// # Errors
     /// [`ControlError::Unknown`].
@@ -155,11 +157,12 @@ impl Runtime {
         self.outcome(plugin, wait).await
     }
 
-    /// Starts the version of a plugin that came up before the one that serves, and puts it in its place. It stays until
-    /// the files change, or the host is started again.
+    /// Starts the version of a plugin that came up before the one that serves, and replaces the
+    /// latter. The older version stays until the files change, or the host is started again.
     ///
     /// # Errors
-    /// [`ControlError::Unknown`], and [`ControlError::NoPrevious`] if this host has started no other version of it.
+    /// [`ControlError::Unknown`], and [`ControlError::NoPrevious`] if this host has started no
+    /// other version of the plugin.
     pub async fn roll_back(&self, plugin: &str, wait: Duration) -> Result<Outcome, ControlError> {
         if !self.known(plugin)?.roll_back() {
             return Err(ControlError::NoPrevious {
@@ -169,11 +172,12 @@ impl Runtime {
         self.outcome(plugin, wait).await
     }
 
-    /// Lets a plugin run, or not, also after the next start of the host. Those that depend on it stop before it, and come
-    /// back with it.
+    /// Enables or disables a plugin, also for the next starts of the host. Plugins that depend on
+    /// it stop before it, and come back with it.
     ///
     /// # Errors
-    /// [`ControlError::Unknown`], and [`ControlError::NotKept`] if it holds only until the host ends.
+    /// [`ControlError::Unknown`], and [`ControlError::NotKept`] if the change holds only until the
+    /// host ends.
     pub async fn enable(
         &self,
         plugin: &str,
@@ -182,7 +186,7 @@ impl Runtime {
     ) -> Result<Outcome, ControlError> {
         let known = self.known(plugin)?;
         known.will(|will| will.enable(enabled));
-        // Ahead of anything that takes time: who asked may go away.
+        // Reconcile before anything that takes time: the caller may cancel this future.
         self.inner.reconcile();
         let keeping = Arc::clone(&known);
         let kept = tokio::task::spawn_blocking(move || keeping.store()).await;
@@ -207,14 +211,14 @@ impl Runtime {
         }
     }
 
-    /// Who is trusted now.
+    /// Returns the trust settings in effect.
     #[must_use]
     pub fn signatures(&self) -> Arc<Signatures> {
         self.inner.hub.signatures.load_full()
     }
 
-    /// Trusts these from now on: what runs and is signed by nobody of them, where that is required, or is revoked, is
-    /// stopped; what was refused is tried again.
+    /// Replaces the trust settings. A running plugin stops if it is revoked, or if a signature is
+    /// required and none of its signers is trusted any more. Refused plugins are tried again.
     pub async fn set_signatures(&self, signatures: Signatures) {
         let inner = Arc::clone(&self.inner);
         let review = tokio::task::spawn_blocking(move || {
@@ -227,7 +231,7 @@ impl Runtime {
         }
     }
 
-    /// Configures plugins with this from now on: those for which it is something else are replaced.
+    /// Replaces the settings of plugins. A plugin whose own settings differ is replaced.
     pub fn set_settings(&self, settings: PluginSettings) {
         let before = self.inner.hub.settings.swap(Arc::new(settings));
         let now = self.inner.hub.settings.load();
@@ -243,8 +247,9 @@ impl Runtime {
         }
     }
 
-    /// The operator has changed a plugin's policy: one that is blocked ends, one that no longer is starts, and so does
-    /// one that has failed, perhaps for what it was not granted; one whose sandbox would be another is replaced.
+    /// Applies a change of a plugin's policy. A plugin that is blocked now ends; one that no longer
+    /// is starts. A failed plugin starts, too, as the cause may be a grant that it lacked. A plugin
+    /// whose sandbox changes is replaced.
     pub fn policy_changed(&self, plugin: &PluginName) {
         self.inner.admit(plugin);
         if let Some(known) = self.inner.plugin(plugin) {

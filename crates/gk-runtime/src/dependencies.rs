@@ -1,8 +1,11 @@
-//! Which plugins may run, given what each depends on. Pure: the plugins as they are in, a word on each out.
+//! Decides which plugins may run, given the dependencies of each. Pure: takes the state of all
+//! plugins, returns a decision for each.
 //!
-//! - A plugin starts once all that it depends on serve. Plugins that do not depend on each other start at the same time.
-//! - One that runs goes on while what it depends on is started again or replaced: calls wait for that.
-//! - Where what it depends on stops for good, it stops before that, and comes back with it.
+//! - A plugin starts once all that it depends on serve. Plugins that do not depend on each other
+//!   start at the same time.
+//! - A running plugin goes on while one that it depends on is started again or replaced: calls wait
+//!   for that.
+//! - Before a plugin stops for good, the plugins that depend on it stop; they come back with it.
 //! - Plugins that depend on each other in a circle do not start.
 
 use std::collections::BTreeMap;
@@ -14,53 +17,54 @@ use gk_manifest::{Dependency, PluginName};
 pub(crate) struct Node {
     pub(crate) needs: Vec<Dependency>,
     pub(crate) version: String,
-    /// Whether it is to run, as far as it alone is asked; else why not.
+    /// Reason why the plugin is not to run, regardless of the others.
     pub(crate) objection: Option<&'static str>,
-    /// Whether it is to end at once, whoever depends on it.
+    /// The plugin ends at once, without waiting for those that depend on it.
     pub(crate) at_once: bool,
     pub(crate) presence: Presence,
-    /// Whether any process of it is there.
+    /// At least one process of the plugin exists.
     pub(crate) is_alive: bool,
 }
 
-/// How a plugin is.
+/// State of a plugin as seen by those that depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// It serves.
+    /// The plugin serves.
     Serving,
-    /// It starts.
+    /// The plugin starts.
     Starting,
-    /// It ended by itself and will be started again.
+    /// The plugin ended by itself and will be started again.
     Returning,
-    /// It is not there; whether it could be is for its own word.
+    /// The plugin does not run; its own [`Word`] says whether it may.
     Away,
-    /// It failed, and time does not mend that.
+    /// The plugin failed, and does not recover without a change.
     Failed,
 }
 
-/// What is to be done about a plugin.
+/// Decision about a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Word {
     Run,
-    /// It is not to run: as nobody wants it to.
+    /// The plugin has an objection, and stops now.
     Stop,
-    /// It is not to run, and others have to stop before.
+    /// The plugin stops after those that depend on it.
     StopLater,
-    /// What it depends on is not there.
+    /// A dependency is missing or not ready.
     Wait {
         reason: String,
-        /// Whether that is on its way.
+        /// The dependency is starting, so the wait is expected to end.
         is_passing: bool,
     },
-    /// It cannot run, whatever others do.
+    /// The plugin cannot run, in whatever state the others are.
     Refuse(String),
 }
 
-/// A word on each plugin.
+/// Returns the decision for each plugin.
 pub(crate) fn decide(nodes: &BTreeMap<PluginName, Node>) -> BTreeMap<PluginName, Word> {
     let circles = circles(nodes);
     let mut words: BTreeMap<PluginName, Word> = BTreeMap::new();
-    // What one waits for may itself be held back: until nothing changes any more, at most once for each plugin.
+    // A dependency may itself be held back, so repeat until no decision changes: at most once for
+    // each plugin.
     for _ in 0..=nodes.len() {
         let before = words.clone();
         for (name, node) in nodes {
@@ -71,7 +75,7 @@ pub(crate) fn decide(nodes: &BTreeMap<PluginName, Node>) -> BTreeMap<PluginName,
             break;
         }
     }
-    // Who is to stop waits for those that depend on it.
+    // A plugin that is to stop waits for those that depend on it.
     let waiting: Vec<PluginName> = words
         .iter()
         .filter(|(name, word)| **word != Word::Run && !nodes[*name].at_once)
@@ -139,7 +143,7 @@ fn word(
     Word::Run
 }
 
-/// Those in a circle wait for each other in no order.
+/// Plugins in the same circle do not count: they have no order to stop in.
 fn has_dependents_alive(
     name: &PluginName,
     nodes: &BTreeMap<PluginName, Node>,
@@ -304,7 +308,7 @@ mod tests {
         };
         assert!(error.contains("b → c → a → b"), "{error}");
         assert!(matches!(words["a"], Word::Refuse(_)));
-        // Also those that run: none of them waits for the other's end.
+        // Running plugins in a circle do not wait for each other's end either.
         let serving = Presence::Serving;
         let running = decided([("a", node(&["b"], serving)), ("b", node(&["a"], serving))]);
         assert!(running.values().all(|word| matches!(word, Word::Refuse(_))));
@@ -352,7 +356,7 @@ mod tests {
             ("b", objected(node(&[], serving))),
         ]);
         assert_eq!((&words["a"], &words["b"]), (&Word::Stop, &Word::StopLater));
-        // One that is blocked does not wait.
+        // A blocked plugin does not wait for its dependents.
         let blocked = Node {
             at_once: true,
             ..objected(node(&[], serving))

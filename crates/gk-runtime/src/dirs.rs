@@ -21,7 +21,7 @@ use crate::identity;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirError {
-    /// It cannot be created or opened.
+    /// The directory cannot be created or opened.
     #[error("the directory {path} cannot be created or opened; check the permissions of the directory it is in", path = .path.display())]
     Io {
         /// The directory.
@@ -33,13 +33,13 @@ pub enum DirError {
     /// A link or a file is in its place.
     #[error("{path} is a link or a file, and a directory is needed; move it away", path = .path.display())]
     NotADirectory {
-        /// The path.
+        /// Path of the link or file.
         path: PathBuf,
     },
-    /// It belongs to another user.
+    /// The directory belongs to another user.
     #[error("{path} belongs to another user; nothing in it is lost: as root, give the host's whole data directory to the user that runs the host (chown -R), or run the host as the user it had", path = .path.display())]
     Foreign {
-        /// The path.
+        /// Path of the directory.
         path: PathBuf,
     },
 }
@@ -50,7 +50,8 @@ pub(crate) fn private(path: &Path) -> Result<(), DirError> {
     private_for(path, None, None)
 }
 
-/// The same for another user, to whom it is given; only root can. It may have belonged to the user `former` before.
+/// Like [`private`], for the user `owner`; only root can give the directory away. The user `former`
+/// is accepted as the present owner.
 pub(crate) fn private_for(
     path: &Path,
     owner: Option<Identity>,
@@ -102,13 +103,13 @@ fn random(root: &Path, prefix: &str) -> Result<tempfile::TempDir, DirError> {
         })
 }
 
-/// How the names of plugins' temporary directories begin.
+/// Prefix of the names of plugins' temporary directories.
 const TEMP_PREFIX: &str = "goatflow-plugin-";
-/// The file that tells such a directory from others of the same user whose names begin like it.
+/// Marker file that tells such a directory from others of the same user with the same prefix.
 const TEMP_MARKER: &str = ".goatkit-temp";
 
-/// The temporary directory of a plugin process. It is removed when dropped, and while it is used it is locked, so that
-/// what a killed host left behind can be told from what another host uses.
+/// The temporary directory of a plugin process. Removed when dropped. The directory is locked while
+/// in use, so that another host can tell it from one that a killed host left behind.
 #[derive(Debug)]
 pub(crate) struct PluginTemp {
     path: PathBuf,
@@ -116,8 +117,8 @@ pub(crate) struct PluginTemp {
 }
 
 impl PluginTemp {
-    /// Makes `goatflow-plugin-<name>` below `root`, or, where something has that name already, a directory with a
-    /// random ending.
+    /// Creates `goatflow-plugin-<name>` below `root`, or a directory with a random suffix if that
+    /// name is taken.
     pub(crate) fn create(
         root: &Path,
         name: &str,
@@ -127,7 +128,8 @@ impl PluginTemp {
             path: root.into(),
             source,
         };
-        // It gets its name only when it is locked: from then on another host may look at it.
+        // The final name comes only after the lock: from then on another host may look at the
+        // directory.
         let made = random(root, &format!(".{TEMP_PREFIX}"))?;
         let dir = open_dir(made.path()).map_err(|errno| failed(errno.into()))?;
         rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive)
@@ -143,10 +145,10 @@ impl PluginTemp {
             let owned = identity::hand_over(&dir, owner);
             owned.map_err(|errno| failed(errno.into()))?;
         }
-        let usual = format!("{TEMP_PREFIX}{name}");
+        let base = format!("{TEMP_PREFIX}{name}");
         let ending = made.path().to_string_lossy();
         let ending = ending.rsplit('-').next().unwrap_or_default();
-        for name in [usual.clone(), format!("{usual}-{ending}")] {
+        for name in [base.clone(), format!("{base}-{ending}")] {
             let path = root.join(name);
             let renamed = rustix::fs::renameat_with(
                 rustix::fs::CWD,
@@ -171,7 +173,7 @@ impl PluginTemp {
         &self.path
     }
 
-    /// The directory itself, whatever its path leads to.
+    /// Descriptor of the directory itself, regardless of what its path leads to by now.
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
@@ -197,13 +199,13 @@ fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-/// How many directories are being removed.
+/// Number of directories that are being removed.
 static REMOVALS: Mutex<usize> = Mutex::new(0);
-/// Signalled whenever one has been.
+/// Signalled after each removal.
 static REMOVED: Condvar = Condvar::new();
 
-/// Removes a directory that a plugin may have filled: where that takes long, nobody waits for it but the end of the
-/// host ([`removed`]).
+/// Removes a directory that a plugin may have filled. A removal that takes long runs on a thread of
+/// its own, which only the end of the host waits for ([`removed`]).
 fn remove_aside(path: PathBuf) {
     struct Removal;
     impl Drop for Removal {
@@ -224,7 +226,7 @@ fn remove_aside(path: PathBuf) {
         drop(removal);
     };
     let thread = std::thread::Builder::new().name("gk-remove".into());
-    // Without a thread it stays until the next host starts.
+    // Without a thread the directory stays until the next host starts.
     let _ = thread.spawn(remove);
 }
 
@@ -236,7 +238,7 @@ pub(crate) fn removed(timeout: Duration) {
 
 /// The name of the file whose lock says that a socket root is in use.
 const LOCK_NAME: &str = "lock";
-/// How the names of socket roots begin.
+/// Prefix of the names of socket roots.
 const ROOT_PREFIX: &str = "goatkit-";
 
 /// The directory below which each plugin process gets one for its socket. Removed when dropped;
@@ -256,7 +258,8 @@ impl SocketRoot {
             path: root.into(),
             source,
         };
-        // It gets its name only when it is locked: from then on another host may look at it.
+        // The final name comes only after the lock: from then on another host may look at the
+        // directory.
         let made = random(root, &format!(".{ROOT_PREFIX}"))?;
         let lock = open_lock(made.path(), OFlags::CREATE).map_err(|errno| failed(errno.into()))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
@@ -308,8 +311,8 @@ fn open_lock(dir: &Path, extra: OFlags) -> Result<OwnedFd, Errno> {
     )
 }
 
-/// Removes what hosts that are gone left behind: socket roots of this user's, and plugins' temporary directories, whose
-/// lock is free.
+/// Removes directories of hosts that are gone, which are those whose lock is free: socket roots of
+/// this user, and plugins' temporary directories.
 fn remove_stale(root: &Path) {
     let Ok(entries) = std::fs::read_dir(root) else {
         return;
@@ -340,7 +343,7 @@ fn remove_stale(root: &Path) {
             rustix::fs::statat(&lock, TEMP_MARKER, AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
         };
-        // Somebody's own directory may have such a name.
+        // The user may have a directory of their own with such a name.
         if is_temp && !is_marked() {
             continue;
         }
@@ -404,7 +407,7 @@ mod tests {
         assert_ne!(temp.path(), root.path().join("goatflow-plugin-p"));
         assert_eq!(mode(temp.path()), 0o700);
         assert_eq!(mode(&elsewhere), 0o755);
-        // It would be one more with every start.
+        // A directory with a random name would otherwise be left over by each start.
         let random = temp.path().to_owned();
         drop(temp);
         assert!(!random.exists());
@@ -413,11 +416,11 @@ mod tests {
     #[test]
     fn a_temporary_directory_belongs_to_one_process_and_goes_with_it() {
         let root = tempfile::tempdir().unwrap();
-        let usual = root.path().join("goatflow-plugin-q");
+        let base = root.path().join("goatflow-plugin-q");
         let first = PluginTemp::create(root.path(), "q", None).unwrap();
         let second = PluginTemp::create(root.path(), "q", None).unwrap();
-        assert_eq!(first.path(), usual);
-        assert_ne!(second.path(), usual);
+        assert_eq!(first.path(), base);
+        assert_ne!(second.path(), base);
         // A host that starts leaves alone what another one uses.
         let sockets = SocketRoot::create(root.path()).unwrap();
         assert!(first.path().exists() && second.path().exists());
@@ -425,20 +428,20 @@ mod tests {
         drop(second);
         assert!(!other.exists());
         // The plugin put another directory in the place of its own: that is not removed.
-        std::fs::rename(&usual, root.path().join("moved")).unwrap();
-        std::fs::create_dir(&usual).unwrap();
+        std::fs::rename(&base, root.path().join("moved")).unwrap();
+        std::fs::create_dir(&base).unwrap();
         drop(first);
-        assert!(usual.exists());
+        assert!(base.exists());
         drop(sockets);
-        // What a killed host left is removed; what merely has such a name is somebody's own.
+        // Directories of a killed host are removed; a user's own directory with such a name is not.
         let left = PluginTemp::create(root.path(), "left", None).unwrap();
         let moved = root.path().join("goatflow-plugin-of-a-killed-host");
         std::fs::rename(left.path(), &moved).unwrap();
         drop(left);
-        std::fs::write(usual.join("main.go"), "package main").unwrap();
+        std::fs::write(base.join("main.go"), "package main").unwrap();
         let _next = SocketRoot::create(root.path()).unwrap();
         assert!(!moved.exists());
-        assert!(usual.join("main.go").exists());
+        assert!(base.join("main.go").exists());
     }
 
     #[test]
@@ -462,7 +465,7 @@ mod tests {
         }
         let two = sockets.process(None).unwrap();
         assert_ne!(two.path(), path);
-        // What a killed host left: a directory whose lock is free.
+        // Directory of a killed host: its lock is free.
         let left = root.path().join("goatkit-left");
         std::fs::create_dir_all(left.join("1")).unwrap();
         std::fs::write(left.join(LOCK_NAME), "").unwrap();

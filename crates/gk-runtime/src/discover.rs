@@ -11,16 +11,16 @@ use crate::files::{Files, MANIFEST_NAME, Stamps, Tree};
 use crate::limits::PLUGIN_DIRS_MAX;
 use crate::manifests::{Content, Manifests};
 
-/// What a plugins directory holds.
+/// Contents of a plugins directory.
 #[derive(Debug, Default)]
 pub(crate) struct Discovery {
     /// The plugins to start, by name.
     pub(crate) plugins: Vec<Discovered>,
-    /// What cannot be started, in directory order.
+    /// Directories whose plugin cannot be started, in their order.
     pub(crate) problems: Vec<Problem>,
     /// Names of plugins that are not loaded, as far as directories and broken manifests tell.
     pub(crate) other_names: BTreeSet<String>,
-    /// What is to be said of directories that hold no plugin of this host's.
+    /// Notes on directories that hold no plugin for this host.
     pub(crate) left_alone: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Discovered {
     pub(crate) manifest: Arc<Manifest>,
     /// Warnings about the manifest.
     pub(crate) warnings: Vec<Diagnostic>,
-    /// Its files as they were before they were read.
+    /// Stamps of the plugin's files, taken before the files were read.
     pub(crate) stamps: Stamps,
     pub(crate) tree: Tree,
 }
@@ -49,7 +49,7 @@ pub struct Problem {
     /// The plugin's name: the manifest's where there is one, else the directory's where that is
     /// a valid name.
     pub name: Option<PluginName>,
-    /// What is wrong and what to do.
+    /// The failure and its remedy.
     pub error: String,
 }
 
@@ -103,7 +103,7 @@ fn plugin_dirs(plugins_dir: &Path, discovery: &mut Discovery) -> io::Result<Vec<
     Ok(dirs)
 }
 
-/// Takes the plugin in a directory, or what is wrong with it.
+/// Adds the plugin in a directory to `found`, or the reason why it cannot be used to `discovery`.
 fn look_into(
     dir: PathBuf,
     plugins_dir: &Path,
@@ -120,7 +120,8 @@ fn look_into(
             if !is_absent(&error) {
                 discovery.problems.push(unreadable(&dir, &error));
             } else {
-                // It may be anybody's; but who forgot the manifest has nothing else to go by.
+                // The directory need not be a plugin's; but if its manifest was forgotten, this
+                // note is the only hint.
                 discovery.left_alone.push(format!(
                     "{} has no {MANIFEST_NAME} and is left alone; a plugin needs one",
                     dir.display()
@@ -172,7 +173,7 @@ fn look_into(
     }
 }
 
-/// Of directories with a plugin of the same name one is taken; the others are problems.
+/// Takes one of several directories with a plugin of the same name; the others become problems.
 fn take_one_of_each_name(found: BTreeMap<PluginName, Vec<Discovered>>, discovery: &mut Discovery) {
     for (name, mut candidates) in found {
         let chosen = candidates.swap_remove(choose(&name, &candidates));
@@ -201,7 +202,7 @@ fn take_one_of_each_name(found: BTreeMap<PluginName, Vec<Discovered>>, discovery
     }
 }
 
-/// A directory that cannot be looked into, which is no word on what it holds.
+/// Problem of a directory that cannot be read; its content stays unknown.
 fn unreadable(dir: &Path, error: &io::Error) -> Problem {
     let name = dir.file_name().and_then(|name| name.to_str());
     Problem {
@@ -214,7 +215,8 @@ fn unreadable(dir: &Path, error: &io::Error) -> Problem {
     }
 }
 
-/// Whether an error says that something is not there, and not only that it cannot be seen now.
+/// Returns true if an error says that a file does not exist, and not merely that it cannot be read
+/// now.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -222,8 +224,8 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// What is wrong if a manifest is a link that leads out of its package and out of the plugins directory. A link that leads
-/// nowhere is not this function's to report.
+/// Returns the problem with a manifest that is a link which leads out of its package and out of the
+/// plugins directory. Dangling links are reported elsewhere.
 fn leads_out(file: &Path, dir: &Path, plugins_dir: &Path) -> Option<String> {
     let (real, dir) = (file.canonicalize().ok()?, dir.canonicalize().ok()?);
     let is_inside = real.starts_with(&dir) || real.starts_with(plugins_dir);
@@ -236,8 +238,8 @@ fn leads_out(file: &Path, dir: &Path, plugins_dir: &Path) -> Option<String> {
     })
 }
 
-/// Which of several directories has the plugin of a name: the one that is called so, else the newest version, else the
-/// first.
+/// Index of the directory that provides the plugin of a name: the one with that name, else the one
+/// with the newest version, else the first.
 fn choose(name: &PluginName, candidates: &[Discovered]) -> usize {
     let mut best = 0;
     for at in 1..candidates.len() {
@@ -256,7 +258,7 @@ fn is_named(found: &Discovered, name: &PluginName) -> bool {
         .is_some_and(|dir| dir == name.as_str())
 }
 
-/// `None`, which is older than any, where it is no version.
+/// Numbers of the version; `None`, which sorts before any, if it is not a version.
 fn version(found: &Discovered) -> Option<[u64; 3]> {
     crate::version::numbers(&found.manifest.version)
 }
@@ -287,7 +289,7 @@ mod tests {
             .collect()
     }
 
-    /// One directory that cannot be looked into keeps no other plugin from starting, and is no word on its own.
+    /// An unreadable directory keeps no other plugin from starting, and is not taken as absent.
     #[test]
     fn what_cannot_be_looked_into_is_a_problem_of_its_own() {
         let root = plugins_dir(&[("goat", "version: 1.0.0\nruntime: grpc\n")]);
@@ -379,7 +381,7 @@ mod tests {
         );
     }
 
-    /// What they may be called keeps other plugins from their variables.
+    /// Names of plugins that are not loaded keep other plugins from their variables.
     #[test]
     fn what_is_not_loaded_has_names_too() {
         let root = plugins_dir(&[
@@ -446,7 +448,7 @@ mod tests {
         assert!(problem.error.contains("leads out of"), "{}", problem.error);
     }
 
-    /// Opening one would wait for a writer, and with it the host.
+    /// Opening a FIFO would wait for a writer, and the host would wait with it.
     #[test]
     fn a_fifo_in_place_of_a_manifest_is_a_problem_and_blocks_nothing() {
         let root = plugins_dir(&[("good", "version: 1.0.0\nruntime: grpc\n")]);

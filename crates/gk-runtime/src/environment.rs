@@ -1,6 +1,7 @@
-//! What a plugin process gets: its environment, and the configuration of its Init.
+//! Environment of a plugin process, and the configuration of its Init.
 //!
-//! Nothing of the host's environment passes but what is named here (contract §8.2, §3.4).
+//! Variables of the host's environment do not pass unless they are named here (contract §8.2,
+//! §3.4).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -11,21 +12,22 @@ use gk_wire::handshake::env::UNIX_SOCKET_DIR;
 
 use crate::config::PROTECTED_KEYS;
 
-/// How the names of variables meant for plugins begin.
+/// Prefix of the variables that are meant for plugins.
 const VARIABLE_PREFIX: &str = "GOATFLOW_PLUGIN_";
-/// Where plugins find programs.
+/// Search path for programs in a plugin process.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Of its memory limit, what a Go program is told to keep its heap below, in percent: the rest is for what Go does not
-/// count, such as the program itself, stacks of C code and files in its temporary directory.
+/// Share of its memory limit that a Go program is told to keep its heap below, in percent. The rest
+/// is for memory that Go does not count, such as the program itself, stacks of C code and files in
+/// its temporary directory.
 const GO_MEMORY_PERCENT: u64 = 80;
 
-/// What the environment of a plugin process depends on.
+/// Inputs of a plugin process's environment.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessEnvironment<'a> {
     pub(crate) temp_dir: &'a Path,
     pub(crate) socket_dir: &'a Path,
-    /// Whether it is told that it may use the network, by itself or through the host API.
+    /// The plugin may use the network, by itself or through the host API.
     pub(crate) network: bool,
     pub(crate) timezone: Option<OsString>,
     /// The limit of its memory in bytes, if there is one.
@@ -59,8 +61,9 @@ pub(crate) fn process(of: ProcessEnvironment<'_>) -> BTreeMap<OsString, OsString
     if !network {
         env.insert("GOATFLOW_NO_NETWORK".into(), "1".into());
     }
-    // Go's garbage collector lets the heap double by default, which ends a program at half of its limit, and Go before
-    // 1.25 starts a thread for each processor of the machine, whatever the program may use.
+    // Go's garbage collector lets the heap double by default, which ends a program at half of its
+    // limit. Go before 1.25 starts a thread for each processor of the machine, regardless of the
+    // program's quota.
     if let Some(bytes) = memory_bytes {
         let heap = bytes / 100 * GO_MEMORY_PERCENT;
         env.insert("GOMEMLIMIT".into(), heap.to_string().into());
@@ -72,8 +75,8 @@ pub(crate) fn process(of: ProcessEnvironment<'_>) -> BTreeMap<OsString, OsString
     env
 }
 
-/// The configuration that Init passes to `plugin`: what the host says, what the operator's configuration says of it, and
-/// the variables that are this plugin's own.
+/// Returns the configuration that Init passes to `plugin`: the host's own keys, the operator's
+/// settings for the plugin, and the plugin's own variables.
 pub(crate) fn init_config(
     plugin: &PluginName,
     host_version: &str,
@@ -107,9 +110,10 @@ pub(crate) struct PluginVariables {
 }
 
 impl PluginVariables {
-    /// Assigns `variables` to `plugins`, all that were discovered. `others` are names that something else in the plugins
-    /// directory has or may have, such as a plugin whose manifest is broken: what is meant for it must not fall to a
-    /// plugin whose name is the beginning of its own.
+    /// Assigns `variables` to `plugins`, all that were discovered. `others` are names that other
+    /// entries of the plugins directory have or may have, such as a plugin whose manifest is
+    /// broken: a variable for one of these must not fall to a plugin whose name is a prefix of that
+    /// name.
     pub(crate) fn assign(
         plugins: &BTreeSet<PluginName>,
         others: &BTreeSet<String>,

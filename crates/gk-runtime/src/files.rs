@@ -1,4 +1,4 @@
-//! Whether the files of a plugin are still those that a process was started from.
+//! Detects changes of the files that a plugin's process was started from.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +13,7 @@ use gk_sign::Digest;
 /// The manifest's file name.
 pub(crate) const MANIFEST_NAME: &str = "plugin.yaml";
 
-/// What a process was started from.
+/// The files that a process was started from.
 #[derive(Debug)]
 pub(crate) struct Files {
     program: PathBuf,
@@ -25,10 +25,10 @@ pub(crate) struct Files {
     signed: [Option<Digest>; 2],
 }
 
-/// Of the binary, the manifest, and the two kinds of signatures.
+/// Stamps of the binary, the manifest, and the two kinds of signatures.
 pub(crate) type Stamps = [Option<Stamp>; 4];
 
-/// What changes when a file is written or replaced.
+/// Metadata that changes when a file is written or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: (u64, u64),
@@ -55,20 +55,22 @@ impl Stamp {
             u64::try_from(seconds).unwrap_or_default(),
             u32::try_from(nanos).unwrap_or_default(),
         );
-        // One of the future is from another clock: it will not tell more later.
+        // A time in the future comes from another clock, and waiting would not make the stamp more
+        // reliable.
         let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + since);
         age.map_or(true, |age| age > TICK)
     }
 }
 
 impl Files {
-    /// How the files of a package are stamped now. To be taken before they are read.
+    /// Returns the stamps of a package's files. Take them before the files are read.
     pub(crate) fn stamps(dir: &Path, program: &Path) -> Stamps {
         let [own, package] = signatures(dir, program);
         [program, &dir.join(MANIFEST_NAME), &own, &package].map(Stamp::of)
     }
 
-    /// What a process is started from: the binary with that digest, a manifest, and what is signed beside them.
+    /// Records the files that a process is started from: the binary with that digest, the manifest,
+    /// and the signatures beside them.
     pub(crate) fn new(dir: &Path, program: &Path, digest: Digest, manifest: Arc<Manifest>) -> Self {
         let signatures = signatures(dir, program);
         Self {
@@ -81,12 +83,13 @@ impl Files {
         }
     }
 
-    /// Of the binary.
+    /// Digest of the binary.
     pub(crate) fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// Which of the files that are there now is not what it was started from. Reads them. Blocks.
+    /// Reads the files and names the first that differs from the one the process was started from.
+    /// Blocks.
     pub(crate) fn difference(&self) -> Option<&'static str> {
         if digest(&self.program) != Some(self.digest) {
             return Some("its binary");
@@ -100,18 +103,18 @@ impl Files {
     }
 }
 
-/// Where signatures of a package are: of its binary alone, and of all its files.
+/// Paths of a package's signatures: that of the binary alone, and that of all files.
 fn signatures(dir: &Path, program: &Path) -> [PathBuf; 2] {
     let mut own = program.as_os_str().to_owned();
     own.push(".sig");
     [own.into(), dir.join("plugin.sig")]
 }
 
-/// Many file systems know the time only by the kernel's tick, of up to 10 ms: a file that was written again within one
-/// has the same stamp.
+/// Time after a change until a stamp is reliable. Many file systems take the time from the kernel's
+/// tick of up to 10 ms, so a file that is written again within one tick keeps its stamp.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Whether stamps tell that a file is written from now on; as long as they are too young they do not.
+/// Returns true if the stamps are old enough for any further write to change them.
 pub(crate) fn is_settled(stamps: Stamps) -> bool {
     stamps.iter().flatten().all(Stamp::is_settled)
 }
@@ -119,9 +122,8 @@ pub(crate) fn is_settled(stamps: Stamps) -> bool {
 /// Entries of a package that are looked at to see whether anything of it has changed.
 const TREE_ENTRIES_MAX: usize = 4096;
 
-/// What changes when anything in a package does: one that could not be started may only have been incomplete. It is
-/// looked for when somebody asks first, because that is only of packages that are started or have failed; a clone knows it,
-/// too.
+/// Fingerprint of a whole package: one that failed to start may only have been incomplete. Computed
+/// at the first use, as only packages that are started or have failed need it. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Tree {
     dir: PathBuf,
@@ -129,7 +131,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// That of a directory which is not looked at yet.
+    /// Returns the fingerprint of a directory, which is not read yet.
     pub(crate) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -137,13 +139,13 @@ impl Tree {
         }
     }
 
-    /// Blocks at the first time.
+    /// Computes the fingerprint at the first call, which blocks.
     pub(crate) fn stamp(&self) -> u64 {
         *self.stamp.get_or_init(|| tree(&self.dir))
     }
 }
 
-/// By names, sizes and times. Hidden names, and what links lead to, are left out.
+/// Hashes names, sizes and times. Hidden names, and the targets of links, are left out.
 fn tree(dir: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     let mut left = TREE_ENTRIES_MAX;
@@ -174,9 +176,9 @@ fn tree(dir: &Path) -> u64 {
     hasher.finish()
 }
 
-/// `None` for a file that cannot be read.
+/// Returns `None` for a file that cannot be read.
 fn digest(path: &Path) -> Option<Digest> {
-    // A FIFO would block whoever opens it.
+    // Opening a FIFO would block.
     let file = path.metadata().ok()?.is_file().then(|| File::open(path));
     let file = file?.ok()?;
     let digest = Digest::of_file(&file, gk_sign::limits::FILE_BYTES_MAX).ok()?;

@@ -13,7 +13,7 @@ pub struct LogFollower {
     plugin: PluginName,
     sink: LogSink,
     query: LogQuery,
-    /// Whether what was there at the beginning is read.
+    /// The entries that existed at the beginning have been read.
     has_begun: bool,
 }
 
@@ -26,7 +26,8 @@ impl fmt::Debug for LogFollower {
 }
 
 impl Runtime {
-    /// The log of a plugin from the entries on that the query asks for; `None` if there is no such plugin.
+    /// Returns a follower of a plugin's log, from the entries on that the query selects; `None` if
+    /// there is no such plugin.
     pub fn follow_logs(&self, plugin: &str, query: LogQuery) -> Option<LogFollower> {
         Some(LogFollower {
             plugin: PluginName::new(plugin).ok()?,
@@ -39,8 +40,8 @@ impl Runtime {
 }
 
 impl LogFollower {
-    /// Entries that have not been read: of those that are there at first at most [`LogQuery::limit`], the newest ones,
-    /// and from then on all. Waits until there are some. Cancel-safe.
+    /// Returns entries that have not been read. The first call returns at most [`LogQuery::limit`]
+    /// entries, the newest ones; later calls return all. Waits until there are some. Cancel-safe.
     pub async fn next(&mut self) -> MoreLogs {
         loop {
             self.sink.more(self.query.after).await;
@@ -56,7 +57,7 @@ impl LogFollower {
         }
     }
 
-    /// Whether there will be no more entries: the plugin is gone.
+    /// Returns true if there will be no more entries, because the plugin is gone.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let log = self.runtime.log_of(self.plugin.as_str());

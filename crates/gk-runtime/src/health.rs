@@ -1,8 +1,9 @@
-//! How a running plugin is: what calls and probes tell.
+//! Health of a running plugin, from its calls and probes.
 //!
-//! A call that is answered is a sign of life, so a plugin that is called is not probed. A probe is go-plugin's `Ping`,
-//! which the library answers and not the plugin's own code; a plugin whose code hangs is found by its calls, which all
-//! time out. A plugin may have a function `__health_ping__`, whose answer is kept for people.
+//! An answered call is a sign of life, so a plugin that is called is not probed. A probe is
+//! go-plugin's `Ping`, which the library answers and not the plugin's own code. A plugin whose code
+//! hangs is found by its calls, which all time out. A plugin may have a function `__health_ping__`,
+//! whose answer is kept for people.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -15,15 +16,16 @@ use crate::limits::{
     HEALTH_TIMEOUT,
 };
 
-/// How running plugins are probed.
+/// Settings of the health probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthConfig {
-    /// How often; a fifth more or less, so that not all are asked at once.
+    /// Interval between probes, varied by up to a fifth, so that not all plugins are probed at
+    /// once.
     pub interval: Duration,
-    /// How long a plugin may take to answer.
+    /// Maximum time for the answer to a probe.
     pub timeout: Duration,
-    /// After so many probes in a row without an answer it is started again; at least 1.
+    /// Number of unanswered probes in a row after which the plugin is restarted; at least 1.
     pub misses: u32,
 }
 
@@ -37,54 +39,56 @@ impl Default for HealthConfig {
     }
 }
 
-/// How a plugin is, as far as probes and calls tell.
+/// Health of a plugin, as far as probes and calls tell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PluginHealth {
-    /// Whether it answered the last probe, and its own health function, if it has one, found nothing wrong.
+    /// The plugin answered the last probe, and its own health function, if it has one, reported no
+    /// error.
     pub is_healthy: bool,
-    /// Whether all its last calls, at least [`DEGRADED_CALLS`] of them in [`DEGRADED_AFTER`], timed out.
+    /// All its last calls, at least [`DEGRADED_CALLS`] of them over at least [`DEGRADED_AFTER`],
+    /// timed out.
     pub is_degraded: bool,
-    /// When it was looked at last.
+    /// Time of the last probe.
     pub last_check: Option<SystemTime>,
-    /// When it was last found well.
+    /// Time of the last successful probe.
     pub last_success: Option<SystemTime>,
-    /// How many probes in a row were not answered.
+    /// Number of probes in a row that were not answered.
     pub consecutive_failures: u32,
-    /// What was wrong last.
+    /// Error of the last failed probe.
     pub last_error: Option<String>,
-    /// What its own health function answered last, JSON.
+    /// Last answer of its own health function, JSON.
     pub payload: Option<Bytes>,
 }
 
-/// What is known of the health of one generation.
+/// Health of one generation.
 #[derive(Debug)]
 pub(crate) struct Health {
     since: Instant,
     /// When the last call was answered, in milliseconds after `since`.
     answered: AtomicU64,
-    /// How many calls in a row timed out since then.
+    /// Number of calls in a row that have timed out since `answered`.
     timeouts: AtomicU32,
-    /// When the first and the last of these did, in milliseconds after `since`.
+    /// Times of the first and the last of these timeouts, in milliseconds after `since`.
     timing_out: [AtomicU64; 2],
     known: Mutex<PluginHealth>,
 }
 
-/// What came of a probe.
+/// Result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Probed {
-    /// It lives.
+    /// The plugin answered.
     Alive,
-    /// It lives, and its own health function says this.
+    /// The plugin answered; the payload is that of its own health function.
     Says(Bytes),
-    /// It lives, and its own health function says that something is wrong.
+    /// The plugin answered, and its own health function reported this error.
     Complains(String),
-    /// It did not answer.
+    /// The plugin did not answer in time.
     Missed(String),
 }
 
 impl Health {
-    /// Of a generation that came up just now.
+    /// Health of a generation that came up just now.
     pub(crate) fn new() -> Self {
         let now = SystemTime::now();
         Self {
@@ -106,7 +110,7 @@ impl Health {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A call was answered, by whatever.
+    /// Records that a call was answered, be it with a result or an error.
     pub(crate) fn answered(&self, at: Instant) {
         self.answered.store(self.millis(at), Ordering::Relaxed);
         if self.timeouts.load(Ordering::Relaxed) != 0 {
@@ -114,7 +118,7 @@ impl Health {
         }
     }
 
-    /// A call was not answered in time.
+    /// Records that a call was not answered in time.
     pub(crate) fn timed_out(&self, at: Instant) {
         let [first, last] = &self.timing_out;
         if self.timeouts.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -123,14 +127,14 @@ impl Health {
         last.store(self.millis(at), Ordering::Relaxed);
     }
 
-    /// Whether a call was answered in the time before `now`.
+    /// Returns true if a call was answered within `time` before `now`.
     pub(crate) fn answered_within(&self, time: Duration, now: Instant) -> bool {
         let at = self.answered.load(Ordering::Relaxed);
         let ago = self.millis(now).saturating_sub(at);
         at != 0 && u128::from(ago) <= time.as_millis()
     }
 
-    /// Whether all the last calls timed out.
+    /// Returns true if all the last calls timed out.
     pub(crate) fn is_degraded(&self) -> bool {
         let [first, last] = self
             .timing_out
@@ -140,7 +144,7 @@ impl Health {
             && u128::from(last.saturating_sub(first)) >= DEGRADED_AFTER.as_millis()
     }
 
-    /// Takes in what came of a probe; how many in a row were missed.
+    /// Records the result of a probe. Returns the number of missed probes in a row.
     pub(crate) fn probed(&self, probed: Probed) -> u32 {
         let now = SystemTime::now();
         let mut known = self.known.lock();
@@ -170,7 +174,7 @@ impl Health {
         known.consecutive_failures
     }
 
-    /// For people.
+    /// Returns the health as it is shown to people.
     pub(crate) fn known(&self) -> PluginHealth {
         PluginHealth {
             is_degraded: self.is_degraded(),

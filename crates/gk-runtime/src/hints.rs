@@ -1,4 +1,4 @@
-//! What a person can do, in the words of whoever embeds the runtime.
+//! Remedies that errors name, in the terms of the application that embeds the runtime.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use std::fmt;
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Hints {
-    /// How to grant a plugin what it was refused.
+    /// Remedy for a missing grant.
     pub grant: fn(&str) -> String,
-    /// Where all that a plugin printed can be read.
+    /// Place of all that a plugin printed.
     pub logs: fn(&str) -> String,
-    /// How to enable a plugin.
+    /// Command or request that enables a plugin.
     pub enable: fn(&str) -> String,
-    /// How to learn what a sandbox that is not complete lacks.
+    /// Place that lists which layers of the sandbox are missing.
     pub sandbox: &'static str,
 }
 

@@ -1,11 +1,12 @@
-//! One process's connection to the host API: who asks, and during which call.
+//! Connection of a process to the host API: identifies the caller, and the call during which it
+//! asks.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gk_hostapi::{CallInfo, Caller, HostApi, Level, PluginProcess, Shape};
+use gk_hostapi::{CallInfo, Caller, HostApi, LogLevel, PluginProcess, Shape};
 use gk_manifest::PluginName;
 use gk_protocol::SdkGeneration;
 use gk_protocol::host::{HostApiHandler, HostRequest};
@@ -13,21 +14,21 @@ use serde_json::{Map, Value};
 use tracing::field::display;
 
 use crate::calls::{Calls, RunningCall};
-use crate::log::{LogLevel, LogSink, LogSource, Record};
+use crate::log::{LogSink, LogSource, Record};
 
 /// The target of the line about each request of a plugin to the host API, at level debug.
 const CALLBACKS: &str = "gk_runtime::callbacks";
 
-/// The field of a log record that names the request during which it was said.
+/// The field of a log record that names the request during which it was logged.
 const REQUEST_ID: &str = "request_id";
 
-/// Serves one process's connections: finds out who asks, then asks the host API.
+/// Serves one process's connections: identifies the caller, then forwards to the host API.
 pub(crate) struct ConnectionHostApi {
     api: Arc<dyn HostApi>,
     view: Arc<View>,
 }
 
-/// What the host API may know of the process.
+/// Part of the process's state that the host API may see.
 #[derive(Debug)]
 struct View {
     plugin: PluginName,
@@ -53,17 +54,11 @@ impl View {
 impl PluginProcess for View {
     fn log(
         &self,
-        level: Level,
+        level: LogLevel,
         message: &str,
         fields: &Map<String, Value>,
         call: Option<&CallInfo>,
     ) {
-        let level = match level {
-            Level::Debug => LogLevel::Debug,
-            Level::Info => LogLevel::Info,
-            Level::Warn => LogLevel::Warn,
-            Level::Error => LogLevel::Error,
-        };
         let mut record = Record::text(level, crate::log::printable(message));
         let request_id = call.and_then(|call| call.request_id.as_ref());
         if let Some(id) = request_id {

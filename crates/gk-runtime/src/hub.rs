@@ -1,4 +1,4 @@
-//! What all plugins of a runtime share.
+//! State that all plugins of a runtime share.
 
 use std::sync::Arc;
 
@@ -15,28 +15,28 @@ use crate::limits::PARALLEL_STARTS;
 use crate::signatures::{Signatures, Warned};
 use crate::snapshot::{PluginStatus, Snapshot};
 
-/// What the plugins of a runtime, and the tasks of their generations, share.
+/// State that the plugins of a runtime, and the tasks of their generations, share.
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) config: RuntimeConfig,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) host_api: Arc<dyn HostApi>,
     pub(crate) starts: Arc<Semaphore>,
-    /// Who is trusted to sign plugins now.
+    /// Keys that are trusted to sign plugins now.
     pub(crate) signatures: ArcSwap<Signatures>,
-    /// What plugins are configured with now.
+    /// Settings that plugins are configured with now.
     pub(crate) settings: ArcSwap<PluginSettings>,
     pub(crate) pinned: gk_sign::Cache,
     pub(crate) warned: Warned,
     snapshot: ArcSwap<Snapshot>,
     changed: watch::Sender<u64>,
-    /// Held while a snapshot is replaced, so that none is lost.
+    /// Held while a snapshot is replaced, so that no concurrent change is lost.
     writing: Mutex<()>,
     /// Tasks of generations that have not ended.
     alive: watch::Sender<usize>,
 }
 
-/// The task of a generation, until it is dropped.
+/// Guard that counts the task of a generation until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Alive(watch::Sender<usize>);
 
@@ -75,7 +75,7 @@ impl Hub {
         Alive(self.alive.clone())
     }
 
-    /// Waits until no generation of any plugin is there.
+    /// Waits until no task of a generation is left.
     pub(crate) async fn idle(&self) {
         let mut alive = self.alive.subscribe();
         // The sender is `self`'s.
@@ -87,12 +87,13 @@ impl Hub {
         self.snapshot.load_full()
     }
 
-    /// The same, for a look that ends at once: on the path of every call.
+    /// Like [`Self::snapshot`], without a reference count: for short reads, as on the path of every
+    /// call.
     pub(crate) fn peek(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.snapshot.load()
     }
 
-    /// Changes whenever a new snapshot is there.
+    /// Returns a receiver that changes with every new snapshot.
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -107,7 +108,7 @@ impl Hub {
         self.replace(|snapshot| snapshot.without(name));
     }
 
-    /// Replaces what is known of directories that hold no plugin one could name.
+    /// Replaces the problems of directories whose plugin has no known name.
     pub(crate) fn publish_problems(&self, problems: Vec<Problem>) {
         self.replace(|snapshot| snapshot.with_problems(problems));
     }

@@ -16,9 +16,9 @@ use crate::dirs::{self, DirError};
 /// 2147483647 as unused; SSSD maps Active Directory to numbers up to 2000200000. A directory
 /// service can be told to use more all the same, which docs/threat-model.md says.
 const FIRST: u32 = 2_100_000_000;
-/// How many there are.
+/// Number of users that plugins can get.
 const COUNT: u32 = 1 << 16;
-/// How deep a work directory is gone through when it changes hands.
+/// Maximum depth of a work directory that changes its owner.
 const DEPTH_MAX: u32 = 64;
 
 /// Gives out the users, and the work directories with them.
@@ -37,8 +37,8 @@ impl Identities {
         }
     }
 
-    /// The work directory of a plugin, made if need be, and the user it belongs to; `None` stands
-    /// for the host's own. `own` asks for a user of the plugin's own, which only root can give.
+    /// Returns the work directory of a plugin, created if missing, and its user; `None` stands for
+    /// the host's own. `own` asks for a user of the plugin's own, which only root can give.
     pub(crate) fn work_dir(
         &self,
         plugin: &str,
@@ -52,12 +52,13 @@ impl Identities {
         let euid = rustix::process::geteuid();
         let _choosing = self.choosing.lock();
         let present = owner(&path);
-        // After a time as an ordinary user, whose the whole data directory is.
+        // After a time as an ordinary user, the whole data directory belongs to that user.
         let former = owner(&self.work_root).filter(|uid| euid.is_root() && *uid != 0);
         if !own || !euid.is_root() {
             let back =
                 present.filter(|uid| euid.is_root() && (is_ours(*uid) || former == Some(*uid)));
-            // After a time with sandboxes, or as another user: what was the plugin's is the host's again.
+            // The host ran with sandboxes before, or as another user: the plugin's directory
+            // becomes the host's own again.
             if let Some(uid) = back {
                 dirs::private_for(&path, Some(Identity::new(uid, uid)), None)?;
                 reclaim(&path)?;
@@ -88,7 +89,7 @@ impl Identities {
                 let nobody = Identity::default();
                 match dirs::private_for(&path, Some(nobody), former) {
                     Ok(()) => Ok((path, Some(nobody))),
-                    // Or with none to give.
+                    // The container may even lack that user.
                     Err(_) => dirs::private(&path).map(|()| (path, None)),
                 }
             }
@@ -97,7 +98,7 @@ impl Identities {
     }
 }
 
-/// Whether a user is one that plugins get.
+/// Returns true for a user that plugins get.
 pub(crate) fn is_ours(uid: u32) -> bool {
     (FIRST..FIRST + COUNT).contains(&uid)
 }
@@ -137,14 +138,16 @@ pub(crate) fn hand_over(dir: impl AsFd, to: Identity) -> Result<(), Errno> {
     )
 }
 
-/// Gives what a host made in a data directory back to the user that the directory belongs to: what root made in it, or
-/// gave to plugins. For the end of a host that runs as root on another user's directory: the next one, which may run as
-/// that user, can read what this one leaves. `names` are the host's own entries; others are left alone. No link is followed, and no file with another name elsewhere is given away.
+/// Gives the entries that a host made in a data directory back to the owner of that directory:
+/// those that root made in it, or gave to plugins. For the end of a host that runs as root on
+/// another user's directory: the next host may run as that user, and has to read these entries.
+/// `names` are the host's own entries; others are left alone. No link is followed, and no file with
+/// another name elsewhere is given away.
 ///
-/// Does nothing unless it runs as root and the directory is another user's.
+/// Returns without a change unless the host runs as root and the directory is another user's.
 ///
 /// # Errors
-/// The system's answer where something cannot be given; what was given until then stays given.
+/// The system's error where an entry cannot be given; entries given until then stay given.
 pub fn give_back(data_dir: &Path, names: &[&str]) -> std::io::Result<()> {
     let dir = open_dir(data_dir)?;
     let stat = rustix::fs::fstat(&dir)?;
@@ -180,7 +183,7 @@ fn hand_over_below(
         if matches!(name.to_bytes(), b"." | b"..") || !named(name.to_bytes()) {
             continue;
         }
-        // One entry that cannot be given must not keep the others back.
+        // An entry that cannot be given must not keep back the others.
         let given = hand_over_entry(dir, name, from, to, depth);
         first_error = first_error.and(given);
     }
@@ -194,7 +197,8 @@ fn hand_over_entry(
     to: Identity,
     depth: u32,
 ) -> Result<(), Errno> {
-    // What is looked at is what is given, whatever takes the name in between.
+    // The descriptor makes sure that the entry checked is the entry given, even if the name is
+    // taken by another in between.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let entry = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&entry)?;

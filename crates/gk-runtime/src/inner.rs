@@ -1,4 +1,4 @@
-//! What a runtime is made of.
+//! State of a runtime.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,30 +26,30 @@ pub(crate) struct Inner {
     pub(crate) changes: Arc<Changes>,
     pub(crate) installing: Installing,
     pub(crate) stopping: AtomicBool,
-    /// Whether any plugin depends on another.
+    /// At least one plugin depends on another.
     pub(crate) linked: AtomicBool,
 }
 
-/// What earlier looks at the plugins directory found.
+/// Results of earlier scans of the plugins directory.
 #[derive(Debug, Default)]
 pub(crate) struct Looked {
-    /// Plugins that are no longer there, and since when.
+    /// Plugins that are no longer in the directory, and since when.
     pub(crate) gone: BTreeMap<PluginName, Instant>,
-    /// What was told about directories that hold no plugin.
+    /// Problems that were already reported, of directories that hold no plugin.
     pub(crate) problems: Vec<Problem>,
     pub(crate) left_alone: Vec<String>,
     pub(crate) manifests: Manifests,
-    /// What the host API knows of what is installed.
+    /// Resource requests of the installed plugins, as last reported to the host API.
     pub(crate) installed: Option<BTreeMap<PluginName, ResourceRequest>>,
-    /// The file of revocations.
+    /// Stamp of the file of revocations.
     pub(crate) revocations: Option<Stamp>,
-    /// Which variables are whose, and the names that this follows from.
+    /// Variables by plugin, and the names that the assignment follows from.
     pub(crate) variables: Option<(BTreeSet<PluginName>, BTreeSet<String>, Arc<PluginVariables>)>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Wakes who follows, to find nothing to follow.
+        // Wakes the follower, which then finds the runtime gone and ends.
         self.changes.mark();
     }
 }

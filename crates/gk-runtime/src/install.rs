@@ -1,7 +1,7 @@
-//! Packages on their way in and out: judged and verified before anything of an installed plugin is touched, put in place
-//! by one rename, and taken back if the plugin does not come up.
+//! Installs and removes packages. A package is judged and verified before any file of an installed
+//! plugin is touched, put in place by one rename, and taken back if the plugin does not come up.
 //!
-//! What becomes of the process is the supervisor's: this module puts files in place and asks for a reload.
+//! The process is the supervisor's concern: this module puts files in place and asks for a reload.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,42 +25,42 @@ use crate::runtime::Runtime;
 use crate::signatures::{SignatureState, verify};
 use crate::staging::{FileChange, InstallError, Staging, compare, failed, put, sync, without};
 
-/// A package that can be installed: what it is, and what would change.
+/// A verified package that can be installed, and the changes it would make.
 #[derive(Debug)]
 pub struct Judged {
     staging: Staging,
-    /// Its manifest.
+    /// Manifest of the package.
     pub manifest: Arc<Manifest>,
-    /// What is to be said of it.
+    /// Warnings about the manifest.
     pub warnings: Vec<Diagnostic>,
-    /// Of the package's file.
+    /// Digest of the package's file.
     pub digest: Digest,
-    /// What its signature is worth to this host.
+    /// Trust of this host in the package's signature.
     pub signature: SignatureState,
-    /// The date that the signer wrote.
+    /// Date of the signature, as the signer wrote it.
     pub signed_at: Option<SystemTime>,
-    /// What is to be said of the signature.
+    /// Warning about the signature.
     pub signature_warning: Option<String>,
-    /// Where it is to be.
+    /// Directory that the package is installed to.
     pub directory: PathBuf,
     /// The version that is installed.
     pub installed_version: Option<String>,
-    /// Whether there is something installed.
+    /// A version of the plugin is installed.
     pub is_installed: bool,
-    /// How its files differ from those that are installed, by path.
+    /// Differences between its files and the installed ones, by path.
     pub changes: BTreeMap<String, FileChange>,
 }
 
-/// What came of an installation.
+/// Result of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
-    /// What became of the plugin.
+    /// Outcome of the plugin's start.
     pub outcome: Outcome,
-    /// Whether what was there before is there again.
+    /// The version before was put back.
     pub is_rolled_back: bool,
 }
 
-/// What was removed of a plugin.
+/// Files that were removed with a plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Uninstalled {
     /// The version that was installed.
@@ -71,7 +71,7 @@ pub struct Uninstalled {
     pub replaced_by: Option<PathBuf>,
 }
 
-/// An error after which nothing may be lost: what is left of the version before is kept.
+/// Keeps the rest of the version before, if there is any, so that an error loses no file.
 fn unfinished(staging: Staging, error: InstallError) -> InstallError {
     match staging.has_old() {
         true => staging.kept(error),
@@ -88,7 +88,8 @@ impl Runtime {
         Staging::new(&self.inner.hub.config.plugins_dir)
     }
 
-    /// Judges the package in a [`Staging`]: its file, its manifest, its signature; and unpacks it there. Blocks.
+    /// Judges the package in a [`Staging`]: checks its file, manifest and signature, and unpacks it
+    /// there. Blocks.
     ///
     /// # Errors
     /// [`InstallError`].
@@ -103,7 +104,7 @@ impl Runtime {
         self.verify(staging, found)
     }
 
-    /// Judges the file, and unpacks it.
+    /// Checks the file, and unpacks it.
     fn unpack(&self, staging: &Staging) -> Result<(Digest, Discovered), InstallError> {
         let archive = Archive::open(&staging.archive())?;
         let digest = Digest::of_file(
@@ -139,7 +140,7 @@ impl Runtime {
         Ok((digest, found))
     }
 
-    /// Judges what was unpacked, and holds it against what is installed.
+    /// Verifies the unpacked files, and compares them with the installed ones.
     fn verify(
         &self,
         staging: Staging,
@@ -171,7 +172,7 @@ impl Runtime {
         })
     }
 
-    /// Where a plugin is, or is to be: a directory of the plugins directory itself.
+    /// Returns the directory of a plugin, existing or not: a child of the plugins directory itself.
     fn directory_of(&self, name: &PluginName, plugins_dir: &Path) -> Result<PathBuf, InstallError> {
         let snapshot = self.snapshot();
         let known = snapshot.get(name.as_str());
@@ -196,7 +197,7 @@ impl Runtime {
         if !metadata.is_dir() {
             return occupied("is a file; move it away");
         }
-        // Whoever put it there may have nothing else of it.
+        // The directory may be the only copy of its content.
         match Manifest::load(directory.join(MANIFEST_NAME)) {
             Ok((other, _)) if other.name != *name => occupied("holds another plugin; rename it"),
             Err(_) if snapshot.get(name.as_str()).is_none() && !is_empty(&directory) => {
@@ -206,11 +207,11 @@ impl Runtime {
         }
     }
 
-    /// Puts a package in place and starts it. One that does not come up within `wait` is taken back, and what was there
-    /// before is there again, unless `keep_failed`.
+    /// Puts a package in place and starts it. A package that does not come up within `wait` is
+    /// taken back and the version before is put back, unless `keep_failed`.
     ///
     /// # Errors
-    /// [`InstallError`]; nothing was changed then, but with [`InstallError::Kept`].
+    /// [`InstallError`]. No file was changed then, except with [`InstallError::Kept`].
     pub async fn install(
         &self,
         judged: Judged,
@@ -218,9 +219,9 @@ impl Runtime {
         keep_failed: bool,
     ) -> Result<Installed, InstallError> {
         let name = judged.manifest.name.clone();
-        let _turn = self.inner.installing.enter(&name)?;
+        let _permit = self.inner.installing.enter(&name)?;
         let (directory, staged) = (judged.directory.clone(), judged.staging.unpacked());
-        // What it was judged against may be something else by now.
+        // The directory may have changed since the package was judged.
         let plugins_dir = judged.staging.plugins_dir.clone();
         if self.directory_of(&name, &plugins_dir)? != directory {
             return Err(InstallError::Busy { plugin: name });
@@ -236,7 +237,7 @@ impl Runtime {
                 error: error.to_string(),
             },
         };
-        // One that is not to run was installed all the same.
+        // A plugin that is not to run counts as installed.
         let is_up = matches!(outcome, Outcome::Serving(_) | Outcome::Stopped);
         if is_up || keep_failed {
             judged.staging.settled();
@@ -262,7 +263,7 @@ impl Runtime {
         if let Err(error) = taken_back {
             return Err(unfinished(judged.staging, error));
         }
-        // What is there again is what ran, or is started; of a new plugin nothing is.
+        // The reload finds the version before, which runs or is started. A new plugin has none.
         let again = self.reload(name.as_str(), false, wait).await;
         if let (true, Err(error)) = (is_replaced, again) {
             tracing::error!(plugin = %name, %error, "the version before is in place again, and is not looked at");
@@ -276,11 +277,11 @@ impl Runtime {
         })
     }
 
-    /// Removes a plugin's package and stops it; with `data` also its work directory and what is kept of its state.
-    /// Returns once nothing of it runs, at most after `wait`.
+    /// Removes a plugin's package and stops the plugin; with `data` also removes its work directory
+    /// and its stored state. Returns once no process of it runs, at most after `wait`.
     ///
     /// # Errors
-    /// [`InstallError`]; nothing was removed then.
+    /// [`InstallError`]. No file was removed then.
     pub async fn uninstall(
         &self,
         plugin: &str,
@@ -293,7 +294,7 @@ impl Runtime {
         let snapshot = self.snapshot();
         let status = snapshot.get(plugin).ok_or_else(unknown)?;
         let (name, directory) = (status.name.clone(), status.dir.clone());
-        let _turn = self.inner.installing.enter(&name)?;
+        let _permit = self.inner.installing.enter(&name)?;
         let version = installed(&directory).unwrap_or_default();
         let staging = self.stage()?;
         let is_link = directory
@@ -348,14 +349,14 @@ impl Runtime {
         Ok(uninstalled)
     }
 
-    /// Looks until a plugin whose package is gone has ended and is forgotten, or another package of that name was found,
-    /// whose directory is returned.
+    /// Waits until a plugin whose package is gone has ended and is forgotten. Returns the directory
+    /// of another package of that name if one was found.
     async fn until_forgotten(&self, name: &PluginName, wait: Duration) -> Option<PathBuf> {
         let looking = async {
             let mut changed = self.changed();
             loop {
                 changed.mark_unchanged();
-                // It says which of the two it is.
+                // The reload fails once the plugin is forgotten.
                 if self
                     .reload(name.as_str(), false, Duration::ZERO)
                     .await
@@ -375,7 +376,7 @@ impl Runtime {
     }
 }
 
-/// How often it is looked whether a plugin has ended, if nothing tells.
+/// Interval of the check whether a plugin has ended, in the absence of notifications.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The version of what is installed.
@@ -390,7 +391,8 @@ fn is_empty(directory: &Path) -> bool {
         .is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Why a package is not verified: a signature's refusal is told apart from what cannot be used.
+/// Maps the reason why a package is not verified: a refused signature is told apart from an
+/// unusable package.
 fn unverified(error: &PluginError, staging: &Staging) -> InstallError {
     let text = without(&crate::error::chain(error), staging);
     match error {

@@ -1,4 +1,5 @@
-//! What is kept of a plugin across starts of the host: one small file each, in the data directory.
+//! State of a plugin that persists across starts of the host: one small file each, in the data
+//! directory.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,12 +12,12 @@ use tempfile::NamedTempFile;
 /// The directory of these files, in the data directory.
 const DIR: &str = "plugin-state";
 
-/// What is kept of a plugin.
+/// Persistent state of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
-    /// Whether the operator wants it to run.
+    /// The operator wants the plugin to run.
     pub(crate) enabled: bool,
-    /// Its crashes, and the digest of the binary that crashed.
+    /// Crashes of the plugin, and the digest of the binary that crashed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) crashes: Option<(String, CrashHistory)>,
 }
@@ -24,11 +25,11 @@ pub(crate) struct Kept {
 /// The crashes of a plugin. Times are in milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CrashHistory {
-    /// How often in a row it ended by itself.
+    /// Number of times in a row that the plugin ended by itself.
     pub(crate) in_a_row: u32,
-    /// Whether that is a crash loop.
+    /// The crashes count as a crash loop.
     pub(crate) looping: bool,
-    /// The latest of them.
+    /// Times of the latest crashes.
     pub(crate) recent_ms: Vec<u64>,
     pub(crate) last_ms: u64,
 }
@@ -55,10 +56,10 @@ impl KeptFile {
         }
     }
 
-    /// What is kept; the default where nothing is. Blocks.
+    /// Reads the state; the default if there is no file. Blocks.
     ///
     /// # Errors
-    /// What is kept cannot be read.
+    /// The file cannot be read or parsed.
     pub(crate) fn load(&self) -> io::Result<Kept> {
         match fs::read(&self.path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
@@ -67,8 +68,8 @@ impl KeptFile {
         }
     }
 
-    /// Keeps it, durably. The file is whole at any moment, whoever else writes it, such as a host that ends while the next
-    /// one starts. Blocks.
+    /// Writes the state durably. The file is complete at any moment, even if another process writes
+    /// it, such as a host that ends while the next one starts. Blocks.
     ///
     /// # Errors
     /// The file cannot be written.

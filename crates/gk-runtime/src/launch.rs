@@ -1,4 +1,4 @@
-//! How a plugin process is started and spoken to, behind a trait: tests start none.
+//! Starting a plugin process and connecting to it, behind a trait: tests start no process.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -31,26 +31,26 @@ use crate::identity::Identities;
 use crate::log::Output;
 use crate::sandbox::SandboxConfig;
 
-/// What to start.
+/// Request to start a process.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LaunchRequest {
-    /// The plugin.
+    /// Name of the plugin.
     pub plugin: PluginName,
     /// The number of its process, from 1.
     pub generation: u64,
-    /// What was verified; its bytes are what is to be executed.
+    /// The verified artifact; its bytes are executed.
     pub artifact: Arc<VerifiedArtifact>,
-    /// Where the binary was found, absolute: for the process's own name and for messages, not to be
-    /// executed.
+    /// Path at which the binary was found, absolute: for the process's own name and for messages,
+    /// not to be executed.
     pub program: PathBuf,
     /// The plugin's package as it was judged, absolute and without links.
     pub plugin_dir: PathBuf,
     /// Files and directories outside of the package that links in it lead to.
     pub linked: Vec<PathBuf>,
-    /// Whether it is told that it may use the network.
+    /// Tell the plugin that it may use the network.
     pub network: bool,
-    /// How many bytes of memory it may have.
+    /// Limit of its memory in bytes.
     pub memory_bytes: u64,
 }
 
@@ -67,11 +67,11 @@ pub trait Launcher: Send + Sync + fmt::Debug + 'static {
 /// A started plugin process.
 #[non_exhaustive]
 pub struct Launched {
-    /// The process.
+    /// Handle of the process.
     pub process: Box<dyn Process>,
-    /// What it prints on stdout, the handshake line first.
+    /// Standard output of the process, beginning with the handshake line.
     pub stdout: Output,
-    /// What it prints on stderr.
+    /// Standard error of the process.
     pub stderr: Output,
 }
 
@@ -97,11 +97,11 @@ impl fmt::Debug for Launched {
 /// A plugin process, not yet reaped. Dropping it kills what is left of it and removes its files.
 #[async_trait]
 pub trait Process: Send + Sync + fmt::Debug + 'static {
-    /// Its id, where it has one.
+    /// Process id, if there is one.
     fn pid(&self) -> Option<u32>;
-    /// Resolves when it has ended, with how. Cancel-safe; may be asked again.
+    /// Resolves when the process has ended, with its status. Cancel-safe; may be called again.
     async fn exited(&self) -> ExitStatus;
-    /// How the layers of its sandbox stand; `None` where it is not confined.
+    /// State of its sandbox's layers; `None` if the process is not confined.
     fn sandbox(&self) -> Option<Arc<Report>> {
         None
     }
@@ -125,8 +125,8 @@ pub struct ProcessLauncher {
     sandbox: Option<SandboxConfig>,
     identities: Identities,
     hints: Hints,
-    /// What was last said to be missing: it is the same for every plugin.
-    said: Mutex<String>,
+    /// Last warning about missing layers, which are the same for every plugin.
+    last_warning: Mutex<String>,
 }
 
 impl ProcessLauncher {
@@ -155,7 +155,7 @@ impl ProcessLauncher {
         };
         let spawner = Arc::new(spawner.map_err(StartError::Spawner)?);
         if let Some(sandbox) = &config.sandbox {
-            spawner.expect(&sandbox.usual("expected", temp_root.clone()));
+            spawner.expect(&sandbox.default_confinement("expected", temp_root.clone()));
         }
         let sockets = SocketRoot::create(&temp_root)?;
         spawner.remove_at_end(sockets.path());
@@ -167,24 +167,24 @@ impl ProcessLauncher {
             sandbox: config.sandbox.clone(),
             identities: Identities::new(work_root),
             hints: config.hints,
-            said: Mutex::default(),
+            last_warning: Mutex::default(),
         })
     }
 
-    /// Whether each plugin has a user of its own, as far as the host can give it one.
+    /// Returns true if each plugin gets a user of its own, as far as the host can give it one.
     fn gives_users(&self) -> bool {
         self.sandbox
             .as_ref()
             .is_some_and(|sandbox| !sandbox.without.has(Layer::Identity))
     }
 
-    /// Says once in the host's log what a sandbox lacks.
-    fn say(&self, report: &Report) {
+    /// Warns once in the host's log of missing layers.
+    fn warn_of_missing_layers(&self, report: &Report) {
         let text = report.to_string();
-        let mut said = self.said.lock();
-        if report.missing().next().is_some() && *said != text {
+        let mut last = self.last_warning.lock();
+        if report.missing().next().is_some() && *last != text {
             tracing::warn!(missing = %text, "plugins run in a sandbox that is not complete; {}", self.hints.sandbox);
-            *said = text;
+            *last = text;
         }
     }
 }
@@ -234,7 +234,7 @@ impl Launcher for ProcessLauncher {
             let entry = report.get(layer);
             entry.is_some_and(|entry| entry.state == State::Enforced)
         };
-        // With mounts it has one inside; this one was for a machine without.
+        // With mounts the process has a directory inside; this one is for a machine without.
         let temp_dir = Some(temp_dir).filter(|_| !holds(Layer::Mount));
         let own = holds(Layer::Identity);
         let uid = match identity {
@@ -243,7 +243,7 @@ impl Launcher for ProcessLauncher {
         };
         let sandbox = sandbox.is_some().then(|| Arc::new(report));
         if let Some(report) = &sandbox {
-            self.say(report);
+            self.warn_of_missing_layers(report);
         }
         let (stdout, stderr) = child.clone_pipes().map_err(LaunchError::Pipes)?;
         let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(LaunchError::Pipes)?;
@@ -295,14 +295,14 @@ struct PluginProcess {
     pidfd: AsyncFd<OwnedFd>,
     child: Child,
     socket_dir: SocketDir,
-    /// What it was told that its temporary directory is.
+    /// Path of its temporary directory inside the sandbox.
     temp_path: PathBuf,
-    /// The host's directory of that path, unless it is the process's own.
+    /// The host's directory of that path, unless the process has one of its own.
     temp_dir: Option<PluginTemp>,
     /// The user it runs as.
     uid: u32,
     sandbox: Option<Arc<Report>>,
-    /// To be shown.
+    /// Id of the program, for display.
     program_pid: Option<u32>,
 }
 
@@ -320,7 +320,7 @@ impl Process for PluginProcess {
             match self.pidfd.readable().await {
                 // Level-triggered in effect: an ended process's pidfd stays readable.
                 Ok(mut ready) => ready.clear_ready_matching(tokio::io::Ready::READABLE),
-                // The runtime is shutting down; nobody will ask again.
+                // The runtime is shutting down; the result is not awaited any more.
                 Err(_) => std::future::pending().await,
             }
         }

@@ -1,11 +1,11 @@
 //! The plugin supervisor: discovers plugins, starts each as a process, registers and initialises
 //! it, passes calls, captures what it prints, notices when it ends, and stops it in order.
 //!
-//! It knows nothing of HTTP and serves no host API of its own beyond the basic one; both are built
-//! on [`Runtime`] and [`gk_hostapi::HostApi`]. A plugin whose files change is started anew beside the one that serves;
-//! one that ends by itself is started again.
+//! The crate knows nothing of HTTP and serves no host API of its own beyond the basic one; both are
+//! built on [`Runtime`] and [`gk_hostapi::HostApi`]. A plugin whose files change is started anew
+//! beside the generation that serves. A plugin that ends by itself is started again.
 //!
-//! The rules it keeps:
+//! Rules:
 //!
 //! - What runs is what was verified: every start pins the binary's bytes, judges them, and executes
 //!   these bytes, whatever the path leads to by then.
@@ -15,7 +15,7 @@
 //! - No lock is held while a plugin is being waited for. A call reads one immutable snapshot.
 //! - A process is a *generation*: connection, routes, call tokens and log lines belong to it.
 #![forbid(unsafe_code)]
-// Copied whenever it is boxed or spawned, whatever of it is ever used.
+// Large futures are copied in full whenever they are boxed or spawned.
 #![warn(clippy::large_futures)]
 
 mod backend;
@@ -71,8 +71,8 @@ pub use follow::LogFollower;
 /// The largest package that is taken, in bytes of its file.
 pub use gk_package::limits::ARCHIVE_BYTES_MAX as PACKAGE_BYTES_MAX;
 pub use gk_sandbox::{
-    ExitStatus, KeeperProgram, Layer, LayerSet, Level, Report, SpawnError, State, release_memory,
-    run_if_keeper,
+    ExitStatus, KeeperProgram, Layer, LayerSet, Report, SpawnError, State, Strictness,
+    release_memory, run_if_keeper,
 };
 pub use gk_wire::{MemoryBudget, OverBudget, Reservation};
 pub use health::{HealthConfig, PluginHealth};

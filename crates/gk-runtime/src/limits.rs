@@ -2,81 +2,81 @@
 
 use std::time::Duration;
 
-/// How long a plugin may take from its start to its handshake line.
+/// Maximum time from the start of a plugin's process to its handshake line.
 pub const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long connecting and registering may take together with nothing else to bound them.
+/// Maximum time for the connection to a plugin's socket to be established.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one call may take unless the plugin asks for more or less.
+/// Time limit of one call, unless the plugin asks for another.
 pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest `call_timeout` a plugin can ask for.
 pub const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
-/// How long GKRegister and Init may take (each) unless the plugin asks for more or less.
+/// Time limit of GKRegister and of Init (each), unless the plugin asks for another.
 pub const INIT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest `init_timeout` a plugin can ask for.
 pub const INIT_TIMEOUT_MAX: Duration = Duration::from_secs(5 * 60);
-/// How long Shutdown may take unless the plugin asks for more or less.
+/// Time limit of Shutdown, unless the plugin asks for another.
 pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// The longest `shutdown_timeout` a plugin can ask for.
 pub const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// The shortest timeout of any kind: less would fail by scheduling alone.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
-/// How much memory a plugin has, in bytes, unless its policy or its plugin.yaml says otherwise.
+/// Memory limit of a plugin, in bytes, unless its policy or its plugin.yaml has another.
 pub const MEMORY_DEFAULT: u64 = 512 * 1024 * 1024;
-/// The most memory a plugin can have, in bytes, whoever asks for it.
+/// Maximum memory limit of a plugin, in bytes, from any source.
 pub const MEMORY_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// The least memory a plugin has, in bytes: in less, many a runtime does not even start.
 pub const MEMORY_MIN: u64 = 32 * 1024 * 1024;
-/// How long starting a plugin's process may take, its sandbox included: longer than gk-sandbox itself
-/// waits, which can say what was slow.
+/// Maximum time for the start of a plugin's process, its sandbox included. Longer than gk-sandbox
+/// itself waits, which can name the slow step.
 pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(45);
-/// How long checking a plugin's signature may take: a package may have 512 MiB.
+/// Maximum time for the check of a plugin's signature. A package may have 512 MiB.
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
-/// For how many versions of plugins it is remembered that their missing signature was warned of.
+/// Maximum number of plugin versions that are remembered as already warned of for a missing
+/// signature.
 pub const WARNED_VERSIONS_MAX: usize = 4096;
-/// How long running calls may go on after a stop was requested.
+/// Maximum time that running calls may go on after a stop was requested.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long running calls may go on in a generation that another one has replaced.
+/// Maximum time that running calls may go on in a generation that another one has replaced.
 pub const REPLACED_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long Ping and Quit may take.
+/// Maximum time for the answer to Ping and to Quit.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a plugin may take to exit by itself after Quit; then it is killed.
+/// Time that a plugin has to exit by itself after Quit before it is killed.
 pub const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a plugin whose connection broke may take to exit by itself, so that its own exit code
-/// and not our SIGKILL is reported. Its calls have failed before; on a busy machine a process that
-/// was killed for its memory, or whose sandbox has to be told of its end, takes a while to be gone.
+/// Time that a plugin has to exit by itself after its connection broke, so that its own exit code
+/// and not our SIGKILL is reported. Its calls have failed before. On a busy machine a process that
+/// was killed for its memory, or whose sandbox has to be told of its end, takes a while to exit.
 pub const CRASH_EXIT_GRACE: Duration = Duration::from_secs(2);
-/// How long the last output of an ended plugin is waited for.
+/// Maximum wait for the last output of an ended plugin.
 pub const LAST_OUTPUT_GRACE: Duration = Duration::from_millis(30);
-/// The same for one that never ran: no call waits for the report, and its output is all there is to
-/// tell what was wrong.
+/// Maximum wait for the last output of a plugin that never ran. Longer than [`LAST_OUTPUT_GRACE`]:
+/// no call waits for the report, and the output is all there is to tell what was wrong.
 pub const FIRST_OUTPUT_GRACE: Duration = Duration::from_secs(1);
-/// How long a failed call waits for the report on the crash that failed it.
+/// Maximum wait of a failed call for the report on the crash that failed it.
 pub const CRASH_REPORT_WAIT: Duration = Duration::from_millis(90);
 
-/// How many processes and threads a plugin may have, unless the configuration says otherwise.
+/// Maximum number of processes and threads of a plugin, unless the configuration has another.
 pub const PROCESSES_MAX: u32 = 512;
-/// How many descriptors each of a plugin's processes may have open, unless the configuration says
-/// otherwise.
+/// Maximum number of open descriptors of each of a plugin's processes, unless the configuration has
+/// another.
 pub const OPEN_FILES_MAX: u64 = 4096;
-/// How many bytes a plugin's temporary directory holds, unless the configuration says otherwise.
+/// Maximum size of a plugin's temporary directory in bytes, unless the configuration has another.
 pub const TEMP_BYTES_MAX: u64 = 64 << 20;
-/// How large a file may become that a plugin writes, in bytes, unless the configuration says
-/// otherwise.
+/// Maximum size in bytes of a file that a plugin writes, unless the configuration has another.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// How many plugins start at the same time.
+/// Maximum number of plugins that start at the same time.
 pub const PARALLEL_STARTS: usize = 8;
-/// After this long a start no longer counts among [`PARALLEL_STARTS`]: a plugin that hangs delays
-/// the others by no more.
+/// Time after which a start no longer counts among [`PARALLEL_STARTS`], so that a plugin that hangs
+/// delays the others by no more.
 pub const SLOW_START: Duration = Duration::from_secs(2);
 
-/// How many directories a plugins directory may hold.
+/// Maximum number of directories in a plugins directory.
 pub const PLUGIN_DIRS_MAX: usize = 1024;
 /// The longest handshake line.
 pub const HANDSHAKE_BYTES_MAX: usize = gk_wire::handshake::MAX_LINE_BYTES;
-/// How much of a plugin's output an error shows.
+/// Maximum amount of a plugin's output in an error, in bytes.
 pub const SHOWN_OUTPUT_BYTES_MAX: usize = 1024;
-/// How many lines of a plugin's stderr an error shows.
+/// Maximum number of lines of a plugin's stderr in an error.
 pub const SHOWN_STDERR_LINES: usize = 8;
 
 /// The longest function name of a call.
@@ -87,83 +87,90 @@ pub const ARGS_BYTES_MAX: usize = 96 * 1024 * 1024;
 pub const RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The largest error text a plugin may answer with; longer ones are cut.
 pub const ERROR_TEXT_BYTES_MAX: usize = 16 * 1024;
-/// How many calls may run in one plugin at the same time, those included that are made during other calls and do not wait.
-/// One that timed out, or whose caller went away, runs until the plugin answers it.
+/// Maximum number of calls in flight in one plugin, including calls made during other calls, which
+/// do not wait. A call that timed out, or whose caller went away, is in flight until the plugin
+/// answers it.
 pub const CALLS_IN_FLIGHT_MAX: usize = 1024;
-/// How many calls run in one plugin at the same time unless its policy says otherwise; further ones wait.
+/// Maximum number of calls that run in one plugin at once, unless its policy has another; further
+/// ones wait.
 pub const CALLS_IN_FLIGHT_DEFAULT: usize = 64;
-/// How many calls wait for one plugin unless its policy says otherwise; further ones are refused.
+/// Maximum number of calls that wait for one plugin, unless its policy has another; further ones
+/// are refused.
 pub const CALLS_WAITING_DEFAULT: usize = 256;
-/// How long a call waits until it may run, if its own time is not over before.
+/// Maximum wait of a call until it may run, within the call's own time limit.
 pub const CALL_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How long calls wait for a plugin without a break until the newest of them is let in first: the oldest ones have used up
-/// most of their time, and would not be answered any more when it is their turn.
+/// Time without an empty queue after which the newest waiting call is let in first. The oldest ones
+/// have used up most of their time by then, and would time out before they are answered.
 pub const NEWEST_FIRST_AFTER: Duration = Duration::from_millis(100);
 
 /// The longest log line; a longer one becomes several entries.
 pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
-/// The longest line that is read as one, in bytes; go-plugin's own limit. Of a structured record that is longer than
-/// [`LOG_LINE_BYTES_MAX`] the message is cut, and text becomes several entries.
+/// The longest line that is read as one, in bytes; go-plugin's own limit. In a structured record
+/// that is longer than [`LOG_LINE_BYTES_MAX`] the message is cut; text becomes several entries.
 pub const LOG_RECORD_BYTES_MAX: usize = 64 * 1024;
-/// How often it is said that a plugin's lines are kept out of the host's log.
+/// Interval of the notices that a plugin's lines are kept out of the host's log.
 pub const LOG_SUPPRESSED_INTERVAL: Duration = Duration::from_secs(1);
-/// How many log entries are kept per plugin.
+/// Maximum number of log entries that are kept per plugin.
 pub const LOG_RING_ENTRIES: usize = 1000;
-/// How many bytes of log entries are kept per plugin.
+/// Maximum size of the log entries that are kept per plugin, in bytes.
 pub const LOG_RING_BYTES: usize = 512 * 1024;
-/// How many fields of one log record are kept.
+/// Maximum number of fields that are kept of one log record.
 pub const LOG_FIELDS_MAX: usize = 32;
 /// The longest name of a log record's field; longer ones are dropped.
 pub const LOG_FIELD_NAME_BYTES_MAX: usize = 64;
 /// The longest value of a log record's field; longer ones are cut.
 pub const LOG_FIELD_VALUE_BYTES_MAX: usize = 1024;
-/// How many log lines of one plugin reach the host's own log within [`LOG_WINDOW`].
+/// Maximum number of log lines of one plugin that reach the host's own log within [`LOG_WINDOW`].
 pub const LOG_LINES_MAX: u32 = 1000;
 /// The sliding window in which [`LOG_LINES_MAX`] counts.
 pub const LOG_WINDOW: Duration = Duration::from_secs(5);
-/// How long the end of the host waits for directories of plugins to be removed.
+/// Maximum time that the end of the host waits for the removal of plugins' directories.
 pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many places outside of its package a plugin is shown because links of the package lead there.
+/// Maximum number of paths outside of its package that a plugin is shown because links of the
+/// package lead there.
 pub const LINKED_MAX: usize = 256;
-/// How long the host's end waits for plugins to end in the order of their dependencies; then all that are left end at
-/// once.
+/// Maximum time that the host's end waits for plugins to end in the order of their dependencies;
+/// then all that are left end at once.
 pub const SHUTDOWN_ORDER_MAX: Duration = Duration::from_secs(15);
-/// How long a call waits for a plugin that starts for the first time.
+/// Maximum wait of a call for a plugin that starts for the first time.
 pub const FIRST_START_WAIT: Duration = Duration::from_secs(10);
-/// How long a call waits for a plugin that is started again, unless its plugin.yaml says otherwise.
+/// Maximum wait of a call for a plugin that is restarted, unless its plugin.yaml has another.
 pub const RESTART_WAIT: Duration = Duration::from_secs(2);
-/// How many calls may wait for the start of one plugin.
+/// Maximum number of calls that wait for the start of one plugin.
 pub const START_WAITERS_MAX: usize = 256;
-/// How often a running plugin is asked for a sign of life.
+/// Interval between health probes of a running plugin.
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a plugin may take to answer a Ping of the health probe.
+/// Maximum time for the answer to a Ping of the health probe.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a plugin's own health function may take.
+/// Maximum time for the answer of a plugin's own health function.
 pub const HEALTH_FUNCTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// After so many probes in a row without an answer a plugin is started again.
+/// Number of unanswered probes in a row after which a plugin is restarted.
 pub const HEALTH_MISSES: u32 = 3;
-/// After so many calls in a row that all timed out, over at least [`DEGRADED_AFTER`], a plugin is degraded.
+/// Number of calls in a row that must time out, over at least [`DEGRADED_AFTER`], for a plugin to
+/// count as degraded.
 pub const DEGRADED_CALLS: u32 = 20;
-/// See [`DEGRADED_CALLS`].
+/// Minimum time between the first and the last of these timeouts; see [`DEGRADED_CALLS`].
 pub const DEGRADED_AFTER: Duration = Duration::from_secs(60);
 /// The largest answer of a plugin's own health function that is kept, in bytes.
 pub const HEALTH_PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// How often the plugins directory is looked through, whatever its file system tells of changes, unless the configuration
-/// says otherwise.
+/// Interval between full scans of the plugins directory, which do not depend on change
+/// notifications, unless the configuration has another.
 pub const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
-/// The shortest such interval: a look at many plugins takes a while.
+/// The shortest rescan interval: a scan of many plugins takes a while.
 pub const RESCAN_INTERVAL_MIN: Duration = Duration::from_secs(1);
-/// The longest such interval.
+/// The longest rescan interval.
 pub const RESCAN_INTERVAL_MAX: Duration = Duration::from_secs(60 * 60);
-/// How long nothing must change in a plugin's directory before it is looked at.
+/// Time without a change in a plugin's directory after which the directory is scanned.
 pub const CHANGE_QUIET: Duration = Duration::from_millis(500);
-/// How long after the first change a directory is looked at in any case.
+/// Maximum time from the first change in a directory to its scan.
 pub const CHANGE_WAIT_MAX: Duration = Duration::from_secs(5);
-/// How long a plugin whose files are being written is left as it is, until whoever writes closes them. One that writes on
-/// and on, or pauses for longer than [`CHANGE_WAIT_MAX`], is not waited for.
+/// Maximum time that a plugin is left as it is while its files are written, until the writer closes
+/// them. A writer that goes on for longer, or pauses for longer than [`CHANGE_WAIT_MAX`], is not
+/// waited for.
 pub const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
-/// How long a plugin's directory, or its manifest, must be gone until the plugin is: tools that put a directory in place
-/// of another, such as rsync and git, remove first.
+/// Time that a plugin's directory, or its manifest, must be missing before the plugin is removed.
+/// Tools that replace a directory, such as rsync and git, remove the old one first.
 pub const GONE_AFTER: Duration = Duration::from_secs(5);
-/// How many entries a directory may have, all below it included, that a link of a package shows to a plugin.
+/// Maximum number of entries, at all levels, of a directory that a link of a package shows to a
+/// plugin.
 pub const LINKED_ENTRIES_MAX: usize = 16 * 1024;

@@ -1,4 +1,4 @@
-//! Looks through the plugins directory, and brings the plugins that are known in line with what is there.
+//! Scans the plugins directory, and brings the known plugins in line with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ use crate::plugin::{Offer, Plugin};
 use crate::watch::{Changes, Watch};
 
 impl Inner {
-    /// Looks through the plugins directory: plugins that are not known yet are started, those that are get what is
-    /// there now, as `offer` says; `named` is one for which something else is meant. Says whether it should be looked
-    /// again soon. Blocks.
+    /// Scans the plugins directory. New plugins are added, and known ones are offered the package
+    /// found, as `offer` says; the plugin `named` gets its own offer. Returns true if another scan
+    /// is needed soon. Blocks.
     pub(crate) fn look(
         &self,
         offer: Offer,
@@ -35,7 +35,8 @@ impl Inner {
         }
         let config = &self.hub.config;
         let work_root = made("data directory", &config.data_dir)?.join("plugins");
-        // Not made anew: whoever moves it away is about to put another one there.
+        // The directory is not created here: after a move, the operator is about to put another one
+        // there.
         let discovery = discover(&config.plugins_dir, &mut looked.manifests);
         let discovery = discovery.map_err(|source| StartError::Directory {
             what: "plugins directory",
@@ -68,7 +69,7 @@ impl Inner {
             .map(|(name, _)| name)
             .filter(|name| !found.contains(*name));
         let mut again = self.remove_gone(&mut looked, &present, offer == Offer::Start, gone);
-        // What is half written is looked at when it is complete.
+        // Packages that are still being written are read once they are complete.
         let is_written = |dir: &Path| self.changes.is_written(dir);
         problems.retain(|problem| {
             let waits = is_written(&problem.dir);
@@ -106,7 +107,8 @@ impl Inner {
                         false => None,
                     };
                     match lacking {
-                        // It would be held back at once, with nothing in its place.
+                        // The new package would be held back at once, with no generation in its
+                        // place.
                         Some(error) => plugin.hold_back(error),
                         None => plugin.offer(package, offer),
                     }
@@ -116,14 +118,15 @@ impl Inner {
             }
         }
         if is_revoked && !self.review_trust() {
-            // What the file says is not known yet.
+            // The content of the file is not known yet, so read it again next time.
             looked.revocations = None;
         }
         self.reconcile();
         Ok(again)
     }
 
-    /// A directory that is a known plugin's, and cannot be read as one now, is still that plugin's, whatever it is called.
+    /// Gives a problem the name of the known plugin in its directory, even if the directory is
+    /// called otherwise: the package may only be unreadable for now.
     fn name_by_directory(&self, problems: &mut [Problem], found: &BTreeSet<PluginName>) {
         let plugins = self.plugins.lock();
         for problem in problems {
@@ -136,7 +139,8 @@ impl Inner {
         }
     }
 
-    /// What plugins ask for. One that is not found at this moment may run all the same, and what is its own stays so.
+    /// Returns the resource requests of all plugins. A plugin that is not found at this moment may
+    /// run all the same, and keeps its resources.
     fn requests(
         &self,
         plugins: &[Discovered],
@@ -155,7 +159,8 @@ impl Inner {
         requests
     }
 
-    /// Which variables are whose; assigned, and told of, only when the names have changed.
+    /// Assigns the variables to plugins, with the warnings about them, only when the names have
+    /// changed.
     fn variables(
         &self,
         looked: &mut Looked,
@@ -174,8 +179,8 @@ impl Inner {
         variables
     }
 
-    /// Ends plugins that have been gone for a while, where `all` do, and the `named` one at once; forgets them when
-    /// nothing of them is left. Says whether any is on its way.
+    /// Ends plugins that have been gone for a while, if `all` is set, and the `named` one at once.
+    /// Forgets them when no process of them is left. Returns true if any removal is pending.
     fn remove_gone(
         &self,
         looked: &mut Looked,
@@ -213,8 +218,9 @@ impl Inner {
         all && !missing.is_empty()
     }
 
-    /// Directories whose plugin cannot be started: of a plugin that is known, what runs goes on; another one is that
-    /// plugin, failed; what names no plugin is only told.
+    /// Takes in directories whose plugin cannot be started. A known plugin goes on running, and
+    /// reports the error; an unknown one is added as failed; a problem without a name is only
+    /// reported.
     fn take_problems(
         &self,
         looked: &mut Looked,
@@ -254,7 +260,7 @@ impl Inner {
         }
     }
 
-    /// A plugin that was not known. It starts by [`reconcile`](Self::reconcile), if it may.
+    /// Adds a plugin that was not known. [`reconcile`](Self::reconcile) starts it, if it may run.
     fn add(&self, package: Package) {
         let Discovered { name, dir, .. } = package.found.clone();
         let status = GenerationStatus {
@@ -267,14 +273,14 @@ impl Inner {
             return;
         }
         let plugin = Plugin::new(Arc::clone(&self.hub), name.clone(), Some(package), status);
-        plugin.say(LogLevel::Info, format!("discovered in {}", dir.display()));
+        plugin.log_line(LogLevel::Info, format!("discovered in {}", dir.display()));
         let blocked = self.hub.host_api.admit(&name).is_err();
         plugin.will(|will| will.blocked = blocked);
         plugin.show();
         plugins.insert(name, plugin);
     }
 
-    /// Looks whenever something may have changed, until the runtime is gone.
+    /// Scans whenever something may have changed, until the runtime is gone.
     pub(crate) async fn follow(
         inner: Weak<Self>,
         changes: Arc<Changes>,

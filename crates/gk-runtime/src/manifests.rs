@@ -1,4 +1,4 @@
-//! What manifests say, read once: most looks at a plugins directory find nothing new in most of them.
+//! Cache of parsed manifests: most scans of a plugins directory find most of them unchanged.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -9,18 +9,19 @@ use gk_manifest::{Diagnostic, Manifest, ManifestError};
 
 use crate::files::Stamp;
 
-/// How much of a broken manifest is looked through for a name, in bytes.
+/// Maximum number of bytes of a broken manifest that are searched for a name.
 const BROKEN_MANIFEST_BYTES_MAX: u64 = 64 * 1024;
 
-/// What earlier looks read of manifests, by their directory: one that was not written since is not read again.
+/// Manifests by their directory, as earlier scans read them. A manifest is read again only if it
+/// was written since.
 #[derive(Debug, Default)]
 pub(crate) struct Manifests(BTreeMap<PathBuf, (Stamp, Content)>);
 
-/// What a manifest says.
+/// Content of a manifest.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     Plugin(Arc<Manifest>, Vec<Diagnostic>),
-    /// It is another runtime's, or none that can be read as one.
+    /// A manifest of another runtime, or a file that does not parse.
     Other {
         error: String,
         is_not_native: bool,
@@ -34,7 +35,7 @@ impl Manifests {
         self.0.retain(|dir, _| is_there(dir));
     }
 
-    /// What the manifest of a directory says, and its stamp before it was read.
+    /// Returns the content of a directory's manifest, and the stamp from before it was read.
     pub(crate) fn read(&mut self, dir: &Path, file: &Path) -> (Option<Stamp>, Content) {
         let stamp = Stamp::of(file);
         if let Some((known, content)) = self.0.get(dir)
@@ -69,7 +70,7 @@ impl Manifests {
 
 /// The name that a manifest which cannot be read as one seems to give.
 fn name_of_broken(file: &Path) -> Option<String> {
-    // A FIFO would block whoever opens it.
+    // Opening a FIFO would block.
     if !file.metadata().ok()?.is_file() {
         return None;
     }
@@ -127,7 +128,7 @@ mod tests {
         settle(&file);
         let first = manifest(read());
         assert!(Arc::ptr_eq(&first, &manifest(read())));
-        // The same content, written anew, is another file for all that one can tell without reading it.
+        // A rewritten file counts as changed, even with the same content.
         std::fs::write(&file, TEXT).unwrap();
         settle(&file);
         let second = manifest(read());
@@ -142,7 +143,7 @@ mod tests {
         assert_eq!(manifest(read()).version, "1.0.1");
     }
 
-    /// What is written twice within a tick of the file system's clock has one stamp.
+    /// A file that is written twice within a tick of the file system's clock keeps its stamp.
     #[test]
     fn what_was_just_written_is_not_remembered() {
         let dir = tempfile::tempdir().unwrap();
@@ -152,7 +153,8 @@ mod tests {
             std::fs::write(&file, TEXT).unwrap();
             manifests.read(dir.path(), &file);
             let remembered = !manifests.0.is_empty();
-            // On a busy machine it may have become old before it was read: then this says nothing.
+            // On a busy machine the stamp may have settled before the read, which proves nothing;
+            // hence the attempts.
             !Stamp::of(&file).unwrap().is_settled() && !remembered
         };
         assert!((0..100).any(|_| is_young()));
@@ -169,7 +171,7 @@ mod tests {
         assert_eq!(manifests.0.len(), 1);
         manifests.keep(|known| known != dir.path());
         assert!(manifests.0.is_empty());
-        // Without a file there is nothing to remember.
+        // Without a file there is nothing to remember; the entry is removed.
         std::fs::remove_file(&file).unwrap();
         manifests.read(dir.path(), &file);
         assert!(manifests.0.is_empty());

@@ -1,7 +1,7 @@
-//! What is counted, through the `metrics` facade. Labels are plugin names that the host itself
-//! registered and outcomes from a fixed list, never what a caller or a plugin says.
+//! Metrics of the runtime, through the `metrics` facade. Labels are plugin names that the host
+//! itself registered and outcomes from a fixed list, never text from a caller or a plugin.
 //!
-//! The handles are made when a plugin comes up, so a recorder has to be installed before that.
+//! The handles are created when a plugin comes up, so a recorder has to be installed before that.
 
 use std::time::Duration;
 
@@ -25,14 +25,14 @@ pub(crate) struct CallMetrics {
     shed: [Counter; 3],
 }
 
-/// Why a call was refused for want of room.
+/// Reason why a call was refused for lack of capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shed {
-    /// As many wait as may.
+    /// The queue of waiting calls is full.
     QueueFull,
-    /// It has waited for as long as one may.
+    /// The call has waited for the maximum time.
     Waited,
-    /// The plugin works on as many calls as are ever sent to one.
+    /// The plugin has the maximum number of calls in flight.
     HardLimit,
 }
 
@@ -66,17 +66,17 @@ impl CallMetrics {
         }
     }
 
-    /// A call that waits until the value is dropped.
+    /// Counts a waiting call until the value is dropped.
     pub(crate) fn wait(&self) -> Level<'_> {
         Level::raise(&self.waiting)
     }
 
-    /// A call that is running until the value is dropped.
+    /// Counts a running call until the value is dropped.
     pub(crate) fn run(&self) -> Level<'_> {
         Level::raise(&self.in_flight)
     }
 
-    /// A call was refused for want of room.
+    /// Counts a call that was refused for lack of capacity.
     pub(crate) fn shed(&self, why: Shed) {
         let [queue_full, waited, hard_limit] = &self.shed;
         match why {
@@ -87,7 +87,7 @@ impl CallMetrics {
         .increment(1);
     }
 
-    /// A call has ended `took` after it came.
+    /// Counts a call that has ended, `took` after its arrival.
     pub(crate) fn end(&self, outcome: &Result<Bytes, CallError>, took: Duration) {
         if let Some(counter) = self.of(outcome) {
             self.seconds.record(took.as_secs_f64());
@@ -95,12 +95,12 @@ impl CallMetrics {
         }
     }
 
-    /// A call was dropped before it ended.
+    /// Counts a call that was dropped before it ended.
     pub(crate) fn cancel(&self) {
         self.cancelled.increment(1);
     }
 
-    /// The counter of an outcome; `None` for calls that were never in a plugin.
+    /// Returns the counter of an outcome; `None` for calls that never entered a plugin.
     fn of(&self, outcome: &Result<Bytes, CallError>) -> Option<&Counter> {
         Some(match outcome {
             Ok(_) => &self.ok,
@@ -121,7 +121,7 @@ impl CallMetrics {
     }
 }
 
-/// One more of what a gauge shows, until it is dropped.
+/// Raises a gauge by one until dropped.
 pub(crate) struct Level<'a>(&'a Gauge);
 
 impl<'a> Level<'a> {
@@ -137,39 +137,39 @@ impl Drop for Level<'_> {
     }
 }
 
-/// A plugin came up, or failed to.
+/// Counts a start of a plugin, successful or not.
 pub(crate) fn started(plugin: &str, came_up: bool) {
     let outcome = if came_up { "ok" } else { "failed" };
     metrics::counter!("gk_plugin_starts_total", "plugin" => plugin.to_owned(), "outcome" => outcome).increment(1);
 }
 
-/// A plugin was, or was not, started with a signature of this worth.
+/// Counts a start of a plugin, or a refused one, by the state of its signature.
 pub(crate) fn verified(plugin: &str, state: &'static str) {
     metrics::counter!("gk_plugin_signatures_total", "plugin" => plugin.to_owned(), "state" => state).increment(1);
 }
 
-/// A running plugin ended by itself.
+/// Counts the end of a running plugin by itself.
 pub(crate) fn crashed(plugin: &str) {
     metrics::counter!("gk_plugin_crashes_total", "plugin" => plugin.to_owned()).increment(1);
 }
 
-/// A plugin is in another state.
+/// Counts a change of a plugin's state.
 pub(crate) fn transition(plugin: &str, state: &'static str) {
     metrics::counter!("gk_plugin_transitions_total", "plugin" => plugin.to_owned(), "state" => state).increment(1);
 }
 
-/// A plugin keeps ending by itself, or no longer does.
+/// Sets the gauge that tells if a plugin keeps ending by itself.
 pub(crate) fn crash_looping(plugin: &str, looping: bool) {
     let value = if looping { 1.0 } else { 0.0 };
     metrics::gauge!("gk_plugin_crash_looping", "plugin" => plugin.to_owned()).set(value);
 }
 
-/// A probe of a running plugin.
+/// Counts a probe of a running plugin.
 pub(crate) fn probed(plugin: &str, outcome: &'static str) {
     metrics::counter!("gk_plugin_health_probes_total", "plugin" => plugin.to_owned(), "outcome" => outcome).increment(1);
 }
 
-/// Names what is counted, for recorders that show descriptions.
+/// Describes the metrics, for recorders that show descriptions.
 pub(crate) fn describe() {
     metrics::describe_counter!("gk_plugin_calls_total", "Calls into plugins, by outcome.");
     metrics::describe_histogram!(

@@ -135,17 +135,18 @@ impl Runtime {
         Ok(Self { inner })
     }
 
-    /// All plugins at this moment.
+    /// Returns the state of all plugins at this moment.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.inner.hub.snapshot()
     }
 
-    /// Changes whenever a new snapshot is there.
+    /// Returns a receiver that changes with every new snapshot.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.inner.hub.changed()
     }
 
-    /// Waits until every plugin has come up, failed or been stopped once. One that failed may be on its way up again.
+    /// Waits until every plugin has come up, failed or been stopped once. A failed plugin may be
+    /// starting again by then.
     pub async fn settled(&self) {
         let mut changed = self.changed();
         while !self
@@ -177,7 +178,7 @@ impl Runtime {
             None => {
                 let begun = tokio::time::Instant::now();
                 let target = self.target(plugin, context.timeout).await?;
-                // The caller waits no longer than it said, for the start and the call together.
+                // The caller's timeout covers the start and the call together.
                 context.timeout = context
                     .timeout
                     .map(|timeout| timeout.saturating_sub(begun.elapsed()));
@@ -187,8 +188,8 @@ impl Runtime {
         self.call_on(&target, function, args, context).await
     }
 
-    /// As [`Runtime::call`], in the generation that `target` is. If that one takes no more calls and another one
-    /// serves, the call goes there: nothing of it was sent.
+    /// As [`Runtime::call`], in the generation `target`. If that generation takes no more calls and
+    /// another one serves, the call goes to the latter: no part of it was sent before.
     ///
     /// # Errors
     /// As [`Runtime::call`].
@@ -202,10 +203,10 @@ impl Runtime {
         self.call_at(target, true, function, args, context).await
     }
 
-    /// As [`Runtime::call`], in the generation that `target` is and in no other.
+    /// As [`Runtime::call`], in the generation `target` and in no other.
     ///
     /// # Errors
-    /// As [`Runtime::call`], and [`CallError::Moved`] if that one takes no more calls.
+    /// As [`Runtime::call`], and [`CallError::Moved`] if that generation takes no more calls.
     pub async fn call_in(
         &self,
         target: &CallTarget,
@@ -216,13 +217,15 @@ impl Runtime {
         self.call_at(target, false, function, args, context).await
     }
 
-    /// Waits for what serves after a generation that takes no more calls, as long as a call would, and at most `timeout`.
+    /// Waits for the generation that serves after `target`, which takes no more calls: as long as a
+    /// call would wait, and at most `timeout`.
     pub async fn after(&self, target: &CallTarget, timeout: Option<Duration>) {
         self.left(&target.0, timeout).await;
         let _ = self.came_up(target.plugin().as_str(), timeout).await;
     }
 
-    /// `moves`: to another generation, if that one takes no more calls.
+    /// Calls a function in the generation `target`, or, with `moves`, in the next one if `target`
+    /// takes no more calls.
     async fn call_at(
         &self,
         target: &CallTarget,
@@ -267,8 +270,8 @@ impl Runtime {
                 Err(Refused::Busy(why)) => return Err(serving.busy(why)),
                 Err(Refused::Closed) => {}
             }
-            // It closed since it was found, or while the call waited. Nothing was sent, so the call may go to the one
-            // that serves now.
+            // The generation closed since it was looked up, or while the call waited. No part of
+            // the call was sent, so it may go to the generation that serves now.
             if !moves {
                 let plugin = target.plugin().clone();
                 return Err(CallError::Moved { plugin });
@@ -287,7 +290,7 @@ impl Runtime {
         WeakRuntime(Arc::downgrade(&self.inner))
     }
 
-    /// Asks a running plugin for a sign of life and says how long that took.
+    /// Sends a Ping to a running plugin and returns the time until its answer.
     ///
     /// # Errors
     /// As [`Runtime::call`], with the wait for a start; the limit of the answer is [`CONTROL_TIMEOUT`].
@@ -299,12 +302,13 @@ impl Runtime {
             .await
     }
 
-    /// The generation of a plugin that serves now.
+    /// Returns the generation of a plugin that serves now.
     fn serving(&self, plugin: &str) -> Option<CallTarget> {
         self.inner.hub.peek().get(plugin)?.target()
     }
 
-    /// The generation of a plugin that serves now, or within the time that a call waits for one that comes up.
+    /// Returns the generation of a plugin that serves now, or that comes up within the time that a
+    /// call waits for it.
     async fn target(
         &self,
         plugin: &str,
@@ -312,12 +316,12 @@ impl Runtime {
     ) -> Result<CallTarget, CallError> {
         match self.serving(plugin) {
             Some(target) => Ok(target),
-            // Boxed, for its room in the many calls that need not wait.
+            // Boxed to keep the future of the many calls that need not wait small.
             None => Box::pin(self.awaited(plugin, timeout)).await,
         }
     }
 
-    /// The generation that serves after one that lets no more calls in.
+    /// Returns the generation that serves after `closed`, which takes no more calls.
     async fn next(
         &self,
         closed: &Arc<Instance>,
@@ -340,7 +344,8 @@ impl Runtime {
         target.ok_or_else(|| self.not_called(plugin))
     }
 
-    /// Why nobody may call a plugin, whether it runs or not.
+    /// Returns the reason why a plugin must not be called, running or not: its policy, or that it
+    /// is disabled.
     fn refusal(&self, plugin: &str) -> Option<CallError> {
         let snapshot = self.inner.hub.peek();
         let status = snapshot.get(plugin)?;
@@ -357,7 +362,7 @@ impl Runtime {
         }
     }
 
-    /// What a call of a plugin that does not serve is answered.
+    /// Returns the error for a call of a plugin that does not serve.
     pub fn not_called(&self, plugin: &str) -> CallError {
         if let Some(refused) = self.refusal(plugin) {
             return refused;
@@ -370,9 +375,10 @@ impl Runtime {
         }
     }
 
-    /// Waits for a plugin that is on its way up: for its very first start, for what takes over from a version that has to
-    /// end before, and for a process after one that ended by itself; as long as a call would, and at most `timeout`. Others
-    /// are not waited for. What is known of it then; `None`: there is no such plugin.
+    /// Waits for a plugin that is coming up: at its very first start, while a new version starts
+    /// after the old one had to end, or while it restarts after it ended by itself. Waits as long
+    /// as a call would, and at most `timeout`; returns at once if the plugin is not coming up.
+    /// Returns its status after the wait, or `None` if there is no such plugin.
     pub async fn came_up(
         &self,
         plugin: &str,
@@ -401,7 +407,7 @@ impl Runtime {
         self.snapshot().get(plugin).cloned()
     }
 
-    /// Waits until a generation that takes no more calls is no longer the one that serves, which takes a moment.
+    /// Waits until a closed generation is no longer the one that serves, which takes a moment.
     async fn left(&self, serving: &Arc<Instance>, timeout: Option<Duration>) {
         let mut changed = self.changed();
         let left = async {
@@ -422,7 +428,7 @@ impl Runtime {
         let _ = tokio::time::timeout(limit, left).await;
     }
 
-    /// The log of a plugin, oldest entry first; `None` if there is no such plugin.
+    /// Returns the log of a plugin, oldest entry first; `None` if there is no such plugin.
     pub fn logs(&self, plugin: &str, query: &LogQuery) -> Option<Vec<LogEntry>> {
         self.log_of(plugin).map(|log| log.read(query))
     }
@@ -432,12 +438,13 @@ impl Runtime {
         plugins.get(plugin).map(|plugin| plugin.log().clone())
     }
 
-    /// Stops all plugins, in parallel, each in order: no new calls, running ones finished,
-    /// Shutdown, Quit, and what is left is killed. Returns when none is left; idempotent.
+    /// Stops all plugins, in parallel, each in order: refuses new calls, lets running ones finish,
+    /// sends Shutdown and Quit, kills the rest of the processes. Returns when no process is left.
+    /// Idempotent.
     pub async fn shutdown(&self) {
         self.inner.end();
         let in_order = async {
-            // The others follow as those end that depend on them.
+            // A plugin ends after those that depend on it.
             self.inner.hub.idle().await;
         };
         if tokio::time::timeout(SHUTDOWN_ORDER_MAX, in_order)

@@ -1,10 +1,10 @@
-//! How strictly plugins are confined: what an operator decides once for all of them.
+//! Confinement of plugins, as an operator configures it for all of them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use gk_manifest::PluginName;
-use gk_sandbox::{Confinement, KeeperProgram, LayerSet, Level, Report, SpawnError, Spawner};
+use gk_sandbox::{Confinement, KeeperProgram, LayerSet, Report, SpawnError, Spawner, Strictness};
 
 use crate::limits::{FILE_BYTES_MAX, OPEN_FILES_MAX, PROCESSES_MAX, TEMP_BYTES_MAX};
 
@@ -14,8 +14,8 @@ use crate::limits::{FILE_BYTES_MAX, OPEN_FILES_MAX, PROCESSES_MAX, TEMP_BYTES_MA
 pub struct SandboxConfig {
     /// The program that makes the sandboxes: the host itself, in most cases.
     pub keeper: KeeperProgram,
-    /// Whether a plugin is started only if every layer holds.
-    pub level: Level,
+    /// Strictness of a start: only if every layer holds, or with the layers that the machine has.
+    pub level: Strictness,
     /// Layers that no plugin gets.
     pub without: LayerSet,
     /// Plugins that compile code while they run, and so need memory that is writable and
@@ -26,15 +26,15 @@ pub struct SandboxConfig {
     pub direct_network: BTreeSet<PluginName>,
     /// Plugins that get no sandbox at all: for a debugger, which no sandbox lets in.
     pub off: BTreeSet<PluginName>,
-    /// Thousandths of a processor for each plugin; `None` is no limit.
+    /// Processor time of each plugin in thousandths of a processor; `None` is no limit.
     pub cpu_millis: Option<u32>,
-    /// Processes and threads of each plugin.
+    /// Maximum number of processes and threads of each plugin.
     pub processes: u32,
-    /// Open descriptors of each process.
+    /// Maximum number of open descriptors of each process.
     pub open_files: u64,
-    /// Bytes of a plugin's temporary directory.
+    /// Maximum size of a plugin's temporary directory, in bytes.
     pub temp_bytes: u64,
-    /// Bytes of a file that a plugin writes.
+    /// Maximum size of a file that a plugin writes, in bytes.
     pub file_bytes: u64,
 }
 
@@ -43,7 +43,7 @@ impl SandboxConfig {
     pub fn new(keeper: KeeperProgram) -> Self {
         Self {
             keeper,
-            level: Level::BestEffort,
+            level: Strictness::BestEffort,
             without: LayerSet::default(),
             jit: BTreeSet::new(),
             direct_network: BTreeSet::new(),
@@ -56,10 +56,10 @@ impl SandboxConfig {
         }
     }
 
-    /// Makes such a sandbox, runs nothing in it, and says how its layers stand.
+    /// Creates such a sandbox without a program in it, and reports the state of its layers.
     ///
     /// # Errors
-    /// When none can be made at all.
+    /// When no sandbox can be created at all.
     pub fn probe(&self) -> Result<Report, SpawnError> {
         let spawner =
             Spawner::with_keeper(self.keeper.clone()).map_err(|source| SpawnError::Step {
@@ -67,12 +67,12 @@ impl SandboxConfig {
                 path: PathBuf::new(),
                 source,
             })?;
-        spawner.probe(&self.usual("doctor", "/tmp/goatflow-plugin-doctor".into()))
+        spawner.probe(&self.default_confinement("doctor", "/tmp/goatflow-plugin-doctor".into()))
     }
 
     /// The confinement of one plugin, without its directories.
     pub fn confinement(&self, plugin: &PluginName, temp_dir: PathBuf) -> Confinement {
-        let mut confinement = self.usual(plugin.as_str(), temp_dir);
+        let mut confinement = self.default_confinement(plugin.as_str(), temp_dir);
         if self.jit.contains(plugin) {
             confinement.without = confinement.without.with(gk_sandbox::Layer::Mdwe);
         }
@@ -80,8 +80,8 @@ impl SandboxConfig {
         confinement
     }
 
-    /// That of a plugin without rights of its own.
-    pub(crate) fn usual(&self, name: &str, temp_dir: PathBuf) -> Confinement {
+    /// Returns the confinement of a plugin without rights of its own.
+    pub(crate) fn default_confinement(&self, name: &str, temp_dir: PathBuf) -> Confinement {
         let mut confinement = Confinement::new(name, temp_dir);
         confinement.level = self.level;
         confinement.without = self.without;

@@ -5,7 +5,8 @@ use gk_manifest::{Diagnostic, Registration, Severity};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
-/// What is wrong with the schedules of a registration, which has the right form otherwise.
+/// Checks the schedules of a registration, which is well-formed otherwise, and returns the
+/// problems.
 pub(crate) fn check(registration: &Registration) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     for (number, job) in registration.jobs.iter().enumerate() {

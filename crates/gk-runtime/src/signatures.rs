@@ -1,9 +1,10 @@
-//! What stands between a plugin's files and its start: the operator's will about signatures, and one pass in which
-//! the bytes that are judged are pinned.
+//! Verification between a plugin's files and its start: the operator's trust settings, and one pass
+//! in which the bytes that are judged are pinned.
 //!
-//! Every start of what is there comes through [`verify`], also one of a plugin that ran before: what changed on the disk
-//! meanwhile, and what was revoked meanwhile, counts. There is no memory of versions that ran: an older signed package
-//! starts. What came up before and is pinned is judged again by [`verify_again`], without its files.
+//! Every start of an installed package goes through [`verify`], also that of a plugin that ran
+//! before, so changes on the disk and revocations take effect. Versions that ran are not
+//! remembered: an older signed package starts. A version that came up before and is pinned is
+//! judged again by [`verify_again`], without its files.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -21,7 +22,8 @@ use crate::error::PluginError;
 use crate::files::{Files, MANIFEST_NAME, Stamp};
 use crate::limits::{LINKED_ENTRIES_MAX, LINKED_MAX, WARNED_VERSIONS_MAX};
 
-/// The operator's will: who is trusted, and what happens to plugins of others.
+/// Trust settings of the operator: the trusted keys, and the rule for plugins without a trusted
+/// signature.
 #[derive(Debug, Clone)]
 pub struct Signatures {
     trust: TrustStore,
@@ -31,14 +33,14 @@ pub struct Signatures {
 }
 
 impl Default for Signatures {
-    /// Nobody is trusted, and whatever is not tampered with runs.
+    /// Trusts no key; all plugins run unless they were tampered with.
     fn default() -> Self {
         Self::new(TrustStore::new(), Requirement::Warn)
     }
 }
 
 impl Signatures {
-    /// These keys are trusted. Version 1 signatures are accepted.
+    /// Trusts these keys. Version 1 signatures are accepted.
     pub fn new(trust: TrustStore, requirement: Requirement) -> Self {
         Self {
             trust,
@@ -48,31 +50,31 @@ impl Signatures {
         }
     }
 
-    /// Takes a version 1 signature for none.
+    /// Treats a version 1 signature as none.
     #[must_use]
     pub fn without_version_1(mut self) -> Self {
         self.version_1 = false;
         self
     }
 
-    /// Also revokes what this file lists. It is read on every start of a plugin, so that what is added to it counts
-    /// from then on; while it cannot be used, no plugin starts.
+    /// Also revokes the keys and digests listed in a file. The file is read on every start of a
+    /// plugin, so additions take effect at once. While it cannot be used, no plugin starts.
     ///
     /// # Errors
-    /// It cannot be used now.
+    /// The file cannot be used now.
     pub fn with_revocations(mut self, file: impl Into<PathBuf>) -> Result<Self, TrustError> {
         self.revocations = Some(file.into());
         self.policy()?;
         Ok(self)
     }
 
-    /// Whether a plugin must be signed by a trusted key.
+    /// Returns true if a plugin must be signed by a trusted key.
     #[must_use]
     pub fn is_required(&self) -> bool {
         self.requirement == Requirement::Enforce
     }
 
-    /// How many keys are trusted, those among them that are revoked left out.
+    /// Returns the number of trusted keys, without those that are revoked.
     ///
     /// # Errors
     /// The list of revocations cannot be used.
@@ -82,7 +84,7 @@ impl Signatures {
         Ok(keys.filter(|key| !trust.is_key_revoked(key.id())).count())
     }
 
-    /// Whom it trusts as of now.
+    /// Returns the trust store as of now, with the revocations.
     fn trust(&self) -> Result<TrustStore, TrustError> {
         let mut trust = self.trust.clone();
         if let Some(file) = &self.revocations {
@@ -91,7 +93,7 @@ impl Signatures {
         Ok(trust)
     }
 
-    /// Whether it can be found out whom it trusts.
+    /// Checks that the list of revocations can be used.
     ///
     /// # Errors
     /// The list of revocations cannot be used.
@@ -99,12 +101,12 @@ impl Signatures {
         self.trust().map(drop)
     }
 
-    /// What changes when the file of revocations does.
+    /// Returns the stamp of the file of revocations, which changes when the file does.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
         self.revocations.as_deref().and_then(Stamp::of)
     }
 
-    /// As of now.
+    /// Returns the policy as of now.
     fn policy(&self) -> Result<Policy, TrustError> {
         let policy = Policy::new(self.trust()?, self.requirement);
         Ok(if self.version_1 {
@@ -115,13 +117,13 @@ impl Signatures {
     }
 }
 
-/// What a plugin's signature was worth when it was last started, or should have been.
+/// State of a plugin's signature at its last start, or attempt to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SignatureState {
-    /// The verdict; as text `valid`, `valid-v1`, `unsigned`, `untrusted key`, `tampered` or `revoked`.
+    /// Verdict; as text `valid`, `valid-v1`, `unsigned`, `untrusted key`, `tampered` or `revoked`.
     pub state: State,
-    /// The key that signed, or says so, where that is known.
+    /// Key that signed, or that the signature names, if known.
     pub key: Option<KeyId>,
 }
 
@@ -134,11 +136,11 @@ pub(crate) struct Verified {
     pub(crate) warnings: Vec<Diagnostic>,
     /// The directory that was judged, without links: another may be at the discovered path by now.
     pub(crate) dir: PathBuf,
-    /// Where the binary was; for its name and for messages.
+    /// Path at which the binary was found; for its name and for messages.
     pub(crate) program: PathBuf,
-    /// What it was started from, to be compared with what is there later.
+    /// Files that the process is started from, for later comparison.
     pub(crate) files: Arc<Files>,
-    /// What else it is shown: where links of its package lead to.
+    /// Targets of the package's links, which the plugin may see as well.
     pub(crate) linked: Vec<PathBuf>,
 }
 
@@ -159,8 +161,8 @@ pub(crate) fn verify(
     found: &Discovered,
 ) -> Result<Verified, PluginError> {
     let policy = signatures.policy().map_err(PluginError::Revocations)?;
-    // The operator may have linked the directory; links inside of it stay in the plugins directory, or in the package
-    // where that is elsewhere.
+    // The operator may have linked the directory. Links inside of it must stay in the plugins
+    // directory, or in the package where that is elsewhere.
     let dir = found.dir.canonicalize();
     let dir = dir.map_err(|source| PluginError::Files {
         dir: found.dir.clone(),
@@ -186,7 +188,7 @@ pub(crate) fn verify(
             compare(&file, &manifest, claims, &found.name)?;
             (Arc::new(manifest), warnings)
         }
-        // Nothing is said about the manifest: it is the one that was discovered.
+        // The signature does not cover the manifest, so the discovered one is used.
         _ => (Arc::clone(&found.manifest), found.warnings.clone()),
     };
     let linked = linked(&artifact, found, &dir);
@@ -207,7 +209,8 @@ pub(crate) fn verify(
     })
 }
 
-/// Whether what was verified before may still run. Blocks while the revocations are read.
+/// Checks that an artifact which was verified before may still run. Blocks while the revocations
+/// are read.
 pub(crate) fn verify_again(
     signatures: &Signatures,
     verified: &Verified,
@@ -238,8 +241,8 @@ pub(crate) fn verify_again(
     }
 }
 
-/// Where links of a package lead to that the plugin may see: not another plugin's package, nor a directory that its own
-/// is in.
+/// Returns the targets of a package's links that the plugin may see: neither another plugin's
+/// package, nor a directory that contains its own.
 fn linked(artifact: &VerifiedArtifact, found: &Discovered, dir: &Path) -> Vec<PathBuf> {
     let mut targets = artifact.link_targets();
     if targets.is_empty() {
@@ -274,15 +277,16 @@ fn packages_of_others(found: &Discovered) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether a directory is the package of another plugin: it has a manifest, and not one of this plugin.
+/// Returns true if a directory is the package of another plugin: it has a manifest, and not one of
+/// this plugin.
 fn is_anothers(directory: &Path, found: &Discovered) -> bool {
     let manifest = directory.join(MANIFEST_NAME);
     manifest.symlink_metadata().is_ok()
         && Manifest::load(manifest).map_or(true, |(other, _)| other.name != found.name)
 }
 
-/// Whether there is the package of another plugin somewhere below a directory, such as a release that is kept. One with
-/// more than [`LINKED_ENTRIES_MAX`] entries counts as such.
+/// Returns true if another plugin's package is somewhere below a directory, such as an old release.
+/// A directory with more than [`LINKED_ENTRIES_MAX`] entries counts as such.
 fn holds_anothers(directory: &Path, found: &Discovered) -> bool {
     let mut seen = 0;
     let mut queue = vec![directory.to_owned()];
@@ -304,7 +308,8 @@ fn holds_anothers(directory: &Path, found: &Discovered) -> bool {
     false
 }
 
-/// The signed manifest says what its signature says, and is of the plugin that was discovered.
+/// Checks that the signed manifest agrees with its signature, and belongs to the plugin that was
+/// discovered.
 fn compare(
     file: &Path,
     manifest: &Manifest,
@@ -344,7 +349,7 @@ fn package_path(path: &Path) -> String {
 pub(crate) struct Warned(Mutex<BTreeSet<(PluginName, String, Digest)>>);
 
 impl Warned {
-    /// Whether this is the first time for a version.
+    /// Returns true the first time for a version.
     pub(crate) fn first(&self, verified: &Verified) -> bool {
         let version = (
             verified.manifest.name.clone(),
@@ -420,7 +425,7 @@ mod tests {
         let (signatures, cache) = (Signatures::default(), Cache::new());
         let verified = verify(&signatures, &cache, &found).unwrap();
         assert!(verified.program.ends_with("goat/goat"));
-        // What is shown to the plugin must be what was judged, and not where the link leads later.
+        // The plugin must be shown the directory that was judged, and not the link's later target.
         assert_eq!(
             verified.dir,
             root.path().canonicalize().unwrap().join("goat")
@@ -443,7 +448,8 @@ mod tests {
         }
         let verified = verify(&signatures, &cache, &found).unwrap();
         assert_eq!(verified.linked, [store.join("goat")]);
-        // Nor where another plugin's directory leads to, where releases are switched by a link, nor what holds it.
+        // Another plugin's files stay hidden also if releases are switched by a link, and so does
+        // any directory that contains them.
         let release = store.join("victim");
         std::fs::create_dir(&release).unwrap();
         std::fs::write(release.join(MANIFEST_NAME), manifest).unwrap();

@@ -1,4 +1,4 @@
-//! What the runtime knows about its plugins at one moment: immutable, swapped as a whole.
+//! State of all plugins at one moment: immutable, swapped as a whole.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -73,75 +73,79 @@ impl Snapshot {
     }
 }
 
-/// One plugin at one moment.
+/// State of one plugin at one moment.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PluginStatus {
-    /// Its name.
+    /// Name of the plugin.
     pub name: PluginName,
-    /// Its directory, absolute.
+    /// Directory of its package, absolute.
     pub dir: PathBuf,
-    /// Counts its processes, from 1; 0 before the first.
+    /// Number of its current process, from 1; 0 before the first.
     pub generation: u64,
-    /// What it is doing.
+    /// State of the plugin.
     pub state: PluginState,
-    /// What it registered; `None` before that.
+    /// Registration of this generation; `None` before it has registered.
     pub registration: Option<Arc<Registration>>,
-    /// Its manifest; `None` when that is not valid.
+    /// Manifest of the package; `None` if it is not valid.
     pub manifest: Option<Arc<Manifest>>,
-    /// What its signature was worth; `None` before it was looked at, and where it cannot be.
+    /// State of its signature; `None` before the check, and where there is nothing to check.
     pub signature: Option<SignatureState>,
     /// Warnings about manifest and registration.
     pub warnings: Arc<[Diagnostic]>,
-    /// The process's id while it runs.
+    /// Id of its process, while that runs.
     pub pid: Option<u32>,
-    /// When this generation was started.
+    /// Time at which this generation was started.
     pub started_at: Option<SystemTime>,
-    /// When it came up.
+    /// Time at which this generation came up.
     pub running_since: Option<SystemTime>,
-    /// How the layers of its sandbox stand; `None` while it has none.
+    /// State of its sandbox's layers; `None` while it has no sandbox.
     pub sandbox: Option<Arc<Report>>,
-    /// The timeouts in force since its start; a policy's later `call_timeout` holds for calls, and is
-    /// not seen here.
+    /// Timeouts in force since its start. A later `call_timeout` of its policy applies to calls,
+    /// and is not shown here.
     pub timeouts: Timeouts,
-    /// Which of its files is no longer what runs, for people; `None` as long as nothing differs, and where the host
-    /// starts what is there by itself.
+    /// Name, for people, of a file that differs from the one that runs. `None` if no file differs,
+    /// and where the host restarts changed plugins by itself.
     pub changed: Option<&'static str>,
-    /// What is to replace the generation that runs, while it starts; or what was, if it did not come up.
+    /// Generation that is to replace the running one, while it starts; or the last one that did not
+    /// come up.
     pub candidate: Option<Candidate>,
-    /// Generations that another one has replaced and that still finish their calls.
+    /// Number of replaced generations that still finish their calls.
     pub draining: usize,
-    /// Whether the operator wants it to run.
+    /// The operator wants the plugin to run.
     pub is_enabled: bool,
-    /// Whether there is a version that came up before this one, to go back to.
+    /// A version that came up before this one can be restored.
     pub can_roll_back: bool,
-    /// How often in a row it ended by itself; one that ran out of memory counts twice.
+    /// Number of times in a row that the plugin ended by itself; running out of memory counts
+    /// twice.
     pub crashes: u32,
-    /// When it last ended by itself.
+    /// Time at which the plugin last ended by itself.
     pub last_crash: Option<SystemTime>,
-    /// How a process of it that served, or was to, failed last; names the plugin. It stays when another one comes up.
+    /// Last failure of a process of the plugin that served, or was to; names the plugin. Kept when
+    /// another process comes up.
     pub last_error: Option<Arc<str>>,
-    /// When it is started again, if it ended by itself.
+    /// Time of the next start, if the plugin ended by itself.
     pub next_start: Option<SystemTime>,
-    /// Whether it keeps ending by itself.
+    /// The plugin keeps ending by itself.
     pub is_crash_looping: bool,
-    /// Whether nothing is under way but what is draining.
+    /// No generation is starting or stopping, except those that drain.
     pub(crate) is_settled: bool,
-    /// Whether that was so before: it has come up, failed or been stopped at least once.
+    /// The plugin was settled before: it has come up, failed or been stopped at least once.
     pub(crate) has_settled: bool,
-    /// How long a call may wait for it, while it comes up.
+    /// Limits for calls that wait for the plugin, while it comes up.
     pub(crate) awaited: Option<Awaited>,
-    /// What the call path needs while it runs.
+    /// Handle for calls, while the plugin runs.
     pub(crate) instance: Option<Arc<Instance>>,
 }
 
 impl PluginStatus {
-    /// Whether calls are possible and its routes are to be served.
+    /// Returns true if calls are possible and the plugin's routes are to be served.
     pub fn is_running(&self) -> bool {
         matches!(self.state, PluginState::Running)
     }
 
-    /// How it is, as far as probes and calls tell; nothing is while it does not run.
+    /// Returns the plugin's health, as far as probes and calls tell; the default while it does not
+    /// run.
     #[must_use]
     pub fn health(&self) -> PluginHealth {
         let instance = self.instance.as_ref();
@@ -150,30 +154,30 @@ impl PluginStatus {
             .unwrap_or_default()
     }
 
-    /// What calls go to while it serves.
+    /// Returns the target for calls while the plugin serves.
     #[must_use]
     pub fn target(&self) -> Option<CallTarget> {
         self.instance.clone().map(CallTarget)
     }
 }
 
-/// For how long, and by how many calls, a plugin that comes up is waited for.
+/// Maximum time that calls wait for a plugin that comes up, and the calls that do.
 #[derive(Debug, Clone)]
 pub(crate) struct Awaited {
     pub(crate) limit: Duration,
     pub(crate) waiters: Arc<Waiters>,
 }
 
-/// How many calls wait for a plugin.
+/// Number of calls that wait for a plugin.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters(AtomicUsize);
 
-/// A call that waits, until it is dropped.
+/// Guard of a call that waits, until dropped.
 #[derive(Debug)]
 pub(crate) struct Waiter<'a>(&'a AtomicUsize);
 
 impl Waiters {
-    /// Lets a call wait, if fewer than `max` do.
+    /// Counts a call as waiting if fewer than `max` do.
     pub(crate) fn enter(&self, max: usize) -> Option<Waiter<'_>> {
         let waiter = Waiter(&self.0);
         let before = self.0.fetch_add(1, Ordering::AcqRel);
@@ -191,13 +195,13 @@ impl Drop for Waiter<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Candidate {
-    /// Its number.
+    /// Number of the generation.
     pub generation: u64,
-    /// Why it did not come up; `None` while it starts.
+    /// Reason why the generation did not come up; `None` while it starts.
     pub error: Option<String>,
 }
 
-/// What a plugin is doing.
+/// Visible state of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PluginState {
@@ -215,32 +219,32 @@ pub enum PluginState {
     Disabled,
     /// Not started yet, because of a plugin that it depends on.
     Waiting {
-        /// What it waits for.
+        /// Name of the plugin that this one waits for, and why that does not serve.
         reason: String,
     },
-    /// It ended by itself, and is started again.
+    /// Waiting for a restart after the plugin ended by itself.
     BackingOff {
-        /// How it ended; names the plugin.
+        /// Reason for its end; names the plugin.
         error: String,
-        /// When it is started.
+        /// Time of the restart.
         until: SystemTime,
     },
-    /// It keeps ending by itself, and is started again, but less and less often.
+    /// Waiting for a restart after the plugin ended by itself repeatedly, at growing intervals.
     CrashLooping {
-        /// How it ended last; names the plugin.
+        /// Reason for its last end; names the plugin.
         error: String,
-        /// When it is started.
+        /// Time of the restart.
         until: SystemTime,
     },
     /// Not running because something failed.
     Failed {
-        /// What, and what to do; names the plugin.
+        /// The failure and its remedy; names the plugin.
         error: String,
     },
 }
 
 impl PluginState {
-    /// Why it does not run, where that is because something went wrong.
+    /// Returns the failure, if that is why the plugin does not run.
     pub fn error(&self) -> Option<&str> {
         match self {
             PluginState::Failed { error }
@@ -250,8 +254,8 @@ impl PluginState {
         }
     }
 
-    /// `starting`, `running`, `stopping`, `stopped`, `blocked`, `disabled`, `waiting`, `backing_off`,
-    /// `crash_looping` or `failed`.
+    /// Returns the state's name: `starting`, `running`, `stopping`, `stopped`, `blocked`,
+    /// `disabled`, `waiting`, `backing_off`, `crash_looping` or `failed`.
     pub fn as_str(&self) -> &'static str {
         match self {
             PluginState::Starting => "starting",

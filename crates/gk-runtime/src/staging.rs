@@ -1,5 +1,5 @@
-//! Directories in which packages are on their way: on the file system of the plugins directory, under names that no look
-//! at the plugins sees, exchanged with what is installed in one step.
+//! Staging directories of packages: on the file system of the plugins directory, under names that
+//! scans of the plugins skip, exchanged with the installed package in one step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -17,29 +17,30 @@ use tempfile::TempDir;
 
 use crate::error::ControlError;
 
-/// How the names of directories begin in which packages are on their way.
+/// Prefix of the names of staging directories.
 const STAGING_PREFIX: &str = ".gk-staging-";
 
 /// Bytes that are compared at a time.
 const COMPARE_BYTES: usize = 64 * 1024;
 
-/// Why a package was not installed, or a plugin not removed. Nothing was changed, unless it is [`InstallError::Kept`].
+/// Reason why a package was not installed, or a plugin not removed. No file was changed, except
+/// with [`InstallError::Kept`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
     /// The package cannot be used.
     #[error("{0}")]
     Package(#[from] OpenError),
-    /// It could not be unpacked.
+    /// The package could not be unpacked.
     #[error("{0}")]
     Unpack(#[from] UnpackError),
-    /// Its plugin.yaml is not one.
+    /// The package's plugin.yaml is not a manifest.
     #[error("its plugin.yaml is not one: {0}")]
     Manifest(#[from] Box<gk_manifest::ManifestError>),
-    /// Its signature does not let it be installed.
+    /// The signature does not permit the installation.
     #[error("{0}")]
     Signature(String),
-    /// It is no package of a plugin that this host can run.
+    /// The package is not a plugin that this host can run.
     #[error("{0}")]
     Unusable(String),
     /// Another change of the same plugin is under way.
@@ -47,44 +48,45 @@ pub enum InstallError {
         "plugin \"{plugin}\" is being installed or removed at this moment; try again when that is done"
     )]
     Busy {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
     },
-    /// Its place holds something else.
+    /// The plugin's directory has other content.
     #[error("{path} {what}", path = .path.display())]
     Occupied {
-        /// The place.
+        /// Path of the directory.
         path: PathBuf,
-        /// What is there, and what to do.
+        /// Content of the directory, and the remedy.
         what: &'static str,
     },
     /// There is no such plugin.
     #[error("{0}")]
     Control(#[from] ControlError),
-    /// The version before could not be put back, and is kept elsewhere. The next start of the host tries again.
+    /// The version before could not be put back, and is kept elsewhere. The next start of the host
+    /// tries again.
     #[error("{source}; the version before is kept in {kept}", kept = .kept.display())]
     Kept {
-        /// Where.
+        /// Directory of the version before.
         kept: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         #[source]
         source: Box<InstallError>,
     },
-    /// The system refused something.
+    /// A system call failed.
     #[error("{what} {path}: {source}", path = .path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// With what.
+        /// Path that it was applied to.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
 impl InstallError {
-    /// Whether the disk is full, or the quota used up.
+    /// Returns true if the disk is full, or the quota used up.
     #[must_use]
     pub fn is_full(&self) -> bool {
         let source = match self {
@@ -110,14 +112,14 @@ pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) 
 #[derive(Debug, Default)]
 pub(crate) struct Installing(Mutex<BTreeSet<PluginName>>);
 
-/// The only change of a plugin's package, until it is dropped.
+/// Exclusive right to change a plugin's package, until dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a>(&'a Installing, PluginName);
+pub(crate) struct Permit<'a>(&'a Installing, PluginName);
 
 impl Installing {
-    pub(crate) fn enter(&self, plugin: &PluginName) -> Result<Turn<'_>, InstallError> {
+    pub(crate) fn enter(&self, plugin: &PluginName) -> Result<Permit<'_>, InstallError> {
         match self.0.lock().insert(plugin.clone()) {
-            true => Ok(Turn(self, plugin.clone())),
+            true => Ok(Permit(self, plugin.clone())),
             false => Err(InstallError::Busy {
                 plugin: plugin.clone(),
             }),
@@ -125,13 +127,14 @@ impl Installing {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.0.0.lock().remove(&self.1);
     }
 }
 
-/// A place in the plugins directory that no look at the plugins sees. It is removed with what is in it.
+/// A directory in the plugins directory that scans of the plugins skip. Removed with its content
+/// when dropped.
 #[derive(Debug)]
 pub struct Staging {
     pub(crate) dir: TempDir,
@@ -157,7 +160,7 @@ impl Staging {
         })
     }
 
-    /// Where the package's file belongs.
+    /// Returns the path for the package's file.
     #[must_use]
     pub fn archive(&self) -> PathBuf {
         self.dir.path().join("package.zip")
@@ -167,8 +170,8 @@ impl Staging {
         self.dir.path().join("new")
     }
 
-    /// Notes which directory is about to be replaced, so that it is put back if this host does not live to see the new
-    /// version come up.
+    /// Notes which directory is about to be replaced, so that the next host puts it back if this
+    /// one ends before the new version has come up.
     pub(crate) fn replaces(&self, directory: &Path) -> Result<(), InstallError> {
         let Ok(old) = directory.symlink_metadata() else {
             return Ok(());
@@ -186,7 +189,7 @@ impl Staging {
         Ok(())
     }
 
-    /// What is in place now stays there.
+    /// Makes the replacement final: the installed package stays.
     pub(crate) fn settled(&self) {
         let note = self.dir.path().join(REPLACES);
         if let Err(error) = fs::remove_file(&note)
@@ -196,7 +199,8 @@ impl Staging {
         }
     }
 
-    /// Leaves it where it is, with the version before in it: an error whose reason this is.
+    /// Keeps the directory, with the version before in it. Returns the error that says so, with
+    /// `error` as its cause.
     pub(crate) fn kept(self, error: InstallError) -> InstallError {
         InstallError::Kept {
             kept: self.dir.keep(),
@@ -204,20 +208,20 @@ impl Staging {
         }
     }
 
-    /// Whether the version before is still in it, and nowhere else.
+    /// Returns true if the version before is still in the directory, and so nowhere else.
     pub(crate) fn has_old(&self) -> bool {
         Replaced::read(self.dir.path()).is_some_and(|replaced| replaced.place.is_some())
     }
 }
 
-/// The note of [`Staging::replaces`].
+/// Name of the note that [`Staging::replaces`] writes.
 const REPLACES: &str = "replaces";
 
-/// A directory that was to be replaced, by its note.
+/// A directory that was to be replaced, as read from the note.
 struct Replaced {
     /// The name of the directory in the plugins directory.
     name: OsString,
-    /// Where the old directory is, if it is in the staging directory.
+    /// Path of the old directory, if it is in the staging directory.
     place: Option<PathBuf>,
 }
 
@@ -242,13 +246,13 @@ impl Replaced {
     }
 }
 
-/// Where the old directory is for a moment on a file system that cannot exchange two.
+/// Returns the temporary path of the old directory on a file system that cannot exchange two.
 fn aside(staged: &Path) -> PathBuf {
     staged.with_extension("aside")
 }
 
-/// Removes what installations have left behind that were cut off, as by the end of a host. What another host of the same
-/// plugins directory is installing is locked.
+/// Removes staging directories of installations that were interrupted, for example by the end of a
+/// host. The staging directories of another host on the same plugins directory are locked.
 pub(crate) fn clear_staging(plugins_dir: &Path) {
     let entries = plugins_dir.read_dir().into_iter().flatten().flatten();
     for entry in entries {
@@ -266,7 +270,8 @@ pub(crate) fn clear_staging(plugins_dir: &Path) {
         {
             let directory = plugins_dir.join(name);
             let unpacked = path.join("new");
-            // `put` needs the place beside it, on a file system that cannot exchange. What is there is the new version.
+            // `put` needs a free path beside `unpacked` on a file system that cannot exchange. The
+            // directory at `unpacked` is the new version.
             let moved = match old == unpacked {
                 true => Ok(()),
                 false => remove_if_there(&unpacked).and_then(|()| fs::rename(&old, &unpacked)),
@@ -307,18 +312,19 @@ pub(crate) fn lock(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// How a file of a package differs from the installed one.
+/// Difference between a file of a package and the installed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileChange {
-    /// It is new.
+    /// The file is new.
     Added,
-    /// It is another one, or has its x bit changed.
+    /// The content or the x bit differs.
     Changed,
-    /// It is there no more.
+    /// The file is missing in the new package.
     Removed,
 }
 
-/// Puts `staged` at `directory`, in one step; what was there is at `staged` then. Says whether there was something.
+/// Puts `staged` at `directory`, in one step. The previous content of `directory`, if any, is at
+/// `staged` then. Returns true if there was any.
 pub(crate) fn put(staged: &Path, directory: &Path) -> Result<bool, InstallError> {
     let wrong = "cannot put the package to";
     let rename = |flags| rustix::fs::renameat_with(CWD, staged, CWD, directory, flags);
@@ -361,7 +367,7 @@ pub(crate) fn sync(directory: &Path) {
     }
 }
 
-/// A text without the directory in which a package is on its way, which says nothing to anybody.
+/// Removes the path of the staging directory from a text, as it means nothing to a reader.
 pub(crate) fn without(text: &str, staging: &Staging) -> String {
     let unpacked = staging.unpacked().display().to_string();
     let archive = staging.archive().display().to_string();
@@ -370,7 +376,8 @@ pub(crate) fn without(text: &str, staging: &Staging) -> String {
         .replace(&archive, "the package")
 }
 
-/// How the files of two directories differ. Links and special files count as changed.
+/// Returns the differences between the files of two directories. Links and special files count as
+/// changed.
 pub(crate) fn compare(before: &Path, after: &Path) -> io::Result<BTreeMap<String, FileChange>> {
     let (old, new) = (files(before)?, files(after)?);
     let mut changes = BTreeMap::new();
@@ -393,7 +400,7 @@ pub(crate) fn compare(before: &Path, after: &Path) -> io::Result<BTreeMap<String
     Ok(changes)
 }
 
-/// All that is in a directory: whether it is a plain file, its size, and whether it has an x bit.
+/// Returns all files in a directory: if each is a regular file, its size, and if it has an x bit.
 fn files(root: &Path) -> io::Result<BTreeMap<String, (bool, u64, bool)>> {
     let mut found = BTreeMap::new();
     let mut queue = vec![PathBuf::new()];
@@ -417,7 +424,7 @@ fn files(root: &Path) -> io::Result<BTreeMap<String, (bool, u64, bool)>> {
     Ok(found)
 }
 
-/// Whether two files have the same content.
+/// Returns true if two files have the same content.
 fn same(one: &Path, other: &Path) -> io::Result<bool> {
     let (mut one, mut other) = (File::open(one)?, File::open(other)?);
     let (mut left, mut right) = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
@@ -449,7 +456,7 @@ mod tests {
         fs::write(directory.join("version"), version).unwrap();
     }
 
-    /// Whenever a host ends while it replaces a package, the next one starts with the version before.
+    /// A host that ends at any step of a replacement leaves the next one with the version before.
     #[test]
     fn an_unfinished_replacement_is_taken_back() {
         let rename = |from: &Path, to: &Path| fs::rename(from, to).unwrap();
@@ -473,7 +480,7 @@ mod tests {
             package(&staging.unpacked(), "new");
             staging.replaces(&installed).unwrap();
             step(&staging.unpacked(), &installed);
-            // As a host that is killed: nothing is removed, and the lock is gone.
+            // Simulates a host that is killed: no file is removed, and the lock is free.
             drop(staging.dir.keep());
             drop(staging._lock);
             clear_staging(plugins.path());
@@ -482,7 +489,7 @@ mod tests {
         }
     }
 
-    /// One that has come up stays.
+    /// A version that has come up stays.
     #[test]
     fn a_finished_replacement_stays() {
         let plugins = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Who may run: what is wanted of each plugin, what its policy says, what it depends on, whom the operator trusts.
+//! Decides which plugins run, from the operator's will, the policy, the dependencies and the
+//! trusted signatures.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -17,7 +18,8 @@ impl Inner {
         self.plugins.lock().get(name).cloned()
     }
 
-    /// Brings what runs in line with what is wanted. What is decided is done before anybody decides anew.
+    /// Brings the running plugins in line with the wanted state. The lock makes sure that a
+    /// decision is carried out before the next one is made.
     pub(crate) fn reconcile(&self) {
         let plugins = self.plugins.lock();
         let nodes = plugins
@@ -47,7 +49,7 @@ impl Inner {
         self.linked.store(linked, Ordering::Release);
     }
 
-    /// Brings what runs in line with what it depends on, whenever that changes, until the runtime is gone.
+    /// Reconciles whenever the state of any plugin changes, until the runtime is gone.
     pub(crate) async fn follow_dependencies(inner: Weak<Self>, mut changed: watch::Receiver<u64>) {
         while changed.changed().await.is_ok() {
             let Some(inner) = inner.upgrade() else {
@@ -59,7 +61,7 @@ impl Inner {
         }
     }
 
-    /// Asks the policy of a plugin whether it may run.
+    /// Asks the host API, for the policy, if a plugin may run.
     pub(crate) fn admit(&self, name: &PluginName) {
         let changed = {
             let plugins = self.plugins.lock();
@@ -74,8 +76,9 @@ impl Inner {
         }
     }
 
-    /// Whoever runs and is not trusted any more is stopped, and whoever is trusted again may run once it is
-    /// [reconciled](Self::reconcile). Says whether it could be found out who is. Blocks.
+    /// Stops running plugins that are not trusted any more. Plugins that are trusted again may run
+    /// after the next [`reconcile`](Self::reconcile). Returns false if the trusted keys cannot be
+    /// determined. Blocks.
     pub(crate) fn review_trust(&self) -> bool {
         let plugins: Vec<_> = self.plugins.lock().values().cloned().collect();
         let signatures = self.hub.signatures.load();
@@ -90,7 +93,7 @@ impl Inner {
         for plugin in plugins {
             plugin.review_trust(|verified| {
                 match signatures::verify_again(&signatures, verified) {
-                    // The next look finds out.
+                    // The next review repeats the check.
                     Ok(()) | Err(PluginError::Revocations(_)) => Ok(()),
                     Err(error) => Err(crate::error::chain(&error)),
                 }
@@ -99,7 +102,8 @@ impl Inner {
         true
     }
 
-    /// Why a version of a plugin cannot take over now: what it depends on does not serve.
+    /// Returns the reason why a version of a plugin cannot take over now: a plugin that it depends
+    /// on does not serve.
     pub(crate) fn lacks(&self, manifest: &Manifest) -> Option<String> {
         let snapshot = self.hub.snapshot();
         let serves = |need: &&Dependency| {
@@ -116,7 +120,7 @@ impl Inner {
         ))
     }
 
-    /// Everything is to end: those first on which nobody depends.
+    /// Ends all plugins, beginning with those that no other depends on.
     pub(crate) fn end(&self) {
         {
             let plugins = self.plugins.lock();

@@ -75,7 +75,7 @@ use crate::{
     StartError,
 };
 
-/// How much of a plugin's output waits to be read.
+/// Number of bytes of a plugin's output that may wait to be read.
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// A set of plugins, and the directories a runtime wants. A cheap clone.
@@ -111,7 +111,7 @@ struct Running {
 }
 
 impl InMemory {
-    /// No plugins.
+    /// Creates a set without plugins.
     pub fn new() -> Self {
         Self::default()
     }
@@ -145,7 +145,7 @@ impl InMemory {
         self.start_in(|_| {})
     }
 
-    /// As [`InMemory::start`], with a last word on the configuration.
+    /// As [`InMemory::start`], with changes to the configuration.
     ///
     /// # Errors
     /// As [`InMemory::start`].
@@ -278,7 +278,7 @@ impl Process for InMemoryProcess {
             .map(|status| *status)
         {
             Ok(Some(status)) => status,
-            // Its sender is this process's own.
+            // The sender is a field of this process, so it cannot be dropped before.
             _ => std::future::pending().await,
         }
     }

@@ -1,4 +1,4 @@
-//! The limits of one plugin: what its policy says or else what it asks for, within the host's limits.
+//! Limits of one plugin: those of its policy, or else those it asks for, within the host's limits.
 
 use std::time::Duration;
 
@@ -14,21 +14,22 @@ use crate::limits::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// Of one call.
+    /// Timeout of one call.
     pub call: Duration,
-    /// Of GKRegister and of Init, each.
+    /// Timeout of GKRegister and of Init, each.
     pub init: Duration,
-    /// Of Shutdown.
+    /// Timeout of Shutdown.
     pub shutdown: Duration,
 }
 
 impl Timeouts {
-    /// What `resources` asks for, clamped to the limits; the defaults where it asks for nothing.
+    /// Returns the timeouts that `resources` asks for, or else the defaults, clamped to the limits.
     pub fn from_resources(resources: &ResourceRequest) -> Self {
         Self::new(resources, &PluginLimits::default())
     }
 
-    /// What the policy's `limits` say; where they say nothing, what `resources` asks for; clamped to the limits.
+    /// Returns the timeouts in the policy's `limits`, or else those that `resources` asks for, or
+    /// else the defaults, clamped to the limits.
     pub(crate) fn new(resources: &ResourceRequest, limits: &PluginLimits) -> Self {
         let pick = |set: Option<Duration>, asked: Option<Duration>, default: Duration, max| {
             set.or(asked).unwrap_or(default).clamp(TIMEOUT_MIN, max)
@@ -56,12 +57,13 @@ impl Timeouts {
     }
 }
 
-/// Which limits of a policy are outside of what this host gives, and what they are taken for.
+/// Lists the limits of a policy that are outside of this host's range, with the values that apply
+/// instead.
 pub fn clamped(limits: &PluginLimits) -> Vec<String> {
     outside(&ResourceRequest::default(), limits)
 }
 
-/// The same for what a plugin asks for where its policy says nothing.
+/// Like [`clamped`], including the limits that a plugin asks for where its policy has none.
 pub(crate) fn outside(resources: &ResourceRequest, limits: &PluginLimits) -> Vec<String> {
     let in_force = Timeouts::new(resources, limits);
     let timeouts = [
@@ -96,7 +98,8 @@ pub(crate) fn outside(resources: &ResourceRequest, limits: &PluginLimits) -> Vec
     timeouts.chain(memory).collect()
 }
 
-/// How many bytes of memory a plugin has: what the policy's `limits` say, else what its plugin.yaml asks for.
+/// Returns the memory limit of a plugin in bytes: the one in the policy's `limits`, or else the one
+/// in its plugin.yaml, or else the default, clamped.
 pub(crate) fn memory(resources: &ResourceRequest, limits: &PluginLimits) -> u64 {
     limits
         .memory_bytes

@@ -1,7 +1,8 @@
 //! Comparing versions, as far as a plugin's `min_host_version` and two plugins of one name need it.
 
-/// Whether a host of version `host` is at least `required`. Pre-release and build suffixes do not
-/// count; an empty or unreadable requirement is none (validation reports the latter).
+/// Returns true if a host of version `host` is at least `required`. Pre-release and build suffixes
+/// do not count. An empty or unreadable requirement is always satisfied (validation reports the
+/// latter).
 pub(crate) fn satisfies(host: &str, required: &str) -> bool {
     match (numbers(host), numbers(required)) {
         (Some(host), Some(required)) => host >= required,
@@ -9,7 +10,7 @@ pub(crate) fn satisfies(host: &str, required: &str) -> bool {
     }
 }
 
-/// Major, minor and patch; `None` for what is no version.
+/// Returns major, minor and patch; `None` if the text is not a version.
 pub(crate) fn numbers(version: &str) -> Option<[u64; 3]> {
     let core = version
         .trim()

@@ -1,9 +1,11 @@
 //! Notices that something in the plugins directory may have changed.
 //!
-//! An event of the file system only says *look*: what happened is found out by looking, and comparing with what runs.
-//! So it does not matter which events a tool causes, in which order, or that some get lost; and where a file system
-//! sends none (network file systems, layers of a container that are changed from outside) a look every now and
-//! then ([`RuntimeConfig::rescan_interval`](crate::RuntimeConfig::rescan_interval)) finds the same a little later.
+//! An event of the file system only triggers a scan, which compares the files with those that run.
+//! So it does not matter which events a tool causes, in which order, or that some get lost. Where a
+//! file system sends none (network file systems, layers of a container that are changed from
+//! outside), the regular scan
+//! ([`RuntimeConfig::rescan_interval`](crate::RuntimeConfig::rescan_interval)) finds the same a
+//! little later.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -20,7 +22,8 @@ use tokio::time::Instant;
 
 use crate::limits::{CHANGE_QUIET, CHANGE_WAIT_MAX, WRITE_WAIT_MAX};
 
-/// What the file system has told since the last look. A mark, not a queue: however much happens, it stays small.
+/// Changes that the file system has reported since the last scan. A mark, not a queue: its size
+/// does not depend on the number of events.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     marked: Mutex<Option<Marked>>,
@@ -29,10 +32,10 @@ pub(crate) struct Changes {
     writing: Mutex<BTreeMap<PathBuf, Written>>,
 }
 
-/// Files of which it is remembered that they are being written.
+/// Maximum number of files that are remembered as being written.
 const WRITING_MAX: usize = 256;
 
-/// Since when a file is being written, and when that was seen last.
+/// Times of the first and the last write to a file that is not closed yet.
 #[derive(Debug, Clone, Copy)]
 struct Written {
     first: Instant,
@@ -40,7 +43,8 @@ struct Written {
 }
 
 impl Written {
-    /// A writer that pauses for long, or never closes its file, is not waited for.
+    /// Returns true while the writer is waited for: not if it pauses for long, or never closes its
+    /// file.
     fn goes_on(&self, now: Instant) -> bool {
         let since = |then| now.saturating_duration_since(then);
         since(self.last) <= CHANGE_WAIT_MAX && since(self.first) <= WRITE_WAIT_MAX
@@ -54,7 +58,7 @@ struct Marked {
 }
 
 impl Changes {
-    /// Something may have changed.
+    /// Records that something may have changed.
     pub(crate) fn mark(&self) {
         let now = Instant::now();
         let mut marked = self.marked.lock();
@@ -64,8 +68,8 @@ impl Changes {
         self.more.notify_one();
     }
 
-    /// Waits until it is time to look: a while after the last change, or after the first if they do not end, or a while
-    /// after nothing was told.
+    /// Waits until a scan is due: a while after the last change, or after the first if changes go
+    /// on, or `rescan` after the call if none is reported.
     pub(crate) async fn due(&self, rescan: Duration) {
         let rescan = Instant::now() + rescan;
         loop {
@@ -81,7 +85,8 @@ impl Changes {
         *self.marked.lock() = None;
     }
 
-    /// Whether a file in this directory, or below it, is being written: what is there is not complete.
+    /// Returns true if a file in this directory, or below it, is being written, so the package is
+    /// not complete.
     pub(crate) fn is_written(&self, dir: &Path) -> bool {
         let now = Instant::now();
         let writing = self.writing.lock();
@@ -91,7 +96,7 @@ impl Changes {
             .any(|(_, written)| written.goes_on(now))
     }
 
-    /// Takes in what happened to files, as far as it says whether they are being written.
+    /// Updates the files that are being written from an event.
     fn follow(&self, event: &notify::Event) {
         let now = Instant::now();
         let mut writing = self.writing.lock();
@@ -127,7 +132,7 @@ impl Changes {
 #[derive(Debug)]
 pub(crate) struct Watch {
     _watcher: Option<RecommendedWatcher>,
-    /// Which directory it is: another one may take its path.
+    /// Device and inode of the directory, as another one may take its path.
     watched: Option<(u64, u64)>,
 }
 
@@ -143,8 +148,8 @@ impl Watch {
         }
     }
 
-    /// Marks `changes` when something below `dir` may have changed. What cannot be watched is told once: then only the
-    /// regular looks find changes.
+    /// Marks `changes` when something below `dir` may have changed. If the directory cannot be
+    /// watched, logs that once; then only the regular scans find changes.
     fn start(dir: &Path, changes: Arc<Changes>) -> Self {
         let root = dir.to_owned();
         let told = move |event: notify::Result<notify::Event>| {
@@ -160,7 +165,7 @@ impl Watch {
                 changes.mark();
             }
         };
-        // What links lead to is found by the regular looks: a link may lead into anything.
+        // Links are not followed, as a link may lead anywhere. The regular scans see their targets.
         let config = notify::Config::default().with_follow_symlinks(false);
         let watcher = RecommendedWatcher::new(told, config).and_then(|mut watcher| {
             watcher.watch(dir, RecursiveMode::Recursive)?;
@@ -184,8 +189,8 @@ fn identity(dir: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Whether an event may mean that a plugin is another one: not that something was read, nor what hidden names do, which
-/// tools use for files that are under way.
+/// Returns true if an event may mean a change of a plugin. Reads do not count, nor do hidden names,
+/// which tools use for files in transit.
 fn concerns(event: &notify::Event, root: &Path) -> bool {
     let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
     if matches!(event.kind, EventKind::Access(_)) && event.kind != written {
@@ -215,7 +220,7 @@ mod tests {
         changes.mark();
         changes.due(far).await;
         assert_eq!(begun.elapsed(), CHANGE_QUIET);
-        // One that never stops writing.
+        // A writer that never stops.
         let begun = Instant::now();
         let writer = async {
             loop {
@@ -228,7 +233,7 @@ mod tests {
             () = writer => {}
         }
         assert!(begun.elapsed() <= CHANGE_WAIT_MAX && begun.elapsed() > CHANGE_WAIT_MAX / 2);
-        // Where nothing is told.
+        // No event is reported.
         let begun = Instant::now();
         changes.due(far).await;
         assert_eq!(begun.elapsed(), far);
@@ -266,7 +271,8 @@ mod tests {
         assert!(!changes.is_written(package));
     }
 
-    /// However many files are written, few are remembered, and those are the ones that are written now.
+    /// The number of remembered files is limited, and old ones make room for those that are written
+    /// now.
     #[tokio::test(start_paused = true)]
     async fn files_that_are_written_are_remembered_up_to_a_limit() {
         let changes = Changes::default();

@@ -35,7 +35,7 @@ struct InProgram {
     events: watch::Sender<Vec<&'static str>>,
 }
 
-/// One generation of a plugin.
+/// A running generation of a plugin.
 struct Running {
     number: usize,
     end: watch::Sender<Option<ExitStatus>>,

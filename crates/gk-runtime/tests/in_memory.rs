@@ -26,11 +26,13 @@ use tokio::sync::{Notify, watch};
 
 #[path = "in_memory/calls.rs"]
 mod calls;
+#[path = "in_memory/spans.rs"]
+mod spans;
 
-/// How long anything here may take; far more than it does, also on a busy machine.
+/// Maximum time of any wait here; far more than needed, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// What a plugin does at a step that matters here.
+/// Behaviour of a plugin at one of its steps.
 #[derive(Debug, Clone, Default)]
 enum Does {
     #[default]
@@ -40,22 +42,22 @@ enum Does {
     Crashes,
 }
 
-/// A plugin and the strings that pull it.
+/// A plugin whose behaviour the test controls.
 #[derive(Default)]
 struct Fake {
     register: Does,
     init: Does,
     shutdown: Does,
     registration: Mutex<Registration>,
-    /// Of the process that was started last.
+    /// Exit status of the process that was started last.
     exit: Mutex<watch::Sender<Option<ExitStatus>>>,
     connection: Mutex<Option<gk_wire::plugin::Connection>>,
     stderr: Mutex<Option<DuplexStream>>,
     host: Mutex<Option<HostApiClient>>,
     config: Mutex<BTreeMap<String, String>>,
-    /// Of the last call that hangs.
+    /// Token of the last call that hangs.
     token: Mutex<String>,
-    /// What happened, in order.
+    /// Events in order.
     events: Mutex<Vec<String>>,
     entered: Notify,
     release: Notify,
@@ -175,13 +177,13 @@ impl PluginHandler for Handler {
 #[derive(Debug, Default)]
 struct InMemory {
     fakes: BTreeMap<String, Arc<Fake>>,
-    /// What is started instead from the second generation on, in this order.
+    /// Plugins to start in place of the first one, from the second generation on, in this order.
     successors: Arc<Mutex<VecDeque<Arc<Fake>>>>,
-    /// What was started: whether with a network, and with how many bytes of memory.
+    /// Network permission and memory limit in bytes of each start.
     started: Arc<Mutex<Vec<(bool, u64)>>>,
 }
 
-/// A host API with one word for all plugins, which may change.
+/// A host API with one policy for all plugins, which may change.
 #[derive(Debug, Default)]
 struct Ruling {
     limits: Mutex<PluginLimits>,
@@ -361,7 +363,7 @@ async fn call(runtime: &Runtime, function: &str, args: &str) -> Result<String, C
     Ok(String::from_utf8(result.to_vec()).unwrap())
 }
 
-/// How it failed, whether it is started again by now or not.
+/// Returns the last failure of a plugin, which may have been restarted since.
 fn failure(runtime: &Runtime, plugin: &str) -> String {
     let snapshot = runtime.snapshot();
     let status = snapshot.get(plugin).unwrap();
@@ -385,7 +387,8 @@ async fn until_status(runtime: &Runtime, mut holds: impl FnMut(&PluginStatus) ->
     .await;
 }
 
-/// A call that was meant for a generation stays in it; one that comes when that takes no more goes to the next one.
+/// A call to a generation stays in it; a call that comes when the generation takes no more goes to
+/// the next one.
 #[tokio::test]
 async fn no_call_is_lost_between_two_generations() {
     let (host, first) = Host::new().with("goat", "", Fake::default());
@@ -433,7 +436,7 @@ async fn no_call_is_lost_between_two_generations() {
         }
     })
     .await;
-    // One that does not come up leaves everything as it is.
+    // A candidate that does not come up changes nothing.
     successors.lock().push_back(Arc::new(broken));
     let reloaded = within(runtime.reload("goat", true, DEADLINE))
         .await
@@ -451,8 +454,9 @@ async fn no_call_is_lost_between_two_generations() {
     within(runtime.shutdown()).await;
 }
 
-/// What is tried again, and what is not: a version that failed, is taken back and comes again; one that was not complete;
-/// one whose policy has changed.
+/// Starts are repeated for a version that failed, was replaced and comes again; for one that was
+/// incomplete; and for one whose policy has changed. The same version is not started again without
+/// a reason.
 #[tokio::test]
 async fn what_has_failed_is_tried_again_when_anything_of_it_has_changed() {
     let (host, first) = Host::new().with("goat", "", Fake::default());
@@ -483,7 +487,7 @@ async fn what_has_failed_is_tried_again_when_anything_of_it_has_changed() {
         .lock()
         .push_back(successor(Does::Fails("no grass")));
     assert!(matches!(reload().await, Outcome::Failed { .. }));
-    // It is not tried again for nothing.
+    // Without a change there is no other attempt.
     assert!(matches!(reload().await, Outcome::Failed { .. }));
     assert_eq!(starts(), 2);
     write("#!/bin/false\n");
@@ -496,7 +500,7 @@ async fn what_has_failed_is_tried_again_when_anything_of_it_has_changed() {
         panic!("a version that came again was not tried");
     };
     assert!(error.contains("still none"), "{error}");
-    // What it needs came too late.
+    // The file that the plugin needs arrives late.
     std::fs::create_dir(dir.join("static")).unwrap();
     std::fs::write(dir.join("static/grass"), "green").unwrap();
     successors
@@ -506,7 +510,7 @@ async fn what_has_failed_is_tried_again_when_anything_of_it_has_changed() {
         panic!("a package that is complete by now was not tried");
     };
     assert!(error.contains("not granted"), "{error}");
-    // Its policy grants it.
+    // The policy grants the permission.
     successors.lock().push_back(successor(Does::Well));
     let goat = PluginName::new("goat").unwrap();
     runtime.policy_changed(&goat);
@@ -522,7 +526,7 @@ async fn what_has_failed_is_tried_again_when_anything_of_it_has_changed() {
     within(runtime.shutdown()).await;
 }
 
-/// Whoever follows the snapshots, as the gateway does, works as often as there is a new one.
+/// Each snapshot costs work in its followers, such as the gateway.
 #[tokio::test]
 async fn a_look_that_finds_nothing_new_makes_no_snapshot() {
     let fails = Fake {
@@ -547,7 +551,7 @@ async fn a_look_that_finds_nothing_new_makes_no_snapshot() {
         let reloaded = within(runtime.reload("goat", false, DEADLINE)).await;
         assert_eq!(reloaded.unwrap(), Outcome::Serving(1));
     };
-    // As long as files are young their stamps say nothing, and they are compared.
+    // Stamps of young files are not reliable, so the files would be compared.
     let newest = std::fs::metadata(newest).unwrap().modified().unwrap();
     while newest
         .elapsed()
@@ -667,8 +671,8 @@ async fn a_timeout_is_enforced_and_the_late_reply_discarded() {
     );
 }
 
-/// A call waits for the story only for a moment. The clock stands still while anybody has something to do, so the moment
-/// is long enough however busy the machine is.
+/// A call waits for the crash report only for a moment. The clock stands still while any task is
+/// ready, so the moment is long enough however busy the machine is.
 #[tokio::test(start_paused = true)]
 async fn a_crash_fails_every_pending_call_with_the_story() {
     let (host, fake) = Host::new().with("goat", "", Fake::default());
@@ -730,7 +734,7 @@ async fn a_crash_fails_every_pending_call_with_the_story() {
     );
 }
 
-/// On a clock that goes on only when nothing else does: what counts is what the code waits for.
+/// The clock advances only while no task is ready, so the test measures the waits in the code.
 #[tokio::test(start_paused = true)]
 async fn a_crash_fails_every_pending_call_within_100_ms() {
     for ending in ["crash", "disconnect"] {
@@ -762,7 +766,7 @@ async fn calls_that_timed_out_count_until_they_are_answered() {
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..gk_runtime::limits::CALLS_IN_FLIGHT_MAX {
         let runtime = runtime.clone();
-        // Made during another call, so that none of them waits.
+        // Calls made during another call do not wait for room.
         let context = CallContext::new().with_chain(Chain::new().then("kid".parse().unwrap(), "f"));
         calls.spawn(async move { runtime.call("goat", "wait", Bytes::new(), context).await });
     }
@@ -774,7 +778,7 @@ async fn calls_that_timed_out_count_until_they_are_answered() {
         matches!(refused, Err(CallError::Busy { .. })),
         "{refused:?}"
     );
-    // One answer, however late, makes room.
+    // A single answer, however late, makes room.
     fake.release.notify_one();
     within(fake.late.notified()).await;
     within(async {
@@ -792,7 +796,7 @@ async fn a_broken_connection_counts_as_a_crash() {
     let error = call(&runtime, "disconnect", "").await.unwrap_err();
     assert!(matches!(error, CallError::Crashed { .. }), "{error}");
     until_status(&runtime, |status| status.last_error.is_some()).await;
-    // It was still alive.
+    // The process was still alive.
     assert!(fake.events.lock().contains(&"kill".to_owned()));
     assert!(
         !failure(&runtime, "goat").contains("SIGKILL"),
@@ -862,7 +866,7 @@ async fn a_bad_start_is_one_clear_error_and_others_run() {
             &["Init failed", "no pasture", "mend the plugin"],
         ),
         (
-            // What is missing is not the plugin's to mend.
+            // The plugin cannot remedy a missing grant.
             "init-denied",
             Fake {
                 init: Does::Fails("host: database write access not granted"),
@@ -1096,7 +1100,7 @@ async fn what_the_policy_says_wins_over_what_the_plugin_asks_for() {
     let timeouts = runtime.snapshot().get("goat").unwrap().timeouts;
     let seconds = Duration::from_secs;
     assert_eq!((timeouts.call, timeouts.init), (seconds(7), seconds(8)));
-    // A wish for http is none for a network.
+    // Permission for http requests does not imply network access.
     assert_eq!(*started.lock(), [(false, 100 << 20)]);
 
     let mut limits = PluginLimits::default();

@@ -1,5 +1,5 @@
-//! Real processes that misbehave: each gives one clear error, and the others are none the worse.
-//! The plugins are shell scripts; what needs a peer that speaks the protocol is in `in_memory.rs`.
+//! Real processes that misbehave: each gives one clear error, and the others are not affected. The
+//! plugins are shell scripts; tests with a peer that speaks the protocol are in `in_memory.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -11,7 +11,7 @@ use gk_runtime::{
     CallContext, CallError, LogQuery, LogSource, PluginState, Runtime, RuntimeConfig,
 };
 
-/// How long anything here may take; far more than it does, also on a busy machine.
+/// Maximum time of any wait here; far more than needed, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 struct Host {
@@ -279,12 +279,12 @@ async fn the_environment_is_minimal_and_private() {
     let runtime = Runtime::start(config).unwrap();
     within(runtime.settled()).await;
     let logs = runtime.logs("env", &LogQuery::all()).unwrap();
-    let said: Vec<&str> = logs
+    let printed: Vec<&str> = logs
         .iter()
         .filter(|entry| entry.source == LogSource::Stderr)
         .map(|entry| entry.message.as_str())
         .collect();
-    let mut names: Vec<&str> = said
+    let mut names: Vec<&str> = printed
         .iter()
         .filter_map(|line| line.strip_prefix("E ")?.split_once('='))
         .map(|(name, _)| name)
@@ -312,11 +312,11 @@ async fn the_environment_is_minimal_and_private() {
         .unwrap()
         .join("goatflow-plugin-env");
     assert!(
-        said.contains(&format!("E HOME={}", home.display()).as_str()),
-        "{said:?}"
+        printed.contains(&format!("E HOME={}", home.display()).as_str()),
+        "{printed:?}"
     );
     assert!(
-        said.contains(
+        printed.contains(
             &format!(
                 "D {}",
                 host.path("data")
@@ -327,12 +327,12 @@ async fn the_environment_is_minimal_and_private() {
             )
             .as_str()
         ),
-        "{said:?}"
+        "{printed:?}"
     );
     assert_eq!(
-        said.iter().filter(|line| **line == "M 700").count(),
+        printed.iter().filter(|line| **line == "M 700").count(),
         3,
-        "{said:?}"
+        "{printed:?}"
     );
 }
 
@@ -366,7 +366,7 @@ async fn stopping_leaves_nothing_behind() {
         .unwrap();
     within(runtime.shutdown()).await;
     within(runtime.shutdown()).await;
-    // Both processes held the pipe: its end means that they are gone.
+    // The pipe was held by both processes: its end means that they are gone.
     assert_eq!(
         within(tokio::io::AsyncReadExt::read(&mut alive, &mut up))
             .await
@@ -416,7 +416,8 @@ async fn dropping_the_runtime_ends_the_plugins() {
 
 #[tokio::test]
 async fn a_grandchild_that_holds_the_output_blocks_nothing() {
-    // It leaves the session, so that no group kill reaches it; it ends with this test's directory.
+    // The grandchild leaves the session, so that no group kill reaches it; it ends with this test's
+    // directory.
     let host = Host::new().plugin(
         "p",
         "setsid sh -c 'while test -d /proc/self && test -e \"$HOME\"; do sleep 0.1; done' & exit 5",
@@ -540,7 +541,7 @@ async fn a_good_plugin_runs_beside_bad_ones_and_exits_by_itself() {
             &LogQuery::all().min_level(gk_runtime::LogLevel::Warn),
         )
         .unwrap();
-    // That it is not signed is said once; nothing else is.
+    // The warning that it is not signed is the only one, and is logged once.
     let [unsigned] = logs.as_slice() else {
         panic!("stopping was not clean: {logs:?}");
     };
@@ -585,7 +586,8 @@ async fn a_killed_process_fails_its_calls_with_the_signal() {
             ),
             "{error}"
         );
-        // A call waits for the report only for a moment, which on a busy machine may pass before it is there.
+        // A call waits for the report only for a moment, which may pass on a busy machine before
+        // the report is complete.
         let error = error.to_string();
         assert!(
             error.contains("SIGKILL") || error.contains("the peer closed the connection"),

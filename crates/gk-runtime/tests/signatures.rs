@@ -1,4 +1,4 @@
-//! What runs is what was verified, however fast the files change.
+//! The verified files are the ones that run, however fast the files change.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -31,7 +31,7 @@ fn program(says: &[u8; 5]) -> Vec<u8> {
         elf.extend(word.to_le_bytes());
     }
     elf.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
-    // One segment, readable and executable: the whole file.
+    // A single segment, readable and executable: the whole file.
     elf.extend([1, 0, 0, 0, 5, 0, 0, 0]);
     for word in [0_u64, 0x40_0000, 0x40_0000, 0xa5, 0xa5, 0x1000] {
         elf.extend(word.to_le_bytes());
@@ -126,7 +126,8 @@ fn sign(directory: &Path, version: &str, key: &SecretKey) {
     sign_package(key, &package).unwrap();
 }
 
-/// Puts a file into another's place, in one step. It is made elsewhere: nothing but it changes in the package.
+/// Replaces a file in one step. The new file is created elsewhere, so that the package sees no
+/// other change.
 fn put(from: &Path, to: &Path) {
     let directory = from.parent().unwrap();
     let made = directory.with_extension("made");
@@ -178,7 +179,7 @@ impl Launcher for Exchanging {
     }
 }
 
-/// Where a path were executed, this would run the other program, each time.
+/// If a path were executed, the other program would run each time.
 #[tokio::test]
 async fn what_is_exchanged_after_the_check_does_not_run() {
     let packages = Packages::new();
@@ -192,7 +193,7 @@ async fn what_is_exchanged_after_the_check_does_not_run() {
     assert!(error.contains("printed \"good\\n\""), "{error}");
     assert!(error.contains("code 42"), "{error}");
     assert_eq!(state, Some(State::Valid));
-    // What lies there now does not even start.
+    // The package that is there now does not even start.
     let launcher = processes(&config);
     let (error, state) = start(config, launcher).await;
     assert!(error.contains("untrusted key: "), "{error}");
@@ -200,8 +201,8 @@ async fn what_is_exchanged_after_the_check_does_not_run() {
     assert_eq!(state, Some(State::UntrustedKey));
 }
 
-/// Binary, signature and manifest are exchanged again and again, one by one and all together, while the plugin is
-/// started again and again: the author's program runs, or none.
+/// Binary, signature and manifest are exchanged again and again, one by one and all together, while
+/// the plugin is restarted again and again: the author's program runs, or no program.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_race_is_never_won() {
     let packages = Packages::new();
@@ -216,7 +217,8 @@ async fn a_race_is_never_won() {
         move || {
             let mut round = 0_usize;
             while !over.load(Ordering::Relaxed) {
-                // Each subset of the three files once, and the author's package in between.
+                // In each round a subset of the three files is exchanged, then the author's package
+                // is put back.
                 for (number, file) in FILES.iter().enumerate() {
                     if round >> number & 1 == 1 {
                         put(&evil.join(file), &here.join(file));
@@ -269,7 +271,7 @@ async fn the_list_of_revocations_is_read_on_every_start() {
     );
     assert_eq!(state, Some(State::Revoked));
 
-    // While nobody knows what is revoked, nothing starts.
+    // While the revocations cannot be read, no plugin starts.
     std::fs::write(&list, "key of mine\n").unwrap();
     let (error, state) = again().await;
     assert!(error.contains("no plugin starts"), "{error}");
@@ -294,7 +296,7 @@ async fn the_signed_manifest_says_what_the_signature_says() {
     }
 }
 
-/// Version 1 says nothing of the manifest; it may be taken for no signature at all.
+/// Version 1 does not cover the manifest, so the host may be told to treat it as unsigned.
 #[tokio::test]
 async fn version_1_is_a_choice() {
     let packages = Packages::new();

@@ -21,7 +21,7 @@ fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1).peekable();
     while let Some(option) = args.next_if(|arg| arg.starts_with("--")) {
         match option.as_str() {
-            "--required" => confinement.level = gk_sandbox::Level::Required,
+            "--required" => confinement.level = gk_sandbox::Strictness::Required,
             "--without" => {
                 let layer = args.next().ok_or("--without needs the name of a layer")?;
                 confinement.without = confinement.without.with(layer.parse()?);

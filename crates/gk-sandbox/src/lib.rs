@@ -25,7 +25,7 @@
 //!
 //! On other Unix systems a child is started without the parent-death signal and without the
 //! guarantee about descriptors; a warning says so at the first start. A confinement has no effect
-//! there, unless its level is [`Level::Required`], which is refused. Systems that are not Unix have
+//! there, unless its level is [`Strictness::Required`], which is refused. Systems that are not Unix have
 //! neither the sockets nor the descriptors that this is about; it does not compile there.
 //!
 //! # Examples
@@ -56,7 +56,7 @@
 //!     let mut spec = gk_sandbox::SandboxSpec::new("/opt/tool/tool", "/tmp/tool");
 //!     let mut confinement = gk_sandbox::Confinement::new("tool", "/tmp/tool");
 //!     confinement.read_only.push("/opt/tool".into());
-//!     confinement.level = gk_sandbox::Level::Required;
+//!     confinement.level = gk_sandbox::Strictness::Required;
 //!     spec.confinement = Some(confinement);
 //!     let child = spawner.spawn(spec)?;
 //!     assert!(child.report().is_complete());
@@ -72,7 +72,7 @@
 //! # Limits and errors
 //!
 //! [`Resources`] are what a sandbox may use. A start fails with a [`SpawnError`], which names the
-//! path or the layer and what to do; a layer that is missing at [`Level::BestEffort`] is no error
+//! path or the layer and what to do; a layer that is missing at [`Strictness::BestEffort`] is no error
 //! but an entry of the [`Report`] with its [remedy](LayerReport::remedy). More memory than allowed
 //! ends as [`ExitStatus::MemoryLimit`].
 
@@ -128,4 +128,4 @@ pub use process::ExitStatus;
 pub use remove::remove_tree;
 pub use report::{Layer, LayerReport, LayerSet, Report, State, UnknownLayer};
 pub use spawner::Spawner;
-pub use spec::{Confinement, Identity, Level, Program, Resources, SandboxSpec};
+pub use spec::{Confinement, Identity, Program, Resources, SandboxSpec, Strictness};

@@ -282,7 +282,7 @@ impl Spawner {
         spec: &SandboxSpec,
         confinement: &Confinement,
     ) -> Result<Child, SpawnError> {
-        if confinement.level == crate::Level::Required {
+        if confinement.level == crate::Strictness::Required {
             return Err(SpawnError::NotLinux);
         }
         let mut plain = spec.clone();

@@ -75,7 +75,7 @@ impl<P: Into<PathBuf>> From<P> for Program {
 /// Strictness of a start about its layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum Level {
+pub enum Strictness {
     /// Starts with what this machine can enforce, and [reports](crate::Report) the rest.
     #[default]
     BestEffort,
@@ -92,7 +92,7 @@ pub enum Level {
 #[non_exhaustive]
 pub struct Confinement {
     /// Whether all layers are insisted on.
-    pub level: Level,
+    pub level: Strictness,
     /// Layers that are not wanted.
     pub without: LayerSet,
     /// Host name, and name among the control groups: `[A-Za-z0-9_-]`, 1 to 63 characters.
@@ -124,7 +124,7 @@ impl Confinement {
     /// `temp_dir` is as in the field.
     pub fn new(name: impl Into<String>, temp_dir: impl Into<PathBuf>) -> Self {
         Self {
-            level: Level::default(),
+            level: Strictness::default(),
             without: LayerSet::default(),
             name: name.into(),
             read_only: Vec::new(),

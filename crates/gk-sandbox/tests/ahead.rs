@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use gk_sandbox::{Confinement, KeeperProgram, Level, SandboxSpec, Spawner};
+use gk_sandbox::{Confinement, KeeperProgram, SandboxSpec, Spawner, Strictness};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -96,7 +96,7 @@ fn it_is_used_replaced_and_leaves_nothing() {
     // It has what was insisted on.
     if rustix::process::geteuid().is_root() {
         let mut strict = confinement(false);
-        strict.level = Level::Required;
+        strict.level = Strictness::Required;
         spawner.expect(&strict);
         plain(&spawner);
         let [waiting] = first_processes()[..] else {

@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gk_sandbox::{
-    Child, Confinement, ExitStatus, KeeperProgram, Layer, Level, Program, SandboxSpec, SpawnError,
-    Spawner, State,
+    Child, Confinement, ExitStatus, KeeperProgram, Layer, Program, SandboxSpec, SpawnError,
+    Spawner, State, Strictness,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -275,7 +275,7 @@ fn required_refuses_what_best_effort_starts() {
     let script = Script::new("true");
     let mut spec = script.spec();
     let confinement = confinement(&mut spec);
-    confinement.level = Level::Required;
+    confinement.level = Strictness::Required;
     let started = spawner().spawn(spec.clone());
     if root() {
         assert!(started.unwrap().report().is_complete());
@@ -306,7 +306,7 @@ fn helper_without_network_namespaces() {
     }
     assert!(child.reap().unwrap().success());
     let mut spec = script.spec();
-    confinement(&mut spec).level = Level::Required;
+    confinement(&mut spec).level = Strictness::Required;
     let refused = spawner().spawn(spec).unwrap_err();
     assert!(
         matches!(

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gk_hostapi::policy::{Policies, Policy};
 use gk_hostapi::{
-    CallInfo, Caller, Granted, Host, HostApi, HostError, Level, Method, MethodSpec, PluginProcess,
+    CallInfo, Caller, Granted, Host, HostApi, HostError, LogLevel, Method, MethodSpec,
+    PluginProcess,
 };
 use gk_manifest::{Access, PermissionKind, PluginName};
 use gk_services::cache::{Cache, CacheConfig};
@@ -42,7 +43,7 @@ impl Method for ListTicketStates {
 struct NoProcess;
 
 impl PluginProcess for NoProcess {
-    fn log(&self, _: Level, message: &str, _: &Map<String, Value>, _: Option<&CallInfo>) {
+    fn log(&self, _: LogLevel, message: &str, _: &Map<String, Value>, _: Option<&CallInfo>) {
         println!("log: {message}");
     }
 

@@ -34,7 +34,7 @@
 //! use std::sync::Arc;
 //!
 //! use gk_hostapi::policy::{Policies, Policy};
-//! use gk_hostapi::{CallInfo, Caller, ErrorKind, Host, HostApi, Level, PluginProcess};
+//! use gk_hostapi::{CallInfo, Caller, ErrorKind, Host, HostApi, LogLevel, PluginProcess};
 //! use gk_services::{Services, cache, config, db, files, http, kv, secure, store};
 //! use serde_json::{Map, Value};
 //!
@@ -43,7 +43,7 @@
 //! struct Process;
 //!
 //! impl PluginProcess for Process {
-//!     fn log(&self, _: Level, message: &str, _: &Map<String, Value>, _: Option<&CallInfo>) {
+//!     fn log(&self, _: LogLevel, message: &str, _: &Map<String, Value>, _: Option<&CallInfo>) {
 //!         println!("{message}");
 //!     }
 //!

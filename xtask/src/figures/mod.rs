@@ -27,6 +27,7 @@ const COLUMNS_MAX: usize = 100;
 const TABLES: &[&str] = &[
     "crates/gk-api/src/openapi/examples.rs: example",
     "crates/gk-runtime/src/generation/machine.rs: on",
+    "crates/gk-sqlguard/src/walk/types.rs: check",
 ];
 
 /// Crates that others may use alone, and how many packages each may bring in.

@@ -36,7 +36,7 @@ pub(crate) struct BuildArgs {
     rest: Vec<OsString>,
 }
 
-/// How a plugin is built.
+/// Way in which a plugin is built.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Recipe {
     pub(crate) profile: Profile,
@@ -48,7 +48,7 @@ pub(crate) struct Recipe {
     pub(crate) interrupt: Option<Arc<AtomicBool>>,
 }
 
-/// What a build is for.
+/// Purpose of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Profile {
     /// Optimised.
@@ -60,7 +60,7 @@ pub(crate) enum Profile {
     Debug,
 }
 
-/// What was built.
+/// A binary that was built.
 #[derive(Debug, Serialize)]
 struct Built {
     name: String,
@@ -218,7 +218,7 @@ struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // It is gone if all went well, and if not, there is an error already.
+        // The file is gone if all went well. If it did not, there is an error already.
         let _ = fs::remove_file(&self.0);
     }
 }

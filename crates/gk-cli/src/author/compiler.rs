@@ -11,10 +11,10 @@ use rustix::process::{Pid, Signal};
 use crate::failure::{Exit, Failure};
 use crate::terminal::Terminal;
 
-/// How long a compiler that was interrupted may take to end.
+/// Maximum time that an interrupted compiler takes to end.
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often it is looked whether a compiler has ended that may be interrupted.
+/// Interval at which a compiler that may be interrupted is asked for its end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The compiler that builds the plugin. It runs as its author does, unconfined: it is the author's
@@ -92,7 +92,7 @@ fn interruptible(command: &mut Command, interrupt: &AtomicBool) -> io::Result<Ou
         };
         if let (Some(signal), Some(group)) = (signal, group) {
             interrupted = Some(Instant::now());
-            // It was not waited for yet, so the group is still its own.
+            // The compiler was not waited for yet, so the group is still its own.
             let _ = rustix::process::kill_process_group(group, signal);
         }
         std::thread::sleep(LOOK_INTERVAL);

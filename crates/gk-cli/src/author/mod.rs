@@ -1,4 +1,4 @@
-//! What an author does before there is anything to sign: a new plugin, a build, a check.
+//! Commands of an author before there is anything to sign: a new plugin, a build, a check.
 
 pub(crate) mod build;
 mod compiler;

@@ -1,8 +1,8 @@
-//! What kind of program a file is, from its first bytes.
+//! The kind of program that a file is, from its first bytes.
 
 use std::fmt;
 
-/// How many bytes [`Kind::of`] wants to see.
+/// Number of bytes that [`Kind::of`] reads.
 pub(crate) const HEAD_BYTES: usize = 20;
 
 /// Kinds of programs.

@@ -49,12 +49,12 @@ impl Project {
         }
     }
 
-    /// Where a file of the package is, as people write it.
+    /// The path of a file of the package, as people write it.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         inside(&self.directory, path)
     }
 
-    /// Where the binary is.
+    /// The path of the binary.
     pub(crate) fn program(&self) -> PathBuf {
         self.path(&self.binary)
     }

@@ -39,7 +39,7 @@ impl NewFile {
     }
 }
 
-/// What stands for `{{key}}` in the templates.
+/// Values of `{{key}}` in the templates.
 type Words<'a> = [(&'a str, &'a str)];
 
 fn fill(template: &str, words: &Words<'_>) -> String {
@@ -126,7 +126,7 @@ fn rust_files(krate: &str, source: &Source, words: &Words<'_>) -> Result<Vec<New
     let own = rust_dependency("gk-plugin", source);
     let tests = ["gk-manifest", "gk-protocol"].map(|name| rust_dependency(name, source));
     let tests = tests.concat();
-    // Both are in the plugin's directory, and the SDK is a workspace of its own.
+    // The plugin's directory has both, and the SDK is a workspace of its own.
     let workspace = match source {
         Source::Embedded => "\n[workspace]\nexclude = [\"sdk\"]",
         _ => "\n[workspace]",

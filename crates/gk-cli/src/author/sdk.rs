@@ -49,10 +49,10 @@ pub(crate) const GO_MODULE: &str = "github.com/goatkit/goatflow";
 /// A file of an SDK: its path, and its content.
 pub(crate) type SdkFile = (String, Vec<u8>);
 
-/// Where a plugin's SDK comes from.
+/// Origin of a plugin's SDK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Its source, in the plugin's directory `sdk`.
+    /// Its source, copied into the plugin's directory `sdk`.
     Embedded,
     /// A copy somewhere on this machine.
     Path(PathBuf),
@@ -169,7 +169,7 @@ impl GoModule {
     }
 }
 
-/// What a go.mod requires: path and version, sorted.
+/// The requirements of a go.mod: path and version, sorted.
 fn requirements(module: &str) -> BTreeSet<String> {
     let mut inside = false;
     let mut found = BTreeSet::new();
@@ -254,14 +254,14 @@ pub(crate) fn rust_version() -> String {
     workspace_package("rust-version")
 }
 
-/// Where the Go module is: its path as the `replace` of a go.mod names it.
+/// The path of the Go module, as the `replace` of a go.mod names it.
 fn go_module_place() -> String {
     let repository = repository();
     let path = repository.trim_start_matches("https://");
     format!("{path}/plugins/sdk-go")
 }
 
-/// Where this project is.
+/// The directory of this project.
 pub(crate) fn repository() -> String {
     workspace_package("repository")
 }

@@ -30,7 +30,7 @@ pub(crate) struct ValidateArgs {
     strict: bool,
 }
 
-/// What is printed for programs.
+/// The result for programs.
 #[derive(Debug, Serialize)]
 struct Report {
     valid: bool,
@@ -128,7 +128,7 @@ fn entry(finding: &Finding) -> Entry {
     }
 }
 
-/// What is validated: where the files are.
+/// Files that are validated.
 enum Subject {
     Directory {
         directory: PathBuf,
@@ -147,7 +147,7 @@ impl Subject {
         let is_zip = path.extension().is_some_and(|extension| extension == "zip");
         if metadata.is_file() && is_zip {
             let archive = Archive::open(path).map_err(|error| refused(&error))?;
-            // One byte more than a manifest may have: its parser says that better.
+            // Reads one byte more than a manifest may have: its parser reports the excess better.
             let text = archive.read(MANIFEST, MANIFEST_BYTES_MAX as u64 + 1);
             let text = text.map_err(|error| refused(&error))?;
             return Ok(Subject::Package { archive, text });
@@ -243,7 +243,7 @@ impl Subject {
         Ok((manifest.map(|manifest| manifest.name.to_string()), findings))
     }
 
-    /// Whether the program is there, executable, and for this machine.
+    /// Checks that the program is there, executable, and for this machine.
     fn binary(&self, manifest: &Manifest, findings: &mut Vec<Finding>) {
         let path = manifest.binary.to_string_lossy();
         let (file, found) = match self {
@@ -316,7 +316,7 @@ impl Subject {
     }
 }
 
-/// Whether there is an x bit, and the first bytes.
+/// Reads the permission to execute, and the first bytes.
 fn head_of(file: &Path) -> io::Result<(bool, Vec<u8>)> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {

@@ -19,10 +19,10 @@ use crate::failure::{Exit, Failure};
 /// The host that is meant if nothing says otherwise, and no socket is there.
 const URL_DEFAULT: &str = "http://127.0.0.1:8080";
 
-/// Where a host has its socket below the directory that it was started in.
+/// Place of a host's socket below the directory in which it was started.
 const BELOW: &[&str] = &["data/admin.sock", "target/data/admin.sock"];
 
-/// Where it has it as a service.
+/// Place of the socket of a host that is a service.
 const OF_SERVICE: &[&str] = &["/run/goatkit/admin.sock", "/var/lib/goatkit/admin.sock"];
 
 /// All of these places, in words.
@@ -75,7 +75,7 @@ pub(crate) struct ConnectArgs {
     context: Option<String>,
 }
 
-/// Where a host is.
+/// Address of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Behind its local socket, where no token is needed.
@@ -102,11 +102,11 @@ pub(crate) struct Target {
     pub(crate) passed_over: Vec<String>,
 }
 
-/// One host of the configuration.
+/// A host of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Context {
-    /// Its URL, or `unix:/path`.
+    /// URL of the host, or `unix:/path`.
     pub(crate) url: String,
     /// A file with the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -267,7 +267,7 @@ impl ConnectArgs {
         let place = match (&context, &url) {
             (Some(context), _) => place(&context.url)?,
             (None, Some(url)) => place(url)?,
-            // Who gives a token does not mean a socket, where none is needed.
+            // A caller with a token does not mean a local socket, which needs none.
             (None, None) if self.token_file.is_some() => place(URL_DEFAULT)?,
             (None, None) => match discovered(&sockets(), &mut passed_over) {
                 Some(path) => Place::Socket(path),

@@ -3,11 +3,11 @@
 /// An event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// Its type; `message` where none is named.
+    /// Type of the event; `message` without one.
     pub(crate) kind: String,
-    /// Its number, if it has one.
+    /// Number of the event, if it has one.
     pub(crate) id: String,
-    /// Its data, lines separated by line feeds.
+    /// Data of the event, lines separated by line feeds.
     pub(crate) data: String,
 }
 

@@ -20,7 +20,7 @@ pub(crate) use self::events::Event;
 use self::events::Parser;
 use crate::failure::{Exit, Failure};
 
-/// How long a connection may take to come about.
+/// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Beyond what an operation itself waits and what its body takes, how long an answer may take. An
@@ -31,8 +31,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 /// comes.
 const SEND_RATE_MIN: u64 = 4096;
 
-/// How long the other end may be silent, on the level of TCP, until a connection counts as broken,
-/// also where an answer may take any time.
+/// Maximum time that the other end is silent on the level of TCP, until a connection counts as
+/// broken. It holds also where an answer may take any time.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// A host that can be asked.
@@ -44,7 +44,7 @@ pub(crate) struct Host {
     runtime: tokio::runtime::Runtime,
 }
 
-/// What a request carries.
+/// Body of a request.
 pub(crate) enum Body {
     Nothing,
     Json(serde_json::Value),
@@ -73,7 +73,7 @@ impl Host {
         Self::with(target, CONNECT_TIMEOUT)
     }
 
-    /// Where it is, and who asks.
+    /// Address of the host, and the token.
     pub(crate) fn target(&self) -> Target {
         self.target.clone()
     }
@@ -111,7 +111,7 @@ impl Host {
         })
     }
 
-    /// Where it is, for messages.
+    /// The address of the host, for messages.
     pub(crate) fn shown(&self) -> String {
         self.target.place.to_string()
     }
@@ -392,7 +392,7 @@ impl Host {
     }
 }
 
-/// How a host begins when it refuses a package for its signature.
+/// Beginning of the host's text when it refuses a package for its signature.
 const REFUSED_SIGNATURES: &[&str] = &["unsigned", "untrusted key", "tampered"];
 
 /// How long an answer may take; what a plugin does may take as long as its policy says, which the
@@ -437,7 +437,7 @@ fn encoded(value: &str) -> String {
     text
 }
 
-/// What requests, and conversations with plugins, run on.
+/// The runtime of requests, and of conversations with plugins.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -453,7 +453,7 @@ fn broken(error: &dyn std::fmt::Display) -> Failure {
     )
 }
 
-/// What is asked for as JSON.
+/// The body of a request, as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Body {
     // The API's types have keys of text only: it cannot fail.
     Body::Json(serde_json::to_value(value).unwrap_or_default())

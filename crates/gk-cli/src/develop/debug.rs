@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::localhost::{LocalHost, LocalOptions};
 use crate::terminal::{BOLD, Terminal, styled};
 
-/// How often it is looked whether the host lives, and which process the plugin is.
+/// Interval at which the command looks for the host's end and the plugin's process.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The longest that a policy can allow.
@@ -162,7 +162,7 @@ impl Session<'_> {
     }
 }
 
-/// What keeps this user from attaching.
+/// The setting that keeps this user from attaching.
 fn obstacle() -> Option<String> {
     let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
     let root = rustix::process::geteuid().is_root();

@@ -21,20 +21,21 @@ use crate::failure::{Exit, Failure};
 use crate::localhost::{LocalHost, LocalOptions};
 use crate::terminal::{BOLD, DIM, GOOD, Terminal, styled};
 
-/// How long nothing may change before what has changed is built: an editor writes several files,
-/// and some twice.
+/// Minimum time without a change before the sources are built: an editor writes several files, and
+/// some twice.
 const QUIET: Duration = Duration::from_millis(60);
 
-/// How long a build is put off at most because files keep changing.
+/// Maximum time that a build is put off because files keep changing.
 const QUIET_MAX: Duration = Duration::from_secs(2);
 
-/// How often the sources are looked at although no change was told, and whether the host lives.
+/// Interval at which the sources are looked at although the system tells of no change, and the host
+/// is asked for its end.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the host may take to say what came of a reload; the most that it takes.
+/// Maximum time that the host takes to report on a reload.
 const RELOAD_WAIT: &str = "2m";
 
-/// What compilers write beside the sources: while one runs, it is its doing.
+/// Files that compilers write beside the sources.
 const LOCKS: &[&str] = &["Cargo.lock", "go.sum"];
 
 /// `hot_reload`: the order to reload comes once all files are in place.
@@ -66,7 +67,7 @@ pub(crate) struct DevArgs {
     rest: Vec<OsString>,
 }
 
-/// What happens.
+/// An event of the loop.
 enum Event {
     /// Sources may have changed.
     Touched,
@@ -78,7 +79,7 @@ enum Event {
     Interrupted,
 }
 
-/// One attempt.
+/// An attempt to build.
 struct Build {
     number: u64,
     project: Project,
@@ -87,7 +88,7 @@ struct Build {
     is_first: bool,
 }
 
-/// What is under way.
+/// Work that is under way.
 struct Session<'scope, 'env> {
     args: &'env DevArgs,
     terminal: &'env Terminal,
@@ -105,9 +106,9 @@ struct Session<'scope, 'env> {
     touched: Option<Instant>,
     /// The host, and the plugin that it has.
     host: Option<(LocalHost, String)>,
-    /// What serves: the version and the generation.
+    /// Version and generation that serve.
     serving: Option<(String, u64)>,
-    /// What was printed of its routes.
+    /// Routes that were printed.
     shown: String,
 }
 

@@ -1,5 +1,5 @@
-//! What an author does while a plugin is being written: it runs on a host of its own, and is built
-//! anew on every save, or waits for a debugger.
+//! Commands of an author while a plugin is being written: it runs on a host of its own, and is
+//! built anew on every save, or waits for a debugger.
 
 pub(crate) mod debug;
 pub(crate) mod dev;
@@ -16,7 +16,7 @@ use crate::localhost::{self, LocalHost};
 use crate::operate::logs;
 use crate::terminal::{DIM, Terminal, styled};
 
-/// What is said when the command is to end.
+/// Message at the end of the command.
 const INTERRUPTED: &str = "Interrupted; the host stops. Interrupt again to kill it.";
 
 /// Sends `event` when the user, or the system, wants the command to end; at the second time the

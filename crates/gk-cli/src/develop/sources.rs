@@ -18,7 +18,7 @@ const SKIPPED: &[&str] = &[".git", "dist", "node_modules", "target"];
 /// The sources of a plugin.
 pub(crate) struct Sources {
     root: PathBuf,
-    /// What a build makes.
+    /// Files that a build makes.
     pub(crate) made: Option<PathBuf>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
@@ -97,7 +97,7 @@ impl Sources {
 
     /// Looks at all files, and from now on watches directories that are new.
     pub(crate) fn look(&mut self) -> Look {
-        // What cannot be watched is found by the next look.
+        // A directory that cannot be watched is found by the next look.
         let _ = self.watch();
         let mut look = Look::default();
         for entry in self.walk() {
@@ -127,7 +127,7 @@ impl Sources {
                 entry.depth() == 0 || !SKIPPED.iter().any(|name| entry.file_name() == *name)
             })
             .build();
-        // What cannot be read now may be readable at the next look.
+        // A file that cannot be read now may be readable at the next look.
         walk.filter_map(Result::ok)
     }
 
@@ -141,7 +141,7 @@ impl Sources {
             return Ok(());
         };
         for gone in self.watched.difference(&directories) {
-            // It is gone from the system's list, too.
+            // The watch is gone from the system's list, too.
             let _ = watcher.unwatch(gone);
         }
         let mut result = Ok(());

@@ -110,7 +110,7 @@ fn wrong(why: &str) -> Failure {
     )
 }
 
-/// How long calls took, as people compare them.
+/// Latency figures of repeated calls.
 pub(crate) fn figures(times: &mut [Duration]) -> String {
     times.sort_unstable();
     let of = |share: usize| {

@@ -52,7 +52,7 @@ pub(crate) fn run(
     }
 }
 
-/// What this command knows by itself.
+/// Checks that this command makes by itself.
 fn own(host: &Host, info: &HostInfo) -> Check {
     let mut detail = format!(
         "version {} at {}, up for {}, asked as {} ({})",

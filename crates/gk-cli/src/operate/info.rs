@@ -229,7 +229,7 @@ fn offer(text: &mut String, plugin: &Plugin, registration: Option<&Registration>
     }
 }
 
-/// One line of several under a heading.
+/// A line of several under a heading.
 fn list(text: &mut String, heading: &str, value: &str) {
     let heading = match heading {
         "" => String::new(),

@@ -94,7 +94,7 @@ pub(crate) fn run(
         .try_for_each(|entry| print(entry, terminal))
 }
 
-/// One line for each entry, also in JSON: what follows comes one by one.
+/// Prints a line for each entry, also in JSON, because a log that is followed comes one by one.
 pub(crate) fn print(entry: &LogEntry, terminal: &Terminal) -> Result<(), Failure> {
     if terminal.format() == Format::Json {
         return terminal.line(serde_json::to_string(entry).unwrap_or_default());

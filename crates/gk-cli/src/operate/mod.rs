@@ -1,4 +1,4 @@
-//! What an operator does, over the admin API.
+//! Commands of an operator, over the admin API.
 
 pub(crate) mod audit;
 pub(crate) mod call;
@@ -25,7 +25,7 @@ use crate::client::{ConnectArgs, Host};
 use crate::failure::Failure;
 use crate::terminal::{BAD, DIM, GOOD, Terminal, WARN, clean, styled};
 
-/// How long a completion waits for the host.
+/// Maximum time that a completion waits for the host.
 const COMPLETION_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The names of the host's plugins that begin like this.
@@ -77,7 +77,7 @@ pub(crate) fn state(word: &str) -> String {
     styled(style, word)
 }
 
-/// What stands for nothing.
+/// Sign for an empty cell.
 pub(crate) fn or_dash(text: impl Into<String>) -> String {
     let text = text.into();
     match text.is_empty() {
@@ -86,7 +86,7 @@ pub(crate) fn or_dash(text: impl Into<String>) -> String {
     }
 }
 
-/// How long ago a time is, in one or two units.
+/// The age of a time, in one or two units.
 pub(crate) fn ago(time: Option<&str>) -> String {
     let time = time.and_then(|time| time.parse::<Timestamp>().ok());
     let Some(time) = time else {

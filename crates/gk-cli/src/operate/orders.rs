@@ -10,7 +10,7 @@ use crate::client::{Body, ConnectArgs, Host};
 use crate::failure::{Exit, Failure};
 use crate::terminal::{Format, Terminal};
 
-/// How long an order waits for its outcome.
+/// Maximum time that an order waits for its outcome.
 const WAIT_DEFAULT: &str = "30s";
 
 /// Options of all orders.

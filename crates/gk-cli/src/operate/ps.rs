@@ -64,7 +64,7 @@ fn row(plugin: &Plugin, wide: bool) -> (String, Vec<String>) {
     (name, cells)
 }
 
-/// What there is to say of a plugin, in one line.
+/// A remark on a plugin, in one line.
 pub(super) fn note(plugin: &Plugin) -> String {
     let Some(inside) = &plugin.inside else {
         return String::new();

@@ -16,7 +16,7 @@ use crate::terminal::{BOLD, Terminal, styled, table};
 /// Watch what plugins use and how many calls they take.
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// How often it is looked.
+    /// Interval of the table.
     #[arg(short = 'd', long, value_name = "DURATION", default_value = "2s")]
     delay: gk_manifest::GoDuration,
     /// End after this many looks.
@@ -24,7 +24,7 @@ pub(crate) struct TopArgs {
     count: Option<u64>,
 }
 
-/// What was seen at one look.
+/// Figures of one look.
 struct Look {
     at: Instant,
     stats: BTreeMap<String, Stats>,
@@ -89,7 +89,7 @@ fn shown(now: &Look, before: Option<&Look>) -> String {
             let (cpu, rate, errors) = match since {
                 None => (None, None, None),
                 Some((earlier, seconds)) => (
-                    // Its processes may be others by now.
+                    // The plugin's processes may be others by now.
                     Some(((figures.cpu_seconds - earlier.cpu_seconds) / seconds * 100.0).max(0.0)),
                     Some(figures.calls.saturating_sub(earlier.calls) as f64 / seconds),
                     Some(figures.failed.saturating_sub(earlier.failed) as f64 / seconds),

@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 5;
 
-/// How long nothing may come.
+/// Maximum time without a byte.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returns `true` if a text names something that is fetched over a network.
@@ -51,7 +51,7 @@ pub(crate) fn shown(place: &str) -> String {
     }
 }
 
-/// Where the detached signature of a package is.
+/// The URL of a package's detached signature.
 pub(crate) fn signature_of(place: &str) -> String {
     match Url::parse(place) {
         Ok(mut url) if is_url(place) => {

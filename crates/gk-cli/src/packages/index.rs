@@ -17,7 +17,7 @@ use crate::terminal::Terminal;
 /// The largest index, in bytes.
 const INDEX_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Where releases of a repository are, unless an index names an URL itself.
+/// Base of the URLs of releases, unless an index names an URL itself.
 const RELEASES: &str = "https://github.com";
 
 /// Upstream's variable.
@@ -37,10 +37,10 @@ pub(crate) struct IndexArgs {
 pub(crate) struct Index {
     /// Of the format.
     version: u32,
-    /// What it offers.
+    /// Plugins that the index offers.
     #[serde(default)]
     pub(crate) plugins: Vec<Entry>,
-    /// Where it is, which relative URLs are relative to.
+    /// Place of the index, to which relative URLs are relative.
     #[serde(skip)]
     place: String,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Offered {
     pub(crate) version: String,
     pub(crate) min_host_version: String,
     pub(crate) released_at: String,
-    /// Where its package is; relative to the index. Without it, a release of the repository.
+    /// Place of the package, relative to the index. Without it, a release of the repository.
     pub(crate) url: String,
     /// The package's SHA-256.
     pub(crate) sha256: String,
@@ -154,7 +154,7 @@ impl Index {
         entries.collect()
     }
 
-    /// Where the package of a version is.
+    /// The URL of a version's package.
     pub(crate) fn url_of(&self, entry: &Entry, offered: &Offered) -> Result<String, Failure> {
         if !offered.url.is_empty() {
             if !fetch::is_url(&self.place) && !fetch::is_url(&offered.url) {

@@ -54,7 +54,7 @@ pub(crate) fn run(
             None => (source, None),
         };
         let index = args.index.load(terminal).map_err(|failure| {
-            // Who has never heard of an index has mistyped a path.
+            // A user without an index has most likely mistyped a path.
             match failure.exit() {
                 Exit::Usage => Failure::new(
                     Exit::NotFound,

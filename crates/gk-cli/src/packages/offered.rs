@@ -13,7 +13,7 @@ use crate::terminal::Terminal;
 /// Maximum size of a signature file, in bytes.
 const SIGNATURE_BYTES_MAX: u64 = 4096;
 
-/// What a version of an index is wanted for.
+/// Purpose for which a version of an index is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To say what would come of it.

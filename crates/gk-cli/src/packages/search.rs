@@ -126,7 +126,7 @@ pub(crate) fn update(
         let offered = entry.choose(None, &info.version)?;
         let is_newer = match (version(&offered.version), version(&current)) {
             (Some(offered), Some(current)) => offered > current,
-            // What is no version cannot be compared: it is not touched.
+            // A text that is not a version cannot be compared, so the plugin is left alone.
             _ => false,
         };
         if !is_newer {

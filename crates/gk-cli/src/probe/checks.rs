@@ -1,4 +1,4 @@
-//! What is checked of a process that is spoken with directly: from its first line to its end.
+//! Checks of a process that is spoken with directly: from its first line to its end.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::report::{Report, Verdict};
 use super::stub::Stub;
 use crate::terminal::Terminal;
 
-/// How long Shutdown may take, and the process to end after it: what a host gives it by default.
+/// Maximum time for Shutdown, and for the end of the process after it: a host's default.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a plugin must go on after Init.
+/// Minimum time that a plugin must go on after Init.
 const SETTLE_TIME: Duration = Duration::from_millis(1000);
 
 /// Bytes of output without an end of line from which on it is no text.
@@ -33,7 +33,7 @@ pub(crate) struct Direct<'a> {
     pub(crate) subject: &'a Subject,
     pub(crate) manifest: &'a Manifest,
     pub(crate) terminal: &'a Terminal,
-    /// How long each step may take.
+    /// Maximum time of each step.
     pub(crate) timeout: Duration,
 }
 
@@ -171,7 +171,7 @@ impl Direct<'_> {
         }
     }
 
-    /// What was registered, by the rules that hosts have, and against plugin.yaml.
+    /// Checks the registration by the rules of hosts, and against plugin.yaml.
     fn registration(&self, report: &mut Report, registration: &Registration) {
         let started = Instant::now();
         let findings = registration.validate();
@@ -251,7 +251,7 @@ impl Direct<'_> {
                 "",
                 started.elapsed(),
             ),
-            // It may need what only a real host has: there it must come up.
+            // The plugin may need what only a real host has. On a host it must come up.
             Ok(Err(RpcError::Remote(error))) if stub.asked() > 0 => {
                 let detail = format!("without a host it answers an error: {error}");
                 report.add(
@@ -303,7 +303,8 @@ impl Direct<'_> {
         self.tell(report, 8, started, &alive);
     }
 
-    /// What it makes of a function that it does not have, and of arguments that are none.
+    /// Checks the answer to a function that the plugin does not have, and to arguments that are not
+    /// JSON.
     async fn functions(
         &self,
         report: &mut Report,
@@ -362,14 +363,14 @@ impl Direct<'_> {
         SHUTDOWN_TIMEOUT.min(self.timeout)
     }
 
-    /// What a step made of its time.
+    /// The result of a step within its time.
     async fn in_time<T>(&self, what: &str, step: impl Future<Output = T>) -> Result<T, String> {
         tokio::time::timeout(self.timeout, step)
             .await
             .map_err(|_| format!("{what} does not answer within {:?}", self.timeout))
     }
 
-    /// Its end, and what is left of it.
+    /// Checks the end of the process, and what is left of it.
     async fn end(&self, report: &mut Report, process: &mut Process, connection: &PluginConnection) {
         let started = Instant::now();
         let session = process.session();
@@ -382,7 +383,7 @@ impl Direct<'_> {
             Ok(Err(RpcError::Remote(error))) => Err(format!("Shutdown answers an error: {error}")),
             Ok(Err(error)) => Err(format!("Shutdown: {}{}", chain(&error), ended(process))),
             Ok(Ok(())) => {
-                // That the connection ends with it is as it should be.
+                // The end of the connection together with the process is as it should be.
                 let _ = tokio::time::timeout(self.shutdown_timeout(), connection.quit()).await;
                 match process.end(self.shutdown_timeout()).await {
                     Some(_) => Ok(String::new()),
@@ -413,7 +414,7 @@ impl Direct<'_> {
     }
 }
 
-/// How the process ended, if it did, and its last words.
+/// The process's exit status and last output, if it has ended.
 fn ended(process: &Process) -> String {
     match process.ended() {
         Some(status) => format!("; the process ended: {status}{}", process.last_words()),
@@ -421,7 +422,7 @@ fn ended(process: &Process) -> String {
     }
 }
 
-/// What is wrong with what it printed.
+/// The problem with the output before the handshake.
 fn output(process: &Process) -> String {
     let [out, err] = &process.printed;
     let streams = [

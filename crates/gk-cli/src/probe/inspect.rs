@@ -39,7 +39,7 @@ struct Inspected {
     /// `1`, or `2 or 3`: the later ones differ only in what they ask of a host.
     sdk_generation: &'static str,
     registration: Registration,
-    /// What is wrong with the registration.
+    /// Problems of the registration.
     findings: Vec<String>,
 }
 

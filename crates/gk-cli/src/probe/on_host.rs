@@ -15,21 +15,21 @@ use crate::failure::{Exit, Failure};
 use crate::localhost::{LocalHost, LocalOptions};
 use crate::terminal::Terminal;
 
-/// How long the host may take to bring the plugin up.
+/// Maximum time that the host takes to bring the plugin up.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls before memory is looked at, and between two looks.
 const WARM_UP_CALLS: u32 = 200;
 const MEMORY_CALLS: u32 = 1000;
 
-/// What memory may grow by between the looks, in bytes: more than garbage that is not collected
-/// yet, less than what a leak of a few kilobytes a call amounts to.
+/// Maximum growth of memory between the looks, in bytes: more than garbage that is not collected
+/// yet, less than the sum of a leak of a few kilobytes a call.
 const GROWTH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Calls at the same time.
 const CALLERS: usize = 32;
 
-/// What a host of its own sees.
+/// A plugin on a host of its own.
 struct OnHost<'a> {
     host: &'a Host,
     name: &'a str,
@@ -80,7 +80,7 @@ pub(super) fn on_a_host(
     on_host.routes_answer(report);
     on_host.widgets_answer(report);
     on_host.jobs_answer(report);
-    // One that ends or hangs would only do so many times more.
+    // A plugin that ends or hangs would do so many times more.
     let is_well = on_host.is_well();
     if is_well {
         on_host.odd_arguments(report);
@@ -130,8 +130,8 @@ impl OnHost<'_> {
         self.tell(report, "all routes are served", Instant::now(), result);
     }
 
-    /// Each route, with 1 for each parameter. A refusal of the arguments is an answer; a failure of
-    /// the plugin is none.
+    /// Calls each route, with 1 for each parameter. A refusal of the arguments is an answer; a
+    /// failure of the plugin is not.
     fn routes_answer(&self, report: &mut Report) {
         for route in self.detail.plugin.routes.iter().flatten() {
             let started = Instant::now();
@@ -298,7 +298,7 @@ impl OnHost<'_> {
         route.or(widget)
     }
 
-    /// Whether memory grows with calls.
+    /// Checks that memory does not grow with calls.
     fn memory(&self, report: &mut Report, manifest: &Manifest) {
         let started = Instant::now();
         let Some(path) = self.readable() else {
@@ -390,7 +390,7 @@ impl OnHost<'_> {
     }
 }
 
-/// Whether an answer is one. Refusing what was asked is; failing is not.
+/// Judges an answer: a refusal of what was asked passes, a failure does not.
 fn judge(status: u16, body: &[u8]) -> Result<String, String> {
     let text =
         String::from_utf8_lossy(body.get(..body.len().min(300)).unwrap_or_default()).into_owned();

@@ -1,4 +1,4 @@
-//! One process of a plugin.
+//! A process of a plugin.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,13 +26,13 @@ use crate::failure::{Exit, Failure};
 /// Output that is kept of each stream, in bytes.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
-/// Where plugins find programs, as a host has it.
+/// Value of PATH for plugins, as a host sets it.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// How often it is looked whether a process has ended.
+/// Interval at which the process is asked for its end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What to start.
+/// Program to start.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
     /// The binary, absolute.
@@ -43,12 +43,12 @@ pub(crate) struct Subject {
     pub(crate) name: String,
 }
 
-/// What a stream has said.
+/// Lines of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     /// The first bytes.
     pub(crate) kept: Vec<u8>,
-    /// How many there were.
+    /// Number of all lines.
     pub(crate) bytes: u64,
     /// The most bytes without an end of line.
     pub(crate) longest: u64,
@@ -76,7 +76,7 @@ impl Said {
 /// A stream that is being read.
 pub(crate) type Stream = Arc<Mutex<Said>>;
 
-/// What a stream has said so far.
+/// The lines of a stream so far.
 pub(crate) fn said<T>(stream: &Stream, look: impl FnOnce(&Said) -> T) -> T {
     look(&stream.lock().unwrap_or_else(PoisonError::into_inner))
 }
@@ -88,7 +88,7 @@ pub(crate) struct Process {
     uid: u32,
     pub(crate) stdout: Stream,
     pub(crate) stderr: Stream,
-    /// What it prints through its SDK.
+    /// Output that the plugin prints through its SDK.
     pub(crate) printed: [Stream; 2],
 }
 
@@ -203,7 +203,7 @@ impl Process {
         self.child.pid()
     }
 
-    /// How it has ended, if it has.
+    /// The exit status, if the process has ended.
     pub(crate) fn ended(&self) -> Option<ExitStatus> {
         self.child.status().ok().flatten()
     }
@@ -213,7 +213,7 @@ impl Process {
         until(limit, || self.ended()).await
     }
 
-    /// What it printed last on stderr, for messages.
+    /// The last lines of stderr, for messages.
     pub(crate) fn last_words(&self) -> String {
         let text = said(&self.stderr, Said::text);
         let lines: Vec<_> = text
@@ -325,7 +325,7 @@ impl Process {
         Ok(connection)
     }
 
-    /// What it is configured with.
+    /// The configuration that Init brings.
     pub(crate) fn config(&self, subject: &Subject) -> BTreeMap<String, String> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         BTreeMap::from([
@@ -341,7 +341,7 @@ impl Process {
 
     /// Ends what is left of it.
     pub(crate) fn kill(&mut self) {
-        // One that has ended is no error to anybody.
+        // A process that has ended already is no error.
         let _ = self.child.kill_group();
         let _ = self.child.reap();
     }

@@ -1,4 +1,4 @@
-//! What checks found, for people and for programs.
+//! Results of checks, for people and for programs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::terminal::{BAD, DIM, GOOD, Terminal, WARN, styled};
 
-/// How a check came out.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
     /// As it should be.
     Passed,
-    /// It works, and could surprise somebody.
+    /// The plugin works, and may surprise its users.
     Warning,
-    /// It is not as it should be.
+    /// The plugin is not as it should be.
     Failed,
     /// Nothing could be said, because of what failed before.
     NotReached,
@@ -26,20 +26,20 @@ pub(crate) enum Verdict {
 /// A check, and how it came out.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Finding {
-    /// What was checked.
+    /// Subject of the check.
     pub(crate) name: String,
     pub(crate) verdict: Verdict,
-    /// What was found, and what to do.
+    /// Finding, and the next step.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) detail: String,
-    /// How long it took, in milliseconds.
+    /// Duration of the check, in milliseconds.
     pub(crate) duration_ms: u64,
 }
 
 /// All checks of a plugin.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Report {
-    /// The plugin.
+    /// Name of the plugin.
     pub(crate) plugin: String,
     pub(crate) passed: usize,
     pub(crate) failed: usize,

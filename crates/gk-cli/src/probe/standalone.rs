@@ -15,10 +15,10 @@ use super::stub::Stub;
 use crate::failure::{Exit, Failure};
 use crate::terminal::Terminal;
 
-/// How long each step of a start may take.
+/// Maximum time of each step of a start.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a call may take: as long as a host lets it, by default.
+/// Maximum time of a call: a host's default.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A plugin's directory, or its binary, as the subject of a probe.

@@ -26,7 +26,7 @@ impl Stub {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often it was asked for anything.
+    /// Number of requests.
     pub(crate) fn asked(&self) -> u64 {
         self.state().asked
     }

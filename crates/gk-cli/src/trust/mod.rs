@@ -1,4 +1,4 @@
-//! What makes a plugin one that others can trust: keys, signatures, packages.
+//! Commands that let others trust a plugin: keys, signatures, packages.
 
 pub(crate) mod keys;
 pub(crate) mod package;

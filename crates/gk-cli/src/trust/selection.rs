@@ -43,6 +43,6 @@ fn is_private_key(path: &Path) -> bool {
     let mut text = Zeroizing::new(String::new());
     let read =
         File::open(path).and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text));
-    // One that cannot be read, or is no text, is told of by whoever packs it.
+    // A plugin.yaml that cannot be read, or is no text, is reported by the caller that packs it.
     read.is_ok() && text.lines().any(|line| SecretKey::from_hex(line).is_ok())
 }

@@ -56,7 +56,7 @@ pub(crate) struct SignArgs {
     key: Option<Option<String>>,
 }
 
-/// What was signed.
+/// A package that was signed.
 #[derive(Debug, Serialize)]
 struct Signed {
     key: String,

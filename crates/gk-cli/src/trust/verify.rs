@@ -34,7 +34,7 @@ pub(crate) struct VerifyArgs {
     require: bool,
 }
 
-/// What the signature is worth.
+/// State of the signature.
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) name: String,
@@ -43,11 +43,11 @@ pub(crate) struct Verdict {
     pub(crate) state: &'static str,
     pub(crate) key: Option<String>,
     pub(crate) date: Option<String>,
-    /// How many files the signature covers.
+    /// Number of files that the signature covers.
     pub(crate) files: Option<usize>,
     /// Why it is not valid.
     pub(crate) reason: Option<String>,
-    /// What to do about that.
+    /// Next step for a person.
     pub(crate) remedy: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `/api/v1/audit`: who changed what.
+//! `/api/v1/audit`: log of all changes with their authors.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -13,7 +13,7 @@ use crate::extract::Query;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 
-/// Entries in an answer, if nothing else is asked for.
+/// Default number of entries in an answer.
 const PAGE_DEFAULT: usize = 100;
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ pub(crate) struct Wanted {
     login: Option<String>,
 }
 
-/// Entries, newest first.
+/// Returns entries, newest first.
 pub(crate) async fn read(
     State(gateway): State<Gateway>,
     Query(wanted): Query<Wanted>,

@@ -1,4 +1,4 @@
-//! Calls of plugins by hand: functions and widgets.
+//! Manual calls of plugins: functions and widgets.
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -43,7 +43,7 @@ pub(crate) struct WidgetQuery {
     wrap: bool,
 }
 
-/// The HTML of a widget.
+/// Returns the HTML of a widget.
 pub(crate) async fn widget(
     State(gateway): State<Gateway>,
     Path((plugin, id)): Path<(String, String)>,
@@ -114,7 +114,7 @@ pub(crate) async fn widget(
     .into_response())
 }
 
-/// The markup of a widget, and nothing else of what it answered.
+/// Returns the markup in a widget's answer, without the rest.
 fn html_of(result: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Widget {

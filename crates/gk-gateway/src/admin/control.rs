@@ -1,4 +1,4 @@
-//! What an operator does to one plugin, and how it is.
+//! Operations on one plugin, and the health of plugins.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::rfc3339::rfc3339;
 
-/// How long an answer may wait for its outcome.
+/// Maximum time that an answer may wait for its outcome.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReloadQuery {
-    /// Also if what is there is what runs.
+    /// Restart the plugin also if its files are unchanged.
     #[serde(default)]
     force: bool,
-    /// How long to wait for the outcome.
+    /// Time to wait for the outcome.
     #[serde(default)]
     wait: GoDuration,
 }
@@ -36,12 +36,12 @@ pub(crate) struct ReloadQuery {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WaitQuery {
-    /// How long to wait for the outcome.
+    /// Time to wait for the outcome.
     #[serde(default)]
     wait: GoDuration,
 }
 
-/// An order to a plugin.
+/// Operation on a plugin.
 #[derive(Debug, Clone, Copy)]
 enum Order {
     Reload { force: bool },
@@ -63,7 +63,7 @@ impl Order {
         }
     }
 
-    /// What upstream answers, where it has the endpoint.
+    /// Returns the status text of upstream's answer, if upstream has the endpoint.
     fn word(self) -> Option<&'static str> {
         match self {
             Order::Enable(true) => Some("enabled"),
@@ -74,12 +74,12 @@ impl Order {
     }
 }
 
-/// How long to wait, as it is asked for and at most.
+/// Returns the requested waiting time, up to the maximum.
 pub(crate) fn wait(asked: GoDuration) -> Duration {
     asked.to_std().unwrap_or_default().min(WAIT_MAX)
 }
 
-/// A plugin as the audit log shows it.
+/// Returns the state of a plugin for the audit log.
 pub(crate) fn shown(gateway: &Gateway, plugin: &str) -> Value {
     let snapshot = gateway.inner.runtime.snapshot();
     let Some(status) = snapshot.get(plugin) else {
@@ -129,7 +129,7 @@ async fn carry_out(
     Ok((status, Json(answer)).into_response())
 }
 
-/// Why an order could not be given.
+/// Converts the error of an operation that was not carried out.
 pub(crate) fn refused(plugin: &str, error: &ControlError) -> Problem {
     match error {
         ControlError::Unknown { .. } => Problem::no_plugin(plugin),
@@ -142,7 +142,7 @@ pub(crate) fn refused(plugin: &str, error: &ControlError) -> Problem {
     }
 }
 
-/// What came of an order; `is_end` says that the plugin was to stop.
+/// Converts the outcome of an operation; `is_end` if the plugin was to stop.
 pub(crate) fn answered(
     gateway: &Gateway,
     plugin: &str,
@@ -172,7 +172,7 @@ pub(crate) fn answered(
     (status, answer)
 }
 
-/// Starts what is there of a plugin beside what runs, and puts it in its place.
+/// Starts the package found for a plugin beside the running generation, and replaces that.
 pub(crate) async fn reload(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -183,7 +183,7 @@ pub(crate) async fn reload(
     carry_out(gateway, plugin, order, wait(query.wait), request).await
 }
 
-/// Starts a plugin anew, without looking at its files.
+/// Restarts a plugin without a scan of its files.
 pub(crate) async fn restart(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -203,7 +203,7 @@ pub(crate) async fn roll_back(
     carry_out(gateway, plugin, Order::RollBack, wait(query.wait), request).await
 }
 
-/// Lets a plugin run.
+/// Enables a plugin.
 pub(crate) async fn enable(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -214,7 +214,7 @@ pub(crate) async fn enable(
     carry_out(gateway, plugin, order, wait(query.wait), request).await
 }
 
-/// Ends a plugin, and keeps it from starting.
+/// Stops a plugin, and keeps it from starting.
 pub(crate) async fn disable(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -235,7 +235,7 @@ pub(crate) async fn reset(
     carry_out(gateway, plugin, Order::Reset, wait(query.wait), request).await
 }
 
-/// How a plugin is.
+/// Returns the health of a plugin.
 pub(crate) async fn health(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -246,10 +246,14 @@ pub(crate) async fn health(
     let status = snapshot
         .get(&plugin)
         .ok_or_else(|| Problem::no_plugin(&plugin))?;
-    Ok(Json(told(status, caller.is_some_and(|caller| caller.is_admin()))).into_response())
+    Ok(Json(health_of(
+        status,
+        caller.is_some_and(|caller| caller.is_admin()),
+    ))
+    .into_response())
 }
 
-/// How all plugins are.
+/// Returns the health of all plugins.
 pub(crate) async fn all_health(State(gateway): State<Gateway>, request: Request) -> Answer {
     let caller = gateway.require(&request, Middleware::Agent)?;
     let admin = caller.is_some_and(|caller| caller.is_admin());
@@ -257,13 +261,13 @@ pub(crate) async fn all_health(State(gateway): State<Gateway>, request: Request)
     let plugins = snapshot
         .plugins
         .iter()
-        .map(|status| (status.name.to_string(), told(status, admin)))
+        .map(|status| (status.name.to_string(), health_of(status, admin)))
         .collect();
     Ok(Json(HealthOfAll { plugins }).into_response())
 }
 
-/// What went on inside of a plugin is for administrators.
-fn told(status: &PluginStatus, admin: bool) -> Health {
+/// Converts the health of a plugin; details from inside of the plugin are for administrators.
+fn health_of(status: &PluginStatus, admin: bool) -> Health {
     let health = status.health();
     let is_running = status.state == PluginState::Running;
     let payload = health.payload.as_ref();

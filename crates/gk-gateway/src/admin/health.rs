@@ -1,4 +1,4 @@
-//! How the host is, for those who watch over it.
+//! Health of the host, for monitoring.
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 
-/// Whether requests are taken.
+/// Returns 200 if requests are accepted.
 pub(crate) async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
     let is_ready = gateway.is_ready();
     let status = match is_ready {
@@ -32,7 +32,7 @@ pub(crate) async fn ready(State(gateway): State<Gateway>, request: Request) -> R
     (status, text).into_response()
 }
 
-/// The metrics in Prometheus' text format.
+/// Returns the metrics in Prometheus' text format.
 pub(crate) async fn metrics(State(gateway): State<Gateway>) -> Response {
     let render = std::sync::Arc::clone(&gateway.inner.metrics);
     let memory = &gateway.inner.memory;
@@ -45,7 +45,7 @@ pub(crate) async fn metrics(State(gateway): State<Gateway>) -> Response {
     ] {
         metrics::gauge!(name).set(bytes as f64);
     }
-    // It looks at all processes of the machine.
+    // The renderer looks at all processes of the machine.
     let text = tokio::task::spawn_blocking(move || render()).await;
     match text {
         Ok(text) => {

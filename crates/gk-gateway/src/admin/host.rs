@@ -1,4 +1,4 @@
-//! The host itself: what it is, and how it stands.
+//! Information about the host itself, and its checks.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::insight::Seen;
 use crate::rfc3339::rfc3339;
 
 impl Gateway {
-    /// What is measured of plugins; nothing where nobody can tell.
+    /// Returns the measured figures of the plugins; empty without a source.
     pub(crate) async fn seen(&self) -> Seen {
         let Some(insight) = self.inner.insight.clone() else {
             return Seen::new();
@@ -27,7 +27,7 @@ impl Gateway {
     }
 }
 
-/// The host, and who asks.
+/// Returns the facts about the host, and the caller's identity.
 pub(crate) async fn info(State(gateway): State<Gateway>, request: Request) -> Answer {
     let caller = gateway.require(&request, Middleware::Agent)?;
     let insight = gateway.inner.insight.as_ref();
@@ -56,7 +56,7 @@ pub(crate) async fn info(State(gateway): State<Gateway>, request: Request) -> An
     Ok(Json(info).into_response())
 }
 
-/// How everything stands that the host is made of.
+/// Returns the checks of all parts of the host.
 pub(crate) async fn doctor(State(gateway): State<Gateway>, request: Request) -> Answer {
     gateway.require(&request, Middleware::Admin)?;
     let checks = match &gateway.inner.insight {

@@ -1,4 +1,4 @@
-//! The jobs that plugins have registered.
+//! Jobs that plugins have registered.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::tokens::Identity;
 
-/// All jobs of plugins that run.
+/// Lists all jobs of running plugins.
 pub(crate) async fn list(State(gateway): State<Gateway>, request: Request) -> Answer {
     gateway.require(&request, Middleware::Agent)?;
     let snapshot = gateway.inner.runtime.snapshot();
@@ -67,7 +67,8 @@ pub(crate) async fn run(
     incoming.skip_org = registered.skip_org_injection;
     let (_, incoming) = gateway.arguments().direct(incoming).await?;
     let context = call_context(incoming.caller.as_ref(), &incoming.parts);
-    // What a job gets (contract §3.10, and who and when): nothing of the request.
+    // Arguments of a job (contract §3.10, with the job's id and attempt), without values from the
+    // request.
     let args = json!({ "_job": id, "_attempt": 1 });
     let started = Instant::now();
     let result = gateway

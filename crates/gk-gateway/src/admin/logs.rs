@@ -1,10 +1,10 @@
-//! What plugins say.
+//! Logs of plugins.
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use gk_api::{LogEntry as Shown, LogPage};
+use gk_api::{LogEntry as ApiEntry, LogPage};
 use gk_runtime::{LogEntry, LogFollower, LogLevel, LogQuery};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -18,13 +18,13 @@ use crate::rfc3339::{parse_rfc3339, rfc3339};
 use crate::sse;
 use crate::tokens::Identity;
 
-/// Most log entries in one answer.
+/// Maximum number of log entries in one answer.
 const LOG_ENTRIES_MAX: usize = 1000;
 
-/// Log entries in an answer, if nothing else is asked for.
+/// Default number of log entries in an answer.
 const LOG_ENTRIES_DEFAULT: usize = 100;
 
-/// The longest text that is looked for, in bytes.
+/// Maximum length of the text that entries are searched for, in bytes.
 const CONTAINS_BYTES_MAX: usize = 1024;
 
 #[derive(Deserialize)]
@@ -78,7 +78,7 @@ impl Wanted {
     }
 }
 
-/// The entries of a plugin's log, and those that are to come.
+/// Returns the entries of a plugin's log, or a stream of them.
 pub(crate) async fn logs(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -95,13 +95,13 @@ pub(crate) async fn logs(
     }
     let entries = runtime.logs(&plugin, &query);
     let entries = entries.ok_or_else(|| Problem::no_plugin(&plugin))?;
-    let logs: Vec<_> = entries.iter().map(shown).collect();
+    let logs: Vec<_> = entries.iter().map(api_entry).collect();
     let count = logs.len();
     Ok(Json(LogPage { count, logs }).into_response())
 }
 
-fn shown(entry: &LogEntry) -> Shown {
-    Shown {
+fn api_entry(entry: &LogEntry) -> ApiEntry {
+    ApiEntry {
         sequence: entry.sequence,
         timestamp: rfc3339(entry.time),
         generation: entry.generation,
@@ -112,7 +112,7 @@ fn shown(entry: &LogEntry) -> Shown {
     }
 }
 
-/// A stream of entries: until the plugin, the token, the client or the host is gone.
+/// Streams entries until the plugin, the token, the client or the host is gone.
 fn follow(
     gateway: &Gateway,
     follower: LogFollower,
@@ -158,9 +158,9 @@ async fn pass_on(mut follower: LogFollower, frames: mpsc::Sender<Bytes>) {
     }
 }
 
-/// An entry as an event; its number is the event's id.
+/// Returns an entry as an event; its number is the event's id.
 fn frame(entry: &LogEntry) -> String {
-    // Its texts are text: it cannot fail.
-    let data = serde_json::to_string(&shown(entry)).unwrap_or_default();
+    // All keys are strings, so serialization cannot fail.
+    let data = serde_json::to_string(&api_entry(entry)).unwrap_or_default();
     format!("event: log\nid: {}\ndata: {data}\n\n", entry.sequence)
 }

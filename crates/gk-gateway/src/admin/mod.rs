@@ -1,4 +1,4 @@
-//! The host's own endpoints: each row of [`gk_api::ENDPOINTS`], and what serves it.
+//! The host's own endpoints: each row of [`gk_api::ENDPOINTS`] with its handler.
 
 mod audit;
 mod calls;
@@ -27,10 +27,10 @@ use crate::events;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 
-/// What an endpoint answers.
+/// Result of an endpoint's handler.
 type Answer = Result<Response, Problem>;
 
-/// Whether a path only asks how the host is.
+/// Returns true for the paths that only report the host's health.
 pub(crate) fn is_health(path: &str) -> bool {
     health_endpoints().any(|endpoint| endpoint.path == path)
 }
@@ -44,12 +44,12 @@ fn health_endpoints() -> impl Iterator<Item = &'static Endpoint> {
     })
 }
 
-/// All of the host's endpoints.
+/// Returns a router for all of the host's endpoints.
 pub(crate) fn router() -> Router<Gateway> {
     route(ENDPOINTS.iter())
 }
 
-/// The endpoints that tell how the host is.
+/// Returns a router for the endpoints that report the host's health.
 pub(crate) fn health_router() -> Router<Gateway> {
     route(health_endpoints())
 }
@@ -65,13 +65,14 @@ fn route(endpoints: impl Iterator<Item = &'static Endpoint>) -> Router<Gateway> 
     })
 }
 
-/// Whether it changes something of the host's. What plugins do when they are called is theirs.
+/// Returns true if the operation changes state of the host. Changes made by called plugins do not
+/// count.
 fn is_change(operation: Operation) -> bool {
     let is_call = matches!(operation, Operation::Call | Operation::EventTicket);
     operation.endpoint().method != Method::Get && !is_call
 }
 
-/// Carries a change out to its end, its line in the audit log included, also if its client goes away meanwhile.
+/// Completes a change with its line in the audit log, even if its client goes away meanwhile.
 async fn to_the_end(request: Request, next: Next) -> Response {
     match tokio::spawn(next.run(request)).await {
         Ok(response) => response,
@@ -82,7 +83,7 @@ async fn to_the_end(request: Request, next: Next) -> Response {
     }
 }
 
-/// What serves an endpoint.
+/// Returns the handler of an endpoint.
 fn serve(endpoint: &Endpoint) -> MethodRouter<Gateway> {
     match endpoint.operation {
         Operation::Live => with(endpoint, async || "ok\n"),
@@ -125,7 +126,7 @@ fn serve(endpoint: &Endpoint) -> MethodRouter<Gateway> {
     }
 }
 
-/// A handler at its endpoint's method.
+/// Returns a handler for its endpoint's method.
 fn with<T: 'static>(
     endpoint: &Endpoint,
     handler: impl Handler<T, Gateway>,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::auth::Middleware;
 use crate::gateway::Gateway;
 
-/// The document.
+/// Returns the document.
 pub(crate) async fn document(State(gateway): State<Gateway>) -> Json<Value> {
     let table = gateway.inner.table.load();
     let routes: Vec<_> = table
@@ -61,8 +61,8 @@ mod tests {
         front.answer(request).await
     }
 
-    /// The document and the router, compared both ways: of each path the router names its methods to who asks with one
-    /// that no endpoint has.
+    /// Compares the document with the router in both directions. The router lists the methods of a
+    /// path in its answer to a method that no endpoint has.
     #[tokio::test]
     async fn document_and_router_have_the_same_endpoints() {
         let front = crate::testing::gateway().await.front();
@@ -89,7 +89,8 @@ mod tests {
         assert_eq!(served, described);
     }
 
-    /// Who the table says may use an endpoint is who may: all others are refused before anything is looked at.
+    /// Only the callers in the table may use an endpoint; all others are refused before the request
+    /// is examined.
     #[tokio::test]
     async fn what_is_not_anybodys_takes_a_token() {
         let front = crate::testing::gateway().await.front();

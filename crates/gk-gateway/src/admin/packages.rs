@@ -29,19 +29,19 @@ use crate::extract::{Path, Query};
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 
-/// The largest package in bytes, as it is sent: unpacked, it may have as many.
+/// Maximum size of a package in bytes, packed and unpacked.
 const PACKAGE_BYTES_MAX: u64 = gk_runtime::PACKAGE_BYTES_MAX;
 
-/// How long a client may send nothing of a package.
+/// Maximum time between two pieces of a package from the client.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a plugin may take to come up, or to end, if nothing else is asked for.
+/// Default of the maximum time for a plugin to come up, or to end.
 const WAIT_DEFAULT: Duration = Duration::from_secs(30);
 
-/// Files that a report names.
+/// Maximum number of files that a report names.
 const FILES_SHOWN_MAX: usize = 100;
 
-/// The field of a form that holds a package.
+/// Name of the form field that holds a package.
 const FIELD: &str = "plugin";
 
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ pub(crate) struct InstallQuery {
     keep_failed: bool,
 }
 
-/// Installs a package, or says what would come of it.
+/// Installs a package, or reports the changes that it would make.
 pub(crate) async fn install(
     State(gateway): State<Gateway>,
     Query(query): Query<InstallQuery>,
@@ -124,7 +124,7 @@ pub(crate) async fn install(
     Ok((status, Json(report)).into_response())
 }
 
-/// Writes a package to a file, as it comes.
+/// Writes a package to a file as it arrives.
 async fn receive(parts: &Parts, body: Body, path: &FilePath) -> Result<(), Problem> {
     let content_type = parts.headers.get(header::CONTENT_TYPE);
     let content_type = content_type
@@ -233,7 +233,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Why a package was not installed, or a plugin not removed.
+/// Converts the error of an installation or removal.
 fn problem(error: &InstallError) -> Problem {
     let status = match error {
         _ if error.is_full() => return full(),
@@ -249,7 +249,7 @@ fn problem(error: &InstallError) -> Problem {
     Problem::new(status, error.to_string())
 }
 
-/// What a package is, and what would come of it.
+/// Reports the content of a package, and the changes it would make.
 fn report(gateway: &Gateway, judged: &Judged) -> InstallReport {
     let manifest = &judged.manifest;
     let requested = Policy::of_request(&manifest.resources).permissions;
@@ -292,7 +292,7 @@ fn report(gateway: &Gateway, judged: &Judged) -> InstallReport {
     }
 }
 
-/// What of a request is not granted, by the policy that is stored or by the default.
+/// Returns the requested permissions that are not granted, by the stored policy or by the default.
 fn not_granted(
     gateway: &Gateway,
     plugin: &PluginName,
@@ -311,7 +311,7 @@ pub(crate) struct UninstallQuery {
     keep_data: Option<bool>,
 }
 
-/// Stops a plugin and removes its package, and with `keep_data=false` what it stored.
+/// Stops a plugin and removes its package; with `keep_data=false` also its data.
 pub(crate) async fn uninstall(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -351,7 +351,7 @@ async fn remove(
         InstallError::Control(control) => refused(plugin.as_str(), control),
         _ => problem(&error),
     })?;
-    // Whoever reads them is elsewhere.
+    // Relative paths would mean nothing to the client.
     let paths = removed.removed.into_iter();
     let paths = paths.map(|path| std::path::absolute(&path).unwrap_or(path));
     let mut report = UninstallReport {

@@ -1,4 +1,4 @@
-//! What plugins there are.
+//! Lists and describes the plugins.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -14,7 +14,7 @@ use crate::problem::Problem;
 use crate::rfc3339::rfc3339;
 use crate::routes::RouteTable;
 
-/// All plugins, by name; and for administrators the directories in which there is something wrong.
+/// Lists all plugins by name; for administrators also the directories with problems.
 pub(crate) async fn list(State(gateway): State<Gateway>, request: Request) -> Answer {
     let caller = gateway.require(&request, Middleware::Agent)?;
     let snapshot = gateway.inner.runtime.snapshot();
@@ -30,7 +30,7 @@ pub(crate) async fn list(State(gateway): State<Gateway>, request: Request) -> An
     Ok(Json(all).into_response())
 }
 
-/// One plugin.
+/// Returns the details of a plugin.
 pub(crate) async fn detail(
     State(gateway): State<Gateway>,
     Path(name): Path<String>,
@@ -60,7 +60,7 @@ pub(crate) async fn detail(
     Ok(Json(detail).into_response())
 }
 
-/// A plugin, as people and scripts see it.
+/// Returns the description of a plugin.
 pub(crate) fn plugin(status: &PluginStatus, table: &RouteTable, admin: bool) -> Plugin {
     let manifest = status.manifest.as_deref();
     let registered = status.registration.as_deref();
@@ -107,7 +107,7 @@ pub(crate) fn plugin(status: &PluginStatus, table: &RouteTable, admin: bool) -> 
     }
 }
 
-/// What only administrators see of it.
+/// Returns the details of a plugin that only administrators see.
 fn inside(status: &PluginStatus) -> PluginInside {
     let candidate = status.candidate.as_ref().map(|candidate| Candidate {
         generation: candidate.generation,
@@ -137,7 +137,7 @@ fn inside(status: &PluginStatus) -> PluginInside {
     }
 }
 
-/// How the layers of a sandbox stand.
+/// Returns the state of a sandbox's layers.
 pub(crate) fn sandbox(report: &Report) -> Sandbox {
     let layers = report.layers.iter().map(|entry| SandboxLayer {
         layer: entry.layer.name().to_owned(),
@@ -151,7 +151,7 @@ pub(crate) fn sandbox(report: &Report) -> Sandbox {
     }
 }
 
-/// A directory that holds no plugin one could name.
+/// Returns the description of a directory whose plugin has no known name.
 fn problem(found: &Found) -> Plugin {
     let name = found.name.as_ref().map(ToString::to_string);
     Plugin {

@@ -1,4 +1,5 @@
-//! Policies over HTTP: what a plugin asks for, what it is granted, and the operator's word on it.
+//! Policies over HTTP: permissions that a plugin asks for, those that it has, and changes by the
+//! operator.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -41,7 +42,7 @@ fn problem(error: &HostError) -> Problem {
     }
 }
 
-/// A view in the API's words.
+/// Converts a view to the type of the API.
 fn shown(view: &PolicyView) -> gk_api::PolicyView {
     gk_api::PolicyView {
         plugin_name: view.plugin_name.to_string(),
@@ -65,7 +66,7 @@ fn view(gateway: &Gateway, plugin: &str) -> Result<PolicyView, Problem> {
     view.ok_or_else(|| Problem::no_plugin(plugin))
 }
 
-/// What the audit log has of a policy: nothing of a plugin that nobody knows.
+/// Returns the state of a policy for the audit log; null for an unknown plugin.
 fn kept(host: &Host, plugin: &PluginName) -> Value {
     let view = host.policies().view(plugin);
     view.map_or(
@@ -74,7 +75,7 @@ fn kept(host: &Host, plugin: &PluginName) -> Value {
     )
 }
 
-/// What is in force, where it comes from, what was asked for, what was used.
+/// Returns the policy in force, its origin, the requested permissions, and the usage.
 pub(crate) async fn show(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -84,7 +85,7 @@ pub(crate) async fn show(
     Ok(Json(shown(&view(&gateway, &plugin)?)).into_response())
 }
 
-/// What was asked for, held against what is granted.
+/// Compares the requested permissions with the granted ones.
 pub(crate) async fn diff(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -95,7 +96,7 @@ pub(crate) async fn diff(
     Ok(Json(compare(&view)?).into_response())
 }
 
-/// How a policy differs from what the plugin asks for.
+/// Returns the differences between a policy and the plugin's request.
 pub(super) fn compare(view: &PolicyView) -> Result<PolicyDiff, Problem> {
     let (asked, granted) = (&view.requested, &view.policy);
     let missing_ones = missing(&asked.permissions, &granted.permissions);
@@ -124,7 +125,8 @@ fn word(status: PolicyStatus) -> &'static str {
     }
 }
 
-/// Limits that a policy sets to something else than was asked for. What it leaves to the plugin is as asked.
+/// Returns the limits that a policy sets to another value than requested. Limits that the policy
+/// leaves to the plugin are as requested.
 fn limits(asked: &Policy, granted: &Policy) -> Vec<LimitDiff> {
     let number = |number: u64| (number > 0).then(|| number.to_string());
     let time = |time: Option<GoDuration>| time.map(|time| time.to_string());
@@ -166,7 +168,7 @@ fn limits(asked: &Policy, granted: &Policy) -> Vec<LimitDiff> {
     all.into_iter().filter_map(differs).collect()
 }
 
-/// Stores a policy; it applies from the plugin's next request on.
+/// Stores a policy, which applies from the plugin's next request on.
 pub(crate) async fn set(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -192,7 +194,7 @@ pub(crate) async fn set(
         .await?;
     let set = host.policies().update(&plugin, update).await;
     if status == PolicyStatus::Blocked && host.policies().is_blocked(&plugin) {
-        // A block holds although it could not be stored.
+        // A block applies even if it could not be stored.
         if let Some(services) = &gateway.inner.services {
             services.events.close(&plugin);
         }
@@ -202,7 +204,7 @@ pub(crate) async fn set(
         return ongoing.failed(problem(&error)).await;
     }
     gateway.inner.runtime.policy_changed(&plugin);
-    // It may say which paths the plugin serves.
+    // The policy may change which paths the plugin serves.
     gateway.rebuild();
     ongoing.end(kept(host, &plugin), None).await;
     let view = view(&gateway, plugin.as_str())?;
@@ -211,7 +213,7 @@ pub(crate) async fn set(
     Ok(Json(answer).into_response())
 }
 
-/// Removes a stored policy: the default applies again.
+/// Removes a stored policy; the default applies again.
 pub(crate) async fn reset(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,

@@ -1,4 +1,4 @@
-//! What plugins have used, and how their calls went.
+//! Resource use of plugins, and statistics of their calls.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -13,7 +13,7 @@ use crate::gateway::Gateway;
 use crate::insight::Seen;
 use crate::problem::Problem;
 
-/// Of all plugins, by name.
+/// Returns the statistics of all plugins, by name.
 pub(crate) async fn all(State(gateway): State<Gateway>, request: Request) -> Answer {
     gateway.require(&request, Middleware::Admin)?;
     let mut seen = gateway.seen().await;
@@ -25,7 +25,7 @@ pub(crate) async fn all(State(gateway): State<Gateway>, request: Request) -> Ans
     Ok(Json(all).into_response())
 }
 
-/// Of one plugin.
+/// Returns the statistics of one plugin.
 pub(crate) async fn one(
     State(gateway): State<Gateway>,
     Path(plugin): Path<String>,
@@ -52,7 +52,7 @@ fn stats(gateway: &Gateway, status: &PluginStatus, seen: &mut Seen) -> Stats {
     }
 }
 
-/// What was used, in the API's words.
+/// Converts the usage to the type of the API.
 pub(crate) fn used(usage: &gk_hostapi::policy::Usage) -> Usage {
     Usage {
         requests: usage.requests,

@@ -1,4 +1,4 @@
-//! Tokens: who may come in.
+//! Management of tokens.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::tokens::TokenError;
 
-/// All tokens, without their text.
+/// Lists all tokens, without their text.
 pub(crate) async fn list(State(gateway): State<Gateway>, request: Request) -> Answer {
     gateway.require(&request, Middleware::Admin)?;
     Ok(Json(gateway.inner.tokens.list()).into_response())
 }
 
-/// Makes a token.
+/// Creates a token.
 pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Answer {
     gateway.require(&request, Middleware::Admin)?;
     let (parts, body) = gateway.read(request).await?;
@@ -35,7 +35,7 @@ pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> 
         .role
         .parse()
         .map_err(|error: RoleError| Problem::bad_request(error.to_string()))?;
-    // What is negative is no time.
+    // A negative time becomes zero, which is refused.
     let valid_for = wanted.expires_in;
     let valid_for = valid_for.map(|time| time.to_std().unwrap_or_default());
     let before = json!({ "login": wanted.login, "role": role, "expires_in": wanted.expires_in });

@@ -1,8 +1,9 @@
-//! Headers that a plugin sets: those that concern its answer alone.
+//! Headers that a plugin may set: those that concern its answer alone.
 //!
-//! A header may command the proxy in front of the host (`X-Accel-Redirect`), change what browsers do
-//! with the whole site (`Clear-Site-Data`, `Service-Worker-Allowed`) or sign somebody in
-//! (`Set-Cookie`). So there is a list of those that pass, and the operator's policy can add to it.
+//! A header may command the proxy in front of the host (`X-Accel-Redirect`), change the behaviour
+//! of browsers for the whole site (`Clear-Site-Data`, `Service-Worker-Allowed`) or sign a user in
+//! (`Set-Cookie`). Only the headers in a list are therefore passed on, and the operator's policy
+//! can add to that list.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +13,13 @@ use serde_json::value::RawValue;
 
 use super::short;
 
-/// Most headers that a result may set.
+/// Maximum number of headers that a result may set.
 const HEADERS_MAX: usize = 32;
 
-/// Most bytes of names and values of the headers that a result sets.
+/// Maximum size of the names and values of a result's headers, in bytes.
 pub(super) const HEADERS_BYTES_MAX: usize = 16 * 1024;
 
-/// Headers that pass. So does `X-<plugin>-…`.
+/// Headers that are passed on. So is `X-<plugin>-…`.
 const ALLOWED: &[&str] = &[
     "accept-patch",
     "accept-post",
@@ -63,7 +64,7 @@ const ALLOWED: &[&str] = &[
     "x-total-count",
 ];
 
-/// Headers that are the host's own, whatever a policy says: they frame the answer or protect it.
+/// Headers of the host's own, regardless of policies: they frame the answer or protect it.
 const HOST: &[HeaderName] = &[
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -78,7 +79,7 @@ const HOST: &[HeaderName] = &[
     header::X_CONTENT_TYPE_OPTIONS,
 ];
 
-/// Beginnings of headers that command proxies, and are no plugin's for its name.
+/// Prefixes of headers that command proxies. A plugin's name does not make them its own.
 const PROXIES: &[&str] = &[
     "x-accel-",
     "x-sendfile",
@@ -95,13 +96,14 @@ const PROXIES: &[&str] = &[
     "x-ms-",
 ];
 
-/// The headers of `_headers`, if all of them may pass. `further` are the policy's.
+/// Returns the headers of `_headers`, if all of them may be passed on. `further` are those of the
+/// policy.
 pub(super) fn read(
     plugin: &PluginName,
     json: &RawValue,
     further: &[String],
 ) -> Result<HeaderMap, String> {
-    // Escapes make a string longer, never shorter, and blanks cost nothing to read.
+    // Escapes make a string longer, never shorter; the factor also leaves room for white space.
     if json.get().len() > 8 * HEADERS_BYTES_MAX {
         return Err(too_large());
     }
@@ -143,7 +145,7 @@ fn too_large() -> String {
     format!("_headers has more than {HEADERS_BYTES_MAX} bytes")
 }
 
-/// `name` is in lower case.
+/// Returns true if a header may be passed on; `name` is in lower case.
 fn passes(plugin: &PluginName, name: &str, further: &[String]) -> bool {
     let own = name
         .strip_prefix("x-")

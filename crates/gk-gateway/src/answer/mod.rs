@@ -1,9 +1,9 @@
-//! What a plugin's result means in HTTP.
+//! HTTP answers from a plugin's results.
 //!
-//! A JSON object of a known shape becomes an error, a redirect, bytes or a page; everything else is sent
-//! as the JSON it is. Beyond the contract's shapes any object may hold `_status` (200 to 599) and
-//! `_headers` (an object of strings), which are taken out of what is sent. Of an object only its own
-//! level is looked at, and of that only the keys that matter: a result may be large.
+//! A JSON object of a known shape becomes an error, a redirect, bytes or a page. Everything else is
+//! sent as JSON, unchanged. Beyond the contract's shapes any object may have `_status` (200 to 599)
+//! and `_headers` (an object of strings), which are removed before sending. Only the top level of
+//! an object is parsed, and only the known keys there, as a result may be large.
 
 mod headers;
 mod top;
@@ -22,19 +22,19 @@ use self::top::{Top, may_be_shaped};
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 
-/// Results of up to this size, in bytes, are not counted in the budget until they are sent: the
+/// Size of a result in bytes up to which it is not counted in the budget until it is sent: the
 /// connection is.
 const UNCOUNTED_BYTES: usize = 1024;
 
-/// Results beyond this size, in bytes, were counted when they arrived.
+/// Size of a result in bytes above which it was counted when it arrived.
 const COUNTED_BYTES: usize = 16 * 1024;
 
-/// Why a result cannot be sent.
+/// Reason why a result cannot be sent.
 #[derive(Debug)]
 enum Unsent {
-    /// What is wrong with it.
+    /// Error in the result.
     Wrong(String),
-    /// There is no room for what is made of it.
+    /// The memory budget has no room for the answer.
     Memory,
 }
 
@@ -50,7 +50,7 @@ impl From<String> for Unsent {
     }
 }
 
-/// The answer to a request on a plugin's route.
+/// Returns the answer to a request on a plugin's route.
 pub(crate) async fn answer(gateway: &Gateway, plugin: &PluginName, result: Bytes) -> Response {
     let inner = &gateway.inner;
     let memory = inner.memory.clone();
@@ -82,15 +82,15 @@ pub(crate) async fn answer(gateway: &Gateway, plugin: &PluginName, result: Bytes
     }
 }
 
-/// A result as it is.
+/// Returns a result unchanged.
 pub(crate) fn plain(memory: &MemoryBudget, result: Bytes) -> Result<Response, Problem> {
     Ok(with_type("application/json", counted(memory, result)?))
 }
 
-/// A result that is counted until it is sent.
+/// Counts a result until it is sent.
 fn counted(memory: &MemoryBudget, result: Bytes) -> Result<Bytes, Problem> {
     match result.len() {
-        // A small one is a piece of what was read together with others, and would keep that.
+        // A small result is a slice of a larger buffer, which it would keep in memory.
         0..=UNCOUNTED_BYTES => Ok(Bytes::copy_from_slice(&result)),
         bytes if bytes <= COUNTED_BYTES => {
             let reservation = memory.reserve(COUNTED_BYTES);
@@ -110,7 +110,7 @@ fn with_type(content_type: &'static str, body: impl Into<Body>) -> Response {
     response
 }
 
-/// The answer of an object whose shape is known; `None` for everything that is sent as it is.
+/// Returns the answer for an object of a known shape; `None` for a result that is sent unchanged.
 fn shaped(
     plugin: &PluginName,
     result: &[u8],
@@ -143,7 +143,7 @@ fn shaped(
     Ok(Some(bodiless(response)))
 }
 
-/// Without a body and what describes it, where the status has none.
+/// Removes the body, and the headers that describe it, if the status has none.
 fn bodiless(mut response: Response) -> Response {
     let status = response.status();
     if status == StatusCode::NO_CONTENT
@@ -158,7 +158,7 @@ fn bodiless(mut response: Response) -> Response {
     response
 }
 
-/// What is shown of a plugin's text in an error.
+/// Returns the beginning of a plugin's text, for an error.
 fn short(text: &str) -> String {
     const CHARS: usize = 64;
     let shown: String = text.chars().take(CHARS).collect();
@@ -233,7 +233,8 @@ fn shape(top: &Top<'_>, memory: &MemoryBudget) -> Result<Option<Response>, Unsen
     Ok(None)
 }
 
-/// The host's layout around a plugin's markup. The title is text, the markup is the plugin's own.
+/// Returns a page of the host's layout around a plugin's markup. The title is text, the markup is
+/// the plugin's own.
 fn page(title: &str, html: &[u8], memory: &MemoryBudget) -> Result<Bytes, OverBudget> {
     let title = escape(title);
     let before = format!(
@@ -251,7 +252,7 @@ fn page(title: &str, html: &[u8], memory: &MemoryBudget) -> Result<Bytes, OverBu
     Ok(reservation.attach(page))
 }
 
-/// Text as it stands in markup and in attributes.
+/// Escapes text for markup and attributes.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -459,7 +460,7 @@ mod tests {
         let response = shaped(&plugin, result.as_bytes(), &[], &memory).unwrap();
         assert!(response.is_some());
         assert!(memory.peak() < 100, "{} bytes", memory.peak());
-        // What is made of a result counts.
+        // The copy made of a result counts.
         let result = format!(r#"{{"_status":201,"a":[{zeros}0]}}"#);
         let refused = shaped(&plugin, result.as_bytes(), &[], &memory);
         assert!(matches!(refused, Err(Unsent::Memory)));

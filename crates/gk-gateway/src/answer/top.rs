@@ -1,4 +1,4 @@
-//! The keys of a result that matter, and nothing else of it.
+//! Parser of the keys of a result that shape its answer.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::Unsent;
 use crate::bodies::{Full, Growing};
 use crate::envelope::Key;
 
-/// The members of an object that say how it is sent, as they stand there.
+/// Members of an object that shape its answer, unparsed.
 #[derive(Debug, Default)]
 pub(super) struct Top<'a> {
     pub(super) error: Option<&'a RawValue>,
@@ -71,7 +71,8 @@ impl<'de> Deserialize<'de> for Top<'de> {
     }
 }
 
-/// Whether an object holds one of the keys that matter, so that large results are not parsed for nothing.
+/// Returns true if an object may have one of these keys, so that other large results are not
+/// parsed.
 pub(super) fn may_be_shaped(result: &[u8]) -> bool {
     const KEYS: [&[u8]; 6] = [
         b"error",
@@ -81,13 +82,13 @@ pub(super) fn may_be_shaped(result: &[u8]) -> bool {
         b"_status",
         b"_headers",
     ];
-    // An escaped key is a key, too.
+    // Escapes may hide a key.
     let holds = |key: &[u8]| memmem::find(result, key).is_some();
     result.trim_ascii_start().first() == Some(&b'{')
         && (holds(b"\\u") || KEYS.iter().any(|key| holds(key)))
 }
 
-/// The content of a string; `None` for what is none. It is counted until it is dropped.
+/// Returns the content of a string, counted until dropped; `None` for anything else.
 pub(super) fn text(
     json: Option<&RawValue>,
     memory: &MemoryBudget,
@@ -100,7 +101,7 @@ pub(super) fn text(
     Ok(text.ok().map(|text| reservation.attach(text)))
 }
 
-/// An object without `_status` and `_headers`, its other members as they are.
+/// Returns an object without `_status` and `_headers`, its other members unchanged.
 pub(super) fn without_own(result: &[u8], memory: &MemoryBudget) -> Result<Bytes, Unsent> {
     struct Copier(Growing);
 
@@ -140,7 +141,7 @@ pub(super) fn without_own(result: &[u8], memory: &MemoryBudget) -> Result<Bytes,
         }
     }
 
-    // A name may be written in more bytes than it had.
+    // Escapes may make a name longer than it was.
     let limit = result.len().saturating_mul(6);
     let copied = Growing::new(memory, limit).map_err(|_| Unsent::Memory)?;
     let mut json = serde_json::Deserializer::from_slice(result);

@@ -1,4 +1,4 @@
-//! `Content-Encoding` of requests: undone within limits, for a few bytes may stand for very many.
+//! Decoding of `Content-Encoding` in requests, within limits: a few bytes may expand to very many.
 
 use std::io::Read;
 
@@ -9,16 +9,16 @@ use gk_runtime::MemoryBudget;
 use super::{Full, Growing};
 use crate::problem::Problem;
 
-/// The encodings that are known, as `Accept-Encoding` of an answer names them.
+/// Supported encodings, as `Accept-Encoding` of an answer names them.
 const KNOWN: &str = "gzip, br, zstd";
 
-/// The largest window of zstd as a power of two: RFC 9659 lets a client of HTTP use 8 MiB.
+/// Maximum window of zstd as a power of two: RFC 9659 lets a client of HTTP use 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// What is decompressed at a time, in bytes.
+/// Size of the pieces that are decompressed at a time, in bytes.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// How a body is compressed.
+/// Compression of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Gzip,
@@ -27,10 +27,10 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding that a request's headers name; `None` for none.
+    /// Returns the encoding that a request's headers name; `None` without one.
     ///
     /// # Errors
-    /// 415 for one that is not known, and for several.
+    /// 415 for an unknown encoding, and for several.
     pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let mut found = None;
         for value in headers.get_all(header::CONTENT_ENCODING) {
@@ -51,17 +51,17 @@ impl Encoding {
         Ok(found)
     }
 
-    /// What the decoder itself needs, in bytes.
+    /// Memory of the decoder itself, in bytes.
     fn window_bytes(self) -> usize {
         match self {
             Encoding::Gzip => 64 * 1024,
-            // Its window is 16 MiB at most.
+            // The window of brotli is 16 MiB at most.
             Encoding::Brotli => 17 << 20,
             Encoding::Zstd => (1 << ZSTD_WINDOW_LOG_MAX) + (1 << 20),
         }
     }
 
-    /// The body as it was before it was compressed.
+    /// Decompresses a body.
     pub(super) fn decode(
         self,
         body: &[u8],
@@ -132,8 +132,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Brotli of these bytes, without compression (RFC 7932, 9.2): a window of 16 bits, one block of
-    /// 16 bits of length, an empty last one.
+    /// Returns an uncompressed brotli stream of these bytes (RFC 7932, 9.2): a window of 16 bits,
+    /// one block of 16 bits of length, an empty last one.
     fn brotli(data: &[u8]) -> Vec<u8> {
         let length = u32::try_from(data.len() - 1).unwrap();
         assert!(length < 1 << 16);

@@ -1,4 +1,4 @@
-//! Requests' bodies: each within its limit and its time, all together within the host's budget.
+//! Bodies of requests: each within its limit and its time, all together within the host's budget.
 
 mod encoding;
 
@@ -16,14 +16,15 @@ use self::encoding::Encoding;
 use crate::heavy::Heavy;
 use crate::problem::Problem;
 
-/// Longest body of a request in bytes, as it is sent and as it is once decompressed, unless the
-/// plugin's policy says otherwise.
+/// Maximum length of a request's body in bytes, both compressed and decompressed, unless the
+/// plugin's policy has another.
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How long a client may take to send [`BODY_BYTES_MAX`]; larger bodies may take longer in proportion.
+/// Maximum time for a client to send [`BODY_BYTES_MAX`]; larger bodies may take longer in
+/// proportion.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes that grow do so by at least this many.
+/// Minimum number of bytes by which a buffer grows.
 const GROWTH_BYTES_MIN: usize = 1024;
 
 /// Reads bodies within a budget.
@@ -32,7 +33,7 @@ pub(crate) struct Bodies {
     memory: MemoryBudget,
 }
 
-/// Bytes that grow within a budget and up to a limit.
+/// A buffer that grows within a budget and up to a limit.
 #[derive(Debug)]
 pub(crate) struct Growing {
     bytes: Vec<u8>,
@@ -40,17 +41,17 @@ pub(crate) struct Growing {
     limit: usize,
 }
 
-/// Why bytes grow no further.
+/// Reason why a buffer cannot grow further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// Their own limit.
+    /// The buffer's own limit.
     Limit,
     /// The host's budget.
     Budget,
 }
 
 impl Full {
-    /// The answer for a body whose limit, in bytes, this is.
+    /// Returns the answer for a body whose limit is `limit`, in bytes.
     pub(crate) fn problem(self, limit: usize) -> Problem {
         match self {
             Full::Budget => Problem::no_memory(),
@@ -96,7 +97,7 @@ impl Growing {
         Ok(())
     }
 
-    /// The bytes, which take their reservation along.
+    /// Returns the bytes, which keep their reservation.
     pub(crate) fn freeze(mut self) -> Bytes {
         self.reservation.shrink_to(self.bytes.capacity());
         match self.bytes.is_empty() {
@@ -120,7 +121,7 @@ impl std::io::Write for Growing {
     }
 }
 
-/// A body, and its part of the budget.
+/// A body with its part of the budget.
 #[derive(Debug, Clone)]
 pub(crate) struct HeldBody(Bytes);
 
@@ -129,7 +130,7 @@ impl HeldBody {
         HeldBody(Bytes::new())
     }
 
-    /// Bytes that are counted already, or are few.
+    /// Wraps bytes that are counted already, or are few.
     pub(crate) fn of(bytes: Bytes) -> Self {
         HeldBody(bytes)
     }
@@ -148,7 +149,7 @@ impl Bodies {
         Bodies { memory }
     }
 
-    /// Reads a body to its end, of at most [`BODY_BYTES_MAX`], and undoes its `Content-Encoding`.
+    /// Reads a body of at most [`BODY_BYTES_MAX`] to its end, and decodes its `Content-Encoding`.
     pub(crate) async fn read(
         &self,
         headers: &HeaderMap,
@@ -158,7 +159,7 @@ impl Bodies {
         self.read_up_to(BODY_BYTES_MAX, headers, body, heavy).await
     }
 
-    /// As [`Bodies::read`], with another limit.
+    /// Like [`Bodies::read`], with another limit.
     pub(crate) async fn read_up_to(
         &self,
         limit: usize,
@@ -179,7 +180,7 @@ impl Bodies {
             return Ok(HeldBody(bytes));
         };
         let memory = self.memory.clone();
-        // However small it is, it may become large.
+        // A small body may decompress to a large one.
         let decode = move || encoding.decode(&bytes, limit, &memory);
         heavy.run(limit, decode).await?.map(HeldBody)
     }
@@ -196,7 +197,7 @@ impl Bodies {
             if data.len() > limit {
                 return Err(full(Full::Limit));
             }
-            // Most bodies come in one piece, which need not be copied.
+            // Most bodies arrive in one piece, which need not be copied.
             if let (None, true) = (&all, first.is_empty()) {
                 first = data;
                 continue;
@@ -219,7 +220,7 @@ impl Bodies {
     }
 }
 
-/// Why a body did not come to its end: the client, or what it may make the host hold.
+/// Converts an error of reading a body: the client's own, or that of its share of the memory.
 fn unread(error: &axum::Error) -> Problem {
     let mut chain = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
     match chain.any(|error| error.is::<OverBudget>()) {
@@ -279,7 +280,7 @@ mod tests {
         assert_eq!(more.await.unwrap().len(), 5 * quarter);
     }
 
-    /// An iterator as a stream.
+    /// A stream over an iterator.
     struct Pieces<I>(I);
 
     impl<I: Iterator + Unpin> futures_core::Stream for Pieces<I> {

@@ -1,8 +1,9 @@
-//! What a plugin is told about a request: one flat JSON object.
+//! Arguments that describe a request to a plugin: one flat JSON object.
 //!
-//! The body's and the query's own values come first, a path's parameters replace them, and the host's
-//! envelope (every key that begins with `_`, and `org_id`) is written last: whatever a client sends
-//! under those names is dropped. Values of a JSON body are passed on as they stand, digit by digit.
+//! The values of the body and the query come first, and a path's parameters replace them. The
+//! host's envelope (every key that begins with `_`, and `org_id`) is written last: values from the
+//! client under those names are dropped. Values of a JSON body are passed on unchanged, digit by
+//! digit.
 
 mod multipart;
 mod value;
@@ -26,13 +27,13 @@ use crate::heavy::Heavy;
 use crate::problem::Problem;
 use gk_hostapi::{RequestId, Told, User};
 
-/// Keys of a query, a form, or a JSON body's object, each.
+/// Maximum number of keys of a query, a form, or a JSON body's object, each.
 pub(crate) const KEYS_MAX: usize = 10_000;
 
-/// Longest language tag that is passed on.
+/// Maximum length of a language tag that is passed on.
 const LANGUAGE_CHARS_MAX: usize = 35;
 
-/// A request, as far as a plugin learns of it.
+/// A request, as far as plugins see it.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) parts: Parts,
@@ -44,7 +45,7 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// A request whose query and parameters are no arguments.
+    /// Creates a request whose query and parameters are not arguments.
     pub(crate) fn direct(parts: Parts, body: HeldBody, caller: Option<User>) -> Self {
         let client = crate::forwarded::client(&parts.extensions);
         Incoming {
@@ -58,16 +59,16 @@ impl Incoming {
     }
 }
 
-/// What the client sent, by its keys: none begins with `_` in the end.
+/// Values from the client by key; in the end no key begins with `_`.
 type Args<'a> = BTreeMap<Cow<'a, str>, Value<'a>>;
 
-/// What the host says, under keys that begin with `_`, each once.
+/// Values from the host, under unique keys that begin with `_`.
 type Envelope<'a> = Vec<(&'static str, Value<'a>)>;
 
-/// Room for the keys of most requests.
+/// Capacity for the keys of most requests.
 const ENVELOPE_KEYS: usize = 12;
 
-/// Builds arguments, on a thread of its own where there is much to do.
+/// Builds arguments, on a separate thread if the request is large.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Builder<'a> {
     pub(crate) memory: &'a MemoryBudget,
@@ -75,12 +76,12 @@ pub(crate) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// The arguments of a route's function, and the request back.
+    /// Builds the arguments of a route's function, and returns the request.
     pub(crate) async fn arguments(&self, request: Incoming) -> Result<(Bytes, Incoming), Problem> {
         self.build(request, arguments).await
     }
 
-    /// The arguments of a call by an administrator: the body's object with the envelope.
+    /// Builds the arguments of a call by an administrator: the body's object with the envelope.
     pub(crate) async fn direct(&self, request: Incoming) -> Result<(Bytes, Incoming), Problem> {
         self.build(request, direct_arguments).await
     }
@@ -97,7 +98,7 @@ impl Builder<'_> {
     }
 }
 
-/// The arguments of a route's function.
+/// Returns the arguments of a route's function.
 fn arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem> {
     let mut args = Args::new();
     let parts = &request.parts;
@@ -118,7 +119,7 @@ fn arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem
     let body: &[u8] = &request.body;
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
     let mut envelope = envelope(request);
-    // What it says of a body that is no form and no object.
+    // Type of a body that is neither a form nor an object.
     let content_type_key = || {
         let content_type = content_type.unwrap_or_default();
         ("_content_type", Value::Text(content_type.into()))
@@ -132,7 +133,8 @@ fn arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem
             }
         }
         "application/x-www-form-urlencoded" => {
-            // What a command line sends that names no type; no form begins so.
+            // Command-line clients send this type if none is named; a form does not begin with a
+            // brace.
             if !is_object || !add_json(&mut args, body).unwrap_or_default() {
                 add_form(&mut args, body, "form")?;
             }
@@ -151,7 +153,8 @@ fn arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem
             envelope.push(content_type_key());
         }
     }
-    // Go's decoder takes a key for a field when both are the same but for case: such a twin would win.
+    // Go's decoder matches keys to fields regardless of case, so a key that differs only in case
+    // would override the host's.
     let params: Vec<_> = request.params.iter().map(|(name, _)| fold(name)).collect();
     args.retain(|name, _| {
         let folded = fold(name);
@@ -165,7 +168,7 @@ fn arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem
     written(&args, &envelope, memory)
 }
 
-/// The arguments of a call by an administrator: the body's object with the envelope.
+/// Returns the arguments of a call by an administrator: the body's object with the envelope.
 fn direct_arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, Problem> {
     let mut args = Args::new();
     if !request.body.is_empty() && !add_json(&mut args, &request.body)? {
@@ -175,7 +178,7 @@ fn direct_arguments(request: &Incoming, memory: &MemoryBudget) -> Result<Bytes, 
     written(&args, &envelope(request), memory)
 }
 
-/// The object as JSON, within the budget and what a call may have.
+/// Serializes the object, within the budget and the maximum size of arguments.
 fn written(
     args: &Args<'_>,
     envelope: &Envelope<'_>,
@@ -195,7 +198,7 @@ fn written(
     }
 }
 
-/// A key without regard to case, as Go folds it: `ſ` is an s, and the Kelvin sign a k.
+/// Returns a key without regard to case, as Go folds it: `ſ` is an s, and the Kelvin sign a k.
 fn fold(name: &str) -> String {
     name.to_uppercase().to_lowercase()
 }
@@ -224,7 +227,7 @@ fn envelope(request: &Incoming) -> Envelope<'_> {
     envelope
 }
 
-/// Adds the members of a JSON object; `false` if the JSON is something else.
+/// Adds the members of a JSON object; returns false if the JSON is something else.
 fn add_json<'a>(args: &mut Args<'a>, body: &'a [u8]) -> Result<bool, Problem> {
     let wrong = |error: serde_json::Error| {
         Problem::bad_request(format!("the body is not valid JSON: {error}"))
@@ -239,7 +242,7 @@ fn add_json<'a>(args: &mut Args<'a>, body: &'a [u8]) -> Result<bool, Problem> {
     Ok(false)
 }
 
-/// Adds a query or a form: one value is a string, several are an array of strings.
+/// Adds a query or a form: a single value is a string, several are an array of strings.
 fn add_form<'a>(args: &mut Args<'a>, form: &'a [u8], what: &str) -> Result<(), Problem> {
     let mut values: BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>> = BTreeMap::new();
     for (number, (name, value)) in form_urlencoded::parse(form).enumerate() {
@@ -263,7 +266,7 @@ fn too_many_keys(what: &str) -> Problem {
     )
 }
 
-/// The client's first language, `en` without one.
+/// Returns the client's preferred language, `en` without one.
 pub(crate) fn language(headers: &HeaderMap) -> &str {
     let accepted = headers
         .get(header::ACCEPT_LANGUAGE)
@@ -284,7 +287,7 @@ pub(crate) fn language(headers: &HeaderMap) -> &str {
     best.0
 }
 
-/// What the runtime is told about the request.
+/// Returns the context of the call for the runtime.
 pub(crate) fn call_context(caller: Option<&User>, parts: &Parts) -> CallContext {
     let mut context = CallContext::new().with_language(language(&parts.headers));
     context.request_id = parts.extensions.get().cloned();

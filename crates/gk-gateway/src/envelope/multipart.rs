@@ -1,4 +1,4 @@
-//! Forms with files (`multipart/form-data`), taken apart.
+//! Parser of forms with files (`multipart/form-data`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,33 +11,33 @@ use bytes::Bytes;
 use super::value::{File, Value};
 use crate::problem::Problem;
 
-/// Parts of a form, fields and files together.
+/// Maximum number of parts of a form, fields and files together.
 const PARTS_MAX: usize = 1000;
 
-/// Files of a form.
+/// Maximum number of files of a form.
 const FILES_MAX: usize = 100;
 
-/// The longest name of a field or a file, in bytes.
+/// Maximum length of the name of a field or a file, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// A form, taken apart.
+/// A parsed form.
 #[derive(Debug, Default)]
 pub(super) struct Form {
-    /// One value is a string, several of one name are an array.
+    /// Fields by name: a single value is a string, several of one name are an array.
     pub(super) fields: BTreeMap<Cow<'static, str>, Value<'static>>,
     pub(super) files: Vec<File>,
 }
 
-/// Takes a body apart. A part with a filename, and one that is not UTF-8, is a file; all others are
+/// Parses a body. A part with a filename is a file, and so is one that is not UTF-8; all others are
 /// fields.
 ///
 /// # Errors
-/// 400 for what is no such form, or has too many parts or too long names.
+/// 400 for a body that is not such a form, or has too many parts or too long names.
 pub(super) fn read(content_type: &str, body: &Bytes) -> Result<Form, Problem> {
     let boundary = multer::parse_boundary(content_type).map_err(|error| wrong(&error))?;
     let mut parts = multer::Multipart::new(Whole(Some(body.clone())), boundary);
     let reading = std::pin::pin!(read_parts(&mut parts));
-    // The body is there as a whole: nothing waits.
+    // The whole body is in memory, so the future never waits for data.
     match reading.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(form) => form,
         Poll::Pending => Err(Problem::bad_request(
@@ -95,7 +95,7 @@ async fn read_parts(parts: &mut multer::Multipart<'_>) -> Result<Form, Problem> 
     })
 }
 
-/// A body that is there as a whole, as a stream.
+/// A stream of a whole body.
 struct Whole(Option<Bytes>);
 
 impl futures_core::Stream for Whole {

@@ -1,4 +1,4 @@
-//! What a plugin is told about all kinds of requests.
+//! Arguments for requests of all kinds.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -162,7 +162,7 @@ fn json_has_several_names() {
         "APPLICATION/JSON",
         "application/problem+json",
         "application/vnd.api+json; charset=utf-8",
-        // What curl says of -d.
+        // Content type that curl sends for -d.
         "application/x-www-form-urlencoded",
     ] {
         let seen = args("", content_type, r#" {"a":1,"_is_admin":true}"#, &[], None);

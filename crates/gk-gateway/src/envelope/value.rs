@@ -1,4 +1,4 @@
-//! Values of the arguments that a plugin gets: as they stand in the request, without a copy.
+//! Values of the arguments that a plugin gets: borrowed from the request, without a copy.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use super::KEYS_MAX;
 /// A value of an argument.
 #[derive(Debug)]
 pub(super) enum Value<'a> {
-    /// JSON of the client's.
+    /// JSON from the client.
     Raw(&'a RawValue),
     Text(Cow<'a, str>),
     Texts(Vec<Cow<'a, str>>),
@@ -58,7 +58,7 @@ impl Serialize for Encoded<'_> {
 }
 
 impl<'a> Value<'a> {
-    /// A string of what is UTF-8, base64 of anything else.
+    /// Returns UTF-8 as a string, and anything else as base64.
     pub(super) fn text_or_base64(bytes: &'a [u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Value::Text(text.into()),
@@ -66,7 +66,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// One value is a string, several are an array.
+    /// Returns a single text as a string, several as an array.
     pub(super) fn of_texts(mut texts: Vec<Cow<'a, str>>) -> Self {
         match texts.len() {
             1 => texts.pop().map_or(Value::Texts(texts), Value::Text),
@@ -89,7 +89,7 @@ impl Serialize for Value<'_> {
     }
 }
 
-/// The members of a JSON object, at most [`KEYS_MAX`]; only its own level is looked at.
+/// Members of a JSON object, at most [`KEYS_MAX`]; deeper levels are not parsed.
 #[derive(Debug)]
 pub(super) struct Members<'a>(pub(super) BTreeMap<Cow<'a, str>, &'a RawValue>);
 

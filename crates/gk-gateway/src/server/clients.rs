@@ -1,4 +1,5 @@
-//! How many connections there are, and whose: one client cannot have them all, nor all of the memory.
+//! Limits the connections and the memory of each client, so that one client cannot use up all of
+//! them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,17 +13,17 @@ use tokio::sync::watch;
 use super::share::Share;
 use super::{Peer, ServerConfig, ServerLimits};
 
-/// Connections at a time; further ones wait.
+/// Maximum number of connections at a time; further ones wait.
 pub const CONNECTIONS_MAX: usize = 4096;
 
-/// Connections of one client address at a time. Of IPv6 an address is a network of 64 bits, which is
-/// what one client usually has.
+/// Maximum number of connections of one client address at a time. An IPv6 client is a network of 64
+/// bits, which is what one client usually has.
 pub const CONNECTIONS_PER_CLIENT_MAX: usize = 1024;
 
-/// A line about clients that have too many comes at most this often.
+/// Minimum interval between log lines about clients with too many connections.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The connections of each client.
+/// Connections of each client.
 #[derive(Debug)]
 pub(super) struct Clients {
     limits: watch::Receiver<ServerLimits>,
@@ -37,14 +38,14 @@ struct State {
     last_line: Option<Instant>,
 }
 
-/// What one client has.
+/// Connections and memory of one client.
 #[derive(Debug)]
 struct Client {
     connections: usize,
     share: Share,
 }
 
-/// A place among the connections of a client, until it is dropped.
+/// Guard of a client's connection, until dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     of: Option<(Arc<Clients>, IpAddr)>,
@@ -57,7 +58,7 @@ impl Place {
         share: None,
     };
 
-    /// The client's share in the host's memory; `None` if it has no limit.
+    /// Returns the client's share of the host's memory; `None` if it has no limit.
     pub(super) fn share(&self) -> Option<&Share> {
         self.share.as_ref()
     }
@@ -77,7 +78,7 @@ impl Clients {
         })
     }
 
-    /// A place for one more connection of this client; `None` if it has as many as it may.
+    /// Admits one more connection of this client; `None` if the client is at its limit.
     pub(super) fn enter(self: &Arc<Self>, peer: Peer) -> Option<Place> {
         let Some(address) = peer.address else {
             return Some(Place::UNLIMITED);
@@ -125,7 +126,7 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one client.
+/// Returns the address that stands for a client.
 fn client(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
@@ -175,7 +176,7 @@ mod tests {
         let many: Vec<_> = (0..9).map(|_| clients.enter(Peer::default())).collect();
         assert!(many.iter().all(Option::is_some));
         drop(many);
-        // A lower limit cuts nobody, and counts for the next.
+        // A lower limit closes no connection, and applies to the next one.
         let [first, second] = [1, 2].map(|port| {
             let peer = peer(&format!("192.0.2.1:{port}"));
             clients.enter(peer).unwrap()

@@ -1,8 +1,8 @@
-//! One connection's time and memory.
+//! Time and memory limits of one connection.
 //!
-//! The HTTP library reads and writes; what a client may make it wait for and keep is decided here,
-//! below it: how long a connection may be idle, how long a head may take, how slowly an answer may be
-//! taken, and what of it counts in the host's budget.
+//! The HTTP library reads and writes. The limits on what a client may make it wait for and buffer
+//! are enforced here, below it: idle time, time for a head, minimum rate of taking an answer, and
+//! the part of the buffers that counts in the host's budget.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -21,41 +21,42 @@ use tokio::time::{Instant, Sleep};
 
 use super::{HEAD_BYTES_MAX, WRITE_BYTES_MIN, WRITE_TIMEOUT};
 
-/// What an open connection takes although nothing comes through it: its task and first buffers, in
-/// bytes.
+/// Memory of an idle open connection, for its task and first buffers, in bytes.
 const IDLE_BYTES: usize = 16 * 1024;
 
-/// So much may come in before a buffer is counted: most requests are smaller.
+/// Number of received bytes up to which a buffer is not counted: most requests are smaller.
 const UNCOUNTED_BYTES: usize = 4 * 1024;
 
-/// What a request in parts may make the HTTP library buffer: a head, and what is read after it.
+/// Maximum number of bytes that the HTTP library buffers of a request in parts: a head, and the
+/// data read after it.
 const BUFFER_BYTES: usize = 2 * HEAD_BYTES_MAX;
 
-/// What an HTTP/2 connection may make the library buffer beyond that: windows, and a header block.
+/// Maximum number of further bytes that the library buffers of an HTTP/2 connection: windows, and a
+/// header block.
 const HTTP2_BYTES: usize = 192 * 1024;
 
-/// How an HTTP/2 connection begins; no other request does.
+/// First bytes of an HTTP/2 connection; no other request begins with them.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-/// How long what may take.
+/// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     pub(super) idle: Duration,
     pub(super) head: Duration,
 }
 
-/// What the service knows of a connection's requests, and the connection must.
+/// Progress of a connection's requests, which the service tells the connection.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Requests that have begun.
+    /// Number of requests that have begun.
     begun: AtomicUsize,
-    /// Requests whose answer is not there yet.
+    /// Number of requests that have no answer yet.
     running: AtomicUsize,
-    /// Answers of HTTP/2 of a known length that are not sent to their end.
+    /// Number of HTTP/2 answers of a known length that are not sent in full yet.
     sending: AtomicUsize,
 }
 
-/// A request whose answer is not there yet, until it is dropped.
+/// Guard of a request that has no answer yet.
 pub(super) struct Running(Arc<Progress>);
 
 impl Drop for Running {
@@ -71,9 +72,9 @@ impl Progress {
         Running(Arc::clone(self))
     }
 
-    /// An answer of HTTP/2, until it is sent or its stream has ended. A client that takes nothing of it
-    /// only grants no window, which does not show in the socket. Answers without an end, such as events,
-    /// may be silent.
+    /// Watches an answer over HTTP/2, until it is sent or its stream has ended. A client that does
+    /// not take it merely grants no window, which does not show in the socket. Answers without an
+    /// end, such as events, may be silent.
     pub(super) fn watch(
         self: &Arc<Self>,
         response: Response,
@@ -107,13 +108,13 @@ impl Drop for Sending {
     }
 }
 
-/// What is handed to an HTTP/2 connection at a time, in bytes: it would take all there is, and nobody
-/// would know any more whether it was sent.
+/// Size of the pieces that are handed to an HTTP/2 connection, in bytes. The connection would take
+/// all data at once, and the progress of sending would not be visible.
 const PIECE_BYTES: usize = 16 * 1024;
 
 struct Watched {
     body: Body,
-    /// What is left of the last piece of the body.
+    /// Rest of the last piece of the body.
     rest: Bytes,
     _sending: Option<Sending>,
     _reservation: Reservation,
@@ -158,32 +159,32 @@ impl HttpBody for Watched {
     }
 }
 
-/// A socket whose client has so much time and memory.
+/// A socket with limits on the client's time and memory.
 pub(super) struct Connection<S> {
     socket: S,
     progress: Arc<Progress>,
     times: Times,
     timer: Pin<Box<Sleep>>,
-    /// The last byte in either direction.
+    /// Time of the last byte in either direction.
     active: Instant,
-    /// When the head that is under way began.
+    /// Time at which the present head began.
     head: Option<Instant>,
-    /// Requests that had begun when that was last looked at.
+    /// Value of `Progress::begun` at the last check.
     begun: usize,
     writing: Writing,
-    /// Whether the first bytes were looked at, and were HTTP/2's.
+    /// The first bytes were those of HTTP/2; `None` before any came.
     http2: Option<bool>,
-    /// What came in since something last went out.
+    /// Number of bytes received since the last byte was sent.
     unanswered: usize,
     reservation: Reservation,
 }
 
-/// How an answer is being taken.
+/// Progress of the client in taking an answer.
 #[derive(Debug, Default)]
 struct Writing {
-    /// Since when the socket has not been able to take everything.
+    /// Time since which the socket has not been able to take everything.
     since: Option<Instant>,
-    /// What it took since.
+    /// Number of bytes that it took since.
     bytes: usize,
 }
 
@@ -212,7 +213,7 @@ impl<S> Connection<S> {
         })
     }
 
-    /// What came in: when a head begins, and what may be buffered of it.
+    /// Accounts for received bytes: notes the begin of a head, and reserves memory for its buffers.
     fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
         let now = Instant::now();
         self.active = now;
@@ -224,7 +225,7 @@ impl<S> Connection<S> {
         if self.http2 == Some(true) {
             self.head = None;
             self.unanswered = self.unanswered.saturating_add(bytes.len());
-            // What only opens a connection makes the library buffer little: a preface and settings.
+            // The preface and settings of a connection make the library buffer little.
             let buffers = self.unanswered > UNCOUNTED_BYTES
                 || self.progress.begun.load(Ordering::Acquire) > 0;
             if buffers && self.reservation.bytes() == IDLE_BYTES {
@@ -250,17 +251,18 @@ impl<S> Connection<S> {
             return;
         }
         self.unanswered = 0;
-        // While a request runs, what is sent may be the word to go on with its body; its head stays.
+        // While a request runs, the bytes may be a `100 Continue`, and the request's head is still
+        // kept.
         if self.progress.running.load(Ordering::Acquire) == 0 {
             self.reservation.shrink_to(IDLE_BYTES);
         }
     }
 
-    /// When the client's time is over, as far as reading goes; `None` while it is the host's turn.
+    /// Returns the time limit of the client for sending; `None` while it is the host's turn.
     fn deadline(&mut self) -> Option<Instant> {
         let begun = self.progress.begun.load(Ordering::Acquire);
         if begun != self.begun {
-            // The head has come to its end.
+            // The present head is complete.
             self.begun = begun;
             self.head = None;
         }
@@ -273,7 +275,7 @@ impl<S> Connection<S> {
         })
     }
 
-    /// Fails when the client takes too little of what is to be sent.
+    /// Fails if the client takes too little of the answer.
     fn poll_taken(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let now = Instant::now();
         let since = *self.writing.since.get_or_insert_with(|| {
@@ -302,7 +304,7 @@ impl<S> Connection<S> {
         }
         if self.timer.as_mut().poll(cx).is_ready() {
             self.timer.as_mut().reset(at);
-            // Over at once if `at` has passed meanwhile; then the task runs again.
+            // Ready at once if `at` has passed meanwhile; the task runs again then.
             if self.timer.as_mut().poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
             }
@@ -342,7 +344,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
                 if this.head.is_some() {
                     return Poll::Ready(Err(timed_out("the request's head took too long")));
                 }
-                // An end that nobody has to be told of.
+                // An idle connection is closed without an error.
                 return Poll::Ready(Ok(()));
             }
             this.wake_at(cx, deadline);
@@ -397,7 +399,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.socket).poll_flush(cx) {
             Poll::Ready(flushed) => {
-                // Everything is taken, unless an HTTP/2 client grants no window for the rest.
+                // All data is taken, unless an HTTP/2 client grants no window for the rest.
                 if self.progress.sending.load(Ordering::Acquire) == 0 {
                     self.writing = Writing::default();
                 }
@@ -482,7 +484,7 @@ mod tests {
             let _running = progress.begin();
             let taking = tokio::spawn(async move {
                 let mut buffer = vec![0; bytes];
-                // Four times in each interval.
+                // The client reads four times in each interval.
                 while far.read_exact(&mut buffer).await.is_ok() {
                     tokio::time::sleep(WRITE_TIMEOUT / 5).await;
                 }
@@ -522,13 +524,13 @@ mod tests {
             .await
             .unwrap();
         read(&mut connection).await.unwrap();
-        // It asks for nothing yet.
+        // The client has sent no request yet.
         assert_eq!(memory.used(), IDLE_BYTES);
         drop(progress.begin());
         far.write_all(b"more").await.unwrap();
         read(&mut connection).await.unwrap();
         assert_eq!(memory.used(), IDLE_BYTES + HTTP2_BYTES);
-        // It grants no window, and answers pings in between.
+        // The client grants no window, and answers pings in between.
         let response = Response::new(Body::from("answer"));
         let response = progress.watch(response, memory.reserve(1).unwrap());
         let pings = tokio::spawn(async move {

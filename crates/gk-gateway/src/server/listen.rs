@@ -1,4 +1,5 @@
-//! Where the host listens: TCP addresses, Unix sockets, and sockets that systemd hands over.
+//! Sockets that the host listens on: TCP addresses, Unix sockets, and sockets handed over by
+//! systemd.
 
 use std::fmt;
 use std::fs;
@@ -12,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::Peer;
 
-/// Connections that may wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
 /// An address to listen on, as people write it: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`,
@@ -20,18 +21,18 @@ const BACKLOG: u32 = 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ListenAddress {
-    /// A host's name or address (empty: all addresses) and a port; port 0 takes a free one.
+    /// Name or address of a host (empty: all addresses) and a port; port 0 takes a free one.
     Tcp {
-        /// Without brackets.
+        /// Name or address, without brackets.
         host: String,
-        /// The port.
+        /// Port number.
         port: u16,
     },
-    /// The path of a socket.
+    /// Path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// What is no address to listen on.
+/// Error for a text that is not an address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no address to listen on; 127.0.0.1:8080, [::1]:8080, localhost:8080, :8080 and unix:/path are"
@@ -50,7 +51,7 @@ impl FromStr for ListenAddress {
             };
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        // A sign is no port's, although the number's parser takes it.
+        // The number's parser accepts a sign, which a port does not have.
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse().ok().filter(|_| digits).ok_or_else(wrong)?;
         let host = match host
@@ -88,11 +89,11 @@ impl fmt::Display for ListenAddress {
 }
 
 impl ListenAddress {
-    /// Listens. A name may stand for several addresses; all of them that the machine has are listened
-    /// on. A Unix socket gets this mode; one that nobody listens on any more is replaced.
+    /// Binds the address. A name may stand for several addresses; all of them that the machine has
+    /// are bound. A Unix socket gets this mode; a socket file without a listener is replaced.
     ///
     /// # Errors
-    /// If none of the addresses can be listened on.
+    /// If none of the addresses can be bound.
     pub async fn bind(&self, socket_mode: u32) -> io::Result<Vec<BoundListener>> {
         match self {
             ListenAddress::Tcp { host, port } => bind_tcp(host, *port).await,
@@ -105,8 +106,8 @@ impl ListenAddress {
     }
 }
 
-/// Listens on a Unix socket for users of this machine who need no token: this process's own user, and root. Its file has
-/// the mode 0600, and who connects is asked of the kernel.
+/// Binds a Unix socket for users of this machine who need no token: this process's own user, and
+/// root. Its file has the mode 0600, and the kernel tells the user of each connection.
 ///
 /// # Errors
 /// If the path is taken, or cannot be used.
@@ -118,7 +119,7 @@ pub fn bind_local(path: &Path) -> io::Result<BoundListener> {
 
 async fn bind_tcp(host: &str, port: u16) -> io::Result<Vec<BoundListener>> {
     let addresses: Vec<SocketAddr> = match host {
-        // Takes connections of IPv4, too. A machine without IPv6 has the second alone.
+        // Accepts connections over IPv4, too. A machine without IPv6 gets the IPv4 address alone.
         "" => {
             let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
             return match listen(any) {
@@ -156,7 +157,7 @@ async fn bind_tcp(host: &str, port: u16) -> io::Result<Vec<BoundListener>> {
     }
 }
 
-/// Whether the machine does not have the address, or its family.
+/// Returns true if the machine does not have the address, or its family.
 fn absent(code: i32) -> bool {
     [
         rustix::io::Errno::ADDRNOTAVAIL,
@@ -192,7 +193,7 @@ fn bind_path(path: &Path, mode: u32) -> io::Result<(UnixListener, Made)> {
                     "somebody listens there already",
                 ));
             }
-            // Left behind by a process that was killed.
+            // The file was left behind by a process that was killed.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)?,
             Err(error) => return Err(error),
         }
@@ -212,7 +213,7 @@ fn identity(file: &fs::Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
-/// The file of a Unix socket, removed with it.
+/// File of a Unix socket, removed when dropped.
 #[derive(Debug)]
 pub struct Made {
     path: PathBuf,
@@ -221,7 +222,7 @@ pub struct Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        // Not what somebody else has put there meanwhile.
+        // The file may have been replaced by another process meanwhile, and then stays.
         let still = fs::symlink_metadata(&self.path);
         if still.is_ok_and(|file| identity(&file) == self.identity) {
             let _ = fs::remove_file(&self.path);
@@ -229,29 +230,29 @@ impl Drop for Made {
     }
 }
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BoundListener {
-    /// Over TCP.
+    /// Socket over TCP.
     Tcp(TcpListener),
-    /// On a Unix socket.
+    /// Unix socket.
     Unix {
-        /// The socket.
+        /// Handle of the socket.
         listener: UnixListener,
-        /// Its file, if it was made here.
+        /// File of the socket, if it was created here.
         made: Option<Made>,
     },
-    /// On a Unix socket for users of this machine who need no token.
+    /// Unix socket for users of this machine who need no token.
     Local {
-        /// The socket.
+        /// Handle of the socket.
         listener: UnixListener,
-        /// Its file.
+        /// File of the socket.
         made: Option<Made>,
     },
 }
 
-/// A connection before anything was read of it.
+/// An accepted connection, of which no byte was read yet.
 pub(super) enum Accepted {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -276,7 +277,7 @@ impl BoundListener {
             }
             BoundListener::Local { listener, .. } => loop {
                 let (socket, _) = listener.accept().await?;
-                // The file's mode lets nobody else in; it could be changed.
+                // The file's mode keeps other users out, but it could be changed.
                 let uid = socket.peer_cred()?.uid();
                 if uid == 0 || uid == rustix::process::geteuid().as_raw() {
                     let peer = Peer {
@@ -293,7 +294,7 @@ impl BoundListener {
         }
     }
 
-    /// Where it listens, as a URL's beginning: `http://127.0.0.1:8080`, or `unix:/path`.
+    /// Returns the address as the beginning of a URL: `http://127.0.0.1:8080`, or `unix:/path`.
     #[must_use]
     pub fn shown(&self, scheme: &str) -> String {
         match self {
@@ -310,15 +311,15 @@ impl BoundListener {
     }
 }
 
-/// The sockets that systemd hands over (`LISTEN_FDS`), of TCP and Unix. Must be called within a tokio
-/// runtime.
+/// Takes over the sockets that systemd hands over (`LISTEN_FDS`), of TCP and Unix. Must be called
+/// within a tokio runtime.
 ///
 /// # Errors
-/// If one is neither.
+/// If a descriptor is neither.
 pub fn inherited(mut descriptors: listenfd::ListenFd) -> io::Result<Vec<BoundListener>> {
     let mut listeners = Vec::new();
     for index in 0..descriptors.len() {
-        // A kind that does not fit takes nothing.
+        // A call for the wrong kind leaves the descriptor in place.
         if let Ok(Some(listener)) = descriptors.take_tcp_listener(index) {
             rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC)?;
             listener.set_nonblocking(true)?;
@@ -425,7 +426,7 @@ mod tests {
         assert_eq!(taken.kind(), ErrorKind::AddrInUse);
         drop(bound);
         assert!(!path.exists());
-        // What a killed process leaves is replaced, anything else is not.
+        // The socket file of a killed process is replaced, and other files are not.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         drop(address.bind(0o640).await.unwrap());

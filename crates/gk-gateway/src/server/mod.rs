@@ -1,11 +1,11 @@
-//! Accepting connections, within limits: a slow or greedy client costs itself, nobody else.
+//! Accepts connections, within limits: a slow or greedy client affects only itself.
 //!
-//! | Module | What it is |
+//! | Module | Content |
 //! |---|---|
 //! | `listen` | addresses to listen on, and sockets that were made from them or handed over |
-//! | `clients` | how many connections there are, and whose |
+//! | `clients` | limits for the connections of each client |
 //! | `share` | one client's part of the host's memory |
-//! | `connection` | one connection's time and memory |
+//! | `connection` | time and memory limits of one connection |
 //! | `tls` | certificates, and their reload |
 
 mod clients;
@@ -46,71 +46,73 @@ pub use self::tls::{Tls, TlsError};
 use crate::problem::Problem;
 use crate::request_id;
 
-/// How long a client may take from a request's first byte to the end of its head, and to a TLS
-/// handshake.
+/// Maximum time from a request's first byte to the end of its head, and for a TLS handshake.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a connection may be idle between two requests. Load balancers keep theirs for 60 s: one
-/// that is closed under a request becomes an error of the client's.
+/// Maximum idle time of a connection between two requests. Load balancers keep theirs for 60 s, and
+/// a connection that is closed just as a request arrives causes an error for the client.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How long a client may take less of its answer than [`WRITE_BYTES_MIN`].
+/// Time within which a client must take [`WRITE_BYTES_MIN`] of its answer.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a client must take of an answer within [`WRITE_TIMEOUT`], in bytes.
+/// Minimum number of bytes of an answer that a client must take within [`WRITE_TIMEOUT`].
 pub const WRITE_BYTES_MIN: usize = 32 * 1024;
 
-/// The largest head of a request, in bytes.
+/// Maximum size of a request's head, in bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Headers of a request.
+/// Maximum number of headers of a request.
 pub const HEADERS_MAX: usize = 100;
 
-/// Requests of one HTTP/2 connection at a time.
+/// Maximum number of concurrent requests of one HTTP/2 connection.
 pub const HTTP2_STREAMS_MAX: u32 = 64;
 
-/// Bytes of bodies that an HTTP/2 client may send ahead of their being read: of one request, and of all
-/// of a connection.
+/// Number of bytes of bodies that an HTTP/2 client may send before they are read: of one request,
+/// and of all requests of a connection.
 const HTTP2_WINDOW_BYTES: u32 = 64 * 1024;
 
-/// What a request of HTTP/2 takes beside its head, in bytes.
+/// Memory of an HTTP/2 request besides its head, in bytes.
 const HTTP2_REQUEST_BYTES: usize = 8 * 1024;
 
-/// What a TLS connection takes: the buffers of its records in both directions, in bytes.
+/// Memory of a TLS connection for the buffers of its records in both directions, in bytes.
 const TLS_BYTES: usize = 40 * 1024;
 
-/// Wait after a failed accept (no descriptors left, most likely), so that it does not spin.
+/// Pause after a failed accept (most likely for lack of descriptors), so that the loop does not
+/// spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Failed accepts in a row for each line in the log; it has the first of them.
+/// Number of failed accepts in a row for each log line; the first one is logged.
 const FAILURES_PER_LINE: u64 = 100;
 
-/// Within which limits connections are served.
+/// Limits within which connections are served.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerConfig {
-    /// What connections count in.
+    /// Budget that connections count in.
     pub memory: MemoryBudget,
-    /// How many connections, and for how long. What changes here counts from the next connection on.
+    /// Limits on the number and the times of connections. A change applies from the next connection
+    /// on.
     pub limits: watch::Receiver<ServerLimits>,
-    /// Proxies, whose connections are many clients'.
+    /// Addresses of proxies, whose connections are many clients'.
     pub unlimited: Vec<ipnet::IpNet>,
-    /// Certificates for TCP connections; without them they are not encrypted.
+    /// Certificates for TCP connections; without them the connections are not encrypted.
     pub tls: Option<Arc<Tls>>,
 }
 
-/// How many connections there may be, and how long one may do nothing.
+/// Limits on the number of connections, and on their idle times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Connections at a time; further ones wait.
+    /// Maximum number of connections at a time; further ones wait.
     pub connections: usize,
-    /// Connections of one client address at a time; further ones are closed at once. What a client's
-    /// requests and unread answers hold is at most half of [`ServerConfig::memory`]. Clients behind a Unix socket, and
-    /// those that [`ServerConfig::unlimited`] names, have neither limit.
+    /// Maximum number of connections of one client address at a time; further ones are closed at
+    /// once. The requests and unread answers of a client may hold at most half of
+    /// [`ServerConfig::memory`]. Clients behind a Unix socket, and those in
+    /// [`ServerConfig::unlimited`], have neither limit.
     pub connections_per_client: usize,
-    /// See [`IDLE_TIMEOUT`].
+    /// Maximum idle time between two requests; see [`IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
-    /// See [`HEAD_TIMEOUT`].
+    /// Maximum time for a request's head; see [`HEAD_TIMEOUT`].
     pub head_timeout: Duration,
 }
 
@@ -126,7 +128,7 @@ impl Default for ServerLimits {
 }
 
 impl ServerConfig {
-    /// The default limits, within this budget.
+    /// Creates a configuration with the default limits, within this budget.
     #[must_use]
     pub fn new(memory: MemoryBudget) -> Self {
         ServerConfig {
@@ -138,18 +140,18 @@ impl ServerConfig {
     }
 }
 
-/// Where a request's connection comes from.
+/// Origin of a request's connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address; `None` is a Unix socket.
+    /// Address of the client; `None` for a Unix socket.
     pub address: Option<SocketAddr>,
-    /// The id of the user at the other end of the [local socket](bind_local), who needs no token.
+    /// Id of the user at the other end of the [local socket](bind_local), who needs no token.
     pub local: Option<u32>,
 }
 
-/// What answers the requests of a server.
+/// Service that answers the requests of a server.
 pub trait Answer: Send + Sync + 'static {
-    /// Answers one.
+    /// Answers a request.
     fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
 }
 
@@ -162,8 +164,9 @@ impl Answer for Router {
     }
 }
 
-/// Serves until `stop` resolves; then takes no more connections and returns when those that are open have
-/// finished their requests. Bound that wait from outside: dropping the future cuts them.
+/// Serves until `stop` resolves. Then takes no more connections, and returns when the open ones
+/// have finished their requests. The caller bounds that wait: dropping the future closes the
+/// connections.
 pub async fn serve(
     listeners: Vec<BoundListener>,
     answer: impl Answer,
@@ -180,7 +183,7 @@ pub async fn serve(
         answer: Arc::new(answer),
         config,
     });
-    // Dropped with this future, and every task with it.
+    // Aborts every task when dropped with this future.
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(Arc::clone(&server).accept_all(listener, stopping.clone()));
@@ -193,7 +196,7 @@ pub async fn serve(
     while accepting.join_next().await.is_some() {}
 }
 
-/// Makes room for as many connections as the limit says, whenever it changes; `limit` is in force.
+/// Adjusts the room whenever the maximum number of connections changes; `limit` is the present one.
 async fn resize(
     room: Arc<Room>,
     mut limit: usize,
@@ -204,13 +207,13 @@ async fn resize(
         limit = limits.borrow_and_update().connections;
         room.resize(before, limit);
         if limits.changed().await.is_err() {
-            // Nothing changes any more.
+            // The sender is gone, so the limits do not change any more.
             return std::future::pending().await;
         }
     }
 }
 
-/// What the tasks of a server share.
+/// State that the tasks of a server share.
 struct Server<A> {
     clients: Arc<Clients>,
     room: Arc<Room>,
@@ -219,7 +222,7 @@ struct Server<A> {
 }
 
 impl<A: Answer> Server<A> {
-    /// Accepts on one listener until it is to stop; then waits for its connections.
+    /// Accepts connections on one listener until the server stops; then waits for their end.
     async fn accept_all(self: Arc<Self>, listener: BoundListener, stop: CancellationToken) {
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
@@ -232,7 +235,7 @@ impl<A: Answer> Server<A> {
             };
             let (socket, peer) = match accepted {
                 Ok(accepted) => accepted,
-                // Gone before its turn came: that concerns nobody else.
+                // The client closed the connection before it was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
                     if failed.is_multiple_of(FAILURES_PER_LINE) {
@@ -247,7 +250,7 @@ impl<A: Answer> Server<A> {
                 tracing::info!(failed, "connections are accepted again");
                 failed = 0;
             }
-            // After it is accepted: a listener to which nobody connects takes no place from others.
+            // Taken only after the accept, so that an unused listener takes no place from others.
             let inside = tokio::select! {
                 () = stop.cancelled() => break,
                 inside = self.room.enter() => inside,
@@ -266,7 +269,7 @@ impl<A: Answer> Server<A> {
                         server.serve_one(socket, peer, place, watcher).await
                     }
                 };
-                // That a client goes away is not news.
+                // A client that goes away early is no event for the operator.
                 if let Err(error) = served {
                     tracing::debug!(error, "a connection ended early");
                 }
@@ -333,7 +336,8 @@ impl<A: Answer> Server<A> {
                 if let Err(problem) = check_host(&request) {
                     return refused(problem);
                 }
-                // Those of one connection of HTTP/1 come one after the other, and it is counted.
+                // Requests of one HTTP/1 connection come one after the other, and the connection is
+                // counted.
                 let reservation = match request.version() == Version::HTTP_2 {
                     true => match memory.reserve(HTTP2_REQUEST_BYTES + head_bytes(&request)) {
                         Ok(reservation) => Some(reservation),
@@ -357,7 +361,7 @@ impl<A: Answer> Server<A> {
         builder
             .http1()
             .timer(TokioTimer::new())
-            // Times are the connection's own to keep: idle, and from a head's first byte to its end.
+            // `Connection` enforces the times: idle, and from a head's first byte to its end.
             .header_read_timeout(None)
             .max_headers(HEADERS_MAX)
             .max_buf_size(HEAD_BYTES_MAX);
@@ -374,8 +378,8 @@ impl<A: Answer> Server<A> {
     }
 }
 
-/// A request of HTTP/1.1 says once, and in a form that can be one, for which host it is: what stands in
-/// front of this server may take another word for it than what stands behind.
+/// Checks that a request of HTTP/1.1 has exactly one `Host` header, in a valid form. Otherwise a
+/// proxy in front of this server might see another host than the plugin behind it.
 fn check_host(request: &Request) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
@@ -388,13 +392,14 @@ fn check_host(request: &Request) -> Result<(), Problem> {
     Err(Problem::bad_request(format!("the request has {wrong}")))
 }
 
-/// Whether it is a host and maybe a port, or nothing, which a request without an authority has.
+/// Returns true for a host with an optional port, and for the empty value of a request without an
+/// authority.
 fn is_host(host: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_graphic() && !b"/\\?#@,<>\"^`{|}".contains(byte);
     host.iter().all(plain)
 }
 
-/// What the head of a request holds, in bytes.
+/// Returns the size of a request's head in memory, in bytes.
 fn head_bytes(request: &Request) -> usize {
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 64);

@@ -1,19 +1,20 @@
-//! Room for so many connections at a time, which may change.
+//! Limit of concurrent connections that can change at run time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Room for connections.
+/// Permits for concurrent connections.
 #[derive(Debug)]
 pub(super) struct Room {
     places: Semaphore,
-    /// Connections above the limit, since it was made smaller: whoever leaves makes no room then.
+    /// Number of connections above the limit, after that was lowered: the next ones that end free
+    /// no permit.
     excess: AtomicUsize,
 }
 
-/// A connection's place, until it is dropped.
+/// Guard of a connection's permit, until dropped.
 #[derive(Debug)]
 pub(super) struct Inside(Arc<Room>);
 
@@ -25,14 +26,14 @@ impl Room {
         })
     }
 
-    /// Waits for a place.
+    /// Waits for a permit.
     pub(super) async fn enter(self: &Arc<Self>) -> Inside {
-        // It is never closed.
+        // The semaphore is never closed.
         let _ = self.places.acquire().await.map(SemaphorePermit::forget);
         Inside(Arc::clone(self))
     }
 
-    /// Makes it larger or smaller by the difference of two limits. Whoever is inside stays.
+    /// Adds or removes permits by the difference of two limits. Present connections stay.
     pub(super) fn resize(&self, before: usize, limit: usize) {
         if let Some(fewer) = before.checked_sub(limit) {
             let free = self.places.forget_permits(fewer);
@@ -42,7 +43,7 @@ impl Room {
         }
     }
 
-    /// One place more, or one connection less above the limit.
+    /// Frees a permit, or reduces the number of connections above the limit.
     fn make_place(&self) {
         let less = |excess: usize| excess.checked_sub(1);
         let taken = self
@@ -83,7 +84,7 @@ mod tests {
         assert!(try_enter(&room).is_none());
         room.resize(2, 4);
         let third = try_enter(&room).unwrap();
-        // One place is free, three are taken, and one may be.
+        // Of four permits three are taken; the limit falls to one.
         room.resize(4, 1);
         for place in [first, second] {
             assert!(try_enter(&room).is_none());
@@ -95,7 +96,7 @@ mod tests {
         drop(third);
         let last = try_enter(&room).unwrap();
         assert!(try_enter(&room).is_none());
-        // A larger limit counts at once, with what is above the smaller one.
+        // A larger limit takes effect at once, after the excess over the smaller one.
         room.resize(1, 3);
         let more = [try_enter(&room), try_enter(&room)];
         assert!(more.iter().all(Option::is_some) && try_enter(&room).is_none());

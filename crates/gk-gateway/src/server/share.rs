@@ -1,7 +1,8 @@
 //! The share of one client in the host's memory: the bodies and answers of all its connections.
 //!
-//! The host's budget counts what is held; a share says who makes it hold that. Without shares one client
-//! that does not read its answers could have the whole budget, and everybody else would be refused.
+//! The host's budget counts the memory in use; a share assigns it to a client. Without shares one
+//! client that does not read its answers could use up the whole budget, and all other clients would
+//! be refused.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,25 +17,27 @@ use parking_lot::Mutex;
 
 use crate::problem::Problem;
 
-/// Answers of up to this size, in bytes, are not looked at: the number of connections bounds them.
+/// Size of an answer in bytes up to which it is not counted: the number of connections bounds
+/// these.
 const UNCOUNTED_BYTES: u64 = 16 * 1024;
 
-/// What the connections of one client may make the host hold together. A cheap clone of the same share.
+/// Limit of the memory that the connections of one client may use together. A cheap clone of the
+/// same share.
 ///
 /// A single request or answer always fits: it has limits of its own, and the host's budget.
 #[derive(Debug, Clone)]
 pub(super) struct Share {
-    /// Counts what is held.
+    /// Counter of the memory in use.
     held: MemoryBudget,
-    /// The host's budget.
+    /// Budget of the host.
     host: MemoryBudget,
 }
 
-/// What has arrived of a request's body, until the request is answered.
+/// Reservation for the received part of a request's body, until the request is answered.
 pub(super) type Received = Arc<Mutex<Reservation>>;
 
 impl Share {
-    /// One client's share: half of the host's budget.
+    /// Creates the share of a client: half of the host's budget.
     pub(super) fn of(memory: &MemoryBudget) -> Self {
         Share {
             held: MemoryBudget::new(usize::MAX),
@@ -42,12 +45,12 @@ impl Share {
         }
     }
 
-    /// Half of the host's budget, in bytes.
+    /// Maximum size of the share: half of the host's budget, in bytes.
     fn limit(&self) -> usize {
         self.host.limit() / 2
     }
 
-    /// Counts so many more bytes for `reservation`, if there is room beside everything else.
+    /// Adds bytes to `reservation`, if the rest of the share's use is below the limit.
     fn grow(&self, reservation: &mut Reservation, bytes: usize) -> Result<(), OverBudget> {
         reservation.grow(bytes)?;
         let others = self.held.used().saturating_sub(reservation.bytes());
@@ -58,8 +61,8 @@ impl Share {
         }
     }
 
-    /// The body of a request, counted as it arrives and for as long as the second value lives. A request
-    /// without a body has none.
+    /// Wraps the body of a request so that it is counted as it arrives, and for as long as the
+    /// second value lives. A request without a body has none.
     pub(super) fn request(&self, body: Incoming) -> (Body, Option<Received>) {
         if HttpBody::is_end_stream(&body) {
             return (Body::new(body), None);
@@ -76,8 +79,8 @@ impl Share {
         (Body::new(counted), Some(received))
     }
 
-    /// An answer, counted until it is sent; a refusal if the client holds too much. Answers of unknown
-    /// length are streams, which have limits of their own.
+    /// Wraps an answer so that it is counted until it is sent; returns a refusal if the client uses
+    /// too much. Answers of unknown length are streams, which have limits of their own.
     pub(super) fn answer(&self, response: Response) -> Response {
         let length = response.body().size_hint().exact();
         let Some(length) = length.filter(|length| *length > UNCOUNTED_BYTES) else {
@@ -131,8 +134,8 @@ impl HttpBody for CountedBody {
     }
 }
 
-/// The reservation goes along with the bytes: the HTTP library drops a body before it has sent the last of
-/// them.
+/// The reservation goes along with the bytes, as the HTTP library drops a body before it has sent
+/// the last of them.
 struct CountedAnswer {
     body: Body,
     rest: Reservation,

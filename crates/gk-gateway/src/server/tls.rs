@@ -1,4 +1,4 @@
-//! TLS on the host's own addresses: certificate and key from files, read anew when they change.
+//! TLS on the host's own addresses: certificate and key from files, read again when they change.
 
 use std::error::Error as _;
 use std::fmt;
@@ -19,46 +19,46 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How often the files are looked at.
+/// Interval between checks of the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Why there is no certificate to serve with.
+/// Reason why there is no certificate to serve with.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// A file cannot be read, or holds nothing of the kind.
+    /// A file cannot be read.
     #[error("{what} {} cannot be read", .path.display())]
     Unreadable {
-        /// Certificate or key.
+        /// Kind of the file: certificate or key.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file holds nothing of the kind.
+    /// A file is not in PEM form, or has no item of the kind.
     #[error("{what} {} is not in PEM form, or holds none", .path.display())]
     File {
-        /// Certificate or key.
+        /// Kind of the file: certificate or key.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the parser.
         source: rustls::pki_types::pem::Error,
     },
-    /// They do not belong together, or are of a kind that is not known.
+    /// Certificate and key do not belong together, or are of an unknown kind.
     #[error("the certificate {} and the key {} cannot be used together; check that they belong to each other", .certificate.display(), .key.display())]
     Unusable {
-        /// The file of the certificate.
+        /// Path of the certificate.
         certificate: PathBuf,
-        /// The file of the key.
+        /// Path of the key.
         key: PathBuf,
-        /// Why.
+        /// Error of the TLS library.
         source: rustls::Error,
     },
 }
 
-/// What tells a file from its next version.
+/// Modification time, size and inode, which tell versions of a file apart.
 type Stamp = Option<(SystemTime, u64, u64)>;
 
 /// Certificate and key of the host. The files may change while it runs.
@@ -124,8 +124,8 @@ impl Tls {
         self.acceptor.accept(socket).await
     }
 
-    /// Looks at the files every few seconds and takes new ones; what cannot be used is told, and the
-    /// ones before stay in force. Never returns.
+    /// Checks the files at intervals and takes new ones. If these cannot be used, the error is
+    /// logged and the ones before stay in force. Never returns.
     pub async fn follow(&self) {
         let files = &self.files;
         let stamps = || (stamp(&files.certificate), stamp(&files.key));

@@ -1,5 +1,5 @@
-//! Bounds of the host's log, wherever a line comes from: its length, and how many there are in a
-//! second.
+//! Bounds of the host's log, for lines from any source: the length of a line, and the number of
+//! lines in a second.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
@@ -11,36 +11,39 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Json, Writer};
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The longest line of the log, in bytes, its end included. A longer one is cut.
+/// Maximum length of a log line in bytes, its end included. A longer one is cut.
 pub(super) const LINE_BYTES_MAX: usize = 16 * 1024;
 
-/// Lines of the log in any one second. Further ones are dropped and counted.
+/// Maximum number of log lines in any one second. Further ones are dropped and counted.
 pub(super) const LINES_PER_SECOND_MAX: u32 = 200;
 
-/// Of [`LINES_PER_SECOND_MAX`], those that only warnings and errors of the host may take.
+/// Number of lines, of [`LINES_PER_SECOND_MAX`], that only warnings and errors of the host may use.
 const RESERVED_LINES: u32 = 50;
 
-/// Further lines while the host starts, all together: many plugins come up in one second, and each
-/// has something to say.
+/// Number of further lines while the host starts, in total: many plugins come up in one second, and
+/// each writes several lines.
 const START_LINES: u32 = 2000;
 
-/// Parts of a second in which lines are counted.
+/// Number of parts of a second in which lines are counted.
 const PARTS: usize = 10;
 
-/// What is said at the end of a line that was cut.
+/// Space for the note at the end of a line that was cut, in bytes.
 const CUT_BYTES: usize = 64;
 
-/// How many of what is cut from a line in JSON is shown; escaping may make six bytes of one.
+/// Number of bytes that are shown of a JSON line that was cut; escaping may turn one byte into six.
 const CUT_JSON_BYTES: usize = (LINE_BYTES_MAX - 1024) / 6;
 
-/// Where a plugin's own lines come from; they may not use up what the host needs.
-const PLUGINS_TARGET: &str = "gk_runtime::log";
+/// Target of the lines that plugins write, which must not use up the host's own reserve.
+const PLUGIN_TARGET: &str = "plugin";
 
-/// Names what is counted.
+/// Module of the runtime whose lines about plugins must not use up that reserve either.
+const RUNTIME_TARGET: &str = "gk_runtime::log";
+
+/// Describes the metrics of this module.
 pub(super) fn describe() {
     metrics::describe_counter!(
         "gk_log_lines_dropped_total",
@@ -48,7 +51,7 @@ pub(super) fn describe() {
     );
 }
 
-/// How many lines the log may have. A cheap clone.
+/// Limit of the number of log lines. A cheap clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Limit {
     shared: Arc<Shared>,
@@ -57,13 +60,13 @@ pub(crate) struct Limit {
 #[derive(Debug)]
 struct Shared {
     window: Mutex<Window>,
-    /// What is left of [`START_LINES`].
+    /// Remaining lines of [`START_LINES`].
     start: AtomicU32,
-    /// Dropped and not yet told.
+    /// Number of dropped lines that were not reported yet.
     dropped: AtomicU64,
 }
 
-/// Counts over the last second, part by part.
+/// Counts of the lines in the last second, by part.
 #[derive(Debug)]
 struct Window {
     began: Instant,
@@ -72,25 +75,25 @@ struct Window {
 }
 
 impl Window {
-    /// Counts one more if fewer than `limit` were counted within a second.
+    /// Counts a line if fewer than `limit` were counted within a second.
     fn admit(&mut self, limit: u32, now: Instant) -> bool {
         const PART: Duration = Duration::from_millis(1000 / PARTS as u64);
         let elapsed = now.saturating_duration_since(self.began);
         let part = u64::try_from(elapsed.as_nanos() / PART.as_nanos()).unwrap_or(u64::MAX);
         let passed = part.saturating_sub(self.now);
         for step in 1..=passed.min(PARTS as u64) {
-            self.parts[place(self.now + step)] = 0;
+            self.parts[part_index(self.now + step)] = 0;
         }
         self.now = self.now.max(part);
         if self.parts.iter().sum::<u32>() >= limit {
             return false;
         }
-        self.parts[place(self.now)] += 1;
+        self.parts[part_index(self.now)] += 1;
         true
     }
 }
 
-fn place(part: u64) -> usize {
+fn part_index(part: u64) -> usize {
     // The remainder is below PARTS.
     usize::try_from(part % PARTS as u64).unwrap_or_default()
 }
@@ -111,19 +114,20 @@ impl Limit {
         }
     }
 
-    /// The host has started: from now on [`LINES_PER_SECOND_MAX`] holds without exception.
+    /// Ends the start of the host: from now on [`LINES_PER_SECOND_MAX`] holds without exception.
     pub(crate) fn started(&self) {
         self.shared.start.store(0, Ordering::Relaxed);
     }
 
-    /// The limit as a filter, which spares formatting what is dropped.
+    /// Returns the limit as a filter, so that dropped lines are not formatted.
     pub(super) fn filter(&self) -> Admit {
         Admit(self.clone())
     }
 
     fn admit(&self, metadata: &Metadata<'_>, now: Instant) -> bool {
-        let plugins = metadata.target().starts_with(PLUGINS_TARGET);
-        let important = !plugins && *metadata.level() <= tracing::Level::WARN;
+        let target = metadata.target();
+        let is_plugins = target == PLUGIN_TARGET || target.starts_with(RUNTIME_TARGET);
+        let important = !is_plugins && *metadata.level() <= tracing::Level::WARN;
         let limit = if important {
             LINES_PER_SECOND_MAX
         } else {
@@ -147,7 +151,7 @@ impl Limit {
     }
 }
 
-/// Lets through what [`Limit`] admits.
+/// Filter that lets through the events that [`Limit`] admits.
 pub(super) struct Admit(Limit);
 
 impl<S> Filter<S> for Admit {
@@ -160,29 +164,37 @@ impl<S> Filter<S> for Admit {
     }
 }
 
-/// A format whose lines are cut at [`LINE_BYTES_MAX`], and that tells what was dropped before.
+/// A format that cuts lines at [`LINE_BYTES_MAX`], and reports dropped lines before the next one.
 pub(super) struct Capped<F> {
     format: F,
+    /// Format of events without a parent, where `format` would show the current span.
+    root: Option<F>,
     limit: Limit,
     json: bool,
 }
 
-impl<F> Capped<F> {
-    /// Lines for people.
-    pub(super) fn text(format: F, limit: Limit) -> Self {
+impl<T: Clone> Capped<Format<Json, T>> {
+    /// Creates a format of one JSON object a line. A line that is too long becomes an object with
+    /// its beginning.
+    pub(super) fn json(format: Format<Json, T>, limit: Limit) -> Self {
+        let format = format.with_span_list(false);
         Capped {
-            format,
-            limit,
-            json: false,
-        }
-    }
-
-    /// Lines of one JSON object each: one that is too long becomes an object with its beginning.
-    pub(super) fn json(format: F, limit: Limit) -> Self {
-        Capped {
+            root: Some(format.clone().with_current_span(false)),
             format,
             limit,
             json: true,
+        }
+    }
+}
+
+impl<F> Capped<F> {
+    /// Creates a format for people.
+    pub(super) fn text(format: F, limit: Limit) -> Self {
+        Capped {
+            format,
+            root: None,
+            limit,
+            json: false,
         }
     }
 
@@ -216,7 +228,7 @@ impl<F> Capped<F> {
     }
 }
 
-/// A line of the host's log that no event made.
+/// Returns a line of the host's log that has no event.
 fn object(level: &str, text: &str, dropped: u64) -> serde_json::Value {
     let now = time::OffsetDateTime::now_utc()
         .format(&time::format_description::well_known::Rfc3339)
@@ -255,14 +267,14 @@ where
         }
         LINE.with(|line| {
             let Ok(mut line) = line.try_borrow_mut() else {
-                // What is logged while a value of a line is formatted.
+                // The event was logged while a value of another line is formatted.
                 return Ok(());
             };
             line.text.clear();
             line.full = false;
-            let formatted = self
-                .format
-                .format_event(context, Writer::new(&mut *line), event);
+            let root = self.root.as_ref().filter(|_| event.is_root());
+            let format = root.unwrap_or(&self.format);
+            let formatted = format.format_event(context, Writer::new(&mut *line), event);
             if !line.full {
                 formatted?;
             }
@@ -271,7 +283,7 @@ where
     }
 }
 
-/// A line that takes no more than it may have.
+/// A buffer of bounded size for one line.
 #[derive(Debug, Default)]
 struct Line {
     text: String,
@@ -285,7 +297,7 @@ impl Write for Line {
         self.text.push_str(taken);
         if taken.len() < part.len() {
             self.full = true;
-            // Ends the formatting of a value that may have much more to say.
+            // Stops the formatting of a value that may be much longer.
             return Err(fmt::Error);
         }
         Ok(())
@@ -419,6 +431,40 @@ mod tests {
             assert!(within.count() <= LINES_PER_SECOND_MAX as usize);
         }
         assert!(admitted.len() >= 4 * LINES_PER_SECOND_MAX as usize);
+    }
+
+    /// Lines of plugins have their own target; the runtime's lines about them have its module's.
+    #[test]
+    fn plugins_leave_the_host_its_reserve() {
+        for target in [PLUGIN_TARGET, "gk_runtime::log::sink"] {
+            let lines = logged(false, |limit| {
+                limit.started();
+                for number in 0..10_000 {
+                    match target {
+                        PLUGIN_TARGET => tracing::error!(target: PLUGIN_TARGET, number, "flood"),
+                        _ => tracing::error!(target: "gk_runtime::log::sink", number, "flood"),
+                    }
+                }
+                tracing::error!("what matters");
+            });
+            assert!(lines.last().unwrap().contains("what matters"), "{target}");
+        }
+    }
+
+    #[test]
+    fn the_fields_of_a_span_are_shown_once() {
+        for json in [false, true] {
+            let lines = logged(json, |_| {
+                let span = tracing::info_span!("generation", plugin = %"goat", generation = 7);
+                let _inside = span.enter();
+                tracing::warn!("an event without fields");
+                tracing::warn!(parent: None, plugin = "goat", generation = 7, "an event of the log");
+            });
+            assert_eq!(lines.len(), 2);
+            for line in &lines {
+                assert_eq!(line.matches("goat").count(), 1, "{line}");
+            }
+        }
     }
 
     #[test]

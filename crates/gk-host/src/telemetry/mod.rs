@@ -1,8 +1,8 @@
 //! Log and metrics of the host process.
 //!
-//! Both are bounded whatever happens around them: a log line has at most [`lines::LINE_BYTES_MAX`]
-//! bytes, a second at most [`lines::LINES_PER_SECOND_MAX`] lines, and a histogram keeps counts and
-//! no samples, so that nothing grows while nobody reads `/metrics`.
+//! Log and metrics are bounded: a log line has at most [`lines::LINE_BYTES_MAX`] bytes, a second at
+//! most [`lines::LINES_PER_SECOND_MAX`] lines, and a histogram keeps counts and no samples, so that
+//! it does not grow while `/metrics` is not read.
 
 mod lines;
 mod process;
@@ -26,15 +26,16 @@ pub(crate) use self::lines::Limit;
 use self::recorder::{BOUNDS, Recorder, Value, label, plugin_of};
 use crate::config::{Config, LogFormat};
 
-/// Says what is logged, and changes it.
+/// Handle that changes the log filter.
 pub(crate) type LogFilter = reload::Handle<EnvFilter, tracing_subscriber::Registry>;
 
-/// What is logged, as the configuration says.
+/// Returns the configured log filter.
 pub(crate) fn filter(config: &Config) -> Result<EnvFilter> {
     EnvFilter::try_new(&config.log).with_context(|| format!("log = {:?} is no filter", config.log))
 }
 
-/// Sends the log to stderr. The first handle says when the host has started.
+/// Sends the log to stderr. The first handle ends the start's extra lines; the second one changes
+/// the filter.
 pub(crate) fn log(config: &Config) -> Result<(Limit, LogFilter)> {
     let (filter, handle) = reload::Layer::new(filter(config)?);
     let limit = Limit::new();
@@ -64,13 +65,13 @@ pub(crate) fn log(config: &Config) -> Result<(Limit, LogFilter)> {
     Ok((limit, handle))
 }
 
-/// What is counted, in Prometheus' text format.
+/// Metrics of the host, in Prometheus' text format.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     recorder: Arc<Recorder>,
 }
 
-/// Records metrics from now on.
+/// Installs the recorder of metrics.
 pub(crate) fn metrics() -> Result<Metrics> {
     let recorder = Arc::new(Recorder::new());
     metrics::set_global_recorder(Arc::clone(&recorder))
@@ -89,10 +90,10 @@ pub(crate) fn metrics() -> Result<Metrics> {
 }
 
 impl Metrics {
-    /// Everything that was counted, and how processes stand at this moment: the host's own by the
-    /// standard `process_…` names, the plugins' with their names.
+    /// Returns all metrics, and those of processes at this moment: the host's own by the standard
+    /// `process_…` names, the plugins' with their names.
     ///
-    /// Series of a removed plugin are shown no more. What was counted goes on if it comes back.
+    /// Series of a removed plugin are hidden. Their counts go on if it comes back.
     pub(crate) fn render(&self, snapshot: &Arc<Snapshot>) -> String {
         process::record_plugins(snapshot);
         let is_there =
@@ -103,7 +104,7 @@ impl Metrics {
         text
     }
 
-    /// What was counted and is measured of each plugin.
+    /// Returns the counted and measured figures of each plugin.
     pub(crate) fn figures(&self, snapshot: &Snapshot) -> BTreeMap<String, Figures> {
         process::record_plugins(snapshot);
         let mut all: BTreeMap<String, Figures> = BTreeMap::new();
@@ -116,7 +117,7 @@ impl Metrics {
     }
 }
 
-/// Adds what a series says to the figures of its plugin.
+/// Adds the value of a series to the figures of its plugin.
 fn add(figures: &mut Figures, key: &Key, value: &Value) {
     match (key.name(), value) {
         ("gk_plugin_memory_bytes", Value::Gauge(bytes)) => figures.memory_bytes = whole(*bytes),
@@ -140,7 +141,7 @@ fn add(figures: &mut Figures, key: &Key, value: &Value) {
     }
 }
 
-/// A gauge of calls or bytes.
+/// Converts a gauge of calls or bytes to a whole number.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -150,8 +151,9 @@ fn whole(gauge: f64) -> u64 {
     gauge.max(0.0) as u64
 }
 
-/// The value below which this share of all samples is, estimated from a histogram's buckets as Prometheus does it: samples
-/// are spread evenly over their bucket. What is above the last bound counts as that.
+/// Estimates the value below which this share of all samples is, from a histogram's buckets and as
+/// Prometheus does it: samples are spread evenly over their bucket. Values above the last bound
+/// count as that.
 fn quantile(buckets: &[(f64, u64)], total: u64, share: f64) -> Option<f64> {
     if total == 0 {
         return None;
@@ -204,7 +206,7 @@ mod tests {
             metrics::gauge!("gk_plugin_memory_bytes").set(4096.0);
             metrics::gauge!("gk_plugin_cpu_seconds").set(1.5);
             metrics::histogram!("gk_plugin_call_duration_seconds").record(0.07);
-            // No kind of a figure.
+            // Series of an unexpected kind are ignored.
             metrics::gauge!("gk_plugin_calls_total").set(9.0);
         });
         let mut figures = Figures::default();
@@ -226,7 +228,7 @@ mod tests {
         assert_eq!(quantile(&buckets, 100, 0.5), Some(1.0));
         assert_eq!(quantile(&buckets, 100, 0.7), Some(1.5));
         assert_eq!(quantile(&buckets, 100, 0.95), Some(3.0));
-        // Some are above all bounds.
+        // Samples above all bounds.
         assert_eq!(quantile(&buckets, 200, 0.99), Some(4.0));
         assert_eq!(quantile(&buckets, 0, 0.5), None);
     }

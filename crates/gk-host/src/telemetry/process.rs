@@ -1,4 +1,4 @@
-//! How processes stand, from the kernel's tables: the host's own, and those of its plugins.
+//! Metrics of processes from the kernel's tables: of the host's own, and of its plugins'.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,7 +7,7 @@ use gk_runtime::Snapshot;
 
 use super::render;
 
-/// Names what is measured of plugins.
+/// Describes the metrics of plugins.
 pub(super) fn describe() {
     metrics::describe_gauge!("gk_plugin_up", "1 while a plugin is running, else 0.");
     metrics::describe_gauge!(
@@ -20,7 +20,7 @@ pub(super) fn describe() {
     );
 }
 
-/// What `/proc/<pid>/stat` says of a process.
+/// Fields of `/proc/<pid>/stat`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Stat {
     parent: u32,
@@ -43,7 +43,7 @@ impl Stat {
         let field = |number: usize| fields.get(number - 3)?.trim().parse::<u64>().ok();
         Some(Stat {
             parent: u32::try_from(field(4)?).ok()?,
-            // Its own, and those of its children that have ended.
+            // Ticks of the process itself, and of its children that have ended.
             cpu_ticks: (14..=17).filter_map(field).sum(),
             threads: field(20)?,
             start_ticks: field(22)?,
@@ -54,7 +54,7 @@ impl Stat {
 }
 
 fn seconds(ticks: u64) -> f64 {
-    // Both are far below 2^52.
+    // Ticks and frequency are far below 2^52.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a fraction of a tick is nothing"
@@ -67,7 +67,7 @@ fn bytes(pages: u64) -> u64 {
     pages.saturating_mul(u64::try_from(rustix::param::page_size()).unwrap_or_default())
 }
 
-/// Sets what is measured of each plugin: whether it is up, its memory, its processor time.
+/// Sets the gauges of each plugin: its state, its memory, its processor time.
 pub(super) fn record_plugins(snapshot: &Snapshot) {
     let processes = all();
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
@@ -94,7 +94,7 @@ pub(super) fn record_plugins(snapshot: &Snapshot) {
     }
 }
 
-/// Every process that can be seen.
+/// Returns every visible process.
 fn all() -> HashMap<u32, Stat> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return HashMap::new();
@@ -108,8 +108,8 @@ fn all() -> HashMap<u32, Stat> {
         .collect()
 }
 
-/// The host's own process, by the names that Prometheus' client libraries have for it. What cannot
-/// be read is left out.
+/// Returns the metrics of the host's own process, by the names that Prometheus' client libraries
+/// use. Values that cannot be read are left out.
 pub(super) fn own() -> String {
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: Option<f64>| {
@@ -157,7 +157,7 @@ pub(super) fn own() -> String {
         "process_open_fds",
         "gauge",
         "Number of open file descriptors.",
-        // One of them reads the directory.
+        // Minus the descriptor that reads the directory.
         open.ok().map(|count| count.saturating_sub(1) as f64),
     );
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -171,7 +171,7 @@ pub(super) fn own() -> String {
     text
 }
 
-/// When the machine was started, in seconds since 1970.
+/// Time of the machine's boot, in seconds since 1970.
 fn boot_time() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;

@@ -1,5 +1,5 @@
-//! Where metrics are counted: an atomic number for each series, and for a histogram one for each
-//! bucket. A series costs about 280 bytes of heap, its labels included, and recording takes no lock.
+//! Storage of metrics: an atomic number for each series, and for a histogram one for each bucket. A
+//! series costs about 280 bytes of heap, its labels included, and recording takes no lock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) struct Recorder {
     help: Mutex<HashMap<KeyName, SharedString>>,
 }
 
-/// What a series holds at one moment.
+/// Value of a series at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
     Counter(u64),
@@ -31,22 +31,22 @@ pub(super) enum Value {
     Histogram(Distribution),
 }
 
-/// What a histogram holds at one moment.
+/// Content of a histogram at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Distribution {
-    /// The samples up to each of [`BOUNDS`], those of lower buckets included.
+    /// Number of samples up to each of [`BOUNDS`], those of lower buckets included.
     pub(super) cumulative: [u64; BOUNDS.len()],
-    /// All samples, those above the last bound included.
+    /// Number of all samples, those above the last bound included.
     pub(super) count: u64,
     pub(super) sum: f64,
 }
 
-/// The plugin that a series is about.
+/// Returns the plugin that a series belongs to.
 pub(super) fn plugin_of(key: &Key) -> Option<&str> {
     label(key, "plugin")
 }
 
-/// The value of a series' label.
+/// Returns the value of a series' label.
 pub(super) fn label<'a>(key: &'a Key, name: &str) -> Option<&'a str> {
     let mut labels = key.labels();
     labels.find(|label| label.key() == name).map(Label::value)
@@ -60,8 +60,8 @@ impl Recorder {
         }
     }
 
-    /// Shows every series: counters, then gauges, then histograms. `each` must record nothing: the
-    /// registry is locked.
+    /// Passes every series to `each`: counters, then gauges, then histograms. `each` must not
+    /// record a metric, as the registry is locked.
     pub(super) fn visit(&self, mut each: impl FnMut(&Key, Value)) {
         self.registry.visit_counters(|key, counter| {
             each(key, Value::Counter(counter.load(Ordering::Relaxed)));
@@ -75,8 +75,8 @@ impl Recorder {
         });
     }
 
-    /// Deletes the series that are gone, hold nothing (zero, or no sample), and of which nobody has
-    /// a handle. One that is recorded again counts on, whether it was deleted or not.
+    /// Deletes the series that are gone, are empty (zero, or no sample), and have no other handle.
+    /// A series that is recorded again continues its count, deleted or not.
     pub(super) fn forget(&self, is_gone: impl Fn(&Key) -> bool) {
         self.registry.retain_counters(|key, counter| {
             !is_gone(key) || is_held(counter) || counter.load(Ordering::Relaxed) > 0
@@ -89,19 +89,19 @@ impl Recorder {
         });
     }
 
-    /// What is said about the metrics of this name.
+    /// Returns the description of the metrics of this name.
     pub(super) fn help(&self, name: &str) -> Option<SharedString> {
         self.help.lock().get(name).cloned()
     }
 }
 
-/// Whether somebody other than the registry has a series. It must be locked, so that nobody can get
-/// a handle meanwhile.
+/// Returns true if a series has a handle outside the registry. Call it only with the registry
+/// locked, so that no handle can be created meanwhile.
 fn is_held<T>(series: &Arc<T>) -> bool {
     if Arc::strong_count(series) > 1 {
         return true;
     }
-    // What was recorded with the last handle comes ahead of what is read now.
+    // Orders the records made through the last handle before the reads that follow.
     fence(Ordering::Acquire);
     false
 }
@@ -136,13 +136,13 @@ impl metrics::Recorder for Recorder {
     }
 }
 
-/// Makes the series of a registry.
+/// Creates the series of a registry.
 #[derive(Debug)]
 struct Series;
 
 impl Storage<Key> for Series {
     type Counter = Arc<AtomicU64>;
-    /// The bits of an `f64`.
+    /// Bits of an `f64`.
     type Gauge = Arc<AtomicU64>;
     type Histogram = Arc<Histogram>;
 
@@ -162,10 +162,10 @@ impl Storage<Key> for Series {
 /// Counts of samples by bucket; no sample is kept.
 #[derive(Debug, Default)]
 struct Histogram {
-    /// Each without those of lower buckets.
+    /// Counts by bucket, each without those of lower buckets.
     buckets: [AtomicU64; BOUNDS.len()],
     above: AtomicU64,
-    /// The bits of an `f64`.
+    /// Bits of an `f64`.
     sum: AtomicU64,
 }
 
@@ -185,7 +185,7 @@ impl Histogram {
 }
 
 impl HistogramFn for Histogram {
-    /// Counts a sample; a NaN is none.
+    /// Counts a sample; a NaN is ignored.
     fn record(&self, value: f64) {
         if value.is_nan() {
             return;
@@ -284,14 +284,14 @@ mod tests {
             expected.extend(["level", "of_nobody", "other", "some", "some_samples"]);
             assert_eq!(names(&recorder), expected);
 
-            // What its holder records is seen.
+            // A record through a handle that outlived the call is kept.
             held.0.increment(1);
             drop(held);
             recorder.forget(is_gone);
             expected.retain(|name| !["held_gauge", "held_histogram"].contains(name));
             assert_eq!(names(&recorder), expected);
 
-            // It comes back and counts on.
+            // The series is found again and continues its count.
             metrics::counter!("some", "plugin" => "a").increment(1);
         });
         let all = values(&recorder);

@@ -7,17 +7,17 @@ use metrics::{Key, KeyName, Label};
 
 use super::recorder::{BOUNDS, Recorder, Value};
 
-/// The series of one name.
+/// Series of the same name.
 struct Family {
     kind: &'static str,
-    /// With labels as they are written between the braces.
+    /// Labels as they are written between the braces, and value.
     series: Vec<(String, Value)>,
 }
 
-/// The series that are to be shown, by name and labels.
+/// Renders the series that are to be shown, by name and labels.
 ///
-/// A name that is not one, of a metric or of a label, would spoil all: such a series is left out,
-/// and so is one whose name has another kind, too. The log says so.
+/// An invalid name, of a metric or of a label, would spoil the whole answer. Such a series is left
+/// out, and so is one whose name also has another kind. The log reports both.
 pub(super) fn render(recorder: &Recorder, is_shown: impl Fn(&Key) -> bool) -> String {
     let mut families: BTreeMap<KeyName, Family> = BTreeMap::new();
     let mut wrong = BTreeSet::new();
@@ -81,7 +81,7 @@ pub(super) fn render(recorder: &Recorder, is_shown: impl Fn(&Key) -> bool) -> St
     text
 }
 
-/// Begins the samples of a name.
+/// Writes the head of a metric's samples.
 pub(super) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     text.push_str("# HELP ");
     text.push_str(name);
@@ -114,7 +114,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The labels of a series, by name, as they are written between the braces.
+/// Returns the labels of a series, by name, as they are written between the braces.
 fn labels(key: &Key) -> String {
     let mut labels: Vec<&Label> = key.labels().collect();
     labels.sort();
@@ -142,7 +142,8 @@ fn escape(text: &mut String, value: &str, quotes: bool) {
     }
 }
 
-/// Whether this can name a metric or a label. A colon is left to the rules of a scraper.
+/// Returns true for a valid name of a metric or a label. Colons are reserved for the rules of a
+/// scraper.
 fn is_name(name: &str) -> bool {
     !name.starts_with(|first: char| first.is_ascii_digit())
         && !name.is_empty()

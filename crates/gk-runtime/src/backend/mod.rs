@@ -1,8 +1,8 @@
-//! Kinds of plugins: how one is started, and how it is spoken with.
+//! Kinds of plugins: starting one, and connecting to it.
 //!
-//! The supervisor knows a plugin by three traits only. A [`Backend`] starts what was verified. The
-//! [`Worker`] that it returns is what runs, and ends. The [`Connection`] that a worker gives is what
-//! calls go through. Native plugins are [`Processes`], whose connections speak net/rpc.
+//! The supervisor knows a plugin by three traits only. A [`Backend`] starts the verified artifact.
+//! The [`Worker`] that it returns is the running generation. The [`Connection`] to a worker carries
+//! the calls. Native plugins are [`Processes`], whose connections speak net/rpc.
 
 mod netrpc;
 mod processes;
@@ -26,7 +26,7 @@ use crate::log::WorkerOutput;
 
 /// A kind of plugin.
 ///
-/// A backend for several kinds is one that passes each request on to the backend of its kind.
+/// A backend for several kinds passes each request on to the backend of its kind.
 #[async_trait]
 pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Starts one generation of a plugin. Cancelling the future ends what was started.
@@ -40,9 +40,9 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Started {
-    /// The worker.
+    /// Handle of the worker.
     pub worker: Arc<dyn Worker>,
-    /// What it prints from now on; read until each stream ends.
+    /// Output of the worker from now on; read until each stream ends.
     pub output: Vec<WorkerOutput>,
 }
 
@@ -53,24 +53,24 @@ impl Started {
     }
 }
 
-/// What runs of a plugin: one generation. Dropping the last reference ends it and removes its files.
+/// A running generation of a plugin. Dropping the last reference ends it and removes its files.
 ///
 /// The supervisor calls [`handshake`](Self::handshake), then [`connect`](Self::connect), once each
 /// and with a timeout around each. [`kill`](Self::kill) may come at any time.
 #[async_trait]
 pub trait Worker: Send + Sync + fmt::Debug + 'static {
-    /// The id of its process, where it has one of its own.
+    /// Returns the id of its process, if it has one of its own.
     fn pid(&self) -> Option<u32> {
         None
     }
 
-    /// The layers of its sandbox; `None` where it is not confined.
+    /// Returns the state of its sandbox's layers; `None` if it is not confined.
     fn sandbox(&self) -> Option<Arc<Report>> {
         None
     }
 
-    /// Waits until the worker can be connected to; returns what it prints besides. The default is
-    /// for kinds that need no such step.
+    /// Waits until the worker can be connected to; returns its output other than the handshake. The
+    /// default is for kinds that need no such step.
     ///
     /// # Errors
     /// [`PluginError::Handshake`] or [`PluginError::Launch`].
@@ -88,29 +88,29 @@ pub trait Worker: Send + Sync + fmt::Debug + 'static {
         limits: ConnectionLimits,
     ) -> Result<Connected, PluginError>;
 
-    /// Resolves when the worker has ended, with how. Cancel-safe; may be called again.
+    /// Resolves when the worker has ended, with its exit status. Cancel-safe; may be called again.
     async fn exited(&self) -> ExitStatus;
 
-    /// Ends the worker and what it started, at once.
+    /// Ends the worker and all processes it started, at once.
     fn kill(&self);
 
-    /// Reads the rest of what an ended worker printed before its handshake was complete.
-    /// Cancel-safe.
+    /// Reads the rest of an ended worker's output from before its handshake. Cancel-safe.
     async fn drain(&self) {}
 
-    /// The bytes that the worker printed in place of a handshake, for the report on its failure.
+    /// Returns the bytes that the worker printed in place of a handshake, for the report on its
+    /// failure.
     async fn printed(&self) -> Vec<u8> {
         Vec::new()
     }
 }
 
-/// What a connection takes from its plugin.
+/// Limits of a connection.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectionLimits {
-    /// The budget in which messages count, which the host's connections share.
+    /// Budget that messages count in, shared by the host's connections.
     pub memory: Option<MemoryBudget>,
-    /// Maximum number of calls that the plugin has not answered, those included whose caller has
+    /// Maximum number of calls that the plugin has not answered, including those whose caller has
     /// given up: the plugin still works on them.
     pub calls: usize,
 }
@@ -122,13 +122,13 @@ impl ConnectionLimits {
     }
 }
 
-/// A connection that was made.
+/// An established connection.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Connected {
-    /// The connection.
+    /// Handle of the connection.
     pub connection: Arc<dyn Connection>,
-    /// What the plugin prints through the connection.
+    /// Output of the plugin that comes through the connection.
     pub output: Vec<WorkerOutput>,
 }
 
@@ -139,11 +139,11 @@ impl Connected {
     }
 }
 
-/// What is spoken with a plugin. No method has a timeout of its own: the supervisor puts one around
-/// each call. A dropped future is a call that nobody waits for any more.
+/// A connection to a plugin. No method has a timeout of its own: the supervisor puts one around
+/// each call. Dropping a future abandons the call.
 #[async_trait]
 pub trait Connection: Send + Sync + fmt::Debug + 'static {
-    /// Asks what the plugin offers.
+    /// Asks the plugin for its registration.
     ///
     /// # Errors
     /// [`ConnectionError`]. The registration is read, not judged.
@@ -166,16 +166,16 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
         call_token: &str,
     ) -> Result<Bytes, ConnectionError>;
 
-    /// Asks for a sign of life.
+    /// Asks the plugin for a sign of life.
     ///
     /// # Errors
     /// See [`ConnectionError`].
     async fn ping(&self) -> Result<(), ConnectionError>;
 
-    /// Tells the plugin to put its things in order.
+    /// Tells the plugin to shut down in order.
     ///
     /// # Errors
-    /// [`ConnectionError::Plugin`] is the plugin's own complaint.
+    /// [`ConnectionError::Plugin`] is the plugin's own error.
     async fn shutdown(&self) -> Result<(), ConnectionError>;
 
     /// Tells the worker to end. A connection that ends before the reply is success.
@@ -187,11 +187,11 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
     /// Drops the connection: every call under way fails at once.
     fn close(&self);
 
-    /// Resolves when the connection has ended, with why. Cancel-safe; may be called again.
+    /// Resolves when the connection has ended, with the reason. Cancel-safe; may be called again.
     async fn closed(&self) -> String;
 }
 
-/// Why something that a connection was asked for failed.
+/// Failure of a request on a connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
@@ -201,13 +201,13 @@ pub enum ConnectionError {
     /// The connection has ended.
     #[error("the connection is closed: {0}")]
     Closed(Arc<str>),
-    /// The plugin has not answered this many calls; nothing was sent.
+    /// The plugin has not answered this many calls. No part of this one was sent.
     #[error("{0} calls wait for the plugin's reply")]
     TooManyCalls(usize),
     /// The answer had this many bytes, for which the memory budget had no room.
     #[error("the reply has {0} bytes, for which there is no memory at this moment")]
     NoMemory(usize),
-    /// The plugin, or the way to it, does not keep to the protocol.
+    /// The plugin, or the connection, violated the protocol.
     #[error(transparent)]
     Protocol(Box<dyn Error + Send + Sync>),
 }

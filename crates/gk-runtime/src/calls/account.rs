@@ -1,4 +1,4 @@
-//! What is counted and logged of a call from when it comes until it has ended, however it ends.
+//! Metrics and log of a call, from its arrival to its end, however it ends.
 
 use std::time::Duration;
 
@@ -12,21 +12,22 @@ use crate::error::CallError;
 use crate::limits::FUNCTION_BYTES_MAX;
 use crate::log::cut;
 
-/// The target of the line about each call that has ended, at level debug.
+/// Target of the log line about each call that has ended, at level debug.
 const CALLS: &str = "gk_runtime::calls";
 
-/// A call that came. If it is dropped before it has [ended](Account::end), its caller has gone away.
+/// A call that arrived. Dropped before it has [ended](Account::end), it counts as cancelled by its
+/// caller.
 pub(crate) struct Account<'a> {
     instance: &'a Instance,
     function: &'a str,
     arrived: Instant,
-    /// `None` where nothing is logged.
+    /// Id of the request; the outer `None` stands for no log line.
     request_id: Option<Option<RequestId>>,
     has_ended: bool,
 }
 
 impl<'a> Account<'a> {
-    /// A call of a plugin, whichever of its generations it goes to.
+    /// Starts the account of a call of a plugin, in whichever generation it runs.
     pub(crate) fn new(
         instance: &'a Instance,
         function: &'a str,
@@ -43,7 +44,7 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// It has ended.
+    /// Records the outcome of the call.
     pub(crate) fn end(mut self, outcome: &Result<Bytes, CallError>) {
         self.has_ended = true;
         let took = self.arrived.elapsed();

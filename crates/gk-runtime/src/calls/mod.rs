@@ -1,7 +1,7 @@
 //! The call path: admission, call tokens, the limits and errors of one call.
 //!
-//! What a call costs here that finds room: one lookup, two atomic counters, one entry in a sharded map (so that
-//! callbacks of the plugin can be told which call they belong to), one timer.
+//! Cost of a call that finds room: one lookup, two atomic counters, one entry in a sharded map
+//! (which maps callbacks of the plugin to their call), one timer.
 
 mod account;
 mod gate;
@@ -19,6 +19,7 @@ use gk_manifest::PluginName;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
+use tracing::Instrument;
 
 pub(crate) use self::account::Account;
 pub(crate) use self::gate::Gate;
@@ -36,57 +37,58 @@ use crate::limits::{
 use crate::log::cut;
 use crate::metrics::{CallMetrics, Shed};
 
-/// What a caller says about a call. The plugin's callbacks during the call are served in it.
+/// Context of a call, from its caller. The plugin's callbacks during the call are served in it.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CallContext {
-    /// The longest the caller waits; only ever shortens the `call_timeout` of plugin or policy.
+    /// Maximum time that the caller waits; only ever shortens the `call_timeout` of plugin or
+    /// policy.
     pub timeout: Option<Duration>,
-    /// The user on whose behalf it is, as the host knows them.
+    /// User on whose behalf the call is made, as the host knows them.
     pub user: Option<User>,
-    /// The user's language.
+    /// Language of the user.
     pub language: Option<Arc<str>>,
-    /// The calls from plugin to plugin that led here.
+    /// Calls from plugin to plugin that led to this one.
     pub chain: Chain,
-    /// The request that led here, by which it is found in every log.
+    /// Id of the request that led to the call, by which it is found in every log.
     pub request_id: Option<RequestId>,
 }
 
 impl CallContext {
-    /// A call of the host's own.
+    /// Creates the context of a call of the host's own.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With the longest the caller waits.
+    /// Sets the maximum time that the caller waits.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// With the user on whose behalf it is.
+    /// Sets the user on whose behalf the call is made.
     #[must_use]
     pub fn with_user(mut self, user: User) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// With the calls that led here.
+    /// Sets the calls that led to this one.
     #[must_use]
     pub fn with_chain(mut self, chain: Chain) -> Self {
         self.chain = chain;
         self
     }
 
-    /// With the request that led here.
+    /// Sets the id of the request that led to the call.
     #[must_use]
     pub fn with_request_id(mut self, id: RequestId) -> Self {
         self.request_id = Some(id);
         self
     }
 
-    /// With the user's language.
+    /// Sets the language of the user.
     #[must_use]
     pub fn with_language(mut self, language: impl Into<Arc<str>>) -> Self {
         self.language = Some(language.into());
@@ -94,22 +96,23 @@ impl CallContext {
     }
 }
 
-/// A call that wants to be let in.
+/// A call that asks for admission.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// When it came.
+    /// Time of the call's arrival.
     arrived: Instant,
     limits: Limits,
-    /// The longest the policy lets a call take.
+    /// Maximum time of a call by the policy.
     call_timeout: Option<Duration>,
-    /// The longest its caller waits.
+    /// Maximum time that the caller waits.
     timeout: Option<Duration>,
-    /// Whether it is made during another call, which may have to end before there is room.
+    /// The call is made during another call, which may have to end before there is room; so it does
+    /// not wait.
     passes: bool,
 }
 
 impl Entry {
-    /// A call that comes now.
+    /// Creates the entry of a call that arrives now.
     pub(crate) fn new(admission: &Admission, context: &CallContext) -> Self {
         let inside = admission.calls_in_flight;
         Self {
@@ -126,51 +129,53 @@ impl Entry {
         }
     }
 
-    /// When it came.
+    /// Time of the call's arrival.
     pub(crate) fn arrived(&self) -> Instant {
         self.arrived
     }
 
-    /// How long it may take, where a call may take `usual` as far as the plugin is asked.
-    fn time(&self, usual: Duration) -> Duration {
+    /// Returns the time limit of the call; `default` applies unless the policy has another, and the
+    /// caller may only shorten it.
+    fn time(&self, default: Duration) -> Duration {
         let limit = self
             .call_timeout
-            .map_or(usual, |set| set.clamp(TIMEOUT_MIN, CALL_TIMEOUT_MAX));
+            .map_or(default, |set| set.clamp(TIMEOUT_MIN, CALL_TIMEOUT_MAX));
         self.timeout.map_or(limit, |timeout| timeout.min(limit))
     }
 }
 
-/// Why a call was not let in.
+/// Reason why a call was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// Nobody is let in any more.
+    /// The generation takes no more calls.
     Closed,
-    /// There is no room.
+    /// The calls inside and in the queue are at their limits.
     Busy(Shed),
 }
 
-/// A plugin process that is up: what calls need of it.
+/// A running plugin process, as far as calls need it.
 pub(crate) struct Instance {
     pub(crate) plugin: PluginName,
     pub(crate) generation: u64,
     pub(crate) connection: Arc<dyn Connection>,
     pub(crate) calls: Arc<Calls>,
     pub(crate) gate: Gate,
-    /// Whether the gate was closed because of a failure.
+    /// The gate was closed because of a failure.
     pub(crate) failing: AtomicBool,
-    /// How long a call may take as far as the plugin is asked.
+    /// Time limit of a call as the plugin asks for it; the policy may have another.
     pub(crate) call_timeout: Duration,
     pub(crate) metrics: CallMetrics,
     pub(crate) health: Health,
-    /// The report on its end, once there is one.
+    /// Report on the end of the process, once there is one.
     pub(crate) ended: watch::Receiver<Option<Arc<str>>>,
 }
 
-/// The generation of a plugin that a call goes to: what was served from it stays with it while another one comes up.
+/// Generation of a plugin that a call goes to. A call target does not move to another generation
+/// that comes up.
 #[derive(Debug, Clone)]
 pub struct CallTarget(pub(crate) Arc<Instance>);
 
-/// The same generation of the same plugin.
+/// Compares by identity: the same generation of the same plugin.
 impl PartialEq for CallTarget {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -180,13 +185,13 @@ impl PartialEq for CallTarget {
 impl Eq for CallTarget {}
 
 impl CallTarget {
-    /// The plugin.
+    /// Name of the plugin.
     #[must_use]
     pub fn plugin(&self) -> &PluginName {
         &self.0.plugin
     }
 
-    /// Whether it takes no more calls: another generation serves, or none does.
+    /// Returns true if the generation takes no more calls: another generation serves, or none does.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.gate.is_closed()
@@ -208,10 +213,10 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Lets a call in, at once or when it is its turn.
+    /// Lets a call in, at once or after a wait in the queue.
     ///
     /// # Errors
-    /// Why it is not let in; nothing was sent.
+    /// The reason of the refusal; no part of the call was sent.
     pub(crate) async fn enter(&self, entry: &mut Entry) -> Result<Inside<'_>, Refused> {
         let entered = match entry.passes {
             true => self.gate.pass(CALLS_IN_FLIGHT_MAX),
@@ -221,7 +226,7 @@ impl Instance {
             Ok(inside) => Ok(inside),
             Err(Refusal::Closed) => Err(Refused::Closed),
             Err(Refusal::Full) if entry.passes => Err(Refused::Busy(Shed::HardLimit)),
-            // Boxed, for its room in the many calls that need not wait.
+            // Boxed to keep the future of the many calls that need not wait small.
             Err(Refusal::Full) => Box::pin(self.wait(entry)).await,
         }
     }
@@ -237,7 +242,8 @@ impl Instance {
         match tokio::time::timeout_at(until, waiting.inside()).await {
             Ok(Ok(inside)) => Ok(inside),
             Ok(Err(_)) => {
-                // Where it goes from here it has waited already, and is not refused because others do.
+                // The call has waited already, so the queue of the next generation must not refuse
+                // it for being full.
                 entry.limits.waiting = usize::MAX;
                 Err(Refused::Closed)
             }
@@ -245,7 +251,7 @@ impl Instance {
         }
     }
 
-    /// What a caller is told whose call was not let in because there is no room.
+    /// Returns the error for a call that was not let in for lack of room.
     pub(crate) fn busy(&self, why: Shed) -> CallError {
         self.metrics.shed(why);
         CallError::Busy {
@@ -255,7 +261,7 @@ impl Instance {
         }
     }
 
-    /// What a caller is told whose call was not let in because nobody is let in any more.
+    /// Returns the error for a call that was not let in because the gate is closed.
     pub(crate) async fn closed(&self) -> CallError {
         let plugin = self.plugin.clone();
         let reason = match self.failing.load(Ordering::Acquire) {
@@ -269,8 +275,27 @@ impl Instance {
         }
     }
 
-    /// A call that was let in.
-    pub(crate) async fn call(
+    /// Runs a call that was let in.
+    pub(crate) fn call(
+        &self,
+        inside: Inside<'_>,
+        function: &str,
+        args: Bytes,
+        context: CallContext,
+        entry: &Entry,
+    ) -> impl Future<Output = Result<Bytes, CallError>> {
+        // A span that no subscriber wants evaluates no field and allocates nothing.
+        let span = tracing::debug_span!(
+            "call",
+            plugin = %self.plugin,
+            generation = self.generation,
+            function = cut(function, FUNCTION_BYTES_MAX),
+        );
+        let call = self.send(inside, function, args, context, entry);
+        call.instrument(span)
+    }
+
+    async fn send(
         &self,
         _inside: Inside<'_>,
         function: &str,
@@ -306,7 +331,7 @@ impl Instance {
         let outcome = self.answered(function, after, outcome).await;
         match &outcome {
             Err(CallError::Timeout { .. }) => self.health.timed_out(deadline.into_std()),
-            // Most of those that it works on are not waited for any more.
+            // Most of the calls in flight have no caller any more.
             Err(CallError::Busy { .. }) => self.metrics.shed(Shed::HardLimit),
             Ok(_)
             | Err(
@@ -314,13 +339,13 @@ impl Instance {
                 | CallError::ResultTooLarge { .. }
                 | CallError::NoMemory { .. },
             ) => self.health.answered(std::time::Instant::now()),
-            // What was not sent is no sign of life.
+            // A call that was not sent is no sign of life.
             Err(_) => {}
         }
         outcome
     }
 
-    /// Asks the plugin's own health function. It is no call: it is not counted, and no limit keeps it out.
+    /// Calls the plugin's own health function. The call is not counted, and no limit applies.
     pub(crate) async fn health_function(
         &self,
         function: &str,
@@ -336,7 +361,7 @@ impl Instance {
         self.answered(function, after, outcome).await
     }
 
-    /// What came of a call of a function that had so long.
+    /// Returns the result of a call of a function whose time limit was `after`.
     async fn answered(
         &self,
         function: &str,
@@ -360,7 +385,7 @@ impl Instance {
         }
     }
 
-    /// Asks for a sign of life; says how long it took.
+    /// Asks for a sign of life; returns the time until the answer.
     pub(crate) async fn ping(&self, after: Duration) -> Result<Duration, CallError> {
         let started = Instant::now();
         match tokio::time::timeout(after, self.connection.ping()).await {
@@ -374,8 +399,8 @@ impl Instance {
         }
     }
 
-    /// Turns the connection's error into the caller's: where the process is ending, with the
-    /// report on that, which takes a moment.
+    /// Converts an error of the connection for the caller. If the process is ending, waits a moment
+    /// for the report on that.
     async fn explain(&self, error: ConnectionError) -> CallError {
         let plugin = self.plugin.clone();
         match error {
@@ -403,7 +428,7 @@ impl Instance {
         }
     }
 
-    /// The report on a failure that is being found out about, which takes a moment.
+    /// Waits a moment for the report on a failure.
     async fn report(&self) -> Option<Arc<str>> {
         let mut ended = self.ended.clone();
         let report = tokio::time::timeout(CRASH_REPORT_WAIT, ended.wait_for(Option::is_some)).await;
@@ -413,7 +438,7 @@ impl Instance {
             .and_then(|report| report.clone())
     }
 
-    /// Lets no more calls in, because it stops or because it has failed.
+    /// Refuses further calls, because the generation stops or has failed.
     pub(crate) fn close(&self, failed: bool) {
         self.failing.fetch_or(failed, Ordering::AcqRel);
         self.gate.close();

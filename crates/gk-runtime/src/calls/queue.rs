@@ -1,7 +1,9 @@
-//! Calls that wait until they may run. Pure: the time is told, and nothing here blocks or wakes anybody.
+//! Queue of calls that wait until they may run. Pure: the time is passed in, and no function blocks
+//! or wakes a task.
 //!
-//! The oldest call is first, unless calls have been waiting for [`NEWEST_FIRST_AFTER`] without a break. Then more calls
-//! come than are answered, and the newest one is first: it has the most time left.
+//! The oldest call is first, unless calls have been waiting for [`NEWEST_FIRST_AFTER`] without a
+//! break. In that case more calls arrive than are answered, and the newest one is first: it has the
+//! most time left.
 
 use std::collections::VecDeque;
 
@@ -9,11 +11,11 @@ use tokio::time::Instant;
 
 use crate::limits::NEWEST_FIRST_AFTER;
 
-/// Calls that wait, oldest first.
+/// Waiting calls, oldest first.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     waiting: VecDeque<(u64, T)>,
-    /// Since when it has not been empty.
+    /// Time since which the queue has not been empty.
     since: Option<Instant>,
     next: u64,
 }
@@ -27,7 +29,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Adds a call at its end. The number it gets is the call's as long as it waits.
+    /// Adds a call at the end. Returns a number that identifies the call while it waits.
     pub(super) fn push(&mut self, now: Instant, call: T) -> u64 {
         let number = self.next;
         self.next += 1;
@@ -36,7 +38,7 @@ impl<T> Queue<T> {
         number
     }
 
-    /// Takes out the call whose turn it is.
+    /// Takes out the next call.
     pub(super) fn pop(&mut self, now: Instant) -> Option<T> {
         let since = self.since?;
         let newest = now.saturating_duration_since(since) >= NEWEST_FIRST_AFTER;
@@ -48,7 +50,7 @@ impl<T> Queue<T> {
         next.map(|(_, call)| call)
     }
 
-    /// Takes out a call that waits no longer; nothing if its turn has come.
+    /// Takes out a call that gives up; `None` if that was taken out before.
     pub(super) fn remove(&mut self, number: u64) -> Option<T> {
         let at = self
             .waiting
@@ -99,7 +101,7 @@ mod tests {
         // A clock that goes back.
         assert_eq!(queue.pop(start - MS), Some(1));
         assert_eq!(queue.drain().collect::<Vec<_>>(), [2, 3, 4]);
-        // After a break the time begins anew, whoever ended it.
+        // The time starts again after a break, regardless of how the queue became empty.
         for break_at in [6000, 7000, 8000] {
             let begin = start + break_at * MS;
             assert!(queue.is_empty() && queue.pop(begin).is_none());
@@ -115,7 +117,8 @@ mod tests {
         }
     }
 
-    /// All sequences of steps, beside the same on a plain list. No call is lost, and none comes twice.
+    /// Compares all sequences of steps with the same steps on a plain list. No call is lost or
+    /// duplicated.
     #[test]
     fn in_every_order_of_steps_it_is_what_a_list_would_be() {
         const STEPS: u32 = 8;
@@ -141,7 +144,7 @@ mod tests {
                         assert_eq!(queue.pop(now), expected);
                     }
                     2 => {
-                        // One in the middle, or one that is not there any more.
+                        // A call in the middle, or one that was removed before.
                         let wanted = list.get(list.len() / 2).copied();
                         list.retain(|known| Some(*known) != wanted);
                         assert_eq!(queue.remove(wanted.unwrap_or_default()), wanted);

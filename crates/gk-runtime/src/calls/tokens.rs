@@ -17,13 +17,13 @@ use super::CallContext;
 pub struct RunningCall {
     /// The function that was called.
     pub function: FunctionName,
-    /// When the caller gives up.
+    /// Time at which the caller gives up.
     pub deadline: Instant,
-    /// What the caller said.
+    /// Context from the caller.
     pub context: CallContext,
 }
 
-/// A function's name, at most [`FUNCTION_BYTES_MAX`](crate::limits::FUNCTION_BYTES_MAX) bytes;
+/// Name of a function, at most [`FUNCTION_BYTES_MAX`](crate::limits::FUNCTION_BYTES_MAX) bytes;
 /// kept in place when it is short.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FunctionName(SmallVec<[u8; 64]>);
@@ -33,9 +33,9 @@ impl FunctionName {
         Self(SmallVec::from_slice(name.as_bytes()))
     }
 
-    /// The name.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
-        // Only ever made of a str.
+        // The bytes were copied from a `str`.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -46,7 +46,7 @@ impl fmt::Debug for FunctionName {
     }
 }
 
-/// How many parts the map of running calls has, each with its lock.
+/// Number of parts of the map of running calls, each with its own lock.
 const SHARDS: usize = 16;
 /// Hex characters of a token: a random half that belongs to the process, and a counter.
 const TOKEN_LEN: usize = 32;
@@ -62,8 +62,8 @@ pub(crate) struct Calls {
 impl Calls {
     pub(crate) fn new() -> Self {
         let random = getrandom::u64().unwrap_or_else(|_| {
-            // Tokens are looked up among one process's own calls only, so a guessable one gives
-            // it nothing it does not have.
+            // Tokens are looked up among one process's own calls only, so a guessed one gives the
+            // process no access it does not have.
             u64::from(std::process::id()) << 32 | u64::from(Instant::now().elapsed().subsec_nanos())
         });
         Self {
@@ -87,7 +87,7 @@ impl Calls {
         }
     }
 
-    /// The running call that a token belongs to.
+    /// Returns the running call that a token belongs to.
     pub(crate) fn resolve(&self, token: &str) -> Option<RunningCall> {
         let number = token.as_bytes().strip_prefix(&self.prefix)?;
         if number.len() != TOKEN_LEN / 2
@@ -114,7 +114,7 @@ impl Calls {
         self.shards.iter().filter_map(latest).max()
     }
 
-    /// All calls that run at this moment.
+    /// Returns all calls that run at this moment.
     pub(crate) fn running(&self) -> Vec<RunningCall> {
         let shards = self.shards.iter();
         shards
@@ -187,7 +187,7 @@ mod tests {
         drop(ticket);
         assert_eq!(calls.latest_deadline(), Some(running[0].deadline));
         assert_eq!(Calls::new().latest_deadline(), None);
-        // Another process's token, and things that are none.
+        // Tokens of another process, and malformed ones.
         assert!(Calls::new().resolve(other.token()).is_none());
         for bad in [
             "",

@@ -1,4 +1,4 @@
-//! Why a call failed.
+//! Errors of calls.
 
 use std::time::Duration;
 
@@ -11,50 +11,50 @@ pub enum CallError {
     /// There is no plugin of that name.
     #[error("plugin {plugin:?} not found")]
     UnknownPlugin {
-        /// The name asked for.
+        /// Name that was asked for.
         plugin: String,
     },
     /// The plugin does not run.
     #[error("plugin \"{plugin}\" is not running: {reason}")]
     NotRunning {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
-        /// Why not.
+        /// State of the plugin.
         reason: String,
     },
-    /// The generation that was meant takes no more calls; nothing was sent.
+    /// The generation `target` takes no more calls. No part of the call was sent.
     #[error("the version of plugin \"{plugin}\" that was meant takes no more calls; call it again")]
     Moved {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
     },
-    /// The host's policy lets nobody call it.
+    /// The host's policy forbids all calls of the plugin.
     #[error("plugin \"{plugin}\" is not called: {reason}")]
     Refused {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
-        /// Why not.
+        /// Reason of the refusal.
         reason: String,
     },
-    /// The plugin runs as many calls as it may, and this one has waited for as long as one may, or as many wait already.
-    /// Nothing of it was sent.
+    /// The plugin runs its maximum number of calls, and either the queue is full or this call has
+    /// waited for the maximum time. No part of the call was sent.
     #[error("plugin \"{plugin}\" is busy: {running} calls run and {waiting} wait; try again later")]
     Busy {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
-        /// How many calls run.
+        /// Number of running calls.
         running: usize,
-        /// How many calls wait.
+        /// Number of waiting calls.
         waiting: usize,
     },
-    /// The result was thrown away because the host may hold no more at this moment.
+    /// The result was dropped because the host's memory budget is used up at this moment.
     #[error(
         "the result of plugin \"{plugin}\" has {bytes} bytes, for which the host's memory budget has no room at this moment; try again later"
     )]
     NoMemory {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
-        /// The result's size in bytes.
+        /// Size of the result in bytes.
         bytes: usize,
     },
     /// The call took too long. The plugin may still be working on it; its late reply is discarded.
@@ -62,11 +62,11 @@ pub enum CallError {
         "plugin \"{plugin}\" did not answer the call of {function:?} within {after:?}; if it needs longer, raise resources.call_timeout in plugin.yaml, or call_timeout in its policy"
     )]
     Timeout {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
-        /// The function.
+        /// Name of the function.
         function: String,
-        /// The limit.
+        /// Time limit of the call.
         after: Duration,
     },
     /// The plugin's process ended, or its connection broke, before it answered.
@@ -74,33 +74,34 @@ pub enum CallError {
         "plugin \"{plugin}\" ended before it answered, and may have done what it was asked: {reason}"
     )]
     Crashed {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
-        /// How, and what it said last.
+        /// Exit status and last output of the process.
         reason: String,
     },
     /// The plugin answered with an error of its own.
     #[error("{message}")]
     Application {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
-        /// Its text.
+        /// Error text of the plugin.
         message: String,
     },
-    /// The plugin does not know how to be called so: an error of the protocol, not of the function.
+    /// The plugin did not accept the form of the call: an error of the protocol, not of the
+    /// function.
     #[error("plugin \"{plugin}\" did not understand the call: {reason}")]
     Protocol {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
-        /// What went wrong.
+        /// Cause of the failure.
         reason: String,
     },
     /// The function's name is empty or too long.
     #[error("a function's name has 1 to {limit} bytes, not {len}")]
     FunctionName {
-        /// Its length in bytes.
+        /// Length of the name in bytes.
         len: usize,
-        /// The longest allowed.
+        /// Maximum length in bytes.
         limit: usize,
     },
     /// The arguments are too large.
@@ -108,11 +109,11 @@ pub enum CallError {
         "the arguments for plugin \"{plugin}\" have {len} bytes; at most {limit} are passed on"
     )]
     ArgsTooLarge {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
-        /// Their size in bytes.
+        /// Size of the arguments in bytes.
         len: usize,
-        /// The limit in bytes.
+        /// Maximum size in bytes.
         limit: usize,
     },
     /// The result is too large.
@@ -120,19 +121,20 @@ pub enum CallError {
         "plugin \"{plugin}\" answered the call of {function:?} with {len} bytes; at most {limit} are passed on; return less, in pages"
     )]
     ResultTooLarge {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: PluginName,
-        /// The function.
+        /// Name of the function.
         function: String,
-        /// Its size in bytes.
+        /// Size of the result in bytes.
         len: usize,
-        /// The limit in bytes.
+        /// Maximum size in bytes.
         limit: usize,
     },
 }
 
 impl CallError {
-    /// Whether the plugin says that it has no such function, in the words of both SDKs.
+    /// Returns true if the plugin answered that it has no such function, in the wording of both
+    /// SDKs.
     #[must_use]
     pub fn is_unknown_function(&self, function: &str) -> bool {
         let Self::Application { message, .. } = self else {

@@ -1,4 +1,4 @@
-//! Why a process was not started, or the runtime.
+//! Errors of starts: of a process, or of the runtime.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ pub enum StartError {
     /// A directory of the host cannot be used.
     #[error("the {what} {path} cannot be used; create it or correct its permissions", path = .path.display())]
     Directory {
-        /// What it is for.
+        /// Purpose of the directory.
         what: &'static str,
-        /// Where it is.
+        /// Path of the directory.
         path: PathBuf,
         /// The system's answer.
         #[source]
@@ -31,30 +31,30 @@ pub enum StartError {
     Spawner(#[source] std::io::Error),
 }
 
-/// What runs was not changed as it was meant to.
+/// Failure of an operation on the running plugins.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
     /// There is no plugin of that name.
     #[error("plugin {plugin:?} not found")]
     Unknown {
-        /// The name that was asked for.
+        /// Name that was asked for.
         plugin: String,
     },
-    /// No other version of it came up before.
+    /// The host has started no other version of the plugin.
     #[error("plugin \"{plugin}\" has no version to go back to: this host has started no other one")]
     NoPrevious {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: String,
     },
-    /// It is so until the host ends; what follows then is not known.
+    /// The change is in force until the host ends, but may be lost then.
     #[error(
         "plugin \"{plugin}\" is as it was asked for, but that cannot be kept for the next start of the host: {error}"
     )]
     NotKept {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: String,
-        /// Why not.
+        /// Cause of the failure.
         error: String,
     },
     /// The plugins directory cannot be looked through.
@@ -72,16 +72,17 @@ pub enum LaunchError {
     /// The process cannot be started.
     #[error("its process cannot be started")]
     Spawn(#[from] SpawnError),
-    /// Its output cannot be read.
+    /// The process's output cannot be read.
     #[error("its output cannot be read")]
     Pipes(#[source] io::Error),
-    /// Its handshake names what the host does not speak or a place it may not listen at.
+    /// The handshake names a protocol that the host does not speak, or a socket that the plugin may
+    /// not listen on.
     #[error("its handshake is refused: {why}")]
     Refused {
-        /// What is wrong, and what to do.
+        /// The failure and its remedy.
         why: String,
     },
-    /// Its socket is not what it should be.
+    /// The plugin's socket was refused.
     #[error("its socket is refused")]
     Socket(#[from] SocketError),
 }

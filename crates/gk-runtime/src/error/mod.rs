@@ -1,4 +1,4 @@
-//! Why a plugin does not run, and why a call failed.
+//! Errors of plugins, of starts and of calls.
 
 mod call;
 mod launch;
@@ -10,13 +10,13 @@ pub use self::call::CallError;
 pub use self::launch::{ControlError, LaunchError, StartError};
 pub use self::plugin::{PluginError, Printed, Step};
 
-/// An error and its sources in one line, which is what people read.
+/// Returns an error and its sources in one line, for people.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let next = error.to_string();
-        // Some errors repeat their source.
+        // Some errors contain the text of their source.
         if !text.contains(&next) {
             text.push_str(": ");
             text.push_str(&next);

@@ -1,4 +1,4 @@
-//! Why a plugin does not run.
+//! Errors of plugins.
 
 use std::error::Error;
 use std::fmt;
@@ -41,18 +41,18 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why a plugin failed. The report on a failure adds the plugin's name, how its process ended
-/// and what it printed last.
+/// Failure of a plugin. The report on it adds the plugin's name, its exit status and its last
+/// output.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PluginError {
-    /// Its files are not what may run.
+    /// The plugin's files did not pass the verification.
     #[error(transparent)]
     Unverified(#[from] gk_sign::VerifyError),
-    /// Whether it was revoked is not known.
+    /// The list of revocations cannot be used, so the plugin may be revoked.
     #[error("the list of revocations cannot be used, and until it is mended no plugin starts")]
     Revocations(#[source] gk_sign::TrustError),
-    /// Its directory cannot be used.
+    /// The plugin's directory cannot be used.
     #[error("its directory {dir} cannot be used", dir = .dir.display())]
     Files {
         /// The directory.
@@ -64,7 +64,7 @@ pub enum PluginError {
     /// The signed manifest is not valid.
     #[error("its signed manifest cannot be used")]
     Manifest {
-        /// What is wrong with it.
+        /// Error in the manifest.
         #[source]
         source: Box<gk_manifest::ManifestError>,
     },
@@ -74,26 +74,26 @@ pub enum PluginError {
         file = .file.display()
     )]
     Claims {
-        /// The manifest.
+        /// Path of the manifest.
         file: PathBuf,
-        /// What differs.
+        /// Name of the field that differs.
         what: &'static str,
-        /// The signature's word, or the discovery's.
+        /// Value in the signature, or in the discovered manifest.
         signed: String,
-        /// The manifest's word.
+        /// Value in the signed manifest.
         read: String,
     },
     /// The process was not started, or its socket is not one to connect to.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// What it printed first is no handshake.
+    /// The first output of the process is not a handshake.
     #[error(
         "{why}; the first line on stdout must be the handshake, like 1|1|unix|<socket>|netrpc| (anything else has to go to stderr), {printed}"
     )]
     Handshake {
-        /// What is wrong with it.
+        /// Error in the handshake.
         why: String,
-        /// What it printed.
+        /// Output of the process.
         printed: Printed,
     },
     /// The protocol could not be started on its socket.
@@ -102,17 +102,17 @@ pub enum PluginError {
     /// A step took too long.
     #[error("{step} took longer than {after:?}; {remedy}", remedy = timeout_remedy(*.step))]
     TimedOut {
-        /// The step.
+        /// Step that took too long.
         step: Step,
-        /// The limit.
+        /// Time limit of the step.
         after: Duration,
     },
     /// GKRegister or Init answered with an error.
     #[error("{step} failed")]
     Rpc {
-        /// The step.
+        /// Step that failed.
         step: Step,
-        /// The answer.
+        /// Error from the plugin.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
@@ -121,61 +121,61 @@ pub enum PluginError {
         "it registers as {registered:?}, but its plugin.yaml says \"{manifest}\"; make the two names equal"
     )]
     NameMismatch {
-        /// The manifest's.
+        /// Name in the manifest.
         manifest: PluginName,
-        /// The registration's.
+        /// Name in the registration.
         registered: String,
     },
     /// The registration is not valid.
     #[error("its registration is not valid: {}", list(.diagnostics))]
     Registration {
-        /// The findings, errors only.
+        /// Errors in the registration.
         diagnostics: Vec<Diagnostic>,
     },
-    /// It needs a newer host.
+    /// The plugin requires a newer host.
     #[error(
         "version {version} of it requires a host of version {required} or newer, and this is {host}; update the host or install an older version of the plugin"
     )]
     HostTooOld {
-        /// The plugin's version.
+        /// Version of the plugin.
         version: String,
-        /// What it requires.
+        /// Host version that the plugin requires.
         required: String,
-        /// The host's version.
+        /// Version of this host.
         host: String,
     },
     /// The host API does not let it start: its policy, or what it registers.
     #[error("it must not start: {reason}")]
     Refused {
-        /// Why not.
+        /// Reason of the refusal.
         reason: String,
     },
-    /// Its process ended, or its connection broke, by itself.
+    /// The process ended, or its connection broke, by itself.
     #[error("it crashed{}: {reason}", step.map(|step| format!(" during {step}")).unwrap_or_default())]
     Crashed {
-        /// The step it was at; `None` while running.
+        /// Step of the start; `None` while the plugin was running.
         step: Option<Step>,
-        /// What was noticed.
+        /// Observed failure.
         reason: String,
     },
-    /// It was verified before, and is not trusted any more.
+    /// The plugin was verified before, and is not trusted any more.
     #[error("it is no longer trusted: {reason}")]
     Distrusted {
-        /// What of it was revoked, or is missing.
+        /// The revoked key or digest, or the missing signature.
         reason: String,
     },
-    /// It runs, and gives no sign of life.
+    /// The plugin runs, and does not answer probes.
     #[error("it did not answer {misses} health probes in a row, the last one because {reason}")]
     Unresponsive {
-        /// How many probes it missed.
+        /// Number of probes missed in a row.
         misses: u32,
-        /// What came of the last one.
+        /// Error of the last probe.
         reason: String,
     },
-    /// It runs, and no call is answered.
+    /// The plugin runs, and does not answer calls.
     #[error("its last {calls} calls or more all timed out, and its policy restarts it then")]
     TimingOut {
-        /// How many calls, at least.
+        /// Minimum number of calls that timed out.
         calls: u32,
     },
     /// The host stopped it while it started.
@@ -184,7 +184,8 @@ pub enum PluginError {
 }
 
 impl PluginError {
-    /// Whether the same start may go well another time: what is wrong is neither the package nor a decision.
+    /// Returns true if the same start may succeed another time: the cause is neither the package
+    /// nor a decision.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Unverified(_)
@@ -197,7 +198,8 @@ impl PluginError {
             | Self::Stopped
             | Self::Distrusted { .. }
             | Self::Launch(LaunchError::Refused { .. } | LaunchError::Socket(_)) => false,
-            // What the system refuses now it may grant later; what the program is stays so.
+            // The system may grant later a request that it refuses now; an error in the program
+            // stays.
             Self::Launch(LaunchError::Spawn(error)) => matches!(
                 error,
                 SpawnError::TextBusy { .. } | SpawnError::Step { .. } | SpawnError::Sandbox { .. }
@@ -242,7 +244,7 @@ fn list(diagnostics: &[Diagnostic]) -> String {
         .join("; ")
 }
 
-/// What a plugin printed on stdout instead of a handshake.
+/// Output of a plugin on stdout in place of a handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Printed(pub Vec<u8>);
 

@@ -1,4 +1,4 @@
-//! The products of operations, taken into what is known of the generation.
+//! Applies the results of operations to the state of the generation.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::timeouts::{self, Timeouts};
 use crate::version;
 
 impl Generation {
-    /// Takes in what an operation achieved. An error is one of the plugin's.
+    /// Applies the result of an operation. An error is a failure of the plugin.
     pub(super) fn absorb(&mut self, product: Product) -> Result<(), PluginError> {
         match product {
             Product::Nothing => {}
@@ -23,7 +23,7 @@ impl Generation {
                 self.status.pid = worker.pid();
                 self.status.sandbox = worker.sandbox();
                 if let Some(report) = &self.status.sandbox {
-                    self.say(LogLevel::Info, format!("sandbox: {report}"));
+                    self.log_line(LogLevel::Info, format!("sandbox: {report}"));
                 }
                 self.worker = Some(worker);
                 self.capture(output);
@@ -39,7 +39,7 @@ impl Generation {
         Ok(())
     }
 
-    /// From here on the verified manifest is the plugin's.
+    /// Makes the verified manifest the plugin's.
     fn take_cleared(&mut self, cleared: Cleared) {
         let Cleared { verified, limits } = cleared;
         let signature = verified.signature();
@@ -47,7 +47,7 @@ impl Generation {
             && self.hub.warned.first(&verified)
         {
             let text = format!("it runs, but would not if signatures were required: {warning}");
-            self.say(LogLevel::Warn, text);
+            self.log_line(LogLevel::Warn, text);
         }
         metrics::verified(self.owner.plugin.as_str(), signature.state.as_str());
         self.status.limits = Some(limits);
@@ -61,7 +61,7 @@ impl Generation {
         self.status.verified = Some(verified);
     }
 
-    /// Puts the timeouts in force that the plugin asks for and its policy lets it have.
+    /// Puts into force the timeouts that the plugin asks for, within its policy.
     fn take_resources(&mut self, resources: &ResourceRequest) {
         self.call_timeout = Timeouts::from_resources(resources).call;
         self.status.timeouts = Timeouts::new(resources, &self.limits);
@@ -94,7 +94,7 @@ impl Generation {
             });
         }
         for warning in &warnings {
-            self.say(LogLevel::Warn, format!("registration: {warning}"));
+            self.log_line(LogLevel::Warn, format!("registration: {warning}"));
         }
         let resources = registration
             .resources
@@ -102,14 +102,14 @@ impl Generation {
             .map(|own| own.or(&manifest.resources));
         let resources = resources.as_ref().unwrap_or(&manifest.resources);
         self.take_resources(resources);
-        // Memory is what plugin.yaml asks for: the process had it before it registered.
+        // The memory limit is the one in plugin.yaml: it was set before the process registered.
         let resources = ResourceRequest {
             memory_mb: manifest.resources.memory_mb,
             ..resources.clone()
         };
         for limit in timeouts::outside(&resources, &self.limits) {
             let text = format!("{limit}: this host gives no more and no less");
-            self.say(LogLevel::Warn, text);
+            self.log_line(LogLevel::Warn, text);
         }
         self.status.warnings = self
             .status

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::error::{PluginError, Step};
 use crate::limits::{CRASH_EXIT_GRACE, EXIT_TIMEOUT};
 
-/// Where a process is in its life, in order.
+/// Phases of a process's life, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     Launching,
@@ -80,7 +80,7 @@ pub(super) enum Action {
     CloseGate,
     /// Drop the connection: running calls fail at once.
     Disconnect,
-    /// Kill whatever is left of the process group.
+    /// Kill the rest of the process group.
     KillGroup,
     /// Reap, clean up, report.
     Finish,
@@ -91,11 +91,11 @@ pub(super) enum Action {
 pub(super) enum Ending {
     /// The host stopped it.
     Stopped,
-    /// It failed.
+    /// The process failed.
     Failed(PluginError),
 }
 
-/// The machine.
+/// State of the machine.
 #[derive(Debug)]
 pub(super) struct Machine {
     phase: Phase,
@@ -120,17 +120,17 @@ impl Machine {
         self.phase
     }
 
-    /// Why it ended; the process is stopped until something else is known.
+    /// Returns the reason for the end; a process that has no other ending was stopped.
     pub(super) fn into_ending(self) -> Ending {
         self.ending.unwrap_or(Ending::Stopped)
     }
 
-    /// Whether the ending is a failure.
+    /// Returns true if the ending is a failure.
     pub(super) fn has_failed(&self) -> bool {
         matches!(self.ending, Some(Ending::Failed(_)))
     }
 
-    /// What an event leads to.
+    /// Advances the machine by an event, and returns the actions to carry out.
     pub(super) fn on(&mut self, event: Event) -> Vec<Action> {
         self.exited |= matches!(event, Event::Exited);
         match (self.phase, event) {
@@ -191,7 +191,7 @@ impl Machine {
                 actions
             }
 
-            // Whatever a step of the way down comes to, the next one follows.
+            // Errors of a step on the way down do not stop the next step.
             (Phase::Draining, Event::Done | Event::Failed(_)) => {
                 self.go(Phase::ShuttingDown, Operation::Shutdown)
             }
@@ -221,7 +221,7 @@ impl Machine {
                 vec![Action::Finish]
             }
 
-            // Said twice, or no longer of interest.
+            // Events that repeat an earlier one, or no longer matter.
             (Phase::Running, Event::Done)
             | (
                 Phase::Draining
@@ -441,7 +441,7 @@ mod tests {
             Phase::Connecting,
             Phase::Registering,
             Phase::Initialising,
-            // One that gives no sign of life.
+            // A running plugin that gives no sign of life.
             Phase::Running,
         ] {
             let mut machine = at(phase);
@@ -460,7 +460,8 @@ mod tests {
         assert_eq!(machine.on(Event::Failed(timed_out())), [Action::Finish]);
     }
 
-    /// What a driver knows of a process, and what must hold whatever comes.
+    /// Driver that records the machine's actions, and checks the invariants that hold for any order
+    /// of events.
     #[derive(Default)]
     struct Driver {
         working: Option<Operation>,
@@ -492,8 +493,8 @@ mod tests {
         }
     }
 
-    /// Every order of events to a depth: it ends once, calls enter only between its opening and its closing, and whatever
-    /// had a process is killed before it is given up.
+    /// Covers every order of events up to a depth. The machine ends once, opens at most once and
+    /// before it closes, and kills any process before it finishes.
     #[test]
     fn in_every_order_of_events_it_ends_once_and_leaves_no_process() {
         const DEPTH: usize = 12;
@@ -531,7 +532,7 @@ mod tests {
             if machine.phase() == Phase::Ended || events.len() == DEPTH {
                 return;
             }
-            // A running one is looked after until that fails.
+            // The probe of a running plugin ends only with a failure.
             let may_end = driver.working != Some(Operation::Probe);
             let has_process = machine.phase() > Phase::Launching;
             let next = [
@@ -586,13 +587,13 @@ mod tests {
                     );
                     assert_eq!(machine.phase(), Phase::Collecting, "{phase:?}");
                 }
-                // It is on its way down already.
+                // The process is on its way down already.
                 phase => {
                     assert_eq!(actions, [], "{phase:?}");
                     assert_eq!(machine.phase(), phase);
                 }
             }
-            // Nothing fails from here on: it is the stop that ends it, step by step.
+            // Every later step succeeds, so that only the stop leads to the end.
             let mut steps = 0;
             while machine.phase() != Phase::Ended {
                 machine.on(Event::Done);

@@ -1,8 +1,8 @@
-//! One generation of a plugin, a process from start to end: its task carries out what the
-//! [state machine](machine) says, and reports to whom it belongs.
+//! A generation of a plugin: one process from start to end. Its task carries out the actions of the
+//! [state machine](machine), and reports the status to the owner.
 //!
-//! At most one operation is under way at a time, and each is bounded. An operation owns what it
-//! needs and can be dropped at any point; what it achieved comes back as a `Product`.
+//! At most one operation is under way at a time, and each is bounded. An operation owns its inputs
+//! and can be dropped at any point; its result comes back as a `Product`.
 
 mod absorb;
 mod machine;
@@ -21,6 +21,7 @@ use gk_hostapi::PluginLimits;
 use gk_manifest::{Manifest, PluginName};
 use gk_sandbox::ExitStatus;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
+use tracing::Instrument;
 
 use self::machine::{Action, Ending, Event, Machine, Phase};
 use self::operations::{Product, Work};
@@ -37,49 +38,51 @@ use crate::metrics::{self, CallMetrics};
 use crate::signatures::SignatureState;
 use crate::timeouts::Timeouts;
 
-/// As the host API words its refusals; a plugin that says so by itself is taken for one that was refused, too.
+/// Wording of the host API's refusals. A plugin that fails with the same words counts as refused,
+/// too.
 const NOT_GRANTED: &str = "not granted";
 
-/// The plugin that a generation is of, as far as its task knows it.
+/// Plugin of a generation, as far as the generation's task needs it.
 pub(crate) struct Owner {
     pub(crate) plugin: PluginName,
     pub(crate) log: LogSink,
-    /// Takes what the task says of the generation.
+    /// Receives the status of the generation with every change.
     pub(crate) report: Box<dyn Fn(GenerationStatus) + Send + Sync>,
 }
 
-/// Whether a generation is to end, and how much time its calls have. It only grows.
+/// Request to end a generation, by the time that its calls have. Only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
     No,
-    /// Another one serves: nobody waits for its end.
+    /// Another generation serves, so the end is not urgent.
     Replaced,
-    /// Nothing of the plugin is to run any more.
+    /// The plugin is to end.
     Ended,
 }
 
-/// What a generation's task works on.
+/// State of a generation's task.
 pub(crate) struct Generation {
     hub: Arc<Hub>,
     owner: Arc<Owner>,
     package: Arc<Package>,
     number: u64,
     status: GenerationStatus,
-    /// The one that was discovered, until the signed one is known.
+    /// Manifest that was discovered, until the signed one is verified.
     manifest: Arc<Manifest>,
-    /// Its package: the discovered path, until the one that was judged is known, without links.
+    /// Directory of the package: as discovered, and after the verification the one that was judged,
+    /// without links.
     plugin_dir: PathBuf,
-    /// The policy's word, as of the start.
+    /// Limits of the policy, as of the start.
     limits: PluginLimits,
-    /// How long a call may take as far as the plugin is asked.
+    /// Time limit of a call as the plugin asks for it; the policy may have another.
     call_timeout: Duration,
 
-    /// Whether it is to end; `None` before its task runs.
+    /// Request to end; `None` before the task runs.
     stop: Option<watch::Receiver<Stop>>,
     worker: Option<Arc<dyn Worker>>,
-    /// How the worker ended.
+    /// Exit status of the worker.
     exit: Option<ExitStatus>,
-    /// Whether that was before anybody killed it.
+    /// The worker exited before the host killed it.
     exited_by_itself: bool,
     captures: Arc<Mutex<Vec<Capture>>>,
     connection: Option<Arc<dyn Connection>>,
@@ -88,7 +91,7 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// What is known of a generation before it begins.
+    /// Returns the status of a generation before it starts.
     pub(crate) fn initial(package: &Package, number: u64) -> GenerationStatus {
         let found = &package.found;
         GenerationStatus {
@@ -101,7 +104,7 @@ impl Generation {
         }
     }
 
-    /// The task of a generation whose owner knows `status` of it.
+    /// Creates the task of a generation whose owner has the status `status`.
     pub(crate) fn new(
         hub: Arc<Hub>,
         owner: Owner,
@@ -134,10 +137,15 @@ impl Generation {
     pub(crate) fn spawn(self, stop: watch::Receiver<Stop>) {
         let owner = Arc::clone(&self.owner);
         let live = self.hub.alive();
-        // Both tasks live as long as the process, and there may be a thousand: what they hold is boxed, as a future has
-        // room for it twice otherwise.
+        // Boxed, as a future would have room for the state twice otherwise. Both tasks live as long
+        // as the process, and there may be a thousand.
         let mut status = Box::new(self.status.clone());
-        let task = tokio::spawn(Box::new(self).run(stop));
+        let span = tracing::info_span!(
+            "generation",
+            plugin = %owner.plugin,
+            generation = self.number,
+        );
+        let task = tokio::spawn(Box::new(self).run(stop).instrument(span));
         tokio::spawn(async move {
             // A panic here is a bug of the host's; it must not leave the plugin "starting" for
             // ever. Dropping the process ended it.
@@ -162,9 +170,9 @@ impl Generation {
             permit = Arc::clone(&self.hub.starts).acquire_owned() => permit.ok(),
             () = stop_requested(&mut stop) => None,
         };
-        // Of the manifest that was discovered; as a rule it is the one that is verified.
+        // Warnings about the manifest that was discovered; normally the same one is verified.
         for warning in &self.package.found.warnings {
-            self.say(LogLevel::Warn, warning.to_string());
+            self.log_line(LogLevel::Warn, warning.to_string());
         }
         let slow = tokio::time::sleep(SLOW_START);
         tokio::pin!(slow);
@@ -216,7 +224,7 @@ impl Generation {
             permit = permit.filter(|_: &OwnedSemaphorePermit| machine.phase() < Phase::Running);
         }
         drop(work);
-        // What tells of the end needs more room than all before, which a process has as long as it runs.
+        // The future of the end is large; boxed, it takes no room while the process runs.
         Box::pin(self.finish(machine.into_ending())).await;
     }
 
@@ -272,25 +280,26 @@ impl Generation {
             .as_ref()
             .map(|registration| registration.version.clone())
             .unwrap_or_default();
-        self.say(LogLevel::Info, format!("running, version {version:?}"));
+        self.log_line(LogLevel::Info, format!("running, version {version:?}"));
     }
 
     fn close_gate(&mut self, failed: bool) {
         if let Some(instance) = &self.status.instance {
             instance.close(failed);
         }
-        // Where it failed, the report follows within a moment; one change of the routes is enough.
+        // After a failure the report follows within a moment, and one change of the routes is
+        // enough.
         if !failed && self.status.state == GenerationState::Up {
             self.status.state = GenerationState::Draining;
             self.publish();
-            self.say(LogLevel::Info, "stopping");
+            self.log_line(LogLevel::Info, "stopping");
         }
     }
 
-    /// Says in the log what went wrong on the way down, where it has no other consequence.
+    /// Logs an error of the way down, which has no other consequence.
     fn note(&self, phase: Phase, error: &PluginError) {
         if matches!(phase, Phase::ShuttingDown | Phase::Quitting) {
-            self.say(LogLevel::Warn, chain(error));
+            self.log_line(LogLevel::Warn, chain(error));
         }
     }
 
@@ -320,7 +329,7 @@ impl Generation {
                 let is_answer = matches!(error, PluginError::Rpc { .. });
                 let report = self.report(error).await;
                 if is_answer && report.contains(NOT_GRANTED) {
-                    // Another policy helps, and no other try.
+                    // Only another policy can help, so there is no other attempt.
                     failure = Failure::Refused;
                 }
                 if was_running {
@@ -350,16 +359,16 @@ impl Generation {
         } else {
             text
         };
-        self.say(level, host_line);
+        self.log_line(level, host_line);
         // Dropping the process reaps it and removes its socket.
     }
 
-    /// Tells the plugin how it stands.
+    /// Reports the status to the owner.
     fn publish(&self) {
         (self.owner.report)(self.status.clone());
     }
 
-    fn say(&self, level: LogLevel, text: impl Into<String>) {
+    fn log_line(&self, level: LogLevel, text: impl Into<String>) {
         self.owner.log.host(self.number, level, text);
     }
 }

@@ -1,4 +1,4 @@
-//! What takes time in a process's life: each operation bounded, owning what it needs.
+//! Operations in a process's life that take time: each is bounded, and owns its inputs.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -29,7 +29,7 @@ use crate::log::{Capture, LogLevel, LogSink, WorkerOutput};
 use crate::signatures::{self, Verified};
 use crate::timeouts;
 
-/// What an operation achieved.
+/// Result of an operation.
 pub(super) enum Product {
     Launched(Started, Box<Cleared>),
     Handshake(Vec<WorkerOutput>),
@@ -38,7 +38,7 @@ pub(super) enum Product {
     Nothing,
 }
 
-/// What a process was started from, and within which limits.
+/// Verified package that a process was started from, and the limits of its policy.
 pub(super) struct Cleared {
     pub(super) verified: Arc<Verified>,
     pub(super) limits: PluginLimits,
@@ -171,7 +171,7 @@ async fn drain(
         let left = deadlines
             .max()
             .map(|last| last.saturating_duration_since(begun.into()));
-        // A moment more than they have, so that each gets its own answer.
+        // The calls get one second more than they have, so that each gets its own answer.
         let left = left.unwrap_or_default() + Duration::from_secs(1);
         tokio::select! {
             () = instance.gate.drained() => {}
@@ -187,8 +187,8 @@ async fn drain(
     Ok(Product::Nothing)
 }
 
-/// Resolves when running calls have had their time. Nobody waits for the end of a generation that was replaced: its
-/// calls have until their own deadlines, at most [`REPLACED_DRAIN_TIMEOUT`].
+/// Resolves when the time of running calls is over. The end of a replaced generation is not urgent:
+/// its calls have until their own deadlines, at most [`REPLACED_DRAIN_TIMEOUT`].
 async fn out_of_time(stop: Option<watch::Receiver<Stop>>, left: Duration) {
     if let Some(mut stop) = stop {
         let limit = REPLACED_DRAIN_TIMEOUT.min(left);
@@ -229,7 +229,7 @@ fn stop_step(
     })
 }
 
-/// An operation on the worker or the connection; without one there is nothing to do.
+/// Runs an operation on the worker or the connection; fails without one.
 fn with<T: ?Sized>(on: Option<Arc<T>>, work: impl FnOnce(Arc<T>) -> Work) -> Work {
     match on {
         Some(on) => work(on),
@@ -310,7 +310,7 @@ async fn init(
     config: BTreeMap<String, String>,
 ) -> Result<Product, PluginError> {
     let answered = match connection.init(&config).await {
-        // A sign of life, before anything else is ended for it.
+        // The Ping proves that the new process answers, before an older one is ended in its favour.
         Ok(()) => connection.ping().await,
         Err(error) => Err(error),
     };
@@ -335,10 +335,12 @@ fn step_error(step: Step, error: ConnectionError) -> PluginError {
     }
 }
 
-/// How many turns the others get to read what an ended process has printed, when its time is over.
+/// Number of times that other tasks may run, to read the output of an ended process, after the time
+/// is over.
 const LAST_OUTPUT_TURNS: usize = 64;
 
-/// Reads what is left of an ended process's output, for a moment: somebody else may hold it open.
+/// Reads the rest of an ended process's output, for a limited time: another process may hold the
+/// stream open.
 async fn collect_output(
     captures: Arc<Mutex<Vec<Capture>>>,
     worker: Option<Arc<dyn Worker>>,
@@ -354,8 +356,8 @@ async fn collect_output(
         }
     });
     if tokio::time::timeout_at(until, &mut rest).await.is_err() {
-        // On a busy machine the moment may have passed without anybody having had a turn: what lies there still
-        // counts, and takes no more waiting.
+        // On a busy machine the time may pass without a turn for the readers. Output that is in the
+        // pipe already is read without further waiting.
         for _ in 0..LAST_OUTPUT_TURNS {
             tokio::select! {
                 biased;
@@ -364,7 +366,7 @@ async fn collect_output(
             }
         }
     }
-    // It was killed: its end is near, and how it ended may be news.
+    // The worker was killed, so its exit is near. Its exit status may contain new facts.
     let _ = timeout(EXIT_TIMEOUT, exited(worker.as_deref())).await;
     Ok(Product::Nothing)
 }

@@ -1,4 +1,4 @@
-//! What a generation is started from.
+//! Package that a generation is started from.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use crate::discover::Discovered;
 use crate::environment::{self, PluginVariables};
 use crate::signatures::Verified;
 
-/// What a generation is started from.
+/// Inputs of a generation's start.
 #[derive(Debug, Clone)]
 pub(crate) struct Package {
     pub(crate) found: Discovered,
     pub(crate) work_dir: PathBuf,
     pub(crate) variables: Arc<PluginVariables>,
-    /// What it was when it was verified before: that is started, whatever is there by now.
+    /// Artifact that was verified before and is started again, regardless of the present files.
     pub(crate) pinned: Option<Arc<Verified>>,
 }
 

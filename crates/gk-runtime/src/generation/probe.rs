@@ -1,4 +1,4 @@
-//! Looks after a generation while it runs.
+//! Probes a generation while it runs.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -17,19 +17,19 @@ use crate::metrics;
 /// A plugin's own health function, as upstream calls it.
 const FUNCTION: &str = "__health_ping__";
 
-/// Into how many slots an interval is divided.
+/// Number of slots that an interval is divided into.
 const SLOTS: u32 = 30;
 
-/// Whether a plugin has a health function of its own.
+/// Knowledge about a plugin's own health function.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Own {
-    /// It was not asked yet.
+    /// The function was not called successfully yet.
     Unknown,
     Yes,
     No,
 }
 
-/// Probes it as long as it gives signs of life; why it is given up then.
+/// Probes the plugin as long as it gives signs of life. Returns the reason when it does not.
 pub(super) async fn probe(
     hub: Arc<Hub>,
     instance: Option<Arc<Instance>>,
@@ -109,9 +109,10 @@ async fn ask(instance: &Instance, config: &HealthConfig, own: &mut Own) -> Probe
             Err(error) if *own == Own::Yes && !is_alive => {
                 return Probed::Missed(error.to_string());
             }
-            // Who does not answer it has none: a call that is never answered stays for good.
+            // A plugin that does not answer the function counts as one without it: a call that is
+            // never answered would be in flight for good.
             Err(CallError::Timeout { .. }) if *own == Own::Unknown => *own = Own::No,
-            // Whether it knows the function is not known yet, or it is busy otherwise: the Ping decides.
+            // The plugin may not know the function, or may be busy: the Ping decides.
             Err(_) => {}
         }
     }
@@ -121,7 +122,7 @@ async fn ask(instance: &Instance, config: &HealthConfig, own: &mut Own) -> Probe
     }
 }
 
-/// What a health function answers; what is no JSON is not kept.
+/// Result of a health function's answer. An answer that is not JSON is not kept.
 fn says(payload: Bytes) -> Probed {
     match serde_json::from_slice::<serde::de::IgnoredAny>(&payload) {
         Ok(_) => Probed::Says(payload),
@@ -129,8 +130,8 @@ fn says(payload: Bytes) -> Probed {
     }
 }
 
-/// When the next probe is: after the interval, a fifth more or less, at the end of a slot that all plugins share. Those in
-/// one slot wake the host once.
+/// Time of the next probe: after the interval, varied by a fifth, at the end of a slot that all
+/// plugins share. All probes in one slot wake the host once.
 fn next(interval: Duration) -> tokio::time::Instant {
     static BEGUN: LazyLock<tokio::time::Instant> = LazyLock::new(tokio::time::Instant::now);
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);

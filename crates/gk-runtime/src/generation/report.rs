@@ -7,7 +7,7 @@ use crate::error::{LaunchError, PluginError, Printed, Step, chain};
 use crate::limits::SHOWN_STDERR_LINES;
 
 impl Generation {
-    /// Whether time may mend what it failed of.
+    /// Returns the kind of a failure: one that another start may overcome, or not.
     pub(super) fn failure(&self, error: &PluginError) -> Failure {
         if let Some(ExitStatus::MemoryLimit { .. }) = self.exit {
             return Failure::OutOfMemory;
@@ -20,7 +20,8 @@ impl Generation {
         }
     }
 
-    /// The whole story of a failure: the error, how the process ended, what it said last.
+    /// Returns the full report on a failure: the error, the exit status, the last output, the
+    /// remedy.
     pub(super) async fn report(&self, error: PluginError) -> String {
         let printed = || async {
             Printed(match &self.worker {
@@ -74,7 +75,7 @@ impl Generation {
         report
     }
 
-    /// What to do about it, where the error itself does not say so.
+    /// Returns the remedy, unless the error names one itself.
     fn remedy(&self, error: &PluginError, report: &str) -> String {
         let name = self.owner.plugin.as_str();
         let hints = self.hub.config.hints;

@@ -1,4 +1,4 @@
-//! What is known of one generation of a plugin at one moment.
+//! State of one generation of a plugin at one moment.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::calls::Instance;
 use crate::signatures::{SignatureState, Verified};
 use crate::timeouts::Timeouts;
 
-/// One generation as its task last reported it.
+/// State of a generation as its task last reported it.
 #[derive(Debug, Clone)]
 pub(crate) struct GenerationStatus {
-    /// Counts the processes of a plugin, from 1; 0 for what never got one.
+    /// Number of the process among those of the plugin, from 1; 0 if there never was one.
     pub(crate) generation: u64,
     /// The directory of its package, absolute.
     pub(crate) dir: PathBuf,
     pub(crate) state: GenerationState,
-    /// What it registered; `None` before that.
+    /// Registration of the plugin; `None` before it has registered.
     pub(crate) registration: Option<Arc<Registration>>,
-    /// Its manifest; `None` when that is not valid.
+    /// Manifest of the package; `None` if it is not valid.
     pub(crate) manifest: Option<Arc<Manifest>>,
     pub(crate) signature: Option<SignatureState>,
     pub(crate) warnings: Arc<[Diagnostic]>,
@@ -31,15 +31,15 @@ pub(crate) struct GenerationStatus {
     pub(crate) running_since: Option<SystemTime>,
     pub(crate) sandbox: Option<Arc<Report>>,
     pub(crate) timeouts: Timeouts,
-    /// What it was started from, once that was verified.
+    /// Verified package that the generation was started from; `None` before the check.
     pub(crate) verified: Option<Arc<Verified>>,
-    /// The policy's word on its process, as of its start.
+    /// Limits of the policy for its process, as of its start.
     pub(crate) limits: Option<PluginLimits>,
-    /// What the call path needs while it serves.
+    /// Handle for calls, while the generation serves.
     pub(crate) instance: Option<Arc<Instance>>,
 }
 
-/// Where a generation is in its life.
+/// Phase of a generation's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GenerationState {
     /// On its way up: verified, launched, registered, initialised.
@@ -48,32 +48,32 @@ pub(crate) enum GenerationState {
     Up,
     /// On its way down: no new calls enter, running ones are finished.
     Draining,
-    /// Its process is gone as it was meant to.
+    /// Ended as requested; the process is gone.
     Stopped,
-    /// It failed, and its process, if it had one, is gone.
+    /// Failed; the process, if there was one, is gone.
     Failed { error: String, failure: Failure },
 }
 
-/// What kind of failure ended a generation.
+/// Kind of failure that ended a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Time does not mend it: another package, policy or trust may.
+    /// Another start does not help; another package, policy or trust may.
     Refused,
-    /// It ended, hung, or could not be started: it may come up the next time.
+    /// The process ended, hung, or could not be started, and may come up the next time.
     Crashed,
-    /// It was ended because it used more memory than it may.
+    /// The process was ended because it exceeded its memory limit.
     OutOfMemory,
 }
 
 impl GenerationState {
-    /// Whether its process is gone.
+    /// Returns true if the process is gone.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self, Self::Stopped | Self::Failed { .. })
     }
 }
 
 impl GenerationStatus {
-    /// A package that is not started: there is nothing of it but this.
+    /// Status of a package without a process.
     pub(crate) fn not_started(dir: PathBuf, state: GenerationState) -> Self {
         Self {
             generation: 0,

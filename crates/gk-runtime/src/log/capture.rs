@@ -7,16 +7,17 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
+use gk_hostapi::LogLevel;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::task::JoinHandle;
 
 use super::classify::Classifier;
 use super::lines::LineSplitter;
-use super::ring::{LogLevel, LogSource};
+use super::ring::LogSource;
 use super::sink::LogSink;
 use crate::limits::{HANDSHAKE_BYTES_MAX, LOG_RECORD_BYTES_MAX};
 
-/// How much is read at once.
+/// Size of one read, in bytes.
 const CHUNK_BYTES: usize = 4096;
 
 /// A stream of a plugin's output.
@@ -27,14 +28,14 @@ pub type Output = Box<dyn AsyncRead + Send + Unpin>;
 pub struct WorkerOutput {
     /// The source that the log names.
     pub source: LogSource,
-    /// The stream.
+    /// Stream to read.
     pub stream: Output,
     /// Bytes that were read from the stream already.
     pub first: Vec<u8>,
 }
 
 impl WorkerOutput {
-    /// A stream of which nothing was read yet.
+    /// Returns an output of which no byte was read yet.
     pub fn new(source: LogSource, stream: Output) -> Self {
         Self {
             source,

@@ -1,18 +1,19 @@
-//! What a line of output means: an hclog record, a prefixed line, part of a panic's trace, text.
+//! Classifies lines of output: an hclog record, a prefixed line, part of a panic's trace, or plain
+//! text.
 //!
-//! Everything here comes from a plugin and is checked: a JSON line that is no proper record is
-//! text, and what is kept of a record is bounded.
+//! All input comes from a plugin and is checked: a JSON line that is not a proper record is text,
+//! and records are bounded.
 
+use gk_hostapi::LogLevel;
 use serde_json::Value;
 
 use super::cut;
-use super::ring::LogLevel;
 use super::sink::Record;
 use crate::limits::{
     LOG_FIELD_NAME_BYTES_MAX, LOG_FIELD_VALUE_BYTES_MAX, LOG_FIELDS_MAX, LOG_LINE_BYTES_MAX,
 };
 
-/// Classifies the lines of one stream; remembers whether a panic's trace is being printed.
+/// Classifies the lines of one stream; remembers if a panic's trace is being printed.
 #[derive(Debug)]
 pub(crate) struct Classifier {
     default: LogLevel,
@@ -20,7 +21,7 @@ pub(crate) struct Classifier {
 }
 
 impl Classifier {
-    /// `default` is the level of a line that says nothing about itself.
+    /// Creates a classifier. `default` is the level of a line that has none of its own.
     pub(crate) fn new(default: LogLevel) -> Self {
         Self {
             default,
@@ -28,7 +29,8 @@ impl Classifier {
         }
     }
 
-    /// Hands what a line says to `take`: one record, or, of a text that is too long for an entry, several.
+    /// Passes the content of a line to `take`: one record, or several if a text is too long for one
+    /// entry.
     pub(crate) fn classify(&mut self, line: &[u8], mut take: impl FnMut(Record)) {
         let text = String::from_utf8_lossy(line);
         if let Some(record) = hclog(&text) {
@@ -67,7 +69,7 @@ fn starts_panic(text: &str) -> bool {
         || (text.starts_with("thread '") && text.contains("panicked at"))
 }
 
-/// `[WARN] text` and its like, as Go's log filters write them.
+/// Parses `[WARN] text` and its like, as Go's log filters write them.
 fn prefixed(text: &str) -> Option<(LogLevel, &str)> {
     let (name, rest) = text.strip_prefix('[')?.split_once(']')?;
     let level = match name {
@@ -81,8 +83,8 @@ fn prefixed(text: &str) -> Option<(LogLevel, &str)> {
     Some((level, rest.trim_start()))
 }
 
-/// A line of hclog's JSON format: an object whose `@message` is a string and whose `@level`, if
-/// there is one, is a known level.
+/// Parses a line of hclog's JSON format: an object whose `@message` is a string and whose `@level`,
+/// if there is one, is a known level.
 fn hclog(text: &str) -> Option<Record> {
     if !text.starts_with('{') {
         return None;
@@ -107,7 +109,7 @@ fn hclog(text: &str) -> Option<Record> {
     Some(record)
 }
 
-/// Control characters escaped: a plugin writes to the log, not to the operator's terminal.
+/// Escapes control characters: a plugin writes to the log, not to the operator's terminal.
 pub(crate) fn printable(text: &str) -> String {
     if text.chars().all(|c| !c.is_control() || c == '\t') {
         return text.to_owned();

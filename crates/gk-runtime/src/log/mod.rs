@@ -1,4 +1,4 @@
-//! What plugins say: lines from their pipes and streams, records through the host API, kept in a
+//! Logs of plugins: lines from their pipes and streams, and records through the host API, kept in a
 //! bounded ring per plugin and passed on to tracing.
 
 mod capture;
@@ -11,10 +11,11 @@ mod sink;
 pub(crate) use capture::{Capture, NoLine, read_first_line};
 pub use capture::{Output, WorkerOutput};
 pub(crate) use classify::printable;
-pub use ring::{LogEntry, LogLevel, LogQuery, LogSource, MoreLogs};
+pub use gk_hostapi::LogLevel;
+pub use ring::{LogEntry, LogQuery, LogSource, MoreLogs};
 pub(crate) use sink::{LogSink, Record};
 
-/// `text` cut to at most `limit` bytes, at a character's boundary.
+/// Returns `text` cut to at most `limit` bytes, at a character's boundary.
 pub(crate) fn cut(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len()))
         .rev()

@@ -1,4 +1,4 @@
-//! How many lines of a plugin reach the host's own log. No clock of its own.
+//! A limit on the lines of a plugin that reach the host's own log. No clock of its own.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use gk_hostapi::RateLimiter;
 
 use crate::limits::LOG_SUPPRESSED_INTERVAL;
 
-/// Allows so many lines in a sliding window, and counts those that it refused.
+/// Allows a number of lines in a sliding window, and counts those that it refused.
 #[derive(Debug)]
 pub(crate) struct LineLimit {
     limiter: RateLimiter,
@@ -15,16 +15,16 @@ pub(crate) struct LineLimit {
     reported: Option<Instant>,
 }
 
-/// Whether a line may pass.
+/// Decision about a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It may.
+    /// The event may pass.
     Pass {
-        /// How many were refused since that was last said; 0 as long as it was said within
-        /// [`LOG_SUPPRESSED_INTERVAL`].
+        /// Number of events refused since the last report; 0 if that was less than
+        /// [`LOG_SUPPRESSED_INTERVAL`] ago.
         suppressed: u64,
     },
-    /// It may not.
+    /// The event is refused.
     Refuse,
 }
 
@@ -74,25 +74,25 @@ mod tests {
         assert_eq!(limit.check(at(200)), Verdict::Pass { suppressed: 2 });
         assert_eq!(limit.check(at(200)), Verdict::Pass { suppressed: 0 });
         assert_eq!(limit.check(at(200)), Verdict::Refuse);
-        // Said once a second, however often a line passes meanwhile.
+        // Reported once a second, however often a line passes meanwhile.
         assert_eq!(limit.check(at(400)), Verdict::Pass { suppressed: 0 });
-        let mut said = 0;
+        let mut reports = 0;
         let mut counted = 0;
         for millis in 500..3500 {
             if let Verdict::Pass { suppressed } = limit.check(at(millis))
                 && suppressed > 0
             {
-                said += 1;
+                reports += 1;
                 counted += suppressed;
             }
         }
-        assert_eq!(said, 3);
+        assert_eq!(reports, 3);
         assert!((2000..3000).contains(&counted), "{counted}");
         let mut limit = LineLimit::new(2, WINDOW, start);
         for _ in 0..3 {
             limit.check(start);
         }
-        // However long it is silent, it gets no more than in any other window.
+        // A long silence earns no more lines than any other window.
         let later = start + Duration::from_secs(3600);
         assert_eq!(limit.check(later), Verdict::Pass { suppressed: 1 });
         assert_eq!(limit.check(later), Verdict::Pass { suppressed: 0 });

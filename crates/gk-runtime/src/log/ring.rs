@@ -1,65 +1,13 @@
 //! The last log entries of one plugin, bounded by number and by bytes.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::SystemTime;
 
+use gk_hostapi::LogLevel;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// How serious a log entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LogLevel {
-    /// Finest detail.
-    Trace,
-    /// For who develops the plugin.
-    Debug,
-    /// For who runs it.
-    Info,
-    /// Something to look at.
-    Warn,
-    /// Something failed.
-    Error,
-}
-
-impl LogLevel {
-    /// Reads a level's name, in any case; `warning`, `fatal` and `critical` are understood.
-    pub fn parse(name: &str) -> Option<Self> {
-        const NAMES: &[(&str, LogLevel)] = &[
-            ("trace", LogLevel::Trace),
-            ("debug", LogLevel::Debug),
-            ("info", LogLevel::Info),
-            ("warn", LogLevel::Warn),
-            ("warning", LogLevel::Warn),
-            ("error", LogLevel::Error),
-            ("fatal", LogLevel::Error),
-            ("critical", LogLevel::Error),
-        ];
-        NAMES
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, level)| *level)
-    }
-
-    /// The level's name in lower case.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LogLevel::Trace => "trace",
-            LogLevel::Debug => "debug",
-            LogLevel::Info => "info",
-            LogLevel::Warn => "warn",
-            LogLevel::Error => "error",
-        }
-    }
-}
-
-impl fmt::Display for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Where a log entry came from.
+/// Origin of a log entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LogSource {
@@ -69,7 +17,7 @@ pub enum LogSource {
     Stderr,
     /// A record sent through the host API's `log`.
     HostApi,
-    /// The host, about the plugin.
+    /// A line from the host, about the plugin.
     Host,
 }
 
@@ -85,28 +33,29 @@ impl LogSource {
     }
 }
 
-/// One log entry of a plugin.
+/// An entry in a plugin's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogEntry {
-    /// Counts the plugin's entries from 1, across its generations: to read on from there.
+    /// Number of the entry, counted from 1 across the plugin's generations; a later read can go on
+    /// from it.
     pub sequence: u64,
-    /// When the host received it.
+    /// Time at which the host received the entry.
     pub time: SystemTime,
-    /// The generation of the plugin's process that said it; 0 for the time before the first.
+    /// Generation of the process that wrote the entry; 0 for entries before the first.
     pub generation: u64,
-    /// How serious it is.
+    /// Severity of the entry.
     pub level: LogLevel,
-    /// Where it came from.
+    /// Origin of the entry.
     pub source: LogSource,
-    /// The text, control characters escaped.
+    /// Text of the entry, control characters escaped.
     pub message: String,
     /// Names and values of a structured record.
     pub fields: Vec<(String, String)>,
 }
 
 impl LogEntry {
-    /// What the entry counts for against the ring's bytes: its texts and its own size.
+    /// Size of the entry in the ring, in bytes: its texts and its own size.
     fn cost_bytes(&self) -> usize {
         let fields: usize = self
             .fields
@@ -117,43 +66,43 @@ impl LogEntry {
     }
 }
 
-/// Which entries to read.
+/// Selection of entries to read.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct LogQuery {
     /// Only entries with a higher sequence number.
     pub after: u64,
-    /// Only entries at least this serious.
+    /// Only entries of at least this severity.
     pub min_level: Option<LogLevel>,
-    /// Only entries that were received then or later.
+    /// Only entries received at this time or later.
     pub since: Option<SystemTime>,
-    /// Only entries in whose text this stands.
+    /// Only entries whose text contains this.
     pub contains: Option<String>,
-    /// At most this many, the newest ones.
+    /// Maximum number of entries, the newest ones.
     pub limit: Option<usize>,
 }
 
 impl LogQuery {
-    /// All entries.
+    /// Selects all entries.
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// Only entries with a higher sequence number.
+    /// Selects only entries with a higher sequence number.
     #[must_use]
     pub fn after(mut self, sequence: u64) -> Self {
         self.after = sequence;
         self
     }
 
-    /// Only entries at least this serious.
+    /// Selects only entries of at least this severity.
     #[must_use]
     pub fn min_level(mut self, level: LogLevel) -> Self {
         self.min_level = Some(level);
         self
     }
 
-    /// Whether an entry is asked for, by everything but its number.
+    /// Returns true if the query selects an entry; the sequence number is not checked.
     fn wants(&self, entry: &LogEntry) -> bool {
         self.min_level.is_none_or(|level| entry.level >= level)
             && self.since.is_none_or(|since| entry.time >= since)
@@ -163,7 +112,7 @@ impl LogQuery {
                 .is_none_or(|text| entry.message.contains(text))
     }
 
-    /// At most this many, the newest ones.
+    /// Limits the number of entries, to the newest ones.
     #[must_use]
     pub fn limit(mut self, entries: usize) -> Self {
         self.limit = Some(entries);
@@ -171,16 +120,17 @@ impl LogQuery {
     }
 }
 
-/// What a log has more than before.
+/// Entries of a log since an earlier read.
 #[derive(Debug, Clone, Default)]
 pub struct MoreLogs {
-    /// Entries that were dropped before they were read, wanted or not: the log keeps the newest ones only.
+    /// Number of entries that were dropped before they were read, selected or not: the log keeps
+    /// the newest ones only.
     pub missed: u64,
     /// The entries, oldest first.
     pub entries: Vec<LogEntry>,
 }
 
-/// The ring. Its lock is held for the time of a push or a copy only.
+/// Ring of a plugin's log entries. Its lock is held only during a push or a copy.
 #[derive(Debug)]
 pub(crate) struct LogRing {
     inner: Mutex<Inner>,
@@ -223,7 +173,7 @@ impl LogRing {
         }
     }
 
-    /// Adds an entry, giving it its number, and drops the oldest ones beyond the limits.
+    /// Adds an entry with the next sequence number, and drops the oldest ones beyond the limits.
     pub(crate) fn push(&self, mut entry: LogEntry) {
         let mut inner = self.inner.lock();
         inner.last_sequence += 1;
@@ -242,7 +192,7 @@ impl LogRing {
         self.pushed.notify_waiters();
     }
 
-    /// Waits until there are entries after this one, and returns the number of the last one.
+    /// Waits until there are entries after this number, and returns the number of the last one.
     pub(crate) async fn more(&self, after: u64) -> u64 {
         loop {
             let pushed = self.pushed.notified();
@@ -254,12 +204,13 @@ impl LogRing {
         }
     }
 
-    /// The entries the query asks for, oldest first.
+    /// Returns the entries that the query selects, oldest first.
     pub(crate) fn read(&self, query: &LogQuery) -> Vec<LogEntry> {
         self.inner.lock().read(query)
     }
 
-    /// The same, with how many entries after [`LogQuery::after`] are there no more, and the number of the last one.
+    /// Like [`Self::read`], with the number of entries after [`LogQuery::after`] that were dropped,
+    /// and the number of the last entry.
     pub(crate) fn read_on(&self, query: &LogQuery) -> (MoreLogs, u64) {
         let inner = self.inner.lock();
         let oldest = inner.entries.front().map(|entry| entry.sequence);
@@ -271,9 +222,9 @@ impl LogRing {
         (more, inner.last_sequence)
     }
 
-    /// What a generation last said on stderr that may tell why it ended, at most `count` lines, oldest
-    /// first: a panic from its first line to where its stack begins, else the last lines. Structured
-    /// debug records are left out; plain lines, of which nobody knows the level, are not.
+    /// Returns the last lines of a generation's stderr that may tell why it ended, at most `count`,
+    /// oldest first: a panic from its first line to its stack, else the last lines. Structured
+    /// debug records are left out; plain lines are not, as their level is unknown.
     pub(crate) fn stderr_tail(&self, generation: u64, count: usize) -> Vec<String> {
         let inner = self.inner.lock();
         let lines = || {
@@ -301,14 +252,15 @@ impl LogRing {
     }
 }
 
-/// Whether a line is the first of what a program says as it dies of itself: Go's and Rust's forms.
+/// Returns true for the first line of a panic in the forms of Go and Rust.
 fn is_last_words(line: &str) -> bool {
     line.starts_with("panic: ")
         || line.starts_with("fatal error: ")
         || (line.starts_with("thread '") && line.contains(" panicked at "))
 }
 
-/// Whether the stack follows here, or an empty line before it, or advice on how to see one.
+/// Returns true for the beginning of a stack, the empty line before it, or the note on how to get
+/// one.
 fn begins_stack(line: &str) -> bool {
     line.is_empty()
         || line.starts_with("goroutine ")
@@ -438,8 +390,8 @@ mod tests {
     #[test]
     fn a_panic_is_told_without_its_stack_and_debug_output() {
         let ring = LogRing::new(100, usize::MAX);
-        let say = |text: &str, level| ring.push(entry(text, level));
-        say("starting", LogLevel::Info);
+        let push = |text: &str, level| ring.push(entry(text, level));
+        push("starting", LogLevel::Info);
         let mut address = entry("plugin address", LogLevel::Debug);
         address.fields.push(("network".into(), "unix".into()));
         ring.push(address.clone());
@@ -448,10 +400,10 @@ mod tests {
             "\tpanic: boom again",
             "goroutine 9 [running]:",
         ] {
-            say(line, LogLevel::Error);
+            push(line, LogLevel::Error);
         }
         for frame in 0..20 {
-            say(&format!("main.frame{frame}()"), LogLevel::Error);
+            push(&format!("main.frame{frame}()"), LogLevel::Error);
         }
         assert_eq!(
             ring.stderr_tail(1, 8),

@@ -1,20 +1,20 @@
-//! Where a plugin's log records go: into its ring, all of them, and into tracing, at a bounded
-//! rate.
+//! Destination of a plugin's log records: all go into its ring, and into tracing at a bounded rate.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use gk_hostapi::LogLevel;
 use gk_manifest::PluginName;
 use parking_lot::Mutex;
 
 use super::cut;
 use super::rate::{LineLimit, Verdict};
-use super::ring::{LogEntry, LogLevel, LogQuery, LogRing, LogSource, MoreLogs};
+use super::ring::{LogEntry, LogQuery, LogRing, LogSource, MoreLogs};
 use crate::limits::{
     LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LOG_RING_BYTES, LOG_RING_ENTRIES, LOG_WINDOW,
 };
 
-/// A log record before it has a place in the ring.
+/// A log record that is not in the ring yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) level: LogLevel,
@@ -32,7 +32,7 @@ impl Record {
     }
 }
 
-/// The log of one plugin, across its generations. A cheap clone.
+/// Log of one plugin, across its generations. A cheap clone.
 #[derive(Debug, Clone)]
 pub(crate) struct LogSink {
     shared: Arc<Shared>,
@@ -77,20 +77,24 @@ impl LogSink {
         self.shared.ring.stderr_tail(generation, count)
     }
 
-    /// Something the host has to say about the plugin.
+    /// Logs a message of the host about the plugin.
     pub(crate) fn host(&self, generation: u64, level: LogLevel, message: impl Into<String>) {
         let message = message.into();
         let plugin = self.shared.plugin.as_str();
+        // Without a parent, as a log line would repeat the fields that the spans of the generation
+        // and of its calls have in common with the event.
         match level {
-            LogLevel::Error => tracing::error!(plugin, generation, "{message}"),
-            LogLevel::Warn => tracing::warn!(plugin, generation, "{message}"),
-            LogLevel::Info => tracing::info!(plugin, generation, "{message}"),
-            LogLevel::Debug | LogLevel::Trace => tracing::debug!(plugin, generation, "{message}"),
+            LogLevel::Error => tracing::error!(parent: None, plugin, generation, "{message}"),
+            LogLevel::Warn => tracing::warn!(parent: None, plugin, generation, "{message}"),
+            LogLevel::Info => tracing::info!(parent: None, plugin, generation, "{message}"),
+            LogLevel::Debug | LogLevel::Trace => {
+                tracing::debug!(parent: None, plugin, generation, "{message}")
+            }
         }
         self.keep(generation, LogSource::Host, Record::text(level, message));
     }
 
-    /// Something the plugin said.
+    /// Logs a record of the plugin.
     pub(crate) fn plugin(&self, generation: u64, source: LogSource, mut record: Record) {
         if record.message.len() > LOG_LINE_BYTES_MAX {
             record
@@ -116,7 +120,8 @@ impl LogSink {
         let plugin = self.shared.plugin.as_str();
         let source = source.as_str();
         let message = record.message.as_str();
-        // tracing's field names are fixed at compile time, so a record's own go into one field.
+        // The field names of tracing are fixed at compile time, so a record's own fields go into
+        // one.
         let fields = (!record.fields.is_empty()).then(|| {
             record
                 .fields

@@ -1,4 +1,4 @@
-//! Does what the state machine of a plugin says, and tells it what happens.
+//! Carries out the actions of a plugin's state machine, and passes events to it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,13 +28,13 @@ pub(crate) struct Plugin {
     pub(super) hub: Arc<Hub>,
     pub(super) own: Weak<Plugin>,
     pub(super) state: Mutex<State>,
-    /// Held while it is written, so that an older one never replaces a newer one.
+    /// Held while the file is written, so that an older state never replaces a newer one.
     pub(super) kept: Mutex<KeptFile>,
 }
 
 impl Plugin {
-    /// A plugin of which nothing runs, and which is seen as `status` once it is [shown](Self::show). `package` is what
-    /// it would be started from.
+    /// Creates a plugin without a process. Its status is `status` once it is
+    /// [published](Self::show). `package` is the one to start.
     pub(crate) fn new(
         hub: Arc<Hub>,
         name: PluginName,
@@ -55,7 +55,8 @@ impl Plugin {
                 (false, None)
             }
         };
-        // Without chance plugins that fell together rise together, and nothing else.
+        // Without a random seed, plugins that crash together would also restart together; nothing
+        // else depends on it.
         let mut restarts = Restarts::new(getrandom::u64().unwrap_or_default());
         let digest = history.map(|(digest, history)| {
             restarts.recall(&history, Now::new());
@@ -93,7 +94,7 @@ impl Plugin {
         })
     }
 
-    /// Lets people see how it stands.
+    /// Publishes the present status.
     pub(crate) fn show(&self) {
         self.publish(&self.state.lock());
     }
@@ -102,12 +103,12 @@ impl Plugin {
         &self.log
     }
 
-    /// Writes a line of the host's own that is about no generation.
-    pub(crate) fn say(&self, level: LogLevel, text: impl Into<String>) {
+    /// Logs a message of the host that concerns no single generation.
+    pub(crate) fn log_line(&self, level: LogLevel, text: impl Into<String>) {
         self.log.host(0, level, text);
     }
 
-    /// What its plugin.yaml asks for, as far as it is known.
+    /// Returns the resources that its plugin.yaml asks for, if that is known.
     pub(crate) fn request(&self) -> ResourceRequest {
         let state = self.state.lock();
         let package = state.package.as_ref();
@@ -116,7 +117,7 @@ impl Plugin {
             .unwrap_or_default()
     }
 
-    /// The directory of its package, as far as it is known.
+    /// Returns the directory of its package, if that is known.
     pub(crate) fn dir(&self) -> Option<PathBuf> {
         let state = self.state.lock();
         state
@@ -125,13 +126,13 @@ impl Plugin {
             .map(|package| package.found.dir.clone())
     }
 
-    /// Whether no process of it is there.
+    /// Returns true if the plugin has no process.
     pub(crate) fn is_idle(&self) -> bool {
         self.state.lock().lifecycle.is_idle()
     }
 
-    /// Whether it serves, or what has served comes back, and a version with this manifest would depend on others than that
-    /// does.
+    /// Returns true if a generation serves or is coming back, and a version with this manifest
+    /// would have other dependencies.
     pub(crate) fn would_need_others(&self, manifest: &Manifest) -> bool {
         let state = self.state.lock();
         let lifecycle = &state.lifecycle;
@@ -145,7 +146,7 @@ impl Plugin {
         known.is_some_and(|known| known.dependencies != manifest.dependencies)
     }
 
-    /// What a generation's task says of it.
+    /// Takes in the status that a generation's task reports.
     fn report(&self, status: GenerationStatus) {
         let has_ended = status.state.has_ended();
         let has_failed = matches!(status.state, GenerationState::Failed { .. });
@@ -183,7 +184,8 @@ impl Plugin {
         }
     }
 
-    /// Drops the pinned bytes of a binary that is not the plugin's any more; what still runs has its own.
+    /// Drops the pinned bytes of a binary that is not the plugin's any more. Processes that still
+    /// run have their own copy.
     fn let_go(&self, ended: &Files) {
         let state = self.state.lock();
         let current = state.lifecycle.current().verified.as_ref();
@@ -192,7 +194,7 @@ impl Plugin {
         }
     }
 
-    /// Tells the state machine something, and does what it says. No part of it waits.
+    /// Passes an event to the state machine, and carries out the actions. Does not wait.
     pub(super) fn step(&self, tell: impl FnOnce(&mut Lifecycle, Now) -> Vec<Action>) {
         let now = Now::new();
         let mut state = self.state.lock();
@@ -214,7 +216,8 @@ impl Plugin {
         self.wake_at(&mut state);
         let serving = state.lifecycle.serving().filter(|now| served != Some(*now));
         if let Some(serving) = serving {
-            // Ahead of the first call that finds it: what it registered holds from now on.
+            // Committed before the first call finds the generation: its registration holds from now
+            // on.
             self.hub.host_api.commit(&self.name, serving);
             self.came_up(&mut state, serving);
         }
@@ -239,7 +242,7 @@ impl Plugin {
         if state.lifecycle.revision() != before {
             self.publish(&state);
         }
-        // Once calls find the one that took over.
+        // Old generations stop only after calls find the new one.
         for number in stops {
             let is_current = state.lifecycle.current().generation == number;
             if let Some(stop) = state.stops.get(&number) {
@@ -251,7 +254,7 @@ impl Plugin {
         }
     }
 
-    /// The binary whose crashes are counted is the one that is there now: crashes of another are none of its own.
+    /// Counts crashes for the present binary only: forgets those of another one.
     fn identify(&self, state: &mut State) {
         let Some(verified) = &state.lifecycle.current().verified else {
             return;
@@ -261,12 +264,12 @@ impl Plugin {
             return;
         }
         if state.digest.replace(digest).is_some() && !state.has_served {
-            // Those of an earlier start of the host.
+            // The crashes are those of an earlier start of the host.
             state.lifecycle.forget_crashes();
         }
     }
 
-    /// Keeps in mind what serves now, to come back to.
+    /// Remembers the generation that serves now as one to return to.
     fn came_up(&self, state: &mut State, generation: u64) {
         let current = state.lifecycle.current();
         state.registration.clone_from(&current.registration);
@@ -292,7 +295,7 @@ impl Plugin {
         });
     }
 
-    /// Lets the state machine look at its clock when it wants to.
+    /// Sets the timer to the time at which the state machine wants to run next.
     fn wake_at(&self, state: &mut State) {
         let wake = state.lifecycle.wake();
         if state.timer.as_ref().map(|(at, _)| *at) == wake {
@@ -315,7 +318,7 @@ impl Plugin {
         state.timer = Some((at, timer.abort_handle()));
     }
 
-    /// Begins a generation; the actions that follow from it are returned.
+    /// Starts a generation; returns the actions that follow.
     fn begin(&self, state: &mut State, number: u64, source: Source, now: Now) -> Vec<Action> {
         let present = state.package.clone();
         let package = match source {
@@ -352,13 +355,14 @@ impl Plugin {
         state.lifecycle.begun(status, replacement, now)
     }
 
-    /// Under the lock of the state, so that an older one never replaces a newer one.
+    /// Publishes the status. Runs under the lock of the state, so that an older status never
+    /// replaces a newer one.
     pub(super) fn publish(&self, state: &State) {
         self.hub.publish(view::view(&self.name, state));
     }
 }
 
-/// How the generation after one of this package replaces it.
+/// Returns how the next generation replaces one of this package.
 fn replacement(package: &Package) -> Replacement {
     match package.found.manifest.reload.strategy {
         ReloadStrategy::Recreate => Replacement::Recreate,

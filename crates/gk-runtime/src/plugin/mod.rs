@@ -1,5 +1,5 @@
-//! One plugin, whatever its processes do: its name, its log, its generations. What people see of it is published
-//! here and nowhere else.
+//! A plugin over all its processes: its name, its log, its generations. This module alone publishes
+//! its status.
 
 mod driver;
 mod lifecycle;

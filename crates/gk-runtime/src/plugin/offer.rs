@@ -1,4 +1,4 @@
-//! What is there of a plugin, compared with what runs.
+//! Compares the package found for a plugin with the running one.
 
 use std::sync::Arc;
 
@@ -10,42 +10,44 @@ use crate::files::{Files, Stamps, is_settled};
 use crate::generation::{GenerationState, Package};
 use crate::log::LogLevel;
 
-/// What to do about a package that is not what runs.
+/// Action on a package that is not the running one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// Say so.
+    /// Report the difference.
     Tell,
-    /// Start it.
+    /// Start the package.
     Start,
-    /// Start it, also if it is what runs.
+    /// Start the package, also if it is the running one.
     Force,
 }
 
 /// Files that a package is compared with.
 struct Basis {
-    /// Of the generation that was started last, if they were verified.
+    /// Files of the generation that was started last, if they were verified.
     newest: Option<Arc<Files>>,
-    /// Of the generation that serves, unless a newer one is on its way.
+    /// Files of the generation that serves, unless a newer one is on its way.
     serving: Option<Arc<Files>>,
-    /// Whether another directory has the plugin's name by now.
+    /// Another directory provides the plugin by now.
     moved: bool,
-    /// Whether a package that failed because it was not complete is complete by now.
+    /// A package that failed because it was incomplete is complete by now.
     completed: bool,
 }
 
 impl Plugin {
-    /// Takes what is there of the plugin now, and compares it with what was started. Blocks while files are read.
+    /// Takes in the package found for the plugin, and compares it with the one that was started.
+    /// Blocks while files are read.
     pub(crate) fn offer(&self, package: Package, offer: Offer) {
         let stamps = package.found.stamps;
         let tree = package.found.tree.clone();
-        // Ahead of the lock: whoever else needs that does not block.
+        // The fingerprint is computed before the lock is taken again, so that other users of the
+        // lock do not block on it.
         if self.state.lock().lifecycle.has_failed() {
             tree.stamp();
         }
         let Some((package, basis)) = self.basis(package, offer) else {
             return;
         };
-        // Without it nothing of the newest generation was verified: stamps are all there is.
+        // Without verified files of the newest generation, only stamps can be compared.
         let back = basis
             .serving
             .filter(|files| !basis.moved && files.difference().is_none());
@@ -75,7 +77,7 @@ impl Plugin {
                     let text = format!(
                         "{what} is no longer what runs; reload the plugin to run what is there now"
                     );
-                    self.say(LogLevel::Warn, text);
+                    self.log_line(LogLevel::Warn, text);
                 }
                 return;
             }
@@ -86,13 +88,15 @@ impl Plugin {
         self.start(difference);
     }
 
-    /// The files to compare a package with; `None` if nothing is to be compared: the package is kept then.
+    /// Returns the files to compare a package with; `None` if no comparison is needed, in which
+    /// case the package is stored.
     fn basis(&self, package: Package, offer: Offer) -> Option<(Package, Basis)> {
         let stamps = package.found.stamps;
         let mut state = self.state.lock();
         state.is_held_back = false;
         if !state.lifecycle.is_wanted() {
-            // What is there is started when it may be. Of a package that is not trusted any more, another one may.
+            // The package is started once the plugin may run. It may lift a distrust, as that was
+            // of another package.
             if offer != Offer::Tell {
                 if state.tried != Some(stamps) || offer == Offer::Force {
                     state.will.distrusted = None;
@@ -103,7 +107,7 @@ impl Plugin {
             state.package = Some(package);
             return None;
         }
-        // Another directory has the plugin's name by now; or one that was not complete is.
+        // Another directory provides the plugin by now; or an incomplete package is complete.
         let tried = state.tried_dir.as_ref();
         let moved = tried.is_some_and(|(dir, _)| *dir != package.found.dir);
         let completed = state.lifecycle.has_failed()
@@ -111,7 +115,7 @@ impl Plugin {
             && tried.is_some_and(|(_, tree)| *tree != package.found.tree.stamp());
         let same = !moved && !completed && state.tried == Some(stamps) && is_settled(stamps);
         if same && offer != Offer::Force {
-            // Names of other plugins may have changed what it gets.
+            // Names of other plugins may have changed the variables that this one gets.
             state.package = Some(package);
             if state.changed.is_some() && offer == Offer::Start {
                 drop(state);
@@ -123,8 +127,8 @@ impl Plugin {
         let files = state.basis.clone();
         let files = files.filter(|(generation, _)| *generation == newest);
         let current = state.lifecycle.current();
-        // What serves, unless something newer is on its way: where that is what is there, nothing is to be done,
-        // whatever was tried and rejected since.
+        // Files of the serving generation, unless a newer one is on its way. If they equal the
+        // present files, there is nothing to do, regardless of attempts rejected since.
         let alone = state.lifecycle.candidate().is_none();
         let serving = current.verified.as_ref();
         let serving = serving.map(|verified| Arc::clone(&verified.files));
@@ -138,7 +142,7 @@ impl Plugin {
         Some((package, basis))
     }
 
-    /// The package is what was started last, or what serves (`back`).
+    /// Handles a package that equals the one started last, or the one that serves (`back`).
     fn unchanged(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -146,7 +150,7 @@ impl Plugin {
         back: Option<Arc<Files>>,
         offer: Offer,
     ) {
-        // A package that could not be read for a while, with nothing running that it was started from.
+        // The package could not be read for a while, and no generation of it runs any more.
         let is_down = state.lifecycle.is_idle() && state.lifecycle.due().is_none();
         if state.tried.replace(stamps).is_none() && is_down && offer == Offer::Start {
             drop(state);
@@ -156,7 +160,7 @@ impl Plugin {
         let newest = state.lifecycle.newest();
         let is_back = back.is_some();
         if let Some(files) = back {
-            // From now on that is what is compared with.
+            // Later packages are compared with these files.
             state.basis = Some((newest, files));
         }
         if is_back || state.lifecycle.current().generation == newest {
@@ -166,11 +170,11 @@ impl Plugin {
         self.publish(&state);
         drop(state);
         if was.is_some() {
-            self.say(LogLevel::Info, "its files are what runs again");
+            self.log_line(LogLevel::Info, "its files are what runs again");
         }
     }
 
-    /// What kept it from starting may be different now: one that has failed is started anew.
+    /// Restarts a failed plugin, as the obstacle to its start may be gone.
     pub(crate) fn wake(&self) {
         let has_failed = {
             let mut state = self.state.lock();
@@ -184,13 +188,14 @@ impl Plugin {
         }
     }
 
-    /// What is there now depends on others that do not serve; what runs goes on.
+    /// Holds the present package back, as it depends on plugins that do not serve; a running
+    /// generation goes on.
     pub(crate) fn hold_back(&self, error: String) {
         self.state.lock().is_held_back = true;
         self.refuse(error);
     }
 
-    /// What is there now cannot be started; what runs goes on.
+    /// Rejects the present package; a running generation goes on.
     pub(crate) fn refuse(&self, error: String) {
         let mut state = self.state.lock();
         let known = match &state.lifecycle.current().state {
@@ -204,7 +209,7 @@ impl Plugin {
         state.lifecycle.reject(error.clone());
         self.publish(&state);
         drop(state);
-        self.say(
+        self.log_line(
             LogLevel::Error,
             format!("what is there cannot be started: {error}"),
         );
@@ -215,11 +220,12 @@ impl Plugin {
             Some(what) => format!("{what} has changed"),
             None => "it is started anew".to_owned(),
         };
-        self.say(LogLevel::Info, text);
+        self.log_line(LogLevel::Info, text);
         self.start_from(difference.is_some());
     }
 
-    /// Starts it from what is there, `fresh` if that has changed; from what came up last if what is there is held back.
+    /// Starts a generation from the present package, `fresh` if that has changed; or from the
+    /// package that came up last if the present one is held back.
     pub(super) fn start_from(&self, fresh: bool) {
         let is_held_back = self.state.lock().is_held_back;
         self.step(|lifecycle, now| match is_held_back {

@@ -1,4 +1,4 @@
-//! What is wanted of a plugin, and what an operator tells it.
+//! Requests to a plugin, from the operator and the host.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::log::LogLevel;
 use crate::signatures::Verified;
 
 impl Plugin {
-    /// Changes what is wanted of it; says whether that is something else now. It takes effect by
-    /// [`apply`](Self::apply).
+    /// Changes the conditions under which the plugin runs; returns true if they differ from before.
+    /// The change takes effect by [`apply`](Self::apply).
     pub(crate) fn will(&self, change: impl FnOnce(&mut Will)) -> bool {
         let mut state = self.state.lock();
         let before = state.will.clone();
@@ -25,21 +25,21 @@ impl Plugin {
         if changed {
             self.publish(&state);
         }
-        let said = state.will.said(&before);
+        let message = state.will.change_message(&before);
         drop(state);
-        if let Some(text) = said {
-            self.say(LogLevel::Warn, text);
+        if let Some(text) = message {
+            self.log_line(LogLevel::Warn, text);
         }
         changed
     }
 
-    /// What is wanted of it.
+    /// Returns the conditions under which the plugin runs.
     fn wanted(&self) -> Will {
         self.state.lock().will.clone()
     }
 
-    /// Lets it run, or not: what is wanted of it, and what others have to do before, is decided. What runs and is not to
-    /// finishes its calls.
+    /// Starts or stops the plugin, after the decision about its dependencies; `hold` is a reason
+    /// not to run. A generation that is to stop finishes its calls.
     pub(crate) fn apply(&self, hold: Option<Hold>) {
         let (wanted, held) = {
             let mut state = self.state.lock();
@@ -58,11 +58,11 @@ impl Plugin {
             (wanted, held.flatten())
         };
         if let Some(hold) = held {
-            self.say(LogLevel::Info, format!("it is held back: {}", hold.reason));
+            self.log_line(LogLevel::Info, format!("it is held back: {}", hold.reason));
         }
         self.step(|lifecycle, now| lifecycle.want(wanted, now));
         if wanted != Wanted::Running {
-            // Also those that had more time.
+            // Replaced generations had more time for their calls; now they are to end as well.
             let state = self.state.lock();
             state.stops.values().for_each(|stop| {
                 stop.send_replace(Stop::Ended);
@@ -70,35 +70,37 @@ impl Plugin {
         }
     }
 
-    /// Starts it anew from what is there, or from what came up last if that is held back, beside what runs.
+    /// Starts a new generation beside the running one: from the present package, or from the one
+    /// that came up last if the present one is held back.
     pub(crate) fn restart(&self) {
         self.start(None);
     }
 
-    /// The operator configures it otherwise.
+    /// Restarts the plugin with its new settings.
     pub(crate) fn configured(&self) {
-        self.say(LogLevel::Info, "its configuration has changed");
+        self.log_line(LogLevel::Info, "its configuration has changed");
         self.step(Lifecycle::renew);
     }
 
-    /// Its crashes count no more; one that waits starts now.
+    /// Forgets the plugin's crashes. If it waits for a restart, it starts now.
     pub(crate) fn reset(&self) {
-        self.say(LogLevel::Info, "its crashes are forgotten");
+        self.log_line(LogLevel::Info, "its crashes are forgotten");
         self.step(Lifecycle::reset);
         self.keep();
     }
 
-    /// Starts what came up before what serves, or came up, now. Says whether there is such a thing.
+    /// Starts the version that came up before the current or last one. Returns false if there is
+    /// none.
     pub(crate) fn roll_back(&self) -> bool {
         if self.state.lock().previous.is_none() {
             return false;
         }
-        self.say(LogLevel::Warn, "what came up before comes back");
+        self.log_line(LogLevel::Warn, "what came up before comes back");
         self.step(Lifecycle::roll_back);
         true
     }
 
-    /// The operator may have changed its limits: what runs within others is replaced.
+    /// Replaces running generations whose limits the policy has changed.
     pub(crate) fn limits_changed(&self) {
         let differs = {
             let mut state = self.state.lock();
@@ -113,15 +115,15 @@ impl Plugin {
                 .any(|status| self.has_other_limits(status))
         };
         if differs {
-            self.say(LogLevel::Info, "its policy gives it other limits");
+            self.log_line(LogLevel::Info, "its policy gives it other limits");
             self.step(Lifecycle::renew);
         }
     }
 
-    /// Whether a generation has a sandbox that its policy does not give it any more.
+    /// Returns true if a generation's sandbox differs from the one that its policy gives now.
     fn has_other_limits(&self, of: &GenerationStatus) -> bool {
         let (Some(limits), Some(manifest)) = (&of.limits, &of.manifest) else {
-            // It has not come so far.
+            // The limits of the generation have not been determined yet.
             return false;
         };
         let now = self.hub.host_api.limits(&self.name, &manifest.resources);
@@ -132,13 +134,13 @@ impl Plugin {
         sandbox(limits) != sandbox(&now)
     }
 
-    /// What the current generation was started from, as it was verified.
+    /// Returns the verified package of the current generation.
     fn verified(&self) -> Option<Arc<Verified>> {
         let state = self.state.lock();
         state.lifecycle.current().verified.clone()
     }
 
-    /// Whoever it depends on, and how it is for those that depend on it.
+    /// Returns the dependencies of the plugin, and its state as seen by those that depend on it.
     pub(crate) fn node(&self) -> Node {
         let state = self.state.lock();
         let (lifecycle, will) = (&state.lifecycle, &state.will);
@@ -157,7 +159,7 @@ impl Plugin {
                 _ => Presence::Starting,
             }
         };
-        // Of what runs; the package may be another one by now.
+        // Dependencies of the running generation come first; the package may be another one by now.
         let current = lifecycle.current();
         let alive = current
             .manifest
@@ -182,7 +184,8 @@ impl Plugin {
         }
     }
 
-    /// Stops it if `verify` does not let what runs go on; what failed, or is on its way, is judged anew.
+    /// Stops the plugin if `verify` does not accept its running package. A failed plugin, or one
+    /// that is starting, is verified again.
     pub(crate) fn review_trust(&self, verify: impl FnOnce(&Verified) -> Result<(), String>) {
         let verified = self.verified();
         let distrusted = verified.and_then(|verified| verify(&verified).err());
@@ -198,7 +201,7 @@ impl Plugin {
                 .map(|package| package.found.stamps);
             let present = state.package.as_ref().map(|package| package.found.stamps);
             if judged.is_some() && judged != present {
-                // What is there is another package: its start judges it.
+                // The present package is another one, which its start verifies.
                 state.will.distrusted = None;
             }
             return;
@@ -214,7 +217,7 @@ impl Plugin {
         }
     }
 
-    /// Keeps what is to outlive the host, from another thread.
+    /// Stores the persistent state, on another thread.
     pub(super) fn keep(&self) {
         let Some(own) = self.own.upgrade() else {
             return;
@@ -222,12 +225,12 @@ impl Plugin {
         tokio::task::spawn_blocking(move || {
             if let Err(error) = own.store() {
                 let text = format!("its crashes cannot be kept ({error})");
-                own.say(LogLevel::Warn, text);
+                own.log_line(LogLevel::Warn, text);
             }
         });
     }
 
-    /// Keeps what is to outlive the host. Blocks.
+    /// Stores the persistent state. Blocks.
     ///
     /// # Errors
     /// The file cannot be written.

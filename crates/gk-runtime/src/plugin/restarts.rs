@@ -1,9 +1,10 @@
-//! When a plugin that ended by itself is started again. Pure: the time is passed in, chance comes from a seed.
+//! Restart times of a plugin that ended by itself. Pure: the time is passed in, and random numbers
+//! come from a seed.
 //!
-//! The first restart comes after [`DELAY_FIRST`], so that a single crash is hardly noticed. Each further one comes after
-//! twice the delay, up to [`DELAY_MAX`], 25 % more or less, so that plugins that fell together do not rise together. A
-//! plugin that has run for [`STEADY`] begins anew. It is never given up: what a crash comes from may be mended
-//! elsewhere.
+//! The first restart comes after [`DELAY_FIRST`], so that a single crash is hardly noticed. The
+//! delay doubles with each further one, up to [`DELAY_MAX`], and varies by 25 %, so that plugins
+//! that crash together do not restart together. The count starts again once a plugin has run for
+//! [`STEADY`]. Restarts never stop, as the cause of a crash may be removed elsewhere.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -16,14 +17,14 @@ use crate::kept::CrashHistory;
 pub(crate) const DELAY_FIRST: Duration = Duration::from_millis(200);
 /// Longest delay of a restart.
 pub(crate) const DELAY_MAX: Duration = Duration::from_secs(60);
-/// How long a plugin runs until its earlier crashes count no more.
+/// Time that a plugin runs until its earlier crashes count no more.
 pub(crate) const STEADY: Duration = Duration::from_secs(600);
-/// So many crashes within [`LOOP_WINDOW`] are a crash loop.
+/// Number of crashes within [`LOOP_WINDOW`] that make a crash loop.
 pub(crate) const LOOP_CRASHES: usize = 5;
-/// See [`LOOP_CRASHES`].
+/// Time window for [`LOOP_CRASHES`].
 pub(crate) const LOOP_WINDOW: Duration = Duration::from_secs(60);
 
-/// A moment by both clocks: delays are measured by the one that never goes back, and people are told the other.
+/// A moment by both clocks: the monotonic one for delays, the wall clock for people.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     pub(crate) instant: Instant,
@@ -39,21 +40,21 @@ impl Now {
     }
 }
 
-/// The crashes of a plugin since it last ran well.
+/// Crashes of a plugin since it last ran well.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Restarts {
-    /// How often in a row it ended; one that ran out of memory counts twice.
+    /// Number of crashes in a row; running out of memory counts twice.
     in_a_row: u32,
     recent: VecDeque<Instant>,
     looping: bool,
-    /// When it last crashed.
+    /// Time of the last crash.
     last: Option<SystemTime>,
-    /// The state of the generator of chance.
+    /// State of the random number generator.
     seed: u64,
 }
 
 impl Restarts {
-    /// Without crashes.
+    /// Creates a history without crashes.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -61,8 +62,8 @@ impl Restarts {
         }
     }
 
-    /// It crashed, after it had run since `up` (`None`: it did not come up). Says how long to wait before it is started
-    /// again.
+    /// Records a crash of a plugin that had been running since `up` (`None` if it did not come up).
+    /// Returns the delay of the restart.
     pub(crate) fn crashed(
         &mut self,
         now: Now,
@@ -97,27 +98,27 @@ impl Restarts {
         delay.mul_f64(0.75 + self.chance() / 2.0)
     }
 
-    /// Whether it keeps crashing.
+    /// Returns true if the plugin keeps crashing.
     pub(crate) fn is_looping(&self) -> bool {
         self.looping
     }
 
-    /// Crashes in a row.
+    /// Number of crashes in a row.
     pub(crate) fn in_a_row(&self) -> u32 {
         self.in_a_row
     }
 
-    /// When it last crashed.
+    /// Time of the last crash.
     pub(crate) fn last(&self) -> Option<SystemTime> {
         self.last
     }
 
-    /// New bytes, or the operator's word: what was before counts no more.
+    /// Forgets all crashes, for a new binary or on the operator's request.
     pub(crate) fn forget(&mut self) {
         *self = Self::new(self.seed);
     }
 
-    /// What is kept across starts of the host; `None`: there were no crashes.
+    /// Returns the history to store across starts of the host; `None` without crashes.
     pub(crate) fn history(&self, now: Now) -> Option<CrashHistory> {
         let last = self.last?;
         let wall = |at: &Instant| {
@@ -132,7 +133,8 @@ impl Restarts {
         })
     }
 
-    /// Takes up what was kept. Crashes of the future, by a clock that was set back, count as of now.
+    /// Restores a stored history. Crashes in the future, after the clock was set back, count as of
+    /// now.
     pub(crate) fn recall(&mut self, history: &CrashHistory, now: Now) {
         let present = millis(now.time);
         let recent = history.recent_ms.iter().filter_map(|at| {
@@ -146,7 +148,7 @@ impl Restarts {
         self.last = SystemTime::UNIX_EPOCH.checked_add(last);
     }
 
-    /// From 0 to 1, by splitmix64.
+    /// Returns a number from 0 to 1, by splitmix64.
     fn chance(&mut self) -> f64 {
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.seed;
@@ -166,7 +168,7 @@ fn millis(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
 
-    /// Both clocks, moved by hand.
+    /// A monotonic and a wall clock, advanced manually.
     struct Clock(Now);
 
     impl Clock {
@@ -222,7 +224,7 @@ mod tests {
         let up = now.instant;
         restarts.crashed(clock.pass(STEADY), Some(up), false);
         assert!(!restarts.is_looping());
-        // Without memory it counts double.
+        // A crash for lack of memory counts twice.
         let mut hungry = Restarts::new(3);
         for _ in 0..3 {
             hungry.crashed(now, None, true);
@@ -263,7 +265,7 @@ mod tests {
         let mut again = recalled(later);
         again.crashed(later, None, false);
         assert!(!again.is_looping() && again.in_a_row() > 4);
-        // A clock that was set back by years: as if they were now.
+        // A clock that was set back by years: the crashes count as of now.
         let back = Now {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(1000),
             ..clock.0
@@ -272,7 +274,7 @@ mod tests {
         assert!(again.last().unwrap() <= back.time);
         again.crashed(back, None, false);
         assert!(again.is_looping());
-        // And one that is far ahead, or of no use at all.
+        // A clock that is far ahead, which makes the history useless.
         let ahead = Now {
             time: clock.0.time + Duration::from_secs(400 * 365 * 86_400),
             ..clock.0

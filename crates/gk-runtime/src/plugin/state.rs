@@ -1,4 +1,4 @@
-//! What is known of a plugin.
+//! State of a plugin.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,44 +17,46 @@ use crate::snapshot::Waiters;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) lifecycle: Lifecycle,
-    /// What the next generation is started from; `None`: nothing can be.
+    /// Package for the next generation; `None` if there is none to start.
     pub(super) package: Option<Package>,
-    /// The files of the package that the newest generation was started from, as they were found; `None` once that says
-    /// nothing any more.
+    /// Stamps of the files that the newest generation was started from, as they were found; `None`
+    /// once they are no longer valid for comparison.
     pub(super) tried: Option<Stamps>,
-    /// The directory of that package, and the stamp of all that is in it.
+    /// Directory of that package, and the fingerprint of its content.
     pub(super) tried_dir: Option<(PathBuf, u64)>,
-    /// What kept the newest generation from starting may be different now: if it fails, it is started once more.
+    /// A condition of the start changed meanwhile: if the newest generation fails, it is started
+    /// once more.
     pub(super) woken: bool,
-    /// The policy changed while a generation started: whether that concerns its process is looked at once it is up.
+    /// The policy changed while a generation started: its limits are compared again once it is up.
     pub(super) other_limits: bool,
-    /// What the newest generation was started from, if it came so far, and its number.
+    /// Number and files of the newest generation, if these were verified.
     pub(super) basis: Option<(u64, Arc<Files>)>,
-    /// What is there depends on others that do not serve: what served before goes on, and starts again.
+    /// The present package depends on plugins that do not serve: the version before goes on, and
+    /// restarts.
     pub(super) is_held_back: bool,
     pub(super) will: Will,
-    /// The digest of the binary whose crashes are counted.
+    /// Digest of the binary whose crashes are counted.
     pub(super) digest: Option<String>,
-    /// Wakes the state machine, at that time.
+    /// Time of the next wake-up of the state machine, and the task that waits for it.
     pub(super) timer: Option<(Instant, tokio::task::AbortHandle)>,
-    /// What the generations that have not ended were started from.
+    /// Packages of the generations that have not ended.
     pub(super) started: BTreeMap<u64, Package>,
-    /// What serves, or came up last, as it was verified.
+    /// Verified package that serves, or came up last.
     pub(super) good: Option<Package>,
-    /// What came up before that, for the operator to go back to.
+    /// Verified package that came up before that, for the operator to go back to.
     pub(super) previous: Option<Package>,
-    /// What it registered last: its routes stay its own while it is started again.
+    /// Last registration: its routes stay the plugin's own while that restarts.
     pub(super) registration: Option<Arc<Registration>>,
-    /// Whether it has come up, failed or been stopped since it is known.
+    /// The plugin has come up, failed or been stopped at least once.
     pub(super) has_settled: bool,
-    /// Whether any generation of it has served.
+    /// At least one generation has served.
     pub(super) has_served: bool,
-    /// How a current generation failed last.
+    /// Last error of a current generation.
     pub(super) last_error: Option<Arc<str>>,
-    /// Calls that wait for one.
+    /// Calls that wait for a generation to come up.
     pub(super) waiters: Arc<Waiters>,
-    /// Which file is no longer what runs, where nothing is done about it.
+    /// Name of a file that differs from the running one, if changes are only reported.
     pub(super) changed: Option<&'static str>,
-    /// Ends the generation of that number.
+    /// Stop requests by number of the generation.
     pub(super) stops: BTreeMap<u64, watch::Sender<Stop>>,
 }

@@ -1,4 +1,4 @@
-//! What people see of a plugin.
+//! Visible status of a plugin.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -31,7 +31,7 @@ pub(super) fn view(name: &PluginName, state: &State) -> PluginStatus {
             None => RESTART_WAIT,
         }),
     };
-    // One that starts later than calls wait is not waited for.
+    // A restart that comes later than calls wait is not worth waiting for.
     let is_soon = |limit: &Duration| {
         let due = lifecycle.due();
         due.is_none_or(|due| due.saturating_duration_since(Instant::now()) < *limit)
@@ -68,25 +68,25 @@ pub(super) fn view(name: &PluginName, state: &State) -> PluginStatus {
         is_settled: is_settled(state),
         has_settled: state.has_settled || is_settled(state),
         awaited,
-        // What is on its way down takes no calls.
+        // A generation that is stopping takes no calls.
         instance: current
             .instance
             .filter(|_| current.state == GenerationState::Up),
     }
 }
 
-/// Whether nothing of it is under way but what is draining.
+/// Returns true if no generation is starting or stopping, except those that drain.
 pub(super) fn is_settled(state: &State) -> bool {
     state.lifecycle.is_settled() && !waits_for_others(state)
 }
 
-/// Whether it starts once others do, which are on their way.
+/// Returns true if the plugin starts once its dependencies do, which are coming up.
 fn waits_for_others(state: &State) -> bool {
     let hold = state.will.hold.as_ref();
     hold.is_some_and(|hold| state.will.wants() && hold.is_passing)
 }
 
-/// A moment of the clock that never goes back, by the one that people read.
+/// Converts a time of the monotonic clock to the wall clock.
 fn wall(at: Instant) -> SystemTime {
     SystemTime::now() + at.saturating_duration_since(Instant::now())
 }

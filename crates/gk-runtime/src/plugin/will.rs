@@ -1,28 +1,28 @@
-//! What is wanted of a plugin, and by whom.
+//! Conditions under which a plugin runs, by their source.
 
-/// What is wanted of a plugin. It is to run unless somebody objects.
+/// Conditions under which a plugin runs: it does unless one of them forbids it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Will {
     enabled: bool,
-    /// Its policy blocks it.
+    /// The policy blocks the plugin.
     pub(crate) blocked: bool,
-    /// Its package is gone.
+    /// The package was removed.
     pub(crate) gone: bool,
     /// The host ends.
     ending: bool,
-    /// Why what runs is not trusted any more.
+    /// Reason why the running package is not trusted any more.
     pub(crate) distrusted: Option<String>,
-    /// What others have to do before.
+    /// Obstacle in a dependency.
     pub(crate) hold: Option<Hold>,
 }
 
-/// Why a plugin that is wanted does not run, or not yet: what it depends on.
+/// Reason why a wanted plugin does not run, or not yet: the state of a dependency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hold {
     pub(crate) reason: String,
-    /// Whether what it waits for is on its way.
+    /// The dependency is on its way, so that the hold will end.
     pub(crate) is_passing: bool,
-    /// Whether waiting does not help.
+    /// Waiting does not help.
     pub(crate) is_error: bool,
 }
 
@@ -38,7 +38,7 @@ impl Will {
         }
     }
 
-    /// Whether it is to run, as far as it alone is asked.
+    /// Returns true if the plugin is to run, apart from its dependencies.
     pub(crate) fn wants(&self) -> bool {
         self.enabled && !self.blocked && !self.gone && !self.ending && self.distrusted.is_none()
     }
@@ -55,12 +55,12 @@ impl Will {
         self.ending
     }
 
-    /// The host ends: for good.
+    /// Stops the plugin for good, as the host ends.
     pub(crate) fn end(&mut self) {
         self.ending = true;
     }
 
-    /// Why it is not to run, for those that depend on it.
+    /// Returns the reason why the plugin is not to run, for those that depend on it.
     pub(crate) fn objection(&self) -> &'static str {
         match self {
             Self { ending: true, .. } => "is stopped, as the host ends",
@@ -71,8 +71,8 @@ impl Will {
         }
     }
 
-    /// What is to be said of a change.
-    pub(crate) fn said(&self, before: &Self) -> Option<String> {
+    /// Returns the log message about a change since `before`, if it needs one.
+    pub(crate) fn change_message(&self, before: &Self) -> Option<String> {
         if self.blocked && !before.blocked {
             return Some("its policy has blocked it".to_owned());
         }

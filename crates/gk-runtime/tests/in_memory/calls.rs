@@ -90,11 +90,11 @@ async fn a_call_waits_until_there_is_room_and_for_a_second_at_most() {
     let mut running = fill(&runtime, &fake, 2).await;
     let start = Instant::now();
     let waiting = begun(&runtime, "echo").await;
-    // One waits already.
+    // The queue is full with one waiting call.
     let refused = within(spawn(&runtime, "echo", CallContext::new())).await;
     assert_busy(&refused.unwrap(), 2, 1);
     assert_eq!(start.elapsed(), Duration::ZERO, "at once");
-    // Nobody ends: it is told so, and has not been sent.
+    // No call ends, so the waiting one is refused without having been sent.
     assert_busy(&within(waiting).await, 2, 0);
     assert_eq!(start.elapsed(), Duration::from_secs(1));
     let start = Instant::now();
@@ -103,7 +103,7 @@ async fn a_call_waits_until_there_is_room_and_for_a_second_at_most() {
     assert_busy(&refused.unwrap(), 2, 0);
     assert_eq!(start.elapsed(), Duration::from_millis(200), "its own time");
     assert_eq!(*fake.events.lock(), ["call wait", "call wait"]);
-    // One ends.
+    // A running call ends.
     let waiting = begun(&runtime, "echo").await;
     fake.release.notify_one();
     within(waiting).await.unwrap();
@@ -223,7 +223,7 @@ async fn whoever_gives_up_leaves_the_queue_and_its_place() {
     for call in running {
         within(call).await.unwrap().unwrap();
     }
-    // It has been let in by now, and does not know yet.
+    // The call has been let in by now, but was not polled since.
     drop(second);
     within(third).await.unwrap();
     assert_eq!(*fake.events.lock(), ["call wait", "answered", "call echo"]);

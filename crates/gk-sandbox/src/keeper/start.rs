@@ -19,7 +19,7 @@ use crate::elf::Needs;
 use crate::report::Report;
 use crate::spec::Confinement;
 use crate::sys::{Image, Prepared};
-use crate::{Level, SandboxSpec, SpawnError};
+use crate::{SandboxSpec, SpawnError, Strictness};
 
 /// Maximum size of a pinned script, in bytes: half of what the root of a sandbox holds.
 const SCRIPT_BYTES_MAX: u64 = 2 << 20;
@@ -200,7 +200,7 @@ fn plan(
         envp: strings(prepared.map(|prepared| &prepared.envp)),
         working_dir: Bytes::from(&spec.working_dir),
         needs,
-        required: confinement.level == Level::Required,
+        required: confinement.level == Strictness::Required,
         without: confinement.without,
         name: name.clone(),
         read_only,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use gk_hostapi::policy::{Policies, Policy};
 use gk_hostapi::scope::Scope;
 use gk_hostapi::{
-    CallInfo, CallPlugins, Caller, Chain, ErrorKind, Granted, Host, HostApi, HostError, Level,
+    CallInfo, CallPlugins, Caller, Chain, ErrorKind, Granted, Host, HostApi, HostError, LogLevel,
     Method, MethodSpec, OutgoingCall, PluginProcess, RequestId, Shape, User, UserRole,
 };
 use gk_manifest::{
@@ -42,7 +42,13 @@ struct Process {
 }
 
 impl PluginProcess for Process {
-    fn log(&self, level: Level, message: &str, fields: &Map<String, Value>, _: Option<&CallInfo>) {
+    fn log(
+        &self,
+        level: LogLevel,
+        message: &str,
+        fields: &Map<String, Value>,
+        _: Option<&CallInfo>,
+    ) {
         let line = format!("{level:?} {message} {}", Value::Object(fields.clone()));
         self.log.lock().push(line);
     }

@@ -1,7 +1,7 @@
-//! Admission: how many calls are inside a plugin, and which of those that wait may enter next.
+//! Admission: counts the calls inside a plugin, and decides which waiting one may enter next.
 //!
-//! A call that finds room enters by one atomic operation. Only where there is none, or somebody waits already, the
-//! [queue](super::queue) and its lock come in.
+//! A call enters by one atomic operation while there is room. The [queue](super::queue) and its
+//! lock are used only if there is none, or if other calls wait already.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,17 +11,17 @@ use tokio::time::Instant;
 
 use super::queue::Queue;
 
-/// Counts the calls inside, makes further ones wait and, once closed, lets no more in.
+/// Counts the calls inside, makes further ones wait and, once closed, refuses all.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// The number inside, [`WAITING`], and [`CLOSED`].
+    /// Number of calls inside, [`WAITING`], and [`CLOSED`].
     state: AtomicUsize,
     line: Mutex<Line>,
     empty: Notify,
 }
 
-/// Set while calls wait, so that nobody overtakes them, and who leaves lets the next one in. Changes under the lock of the
-/// line only.
+/// Set while calls wait, so that new calls do not overtake them, and a call that leaves lets the
+/// next one in. Changed only under the lock of the line.
 const WAITING: usize = 1 << (usize::BITS - 2);
 const CLOSED: usize = 1 << (usize::BITS - 1);
 const INSIDE: usize = WAITING - 1;
@@ -30,18 +30,18 @@ const INSIDE: usize = WAITING - 1;
 #[derive(Debug)]
 struct Line {
     queue: Queue<oneshot::Sender<()>>,
-    /// How many may be inside, as the newest of them was told.
+    /// Maximum number of calls inside, as of the newest waiting call.
     limit: usize,
 }
 
-/// How many calls may be inside and wait.
+/// Maximum number of calls inside, and of waiting calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) inside: usize,
     pub(crate) waiting: usize,
 }
 
-/// Why the gate let nobody in.
+/// Reason why the gate refused a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Closed,
@@ -60,19 +60,20 @@ impl Gate {
         }
     }
 
-    /// Lets one in, if it is open, fewer than `limit` are inside, and nobody waits.
+    /// Lets a call in, if the gate is open, fewer than `limit` are inside, and no call waits.
     pub(super) fn enter(&self, limit: usize) -> Result<Inside<'_>, Refusal> {
         self.take_place(CLOSED | WAITING, limit)?;
         Ok(Inside(self))
     }
 
-    /// Lets one in ahead of those that wait, if it is open and fewer than `limit` are inside.
+    /// Lets a call in ahead of those that wait, if the gate is open and fewer than `limit` are
+    /// inside.
     pub(super) fn pass(&self, limit: usize) -> Result<Inside<'_>, Refusal> {
         self.take_place(CLOSED, limit)?;
         Ok(Inside(self))
     }
 
-    /// Counts one more inside, unless one of `bars` is set or there are `limit`.
+    /// Counts one more call inside, unless one of `bars` is set or there are `limit`.
     fn take_place(&self, bars: usize, limit: usize) -> Result<(), Refusal> {
         let entered = self
             .state
@@ -86,11 +87,12 @@ impl Gate {
         }
     }
 
-    /// Adds one to those that wait, if it is open and fewer than `limits.waiting` do. It may be let in at once.
+    /// Adds a waiting call, if the gate is open and fewer than `limits.waiting` wait. The call may
+    /// be let in at once.
     pub(super) fn wait(&self, limits: Limits, now: Instant) -> Result<Waiting<'_>, Refusal> {
         let mut line = self.line.lock();
         line.limit = limits.inside;
-        // The limit may be higher than it was.
+        // The limit may be higher than before.
         self.let_in(&mut line, now);
         if self.is_closed() {
             return Err(Refusal::Closed);
@@ -100,7 +102,7 @@ impl Gate {
         }
         let (let_in, turn) = oneshot::channel();
         let number = line.queue.push(now, let_in);
-        // Ahead of the look at who is inside: who leaves later sees it.
+        // Set before the check for room, so that a call that leaves later sees the flag.
         self.state.fetch_or(WAITING, Ordering::AcqRel);
         self.let_in(&mut line, now);
         Ok(Waiting {
@@ -110,16 +112,16 @@ impl Gate {
         })
     }
 
-    /// Lets in as many of those that wait as there is room for.
+    /// Lets in as many waiting calls as there is room for.
     fn let_in(&self, line: &mut Line, now: Instant) {
         while !line.queue.is_empty() {
             if self.take_place(CLOSED, line.limit).is_err() {
                 return;
             }
-            // The place is that one's own, unless it has given up meanwhile.
+            // The place belongs to the popped call, unless that has given up meanwhile.
             let mut turns = std::iter::from_fn(|| line.queue.pop(now));
             if !turns.any(|turn| turn.send(()).is_ok()) {
-                // Nobody waits any more, so nobody is to be let in for it.
+                // No waiting call is left, so dropping the place must not let another one in.
                 self.state.fetch_and(!WAITING, Ordering::AcqRel);
                 drop(Inside(self));
             }
@@ -127,7 +129,7 @@ impl Gate {
         self.state.fetch_and(!WAITING, Ordering::AcqRel);
     }
 
-    /// One has left; `before` is what the state was.
+    /// Reacts to a call that has left; `before` is the state before that.
     fn left(&self, before: usize) {
         if before & WAITING != 0 {
             self.let_in(&mut self.line.lock(), Instant::now());
@@ -137,27 +139,27 @@ impl Gate {
         }
     }
 
-    /// Lets no more in. Those that wait are told so.
+    /// Closes the gate. Waiting calls fail with [`Refusal::Closed`].
     pub(crate) fn close(&self) {
         self.state.fetch_or(CLOSED, Ordering::AcqRel);
         self.send_away();
-        // Whoever waits for the end already would otherwise miss that it is empty.
+        // A task in [`Self::drained`] would otherwise miss that the gate is empty already.
         self.empty.notify_waiters();
     }
 
-    /// Tells those that wait that they wait for nothing.
+    /// Fails all waiting calls.
     fn send_away(&self) {
         let mut line = self.line.lock();
         line.queue.drain().for_each(drop);
         self.state.fetch_and(!WAITING, Ordering::AcqRel);
     }
 
-    /// Whether it lets no more in.
+    /// Returns true if the gate is closed.
     pub(super) fn is_closed(&self) -> bool {
         self.state.load(Ordering::Acquire) & CLOSED != 0
     }
 
-    /// Resolves when it is closed and nobody is inside.
+    /// Resolves when the gate is closed and no call is inside.
     pub(crate) async fn drained(&self) {
         loop {
             let empty = self.empty.notified();
@@ -168,18 +170,18 @@ impl Gate {
         }
     }
 
-    /// How many are inside.
+    /// Returns the number of calls inside.
     pub(crate) fn inside(&self) -> usize {
         self.state.load(Ordering::Acquire) & INSIDE
     }
 
-    /// How many wait.
+    /// Returns the number of waiting calls.
     pub(crate) fn waiting(&self) -> usize {
         self.line.lock().queue.len()
     }
 }
 
-/// One that is inside, until it is dropped.
+/// A call inside, until dropped.
 #[derive(Debug)]
 pub(crate) struct Inside<'a>(&'a Gate);
 
@@ -190,7 +192,8 @@ impl Drop for Inside<'_> {
     }
 }
 
-/// One that waits. Dropping it gives its place away: in the queue, or inside if it was let in meanwhile.
+/// A waiting call. Dropping it gives up its place: in the queue, or inside if the call was let in
+/// meanwhile.
 #[derive(Debug)]
 pub(super) struct Waiting<'a> {
     gate: &'a Gate,
@@ -199,7 +202,7 @@ pub(super) struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    /// Resolves when it may enter.
+    /// Resolves when the call may enter.
     ///
     /// # Errors
     /// The gate has closed.

@@ -41,7 +41,7 @@ async fn those_that_wait_enter_one_by_one_and_nobody_new_before_them() {
         Some(Refusal::Full),
         "two wait"
     );
-    // A call that is made during another one does.
+    // A call that is made during another one may overtake.
     let nested = gate.pass(2).ok().unwrap();
     assert_eq!(gate.pass(2).err(), Some(Refusal::Full));
     drop(nested);
@@ -58,7 +58,7 @@ async fn those_that_wait_enter_one_by_one_and_nobody_new_before_them() {
     let _free = gate.enter(1).ok().unwrap();
 }
 
-/// A waker that counts.
+/// A waker that counts its wake-ups.
 #[derive(Default)]
 struct Woken(AtomicUsize);
 
@@ -70,21 +70,21 @@ impl Wake for Woken {
 
 type Entering<'a> = Pin<Box<dyn Future<Output = Result<Inside<'a>, Refusal>> + 'a>>;
 
-/// A call that waits, and how often it was woken when it was last asked.
+/// A waiting call, and how often it had been woken at its last poll.
 struct Caller<'a> {
     entering: Entering<'a>,
     woken: Arc<Woken>,
     asked: Option<usize>,
 }
 
-/// A gate, and what is known of it from outside. Each step is one atomic operation, or is done under the gate's lock, so
-/// all orders of the steps of several threads are all sequences of steps.
+/// A gate, and a model of its state. Each step is one atomic operation, or runs under the gate's
+/// lock, so all interleavings of several threads are all sequences of steps.
 struct World<'a> {
     gate: &'a Gate,
     inside: usize,
-    /// Those that have left and have not looked who is next.
+    /// States before each call that has left, but has not let the next one in yet.
     leaving: Vec<usize>,
-    /// Those that have found no room and are not in the queue yet.
+    /// Number of calls that found no room and are not in the queue yet.
     refused: usize,
     waiting: Vec<Caller<'a>>,
     closed: bool,
@@ -181,7 +181,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Lets everything that is under way come to its end: nobody waits while there is room, or for nothing.
+    /// Completes all pending steps: no call waits while there is room, or at a closed gate.
     fn finish(mut self) {
         if std::mem::take(&mut self.closing) {
             self.gate.send_away();
@@ -199,7 +199,7 @@ impl<'a> World<'a> {
         if !self.waiting.is_empty() {
             assert!(!self.closed && self.inside >= LIMIT);
         }
-        // Whoever gives up now leaves nothing behind.
+        // A waiting call that gives up leaves the counts unchanged.
         self.waiting.clear();
         assert_eq!((self.gate.inside(), self.gate.waiting()), (self.inside, 0));
     }
@@ -220,7 +220,7 @@ fn in_every_order_of_steps_nobody_waits_while_there_is_room() {
     }
 }
 
-/// Longer ones, of which there are too many to try all.
+/// Longer sequences, which are too many to try all.
 #[test]
 fn in_many_long_orders_of_steps_nobody_waits_while_there_is_room() {
     let mut random = 1_u64;
@@ -232,7 +232,7 @@ fn in_many_long_orders_of_steps_nobody_waits_while_there_is_room() {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
             let number = usize::try_from(random >> 40).unwrap();
-            // It closes once in a while only.
+            // The gate closes only now and then.
             match number % KINDS {
                 5 if !number.is_multiple_of(7) => {}
                 kind => world.step(kind),
@@ -242,7 +242,7 @@ fn in_many_long_orders_of_steps_nobody_waits_while_there_is_room() {
     }
 }
 
-/// A wake-up that is lost in one of the orders would let a plugin's end wait for ever for its last call.
+/// A lost wake-up in any order would make a plugin's end wait for its last call forever.
 #[test]
 fn in_every_order_of_steps_the_gate_counts_and_who_waits_for_its_end_is_woken() {
     const STEPS: u32 = 7;
@@ -308,7 +308,7 @@ async fn on_several_threads_everybody_gets_through() {
                     let waiting = gate.wait(limits(3, CALLS), Instant::now()).ok().unwrap();
                     let entering = waiting.inside();
                     if number % 5 == 0 {
-                        // It gives up, maybe just when it is its turn.
+                        // The call gives up, possibly just when it is let in.
                         tokio::select! {
                             biased;
                             () = tokio::task::yield_now() => return false,

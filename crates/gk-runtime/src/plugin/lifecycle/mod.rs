@@ -1,28 +1,31 @@
-//! The state machine of a plugin over its generations. Pure: reports and wishes in, starts and stops out.
+//! The state machine of a plugin over its generations. Pure: takes reports and requests, returns
+//! starts and stops.
 //!
 //! A generation has one of three roles:
 //!
-//! | Role | How it gets it | How it loses it |
+//! | Role | Begins | Ends |
 //! |---|---|---|
-//! | current | it begins while nothing serves, or comes up as a candidate | another one comes up |
-//! | candidate | it begins while the current one serves | it comes up, or ends |
+//! | current | it starts while no generation serves, or comes up as a candidate | another one comes up |
+//! | candidate | it starts while the current one serves | it comes up, or ends |
 //! | draining | it was current when the candidate came up, or a candidate that was superseded | its process ends |
 //!
-//! What people see of a plugin is its current generation. At any time it has at most one candidate and
-//! [`DRAINING_MAX`] draining generations; a change that comes meanwhile waits, and the last one counts.
+//! The status of a plugin is that of its current generation. At any time a plugin has at most one
+//! candidate and [`DRAINING_MAX`] draining generations. A change that comes meanwhile waits, and
+//! only the last one counts.
 //!
-//! A current generation that ends by itself is started again after a [delay](super::restarts); where time cannot mend
-//! what it failed of, only a change starts it. A candidate that fails is not tried again by itself.
+//! A current generation that ends by itself is restarted after a [delay](super::restarts). After a
+//! failure that a restart cannot overcome, only a change starts it. A failed candidate is not tried
+//! again without a change.
 
 use tokio::time::Instant;
 
 use super::restarts::{Now, Restarts, STEADY};
 use crate::generation::{Failure, GenerationState, GenerationStatus};
 
-/// Generations of a plugin that may be on their way out while a new one is started.
+/// Maximum number of generations of a plugin that may be draining while a new one is started.
 pub(crate) const DRAINING_MAX: usize = 2;
 
-/// What the driver has to do.
+/// Action for the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Start a generation of this number; then [`Lifecycle::begun`].
@@ -31,18 +34,18 @@ pub(crate) enum Action {
     Stop(u64),
 }
 
-/// What a generation is started from.
+/// Package that a generation is started from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// What is there now.
+    /// The present package.
     Present,
-    /// What came up last, because what is there now does not.
+    /// The package that came up last, as the present one does not come up.
     Good,
-    /// What came up before that, because the operator wants it back.
+    /// The package that came up before that, on the operator's request.
     Previous,
 }
 
-/// How one generation replaces another.
+/// Order of the steps when one generation replaces another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Replacement {
     /// The new one comes up beside the old one.
@@ -52,26 +55,26 @@ pub(crate) enum Replacement {
     Recreate,
 }
 
-/// What the operator, or the host, wants of a plugin.
+/// State that the operator, or the host, wants of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// It is to serve.
+    /// The plugin is to serve.
     Running,
-    /// Nothing of it is to run.
+    /// No process of the plugin is to run.
     Stopped,
-    /// The host ends: nothing is to run, whatever is wanted later.
+    /// The host ends: later requests are ignored.
     Ended,
 }
 
 #[derive(Debug)]
 struct Member {
     status: GenerationStatus,
-    /// Whether it was told to end.
+    /// A stop was requested.
     stopping: bool,
-    /// Whether it is another package than what crashed before.
+    /// The package is not the one that crashed before.
     fresh: bool,
     source: Source,
-    /// How the next one replaces it.
+    /// Strategy for the replacement of this generation by the next.
     replacement: Replacement,
 }
 
@@ -81,34 +84,34 @@ pub(crate) struct Lifecycle {
     current: Member,
     candidate: Option<Member>,
     draining: Vec<Member>,
-    /// Why the last candidate did not come up; nothing once another one has.
+    /// Number and error of the last candidate that did not come up; `None` once another one has.
     rejected: Option<(u64, String)>,
     wanted: Wanted,
-    /// Whether something is to be started that is newer than what was.
+    /// A newer generation is to be started.
     behind: bool,
-    /// Whether that is another package.
+    /// The newer generation is of another package.
     fresh: bool,
-    /// Whether the operator wants back what came up before.
+    /// The operator asks for the version before.
     back: bool,
-    /// Whether that is so: what is there is left alone until it changes.
+    /// The version before runs: the present package is ignored until it changes.
     rolled_back: bool,
-    /// Whether what is there is to be tried, although it did not come up before.
+    /// The present package is to be tried, although it did not come up before.
     try_present: bool,
     restarts: Restarts,
-    /// When the current generation came up.
+    /// Time at which the current generation came up.
     up: Option<Instant>,
-    /// When the current one, which ended by itself, is started again.
+    /// Time of the restart of a current generation that ended by itself.
     due: Option<Instant>,
     /// Number of the newest generation.
     newest: u64,
-    /// What the generation is started from that the driver was told to start, until it has begun.
+    /// Source of the generation that the driver was told to start, until it has begun.
     starting: Option<Source>,
-    /// Counts the changes of the plugin's face.
+    /// Counts the changes of the visible status.
     revision: u64,
 }
 
 impl Lifecycle {
-    /// A plugin of which nothing runs, and as which people see `status` until something does.
+    /// Creates a plugin without a process. Its status is `status` until a generation starts.
     pub(crate) fn new(status: GenerationStatus, restarts: Restarts) -> Self {
         Self {
             current: Member {
@@ -136,12 +139,12 @@ impl Lifecycle {
         }
     }
 
-    /// Changes whenever something does that people see.
+    /// Number that changes with the visible status.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// The plugin's face.
+    /// Returns the status of the current generation, which is the plugin's.
     pub(crate) fn current(&self) -> &GenerationStatus {
         &self.current.status
     }
@@ -162,7 +165,8 @@ impl Lifecycle {
         self.newest
     }
 
-    /// What is there cannot be started. Without a generation that serves this is what the plugin is.
+    /// Records that the present package cannot be started. Without a generation that serves or will
+    /// restart, the plugin has failed.
     pub(crate) fn reject(&mut self, error: String) {
         if self.current.status.state.has_ended() && self.due.is_none() {
             let failure = Failure::Refused;
@@ -173,19 +177,19 @@ impl Lifecycle {
         self.revision += 1;
     }
 
-    /// What is there now is what runs: nothing is rejected any more.
+    /// Records that the present package is the running one, and clears the last rejection.
     pub(crate) fn accept(&mut self) {
         if self.rejected.take().is_some() {
             self.revision += 1;
         }
     }
 
-    /// Generations on their way out.
+    /// Returns the number of draining generations.
     pub(crate) fn draining(&self) -> usize {
         self.draining.len()
     }
 
-    /// Whether nothing is under way but what is draining.
+    /// Returns true if no generation is starting or stopping, except those that drain.
     pub(crate) fn is_settled(&self) -> bool {
         let moving = matches!(
             self.current.status.state,
@@ -194,12 +198,12 @@ impl Lifecycle {
         !moving && self.candidate.is_none() && self.starting.is_none() && !self.wants_start()
     }
 
-    /// Whether no process of the plugin is there.
+    /// Returns true if the plugin has no process.
     pub(crate) fn is_idle(&self) -> bool {
         self.alive() == 0 && self.starting.is_none()
     }
 
-    /// Takes what is wanted from now on.
+    /// Changes the wanted state.
     pub(crate) fn want(&mut self, wanted: Wanted, now: Now) -> Vec<Action> {
         if self.wanted != Wanted::Ended {
             self.behind |= wanted == Wanted::Running && self.wanted == Wanted::Stopped;
@@ -208,8 +212,8 @@ impl Lifecycle {
         self.settle(now)
     }
 
-    /// There is something newer than what was started, or it is to be started anew; `fresh`: it is another package, whose
-    /// crashes are none of the present one's.
+    /// Requests a new generation of the present package; `fresh` if that is another package, to
+    /// which earlier crashes do not apply.
     pub(crate) fn changed(&mut self, fresh: bool, now: Now) -> Vec<Action> {
         self.behind = true;
         self.try_present = true;
@@ -219,18 +223,19 @@ impl Lifecycle {
         self.settle(now)
     }
 
-    /// What came up is to be started anew, as the host gives it something else.
+    /// Requests a new generation of the package that came up, as its inputs from the host have
+    /// changed.
     pub(crate) fn renew(&mut self, now: Now) -> Vec<Action> {
         self.behind = true;
         self.settle(now)
     }
 
-    /// Another package is there, for when it is wanted.
+    /// Records another package, for when the plugin is wanted again.
     pub(crate) fn another_package(&mut self) {
         (self.fresh, self.rolled_back, self.rejected) = (true, false, None);
     }
 
-    /// What came up before is to come back.
+    /// Requests the version that came up before.
     pub(crate) fn roll_back(&mut self, now: Now) -> Vec<Action> {
         self.behind = true;
         self.fresh = true;
@@ -238,12 +243,12 @@ impl Lifecycle {
         self.settle(now)
     }
 
-    /// What is there counts again.
+    /// Ends the preference for the version before: the present package counts again.
     pub(crate) fn forget_roll_back(&mut self) {
         self.rolled_back = false;
     }
 
-    /// Earlier crashes count no more; one that waits is started now.
+    /// Forgets earlier crashes. A plugin that waits for its restart starts now.
     pub(crate) fn reset(&mut self, now: Now) -> Vec<Action> {
         self.restarts.forget();
         self.revision += 1;
@@ -253,28 +258,29 @@ impl Lifecycle {
         self.settle(now)
     }
 
-    /// What crashed is not what is there.
+    /// Forgets crashes that were of another binary.
     pub(crate) fn forget_crashes(&mut self) {
         self.restarts.forget();
     }
 
-    /// Its crashes.
+    /// Returns the crashes of the plugin.
     pub(crate) fn restarts(&self) -> &Restarts {
         &self.restarts
     }
 
-    /// When [`settle`](Self::settle) is to be called: to start it again, or to forget its crashes.
+    /// Time at which [`settle`](Self::settle) is to be called: to restart the plugin, or to forget
+    /// its crashes.
     pub(crate) fn wake(&self) -> Option<Instant> {
         let steady = self.up.filter(|_| self.restarts.in_a_row() > 0);
         self.due.or(steady.map(|up| up + STEADY))
     }
 
-    /// When it is started again, if it ended by itself.
+    /// Time of the restart, if the plugin ended by itself.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Whether a new generation is on its way where none serves, after one that did.
+    /// Returns true if no generation serves and one is coming up, or will.
     pub(crate) fn is_returning(&self) -> bool {
         let coming = match self.current.status.state {
             GenerationState::Starting => true,
@@ -285,25 +291,27 @@ impl Lifecycle {
         self.wanted == Wanted::Running && (coming || self.candidate.is_some())
     }
 
-    /// A generation that was to be started cannot be: there is nothing to start it from. The next change tries again.
+    /// Records that a requested generation has no package to start from. The next change tries
+    /// again.
     pub(crate) fn not_begun(&mut self) {
         self.starting = None;
         self.fresh = false;
     }
 
-    /// The generation that calls go to.
+    /// Returns the generation that calls go to.
     pub(crate) fn serving(&self) -> Option<u64> {
         let current = &self.current.status;
         (current.state == GenerationState::Up).then_some(current.generation)
     }
 
-    /// Whether what was started last did not come up.
+    /// Returns true if the last start failed.
     pub(crate) fn has_failed(&self) -> bool {
         let failed = matches!(self.current.status.state, GenerationState::Failed { .. });
         failed || self.rejected.is_some()
     }
 
-    /// A generation that was to be started has begun, as this; the next one replaces it so.
+    /// Records that a requested generation has begun with this status; `replacement` says how the
+    /// next one replaces it.
     pub(crate) fn begun(
         &mut self,
         status: GenerationStatus,
@@ -323,7 +331,7 @@ impl Lifecycle {
                 self.restarts.forget();
             }
             if source != Source::Good {
-                // It is what people see now.
+                // The new generation is the visible one, so the rejection is out of date.
                 self.rejected = None;
             }
             (self.up, self.due) = (None, None);
@@ -335,10 +343,10 @@ impl Lifecycle {
         self.settle(now)
     }
 
-    /// Takes in what a generation reports.
+    /// Takes in the status that a generation reports.
     pub(crate) fn report(&mut self, status: GenerationStatus, now: Now) -> Vec<Action> {
         let number = status.generation;
-        // People see the candidate and how many are draining, too.
+        // The visible status includes the candidate and the number of draining generations.
         self.revision += 1;
         if self.current.status.generation == number {
             let had_ended = self.current.status.state.has_ended();
@@ -375,7 +383,7 @@ impl Lifecycle {
         self.settle(now)
     }
 
-    /// What the state that the current generation has now means for its restart.
+    /// Plans the restart that the state of the current generation calls for.
     fn note(&mut self, now: Now) {
         match &self.current.status.state {
             GenerationState::Up if self.up.is_none() => {
@@ -401,7 +409,7 @@ impl Lifecycle {
             .count()
     }
 
-    /// Whether it is to serve.
+    /// Returns true if the plugin is to serve.
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted == Wanted::Running
     }
@@ -410,7 +418,7 @@ impl Lifecycle {
         self.wanted == Wanted::Running && self.behind
     }
 
-    /// What follows from how things stand at that time.
+    /// Returns the actions that follow from the present state.
     pub(crate) fn settle(&mut self, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
         let is_up = self.current.status.state == GenerationState::Up;
@@ -433,7 +441,7 @@ impl Lifecycle {
         if !(self.behind || again) || self.starting.is_some() {
             return actions;
         }
-        // What is not up yet was started from what is no longer meant.
+        // A generation that is not up yet was started from an outdated package.
         if let Some(superseded) = &mut self.candidate {
             superseded.stop(&mut actions);
             return actions;

@@ -26,14 +26,14 @@ fn crashed() -> GenerationState {
     }
 }
 
-/// A lifecycle, and the processes that its actions make.
+/// A lifecycle, and the processes that its actions create.
 #[derive(Debug)]
 struct World {
     lifecycle: Lifecycle,
     processes: BTreeMap<u64, Process>,
     wanted: Wanted,
     now: Now,
-    /// What the newest generation was started from.
+    /// Source of the newest generation.
     source: Option<Source>,
     replacement: Replacement,
 }
@@ -61,7 +61,7 @@ impl World {
         self
     }
 
-    /// One that serves.
+    /// A world whose plugin serves.
     fn serving() -> Self {
         let mut world = Self::new();
         world.want(Wanted::Running);
@@ -109,7 +109,7 @@ impl World {
         self.perform(actions);
     }
 
-    /// Time passes until it wants to be woken, or for a second.
+    /// Lets time pass until the next wake-up, or for a second.
     fn pass(&mut self) {
         let passed = self.lifecycle.wake().map_or(Duration::from_secs(1), |at| {
             at.saturating_duration_since(self.now.instant)
@@ -143,7 +143,8 @@ impl World {
     }
 }
 
-/// One that goes must not overwrite the one that came: with one status for each name it did.
+/// The end of a replaced generation must not overwrite the status of its successor; with one status
+/// per name it did.
 #[test]
 fn the_old_ones_end_is_not_the_new_ones() {
     let mut world = World::serving();
@@ -157,7 +158,7 @@ fn the_old_ones_end_is_not_the_new_ones() {
     world.report(1, Stopped);
     assert_eq!(world.face(), (2, &Up));
     assert_eq!(world.processes.len(), 1);
-    // What comes after its end is nobody's.
+    // Reports after a generation's end are ignored.
     let now = world.now;
     world.lifecycle.report(status(1, failed()), now);
     assert_eq!(world.face(), (2, &Up));
@@ -184,7 +185,7 @@ fn a_change_supersedes_what_is_starting() {
     world.change();
     assert_eq!(world.stopping(), [2]);
     assert!(!world.lifecycle.is_settled());
-    // It comes up all the same; it is not meant any more.
+    // A superseded candidate that comes up all the same does not take over.
     world.report(2, Up);
     assert_eq!(world.face(), (1, &Up));
     world.report(2, Stopped);
@@ -246,7 +247,8 @@ fn after_the_hosts_end_nothing_starts() {
     assert!(world.processes.is_empty() && world.lifecycle.is_idle());
 }
 
-/// Nothing to start it from, as with a plugin.yaml that is none: once there is, it starts.
+/// A package that cannot be started, such as one with an invalid plugin.yaml, is started once it
+/// can be.
 #[test]
 fn what_cannot_begin_can_later() {
     let mut lifecycle = Lifecycle::new(status(0, failed()), Restarts::new(7));
@@ -293,7 +295,7 @@ fn what_ends_by_itself_comes_back_and_what_time_does_not_mend_stays() {
     assert!(world.processes.is_empty() && world.lifecycle.due().is_none());
 }
 
-/// What is there does not come up; what did is started again when it ends by itself.
+/// The present package does not come up; the version before is restarted when it ends by itself.
 #[test]
 fn what_came_up_last_comes_back_where_what_is_there_does_not() {
     let mut world = World::serving();
@@ -361,7 +363,7 @@ fn of_one_that_cannot_run_twice_the_old_one_ends_first() {
     assert!(!world.lifecycle.is_returning());
 }
 
-/// What a candidate says of how it is to be replaced does not count before it is up.
+/// The replacement strategy of a candidate does not count before it is up.
 #[test]
 fn a_candidate_that_failed_does_not_decide_how_the_next_one_comes() {
     let mut world = World::serving().recreating();
@@ -372,7 +374,8 @@ fn a_candidate_that_failed_does_not_decide_how_the_next_one_comes() {
     assert_eq!((world.stopping(), world.processes.len()), (vec![], 2));
 }
 
-/// While what is there does not come up, another limit or an end in between starts what did.
+/// While the present package does not come up, new limits or an end in between start the version
+/// before.
 #[test]
 fn what_came_up_is_renewed_where_what_is_there_does_not() {
     let mut world = World::serving();
@@ -391,7 +394,7 @@ fn what_came_up_is_renewed_where_what_is_there_does_not() {
     world.report(3, Stopped);
     world.want(Wanted::Running);
     assert_eq!(world.source, Some(Source::Good));
-    // A broken package while it waits after a crash keeps nothing from coming back.
+    // A broken package does not keep a plugin that waits after a crash from coming back.
     let mut world = World::serving();
     world.report(1, crashed());
     world.lifecycle.reject("broken".to_owned());
@@ -422,7 +425,7 @@ fn the_operator_goes_back_and_a_change_goes_on() {
     world.report(2, Up);
     assert_eq!(world.face(), (2, &Up));
     world.report(1, Stopped);
-    // It stays so when it ends by itself, or is started anew.
+    // The version before stays in use after a crash and after a restart.
     world.report(2, crashed());
     world.pass();
     assert_eq!(world.source, Some(Source::Good));
@@ -442,7 +445,7 @@ fn the_operator_goes_back_and_a_change_goes_on() {
     assert_eq!(world.source, Some(Source::Present), "the last word counts");
 }
 
-/// What may happen next: the operator's events, time, and what each process can report.
+/// Events that may happen next: those of the operator, time, and the reports of each process.
 fn possible(world: &World) -> Vec<(u64, Option<GenerationState>)> {
     let mut events = vec![(0, None), (0, Some(Stopped))];
     if world.lifecycle.wake().is_some() {
@@ -482,13 +485,14 @@ fn check(
 ) {
     let lifecycle = &world.lifecycle;
     let (face, state) = world.face();
-    // Never back to an older one; a new one only once it is up, or where there was none.
+    // The number never goes back. A new generation becomes visible only once it is up, or where
+    // there was none.
     assert!(face >= before.0, "{events:?}");
     if face != before.0 {
         let gone = !world.processes.contains_key(&before.0);
         assert!(*state == Up || gone, "{events:?}");
     }
-    // Each process has one role, and each role that is alive a process.
+    // Each process has one role, and each role that is alive has a process.
     let candidate = lifecycle.candidate.iter();
     let members: Vec<_> = candidate
         .chain(&lifecycle.draining)
@@ -515,7 +519,7 @@ fn check(
         lifecycle.draining.iter().all(|member| member.stopping),
         "{events:?}"
     );
-    // Nobody who is up and meant waits for another.
+    // A candidate that is up and wanted takes over at once.
     let waits = lifecycle
         .candidate
         .iter()
@@ -527,10 +531,11 @@ fn check(
             "{events:?}"
         ),
         Wanted::Running => {
-            // Something newer is on its way, or waits for an end that was asked for, or nothing newer is there.
+            // A newer generation is starting, or waits for one that was told to stop, or is not
+            // needed.
             let waits = world.processes.values().any(|process| process.stopping);
             assert!(!lifecycle.behind || waits, "{events:?}");
-            // Where nothing is there it comes back, unless time does not mend what it failed of.
+            // Without a process the plugin restarts, unless a restart cannot overcome its failure.
             let refused = matches!(
                 state,
                 GenerationState::Failed {
@@ -544,13 +549,14 @@ fn check(
     }
 }
 
-/// Every order of events to this depth.
+/// Covers every order of events to this depth.
 #[test]
 fn in_every_order_of_events_the_invariants_hold() {
     const DEPTH: usize = 8;
     let mut orders = 0_u64;
     let mut path: Vec<(u64, Option<GenerationState>)> = Vec::new();
-    // Replayed from the beginning: what is checked is what happens, not what a copy says.
+    // Each path is replayed from the beginning, so that the real machine is checked and not a copy
+    // of its state.
     fn go(new: fn() -> World, path: &mut Vec<(u64, Option<GenerationState>)>, orders: &mut u64) {
         let mut world = new();
         for event in path.iter() {

@@ -1,8 +1,10 @@
 //! A package's directory, opened once: files in it are opened relative to it and without following
 //! a link, so a path that is exchanged on the way leads to an error and never out of the package.
 
+mod error;
+
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -10,95 +12,10 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+pub use self::error::FileError;
 use crate::limits::{DIRECTORIES_MAX, FILES_MAX};
 use crate::links::Boundary;
 use crate::path::{self, PathError};
-
-/// A file or directory of a package cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FileError {
-    /// There is none.
-    #[error("{path} does not exist; build it, or correct its name where it is asked for (a plugin's binary: `binary` in plugin.yaml)", path = .path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A symbolic link, or a path through one, where none is followed.
-    #[error("{path} is a symbolic link, or behind one; put the file itself there", path = .path.display())]
-    Link {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A symbolic link, or a path through one, that leads where links may not.
-    #[error("{path} is a symbolic link, or behind one, that leads out of {within}; put the file itself there", path = .path.display(), within = .within.display())]
-    LeadsOut {
-        /// The file.
-        path: PathBuf,
-        /// Boundary that links may not leave.
-        within: PathBuf,
-    },
-    /// A directory, a socket, a device: no regular file.
-    #[error("{path} is not a regular file; remove it from the package", path = .path.display())]
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Larger than it may be.
-    #[error("{path} has more than {max} bytes", path = .path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Maximum size, in bytes.
-        max: u64,
-    },
-    /// More files or directories than a package may have.
-    #[error("{path} has more than {FILES_MAX} files or {DIRECTORIES_MAX} directories", path = .path.display())]
-    TooMany {
-        /// The package.
-        path: PathBuf,
-    },
-    /// A name that a package may not have.
-    #[error("{path} has a name that a package may not have", path = .path.display())]
-    Name {
-        /// The file.
-        path: PathBuf,
-        /// Description of the problem.
-        #[source]
-        source: PathError,
-    },
-    /// The system refused.
-    #[error("{path} cannot be read", path = .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl FileError {
-    /// The file or directory.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Missing { path }
-            | Self::Link { path }
-            | Self::LeadsOut { path, .. }
-            | Self::NotAFile { path }
-            | Self::TooLarge { path, .. }
-            | Self::TooMany { path }
-            | Self::Name { path, .. }
-            | Self::Read { path, .. } => path,
-        }
-    }
-
-    /// Returns `true` if this is a fact about the package, other than a passing failure of the
-    /// system.
-    pub(crate) fn is_about_package(&self) -> bool {
-        !matches!(self, Self::Read { .. })
-    }
-}
 
 /// The open directory.
 #[derive(Debug)]
