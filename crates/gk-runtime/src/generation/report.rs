@@ -78,7 +78,7 @@ impl Generation {
     /// Returns the remedy, unless the error names one itself.
     fn remedy(&self, error: &PluginError, report: &str) -> String {
         let name = self.owner.plugin.as_str();
-        let hints = self.hub.config.hints;
+        let hints = self.registry.config.hints;
         if let Some(ExitStatus::MemoryLimit { .. }) = self.exit {
             return "; let it use less, or raise resources.memory_mb in plugin.yaml, or memory_mb in its policy: then it starts anew".into();
         }
