@@ -132,7 +132,10 @@ impl Host {
     ) -> Result<Bytes, HostError> {
         let granted = admit(&self.policies, caller, spec)?;
         let work = async {
-            method.check(&args)?;
+            let more = method.check(&args)?;
+            if let Some(rate) = spec.rate {
+                (0..more).try_for_each(|_| granted.charge(rate))?;
+            }
             let _permit = granted.permit(spec.queue).await?;
             method.call(&granted, args).await
         };

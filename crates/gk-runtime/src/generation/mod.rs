@@ -140,7 +140,10 @@ impl Generation {
         // Boxed, as a future would have room for the state twice otherwise. Both tasks live as long
         // as the process, and there may be a thousand.
         let mut status = Box::new(self.status.clone());
+        // The span has no parent: the end of a generation may start the next one, and each span
+        // keeps its parent.
         let span = tracing::info_span!(
+            parent: None,
             "generation",
             plugin = %owner.plugin,
             generation = self.number,
