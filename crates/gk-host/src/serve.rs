@@ -229,7 +229,7 @@ fn runtime_config(
     plugins.memory = Some(memory);
     plugins.hints.grant = |name| {
         format!(
-            "grant it with gk policy approve {name}, or PUT /api/v1/plugins/{name}/policy (gk policy diff {name} shows what it asks for)"
+            "grant it with gk policy approve {name}, or PUT /api/v1/plugins/{name}/policy (gk policy diff {name} shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml)"
         )
     };
     plugins.hints.logs =

@@ -84,7 +84,7 @@ impl Generation {
         }
         match error {
             PluginError::Rpc { .. } if report.contains(NOT_GRANTED) => format!(
-                "; if it should have that, {} (what it does not ask for, its author adds to resources.permissions in plugin.yaml): then it starts anew",
+                "; if it should have that, {}: then it starts anew",
                 (hints.grant)(name)
             ),
             // The cause is in the plugin's own code.
