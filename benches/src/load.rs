@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     pid: Option<u32>,
 }
 
-/// What came out.
+/// Figures of a run.
 pub(crate) struct Measured {
     pub(crate) requests: usize,
     pub(crate) per_s: f64,

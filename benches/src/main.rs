@@ -76,7 +76,7 @@ enum System {
     /// Runs a program that is told to end (SIGTERM) when the process that started this one is gone.
     #[command(hide = true)]
     Tied {
-        /// That process.
+        /// The child process.
         parent: i32,
         /// The program.
         program: PathBuf,

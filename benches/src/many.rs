@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         };
         let place = directory.join(&name);
         fs::create_dir(&place)?;
-        // One file for all: copies of a Go program would take gigabytes.
+        // All plugins share one file: copies of a Go program would take gigabytes.
         fs::hard_link(&program, place.join(&name))
             .with_context(|| format!("cannot link to {}", program.display()))?;
         let name = name.display();

@@ -16,7 +16,7 @@ pub(crate) fn runtime(threads: Option<usize>) -> Result<tokio::runtime::Runtime>
     Ok(builder.enable_all().build()?)
 }
 
-/// One line that was asked for.
+/// A line that was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) payload_bytes: usize,

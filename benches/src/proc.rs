@@ -1,4 +1,4 @@
-//! What the kernel tells of a process under `/proc`.
+//! Figures of a process, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -49,7 +49,7 @@ pub(crate) struct Server {
     started: Instant,
     address: String,
     token: String,
-    /// Its data, and what it logs.
+    /// Data directory and log of the server.
     directory: tempfile::TempDir,
 }
 

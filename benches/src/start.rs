@@ -33,7 +33,7 @@ pub(crate) async fn run(plugins_dir: PathBuf, rounds: usize) -> Result<()> {
     let plain_config = RuntimeConfig::new(&plugins_dir, one.path(), "0.1.0");
     let mut confined_config = RuntimeConfig::new(&plugins_dir, other.path(), "0.1.0");
     confined_config.sandbox = Some(SandboxConfig::new(KeeperProgram::this()?));
-    // One launcher for all rounds: a host starts its keeper once.
+    // All rounds share one launcher: a host starts its keeper once.
     let plain_launcher = Arc::new(ProcessLauncher::new(&plain_config)?);
     let confined_launcher = Arc::new(ProcessLauncher::new(&confined_config)?);
     let (mut plain, mut confined) = (Figures::default(), Figures::default());
@@ -87,7 +87,7 @@ pub(crate) fn began_and_ran(status: &PluginStatus) -> Result<(SystemTime, System
     })
 }
 
-/// How long a plugin's start took, in milliseconds.
+/// The duration of a plugin's start, in milliseconds.
 pub(crate) fn start_time(status: &PluginStatus) -> Result<f64> {
     let (began, ran) = began_and_ran(status)?;
     Ok(ran.duration_since(began)?.as_secs_f64() * 1e3)

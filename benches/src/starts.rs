@@ -24,7 +24,7 @@ use crate::start::{began_and_ran, start_time};
 struct Prepared {
     config: RuntimeConfig,
     launcher: Arc<dyn Launcher>,
-    /// Its data, and the signed package.
+    /// Data directory of the host, and the signed package.
     _directory: tempfile::TempDir,
 }
 

@@ -67,7 +67,7 @@ fn remove_remains() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            // What still has processes stays; the next run tries again.
+            // A group that still has processes stays; the next run tries again.
             let _ = fs::remove_dir(entry.path().join("host"));
             let _ = fs::remove_dir(entry.path());
         }

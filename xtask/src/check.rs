@@ -11,14 +11,14 @@ use gk_servers::{Mariadb, Postgres, Redis};
 use crate::command::{cargo, root, say};
 use crate::{docs, e2e, features, figures, golden, layers, licences, package, plugins};
 
-/// How many tests a step counted.
+/// Numbers of tests of a step.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Count {
     passed: u64,
     failed: u64,
 }
 
-/// What a step came to.
+/// Result of a step.
 struct Outcome {
     name: &'static str,
     took: Duration,
@@ -172,7 +172,7 @@ fn report(outcomes: &[Outcome]) -> Result<()> {
     Err(Failed.into())
 }
 
-/// Some step failed; all that is to say about it is on the terminal already.
+/// A step failed; the terminal has its output already.
 #[derive(Debug)]
 pub(crate) struct Failed;
 

@@ -105,7 +105,7 @@ fn table() -> String {
     text
 }
 
-/// What an endpoint does, and each parameter of its query.
+/// The summary of an endpoint, and each parameter of its query.
 fn what(endpoint: &Endpoint) -> String {
     let mut text = format!("{}.", endpoint.summary);
     for parameter in endpoint.query {

@@ -47,7 +47,7 @@ const GO_PLUGIN_VERSIONS: &[&str] = &[
     "1.4.10", "1.5.0", "1.5.1", "1.5.2", "1.6.0", "1.6.1", "1.6.2", "1.6.3", "1.7.0", "1.8.0",
 ];
 
-/// Its own examples that speak net/rpc, by their packages.
+/// Examples that speak net/rpc, by their packages.
 const GO_PLUGIN_EXAMPLES: &[(&str, &str)] = &[
     ("grpc/plugin-go-netrpc", "kv-netrpc"),
     ("negotiated", "kv-host"),

@@ -65,12 +65,13 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         )?;
     }
     let installed = installed()?;
+    let mut missing = Vec::new();
     let targets = if quick { &[] } else { TARGETS };
     for target in targets {
         if !installed.iter().any(|other| other == target) {
-            say(format!(
-                "features: {target} is not checked, its standard library is not installed; \
-                 `rustup target add {target}` installs it"
+            missing.push(format!(
+                "{target}: its standard library is not installed; `rustup target add {target}` \
+                 installs it"
             ));
             continue;
         }
@@ -93,6 +94,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
             step(format!("the fuzz targets of {}", package.name), &mut check)?;
         }
     }
+    failures.extend(missing);
     match failures.is_empty() {
         true => Ok(()),
         false => bail!("{}", failures.join("\n")),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::command::{command, run, say};
 use crate::go::Go;
 
-/// What a command of xtask is about to do.
+/// Purpose for which a command of xtask needs programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
     /// Building the host and the sample plugins.
@@ -21,7 +21,7 @@ pub(crate) enum Need {
     Test,
 }
 
-/// Whether anything may be installed.
+/// `true` if programs may be installed.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Install {
     /// Install nothing: if something is missing, say what and how to get it, and stop.
@@ -106,7 +106,7 @@ const REQUIREMENTS: &[Requirement] = &[
         is_there: || on_path("vim") || on_path("vim.tiny"),
         packages: &["vim-tiny"],
     },
-    // What docs/getting-started.md uses beside the project's own programs.
+    // Programs that docs/getting-started.md uses beside the project's own.
     Requirement {
         need: Need::Test,
         is_there: || on_path("curl") && on_path("jq"),
@@ -160,7 +160,7 @@ impl Install {
     }
 }
 
-/// How to run a command as root: as it is, or by sudo where it asks for no password.
+/// The way to run a command as root: directly, or by sudo where that asks for no password.
 fn privileges() -> Option<&'static [&'static str]> {
     if rustix::process::geteuid().is_root() {
         return Some(&[]);

@@ -10,7 +10,7 @@ use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand};
 use crate::command::{root, say};
 use crate::modules;
 
-/// What a crate of the workspace may import from the workspace.
+/// Crates of the workspace that a crate may import.
 enum May {
     /// Only these.
     Import(&'static [&'static str]),

@@ -25,7 +25,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, String)> {
     })
 }
 
-/// What `[…](…)` leads to in this repository.
+/// The targets of `[…](…)` in this repository.
 fn links(text: &str) -> Vec<Link> {
     let mut found = Vec::new();
     for (line, plain) in prose(text) {

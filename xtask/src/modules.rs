@@ -16,7 +16,7 @@ use syn::visit::Visit;
 /// Names of modules from the crate's root down.
 type ModulePath = Vec<String>;
 
-/// What one file says.
+/// Imports of one file.
 #[derive(Default)]
 struct Source {
     /// Paths that begin at the root.
@@ -25,7 +25,7 @@ struct Source {
     names: BTreeMap<String, ModulePath>,
     /// Modules in files of their own.
     children: BTreeSet<String>,
-    /// Those of them that are tests.
+    /// Modules of tests among the children.
     tests: BTreeSet<String>,
 }
 
@@ -34,7 +34,7 @@ struct Source {
 pub(crate) struct Circle {
     /// From the crate's root down, with `::`.
     pub(crate) modules: Vec<String>,
-    /// What they import of one another, a line each.
+    /// The imports between the modules, a line each.
     pub(crate) arrows: String,
 }
 
@@ -267,7 +267,7 @@ fn levels(sources: &BTreeMap<ModulePath, Source>) -> BTreeMap<ModulePath, Import
     levels
 }
 
-/// How often a name may be handed on.
+/// Maximum number of re-exports that a name passes.
 const REEXPORTS_MAX: usize = 8;
 
 /// The file that a path leads to, and the name in it.
@@ -293,7 +293,7 @@ fn resolve(
     }
 }
 
-/// What the modules of each circle import of one another.
+/// The imports between the modules of each circle.
 fn loops(imports: &Imports) -> Vec<Circle> {
     let reach: BTreeMap<_, BTreeSet<&ModulePath>> = imports
         .keys()

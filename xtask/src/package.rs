@@ -18,10 +18,10 @@ const PUBLISHED: &[&str] = &[
     "gk-plugin",
 ];
 
-/// What each package has to have beside its source.
+/// Files that each package has beside its source.
 const TEXTS: &[&str] = &["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
-/// What the crate registry takes of a package, at most.
+/// Limits of the crate registry.
 const KEYWORDS_MAX: usize = 5;
 const KEYWORD_CHARS_MAX: usize = 20;
 const CATEGORIES_MAX: usize = 5;
@@ -58,7 +58,7 @@ const CATEGORIES: &[&str] = &[
     "web-programming::http-server",
 ];
 
-/// What the site of documentation builds for.
+/// Target for which the site of documentation builds.
 const DOCS_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Checks what the crates say of themselves, and runs `cargo publish` up to the upload: of all in
@@ -213,7 +213,7 @@ fn siblings(package: &Package, packages: &[Package], before: &[&str]) -> Vec<Str
         let name = dependency.name.as_str();
         let has_version = !dependency.req.comparators.is_empty();
         if dependency.kind == DependencyKind::Development && !has_version {
-            // It is left out of the package.
+            // A dependency without a version is left out of the package.
             continue;
         }
         let version = packages.iter().find(|other| other.name == name);

@@ -278,7 +278,7 @@ impl Gateway {
     }
 
     /// Calls a function in the generation `target`, which offers it, even if a newer one came up
-    /// since. Without a target, the error says why there is none.
+    /// since. Without a target, the runtime waits for the plugin to come up, and calls it or fails.
     pub(crate) async fn call(
         &self,
         target: Option<&CallTarget>,

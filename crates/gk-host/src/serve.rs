@@ -44,7 +44,7 @@ const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The host's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs the host until it is startup to stop.
+/// Runs the host until a signal stops it.
 pub(crate) fn run(args: ServeArgs, config: Config) -> Result<()> {
     // Removes variables from the environment, which is safe only while there is one thread.
     let inherited = listenfd::ListenFd::from_env();
@@ -115,7 +115,7 @@ async fn serve(
     let (limits, limits_now) = watch::channel(front.server_limits());
     let tls = front.tls()?;
     let mut listeners = front.bind(inherited).await?;
-    let addresses = listeners.len();
+    let public_count = listeners.len();
     listeners.extend(local_socket(&config)?);
     let health_listeners = front.bind_health().await?;
 
@@ -157,7 +157,7 @@ async fn serve(
         front.server(memory, limits_now, tls.clone())?,
         closing.clone().cancelled_owned(),
     ));
-    // The health server answers until the host ends.
+    // The health server answers while requests drain; `closing` ends both servers.
     let health = tokio::spawn(server::serve(
         health_listeners,
         gateway.health_front(),
@@ -165,7 +165,7 @@ async fn serve(
         closing.clone().cancelled_owned(),
     ));
     let certificates = tls.map(|tls| tokio::spawn(async move { tls.follow().await }));
-    tell_addresses(&config, &shown, addresses, &health_shown);
+    tell_addresses(&config, &shown, public_count, &health_shown);
 
     let readying = tokio::spawn(become_ready(gateway.clone(), runtime.clone(), log));
     until_stopped(&runtime, &mut stop).await;
@@ -229,7 +229,7 @@ fn runtime_config(
     plugins.memory = Some(memory);
     plugins.hints.grant = |name| {
         format!(
-            "grant it with gk policy approve {name}, or PUT /api/v1/plugins/{name}/policy (gk policy diff {name} shows what it asks for)"
+            "grant it with gk policy approve {name}, or PUT /api/v1/plugins/{name}/policy (gk policy diff {name} shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml)"
         )
     };
     plugins.hints.logs =
@@ -278,9 +278,9 @@ fn shown(listeners: &[server::BoundListener], scheme: &str) -> Vec<String> {
 }
 
 /// Prints the host's addresses for the person at the terminal. `shown` begins with the public
-/// addresses, `addresses` in number; the local socket follows.
-fn tell_addresses(config: &Config, shown: &[String], addresses: usize, health: &[String]) {
-    let (public, local) = shown.split_at(addresses);
+/// addresses, `public_count` in number; the local socket follows.
+fn tell_addresses(config: &Config, shown: &[String], public_count: usize, health: &[String]) {
+    let (public, local) = shown.split_at(public_count);
     for address in public {
         print_line(&format!("listening on {address}"));
     }
@@ -477,7 +477,7 @@ fn open_tokens(data_dir: &Path) -> Result<Tokens> {
 }
 
 fn write_token(path: &Path, token: &str) -> io::Result<()> {
-    // Never through a link, and never into a file that others may have open.
+    // The old file is removed, so that no link is followed and no open copy of it sees the token.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -63,20 +63,22 @@ impl User {
 
     /// The keys of a call's arguments about its user (contract §4.1), which only the host writes.
     /// Without a user they say that the caller is no administrator.
-    pub fn envelope(user: Option<&Self>) -> impl Iterator<Item = (&'static str, Told<'_>)> {
+    pub fn envelope(
+        user: Option<&Self>,
+    ) -> impl Iterator<Item = (&'static str, EnvelopeValue<'_>)> {
         let is_admin = user.is_some_and(|user| user.role == UserRole::Admin);
         let user = user.into_iter().flat_map(|user| {
-            let login = Told::Text(&user.login);
+            let login = EnvelopeValue::Text(&user.login);
             let is_customer = user.role == UserRole::Customer;
             [
-                Some(("_user_id", Told::Number(user.id))),
+                Some(("_user_id", EnvelopeValue::Number(user.id))),
                 Some(("_user_login", login)),
-                Some(("_user_role", Told::Text(user.role.as_str()))),
+                Some(("_user_role", EnvelopeValue::Text(user.role.as_str()))),
                 user.login.contains('@').then_some(("_user_email", login)),
                 is_customer.then_some(("_customer_login", login)),
             ]
         });
-        std::iter::once(("_is_admin", Told::Bool(is_admin))).chain(user.flatten())
+        std::iter::once(("_is_admin", EnvelopeValue::Bool(is_admin))).chain(user.flatten())
     }
 }
 
@@ -94,7 +96,7 @@ impl UserRole {
 /// A value of [`User::envelope`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Told<'a> {
+pub enum EnvelopeValue<'a> {
     /// Yes or no.
     Bool(bool),
     /// A number.

@@ -98,7 +98,7 @@ impl Granted<'_> {
     ///
     /// # Errors
     /// When it is used up.
-    pub fn charge(&self, rate: Rate) -> Result<(), HostError> {
+    pub(crate) fn charge(&self, rate: Rate) -> Result<(), HostError> {
         self.plugin.charge(rate, self.policy())
     }
 }

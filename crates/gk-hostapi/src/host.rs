@@ -1,7 +1,7 @@
 //! The host API as a host composes it: policies, the guard, and the methods of services and of the
 //! host application.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,9 +20,9 @@ use crate::record;
 use crate::spec::{MethodSpec, NOT_PROVIDED};
 
 #[derive(Debug, Clone)]
-enum Served {
+enum MethodEntry {
     /// A method, and what it says of itself.
-    By(Arc<dyn Method>, MethodSpec),
+    Provided(Arc<dyn Method>, MethodSpec),
     NotProvided,
 }
 
@@ -31,7 +31,7 @@ enum Served {
 #[derive(Debug)]
 pub struct Host {
     policies: Arc<Policies>,
-    methods: HashMap<&'static str, Served>,
+    methods: HashMap<&'static str, MethodEntry>,
     services: Vec<Arc<dyn Service>>,
     plugins: Arc<OtherPlugins>,
     /// The generations that serve.
@@ -54,7 +54,8 @@ impl Host {
         let calls = ServiceMethod::all(plugin_call::METHODS, &plugins);
         for method in own.into_iter().chain(calls) {
             let spec = method.spec();
-            host.methods.insert(spec.name, Served::By(method, spec));
+            host.methods
+                .insert(spec.name, MethodEntry::Provided(method, spec));
         }
         host
     }
@@ -65,9 +66,16 @@ impl Host {
     /// Invalid: there is a method of the name of one of these already. Then none is added.
     pub fn install<S: Service>(&mut self, service: Arc<S>) -> Result<(), HostError> {
         let methods = Arc::clone(&service).methods();
-        methods
-            .iter()
-            .try_for_each(|method| self.check_free(method.spec().name))?;
+        let mut names = HashSet::new();
+        for method in &methods {
+            let name = method.spec().name;
+            self.check_free(name)?;
+            if !names.insert(name) {
+                return Err(HostError::invalid(format!(
+                    "a service has the method {name:?} twice"
+                )));
+            }
+        }
         methods
             .into_iter()
             .try_for_each(|method| self.add(method))?;
@@ -82,29 +90,29 @@ impl Host {
     pub fn add(&mut self, method: Arc<dyn Method>) -> Result<(), HostError> {
         let spec = method.spec();
         self.check_free(spec.name)?;
-        self.methods.insert(spec.name, Served::By(method, spec));
+        self.methods
+            .insert(spec.name, MethodEntry::Provided(method, spec));
         Ok(())
     }
 
-    /// Methods that plugins may know of and that this host does not have, as those of services that
-    /// are not compiled in. One that the host has, it keeps. [`NOT_PROVIDED`] are among them
-    /// anyway.
+    /// Declares methods that this host lacks: a call of one fails as not provided and not as
+    /// unknown. One that the host has, it keeps. [`NOT_PROVIDED`] are among them anyway.
     pub fn not_provided(&mut self, names: &[&'static str]) {
         for name in names {
-            self.methods.entry(name).or_insert(Served::NotProvided);
+            self.methods.entry(name).or_insert(MethodEntry::NotProvided);
         }
     }
 
     fn check_free(&self, name: &str) -> Result<(), HostError> {
         match self.methods.get(name) {
-            None | Some(Served::NotProvided) => Ok(()),
-            Some(Served::By(..)) => Err(HostError::invalid(format!(
+            None | Some(MethodEntry::NotProvided) => Ok(()),
+            Some(MethodEntry::Provided(..)) => Err(HostError::invalid(format!(
                 "there is a method {name:?} already"
             ))),
         }
     }
 
-    /// Says who calls other plugins. The first one counts.
+    /// Sets the supervisor that `plugin_call` uses. The first one counts.
     pub fn connect(&self, plugins: Arc<dyn CallPlugins>) {
         let _ = self.plugins.set(plugins);
     }
@@ -124,7 +132,10 @@ impl Host {
     ) -> Result<Bytes, HostError> {
         let granted = admit(&self.policies, caller, spec)?;
         let work = async {
-            method.check(&args)?;
+            let more = method.check(&args)?;
+            if let Some(rate) = spec.rate {
+                (0..more).try_for_each(|_| granted.charge(rate))?;
+            }
             let _permit = granted.permit(spec.queue).await?;
             method.call(&granted, args).await
         };
@@ -137,9 +148,11 @@ impl Host {
 impl HostApi for Host {
     async fn call(&self, caller: &Caller, method: &str, args: Bytes) -> Result<Bytes, HostError> {
         match self.methods.get(method) {
-            Some(Served::By(method, spec)) => self.serve(caller, &**method, spec, args).await,
-            // Blocked plugins learn nothing here, either.
-            Some(Served::NotProvided) => {
+            Some(MethodEntry::Provided(method, spec)) => {
+                self.serve(caller, &**method, spec, args).await
+            }
+            // The guard comes first here, too: a blocked plugin must not learn which methods exist.
+            Some(MethodEntry::NotProvided) => {
                 admit(&self.policies, caller, &MethodSpec::free("(not provided)"))?;
                 Err(HostError::not_provided(format!(
                     "method \"{method}\" is not provided by this host"
@@ -174,14 +187,15 @@ impl HostApi for Host {
         registration: &Registration,
         request: &ResourceRequest,
     ) -> Result<(), HostError> {
-        let alone = !self.serving.lock().contains_key(plugin);
+        // Without a serving generation, this one's registration is in force at once.
+        let none_serves = !self.serving.lock().contains_key(plugin);
         self.policies
-            .prepare(plugin, generation, request, alone)
+            .prepare(plugin, generation, request, none_serves)
             .await?;
         HostApi::admit(self, plugin)?;
         for service in &self.services {
             service.prepare(plugin, generation, registration)?;
-            if alone {
+            if none_serves {
                 service.commit(plugin, generation);
             }
         }
@@ -224,4 +238,42 @@ impl HostApi for Host {
 pub fn own_methods() -> impl Iterator<Item = MethodSpec> {
     let log = record::METHODS.iter().map(ServiceMethod::spec);
     log.chain(plugin_call::METHODS.iter().map(ServiceMethod::spec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::Granted;
+    use crate::policy::MemoryPolicyStore;
+
+    /// A service that lists one of its methods twice.
+    #[derive(Debug)]
+    struct Twice;
+
+    #[async_trait]
+    impl Method for Twice {
+        fn spec(&self) -> MethodSpec {
+            MethodSpec::free("twice")
+        }
+
+        async fn call(&self, _: &Granted<'_>, _: Bytes) -> Result<Bytes, HostError> {
+            Ok(Bytes::new())
+        }
+    }
+
+    impl Service for Twice {
+        fn methods(self: Arc<Self>) -> Vec<Arc<dyn Method>> {
+            vec![Arc::clone(&self) as _, self]
+        }
+    }
+
+    #[test]
+    fn a_service_with_one_name_twice_is_not_added_in_part() {
+        let policies = Policies::new(MemoryPolicyStore::default(), false);
+        let mut host = Host::new(Arc::new(policies));
+        let refused = host.install(Arc::new(Twice)).unwrap_err();
+        assert!(refused.to_string().contains("\"twice\""), "{refused}");
+        assert!(!host.methods.contains_key("twice"));
+        host.add(Arc::new(Twice)).unwrap();
+    }
 }

@@ -110,7 +110,7 @@ mod spec;
 
 pub use api::{Admission, CallPlugins, HostApi, OutgoingCall, PluginLimits};
 pub use basic::BasicHostApi;
-pub use caller::{CallInfo, Caller, PluginProcess, Shape, Told, User, UserRole};
+pub use caller::{CallInfo, Caller, EnvelopeValue, PluginProcess, Shape, User, UserRole};
 pub use chain::{Chain, DEPTH_MAX};
 pub use error::{ErrorKind, HostError};
 pub use guard::{Granted, REQUEST_TIMEOUT};

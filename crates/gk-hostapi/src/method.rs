@@ -23,12 +23,13 @@ pub trait Method: Send + Sync + fmt::Debug + 'static {
     fn spec(&self) -> MethodSpec;
 
     /// Refuses arguments that are too large to wait for a permit with. Called before the guard
-    /// takes the permit of [`MethodSpec::queue`].
+    /// takes the permit of [`MethodSpec::queue`]. Returns how many requests the arguments stand for
+    /// beyond one: they count against [`MethodSpec::rate`], too.
     ///
     /// # Errors
     /// The text is what the plugin gets.
-    fn check(&self, _args: &[u8]) -> Result<(), HostError> {
-        Ok(())
+    fn check(&self, _args: &[u8]) -> Result<usize, HostError> {
+        Ok(0)
     }
 
     /// Serves a request: JSON in, JSON out.
@@ -91,7 +92,7 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Bytes, HostError>> + Se
 /// ```
 pub struct ServiceMethod<S: 'static> {
     spec: MethodSpec,
-    check: fn(&[u8]) -> Result<(), HostError>,
+    check: fn(&[u8]) -> Result<usize, HostError>,
     handler: Handler<S>,
 }
 
@@ -102,14 +103,14 @@ impl<S> ServiceMethod<S> {
     pub const fn new(spec: MethodSpec, handler: Handler<S>) -> Self {
         Self {
             spec,
-            check: |_| Ok(()),
+            check: |_| Ok(0),
             handler,
         }
     }
 
     /// The same method, whose arguments are checked by [`Method::check`].
     #[must_use]
-    pub const fn checked(mut self, check: fn(&[u8]) -> Result<(), HostError>) -> Self {
+    pub const fn checked(mut self, check: fn(&[u8]) -> Result<usize, HostError>) -> Self {
         self.check = check;
         self
     }
@@ -149,7 +150,7 @@ impl<S: Send + Sync + fmt::Debug> Method for Served<S> {
         self.method.spec
     }
 
-    fn check(&self, args: &[u8]) -> Result<(), HostError> {
+    fn check(&self, args: &[u8]) -> Result<usize, HostError> {
         (self.method.check)(args)
     }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::api::{CallPlugins, OutgoingCall};
-use crate::caller::{CallInfo, Told, User};
+use crate::caller::{CallInfo, EnvelopeValue, User};
 use crate::chain::Chain;
 use crate::error::HostError;
 use crate::guard::Granted;
@@ -98,7 +98,7 @@ fn plugin_arguments(args: &RawValue, call: Option<&CallInfo>) -> Result<Bytes, H
     if !args.get().starts_with('{') {
         return Ok(Bytes::copy_from_slice(args.get().as_bytes()));
     }
-    let text = |key, text| (key, Told::Text(text));
+    let text = |key, text| (key, EnvelopeValue::Text(text));
     let language = call.and_then(|call| call.language.as_deref());
     let request_id = call.and_then(|call| call.request_id.as_ref());
     let envelope = User::envelope(call.and_then(|call| call.user.as_ref()))

@@ -48,7 +48,7 @@ impl RateLimiter {
             .unwrap_or(u64::MAX);
         let passed = part.saturating_sub(counts.now);
         for step in 1..=passed.min(PARTS as u64) {
-            let place = place(counts.now + step);
+            let place = slot(counts.now + step);
             counts.parts[place] = 0;
         }
         counts.now = counts.now.max(part);
@@ -56,14 +56,14 @@ impl RateLimiter {
         if limit > 0 && admitted >= u64::from(limit) {
             return false;
         }
-        let place = place(counts.now);
+        let place = slot(counts.now);
         counts.parts[place] = counts.parts[place].saturating_add(1);
         true
     }
 }
 
-/// A part's place among the counts.
-fn place(part: u64) -> usize {
+/// Index of a part among the counts.
+fn slot(part: u64) -> usize {
     usize::try_from(part % PARTS as u64).unwrap_or_default()
 }
 

@@ -202,9 +202,9 @@ impl ResourceRequest {
             .filter(|bytes| *bytes > 0)
     }
 
-    /// What is asked for altogether when the registration (`self`) and the manifest both ask: the
-    /// registration's value where it has one, the manifest's elsewhere. Lists of permissions are
-    /// not mixed, because a plugin that narrows its permissions in its registration means it.
+    /// Merges the registration (`self`) with the manifest: a field of `self` that is set wins.
+    /// Lists of permissions are not mixed, because a plugin that narrows its permissions in its
+    /// registration means it.
     pub fn or(&self, manifest: &Self) -> Self {
         let text = |own: &String, other: &String| {
             if own.is_empty() {

@@ -41,7 +41,7 @@ impl Context {
         self.config("work_dir").map(Path::new)
     }
 
-    /// The host, on behalf of this call.
+    /// The host API, with this call's token: the host applies the call's user and deadline.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host

@@ -96,7 +96,7 @@ impl Runtime {
     async fn look(&self, named: Option<(PluginName, Offer)>) -> Result<(), ControlError> {
         let inner = Arc::clone(&self.inner);
         let look = tokio::task::spawn_blocking(move || {
-            let others = match inner.hub.config.hot_reload {
+            let others = match inner.registry.config.hot_reload {
                 true => Offer::Start,
                 false => Offer::Tell,
             };
@@ -214,7 +214,7 @@ impl Runtime {
     /// Returns the trust settings in effect.
     #[must_use]
     pub fn signatures(&self) -> Arc<Signatures> {
-        self.inner.hub.signatures.load_full()
+        self.inner.registry.signatures.load_full()
     }
 
     /// Replaces the trust settings. A running plugin stops if it is revoked, or if a signature is
@@ -222,7 +222,7 @@ impl Runtime {
     pub async fn set_signatures(&self, signatures: Signatures) {
         let inner = Arc::clone(&self.inner);
         let review = tokio::task::spawn_blocking(move || {
-            inner.hub.signatures.store(Arc::new(signatures));
+            inner.registry.signatures.store(Arc::new(signatures));
             inner.review_trust();
             inner.reconcile();
         });
@@ -233,8 +233,8 @@ impl Runtime {
 
     /// Replaces the settings of plugins. A plugin whose own settings differ is replaced.
     pub fn set_settings(&self, settings: PluginSettings) {
-        let before = self.inner.hub.settings.swap(Arc::new(settings));
-        let now = self.inner.hub.settings.load();
+        let before = self.inner.registry.settings.swap(Arc::new(settings));
+        let now = self.inner.registry.settings.load();
         let plugins: Vec<_> = {
             let plugins = self.inner.plugins.lock();
             let differs = plugins

@@ -22,7 +22,12 @@ pub struct Hints {
 impl Default for Hints {
     fn default() -> Self {
         Self {
-            grant: |name| format!("grant it in the policy of {name}"),
+            grant: |name| {
+                format!(
+                    "grant it in the policy of {name} (what it does not ask for, its author adds to \
+                     resources.permissions in plugin.yaml)"
+                )
+            },
             logs: |name| format!("the log of {name} has all that it printed"),
             enable: |name| format!("{name} is enabled again"),
             sandbox: "the report on its layers has the remedy of each",

@@ -11,15 +11,15 @@ use parking_lot::Mutex;
 use crate::discover::Problem;
 use crate::environment::PluginVariables;
 use crate::files::Stamp;
-use crate::hub::Hub;
 use crate::manifests::Manifests;
 use crate::plugin::Plugin;
+use crate::registry::Registry;
 use crate::staging::Installing;
 use crate::watch::Changes;
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) plugins: Mutex<BTreeMap<PluginName, Arc<Plugin>>>,
     /// Held while the plugins directory is looked through.
     pub(crate) looked: Mutex<Looked>,

@@ -85,7 +85,7 @@ impl Runtime {
     /// # Errors
     /// The plugins directory cannot be written to.
     pub fn stage(&self) -> Result<Staging, InstallError> {
-        Staging::new(&self.inner.hub.config.plugins_dir)
+        Staging::new(&self.inner.registry.config.plugins_dir)
     }
 
     /// Judges the package in a [`Staging`]: checks its file, manifest and signature, and unpacks it
@@ -147,7 +147,7 @@ impl Runtime {
         (digest, found): (Digest, Discovered),
     ) -> Result<Judged, InstallError> {
         let (name, unpacked) = (found.name.clone(), staging.unpacked());
-        let signatures = self.inner.hub.signatures.load();
+        let signatures = self.inner.registry.signatures.load();
         let verified = verify(&signatures, &gk_sign::Cache::new(), &found);
         let verified = verified.map_err(|error| unverified(&error, &staging))?;
         let directory = self.directory_of(&name, &staging.plugins_dir)?;
@@ -327,7 +327,7 @@ impl Runtime {
         uninstalled.replaced_by = self.until_forgotten(&name, wait).await;
         drop(staging);
         if data && uninstalled.replaced_by.is_none() {
-            let config = &self.inner.hub.config;
+            let config = &self.inner.registry.config;
             let work = config.data_dir.join("plugins").join(name.as_str());
             match fs::remove_dir_all(&work) {
                 Ok(()) => uninstalled.removed.push(work),

@@ -33,7 +33,7 @@ impl Inner {
         if self.stopping.load(Ordering::Acquire) {
             return Ok(false);
         }
-        let config = &self.hub.config;
+        let config = &self.registry.config;
         let work_root = made("data directory", &config.data_dir)?.join("plugins");
         // The directory is not created here: after a move, the operator is about to put another one
         // there.
@@ -60,7 +60,7 @@ impl Inner {
         let requests = self.requests(&plugins, &problems);
         let variables = self.variables(&mut looked, &requests, other_names);
         if looked.installed.as_ref() != Some(&requests) {
-            self.hub.host_api.installed(&requests);
+            self.registry.host_api.installed(&requests);
             looked.installed = Some(requests);
         }
         let with_problem = problems.iter().filter_map(|problem| problem.name.clone());
@@ -77,7 +77,7 @@ impl Inner {
             !waits
         });
         self.take_problems(&mut looked, problems, &found);
-        let stamp = self.hub.signatures.load().stamp();
+        let stamp = self.registry.signatures.load().stamp();
         let is_revoked = std::mem::replace(&mut looked.revocations, stamp) != stamp;
         for found in plugins {
             let name = found.name.clone();
@@ -173,7 +173,7 @@ impl Inner {
         {
             return Arc::clone(variables);
         }
-        let all = self.hub.config.variables.iter().cloned();
+        let all = self.registry.config.variables.iter().cloned();
         let variables = Arc::new(PluginVariables::assign(&names, &other_names, all));
         looked.variables = Some((names, other_names, Arc::clone(&variables)));
         variables
@@ -212,8 +212,8 @@ impl Inner {
             tracing::info!(plugin = %name, "removed; its data stays");
             plugins.remove(name);
             looked.gone.remove(name);
-            self.hub.forget(name);
-            self.hub.host_api.removed(name);
+            self.registry.forget(name);
+            self.registry.host_api.removed(name);
         }
         all && !missing.is_empty()
     }
@@ -244,7 +244,7 @@ impl Inner {
             let failure = Failure::Refused;
             let state = GenerationState::Failed { error, failure };
             let status = GenerationStatus::not_started(problem.dir, state);
-            let plugin = Plugin::new(Arc::clone(&self.hub), name.clone(), None, status);
+            let plugin = Plugin::new(Arc::clone(&self.registry), name.clone(), None, status);
             plugin.show();
             known.insert(name, plugin);
         }
@@ -256,7 +256,7 @@ impl Inner {
         }
         if looked.problems != nameless {
             looked.problems.clone_from(&nameless);
-            self.hub.publish_problems(nameless);
+            self.registry.publish_problems(nameless);
         }
     }
 
@@ -272,9 +272,14 @@ impl Inner {
         if self.stopping.load(Ordering::Acquire) {
             return;
         }
-        let plugin = Plugin::new(Arc::clone(&self.hub), name.clone(), Some(package), status);
+        let plugin = Plugin::new(
+            Arc::clone(&self.registry),
+            name.clone(),
+            Some(package),
+            status,
+        );
         plugin.log_line(LogLevel::Info, format!("discovered in {}", dir.display()));
-        let blocked = self.hub.host_api.admit(&name).is_err();
+        let blocked = self.registry.host_api.admit(&name).is_err();
         plugin.will(|will| will.blocked = blocked);
         plugin.show();
         plugins.insert(name, plugin);

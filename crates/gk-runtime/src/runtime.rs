@@ -15,7 +15,6 @@ use crate::backend::{Backend, Processes};
 use crate::calls::{Account, CallContext, CallTarget, Entry, Instance, Refused};
 use crate::config::{RuntimeConfig, made};
 use crate::error::{CallError, StartError};
-use crate::hub::Hub;
 use crate::inner::Inner;
 use crate::launch::{Launcher, ProcessLauncher};
 use crate::limits::{
@@ -24,6 +23,7 @@ use crate::limits::{
 };
 use crate::log::{LogEntry, LogQuery, LogSink};
 use crate::plugin::Offer;
+use crate::registry::Registry;
 use crate::snapshot::{PluginState, PluginStatus, Snapshot};
 use crate::staging::{Installing, clear_staging};
 use crate::watch::Changes;
@@ -119,7 +119,7 @@ impl Runtime {
         clear_staging(&dir);
         let changes = Arc::<Changes>::default();
         let inner = Arc::new(Inner {
-            hub: Arc::new(Hub::new(config, backend, host_api)),
+            registry: Arc::new(Registry::new(config, backend, host_api)),
             plugins: Mutex::default(),
             looked: Mutex::default(),
             changes: Arc::clone(&changes),
@@ -127,7 +127,8 @@ impl Runtime {
             stopping: AtomicBool::new(false),
             linked: AtomicBool::new(false),
         });
-        let following = Inner::follow_dependencies(Arc::downgrade(&inner), inner.hub.changed());
+        let following =
+            Inner::follow_dependencies(Arc::downgrade(&inner), inner.registry.changed());
         inner.look(Offer::Start, None)?;
         tokio::spawn(following);
         let follow = Inner::follow(Arc::downgrade(&inner), changes, dir, offer, rescan);
@@ -137,12 +138,12 @@ impl Runtime {
 
     /// Returns the state of all plugins at this moment.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.inner.hub.snapshot()
+        self.inner.registry.snapshot()
     }
 
     /// Returns a receiver that changes with every new snapshot.
     pub fn changed(&self) -> watch::Receiver<u64> {
-        self.inner.hub.changed()
+        self.inner.registry.changed()
     }
 
     /// Waits until every plugin has come up, failed or been stopped once. A failed plugin may be
@@ -239,7 +240,7 @@ impl Runtime {
             plugin: plugin.clone(),
             reason,
         };
-        let admission = self.inner.hub.host_api.admit(plugin);
+        let admission = self.inner.registry.host_api.admit(plugin);
         let mut admission = admission.map_err(|error| refused(error.to_string()))?;
         let mut entry = Entry::new(&admission, &context);
         let account = Account::new(&target.0, function, &context, entry.arrived());
@@ -304,7 +305,7 @@ impl Runtime {
 
     /// Returns the generation of a plugin that serves now.
     fn serving(&self, plugin: &str) -> Option<CallTarget> {
-        self.inner.hub.peek().get(plugin)?.target()
+        self.inner.registry.peek().get(plugin)?.target()
     }
 
     /// Returns the generation of a plugin that serves now, or that comes up within the time that a
@@ -347,13 +348,13 @@ impl Runtime {
     /// Returns the reason why a plugin must not be called, running or not: its policy, or that it
     /// is disabled.
     fn refusal(&self, plugin: &str) -> Option<CallError> {
-        let snapshot = self.inner.hub.peek();
+        let snapshot = self.inner.registry.peek();
         let status = snapshot.get(plugin)?;
         let refused = |reason: String| CallError::Refused {
             plugin: status.name.clone(),
             reason,
         };
-        match self.inner.hub.host_api.admit(&status.name) {
+        match self.inner.registry.host_api.admit(&status.name) {
             Err(error) => Some(refused(error.to_string())),
             Ok(_) if status.state == PluginState::Disabled => {
                 Some(refused("it is disabled".to_owned()))
@@ -367,7 +368,7 @@ impl Runtime {
         if let Some(refused) = self.refusal(plugin) {
             return refused;
         }
-        match self.inner.hub.peek().get(plugin) {
+        match self.inner.registry.peek().get(plugin) {
             Some(status) => not_running(status),
             None => CallError::UnknownPlugin {
                 plugin: crate::log::cut(plugin, 128).to_owned(),
@@ -445,7 +446,7 @@ impl Runtime {
         self.inner.end();
         let in_order = async {
             // A plugin ends after those that depend on it.
-            self.inner.hub.idle().await;
+            self.inner.registry.idle().await;
         };
         if tokio::time::timeout(SHUTDOWN_ORDER_MAX, in_order)
             .await
@@ -454,7 +455,7 @@ impl Runtime {
             for plugin in self.inner.plugins.lock().values() {
                 plugin.apply(None);
             }
-            self.inner.hub.idle().await;
+            self.inner.registry.idle().await;
         }
         let removed = || crate::dirs::removed(REMOVAL_TIMEOUT);
         let _ = tokio::task::spawn_blocking(removed).await;

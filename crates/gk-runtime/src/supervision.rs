@@ -68,7 +68,7 @@ impl Inner {
             let Some(plugin) = plugins.get(name) else {
                 return;
             };
-            let blocked = self.hub.host_api.admit(name).is_err();
+            let blocked = self.registry.host_api.admit(name).is_err();
             plugin.will(|will| will.blocked = blocked)
         };
         if changed {
@@ -81,7 +81,7 @@ impl Inner {
     /// determined. Blocks.
     pub(crate) fn review_trust(&self) -> bool {
         let plugins: Vec<_> = self.plugins.lock().values().cloned().collect();
-        let signatures = self.hub.signatures.load();
+        let signatures = self.registry.signatures.load();
         if let Err(error) = signatures.check() {
             let error = crate::error::chain(&error);
             tracing::error!(
@@ -105,7 +105,7 @@ impl Inner {
     /// Returns the reason why a version of a plugin cannot take over now: a plugin that it depends
     /// on does not serve.
     pub(crate) fn lacks(&self, manifest: &Manifest) -> Option<String> {
-        let snapshot = self.hub.snapshot();
+        let snapshot = self.registry.snapshot();
         let serves = |need: &&Dependency| {
             let status = snapshot.get(need.name.as_str());
             status.is_some_and(|status| {

@@ -77,9 +77,9 @@ impl Policy {
         }
     }
 
-    /// Takes a version 1 signature for none. As long as it is accepted, somebody who can write into
-    /// a package can take its `plugin.sig` away and leave an old signed binary with another
-    /// manifest.
+    /// Distrusts packages with only a version 1 signature, as if they had no signature. As long as
+    /// it is accepted, somebody who can write into a package can take its `plugin.sig` away and
+    /// leave an old signed binary with another manifest.
     #[must_use]
     pub fn without_version_1(mut self) -> Self {
         self.version_1 = false;
@@ -150,7 +150,7 @@ type PinnedFile = (Arc<Pinned>, Option<Stamp>);
 /// State of the signature.
 struct Verdict {
     pinned: Arc<Pinned>,
-    /// Of the file that has these bytes.
+    /// The stamp of the file that was pinned; `None` if later changes could go unseen.
     stamp: Option<Stamp>,
     state: State,
     key: Option<KeyId>,
@@ -272,9 +272,11 @@ impl Job<'_> {
         })
     }
 
-    /// A plugin of which nothing is known but that it is there.
+    /// The verdict on a binary without a trusted signature: the binary is pinned, the doubt
+    /// recorded.
     fn doubted(&self, doubt: Refusal) -> Result<Verdict, VerifyError> {
-        // What is refused anyway need not be copied; but a revoked file is to be named as that.
+        // Even a binary that will be refused is pinned: its digest may be revoked, which comes
+        // first.
         Ok(Verdict::doubted(self.pin_executable()?, doubt))
     }
 
@@ -345,8 +347,8 @@ impl Job<'_> {
         Ok(Arc::new(pinned.ok_or_else(too_large)?))
     }
 
-    /// In a signed package what no package may have is tampering; a failure of the system stays
-    /// one.
+    /// An error that the package causes is refused as tampering; an error of the system stays
+    /// itself.
     fn about_package<T>(
         &self,
         key: Option<KeyId>,

@@ -9,7 +9,7 @@ use super::promises::{Limit, Promises};
 use super::{Programs, figure};
 use crate::command::say;
 
-/// What a plugin's requests to the host API take, in microseconds.
+/// Durations of a plugin's requests to the host API, in microseconds.
 pub(super) struct Callbacks {
     call: f64,
     cache_get: f64,

@@ -20,7 +20,7 @@ struct Row {
     stop_s: f64,
 }
 
-/// What was measured with each number of plugins.
+/// Figures for each number of plugins.
 pub(super) struct Many {
     rows: Vec<Row>,
     lines: Vec<Value>,

@@ -39,7 +39,7 @@ impl System {
         })
     }
 
-    /// Its answer to a line.
+    /// Sends a line and reads the answer.
     pub(super) fn ask(&mut self, line: &str) -> Result<Value> {
         let stdin = self.stdin.as_mut().context("no stdin")?;
         writeln!(stdin, "{line}")?;
@@ -78,7 +78,7 @@ impl System {
 
 impl Drop for System {
     fn drop(&mut self) {
-        // It ends with its input.
+        // The process ends with its input.
         self.stdin = None;
         let _ = self.child.wait();
     }

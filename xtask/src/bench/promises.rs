@@ -1,6 +1,6 @@
-//! What the project promises, beside what was measured.
+//! Promises of the project, compared with what was measured.
 
-/// What a figure may be.
+/// Bound of a figure.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Limit {
     AtMost(f64),

@@ -9,10 +9,11 @@ use anyhow::{Context, Result};
 
 use super::sbom::Package;
 
-/// How files with licence texts begin.
+/// Beginnings of the names of files with licence texts.
 const NAMES: &[&str] = &["licen", "copying", "copyright", "notice", "unlicense"];
 
-/// How deep they are looked for: libraries in C are in directories of the packages that bring them.
+/// Maximum depth at which they are looked for: libraries in C are in directories of the packages
+/// that bring them.
 const DEPTH: usize = 2;
 
 /// The largest file that is taken for a licence, in bytes.

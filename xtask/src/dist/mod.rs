@@ -18,10 +18,10 @@ use crate::command::{cargo, command, output, root, run as run_command, say};
 use crate::docs;
 use archive::Entry;
 
-/// Where the texts are below the prefix.
+/// Directory of the texts, below the prefix.
 const DOC: &str = "share/doc/goatkit";
 
-/// What is in the archive as it is in the repository, and where there.
+/// Files of the archive that are as in the repository, and their places.
 const TEXTS: &[(&str, &str)] = &[
     ("README.md", DOC),
     ("CHANGELOG.md", DOC),
@@ -32,7 +32,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("deploy/goatkit.conf", "lib/sysusers.d"),
 ];
 
-/// What of the generated files goes where.
+/// Places of the generated files.
 const GENERATED: &[(&str, &str, &str)] = &[
     ("completions", "gk", "share/bash-completion/completions"),
     ("completions", "_gk", "share/zsh/site-functions"),
@@ -42,7 +42,7 @@ const GENERATED: &[(&str, &str, &str)] = &[
 /// Overrides the time in the archive: seconds since 1970.
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
-/// What to build.
+/// Options of the archive.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Dist {
     /// Rust's name of the target. Without it that of this machine, with musl (static) if that can

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::command::{cargo, output, root};
 
-/// What is shipped.
+/// Programs that are shipped.
 const PROGRAMS: &[&str] = &["gk-cli", "gk-host"];
 
 /// A package that is in a program.
@@ -23,7 +23,7 @@ pub(super) struct Package {
     pub(super) licence: Option<String>,
     /// `true` if it is this workspace's own.
     pub(super) is_own: bool,
-    /// Where its source is on this machine.
+    /// Directory of the package's source on this machine.
     pub(super) directory: Utf8PathBuf,
     repository: Option<String>,
     /// The SHA-256 of its package at the registry.
@@ -45,7 +45,7 @@ struct Locked {
 }
 
 impl Package {
-    /// Its package URL (<https://github.com/package-url/purl-spec>).
+    /// Package URL (<https://github.com/package-url/purl-spec>).
     fn purl(&self) -> String {
         purl(&self.name, &self.version)
     }

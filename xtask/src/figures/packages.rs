@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::command::{cargo, output};
 
-/// What a crate brings in.
+/// Packages that a crate brings in.
 pub(super) struct Alone {
     /// Packages without features, with the default ones, with all; the crate itself not counted.
     pub(super) counts: [usize; 3],

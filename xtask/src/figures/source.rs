@@ -48,7 +48,7 @@ pub(super) struct Crate {
     pub(super) test_lines: usize,
 }
 
-/// One file, without its inline tests.
+/// A file, without its inline tests.
 #[derive(Debug, Default, Clone)]
 pub(super) struct File {
     /// From the repository's root.

@@ -35,7 +35,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum time that the host takes to report on a reload.
 const RELOAD_WAIT: &str = "2m";
 
-/// Files that compilers write beside the sources.
+/// Files that a build itself writes: changes to them during a build do not start another one.
 const LOCKS: &[&str] = &["Cargo.lock", "go.sum"];
 
 /// `hot_reload`: the order to reload comes once all files are in place.
@@ -73,8 +73,8 @@ enum Event {
     Touched,
     /// A build has ended.
     Built(Build, Result<(), Failure>),
-    /// The host has said what came of a version.
-    Told(Build, Result<Outcome, Failure>),
+    /// The host has answered the reload of a build.
+    Reloaded(Build, Result<Outcome, Failure>),
     /// The command is to end.
     Interrupted,
 }
@@ -115,7 +115,8 @@ struct Session<'scope, 'env> {
 pub(crate) fn run(args: DevArgs, terminal: &Terminal) -> Result<(), Failure> {
     let (sender, events) = mpsc::channel();
     on_interrupt(Event::Interrupted, sender.clone())?;
-    // A directory without a plugin is a mistake and not a plugin that is not right yet.
+    // A missing manifest ends the command; a faulty one does not, because the next save may mend
+    // it.
     if !args.dir.join(gk_package::MANIFEST).is_file() {
         return Project::open(&args.dir, terminal).map(drop);
     }
@@ -171,7 +172,7 @@ impl Session<'_, '_> {
                     self.due = Some((now + QUIET).min(first + QUIET_MAX));
                 }
                 Ok(Event::Built(build, result)) => self.built(build, result)?,
-                Ok(Event::Told(build, result)) => self.told(&build, result),
+                Ok(Event::Reloaded(build, result)) => self.told(&build, result),
                 Err(RecvTimeoutError::Timeout) => {
                     (self.due, self.touched) = (None, None);
                     self.look();
@@ -253,7 +254,7 @@ impl Session<'_, '_> {
 
     /// Gives the host what was built.
     fn built(&mut self, build: Build, result: Result<(), Failure>) -> Result<(), Failure> {
-        // Of one that was ended because its sources have changed since, nothing is of interest.
+        // A build that a newer one has replaced is ignored, whatever its result.
         if build.number != self.number {
             return Ok(());
         }
@@ -290,7 +291,7 @@ impl Session<'_, '_> {
             self.scope.spawn(move || {
                 let query = [("wait", RELOAD_WAIT.to_owned())];
                 let told = client.send(Operation::ReloadPlugin, &[&plugin], &query, Body::Nothing);
-                let _ = sender.send(Event::Told(build, told));
+                let _ = sender.send(Event::Reloaded(build, told));
             });
         }
         Ok(())

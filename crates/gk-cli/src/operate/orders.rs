@@ -35,7 +35,7 @@ pub(crate) struct ReloadArgs {
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct OrderOutcome<'a> {
     plugin: &'a str,
     #[serde(flatten)]
     outcome: Outcome,
@@ -88,7 +88,7 @@ pub(crate) fn tell(plugin: &str, outcome: Outcome, terminal: &Terminal) -> Resul
     let (word, error) = (outcome.outcome, outcome.error.clone());
     match terminal.format() {
         Format::Json | Format::Yaml | Format::Name => {
-            let told = Told { plugin, outcome };
+            let told = OrderOutcome { plugin, outcome };
             terminal.document(&told, plugin, String::new)?;
         }
         Format::Table | Format::Wide if error.is_none() => {

@@ -16,7 +16,7 @@ use crate::terminal::{BOLD, Terminal, styled, table};
 /// Watch what plugins use and how many calls they take.
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// Interval of the table.
+    /// Interval between updates.
     #[arg(short = 'd', long, value_name = "DURATION", default_value = "2s")]
     delay: gk_manifest::GoDuration,
     /// End after this many looks.

@@ -52,7 +52,7 @@ pub(crate) struct ShowArgs {
 
 /// A key, without its private half.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct KeyRow {
     id: String,
     public_key: String,
     file: PathBuf,
@@ -62,13 +62,13 @@ struct Shown {
     error: Option<String>,
 }
 
-impl Rows for Vec<Shown> {
+impl Rows for Vec<KeyRow> {
     fn headings(_: bool) -> Vec<&'static str> {
         vec!["KEY ID", "PUBLIC KEY", "FILE", "PERMISSIONS"]
     }
 
     fn rows(&self, _: bool) -> Vec<(String, Vec<String>)> {
-        let row = |key: &Shown| {
+        let row = |key: &KeyRow| {
             let permissions = match (&key.error, key.too_open) {
                 (Some(error), _) => error.clone(),
                 (None, true) => format!("too open; run: chmod 600 {}", key.file.display()),
@@ -131,7 +131,7 @@ impl GenerateArgs {
 
 fn show(public: &PublicKey, file: &Path, terminal: &Terminal) -> Result<(), Failure> {
     let too_open = is_too_open(file);
-    let shown = Shown {
+    let shown = KeyRow {
         id: public.id().to_string(),
         public_key: public.to_hex(),
         file: file.to_owned(),
@@ -161,7 +161,7 @@ fn list(terminal: &Terminal) -> Result<(), Failure> {
     let directory = directory()?;
     let mut shown = Vec::new();
     for file in files(&directory)? {
-        let mut entry = Shown {
+        let mut entry = KeyRow {
             id: String::new(),
             public_key: String::new(),
             too_open: is_too_open(&file),

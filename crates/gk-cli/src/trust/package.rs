@@ -55,7 +55,7 @@ impl Rows for Vec<Listed> {
 
 /// The package that was made.
 #[derive(Debug, Serialize)]
-struct Made {
+struct Packed {
     name: String,
     version: String,
     path: PathBuf,
@@ -125,7 +125,7 @@ impl PackageArgs {
                 "correct that, and package again",
             )
         })?;
-        let made = Made {
+        let made = Packed {
             path: out,
             size: packed.size,
             sha256: packed

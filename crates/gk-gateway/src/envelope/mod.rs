@@ -25,7 +25,7 @@ use self::value::{Members, Value};
 use crate::bodies::{Full, Growing, HeldBody};
 use crate::heavy::Heavy;
 use crate::problem::Problem;
-use gk_hostapi::{RequestId, Told, User};
+use gk_hostapi::{EnvelopeValue, RequestId, User};
 
 /// Maximum number of keys of a query, a form, or a JSON body's object, each.
 pub(crate) const KEYS_MAX: usize = 10_000;
@@ -218,9 +218,9 @@ fn envelope(request: &Incoming) -> Envelope<'_> {
     }
     for (name, told) in User::envelope(caller) {
         let value = match told {
-            Told::Bool(yes) => Value::Bool(yes),
-            Told::Number(number) => Value::Number(number),
-            Told::Text(text) => Value::Text(text.into()),
+            EnvelopeValue::Bool(yes) => Value::Bool(yes),
+            EnvelopeValue::Number(number) => Value::Number(number),
+            EnvelopeValue::Text(text) => Value::Text(text.into()),
         };
         set(name, value);
     }

@@ -178,7 +178,7 @@ fn listen(address: SocketAddr) -> io::Result<BoundListener> {
     Ok(BoundListener::Tcp(socket.listen(BACKLOG)?))
 }
 
-fn bind_path(path: &Path, mode: u32) -> io::Result<(UnixListener, Made)> {
+fn bind_path(path: &Path, mode: u32) -> io::Result<(UnixListener, CreatedSocket)> {
     if let Ok(metadata) = fs::symlink_metadata(path) {
         if !metadata.file_type().is_socket() {
             return Err(io::Error::new(
@@ -201,7 +201,7 @@ fn bind_path(path: &Path, mode: u32) -> io::Result<(UnixListener, Made)> {
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
     let file = fs::symlink_metadata(path)?;
-    let made = Made {
+    let made = CreatedSocket {
         path: path.to_owned(),
         identity: identity(&file),
     };
@@ -215,12 +215,12 @@ fn identity(file: &fs::Metadata) -> (u64, u64) {
 
 /// File of a Unix socket, removed when dropped.
 #[derive(Debug)]
-pub struct Made {
+pub struct CreatedSocket {
     path: PathBuf,
     identity: (u64, u64),
 }
 
-impl Drop for Made {
+impl Drop for CreatedSocket {
     fn drop(&mut self) {
         // The file may have been replaced by another process meanwhile, and then stays.
         let still = fs::symlink_metadata(&self.path);
@@ -241,14 +241,14 @@ pub enum BoundListener {
         /// Handle of the socket.
         listener: UnixListener,
         /// File of the socket, if it was created here.
-        made: Option<Made>,
+        made: Option<CreatedSocket>,
     },
     /// Unix socket for users of this machine who need no token.
     Local {
         /// Handle of the socket.
         listener: UnixListener,
         /// File of the socket.
-        made: Option<Made>,
+        made: Option<CreatedSocket>,
     },
 }
 

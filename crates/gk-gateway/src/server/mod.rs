@@ -40,7 +40,9 @@ use tower::ServiceExt;
 pub use self::clients::{CONNECTIONS_MAX, CONNECTIONS_PER_CLIENT_MAX};
 use self::clients::{Clients, Place};
 use self::connection::{Connection, Progress, Times};
-pub use self::listen::{BoundListener, ListenAddress, ListenError, Made, bind_local, inherited};
+pub use self::listen::{
+    BoundListener, CreatedSocket, ListenAddress, ListenError, bind_local, inherited,
+};
 use self::room::Room;
 pub use self::tls::{Tls, TlsError};
 use crate::problem::Problem;

@@ -94,7 +94,8 @@ pub trait Worker: Send + Sync + fmt::Debug + 'static {
     /// Ends the worker and all processes it started, at once.
     fn kill(&self);
 
-    /// Reads the rest of an ended worker's output from before its handshake. Cancel-safe.
+    /// Reads what an ended worker has still printed before a handshake, for
+    /// [`printed`](Self::printed). Cancel-safe.
     async fn drain(&self) {}
 
     /// Returns the bytes that the worker printed in place of a handshake, for the report on its
@@ -146,7 +147,7 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
     /// Asks the plugin for its registration.
     ///
     /// # Errors
-    /// [`ConnectionError`]. The registration is read, not judged.
+    /// [`ConnectionError`]. The registration is only decoded: the supervisor checks what it says.
     async fn register(&self) -> Result<Registration, ConnectionError>;
 
     /// Initialises the plugin, which may use the host API from then on.

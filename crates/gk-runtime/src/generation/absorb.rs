@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gk_manifest::{Diagnostic, Registration, ResourceRequest};
 
 use super::Generation;
-use super::operations::{Cleared, Product};
+use super::operations::{StepOutput, VerifiedLaunch};
 use crate::backend::{Connected, Started};
 use crate::error::PluginError;
 use crate::log::{Capture, LogLevel, WorkerOutput};
@@ -15,11 +15,11 @@ use crate::version;
 
 impl Generation {
     /// Applies the result of an operation. An error is a failure of the plugin.
-    pub(super) fn absorb(&mut self, product: Product) -> Result<(), PluginError> {
+    pub(super) fn absorb(&mut self, product: StepOutput) -> Result<(), PluginError> {
         match product {
-            Product::Nothing => {}
-            Product::Launched(Started { worker, output }, cleared) => {
-                self.take_cleared(*cleared);
+            StepOutput::Nothing => {}
+            StepOutput::Launched(Started { worker, output }, launch_facts) => {
+                self.take_launch(*launch_facts);
                 self.status.pid = worker.pid();
                 self.status.sandbox = worker.sandbox();
                 if let Some(report) = &self.status.sandbox {
@@ -29,22 +29,22 @@ impl Generation {
                 self.capture(output);
                 self.publish();
             }
-            Product::Handshake(output) => self.capture(output),
-            Product::Connected(Connected { connection, output }) => {
+            StepOutput::Handshake(output) => self.capture(output),
+            StepOutput::Connected(Connected { connection, output }) => {
                 self.capture(output);
                 self.connection = Some(connection);
             }
-            Product::Registered(registration) => self.take_registration(*registration)?,
+            StepOutput::Registered(registration) => self.take_registration(*registration)?,
         }
         Ok(())
     }
 
     /// Makes the verified manifest the plugin's.
-    fn take_cleared(&mut self, cleared: Cleared) {
-        let Cleared { verified, limits } = cleared;
+    fn take_launch(&mut self, launch_facts: VerifiedLaunch) {
+        let VerifiedLaunch { verified, limits } = launch_facts;
         let signature = verified.signature();
         if let Some(warning) = verified.artifact.warning()
-            && self.hub.warned.first(&verified)
+            && self.registry.warned.first(&verified)
         {
             let text = format!("it runs, but would not if signatures were required: {warning}");
             self.log_line(LogLevel::Warn, text);
@@ -85,7 +85,7 @@ impl Generation {
                 diagnostics: errors,
             });
         }
-        let host = &self.hub.config.host_version;
+        let host = &self.registry.config.host_version;
         if !version::satisfies(host, &registration.min_host_version) {
             return Err(PluginError::HostTooOld {
                 version: registration.version,

@@ -2,7 +2,7 @@
 //! [state machine](machine), and reports the status to the owner.
 //!
 //! At most one operation is under way at a time, and each is bounded. An operation owns its inputs
-//! and can be dropped at any point; its result comes back as a `Product`.
+//! and can be dropped at any point; its result comes back as a `StepOutput`.
 
 mod absorb;
 mod machine;
@@ -24,17 +24,17 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
 use tracing::Instrument;
 
 use self::machine::{Action, Ending, Event, Machine, Phase};
-use self::operations::{Product, Work};
+use self::operations::{StepOutput, Work};
 pub(crate) use self::package::Package;
 pub(crate) use self::status::{Failure, GenerationState, GenerationStatus};
 use crate::backend::{Connection, Worker};
 use crate::calls::{Calls, Gate, Instance};
 use crate::error::{PluginError, chain};
 use crate::health::Health;
-use crate::hub::Hub;
 use crate::limits::SLOW_START;
 use crate::log::{Capture, LogLevel, LogSink};
 use crate::metrics::{self, CallMetrics};
+use crate::registry::Registry;
 use crate::signatures::SignatureState;
 use crate::timeouts::Timeouts;
 
@@ -62,7 +62,7 @@ pub(crate) enum Stop {
 
 /// State of a generation's task.
 pub(crate) struct Generation {
-    hub: Arc<Hub>,
+    registry: Arc<Registry>,
     owner: Arc<Owner>,
     package: Arc<Package>,
     number: u64,
@@ -106,7 +106,7 @@ impl Generation {
 
     /// Creates the task of a generation whose owner has the status `status`.
     pub(crate) fn new(
-        hub: Arc<Hub>,
+        registry: Arc<Registry>,
         owner: Owner,
         package: Package,
         status: GenerationStatus,
@@ -117,7 +117,7 @@ impl Generation {
             plugin_dir: found.dir.clone(),
             limits: PluginLimits::default(),
             call_timeout: status.timeouts.call,
-            hub,
+            registry,
             owner: Arc::new(owner),
             number: status.generation,
             package: Arc::new(package),
@@ -136,11 +136,14 @@ impl Generation {
     /// Runs in a task of its own until the process is gone.
     pub(crate) fn spawn(self, stop: watch::Receiver<Stop>) {
         let owner = Arc::clone(&self.owner);
-        let live = self.hub.alive();
+        let live = self.registry.alive();
         // Boxed, as a future would have room for the state twice otherwise. Both tasks live as long
         // as the process, and there may be a thousand.
         let mut status = Box::new(self.status.clone());
+        // The span has no parent: the end of a generation may start the next one, and each span
+        // keeps its parent.
         let span = tracing::info_span!(
+            parent: None,
             "generation",
             plugin = %owner.plugin,
             generation = self.number,
@@ -167,7 +170,7 @@ impl Generation {
     async fn run(mut self: Box<Self>, mut stop: watch::Receiver<Stop>) {
         self.stop = Some(stop.clone());
         let mut permit = tokio::select! {
-            permit = Arc::clone(&self.hub.starts).acquire_owned() => permit.ok(),
+            permit = Arc::clone(&self.registry.starts).acquire_owned() => permit.ok(),
             () = stop_requested(&mut stop) => None,
         };
         // Warnings about the manifest that was discovered; normally the same one is verified.
@@ -352,7 +355,7 @@ impl Generation {
         self.status.sandbox = None;
         self.status.instance = None;
         self.publish();
-        self.hub.host_api.ended(&name, self.number);
+        self.registry.host_api.ended(&name, self.number);
         self.ended.send_replace(Some(text.clone().into()));
         let host_line = if level == LogLevel::Error {
             format!("failed: {text}")
@@ -392,7 +395,7 @@ async fn closed(connection: Option<&dyn Connection>) -> String {
     }
 }
 
-async fn next(work: &mut Option<Work>) -> Result<Product, PluginError> {
+async fn next(work: &mut Option<Work>) -> Result<StepOutput, PluginError> {
     match work {
         Some(work) => work.await,
         None => std::future::pending().await,

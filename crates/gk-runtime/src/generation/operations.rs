@@ -19,19 +19,19 @@ use crate::backend::{Connected, Connection, ConnectionError, ConnectionLimits, S
 use crate::calls::Instance;
 use crate::error::{PluginError, Step, chain};
 use crate::host_api::ConnectionHostApi;
-use crate::hub::Hub;
 use crate::launch::LaunchRequest;
 use crate::limits::{
     CALLS_IN_FLIGHT_MAX, CONNECT_TIMEOUT, CONTROL_TIMEOUT, DRAIN_TIMEOUT, EXIT_TIMEOUT,
     FIRST_OUTPUT_GRACE, LAST_OUTPUT_GRACE, LAUNCH_TIMEOUT, REPLACED_DRAIN_TIMEOUT, VERIFY_TIMEOUT,
 };
 use crate::log::{Capture, LogLevel, LogSink, WorkerOutput};
+use crate::registry::Registry;
 use crate::signatures::{self, Verified};
 use crate::timeouts;
 
 /// Result of an operation.
-pub(super) enum Product {
-    Launched(Started, Box<Cleared>),
+pub(super) enum StepOutput {
+    Launched(Started, Box<VerifiedLaunch>),
     Handshake(Vec<WorkerOutput>),
     Connected(Connected),
     Registered(Box<Registration>),
@@ -39,13 +39,13 @@ pub(super) enum Product {
 }
 
 /// Verified package that a process was started from, and the limits of its policy.
-pub(super) struct Cleared {
+pub(super) struct VerifiedLaunch {
     pub(super) verified: Arc<Verified>,
     pub(super) limits: PluginLimits,
 }
 
 /// An operation under way.
-pub(super) type Work = Pin<Box<dyn Future<Output = Result<Product, PluginError>> + Send>>;
+pub(super) type Work = Pin<Box<dyn Future<Output = Result<StepOutput, PluginError>> + Send>>;
 
 impl Generation {
     /// Begins an operation.
@@ -53,14 +53,16 @@ impl Generation {
         let timeouts = self.status.timeouts;
         match operation {
             Operation::Launch => Box::pin(launch(
-                Arc::clone(&self.hub),
+                Arc::clone(&self.registry),
                 Arc::clone(&self.package),
                 self.number,
             )),
             Operation::Handshake => with(self.worker.clone(), |worker| {
-                bounded(Step::Handshake, self.hub.config.start_timeout, async move {
-                    worker.handshake().await.map(Product::Handshake)
-                })
+                bounded(
+                    Step::Handshake,
+                    self.registry.config.start_timeout,
+                    async move { worker.handshake().await.map(StepOutput::Handshake) },
+                )
             }),
             Operation::Connect => {
                 let api = ConnectionHostApi::new(
@@ -68,14 +70,14 @@ impl Generation {
                     self.number,
                     Arc::clone(&self.calls),
                     self.owner.log.clone(),
-                    Arc::clone(&self.hub.host_api),
+                    Arc::clone(&self.registry.host_api),
                 );
-                let memory = self.hub.config.memory.clone();
+                let memory = self.registry.config.memory.clone();
                 let limits = ConnectionLimits::new(memory, CALLS_IN_FLIGHT_MAX);
                 with(self.worker.clone(), move |worker| {
                     bounded(Step::Connect, CONNECT_TIMEOUT, async move {
                         let connected = worker.connect(Arc::new(api), limits).await?;
-                        Ok(Product::Connected(connected))
+                        Ok(StepOutput::Connected(connected))
                     })
                 })
             }
@@ -84,9 +86,9 @@ impl Generation {
             }),
             Operation::Init => {
                 let config = self.package.init_config(
-                    &self.hub.config,
+                    &self.registry.config,
                     &self.plugin_dir,
-                    &self.hub.settings.load(),
+                    &self.registry.settings.load(),
                 );
                 let announce = self.announce();
                 with(self.connection.clone(), move |connection| {
@@ -97,9 +99,9 @@ impl Generation {
                 })
             }
             Operation::Probe => {
-                let hub = Arc::clone(&self.hub);
+                let registry = Arc::clone(&self.registry);
                 let (instance, log) = (self.status.instance.clone(), self.owner.log.clone());
-                Box::pin(async move { Err(probe(hub, instance, log).await) })
+                Box::pin(async move { Err(probe(registry, instance, log).await) })
             }
             Operation::Drain => Box::pin(drain(
                 self.status.instance.clone(),
@@ -119,7 +121,7 @@ impl Generation {
             // The process's end is an event of its own.
             Operation::AwaitExit(limit) => Box::pin(async move {
                 tokio::time::sleep(limit).await;
-                Ok(Product::Nothing)
+                Ok(StepOutput::Nothing)
             }),
             Operation::CollectOutput => Box::pin(collect_output(
                 Arc::clone(&self.captures),
@@ -137,7 +139,7 @@ impl Generation {
 impl Generation {
     /// Tells the host API of the process, ahead of its first request.
     fn announce(&self) -> impl Future<Output = Result<(), PluginError>> + Send + 'static {
-        let api = Arc::clone(&self.hub.host_api);
+        let api = Arc::clone(&self.registry.host_api);
         let (plugin, generation) = (self.owner.plugin.clone(), self.number);
         let registration = self.status.registration.clone().unwrap_or_default();
         let manifest = &self.manifest.resources;
@@ -160,7 +162,7 @@ async fn drain(
     instance: Option<Arc<Instance>>,
     stop: Option<watch::Receiver<Stop>>,
     log: LogSink,
-) -> Result<Product, PluginError> {
+) -> Result<StepOutput, PluginError> {
     if let Some(instance) = instance {
         let begun = Instant::now();
         let deadlines = instance
@@ -184,7 +186,7 @@ async fn drain(
             }
         }
     }
-    Ok(Product::Nothing)
+    Ok(StepOutput::Nothing)
 }
 
 /// Resolves when the time of running calls is over. The end of a replaced generation is not urgent:
@@ -204,7 +206,7 @@ async fn out_of_time(stop: Option<watch::Receiver<Stop>>, left: Duration) {
 fn bounded(
     step: Step,
     after: Duration,
-    work: impl Future<Output = Result<Product, PluginError>> + Send + 'static,
+    work: impl Future<Output = Result<StepOutput, PluginError>> + Send + 'static,
 ) -> Work {
     Box::pin(async move {
         timeout(after, work)
@@ -221,7 +223,7 @@ fn stop_step(
 ) -> Work {
     Box::pin(async move {
         let reason = match timeout(after, work).await {
-            Ok(Ok(())) => return Ok(Product::Nothing),
+            Ok(Ok(())) => return Ok(StepOutput::Nothing),
             Ok(Err(reason)) => format!("{name} failed: {reason}"),
             Err(_) => format!("{name} took longer than {after:?}"),
         };
@@ -244,21 +246,23 @@ fn with<T: ?Sized>(on: Option<Arc<T>>, work: impl FnOnce(Arc<T>) -> Work) -> Wor
 
 /// Judges the plugin's files and starts what was judged.
 async fn launch(
-    hub: Arc<Hub>,
+    registry: Arc<Registry>,
     package: Arc<Package>,
     generation: u64,
-) -> Result<Product, PluginError> {
+) -> Result<StepOutput, PluginError> {
     let found = &package.found;
     let verified = {
-        let (hub, package) = (Arc::clone(&hub), Arc::clone(&package));
+        let (registry, package) = (Arc::clone(&registry), Arc::clone(&package));
         let verifying = tokio::task::spawn_blocking(move || {
-            let signatures = hub.signatures.load();
+            let signatures = registry.signatures.load();
             match &package.pinned {
                 Some(pinned) => {
                     signatures::verify_again(&signatures, pinned)?;
                     Ok(Arc::clone(pinned))
                 }
-                None => signatures::verify(&signatures, &hub.pinned, &package.found).map(Arc::new),
+                None => {
+                    signatures::verify(&signatures, &registry.pinned, &package.found).map(Arc::new)
+                }
             }
         });
         match timeout(VERIFY_TIMEOUT, verifying).await {
@@ -278,7 +282,7 @@ async fn launch(
         }
     };
     let resources = &verified.manifest.resources;
-    let limits = hub.host_api.limits(&found.name, resources);
+    let limits = registry.host_api.limits(&found.name, resources);
     let request = LaunchRequest {
         plugin: found.name.clone(),
         generation,
@@ -289,18 +293,18 @@ async fn launch(
         network: limits.network,
         memory_bytes: timeouts::memory(resources, &limits),
     };
-    let launched = timeout(LAUNCH_TIMEOUT, hub.backend.launch(request)).await;
+    let launched = timeout(LAUNCH_TIMEOUT, registry.backend.launch(request)).await;
     let launched = launched.map_err(|_| PluginError::TimedOut {
         step: Step::Launch,
         after: LAUNCH_TIMEOUT,
     })??;
-    let cleared = Box::new(Cleared { verified, limits });
-    Ok(Product::Launched(launched, cleared))
+    let launch_facts = Box::new(VerifiedLaunch { verified, limits });
+    Ok(StepOutput::Launched(launched, launch_facts))
 }
 
-async fn register(connection: Arc<dyn Connection>) -> Result<Product, PluginError> {
+async fn register(connection: Arc<dyn Connection>) -> Result<StepOutput, PluginError> {
     match connection.register().await {
-        Ok(registration) => Ok(Product::Registered(Box::new(registration))),
+        Ok(registration) => Ok(StepOutput::Registered(Box::new(registration))),
         Err(error) => Err(step_error(Step::Register, error)),
     }
 }
@@ -308,14 +312,14 @@ async fn register(connection: Arc<dyn Connection>) -> Result<Product, PluginErro
 async fn init(
     connection: Arc<dyn Connection>,
     config: BTreeMap<String, String>,
-) -> Result<Product, PluginError> {
+) -> Result<StepOutput, PluginError> {
     let answered = match connection.init(&config).await {
         // The Ping proves that the new process answers, before an older one is ended in its favour.
         Ok(()) => connection.ping().await,
         Err(error) => Err(error),
     };
     match answered {
-        Ok(()) => Ok(Product::Nothing),
+        Ok(()) => Ok(StepOutput::Nothing),
         Err(error) => Err(step_error(Step::Init, error)),
     }
 }
@@ -345,7 +349,7 @@ async fn collect_output(
     captures: Arc<Mutex<Vec<Capture>>>,
     worker: Option<Arc<dyn Worker>>,
     grace: Duration,
-) -> Result<Product, PluginError> {
+) -> Result<StepOutput, PluginError> {
     let until = Instant::now() + grace;
     let mut rest = std::pin::pin!(async {
         if let Some(worker) = &worker {
@@ -368,5 +372,5 @@ async fn collect_output(
     }
     // The worker was killed, so its exit is near. Its exit status may contain new facts.
     let _ = timeout(EXIT_TIMEOUT, exited(worker.as_deref())).await;
-    Ok(Product::Nothing)
+    Ok(StepOutput::Nothing)
 }

@@ -9,10 +9,10 @@ use gk_manifest::ResourceRequest;
 use crate::calls::Instance;
 use crate::error::{CallError, PluginError};
 use crate::health::{HealthConfig, Probed};
-use crate::hub::Hub;
 use crate::limits::{DEGRADED_CALLS, HEALTH_FUNCTION_TIMEOUT};
 use crate::log::{LogLevel, LogSink};
 use crate::metrics;
+use crate::registry::Registry;
 
 /// A plugin's own health function, as upstream calls it.
 const FUNCTION: &str = "__health_ping__";
@@ -31,14 +31,14 @@ enum Own {
 
 /// Probes the plugin as long as it gives signs of life. Returns the reason when it does not.
 pub(super) async fn probe(
-    hub: Arc<Hub>,
+    registry: Arc<Registry>,
     instance: Option<Arc<Instance>>,
     log: LogSink,
 ) -> PluginError {
     let Some(instance) = instance else {
         return std::future::pending().await;
     };
-    let config = hub.config.health;
+    let config = registry.config.health;
     let name = instance.plugin.as_str();
     let (mut own, mut was_degraded) = (Own::Unknown, false);
     loop {
@@ -54,7 +54,7 @@ pub(super) async fn probe(
         was_degraded = is_degraded;
         let limits = || {
             let request = ResourceRequest::default();
-            hub.host_api.limits(&instance.plugin, &request)
+            registry.host_api.limits(&instance.plugin, &request)
         };
         if is_degraded && limits().restart_on_timeouts {
             return PluginError::TimingOut {

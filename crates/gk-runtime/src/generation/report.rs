@@ -78,13 +78,13 @@ impl Generation {
     /// Returns the remedy, unless the error names one itself.
     fn remedy(&self, error: &PluginError, report: &str) -> String {
         let name = self.owner.plugin.as_str();
-        let hints = self.hub.config.hints;
+        let hints = self.registry.config.hints;
         if let Some(ExitStatus::MemoryLimit { .. }) = self.exit {
             return "; let it use less, or raise resources.memory_mb in plugin.yaml, or memory_mb in its policy: then it starts anew".into();
         }
         match error {
             PluginError::Rpc { .. } if report.contains(NOT_GRANTED) => format!(
-                "; if it should have that, {} (what it does not ask for, its author adds to resources.permissions in plugin.yaml): then it starts anew",
+                "; if it should have that, {}: then it starts anew",
                 (hints.grant)(name)
             ),
             // The cause is in the plugin's own code.

@@ -15,17 +15,17 @@ use super::view;
 use super::will::Will;
 use crate::files::Files;
 use crate::generation::{Generation, GenerationState, GenerationStatus, Owner, Package, Stop};
-use crate::hub::Hub;
 use crate::kept::KeptFile;
 use crate::log::{LogLevel, LogSink};
 use crate::metrics;
+use crate::registry::Registry;
 
 /// A plugin. Its log outlives its processes; dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Plugin {
     pub(super) name: PluginName,
     pub(super) log: LogSink,
-    pub(super) hub: Arc<Hub>,
+    pub(super) registry: Arc<Registry>,
     pub(super) own: Weak<Plugin>,
     pub(super) state: Mutex<State>,
     /// Held while the file is written, so that an older state never replaces a newer one.
@@ -36,18 +36,18 @@ impl Plugin {
     /// Creates a plugin without a process. Its status is `status` once it is
     /// [published](Self::show). `package` is the one to start.
     pub(crate) fn new(
-        hub: Arc<Hub>,
+        registry: Arc<Registry>,
         name: PluginName,
         package: Option<Package>,
         status: GenerationStatus,
     ) -> Arc<Self> {
-        let kept = KeptFile::new(&hub.config.data_dir, &name);
+        let kept = KeptFile::new(&registry.config.data_dir, &name);
         let log = LogSink::new(name.clone());
         let (enabled, history) = match kept.load() {
             Ok(kept) => (kept.enabled, kept.crashes),
             Err(error) => {
                 let path = kept.path().display();
-                let until = (hub.config.hints.enable)(name.as_str());
+                let until = (registry.config.hints.enable)(name.as_str());
                 let text = format!(
                     "whether it is enabled cannot be read from {path} ({error}): it stays disabled until {until}"
                 );
@@ -65,7 +65,7 @@ impl Plugin {
         Arc::new_cyclic(|own| Self {
             log,
             name,
-            hub,
+            registry,
             own: own.clone(),
             state: Mutex::new(State {
                 lifecycle: Lifecycle::new(status, restarts),
@@ -190,7 +190,7 @@ impl Plugin {
         let state = self.state.lock();
         let current = state.lifecycle.current().verified.as_ref();
         if current.is_none_or(|verified| verified.files.digest() != ended.digest()) {
-            self.hub.pinned.remove(ended.digest());
+            self.registry.pinned.remove(ended.digest());
         }
     }
 
@@ -218,13 +218,13 @@ impl Plugin {
         if let Some(serving) = serving {
             // Committed before the first call finds the generation: its registration holds from now
             // on.
-            self.hub.host_api.commit(&self.name, serving);
+            self.registry.host_api.commit(&self.name, serving);
             self.came_up(&mut state, serving);
         }
         let is_there =
             |lifecycle: &Lifecycle| lifecycle.serving().is_some() || lifecycle.is_returning();
         if was_there && !is_there(&state.lifecycle) {
-            self.hub.host_api.stopped(&self.name);
+            self.registry.host_api.stopped(&self.name);
         }
         let looping = state.lifecycle.restarts().is_looping();
         if looping != was_looping {
@@ -350,7 +350,8 @@ impl Plugin {
                 }
             }),
         };
-        let generation = Generation::new(Arc::clone(&self.hub), owner, package, status.clone());
+        let generation =
+            Generation::new(Arc::clone(&self.registry), owner, package, status.clone());
         generation.spawn(stopped);
         state.lifecycle.begun(status, replacement, now)
     }
@@ -358,7 +359,7 @@ impl Plugin {
     /// Publishes the status. Runs under the lock of the state, so that an older status never
     /// replaces a newer one.
     pub(super) fn publish(&self, state: &State) {
-        self.hub.publish(view::view(&self.name, state));
+        self.registry.publish(view::view(&self.name, state));
     }
 }
 

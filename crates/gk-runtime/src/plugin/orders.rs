@@ -126,7 +126,10 @@ impl Plugin {
             // The limits of the generation have not been determined yet.
             return false;
         };
-        let now = self.hub.host_api.limits(&self.name, &manifest.resources);
+        let now = self
+            .registry
+            .host_api
+            .limits(&self.name, &manifest.resources);
         let sandbox = |limits: &PluginLimits| {
             let memory = crate::timeouts::memory(&manifest.resources, limits);
             (memory, limits.network)

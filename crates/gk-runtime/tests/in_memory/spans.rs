@@ -37,6 +37,9 @@ impl Subscriber for Spans {
         span.record(&mut fields);
         let mut seen = self.seen.lock();
         if span.metadata().target().starts_with("gk_runtime") {
+            if span.is_root() {
+                fields.0.push_str(" (root)");
+            }
             seen.push(fields.0);
         }
         Id::from_u64(1)
@@ -66,7 +69,7 @@ async fn spans(max: LevelFilter) -> Vec<String> {
 
 #[tokio::test]
 async fn a_generation_and_each_of_its_calls_have_a_span() {
-    let generation = "generation plugin=goat generation=1";
+    let generation = "generation plugin=goat generation=1 (root)";
     let call = "call plugin=goat generation=1 function=\"echo\"";
     assert_eq!(spans(LevelFilter::DEBUG).await, [generation, call]);
     assert_eq!(spans(LevelFilter::INFO).await, [generation]);

@@ -55,32 +55,22 @@ impl Service for Databases {
     }
 }
 
-/// The most bytes of JSON that are below every limit of a statement or batch: an argument takes two
-/// of them, a statement at least as many as `{"query":""},`.
-const SHORT_BYTES: usize = {
-    let arguments = 2 * PLACEHOLDERS_MAX as usize;
-    let statements = 13 * BATCH_STATEMENTS_MAX;
-    if arguments < statements {
-        arguments
-    } else {
-        statements
-    }
-};
+/// Bytes of JSON up to which a statement cannot have too many arguments: each takes two bytes.
+const ARGUMENTS_BYTES_MIN: usize = 2 * PLACEHOLDERS_MAX as usize;
 
 /// Refuses, unread, more arguments than a statement can have placeholders.
-fn check_statement(args: &[u8]) -> Result<(), HostError> {
-    match args.len() > SHORT_BYTES {
-        true => read::<Statement<'_>>(args)?.check(),
-        false => Ok(()),
+fn check_statement(args: &[u8]) -> Result<usize, HostError> {
+    if args.len() > ARGUMENTS_BYTES_MIN {
+        read::<Statement<'_>>(args)?.check()?;
     }
+    Ok(0)
 }
 
 /// Refuses, unread, more statements than a batch can have, or more arguments than one of them can.
-fn check_batch(args: &[u8]) -> Result<(), HostError> {
-    match args.len() > SHORT_BYTES {
-        true => read::<Batch<'_>>(args)?.statements().map(drop),
-        false => Ok(()),
-    }
+/// Each statement counts against the rate.
+fn check_batch(args: &[u8]) -> Result<usize, HostError> {
+    let statements = read::<Batch<'_>>(args)?.statements()?;
+    Ok(statements.len().saturating_sub(1))
 }
 
 async fn query(db: &Databases, granted: &Granted<'_>, args: Bytes) -> Result<Bytes, HostError> {
@@ -103,10 +93,6 @@ async fn exec(db: &Databases, granted: &Granted<'_>, args: Bytes) -> Result<Byte
 
 async fn batch(db: &Databases, granted: &Granted<'_>, args: Bytes) -> Result<Bytes, HostError> {
     let statements = read::<Batch<'_>>(&args)?.statements()?;
-    // The guard has counted one.
-    for _ in statements.iter().skip(1) {
-        granted.charge(Rate::Db)?;
-    }
     let args: Vec<Vec<Value>> = statements
         .iter()
         .map(Statement::args)

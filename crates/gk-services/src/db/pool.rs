@@ -89,7 +89,6 @@ impl<C: Connector> Pool<C> {
         begin: C::Begin,
         deadline: Instant,
     ) -> Result<Lease<C>, HostError> {
-        let left = deadline.saturating_duration_since(Instant::now());
         for _ in 0..=self.connections_max {
             let session = self.pool.get().await.map_err(|error| {
                 tracing::warn!(engine = C::ENGINE, %error, "the database cannot be reached");
@@ -98,6 +97,8 @@ impl<C: Connector> Pool<C> {
             let mut lease = Lease {
                 session: Some(session),
             };
+            // The wait for a connection is part of the statement's time.
+            let left = deadline.saturating_duration_since(Instant::now());
             match C::begin(lease.session()?, begin, left).await {
                 Ok(()) => return Ok(lease),
                 Err(error) => {

@@ -209,7 +209,7 @@ fn check_key(key: &str) -> Result<(), HostError> {
     }
 }
 
-/// Takes the write lock at once: a transaction that begins by reading could not get it later.
+/// Begins with the write lock: SQLite may refuse it to a transaction that has only read so far.
 fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
@@ -235,14 +235,14 @@ fn set(
     // A plugin above a quota that was lowered may still write less than before.
     if after.keys > quota.keys && after.keys > before.keys {
         return Err(HostError::limit(format!(
-            "plugin \"{plugin}\" has {} keys of {}; delete some",
+            "plugin \"{plugin}\" has {} keys, and its quota is {}; delete some",
             before.keys, quota.keys
         ))
         .into());
     }
     if after.bytes > quota.bytes && after.bytes > before.bytes {
         return Err(HostError::limit(format!(
-            "plugin \"{plugin}\" would have {} bytes of {}; delete some keys",
+            "plugin \"{plugin}\" would store {} bytes, and its quota is {}; delete some keys",
             after.bytes, quota.bytes
         ))
         .into());
@@ -265,8 +265,8 @@ fn list(
     after: &[u8],
     limit: usize,
 ) -> Result<KvPage, StoreError> {
-    // Keys that start with the prefix lie below the prefix with its last byte one higher;
-    // bytes of UTF-8 are below 0xFF.
+    // The prefix with its last byte raised by one is the first text behind all keys of the
+    // prefix; bytes of UTF-8 are below 0xFF.
     let mut end = prefix.to_vec();
     match end.last_mut() {
         Some(last) => *last += 1,
@@ -417,7 +417,12 @@ mod tests {
         let more = kv.set(&p, "b", Bytes::from_static(b"12345")).await;
         assert_eq!(more.unwrap_err().kind(), ErrorKind::Limit);
         let third = kv.set(&p, "c", Bytes::new()).await.unwrap_err();
-        assert!(third.to_string().contains("2 keys of 2"), "{third}");
+        assert!(
+            third
+                .to_string()
+                .contains("has 2 keys, and its quota is 2;"),
+            "{third}"
+        );
         // An overwritten value counts once.
         kv.set(&p, "b", Bytes::from_static(b"4321")).await.unwrap();
         assert_eq!(kv.usage(&p).await.unwrap(), KvUsage { keys: 2, bytes: 10 });

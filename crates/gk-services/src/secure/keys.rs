@@ -127,7 +127,7 @@ impl SecureKeys {
         let mut nonce = vec![0; NONCE_BYTES];
         getrandom::fill(&mut nonce)
             .map_err(|_| HostError::unavailable("the system gives no random bytes"))?;
-        let place = place(plugin, name, &key.id);
+        let place = associated_data(plugin, name, &key.id);
         let payload = Payload {
             msg: secret,
             aad: &place,
@@ -154,7 +154,7 @@ impl SecureKeys {
         if sealed.nonce.len() != NONCE_BYTES {
             return Err(OpenError::Broken);
         }
-        let place = place(plugin, name, &key.id);
+        let place = associated_data(plugin, name, &key.id);
         let payload = Payload {
             msg: &sealed.sealed,
             aad: &place,
@@ -200,14 +200,14 @@ impl Key {
     }
 }
 
-/// The place of a secret, unambiguously: each part with its length before it.
-fn place(plugin: &str, name: &str, key_id: &str) -> Vec<u8> {
-    let mut place = b"goatkit secure config 1\0".to_vec();
+/// The associated data of a secret's encryption: its place, each part with its length before it.
+fn associated_data(plugin: &str, name: &str, key_id: &str) -> Vec<u8> {
+    let mut data = b"goatkit secure config 1\0".to_vec();
     for part in [plugin, name, key_id] {
-        place.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        place.extend_from_slice(part.as_bytes());
+        data.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        data.extend_from_slice(part.as_bytes());
     }
-    place
+    data
 }
 
 #[cfg(test)]

@@ -127,10 +127,11 @@ pub struct Connection<T: Tokens> {
     session: Session,
     /// The streams in use. Payload of other ones is thrown away.
     streams: HashMap<u32, StreamState<T>>,
-    /// Streams that have a deadline of the broker.
+    /// The number of streams that wait for a broker id or its acceptor, and so have a deadline.
     with_deadline: usize,
     claims: HashMap<u32, Claim<T>>,
     next_broker_id: u32,
+    /// Uses of the peer's next streams, in order; later streams go to the broker.
     expected: VecDeque<Expected<T>>,
     position: Position,
     usage: Usage,
@@ -152,11 +153,11 @@ impl<T: Tokens> fmt::Debug for Connection<T> {
 }
 
 impl<T: Tokens> Connection<T> {
-    /// The host's end. It opens three streams, which are the application's.
+    /// Creates the host's end, and opens its first three streams for the caller to use.
     ///
     /// # Errors
     ///
-    /// No peer can cause one.
+    /// None in practice: a new session has neither been closed nor used up its stream numbers.
     pub fn host(limits: Limits, now: Instant) -> Result<(Self, HostStreams), SessionError> {
         let mut connection = Self::new(Role::Client, limits, now);
         let session = &mut connection.session;
@@ -180,9 +181,9 @@ impl<T: Tokens> Connection<T> {
         Self::new(Role::Server, limits, now)
     }
 
-    /// Takes the first three streams that the peer opens for control, stdout and stderr. `control`
-    /// answers the calls of the first, which do not count in the limits of calls; the waiters get the
-    /// other two.
+    /// Treats the first three streams that the peer opens as control, stdout and stderr. `control`
+    /// answers the calls of the first, which do not count in the limits of calls; the waiters get
+    /// the other two.
     pub fn serve_control(&mut self, control: T::Service, stdio: [T::Waiter; 2]) {
         self.expected.push_back(Expected::Control(control));
         self.expected.extend(stdio.map(Expected::Bytes));
@@ -323,7 +324,8 @@ impl<T: Tokens> Connection<T> {
         self.closed.as_ref()
     }
 
-    /// The streams in such a state, in their order: the same input has the same outcome.
+    /// The streams whose state is wanted, sorted because the order of a HashMap varies between
+    /// runs.
     fn sorted(&self, is_wanted: impl Fn(&StreamState<T>) -> bool) -> Vec<u32> {
         let wanted = self.streams.iter().filter(|(_, state)| is_wanted(state));
         let mut streams: Vec<u32> = wanted.map(|(stream, _)| *stream).collect();

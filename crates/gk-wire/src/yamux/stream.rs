@@ -51,7 +51,7 @@ impl StreamState {
     }
 }
 
-/// Takes the pieces of one [`Session::send`].
+/// Takes the pieces of one [`Session::send`](super::Session::send).
 #[derive(Debug)]
 pub(crate) struct StreamWriter<'a> {
     pub(super) out: &'a mut OutQueue,

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | current | it starts while no generation serves, or comes up as a candidate | another one comes up |
 //! | candidate | it starts while the current one serves | it comes up, or ends |
-//! | draining | it was current when the candidate came up, or a candidate that was superseded | its process ends |
+//! | draining | it was current when the candidate came up | its process ends |
 //!
 //! The status of a plugin is that of its current generation. At any time a plugin has at most one
 //! candidate and [`DRAINING_MAX`] draining generations. A change that comes meanwhile waits, and
@@ -89,7 +89,8 @@ pub(crate) struct Lifecycle {
     wanted: Wanted,
     /// A newer generation is to be started.
     behind: bool,
-    /// The newer generation is of another package.
+    /// The next generation is of another package, or rolled back: earlier crashes do not count for
+    /// it.
     fresh: bool,
     /// The operator asks for the version before.
     back: bool,
@@ -223,8 +224,8 @@ impl Lifecycle {
         self.settle(now)
     }
 
-    /// Requests a new generation of the package that came up, as its inputs from the host have
-    /// changed.
+    /// Requests a new generation, as its inputs from the host have changed. A rejected package is
+    /// not tried again: the last good one is used then.
     pub(crate) fn renew(&mut self, now: Now) -> Vec<Action> {
         self.behind = true;
         self.settle(now)
@@ -383,7 +384,7 @@ impl Lifecycle {
         self.settle(now)
     }
 
-    /// Plans the restart that the state of the current generation calls for.
+    /// Records when the current generation came up, or plans its restart after a crash.
     fn note(&mut self, now: Now) {
         match &self.current.status.state {
             GenerationState::Up if self.up.is_none() => {
@@ -418,7 +419,7 @@ impl Lifecycle {
         self.wanted == Wanted::Running && self.behind
     }
 
-    /// Returns the actions that follow from the present state.
+    /// Compares what is wanted with what runs. Updates the state, and returns the driver's actions.
     pub(crate) fn settle(&mut self, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
         let is_up = self.current.status.state == GenerationState::Up;

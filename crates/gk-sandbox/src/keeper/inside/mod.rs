@@ -51,7 +51,7 @@ impl Fatal {
         })
     }
 
-    /// The failure of a start that insists on a layer which does not hold.
+    /// The failure for a layer that the plan requires and that is absent or degraded.
     fn refused(entry: &LayerReport) -> Self {
         let what = match entry.detail.is_empty() {
             true => entry.state.to_string(),
@@ -133,14 +133,14 @@ impl Setup {
         self.layers.iter().rev().find(|entry| entry.layer == layer)
     }
 
-    /// Returns `true` if memory is to be limited and no control group limits it.
+    /// Returns `true` if no control group limits memory although the plan asks for a limit.
     fn adds_up_memory(&self) -> bool {
         let entry = self.entry(Layer::Memory);
         entry.is_some_and(|entry| matches!(entry.state, State::Absent | State::Degraded))
     }
 
     /// Returns `true` if the process was created in a namespace (`CLONE_NEW…`).
-    fn has(&self, namespace: i32) -> bool {
+    fn was_created_in(&self, namespace: i32) -> bool {
         self.input.namespaces & namespace != 0
     }
 
@@ -162,18 +162,17 @@ impl Setup {
         self.forbid_executable_memfds()?;
         // The watchdog's view of /proc is opened before the new root hides other users' processes.
         let processes = self.watched_processes();
-        // A privileged process builds the root while it still has the keeper's user: what the host
-        // may read can be shown. Mounts that exist before the process enters its user namespace
-        // belong to the parent namespace, so the program could not change them even with all
-        // capabilities in its own.
+        // The root is built with the keeper's user, so that it can show any file that the host may
+        // read. Mounts that exist before the process enters its user namespace belong to the parent
+        // namespace, so the program could not change them even with all capabilities in its own.
         if own_mounts {
             self.enter_root()?;
         }
         // The name is set before the user namespace is entered, which has no right to the outer
         // UTS namespace.
         self.set_host_name()?;
-        // A privileged process enters its user namespace last: everything made before is not the
-        // sandbox's own to undo.
+        // A privileged process enters its user namespace last: the outer namespace owns what was
+        // made before, so the program cannot undo it.
         let mapping = match self.user_namespace()? {
             true => Some(self.mapped_by_keeper()?),
             false => None,
@@ -204,7 +203,7 @@ impl Setup {
         rustix::process::setsid().map_err(|errno| step("start a session")(errno.into()))?;
         raise_oom_score();
         let _ = privileges::undumpable();
-        if !self.has(libc::CLONE_NEWPID) {
+        if !self.was_created_in(libc::CLONE_NEWPID) {
             // Without a process namespace orphans would go to the host's init. They come here
             // instead, to be killed with the rest.
             let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));

@@ -23,7 +23,7 @@ impl Setup {
             return self.note(LayerReport::off(Layer::MemfdNoexec));
         }
         let by_filter = self.wants(Layer::Seccomp);
-        let set = if self.has(libc::CLONE_NEWPID) {
+        let set = if self.was_created_in(libc::CLONE_NEWPID) {
             process::write_at_once("/proc/sys/vm/memfd_noexec", "2")
         } else {
             Err(io::Error::from_raw_os_error(libc::EPERM))
@@ -43,7 +43,7 @@ impl Setup {
 
     /// A view of this namespace's processes, for the watchdog.
     pub(super) fn watched_processes(&self) -> Option<Watched> {
-        if self.has(libc::CLONE_NEWPID)
+        if self.was_created_in(libc::CLONE_NEWPID)
             && let Ok(proc) = root::whole_proc()
         {
             return Some(Watched::All(proc));
@@ -115,7 +115,7 @@ impl Setup {
 
     /// Maps this process's own user and group, which an unprivileged process may do by itself.
     pub(super) fn map_own_user(&mut self) -> Result<(), Fatal> {
-        if !self.has(libc::CLONE_NEWUSER) {
+        if !self.was_created_in(libc::CLONE_NEWUSER) {
             return Ok(());
         }
         let (host_uid, host_gid) = self.input.host;
@@ -136,7 +136,7 @@ impl Setup {
 
     /// Replaces the host's name in a UTS namespace of its own.
     pub(super) fn set_host_name(&mut self) -> Result<(), Fatal> {
-        if !self.has(libc::CLONE_NEWUTS) {
+        if !self.was_created_in(libc::CLONE_NEWUTS) {
             return Ok(());
         }
         let named = rustix::system::sethostname(self.input.plan.name.as_bytes());

@@ -25,7 +25,7 @@ impl Setup {
         };
         let children = process::child_signals().map_err(step("watch the program"))?;
         let (outcome, outcome_there) = channel::pair().map_err(step("open a channel"))?;
-        let own_namespace = self.has(libc::CLONE_NEWPID);
+        let own_namespace = self.was_created_in(libc::CLONE_NEWPID);
         let (pid, pidfd) = match process::fork(0, false).map_err(step("create a process"))? {
             Forked::Child => {
                 drop(outcome);

@@ -2,8 +2,8 @@
 //! after them, also when the host is gone.
 //!
 //! It has one thread, so that it can fork, and little memory, so that forking is cheap. Each
-//! sandbox it makes is a child of the host's. The host's end of a sandbox's lifeline tells it when
-//! that one is over, its socket when the host is.
+//! sandbox's first process is forked as a child of the host, so that the host can wait for it. The
+//! keeper ends a sandbox when its lifeline closes, and all when the host's socket closes.
 
 mod entry;
 mod users;
@@ -37,7 +37,7 @@ const RETRY_MILLIS: i64 = 5;
 const SPARES_MAX: usize = 2;
 
 /// The id of a first process, and the descriptors for the host.
-type Made = (Pid, Vec<OwnedFd>);
+type CreatedProcess = (Pid, Vec<OwnedFd>);
 
 struct Keeper {
     host: OwnedFd,
@@ -45,7 +45,8 @@ struct Keeper {
     cgroups: Option<Cgroups>,
     filters: Arc<Filters>,
     privileged: bool,
-    made: u64,
+    /// Number of first processes so far; names the control groups of the next one.
+    created: u64,
     spares: Vec<First>,
     entries: Vec<Entry>,
     remove: BTreeSet<PathBuf>,
@@ -64,13 +65,13 @@ pub(crate) fn serve(host: OwnedFd) {
         cgroups: None,
         filters: Arc::new(Filters::compile()),
         privileged: rustix::process::geteuid().is_root(),
-        made: 0,
+        created: 0,
         spares: Vec::new(),
         entries: Vec::new(),
         remove: BTreeSet::new(),
     };
     while !keeper.host_gone || !keeper.entries.is_empty() {
-        keeper.turn();
+        keeper.poll_once();
     }
     for path in std::mem::take(&mut keeper.remove) {
         let _ = crate::remove_tree(&path);
@@ -79,7 +80,8 @@ pub(crate) fn serve(host: OwnedFd) {
 }
 
 impl Keeper {
-    fn turn(&mut self) {
+    /// Waits for events, handles them, and forgets ended sandboxes.
+    fn poll_once(&mut self) {
         /// The source of an event of the poll.
         enum Source {
             Host,
@@ -144,7 +146,7 @@ impl Keeper {
                 self.answer(number, made);
             }
             Ok(Some((Request::Expect { number, plan }, _))) => {
-                let made = self.expect(&plan);
+                let made = self.prepare_spare(&plan);
                 self.answer(number, made);
             }
             Ok(Some((Request::RemoveAtEnd(path), _))) => {
@@ -158,7 +160,7 @@ impl Keeper {
         }
     }
 
-    fn answer(&self, number: u64, made: Result<Option<Made>, Failure>) {
+    fn answer(&self, number: u64, made: Result<Option<CreatedProcess>, Failure>) {
         let (answer, descriptors) = match made {
             Ok(Some((pid, descriptors))) => (
                 Answer::Made {
@@ -181,8 +183,7 @@ impl Keeper {
         self.entries.iter_mut().for_each(Entry::end);
     }
 
-    /// Returns `true` if the sandbox can get the user of its plan: root of a container may have few
-    /// users to give.
+    /// Returns `true` if the keeper is root, and its user namespace maps the plan's user and group.
     fn privileged(&self, plan: &Plan) -> bool {
         self.privileged && has_user(plan.uid, "uid_map") && has_user(plan.gid, "gid_map")
     }
@@ -191,12 +192,12 @@ impl Keeper {
         let cgroups = self.cgroups.get_or_insert_with(|| {
             Cgroups::open(&format!("{}-{}", rustix::process::getpid(), now()))
         });
-        self.made += 1;
-        First::create(wanted, &self.made.to_string(), cgroups, &self.filters)
+        self.created += 1;
+        First::create(wanted, &self.created.to_string(), cgroups, &self.filters)
     }
 
     /// Creates a first process for a start with such a plan, unless one waits already.
-    fn expect(&mut self, plan: &Plan) -> Result<Option<Made>, Failure> {
+    fn prepare_spare(&mut self, plan: &Plan) -> Result<Option<CreatedProcess>, Failure> {
         let wanted = namespaces::wanted(plan, self.privileged(plan));
         let ready = self.spares.iter().any(|spare| spare.wanted == wanted);
         if ready || self.spares.len() >= SPARES_MAX {
@@ -208,7 +209,8 @@ impl Keeper {
         if is_complete(&first) {
             self.spares.push(first);
         } else {
-            // An incomplete one would not be used: the next one may be complete.
+            // An incomplete spare is thrown away: the start then creates its own, which may be
+            // complete.
             self.discard(first);
         }
         Ok(Some(made))
@@ -240,6 +242,7 @@ impl Keeper {
     fn discard(&mut self, first: First) {
         let _ = process::kill(&first.pidfd);
         self.entries.push(Entry {
+            // No program has run in it, so no other process can outlive the first one.
             own_namespace: true,
             pid: first.pid,
             pidfd: first.pidfd,
@@ -251,7 +254,11 @@ impl Keeper {
     }
 
     /// Makes a sandbox. Returns its first process, and the descriptors for the host.
-    fn start(&mut self, plan: Plan, descriptors: Vec<OwnedFd>) -> Result<Option<Made>, Failure> {
+    fn start(
+        &mut self,
+        plan: Plan,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Option<CreatedProcess>, Failure> {
         // The control socket, the lifeline and two pipes, at least.
         let Some(lifeline) = descriptors.get(1).filter(|_| descriptors.len() >= 4) else {
             return Err(broken("receive the descriptors of a start", None));
@@ -350,8 +357,7 @@ fn keep(fd: &OwnedFd) -> Result<OwnedFd, Failure> {
     rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|errno| broken("keep a descriptor", Some(errno)))
 }
 
-/// Returns `true` if a socket's other end is gone, as opposed to having sent nothing that can be
-/// read.
+/// Returns `true` if the host closed the socket; `false` if it sent a message that cannot be read.
 fn is_gone(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     matches!(
@@ -382,7 +388,7 @@ fn now() -> u128 {
         .map_or(0, |since| since.as_nanos())
 }
 
-/// The state of the layers that control groups are, after a process was to enter its group.
+/// Reports the memory, process and CPU layers: they hold if the process has entered its group.
 fn group_layers(
     group: &Group,
     entered: &io::Result<()>,

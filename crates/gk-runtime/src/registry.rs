@@ -17,7 +17,7 @@ use crate::snapshot::{PluginStatus, Snapshot};
 
 /// State that the plugins of a runtime, and the tasks of their generations, share.
 #[derive(Debug)]
-pub(crate) struct Hub {
+pub(crate) struct Registry {
     pub(crate) config: RuntimeConfig,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) host_api: Arc<dyn HostApi>,
@@ -46,7 +46,7 @@ impl Drop for Alive {
     }
 }
 
-impl Hub {
+impl Registry {
     pub(crate) fn new(
         config: RuntimeConfig,
         backend: Arc<dyn Backend>,
