@@ -52,6 +52,10 @@ pub enum ConnectionError {
     /// [`Limits::max_held_bytes`](super::Limits::max_held_bytes).
     #[error("the peer has begun more messages than {0} bytes can hold")]
     UnfinishedMessages(usize),
+    /// A [`MessageRead`](super::MessageRead) was dropped, belongs to another connection, or came
+    /// back shorter than it was or with more bytes than it has room for.
+    #[error("the place of a large message did not come back as it has to")]
+    MessageRead,
     /// A reply cannot be queued: this many bytes wait to be sent.
     #[error("{0} bytes of replies wait; the peer does not read")]
     UnreadReplies(usize),

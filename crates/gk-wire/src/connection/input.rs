@@ -21,8 +21,9 @@ pub enum Input {
     Message(MessageRead),
 }
 
-/// The place of the next bytes of a large message. What is read into it need not be copied. The
-/// connection has no other input until this one has come back as [`Input::Message`].
+/// The place of the next bytes of a large message. What is read into it need not be copied. It has
+/// to come back as [`Input::Message`] before any other input: without it,
+/// [`handle_input`](Connection::handle_input) fails.
 #[derive(Debug)]
 pub struct MessageRead {
     stream: u32,
@@ -32,7 +33,8 @@ pub struct MessageRead {
 }
 
 impl MessageRead {
-    /// The message so far, and how many bytes may be appended to it.
+    /// The message so far, and the maximum number of bytes that may be appended to it. Its present
+    /// bytes must stay as they are.
     pub fn buffer(&mut self) -> (&mut Vec<u8>, usize) {
         (&mut self.message, self.room)
     }
@@ -45,6 +47,8 @@ pub(super) struct Position {
     header: [u8; Header::LEN],
     header_len: usize,
     payload: Option<Payload>,
+    /// `true` while a [`MessageRead`] is out.
+    message_out: bool,
 }
 
 /// The payload of a data frame that is being received.
@@ -83,15 +87,17 @@ impl<T: Tokens> Connection<T> {
     ///
     /// # Errors
     ///
-    /// If the peer breaks the protocol or a limit. The connection cannot go on then:
-    /// [close](Self::close) it.
+    /// If the peer breaks the protocol or a limit, or if a [`MessageRead`] does not come back as it
+    /// has to. The connection cannot go on then: [close](Self::close) it.
     pub fn handle_input(&mut self, now: Instant, input: Input) -> Result<(), ConnectionError> {
+        let message_out = std::mem::take(&mut self.position.message_out);
         let mut input = match input {
-            Input::Bytes(bytes) => bytes,
-            Input::Message(read) => {
+            Input::Bytes(bytes) if !message_out => bytes,
+            Input::Message(read) if message_out => {
                 self.message_read(read)?;
                 Bytes::new()
             }
+            _ => return Err(ConnectionError::MessageRead),
         };
         loop {
             match &mut self.position.payload {
@@ -136,7 +142,7 @@ impl<T: Tokens> Connection<T> {
     pub fn begin_message_read(&mut self) -> Option<MessageRead> {
         let payload = self.position.payload.as_ref()?;
         let (stream, left) = (payload.stream, payload.left);
-        if left == 0 {
+        if left == 0 || self.position.message_out {
             return None;
         }
         let (message, missing) = match self.streams.get_mut(&stream)? {
@@ -144,6 +150,7 @@ impl<T: Tokens> Connection<T> {
             StreamState::Server(server) => server.incoming.assembler.take_buffer()?,
             _ => return None,
         };
+        self.position.message_out = true;
         Some(MessageRead {
             stream,
             before: message.len(),
@@ -158,12 +165,17 @@ impl<T: Tokens> Connection<T> {
             stream,
             message,
             before,
-            ..
+            room,
         } = read;
-        let count = message.len().saturating_sub(before);
-        if let Some(payload) = &mut self.position.payload {
-            payload.left = payload.left.saturating_sub(count);
-        }
+        let count = message.len().checked_sub(before);
+        let payload = self.position.payload.as_mut();
+        let (Some(count), Some(payload)) = (
+            count.filter(|count| *count <= room),
+            payload.filter(|payload| payload.stream == stream && room <= payload.left),
+        ) else {
+            return Err(ConnectionError::MessageRead);
+        };
+        payload.left -= count;
         let done = match self.streams.get_mut(&stream) {
             Some(StreamState::Client(client)) => client.incoming.assembler.put_buffer(message),
             Some(StreamState::Server(server)) => server.incoming.assembler.put_buffer(message),

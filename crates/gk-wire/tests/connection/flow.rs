@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use gk_wire::connection::{ConnectionError, Event, RpcError, StreamClosed};
+use gk_wire::connection::{ConnectionError, Event, Input, MessageRead, RpcError, StreamClosed};
 use gk_wire::gob::Payload;
 use gk_wire::yamux::{Flags, Kind, SessionError};
 use gk_wire::{Limits, MemoryBudget};
@@ -294,6 +294,55 @@ fn unfinished_messages_beyond_the_limit_end_the_connection() {
             };
         }
         assert_eq!(outcome, Err(ConnectionError::UnfinishedMessages(100_000)));
+    }
+}
+
+/// A plugin of which the place of a large message has been taken: 65,536 bytes are announced, and
+/// 1,000 of them have come.
+fn message_read() -> (End, MessageRead) {
+    let mut plugin = plugin(Limits::default());
+    plugin.connection.serve_id(1, "service");
+    for stream in [1, 3, 5] {
+        plugin
+            .receive(&update(Flags::SYN, stream).encode())
+            .unwrap();
+    }
+    plugin.receive(&data(Flags::SYN, 7, &[1, 0, 0, 0])).unwrap();
+    let mut message = vec![0xfd, 0x01, 0x00, 0x00];
+    message.resize(40_000, 0);
+    let frame = data(Flags::NONE, 7, &message);
+    let (first, _) = frame.split_at(1_000);
+    plugin.receive(first).unwrap();
+    let read = plugin.connection.begin_message_read().unwrap();
+    (plugin, read)
+}
+
+#[test]
+fn the_place_of_a_message_must_come_back_with_the_next_bytes() {
+    type Misuse = fn(&mut End, MessageRead) -> Input;
+    let misuses: [(&str, Misuse); 4] = [
+        ("dropped", |_, _| Input::Bytes(vec![0; 10].into())),
+        ("shorter", |_, mut read| {
+            read.buffer().0.clear();
+            Input::Message(read)
+        }),
+        ("too long", |_, mut read| {
+            let (message, room) = read.buffer();
+            message.resize(message.len() + room + 1, 0);
+            Input::Message(read)
+        }),
+        ("not asked for", |end, read| {
+            let own = Input::Message(read);
+            end.connection.handle_input(end.now, own).unwrap();
+            Input::Message(message_read().1)
+        }),
+    ];
+    for (case, misuse) in misuses {
+        let (mut plugin, read) = message_read();
+        assert!(plugin.connection.begin_message_read().is_none(), "{case}");
+        let input = misuse(&mut plugin, read);
+        let outcome = plugin.connection.handle_input(plugin.now, input);
+        assert_eq!(outcome, Err(ConnectionError::MessageRead), "{case}");
     }
 }
 
