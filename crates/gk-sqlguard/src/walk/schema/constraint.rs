@@ -1,8 +1,9 @@
 //! Constraints of tables: unique, primary and foreign keys, checks.
 
 use sqlparser::ast::{
-    CheckConstraint, ForeignKeyConstraint, FullTextOrSpatialConstraint, IndexConstraint, IndexType,
-    PrimaryKeyConstraint, TableConstraint, UniqueConstraint,
+    CheckConstraint, ForeignKeyConstraint, FullTextOrSpatialConstraint, Ident, IndexColumn,
+    IndexConstraint, IndexOption, IndexType, PrimaryKeyConstraint, TableConstraint,
+    UniqueConstraint,
 };
 
 use super::plain_options;
@@ -54,13 +55,8 @@ impl Walk {
         else {
             return Err(Refusal::unclear("UNIQUE … USING"));
         };
-        if !plain_options(index_options) {
-            return Err(Refusal::unclear("options of an index"));
-        }
         self.names(name)?;
-        self.names(index_name)?;
-        self.names(include)?;
-        self.index_columns(columns)
+        self.key(index_name, columns, include, index_options)
     }
 
     pub(super) fn primary_key(&mut self, key: &mut PrimaryKeyConstraint) -> Outcome {
@@ -76,11 +72,22 @@ impl Walk {
         else {
             return Err(Refusal::unclear("PRIMARY KEY … USING"));
         };
-        if !plain_options(index_options) {
+        self.names(name)?;
+        self.key(index_name, columns, include, index_options)
+    }
+
+    /// The index of a unique or primary key.
+    fn key(
+        &mut self,
+        name: &mut Option<Ident>,
+        columns: &mut [IndexColumn],
+        include: &mut [Ident],
+        options: &[IndexOption],
+    ) -> Outcome {
+        if !plain_options(options) {
             return Err(Refusal::unclear("options of an index"));
         }
         self.names(name)?;
-        self.names(index_name)?;
         self.names(include)?;
         self.index_columns(columns)
     }

@@ -39,7 +39,28 @@ pub(super) struct Elements<'a, 'de> {
     pub(super) depth: usize,
 }
 
-impl Elements<'_, '_> {
+impl<'de> Elements<'_, 'de> {
+    fn value(&mut self, id: TypeId) -> Value<'_, 'de> {
+        Value {
+            reader: &mut *self.reader,
+            id,
+            depth: self.depth,
+        }
+    }
+
+    /// Begins the next element with its key, or with its only value.
+    fn next<S: DeserializeSeed<'de>>(
+        &mut self,
+        id: TypeId,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        seed.deserialize(self.value(id)).map(Some)
+    }
+
     pub(super) fn skip_rest(&mut self) -> Result<(), Error> {
         for _ in 0..std::mem::take(&mut self.left) {
             walk::skip(self.reader, self.elem, self.depth)?;
@@ -55,16 +76,7 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Error> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        seed.deserialize(Value {
-            reader: &mut *self.reader,
-            id: self.elem,
-            depth: self.depth,
-        })
-        .map(Some)
+        self.next(self.elem, seed)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -79,24 +91,11 @@ impl<'de> MapAccess<'de> for Elements<'_, 'de> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Error> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        seed.deserialize(Value {
-            reader: &mut *self.reader,
-            id: self.key,
-            depth: self.depth,
-        })
-        .map(Some)
+        self.next(self.key, seed)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(Value {
-            reader: &mut *self.reader,
-            id: self.elem,
-            depth: self.depth,
-        })
+        seed.deserialize(self.value(self.elem))
     }
 
     fn size_hint(&self) -> Option<usize> {
