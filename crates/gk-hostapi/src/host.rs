@@ -242,18 +242,33 @@ pub fn own_methods() -> impl Iterator<Item = MethodSpec> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::guard::Granted;
-    use crate::policy::MemoryPolicyStore;
+    use std::time::Duration;
 
-    /// A service that lists one of its methods twice.
+    use serde_json::{Map, Value};
+
+    use super::*;
+    use crate::LogLevel;
+    use crate::caller::{CallInfo, PluginProcess};
+    use crate::guard::Granted;
+    use crate::policy::{FILES_AT_ONCE_MAX, MAILS_PER_MINUTE, MemoryPolicyStore, Queue, Rate};
+
+    /// A method whose arguments are so many bytes as it stands for requests. As a service it lists
+    /// that method twice.
     #[derive(Debug)]
-    struct Twice;
+    struct Batch;
 
     #[async_trait]
-    impl Method for Twice {
+    impl Method for Batch {
         fn spec(&self) -> MethodSpec {
-            MethodSpec::free("twice")
+            MethodSpec {
+                rate: Some(Rate::Mail),
+                queue: Some(Queue::Files),
+                ..MethodSpec::free("batch")
+            }
+        }
+
+        fn check(&self, args: &[u8]) -> Result<usize, HostError> {
+            Ok(args.len() - 1)
         }
 
         async fn call(&self, _: &Granted<'_>, _: Bytes) -> Result<Bytes, HostError> {
@@ -261,19 +276,56 @@ mod tests {
         }
     }
 
-    impl Service for Twice {
+    impl Service for Batch {
         fn methods(self: Arc<Self>) -> Vec<Arc<dyn Method>> {
             vec![Arc::clone(&self) as _, self]
         }
     }
 
+    #[derive(Debug)]
+    struct Process;
+
+    impl PluginProcess for Process {
+        fn log(&self, _: LogLevel, _: &str, _: &Map<String, Value>, _: Option<&CallInfo>) {}
+
+        fn running_calls(&self) -> Vec<CallInfo> {
+            Vec::new()
+        }
+    }
+
+    fn host() -> Host {
+        let policies = Policies::new(MemoryPolicyStore::default(), false);
+        Host::new(Arc::new(policies))
+    }
+
     #[test]
     fn a_service_with_one_name_twice_is_not_added_in_part() {
-        let policies = Policies::new(MemoryPolicyStore::default(), false);
-        let mut host = Host::new(Arc::new(policies));
-        let refused = host.install(Arc::new(Twice)).unwrap_err();
-        assert!(refused.to_string().contains("\"twice\""), "{refused}");
-        assert!(!host.methods.contains_key("twice"));
-        host.add(Arc::new(Twice)).unwrap();
+        let mut host = host();
+        let refused = host.install(Arc::new(Batch)).unwrap_err();
+        assert!(refused.to_string().contains("\"batch\""), "{refused}");
+        assert!(!host.methods.contains_key("batch"));
+        host.add(Arc::new(Batch)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_counted_before_it_waits_for_a_permit() {
+        let mut host = host();
+        host.add(Arc::new(Batch)).unwrap();
+        let caller = Caller::new(PluginName::new("caller").unwrap(), 1, Arc::new(Process));
+        let plugin = host.policies.of(&caller.plugin);
+        let later = tokio::time::Instant::now() + Duration::from_secs(60);
+        let mut held = Vec::new();
+        for _ in 0..FILES_AT_ONCE_MAX {
+            held.push(plugin.permit(Queue::Files, later).await.unwrap());
+        }
+        let rate = MAILS_PER_MINUTE as usize;
+        let within = host.call(&caller, "batch", vec![0; rate].into());
+        let waits = tokio::time::timeout(Duration::ZERO, within).await;
+        assert!(waits.is_err(), "all permits are out: {waits:?}");
+        // What waited has used the rate up.
+        let beyond = host.call(&caller, "batch", vec![0; 1].into());
+        let refused = tokio::time::timeout(Duration::ZERO, beyond).await;
+        let refused = refused.expect("refused without a permit").unwrap_err();
+        assert!(refused.to_string().contains("rate limit"), "{refused}");
     }
 }
