@@ -37,7 +37,7 @@ enum Request {
     },
     #[cfg(target_os = "linux")]
     Confined {
-        order: Box<keeper::StartRequest>,
+        start: Box<keeper::StartRequest>,
         reply: mpsc::SyncSender<Result<keeper::FirstProcess, keeper::Failure>>,
     },
     #[cfg(target_os = "linux")]
@@ -123,10 +123,10 @@ impl Spawner {
                             keeper.expect(*plan);
                         }
                     }
-                    Request::Confined { order, reply } => {
+                    Request::Confined { start, reply } => {
                         let before = keeper.is_some();
-                        expected = order.next_plan();
-                        let _ = reply.send(order.carry_out(&mut keeper, &program));
+                        expected = start.next_plan();
+                        let _ = reply.send(start.carry_out(&mut keeper, &program));
                         // A new one has to be told again.
                         if let (false, Some(keeper)) = (before, &keeper) {
                             remove_at_end(keeper, &remove);
@@ -255,10 +255,10 @@ impl Spawner {
         if !self.has_keeper {
             return Err(SpawnError::NoKeeper);
         }
-        let (order, pending) = keeper::prepare(spec, confinement, probe)?;
+        let (start, pending) = keeper::prepare(spec, confinement, probe)?;
         let (reply, answer) = mpsc::sync_channel(1);
         let request = Request::Confined {
-            order: Box::new(order),
+            start: Box::new(start),
             reply,
         };
         self.requests
