@@ -193,3 +193,64 @@ impl<C: Connector> Manager for Managed<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// A driver of a server that is always there. A connection keeps what it was told of the time.
+    struct Ready;
+
+    impl Connector for Ready {
+        const ENGINE: &'static str = "ready";
+        type Session = Duration;
+        type Error = Infallible;
+        type Begin = ();
+
+        async fn connect(&self) -> Result<Duration, Infallible> {
+            Ok(Duration::ZERO)
+        }
+
+        fn describe(error: &Infallible) -> String {
+            match *error {}
+        }
+
+        fn is_closed(_: &Duration) -> bool {
+            false
+        }
+
+        fn may_run(_: &Duration) -> bool {
+            false
+        }
+
+        async fn begin(told: &mut Duration, (): (), left: Duration) -> Result<(), Infallible> {
+            *told = left;
+            Ok(())
+        }
+
+        async fn cancel(_: &Duration) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_statement_has_the_time_that_the_wait_for_a_connection_has_left() {
+        let limits = DbLimits {
+            max_connections: 1,
+            ..DbLimits::default()
+        };
+        let pool = Pool::new(Ready, &limits).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let first = pool.lease((), deadline).await.unwrap();
+        let held = async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            first.give_back();
+        };
+        let (second, ()) = tokio::join!(pool.lease((), deadline), held);
+        let left = *second.unwrap().session().unwrap();
+        assert!(left <= Duration::from_secs(10), "{left:?}");
+        assert!(left > Duration::from_secs(9), "{left:?}");
+    }
+}
