@@ -1,6 +1,7 @@
 //! Spans of the runtime, as a subscriber sees them.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -9,10 +10,11 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
 
-/// Collects the spans up to a level, with their fields.
+/// Collects the spans up to a level, with their fields, and counts messages in the plugin's log.
 struct Spans {
     max: LevelFilter,
     seen: Arc<Mutex<Vec<String>>>,
+    messages: Arc<AtomicUsize>,
 }
 
 struct Fields(String);
@@ -25,7 +27,7 @@ impl Visit for Fields {
 
 impl Subscriber for Spans {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_span() && *metadata.level() <= self.max
+        *metadata.level() <= self.max
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -47,22 +49,34 @@ impl Subscriber for Spans {
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &Event<'_>) {}
+    fn event(&self, event: &Event<'_>) {
+        if !event.metadata().target().starts_with("gk_runtime::log") {
+            return;
+        }
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        // A log line would say the span's fields twice.
+        if !event.is_root() {
+            self.seen.lock().push("a message within a span".to_owned());
+        }
+    }
+
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
 }
 
 async fn spans(max: LevelFilter) -> Vec<String> {
-    let seen = Arc::default();
+    let (seen, messages) = (Arc::default(), Arc::new(AtomicUsize::new(0)));
     let subscriber = Spans {
         max,
         seen: Arc::clone(&seen),
+        messages: Arc::clone(&messages),
     };
     let _guard = tracing::subscriber::set_default(subscriber);
     let (host, _) = Host::new().with("goat", "", Fake::default());
     let (runtime, _root) = host.settled().await;
     call(&runtime, "echo", "1").await.unwrap();
     within(runtime.shutdown()).await;
+    assert_ne!(messages.load(Ordering::Relaxed), 0);
     let spans = seen.lock();
     spans.clone()
 }
