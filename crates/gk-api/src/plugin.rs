@@ -136,7 +136,7 @@ pub struct Sandbox {
     pub layers: Vec<SandboxLayer>,
 }
 
-/// A layer of a sandbox.
+/// One mechanism that confines a plugin, and whether it is in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default)]

@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for Listen {
     }
 }
 
-/// Section `[tls]`.
+/// Section `[tls]`: certificate and key of the listeners.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TlsSection {
@@ -86,7 +86,7 @@ pub(crate) struct TlsSection {
     key: PathBuf,
 }
 
-/// Section `[cors]`.
+/// Section `[cors]`: origins whose pages may call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CorsSection {
@@ -103,7 +103,7 @@ pub(crate) enum ForwardedHeader {
     Forwarded,
 }
 
-/// Section `[limits]`.
+/// Section `[limits]`: sizes, numbers and times of connections and requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitsSection {

@@ -30,7 +30,7 @@ impl std::fmt::Display for SandboxLevel {
     }
 }
 
-/// Section `[sandbox]`.
+/// Section `[sandbox]`: how plugins are confined, and with which limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SandboxSection {

@@ -8,7 +8,7 @@ use gk_runtime::Signatures;
 use gk_sign::{REQUIRE_SIGNATURES, Requirement, TrustStore};
 use serde::{Deserialize, Serialize};
 
-/// Section `[signatures]`.
+/// Section `[signatures]`: which keys are trusted, and whether a signature is required.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SignaturesSection {

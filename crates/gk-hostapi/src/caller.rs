@@ -45,9 +45,9 @@ pub struct User {
 pub enum UserRole {
     /// An administrator.
     Admin,
-    /// An agent.
+    /// Somebody who works with the application.
     Agent,
-    /// A customer.
+    /// Somebody whom the application serves.
     Customer,
 }
 

@@ -117,7 +117,7 @@ impl Host {
         let _ = self.plugins.set(plugins);
     }
 
-    /// The policies.
+    /// Returns the policies that the guard decides by.
     pub fn policies(&self) -> &Arc<Policies> {
         &self.policies
     }

@@ -36,12 +36,12 @@ pub enum ContentError {
         /// Description of the problem.
         source: PathError,
     },
-    /// Too many files.
+    /// The package has more files than a package may have.
     #[error(
         "there are more than {FILES_MAX} files; leave out what the plugin does not need (.gkignore)"
     )]
     TooManyFiles,
-    /// Too many directories.
+    /// The package has more directories than a package may have.
     #[error(
         "there are more than {DIRECTORIES_MAX} directories; leave out what the plugin does not need (.gkignore)"
     )]

@@ -155,7 +155,7 @@ impl ProcessLauncher {
         };
         let spawner = Arc::new(spawner.map_err(StartError::Spawner)?);
         if let Some(sandbox) = &config.sandbox {
-            spawner.expect(&sandbox.default_confinement("expected", temp_root.clone()));
+            spawner.prepare(&sandbox.default_confinement("expected", temp_root.clone()));
         }
         let sockets = SocketRoot::create(&temp_root)?;
         spawner.remove_at_end(sockets.path());

@@ -24,26 +24,26 @@ pub enum SpawnError {
     /// There is no file at the program's path.
     #[error("the program {path} does not exist", path = .path.display())]
     Missing {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
     },
     /// The program is a directory, a socket or another thing that is no file.
     #[error("{path} is not a regular file; name the executable itself", path = .path.display())]
     NotAFile {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
     },
     /// The program has no execute permission for this user.
     #[error("the program {path} is not executable; run: chmod +x {path}", path = .path.display())]
     NotExecutable {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
     },
     /// The program may be executed but the system refused to (mount option `noexec`, a security
     /// module, a directory without search permission).
     #[error("the system refused to execute {path}; look for a noexec mount, a directory that may not be entered, or a security module", path = .path.display())]
     Denied {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
         /// The system's answer.
         #[source]
@@ -53,7 +53,7 @@ pub enum SpawnError {
     /// cannot be had.
     #[error("{path} needs {interpreter:?} to run, {problem}", path = .path.display())]
     BadInterpreter {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
         /// The interpreter that it asks for, as far as it could be read.
         interpreter: String,
@@ -63,7 +63,7 @@ pub enum SpawnError {
     /// The program is neither a binary for this machine nor a script with a `#!` line.
     #[error("{path} is not an executable for this machine ({arch}); rebuild it for this platform, or add a #! line if it is a script", path = .path.display(), arch = std::env::consts::ARCH)]
     ExecFormat {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
     },
     /// A pinned script is too large to be given a path in a sandbox.
@@ -79,7 +79,7 @@ pub enum SpawnError {
     /// Somebody still has the program open for writing.
     #[error("{path} is still being written; install binaries by writing a new file and renaming it over the old one", path = .path.display())]
     TextBusy {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
     },
     /// The directory to start in cannot be entered.
@@ -96,7 +96,7 @@ pub enum SpawnError {
     Step {
         /// The action that failed, as a verb phrase.
         step: &'static str,
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
         /// The system's answer.
         #[source]
@@ -128,7 +128,7 @@ pub enum SpawnError {
     Sandbox {
         /// The action that failed, as a verb phrase.
         what: String,
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
         /// The system's answer.
         #[source]

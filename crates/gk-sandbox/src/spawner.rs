@@ -43,7 +43,7 @@ enum Request {
     #[cfg(target_os = "linux")]
     RemoveAtEnd(std::path::PathBuf),
     #[cfg(target_os = "linux")]
-    Expect(Box<keeper::Plan>),
+    Prepare(Box<keeper::Plan>),
 }
 
 /// Starts processes, all of them from one long-lived thread.
@@ -69,7 +69,7 @@ impl Spawner {
                 match request {
                     Request::Plain { prepared, reply } => start(prepared, &reply),
                     #[cfg(target_os = "linux")]
-                    Request::Confined { .. } | Request::RemoveAtEnd(_) | Request::Expect(_) => {}
+                    Request::Confined { .. } | Request::RemoveAtEnd(_) | Request::Prepare(_) => {}
                 }
             }
         })?;
@@ -110,7 +110,7 @@ impl Spawner {
                     Ok(request) => request,
                     Err(RecvTimeoutError::Timeout) => {
                         if let (Some(keeper), Some(plan)) = (&mut keeper, expected.take()) {
-                            keeper.expect(plan);
+                            keeper.prepare(plan);
                         }
                         continue;
                     }
@@ -118,9 +118,9 @@ impl Spawner {
                 };
                 match request {
                     Request::Plain { prepared, reply } => start(prepared, &reply),
-                    Request::Expect(plan) => {
+                    Request::Prepare(plan) => {
                         if let Some(keeper) = &mut keeper {
-                            keeper.expect(*plan);
+                            keeper.prepare(*plan);
                         }
                     }
                     Request::Confined { start, reply } => {
@@ -160,12 +160,12 @@ impl Spawner {
         }
     }
 
-    /// Says what the next starts will be like, so that a first process is ready for one. After each
-    /// start that is done without being asked: starts come again.
-    pub fn expect(&self, confinement: &Confinement) {
+    /// Creates a first process ahead, for the next start that is confined like this. After each
+    /// start, one for the next start like it is created without this call.
+    pub fn prepare(&self, confinement: &Confinement) {
         #[cfg(target_os = "linux")]
-        if let Ok(plan) = keeper::expected_plan(confinement) {
-            let _ = self.requests.send(Request::Expect(Box::new(plan)));
+        if let Ok(plan) = keeper::prepared_plan(confinement) {
+            let _ = self.requests.send(Request::Prepare(Box::new(plan)));
         }
         #[cfg(not(target_os = "linux"))]
         {

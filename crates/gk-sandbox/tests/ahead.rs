@@ -67,19 +67,19 @@ fn it_is_used_replaced_and_leaves_nothing() {
         found
     };
 
-    spawner.expect(&confinement(false));
+    spawner.prepare(&confinement(false));
     plain(&spawner);
     let [waiting] = first_processes()[..] else {
         panic!("{:?}", children())
     };
     // One is enough.
-    spawner.expect(&confinement(false));
+    spawner.prepare(&confinement(false));
     plain(&spawner);
     assert_eq!(first_processes(), [waiting]);
     assert_eq!(start(&spawner, confinement(false)), waiting.unsigned_abs());
 
     // One that is lost costs nobody a start.
-    spawner.expect(&confinement(false));
+    spawner.prepare(&confinement(false));
     plain(&spawner);
     let [lost] = first_processes()[..] else {
         panic!("{:?}", children())
@@ -97,7 +97,7 @@ fn it_is_used_replaced_and_leaves_nothing() {
     if rustix::process::geteuid().is_root() {
         let mut strict = confinement(false);
         strict.level = Strictness::Required;
-        spawner.expect(&strict);
+        spawner.prepare(&strict);
         plain(&spawner);
         let [waiting] = first_processes()[..] else {
             panic!("{:?}", children())
@@ -106,7 +106,7 @@ fn it_is_used_replaced_and_leaves_nothing() {
     }
 
     // One that shares no network is none for a start that does.
-    spawner.expect(&confinement(false));
+    spawner.prepare(&confinement(false));
     plain(&spawner);
     let [waiting] = first_processes()[..] else {
         panic!("{:?}", children())

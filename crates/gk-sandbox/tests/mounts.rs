@@ -28,7 +28,7 @@ fn what_is_mounted_after_it_was_made_is_seen() {
     std::fs::write(dir.path().join("file"), "before").unwrap();
     let mut confinement = Confinement::new("mounts", "/tmp/mounts");
     confinement.read_only.push(dir.path().into());
-    spawner.expect(&confinement);
+    spawner.prepare(&confinement);
     // A plain start: when it returns, what was asked before is done.
     let mut child = spawner.spawn(SandboxSpec::new("/bin/true", "/")).unwrap();
     child.reap().unwrap();

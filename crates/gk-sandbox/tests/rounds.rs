@@ -120,7 +120,7 @@ fn round(spawner: &Spawner, number: usize) {
     let confinement = Confinement::new("round", "/tmp/round");
     if number.is_multiple_of(3) {
         // These rounds follow each other too fast for one to be made ahead by itself.
-        spawner.expect(&confinement);
+        spawner.prepare(&confinement);
     }
     spec.confinement = Some(confinement);
     let mut child = spawner.spawn(spec).unwrap();

@@ -28,7 +28,7 @@ use crate::secure::{self, SecureConfig};
 pub struct Services {
     /// Databases.
     pub db: Arc<Databases>,
-    /// The cache.
+    /// Values that expire, in memory or in Redis.
     pub cache: Arc<Cache>,
     /// Outgoing HTTP.
     #[cfg(feature = "http")]
@@ -43,13 +43,13 @@ pub struct Services {
     pub secure: Arc<SecureConfig>,
     /// Translations.
     pub i18n: Arc<Catalogue>,
-    /// Files.
+    /// Files that plugins store by key.
     #[cfg(feature = "files")]
     pub files: Arc<Files>,
     /// Keys and values.
     #[cfg(feature = "sqlite")]
     pub kv: Arc<Kv>,
-    /// Events.
+    /// Events that plugins publish to their subscribers.
     pub events: Arc<Events>,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU32;
 
-/// The kind of a statement.
+/// What a statement does with the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StatementKind {
     /// The statement reads: SELECT, VALUES, TABLE, with or without WITH.

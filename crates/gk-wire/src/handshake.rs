@@ -111,7 +111,7 @@ pub enum HandshakeError {
     /// Longer than [`MAX_LINE_BYTES`].
     #[error("the first line is longer than {MAX_LINE_BYTES} bytes")]
     TooLong,
-    /// Not text.
+    /// The bytes of the line are no text.
     #[error("the first line is not UTF-8")]
     NotText,
     /// Too few fields: most often something that was printed before the handshake.

@@ -1,6 +1,6 @@
 //! Server-sent events, taken apart.
 
-/// An event.
+/// One message of a stream of server-sent events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Event {
     /// Type of the event; `message` without one.

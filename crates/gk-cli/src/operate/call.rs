@@ -20,7 +20,7 @@ pub(crate) struct CallArgs {
     /// The plugin; with --standalone, its directory or binary.
     #[arg(value_name = "PLUGIN", add = ArgValueCompleter::new(complete_plugins))]
     plugin: String,
-    /// The function.
+    /// Function of the plugin, as its code names it.
     #[arg(value_name = "FUNCTION")]
     function: String,
     /// Its arguments: a JSON object, @FILE, or - for stdin.

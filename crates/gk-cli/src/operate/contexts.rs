@@ -27,7 +27,7 @@ pub(crate) enum ContextCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct Set {
-    /// The name.
+    /// Name of the context.
     #[arg(value_name = "NAME")]
     name: String,
     /// The host: an URL, or unix:/path of its local socket.
@@ -40,7 +40,7 @@ pub(crate) struct Set {
 
 #[derive(Debug, Args)]
 pub(crate) struct Name {
-    /// The name.
+    /// Name of the context.
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete_contexts))]
     name: String,
 }

@@ -32,7 +32,7 @@ pub(crate) struct IndexArgs {
     index: Option<String>,
 }
 
-/// An index.
+/// A list of packages that can be installed, as a server publishes it.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Index {
     /// Of the format.

@@ -99,7 +99,7 @@ pub enum OpenError {
     Missing {
         /// The ZIP file.
         archive: PathBuf,
-        /// The path.
+        /// Path of the entry in the archive.
         entry: String,
     },
     /// The file that was asked for is larger than the caller takes.
@@ -107,7 +107,7 @@ pub enum OpenError {
     TooLarge {
         /// The ZIP file.
         archive: PathBuf,
-        /// The path.
+        /// Path of the entry in the archive.
         entry: String,
         /// Maximum number of bytes that the caller takes.
         max: u64,

@@ -105,7 +105,7 @@ pub trait Worker: Send + Sync + fmt::Debug + 'static {
     }
 }
 
-/// Limits of a connection.
+/// Sizes and numbers that a connection enforces on what the plugin sends.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectionLimits {

@@ -116,7 +116,7 @@ pub enum CallError {
         /// Maximum size in bytes.
         limit: usize,
     },
-    /// The result is too large.
+    /// The plugin answered with more bytes than a result may have.
     #[error(
         "plugin \"{plugin}\" answered the call of {function:?} with {len} bytes; at most {limit} are passed on; return less, in pages"
     )]

@@ -108,11 +108,11 @@ impl Keeper {
     }
 
     /// Creates a first process ahead, for the next start with such a plan.
-    pub(crate) fn expect(&mut self, plan: Plan) {
+    pub(crate) fn prepare(&mut self, plan: Plan) {
         let number = self.next();
         let plan = Box::new(plan);
         // A failure is not reported here: the start will fail, too, and says why.
-        if let Ok(Some(made)) = self.ask(number, &Request::Expect { number, plan }, &[]) {
+        if let Ok(Some(made)) = self.ask(number, &Request::Prepare { number, plan }, &[]) {
             self.spares.push(Process::new(made.pid, made.pidfd));
         }
     }

@@ -20,12 +20,12 @@ pub(crate) enum Request {
         plan: Box<Plan>,
     },
     /// Create a first process ahead, for a start with such a plan.
-    Expect { number: u64, plan: Box<Plan> },
+    Prepare { number: u64, plan: Box<Plan> },
     /// Remove this path, with everything in it, once the host is gone.
     RemoveAtEnd(Bytes),
 }
 
-/// The keeper's answer to the host, one for each [`Request::Start`] and [`Request::Expect`].
+/// The keeper's answer to the host, one for each [`Request::Start`] and [`Request::Prepare`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) number: u64,

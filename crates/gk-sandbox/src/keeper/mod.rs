@@ -28,7 +28,7 @@ pub(crate) use self::client::{FirstProcess, Keeper};
 use self::message::FailedStep;
 pub(crate) use self::message::{Failure, Plan};
 pub(crate) use self::sandbox::Sandbox;
-pub(crate) use self::start::{StartRequest, expected_plan, prepare};
+pub(crate) use self::start::{StartRequest, prepare, prepared_plan};
 use crate::{SandboxSpec, SpawnError, sys};
 
 /// `argv[0]` of a keeper.

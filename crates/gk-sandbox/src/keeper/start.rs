@@ -126,7 +126,7 @@ pub(crate) fn prepare(
 }
 
 /// The plan of a start with such a confinement, as far as it is known ahead.
-pub(crate) fn expected_plan(confinement: &Confinement) -> Result<Plan, SpawnError> {
+pub(crate) fn prepared_plan(confinement: &Confinement) -> Result<Plan, SpawnError> {
     plan(&SandboxSpec::new("/", "/"), confinement, None)
 }
 

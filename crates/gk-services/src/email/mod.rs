@@ -44,9 +44,9 @@ pub enum MailTls {
 /// User and password of a mail server.
 #[derive(Clone)]
 pub struct MailCredentials {
-    /// The user.
+    /// Login at the mail server.
     pub user: String,
-    /// The password.
+    /// Password of the login; wiped when it is dropped.
     pub password: Zeroizing<String>,
 }
 
@@ -75,7 +75,7 @@ pub struct MailConfig {
     pub extra_roots_pem: Vec<Vec<u8>>,
 }
 
-/// A mail.
+/// A message to be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Mail<'a> {
     /// Exactly one recipient: an address, or `Name <address>`.

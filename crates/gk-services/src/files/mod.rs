@@ -59,7 +59,7 @@ pub struct FileInfo {
     pub size: u64,
     /// The metadata `content-type`, or [`CONTENT_TYPE_DEFAULT`].
     pub content_type: String,
-    /// The metadata.
+    /// Names and values that were stored with the file.
     pub metadata: BTreeMap<String, String>,
     /// When it was stored; RFC 3339 in JSON.
     #[serde(serialize_with = "rfc3339")]
@@ -69,7 +69,7 @@ pub struct FileInfo {
 /// A page of files, in the order of their keys' bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePage {
-    /// The files.
+    /// Files of this page, by key.
     pub files: Vec<FileInfo>,
     /// The `after` of the next page; none if this is the last page.
     pub next: Option<String>,
@@ -78,9 +78,9 @@ pub struct FilePage {
 /// A file and its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredFile {
-    /// The data.
+    /// Content of the file.
     pub data: Bytes,
-    /// The metadata.
+    /// Names and values that were stored with the file.
     pub metadata: BTreeMap<String, String>,
 }
 

@@ -87,15 +87,15 @@ pub struct HttpRequest {
     pub body: Option<Bytes>,
 }
 
-/// A response.
+/// The answer of the other server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpResponse {
-    /// The status.
+    /// Status code of HTTP.
     pub status: u16,
     /// The headers by lower-case name. Of a body that was compressed by gzip, `content-encoding`
     /// and `content-length` are gone, as it is decompressed here.
     pub headers: BTreeMap<String, Vec<String>>,
-    /// The body.
+    /// Body, decompressed.
     pub body: Bytes,
 }
 

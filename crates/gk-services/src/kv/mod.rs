@@ -42,7 +42,7 @@ impl Default for KvQuota {
 /// A page of keys, in the order of their bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvPage {
-    /// The keys.
+    /// Keys of this page.
     pub keys: Vec<String>,
     /// The `after` of the next page; none if this is the last page.
     pub next: Option<String>,

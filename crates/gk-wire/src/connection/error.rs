@@ -43,7 +43,7 @@ pub enum ConnectionError {
     /// A stream's net/rpc messages cannot be read any further.
     #[error("gob on stream {stream}: {error}")]
     Gob {
-        /// The stream.
+        /// Id of the stream.
         stream: u32,
         /// Why.
         error: gob::Error,

@@ -46,7 +46,7 @@ impl fmt::Display for ServiceMethod {
     }
 }
 
-/// The header of a request.
+/// First value of a request in net/rpc: which method, and which call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHeader {
     /// The method that is called.

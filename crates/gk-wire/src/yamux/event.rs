@@ -9,7 +9,7 @@ pub enum Event {
     /// `length` payload bytes follow, for `stream` if it is known here, else to be thrown away.
     /// With `opened` the stream is new; after the payload, `fin` and `reset` take effect.
     Data {
-        /// The stream.
+        /// Id of the stream.
         stream: u32,
         /// Bytes of payload behind the header.
         length: u32,
@@ -24,7 +24,7 @@ pub enum Event {
     },
     /// A stream changed without payload.
     Stream {
-        /// The stream.
+        /// Id of the stream.
         stream: u32,
         /// `true` if this frame opened it.
         opened: bool,

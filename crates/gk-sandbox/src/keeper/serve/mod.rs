@@ -145,7 +145,7 @@ impl Keeper {
                 let made = self.start(*plan, descriptors);
                 self.answer(number, made);
             }
-            Ok(Some((Request::Expect { number, plan }, _))) => {
+            Ok(Some((Request::Prepare { number, plan }, _))) => {
                 let made = self.prepare_spare(&plan);
                 self.answer(number, made);
             }

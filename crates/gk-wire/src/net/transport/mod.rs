@@ -49,7 +49,7 @@ impl Socket {
 
 /// The place for bytes of the socket.
 pub(super) enum Target<'a> {
-    /// A buffer.
+    /// Memory of the caller's.
     Buffer(&'a mut [u8]),
     /// The end of a message, for at most this many bytes.
     Message(&'a mut Vec<u8>, usize),
