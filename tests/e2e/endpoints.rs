@@ -145,8 +145,9 @@ fn everything_that_is_described_exists() {
                 (
                     "POST" | "DELETE",
                     "/api/v1/plugins" | "/api/v1/plugins/{plugin}"
-                ) | ("POST", "/api/v1/plugins/{plugin}/jobs/{job}/run")
-            ) {
+                )
+            ) || path.starts_with("/api/v1/plugins/{plugin}/jobs/")
+            {
                 asked += 1;
                 continue;
             }

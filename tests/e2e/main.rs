@@ -31,6 +31,7 @@ mod harmless;
 mod host;
 mod host_api;
 mod http;
+mod jobs;
 mod layers;
 mod lifecycle;
 mod memory;

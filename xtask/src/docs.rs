@@ -69,7 +69,7 @@ fn with(gk: &Path, check: bool) -> Result<()> {
     }
     if !stale.is_empty() {
         bail!(
-            "{} is not what the code says; run: cargo xtask docs",
+            "not what the code says: {}; run: cargo xtask docs",
             stale.join(" and ")
         );
     }

@@ -38,6 +38,7 @@ const FLOORS: &[(u8, &str, May)] = &[
     (0, "gk-testkit", May::Import(&[])),
     (1, "gk-protocol", May::Import(&["gk-manifest", "gk-wire"])),
     (1, "gk-api", May::Import(&["gk-manifest"])),
+    (1, "gk-jobs", May::Import(&["gk-manifest"])),
     (
         2,
         "gk-hostapi",
@@ -47,7 +48,7 @@ const FLOORS: &[(u8, &str, May)] = &[
     (
         2,
         "gk-services",
-        May::Import(&["gk-hostapi", "gk-manifest", "gk-sqlguard"]),
+        May::Import(&["gk-hostapi", "gk-jobs", "gk-manifest", "gk-sqlguard"]),
     ),
     (
         2,
@@ -62,6 +63,7 @@ const FLOORS: &[(u8, &str, May)] = &[
             "gk-runtime",
             "gk-hostapi",
             "gk-services",
+            "gk-jobs",
             "gk-api",
             "gk-manifest",
         ]),
@@ -101,6 +103,7 @@ const BELOW_RUNTIME: &[&str] = &[
     "gk-package",
     "gk-sqlguard",
     "gk-protocol",
+    "gk-jobs",
     "gk-hostapi",
 ];
 

@@ -12,6 +12,7 @@ const PUBLISHED: &[&str] = &[
     "gk-sandbox",
     "gk-sign",
     "gk-sqlguard",
+    "gk-jobs",
     "gk-protocol",
     "gk-hostapi",
     "gk-services",
@@ -305,8 +306,8 @@ mod tests {
             package.version = cargo_metadata::semver::Version::new(0, 2, 0);
         });
         let wants = "the dependency gk-manifest wants ^0.1.0, which its crate is not";
-        let expected =
-            ["gk-protocol", "gk-hostapi", "gk-services"].map(|name| format!("{name}: {wants}"));
+        let expected = ["gk-jobs", "gk-protocol", "gk-hostapi", "gk-services"]
+            .map(|name| format!("{name}: {wants}"));
         assert_eq!(found, expected);
         let found = changed("gk-plugin", |package| {
             package.dependencies[0].path = Some("somewhere".into());

@@ -50,13 +50,19 @@ pub enum Change {
     DeleteToken,
     /// A job was run by hand.
     RunJob,
+    /// A job was suspended.
+    SuspendJob,
+    /// A suspended job was resumed.
+    ResumeJob,
+    /// Settings of a job were stored.
+    SetJob,
     /// The host read its configuration again.
     Reconfigure,
 }
 
 impl Change {
     /// All of them.
-    pub const ALL: [Change; 14] = [
+    pub const ALL: [Change; 17] = [
         Change::Install,
         Change::Uninstall,
         Change::Reload,
@@ -70,6 +76,9 @@ impl Change {
         Change::CreateToken,
         Change::DeleteToken,
         Change::RunJob,
+        Change::SuspendJob,
+        Change::ResumeJob,
+        Change::SetJob,
         Change::Reconfigure,
     ];
 
@@ -90,6 +99,9 @@ impl Change {
             Change::CreateToken => "create_token",
             Change::DeleteToken => "delete_token",
             Change::RunJob => "run_job",
+            Change::SuspendJob => "suspend_job",
+            Change::ResumeJob => "resume_job",
+            Change::SetJob => "set_job",
             Change::Reconfigure => "reconfigure",
         }
     }

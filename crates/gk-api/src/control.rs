@@ -82,36 +82,3 @@ pub struct HealthOfAll {
     /// Health by plugin.
     pub plugins: BTreeMap<String, Health>,
 }
-
-/// A job that a plugin has registered.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-#[serde(default)]
-pub struct Job {
-    /// Plugin that has the job.
-    pub plugin: String,
-    /// The job's id in the plugin.
-    pub job: String,
-    /// Which function it calls.
-    pub handler: String,
-    /// When it is due: five fields of cron, or a descriptor such as `@daily`, in UTC.
-    pub schedule: String,
-    /// Purpose of the job, as the plugin describes it.
-    pub description: String,
-    /// `true` if the plugin has switched it on.
-    pub enabled: bool,
-}
-
-/// Result of a job that was run by hand.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-pub struct JobRun {
-    /// Plugin that has the job.
-    pub plugin: String,
-    /// Id of the job.
-    pub job: String,
-    /// Duration of the run, in milliseconds.
-    pub duration_ms: u64,
-    /// Answer of the job's function.
-    pub result: serde_json::Value,
-}

@@ -29,6 +29,7 @@ mod audit;
 mod control;
 mod endpoints;
 mod host;
+mod job;
 mod logs;
 #[cfg(feature = "openapi")]
 pub mod openapi;
@@ -39,9 +40,10 @@ mod tokens;
 
 pub use access::Access;
 pub use audit::{Actor, AuditEntry, AuditPage, Change};
-pub use control::{Health, HealthOfAll, Job, JobRun, Outcome, OutcomeWord};
+pub use control::{Health, HealthOfAll, Outcome, OutcomeWord};
 pub use endpoints::{Content, ENDPOINTS, Endpoint, Method, Operation, Parameter, ParameterKind};
 pub use host::{Check, CheckState, Doctor, Figures, HostInfo, Stats};
+pub use job::{Job, JobRun, JobRunPage};
 pub use logs::{LogEntry, LogPage};
 pub use packages::{
     Changes, FileChange, InstallReport, InstallStep, PackageSignature, UninstallReport,

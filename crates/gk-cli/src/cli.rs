@@ -108,7 +108,7 @@ pub(crate) enum Command {
     /// List, make and delete tokens.
     #[command(subcommand, alias = "token")]
     Tokens(tokens::TokensCommand),
-    /// List the jobs of plugins, and run them.
+    /// List, run, suspend and change the jobs of plugins.
     #[command(subcommand, alias = "job")]
     Jobs(jobs::JobsCommand),
     /// Show what plugins have used, and how their calls went.

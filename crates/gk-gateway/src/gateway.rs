@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, StatusCode};
 use bytes::Bytes;
 use gk_hostapi::Host;
+use gk_jobs::Jobs;
 use gk_manifest::PluginName;
 use gk_runtime::{CallContext, CallError, CallTarget, MemoryBudget, Runtime};
 use gk_services::Services;
@@ -50,6 +51,8 @@ pub struct GatewayConfig {
     pub host_api: Option<Arc<Host>>,
     /// Services behind the host API, for events and for the data of plugins that are uninstalled.
     pub services: Option<Arc<Services>>,
+    /// Jobs of the plugins; without it they have none.
+    pub jobs: Option<Jobs>,
     /// Log of changes; without it changes are not logged.
     pub audit: Option<Audit>,
     /// Information from the program around the gateway; without it the endpoints leave that out.
@@ -91,6 +94,7 @@ impl GatewayConfig {
             metrics,
             host_api: None,
             services: None,
+            jobs: None,
             audit: None,
             insight: None,
             memory: MemoryBudget::new(MEMORY_BYTES_DEFAULT),
@@ -127,6 +131,7 @@ pub(crate) struct Inner {
     pub(crate) memory: MemoryBudget,
     pub(crate) host_api: Option<Arc<Host>>,
     pub(crate) services: Option<Arc<Services>>,
+    pub(crate) jobs: Option<Jobs>,
     pub(crate) audit: Option<Audit>,
     pub(crate) insight: Option<Arc<dyn Insight>>,
     pub(crate) streams: Streams,
@@ -170,6 +175,7 @@ impl Gateway {
             memory: config.memory,
             host_api: config.host_api,
             services: config.services,
+            jobs: config.jobs,
             audit: config.audit,
             insight: config.insight,
             streams: Streams::default(),

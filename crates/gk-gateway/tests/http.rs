@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
+use gk_api::Access;
 use gk_gateway::server::Answer;
 use gk_gateway::tokens::{Role, Tokens};
 use gk_gateway::{BODY_BYTES_MAX, Front, Gateway, GatewayConfig};
@@ -287,6 +288,27 @@ async fn who_may_what() {
             expected,
             "{who}"
         );
+    }
+}
+
+/// Whoever may not use an endpoint is refused before the request is looked at.
+#[tokio::test]
+async fn the_table_of_endpoints_says_who_may_what() {
+    let setup = setup().await;
+    for endpoint in gk_api::ENDPOINTS {
+        let path = endpoint.path.replace("{id}", "999").replace(['{', '}'], "");
+        for (who, rank) in [("nobody", 0), ("customer", 1), ("agent", 2), ("admin", 3)] {
+            let refused = match endpoint.access {
+                Access::Anybody => None,
+                _ if rank == 0 => Some(401),
+                Access::Agent if rank < 2 => Some(403),
+                Access::Admin if rank < 3 => Some(403),
+                Access::Token | Access::Agent | Access::Admin => None,
+            };
+            let status = setup.status(endpoint.method.as_str(), &path, who).await;
+            let status = Some(status).filter(|status| matches!(status, 401 | 403));
+            assert_eq!(status, refused, "{who}: {} {path}", endpoint.method);
+        }
     }
 }
 

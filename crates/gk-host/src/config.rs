@@ -18,7 +18,7 @@ use crate::front::{
     CorsSection, ForwardedHeader, Front, LimitsSection, Listen, SOCKET_MODE_DEFAULT, TlsSection,
 };
 use crate::sandbox::{SandboxLevel, SandboxSection};
-use crate::sections::{AppSection, HealthSection, Hidden, HttpSection, MailSection};
+use crate::sections::{AppSection, HealthSection, Hidden, HttpSection, JobsSection, MailSection};
 use crate::signatures::SignaturesSection;
 use crate::sources::{Variables, explain, located, process_variable};
 
@@ -152,6 +152,8 @@ pub(crate) struct Config {
     pub(crate) http: HttpSection,
     /// Settings of outgoing mail; without them plugins cannot send any.
     pub(crate) mail: Option<MailSection>,
+    /// Time zone of schedules, and how many jobs run at once.
+    pub(crate) jobs: JobsSection,
     /// Application settings that plugins may read.
     pub(crate) app: AppSection,
     /// Further settings that plugins may read.
@@ -254,6 +256,7 @@ impl Default for Config {
             plugin_config: BTreeMap::new(),
             http: HttpSection::default(),
             mail: None,
+            jobs: JobsSection::default(),
             app: AppSection::default(),
             settings: BTreeMap::new(),
         }
@@ -396,6 +399,7 @@ impl Config {
             );
         }
         self.health.check()?;
+        self.jobs.check(&self.app.timezone)?;
         for (plugin, values) in &self.plugin_config {
             if let Some(key) = PROTECTED_KEYS.iter().find(|key| values.contains_key(**key)) {
                 bail!("plugin_config.{plugin} has {key:?}, which only the host sets");

@@ -11,6 +11,7 @@ mod doctor;
 mod front;
 mod idle;
 mod insight;
+mod jobs;
 mod lock;
 mod reread;
 mod sandbox;

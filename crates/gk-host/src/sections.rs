@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use gk_jobs::RUNNING_MAX;
+use gk_jobs::schedule::time_zone;
 use gk_manifest::GoDuration;
 use gk_runtime::HealthConfig;
 use gk_services::email::{MailConfig, MailCredentials, MailTls, Mailer};
@@ -78,6 +80,47 @@ impl HealthSection {
         config.timeout = self.timeout.to_std().unwrap_or_default();
         config.misses = self.misses;
         config
+    }
+}
+
+/// Value of `jobs.timezone` for the zone of `[app]`.
+const ZONE_OF_APP: &str = "app";
+
+/// Section `[jobs]`: the time zone of schedules, and how many jobs run at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct JobsSection {
+    timezone: String,
+    pub(crate) max_running: usize,
+}
+
+impl Default for JobsSection {
+    fn default() -> Self {
+        JobsSection {
+            timezone: "UTC".to_owned(),
+            max_running: RUNNING_MAX,
+        }
+    }
+}
+
+impl JobsSection {
+    /// Checks the values. An error names the key.
+    pub(crate) fn check(&self, app_zone: &str) -> Result<()> {
+        if let Err(error) = time_zone(self.zone(app_zone)) {
+            bail!("jobs.timezone: {error}; {}", error.remedy());
+        }
+        if self.max_running == 0 {
+            bail!("jobs.max_running is 0; it must be 1 or more");
+        }
+        Ok(())
+    }
+
+    /// Name of the time zone of schedules that name none.
+    pub(crate) fn zone<'a>(&'a self, app_zone: &'a str) -> &'a str {
+        match self.timezone == ZONE_OF_APP {
+            true => app_zone,
+            false => &self.timezone,
+        }
     }
 }
 

@@ -19,10 +19,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServeArgs};
+use crate::jobs::RunningJobs;
 use crate::lock::DataLock;
 use crate::reread::{self, Changing, Hangup, Startup};
 use crate::sources::process_variable;
-use crate::{insight, services, signatures, telemetry};
+use crate::{insight, jobs, services, signatures, telemetry};
 
 /// File with the administrator's token of the first start, in the data directory.
 const TOKEN_FILE: &str = "admin.token";
@@ -121,12 +122,13 @@ async fn serve(
 
     let plugins = runtime_config(&config, signatures, memory.clone())?;
     let launcher = ProcessLauncher::new(&plugins)?;
-    let (host_api, services) = services::open(&config).await?;
+    let (host_api, services, store) = services::open(&config).await?;
     if plugins.sandbox.is_some() {
         crate::data::let_through(&config.data_dir)?;
     }
     let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;
     host_api.connect(Arc::new(runtime.downgrade()));
+    let mut jobs = jobs::start(&config, store, &runtime).await?;
     let own = insight::Own {
         started_at: SystemTime::now(),
         config: config.clone(),
@@ -134,7 +136,8 @@ async fn serve(
         services: Arc::clone(&services),
         metrics,
     };
-    let gateway = gateway_config(own, host_api, tokens, audit.clone(), memory.clone())?;
+    let mut gateway = gateway_config(own, host_api, tokens, audit.clone(), memory.clone())?;
+    gateway.jobs = Some(jobs.jobs.clone());
     let gateway = Gateway::new(gateway);
     let following = tokio::spawn({
         let gateway = gateway.clone();
@@ -172,11 +175,13 @@ async fn serve(
     tracing::info!("stopping; a second signal stops at once");
     readying.abort();
     gateway.stop();
+    jobs.jobs.stop();
     tokio::select! {
-        () = drain(&gateway, &runtime, &closing, &mut server) => {}
+        () = drain(&gateway, &runtime, &closing, &mut server, &mut jobs) => {}
         () = stop.next() => tracing::warn!("stopped at once"),
     }
     following.abort();
+    jobs.end();
     gateway.store_token_uses().await;
     rereading.abort();
     health.abort();
@@ -315,25 +320,28 @@ async fn until_stopped(runtime: &Runtime, stop: &mut StopSignals) {
     }
 }
 
-/// Lets requests finish within their time, closes the listeners, and stops the plugins.
+/// Lets requests and jobs finish, closes the listeners, and stops the plugins.
 async fn drain(
     gateway: &Gateway,
     runtime: &Runtime,
     closing: &CancellationToken,
     server: &mut JoinHandle<()>,
+    jobs: &mut RunningJobs,
 ) {
-    let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
+    let requests = tokio::time::timeout(DRAIN_TIMEOUT, async {
         gateway.idle().await;
         closing.cancel();
         let _ = (&mut *server).await;
     });
-    if drained.await.is_err() {
+    let (requests, ()) = tokio::join!(requests, jobs.drain(DRAIN_TIMEOUT));
+    if requests.is_err() {
         server.abort();
         tracing::warn!(
             "requests were still under way after {DRAIN_TIMEOUT:?}; their connections are cut"
         );
     }
     runtime.shutdown().await;
+    jobs.last_ends().await;
 }
 
 /// Waits until every plugin has come up or failed, or has been starting for [`START_PATIENCE`], so
@@ -398,20 +406,12 @@ fn print_line(text: &str) {
 
 fn report(runtime: &Runtime) {
     let snapshot = runtime.snapshot();
-    let running = snapshot
-        .plugins
-        .iter()
-        .filter(|status| status.is_running())
-        .count();
-    let blocked = snapshot
-        .plugins
-        .iter()
-        .filter(|status| status.state == PluginState::Blocked)
-        .count();
     let of = |wanted: fn(&PluginState) -> bool| {
         let states = snapshot.plugins.iter().map(|status| &status.state);
         states.filter(|state| wanted(state)).count()
     };
+    let running = of(|state| *state == PluginState::Running);
+    let blocked = of(|state| *state == PluginState::Blocked);
     let disabled = of(|state| *state == PluginState::Disabled);
     let waiting = of(|state| matches!(state, PluginState::Waiting { .. }));
     let well = running + blocked + disabled + waiting;

@@ -31,8 +31,8 @@ const FILES_DIR: &str = "files";
 /// Upstream's variable with the keys that secrets are encrypted with.
 const SECURE_KEY_VARIABLE: &str = "GOATFLOW_SECURE_KEY";
 
-/// Opens all services. Those that are reached over a network are not connected to yet.
-pub(crate) async fn open(config: &Config) -> Result<(Arc<Host>, Arc<Services>)> {
+/// Opens all services, and the store that they share. Those that are reached over a network are not connected to yet.
+pub(crate) async fn open(config: &Config) -> Result<(Arc<Host>, Arc<Services>, Store)> {
     let data_dir = &config.data_dir;
     let store = Store::open(&data_dir.join(STORE_FILE)).with_context(|| {
         format!(
@@ -65,12 +65,12 @@ pub(crate) async fn open(config: &Config) -> Result<(Arc<Host>, Arc<Services>)> 
         secure: Arc::new(SecureConfig::new(store.clone(), secure_keys(config)?)),
         i18n: Arc::new(Catalogue::new()),
         files: Arc::new(files),
-        kv: Arc::new(Kv::new(store, KvQuota::default())),
+        kv: Arc::new(Kv::new(store.clone(), KvQuota::default())),
         events: Arc::new(Events::new()),
     };
     let mut host = Host::new(Arc::new(policies));
     services.install(&mut host)?;
-    Ok((Arc::new(host), Arc::new(services)))
+    Ok((Arc::new(host), Arc::new(services), store))
 }
 
 fn databases(config: &Config, data_dir: &Path) -> Result<Databases> {

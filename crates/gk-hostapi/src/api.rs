@@ -82,6 +82,8 @@ pub trait HostApi: Send + Sync + fmt::Debug + 'static {
 pub struct Admission {
     /// The longest time of the call; `None` leaves that to the plugin's request.
     pub call_timeout: Option<Duration>,
+    /// The longest time of a run of a job; `None` leaves that to the job.
+    pub job_timeout: Option<Duration>,
     /// The most calls that run in the plugin at the same time; `None` is the supervisor's default.
     pub calls_in_flight: Option<usize>,
     /// The most calls that wait until one of those ends; `None` is the supervisor's default.

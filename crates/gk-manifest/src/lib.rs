@@ -36,6 +36,7 @@
 mod dependency;
 mod diagnostic;
 mod duration;
+mod job;
 pub mod limits;
 #[cfg(feature = "yaml")]
 mod manifest;
@@ -51,6 +52,7 @@ mod wire;
 pub use dependency::Dependency;
 pub use diagnostic::{Diagnostic, Severity};
 pub use duration::{DurationError, GoDuration};
+pub use job::{Concurrency, JobOverrides};
 #[cfg(feature = "yaml")]
 pub use manifest::{
     HealthcheckSpec, Manifest, ManifestError, PluginKind, ReloadSpec, ReloadStrategy, SidecarSpec,

@@ -1,5 +1,5 @@
-//! The plugin supervisor: discovers plugins, starts each as a process, registers and initialises
-//! it, passes calls, captures what it prints, notices when it ends, and stops it in order.
+//! The plugin supervisor: discovers plugins, starts each by its backend (natively as a process),
+//! registers and initialises it, passes calls, captures what it prints, notices when it ends, and stops it in order.
 //!
 //! The crate knows nothing of HTTP and serves no host API of its own beyond the basic one; both are
 //! built on [`Runtime`] and [`gk_hostapi::HostApi`]. A plugin whose files change is started anew
@@ -59,7 +59,7 @@ mod version;
 mod watch;
 
 pub use backend::{
-    Backend, Connected, Connection, ConnectionError, ConnectionLimits, Started, Worker,
+    Backend, Connected, Connection, ConnectionError, ConnectionLimits, Processes, Started, Worker,
 };
 pub use calls::{CallContext, CallTarget, FunctionName, RunningCall};
 pub use config::{PROTECTED_KEYS, PluginSettings, RuntimeConfig};

@@ -10,6 +10,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest `call_timeout` a plugin can ask for.
 pub const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
+/// The longest run of a job.
+pub const JOB_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Time limit of GKRegister and of Init (each), unless the plugin asks for another.
 pub const INIT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest `init_timeout` a plugin can ask for.

@@ -9,12 +9,12 @@ const DOCUMENT: &str = include_str!("../../../docs/hostapi.md");
 /// denial stand there.
 const TEST_HOSTS: [(&str, &str, [&str; 3]); 2] = [
     (
-        "plugintest of Go",
+        "plugins/sdk-go/pkg/plugin/plugintest/methods.go",
         include_str!("../../../plugins/sdk-go/pkg/plugin/plugintest/methods.go"),
         ["\"", "\":\"", "\""],
     ),
     (
-        "testing of gk-plugin",
+        "crates/gk-plugin/src/testing/serve.rs",
         include_str!("../../gk-plugin/src/testing/serve.rs"),
         ["(\"", "\",\"", "\""],
     ),
@@ -51,11 +51,12 @@ fn every_method_has_its_section_and_no_other() {
     for section in &sections {
         let (name, text) = section.split_once("`\n").unwrap();
         let spec = methods().find(|spec| spec.name == name);
-        let spec = spec.unwrap_or_else(|| panic!("{name} is documented and does not exist"));
+        let spec =
+            spec.unwrap_or_else(|| panic!("docs/hostapi.md has {name}, which does not exist"));
         let line = line(&spec);
         assert!(
             text.contains(&line),
-            "{name}: there must be the line {line:?}"
+            "docs/hostapi.md, {name}: there must be the line {line:?}"
         );
         for part in [
             "\n- Arguments: ",
@@ -64,21 +65,23 @@ fn every_method_has_its_section_and_no_other() {
             "\n```go\n",
             "\n```rust\n",
         ] {
-            assert!(text.contains(part), "{name}: {part:?} is missing");
+            assert!(
+                text.contains(part),
+                "docs/hostapi.md, {name}: {part:?} is missing"
+            );
         }
         documented.push(name);
     }
-    for spec in methods() {
-        assert!(
-            documented.contains(&spec.name),
-            "{} is not documented",
-            spec.name
-        );
-    }
+    let missing = methods().map(|spec| spec.name);
+    let missing: Vec<_> = missing.filter(|name| !documented.contains(name)).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/hostapi.md has no section of {missing:?}"
+    );
     for name in NOT_PROVIDED {
         assert!(
             DOCUMENT.contains(&format!("`{name}`")),
-            "{name} is not mentioned"
+            "docs/hostapi.md does not mention {name}"
         );
     }
 }
@@ -87,7 +90,8 @@ fn every_method_has_its_section_and_no_other() {
 #[test]
 fn the_test_hosts_of_the_sdks_have_every_method_and_its_denial() {
     let bare = |text: &str| text.split_whitespace().collect::<String>();
-    for (whose, source, [before, between, after]) in TEST_HOSTS {
+    let mut missing = Vec::new();
+    for (path, source, [before, between, after]) in TEST_HOSTS {
         let source = bare(source);
         for spec in methods() {
             let (name, denied) = (spec.name, bare(spec.denied));
@@ -95,13 +99,15 @@ fn the_test_hosts_of_the_sdks_have_every_method_and_its_denial() {
                 true => format!("\"{name}\""),
                 false => format!("{before}{name}{between}{denied}{after}"),
             };
-            assert!(source.contains(&entry), "{whose} lacks {entry}");
+            if !source.contains(&entry) {
+                missing.push(format!("{path} lacks {entry}"));
+            }
         }
         for name in NOT_PROVIDED {
-            assert!(
-                source.contains(&format!("\"{name}\"")),
-                "{whose} lacks {name}"
-            );
+            if !source.contains(&format!("\"{name}\"")) {
+                missing.push(format!("{path} lacks {name}"));
+            }
         }
     }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }

@@ -87,6 +87,11 @@ func (s *server) GKRegister(_ interface{}, reply *[]byte) error {
 		"widgets": []map[string]any{{
 			"id": "my-widget", "title": "My Widget", "handler": "render_widget", "location": "agent_home", "size": "medium",
 		}},
+		// Enabled by the test that wants it.
+		"jobs": []map[string]any{{
+			"id": "note", "handler": "note", "schedule": "@hourly", "description": "Notes down that it ran",
+			"jitter": "0s", "timeout": "100s",
+		}},
 	})
 	*reply = registration
 	return err
@@ -105,6 +110,30 @@ func (s *server) Init(request InitRequest, _ *interface{}) error {
 		return nil
 	}
 	return s.dial()
+}
+
+// note appends the arguments of a job to the file jobs.log of the work directory. It waits while there is a file jobs.hold, and
+// fails where there is a file jobs.fail.
+func (s *server) note(request CallRequest) ([]byte, error) {
+	inside := func(name string) string { return filepath.Join(s.config["work_dir"], name) }
+	file, err := os.OpenFile(inside("jobs.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if _, err := fmt.Fprintf(file, "%s\n", request.Args); err != nil {
+		return nil, err
+	}
+	for {
+		if _, err := os.Stat(inside("jobs.hold")); err != nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if _, err := os.Stat(inside("jobs.fail")); err == nil {
+		return nil, fmt.Errorf("there is no disk")
+	}
+	return json.Marshal(map[string]any{"pid": os.Getpid()})
 }
 
 // dial connects to the host API: in Init, or with the configuration dial=late when it is first needed.
@@ -133,6 +162,8 @@ func (s *server) run(request CallRequest) ([]byte, error) {
 		return s.ask(request)
 	case "announce":
 		return s.announce(request)
+	case "note":
+		return s.note(request)
 	case "die_once":
 		mark := filepath.Join(s.config["work_dir"], "died")
 		if _, err := os.Stat(mark); err != nil {

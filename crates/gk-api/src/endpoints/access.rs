@@ -8,9 +8,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         operation: Operation::Events,
         method: Method::Get,
         path: "/api/v1/plugins/{plugin}/events",
-        access: Access::Agent,
+        access: Access::Token,
         group: "Events",
-        summary: "A plugin's events without a channel, as server-sent events",
+        summary: "A plugin's events without a channel, as server-sent events: for agents, and where the plugin has an authorizer, for everybody whom it lets",
         query: &[Parameter {
             name: "ticket",
             kind: ParameterKind::Text,

@@ -2,6 +2,7 @@
 
 mod access;
 mod host;
+mod jobs;
 mod orders;
 mod plugins;
 
@@ -123,8 +124,14 @@ pub enum Content {
     PolicyDiff,
     /// A list of [`Job`](crate::Job).
     Jobs,
+    /// [`Job`](crate::Job).
+    Job,
     /// [`JobRun`](crate::JobRun).
     JobRun,
+    /// [`JobRunPage`](crate::JobRunPage).
+    JobRuns,
+    /// [`JobOverrides`](gk_manifest::JobOverrides).
+    JobOverrides,
     /// A list of [`Token`](crate::Token).
     Tokens,
     /// [`NewToken`](crate::NewToken).
@@ -239,8 +246,16 @@ pub enum Operation {
     DiffPolicy,
     /// `GET /api/v1/jobs`
     ListJobs,
+    /// `GET /api/v1/plugins/{plugin}/jobs/{job}/runs`
+    ListRuns,
     /// `POST /api/v1/plugins/{plugin}/jobs/{job}/run`
     RunJob,
+    /// `POST /api/v1/plugins/{plugin}/jobs/{job}/suspend`
+    SuspendJob,
+    /// `POST /api/v1/plugins/{plugin}/jobs/{job}/resume`
+    ResumeJob,
+    /// `PUT /api/v1/plugins/{plugin}/jobs/{job}/settings`
+    SetJob,
     /// `GET /api/v1/plugins/{plugin}/events`
     Events,
     /// `POST /api/v1/plugins/{plugin}/events/ticket`
@@ -300,12 +315,14 @@ pub const ENDPOINTS: &[Endpoint] = &joined::<
         host::ENDPOINTS.len()
             + plugins::ENDPOINTS.len()
             + orders::ENDPOINTS.len()
+            + jobs::ENDPOINTS.len()
             + access::ENDPOINTS.len()
     },
 >(&[
     host::ENDPOINTS,
     plugins::ENDPOINTS,
     orders::ENDPOINTS,
+    jobs::ENDPOINTS,
     access::ENDPOINTS,
 ]);
 

@@ -1,4 +1,4 @@
-//! Endpoints: orders to plugins, their policies and jobs.
+//! Endpoints: orders to plugins, and their policies.
 
 use super::{Content, Endpoint, Method, Operation, Parameter, ParameterKind};
 use crate::Access;
@@ -209,36 +209,5 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         status: 200,
         answer: Content::PolicyDiff,
         others: &[(404, "There is no such plugin.")],
-    },
-    Endpoint {
-        operation: Operation::ListJobs,
-        method: Method::Get,
-        path: "/api/v1/jobs",
-        access: Access::Agent,
-        group: "Jobs",
-        summary: "The jobs that plugins have registered",
-        query: &[],
-        request: None,
-        status: 200,
-        answer: Content::Jobs,
-        others: &[],
-    },
-    Endpoint {
-        operation: Operation::RunJob,
-        method: Method::Post,
-        path: "/api/v1/plugins/{plugin}/jobs/{job}/run",
-        access: Access::Admin,
-        group: "Jobs",
-        summary: "Runs a job now, and answers when it has ended",
-        query: &[],
-        request: None,
-        status: 200,
-        answer: Content::JobRun,
-        others: &[
-            (404, "There is no such plugin or job."),
-            (502, "The job failed."),
-            (503, "The plugin does not run, or has no room."),
-            (504, "The job did not end in time."),
-        ],
     },
 ];

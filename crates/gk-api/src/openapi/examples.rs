@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use gk_manifest::Permission;
 use gk_manifest::policy::{Policy, PolicyStatus};
+use gk_manifest::{JobOverrides, Permission};
 use serde_json::{Value, json};
 
 use crate::{
     Actor, AuditEntry, AuditPage, Change, Changes, Check, CheckState, Content, Doctor, Figures,
-    FileChange, Health, HealthOfAll, HostInfo, InstallReport, InstallStep, Job, JobRun, LimitDiff,
-    LogEntry, LogPage, NewTokenAnswer, Outcome, OutcomeWord, PackageSignature, Plugin,
+    FileChange, Health, HealthOfAll, HostInfo, InstallReport, InstallStep, Job, JobRun, JobRunPage,
+    LimitDiff, LogEntry, LogPage, NewTokenAnswer, Outcome, OutcomeWord, PackageSignature, Plugin,
     PluginDetail, PluginInside, PolicyDiff, PolicyOrigin, PolicyView, Role, Sandbox, SandboxLayer,
     Stats, Timeouts, Token, UninstallReport, Usage,
 };
@@ -277,20 +277,14 @@ pub fn example(content: Content) -> Option<Value> {
             }],
             approval: json!(policy()),
         }),
-        Content::Jobs => of([Job {
-            plugin: "tickets".to_owned(),
-            job: "cleanup".to_owned(),
-            handler: "clean_up".to_owned(),
-            schedule: "0 3 * * *".to_owned(),
-            description: "Closes old tickets".to_owned(),
-            enabled: true,
-        }]),
-        Content::JobRun => of(JobRun {
-            plugin: "tickets".to_owned(),
-            job: "cleanup".to_owned(),
-            duration_ms: 120,
-            result: json!({ "closed": 4 }),
+        Content::Jobs => of([job()]),
+        Content::Job => of(job()),
+        Content::JobRun => of(job_run()),
+        Content::JobRuns => of(JobRunPage {
+            runs: vec![job_run()],
+            next: Some(412),
         }),
+        Content::JobOverrides => of(overrides()),
         Content::Tokens => of([token()]),
         Content::NewToken => {
             Some(json!({ "login": "ann", "role": "agent", "expires_in": "8760h" }))
@@ -302,5 +296,52 @@ pub fn example(content: Content) -> Option<Value> {
             expires_at: some("2027-11-27T09:30:00Z"),
             token: "gk_1Qb…".to_owned(),
         }),
+    }
+}
+
+fn overrides() -> JobOverrides {
+    JobOverrides {
+        schedule: Some("30 2 * * *".to_owned()),
+        time_zone: Some("Europe/Berlin".to_owned()),
+        ..JobOverrides::default()
+    }
+}
+
+fn job() -> Job {
+    Job {
+        plugin: "tickets".to_owned(),
+        job: "cleanup".to_owned(),
+        handler: "clean_up".to_owned(),
+        schedule: "30 2 * * *".to_owned(),
+        time_zone: "Europe/Berlin".to_owned(),
+        description: "Closes old tickets".to_owned(),
+        enabled: true,
+        timeout: "5m0s".to_owned(),
+        retries: 2,
+        overrides: overrides(),
+        next_start: Some("2026-11-29T01:30:04Z".to_owned()),
+        missed: 1,
+        last_run: Some(job_run()),
+        ..Job::default()
+    }
+}
+
+fn job_run() -> JobRun {
+    JobRun {
+        id: 412,
+        plugin: "tickets".to_owned(),
+        job: "cleanup".to_owned(),
+        trigger: "schedule".to_owned(),
+        tick: "2026-11-28T01:30:00Z".to_owned(),
+        state: "succeeded".to_owned(),
+        attempt: 1,
+        start_at: "2026-11-28T01:30:04Z".to_owned(),
+        started_at: Some("2026-11-28T01:30:04.002Z".to_owned()),
+        ended_at: Some("2026-11-28T01:30:04.122Z".to_owned()),
+        duration_ms: Some(120),
+        host: Some("host-a".to_owned()),
+        generation: Some(3),
+        result: json!({ "closed": 4 }),
+        error: None,
     }
 }

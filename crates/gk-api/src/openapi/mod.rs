@@ -5,6 +5,7 @@ mod examples;
 
 use std::collections::BTreeMap;
 
+use gk_manifest::JobOverrides;
 use gk_manifest::policy::Policy;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -14,8 +15,9 @@ pub use self::examples::example;
 
 use crate::{
     Access, AuditPage, Content, Doctor, ENDPOINTS, Endpoint, ErrorBody, Health, HealthOfAll,
-    HostInfo, InstallReport, Job, JobRun, LogPage, NewToken, NewTokenAnswer, Outcome, Parameter,
-    ParameterKind, Plugin, PluginDetail, PolicyDiff, PolicyView, Stats, Token, UninstallReport,
+    HostInfo, InstallReport, Job, JobRun, JobRunPage, LogPage, NewToken, NewTokenAnswer, Outcome,
+    Parameter, ParameterKind, Plugin, PluginDetail, PolicyDiff, PolicyView, Stats, Token,
+    UninstallReport,
 };
 
 /// A route that a plugin serves.
@@ -230,7 +232,10 @@ fn schema(content: Content, generator: &mut SchemaGenerator) -> Value {
         Content::PolicyView => of::<PolicyView>(generator),
         Content::PolicyDiff => of::<PolicyDiff>(generator),
         Content::Jobs => of::<Vec<Job>>(generator),
+        Content::Job => of::<Job>(generator),
         Content::JobRun => of::<JobRun>(generator),
+        Content::JobRuns => of::<JobRunPage>(generator),
+        Content::JobOverrides => of::<JobOverrides>(generator),
         Content::Tokens => of::<Vec<Token>>(generator),
         Content::NewToken => of::<NewToken>(generator),
         Content::NewTokenAnswer => of::<NewTokenAnswer>(generator),
@@ -294,7 +299,10 @@ mod tests {
         same::<PolicyView>(Content::PolicyView);
         same::<PolicyDiff>(Content::PolicyDiff);
         same::<Vec<Job>>(Content::Jobs);
+        same::<Job>(Content::Job);
         same::<JobRun>(Content::JobRun);
+        same::<JobRunPage>(Content::JobRuns);
+        same::<JobOverrides>(Content::JobOverrides);
         same::<Vec<Token>>(Content::Tokens);
         same::<NewTokenAnswer>(Content::NewTokenAnswer);
     }

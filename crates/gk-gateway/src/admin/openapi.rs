@@ -89,8 +89,7 @@ mod tests {
         assert_eq!(served, described);
     }
 
-    /// Only the callers in the table may use an endpoint; all others are refused before the request
-    /// is examined.
+    /// The test of the table's roles is in `tests/http.rs`.
     #[tokio::test]
     async fn what_is_not_anybodys_takes_a_token() {
         let front = crate::testing::gateway().await.front();

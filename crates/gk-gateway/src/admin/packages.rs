@@ -13,6 +13,7 @@ use gk_api::{
     Change, Changes, FileChange, InstallReport, InstallStep, OutcomeWord, PackageSignature,
     UninstallReport,
 };
+use gk_hostapi::HostError;
 use gk_hostapi::policy::{Policy, missing};
 use gk_manifest::{GoDuration, Permission, PluginName};
 use gk_runtime::{FileChange as Differs, InstallError, Judged, Runtime};
@@ -379,6 +380,7 @@ async fn remove(
             "files",
             "keys and values",
             "secrets",
+            "jobs",
             "policy",
         ];
         report.kept.extend(kept.map(str::to_owned));
@@ -387,6 +389,11 @@ async fn remove(
             Some(services) => services.erase(plugin).await,
             None => Vec::new(),
         };
+        if let Some(jobs) = &gateway.inner.jobs {
+            let cleared = jobs.clear(plugin).await;
+            let cleared = cleared.map_err(|error| HostError::unavailable(error.to_string()));
+            done.push(("jobs", cleared));
+        }
         done.push(("policy", host.policies().reset(plugin).await.map(drop)));
         for (what, done) in done {
             match done {

@@ -41,6 +41,7 @@ struct Fields {
     #[serde(default)]
     memory_mb: u32,
     call_timeout: Option<GoDuration>,
+    job_timeout: Option<GoDuration>,
     init_timeout: Option<GoDuration>,
     shutdown_timeout: Option<GoDuration>,
     #[serde(default)]
@@ -149,6 +150,7 @@ impl PolicyUpdate {
             max_file_storage_bytes: fields.max_file_storage_bytes.unwrap_or(0),
             memory_mb: fields.memory_mb,
             call_timeout: fields.call_timeout,
+            job_timeout: fields.job_timeout,
             init_timeout: fields.init_timeout,
             shutdown_timeout: fields.shutdown_timeout,
             restart_on_timeouts: fields.restart_on_timeouts,

@@ -33,6 +33,7 @@ impl Policy {
         }
         for (name, timeout) in [
             ("call_timeout", self.call_timeout),
+            ("job_timeout", self.job_timeout),
             ("init_timeout", self.init_timeout),
             ("shutdown_timeout", self.shutdown_timeout),
         ] {

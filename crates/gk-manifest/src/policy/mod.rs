@@ -86,6 +86,10 @@ pub struct Policy {
     /// for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_timeout: Option<GoDuration>,
+    /// Maximum duration of a run of one of its jobs, from the next run on; `None` leaves it to the
+    /// job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_timeout: Option<GoDuration>,
     /// Maximum duration of GKRegister and of Init, each, from the next start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_timeout: Option<GoDuration>,
@@ -154,6 +158,7 @@ impl Default for Policy {
             max_file_storage_bytes: 0,
             memory_mb: 0,
             call_timeout: None,
+            job_timeout: None,
             init_timeout: None,
             shutdown_timeout: None,
             restart_on_timeouts: false,

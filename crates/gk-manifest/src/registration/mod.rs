@@ -14,7 +14,6 @@ pub use self::ui::{
     UiAuthSpec, UiBrandingSpec, UiNavItem, UiNavSpec, UiPwaSpec, UiRouteSpec, UiSpec,
     UiTicketViewSpec,
 };
-use crate::duration::GoDuration;
 use crate::resources::ResourceRequest;
 use crate::wire::wire_struct;
 
@@ -151,6 +150,20 @@ wire_struct! {
         enabled: bool,
         /// Time limit in Go's duration syntax; empty for the host's. See [`JobSpec::timeout`].
         timeout: String,
+        /// Time zone of the schedule, such as `Europe/Berlin`; empty for the host's.
+        time_zone: String,
+        /// `forbid`, `allow` or `replace`; empty for `forbid`. See [`JobSpec::concurrency`].
+        concurrency: String,
+        /// How late a run may start, in Go's duration syntax; empty for the period, at most an hour.
+        starting_deadline: String,
+        /// Maximum delay of a start, in Go's duration syntax; empty for a tenth of the period, at
+        /// most 30 seconds.
+        jitter: String,
+        /// Number of repetitions of a run that failed.
+        retries: i64,
+        /// Wait before the first repetition, in Go's duration syntax; empty for the host's. Each
+        /// further wait is twice as long.
+        backoff: String,
     }
 
     /// A template override.
@@ -252,17 +265,5 @@ wire_struct! {
         on_soft_delete: String,
         /// Function called when it is removed for good; empty for none.
         on_hard_delete: String,
-    }
-}
-
-impl JobSpec {
-    /// The time limit; `None` when the host's applies (or the text is not valid, which validation
-    /// reports).
-    pub fn timeout(&self) -> Option<std::time::Duration> {
-        self.timeout
-            .parse::<GoDuration>()
-            .ok()?
-            .to_std()
-            .filter(|duration| !duration.is_zero())
     }
 }

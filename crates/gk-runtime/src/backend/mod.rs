@@ -19,14 +19,19 @@ use gk_protocol::host::HostApiHandler;
 use gk_sandbox::{ExitStatus, Report};
 use gk_wire::MemoryBudget;
 
-pub(crate) use self::processes::Processes;
+pub use self::processes::Processes;
 use crate::error::{LaunchError, PluginError};
 use crate::launch::LaunchRequest;
 use crate::log::WorkerOutput;
 
 /// A kind of plugin.
 ///
-/// A backend for several kinds passes each request on to the backend of its kind.
+/// A backend for several kinds passes each request on to the backend of its kind, native plugins to
+/// [`Processes`].
+///
+/// A package is discovered and verified before it comes here: it has a `plugin.yaml` with `runtime:
+/// grpc` and an executable file, even if nothing executes that. `request.artifact` has the verified
+/// bytes.
 #[async_trait]
 pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Starts one generation of a plugin. Cancelling the future ends what was started.
@@ -56,7 +61,11 @@ impl Started {
 /// A running generation of a plugin. Dropping the last reference ends it and removes its files.
 ///
 /// The supervisor calls [`handshake`](Self::handshake), then [`connect`](Self::connect), once each
-/// and with a timeout around each. [`kill`](Self::kill) may come at any time.
+/// and with a timeout around each. On the connection follow the registration, whose name and version
+/// must be the manifest's, the initialisation and a ping. The way down is a shutdown and a quit on the
+/// connection, then [`kill`](Self::kill), which may come at any time.
+///
+/// [`exited`](Self::exited) must resolve after a kill, and after a quit if the worker ends by itself.
 #[async_trait]
 pub trait Worker: Send + Sync + fmt::Debug + 'static {
     /// Returns the id of its process, if it has one of its own.

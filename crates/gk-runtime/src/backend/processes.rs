@@ -18,12 +18,13 @@ use crate::log::{LogSource, NoLine, Output, WorkerOutput, read_first_line};
 /// Plugins that a [`Launcher`] starts as processes. Each prints a handshake line and then speaks
 /// net/rpc on the socket that the line names.
 #[derive(Debug)]
-pub(crate) struct Processes {
+pub struct Processes {
     launcher: Arc<dyn Launcher>,
 }
 
 impl Processes {
-    pub(crate) fn new(launcher: Arc<dyn Launcher>) -> Self {
+    /// Creates the backend of plugins that a launcher starts.
+    pub fn new(launcher: Arc<dyn Launcher>) -> Self {
         Self { launcher }
     }
 }

@@ -32,7 +32,7 @@ use crate::health::Health;
 use crate::limits::{
     ARGS_BYTES_MAX, CALL_TIMEOUT_MAX, CALL_WAIT_MAX, CALLS_IN_FLIGHT_DEFAULT, CALLS_IN_FLIGHT_MAX,
     CALLS_WAITING_DEFAULT, CRASH_REPORT_WAIT, ERROR_TEXT_BYTES_MAX, FUNCTION_BYTES_MAX,
-    RESULT_BYTES_MAX, TIMEOUT_MIN,
+    JOB_TIMEOUT_MAX, RESULT_BYTES_MAX, TIMEOUT_MIN,
 };
 use crate::log::cut;
 use crate::metrics::{CallMetrics, Shed};
@@ -44,6 +44,9 @@ pub struct CallContext {
     /// Maximum time that the caller waits; only ever shortens the `call_timeout` of plugin or
     /// policy.
     pub timeout: Option<Duration>,
+    /// The call is a run of a job, with this time limit in place of the `call_timeout` of plugin and
+    /// policy; the policy's `job_timeout` may shorten it.
+    pub job_timeout: Option<Duration>,
     /// User on whose behalf the call is made, as the host knows them.
     pub user: Option<User>,
     /// Language of the user.
@@ -64,6 +67,13 @@ impl CallContext {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Marks the call as a run of a job, with its time limit.
+    #[must_use]
+    pub fn with_job_timeout(mut self, timeout: Duration) -> Self {
+        self.job_timeout = Some(timeout);
         self
     }
 
@@ -102,8 +112,10 @@ pub(crate) struct Entry {
     /// Time of the call's arrival.
     arrived: Instant,
     limits: Limits,
-    /// Maximum time of a call by the policy.
+    /// Maximum time of a call by the policy; of a job's run by policy and job.
     call_timeout: Option<Duration>,
+    /// Maximum of the former.
+    max: Duration,
     /// Maximum time that the caller waits.
     timeout: Option<Duration>,
     /// The call is made during another call, which may have to end before there is room; so it does
@@ -115,6 +127,13 @@ impl Entry {
     /// Creates the entry of a call that arrives now.
     pub(crate) fn new(admission: &Admission, context: &CallContext) -> Self {
         let inside = admission.calls_in_flight;
+        let (call_timeout, max) = match context.job_timeout {
+            Some(job) => {
+                let limit = admission.job_timeout.map_or(job, |limit| limit.min(job));
+                (Some(limit), JOB_TIMEOUT_MAX)
+            }
+            None => (admission.call_timeout, CALL_TIMEOUT_MAX),
+        };
         Self {
             arrived: Instant::now(),
             limits: Limits {
@@ -123,7 +142,8 @@ impl Entry {
                 }),
                 waiting: admission.calls_waiting.unwrap_or(CALLS_WAITING_DEFAULT),
             },
-            call_timeout: admission.call_timeout,
+            call_timeout,
+            max,
             timeout: context.timeout,
             passes: context.chain.is_during_call(),
         }
@@ -139,7 +159,7 @@ impl Entry {
     fn time(&self, default: Duration) -> Duration {
         let limit = self
             .call_timeout
-            .map_or(default, |set| set.clamp(TIMEOUT_MIN, CALL_TIMEOUT_MAX));
+            .map_or(default, |set| set.clamp(TIMEOUT_MIN, self.max));
         self.timeout.map_or(limit, |timeout| timeout.min(limit))
     }
 }
@@ -442,5 +462,32 @@ impl Instance {
     pub(crate) fn close(&self, failed: bool) {
         self.failing.fetch_or(failed, Ordering::AcqRel);
         self.gate.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CALL_TIMEOUT_DEFAULT;
+
+    #[test]
+    fn a_run_of_a_job_has_its_own_time_limit() {
+        let seconds = Duration::from_secs;
+        let time = |policy: [Option<u64>; 2], context: CallContext| {
+            let [call, job] = policy.map(|limit| limit.map(seconds));
+            let mut admission = Admission::within(call);
+            admission.job_timeout = job;
+            Entry::new(&admission, &context).time(CALL_TIMEOUT_DEFAULT)
+        };
+        let job = |limit| CallContext::new().with_job_timeout(seconds(limit));
+        assert_eq!(time([Some(5), Some(8)], CallContext::new()), seconds(5));
+        assert_eq!(time([Some(5), None], job(300)), seconds(300));
+        assert_eq!(time([None, Some(8)], job(300)), seconds(8));
+        assert_eq!(time([None, Some(800)], job(300)), seconds(300));
+        assert_eq!(
+            time([None, None], job(300).with_timeout(seconds(2))),
+            seconds(2)
+        );
+        assert_eq!(time([None, None], job(1_000_000)), JOB_TIMEOUT_MAX);
     }
 }

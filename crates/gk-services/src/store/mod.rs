@@ -2,6 +2,7 @@
 //!
 //! It is the host's own file. What plugins query is in [`db`](crate::db), another file or server.
 
+mod jobs;
 mod policies;
 
 use std::fs::{OpenOptions, Permissions};
@@ -10,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+pub use self::jobs::StoredJobs;
 use gk_hostapi::HostError;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
@@ -49,6 +51,37 @@ const MIGRATIONS: &[&str] = &[
         policy TEXT NOT NULL,
         set_at INTEGER NOT NULL
      ) STRICT;",
+    // 3: jobs and their runs; moments in microseconds since 1970.
+    "CREATE TABLE job (
+        plugin    TEXT NOT NULL,
+        job       TEXT NOT NULL,
+        schedule  TEXT NOT NULL,
+        last_tick INTEGER NOT NULL,
+        suspended INTEGER NOT NULL DEFAULT 0,
+        overrides TEXT NOT NULL DEFAULT '{}',
+        missed    INTEGER NOT NULL DEFAULT 0,
+        skipped   INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (plugin, job)
+     ) STRICT;
+     CREATE TABLE job_run (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        plugin     TEXT NOT NULL,
+        job        TEXT NOT NULL,
+        trigger    TEXT NOT NULL,
+        tick       INTEGER NOT NULL,
+        state      TEXT NOT NULL,
+        attempt    INTEGER NOT NULL,
+        retries    INTEGER NOT NULL,
+        start_at   INTEGER NOT NULL,
+        started_at INTEGER,
+        ended_at   INTEGER,
+        host       TEXT,
+        generation INTEGER,
+        result     TEXT,
+        error      TEXT
+     ) STRICT;
+     CREATE INDEX job_run_of_job ON job_run (plugin, job, id);
+     CREATE INDEX job_run_waiting ON job_run (start_at, id) WHERE state = 'waiting';",
 ];
 
 /// Why the store failed.

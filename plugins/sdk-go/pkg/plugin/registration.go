@@ -140,6 +140,19 @@ type JobSpec struct {
 	Enabled bool `json:"enabled"`
 	// Timeout is a Go duration such as "5m".
 	Timeout string `json:"timeout,omitempty"`
+	// TimeZone is the zone of the schedule, such as "Europe/Berlin"; the host's without it.
+	TimeZone string `json:"time_zone,omitempty"`
+	// Concurrency says what happens when the job is due while an earlier run has not ended: "forbid" (without it), "allow" or
+	// "replace".
+	Concurrency string `json:"concurrency,omitempty"`
+	// StartingDeadline is a Go duration: how late a run may start. Without it the period, at most an hour.
+	StartingDeadline string `json:"starting_deadline,omitempty"`
+	// Jitter is a Go duration: the maximum delay of a start. Without it a tenth of the period, at most 30 seconds.
+	Jitter string `json:"jitter,omitempty"`
+	// Retries is the number of repetitions of a run that failed.
+	Retries int `json:"retries,omitempty"`
+	// Backoff is a Go duration: the wait before the first repetition. Each further wait is twice as long.
+	Backoff string `json:"backoff,omitempty"`
 }
 
 // TemplateSpec is a template; with Override it takes the place of the host's template of that name.

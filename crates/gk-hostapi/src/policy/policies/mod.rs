@@ -137,6 +137,7 @@ impl Policies {
         if effective.origin == Origin::Stored {
             let policy = &effective.policy;
             admission.call_timeout = policy.call_timeout.and_then(GoDuration::to_std);
+            admission.job_timeout = policy.job_timeout.and_then(GoDuration::to_std);
             admission.calls_in_flight = set(policy.max_calls_in_flight);
             admission.calls_waiting = set(policy.max_calls_waiting);
         }

@@ -35,7 +35,7 @@ async fn a_stored_policy_limits_the_process_and_nothing_else_gives_it_a_network(
     assert_eq!(policies.admit(&plugin()).unwrap().call_timeout, None);
 
     let set = br#"{"status":"approved","permissions":[{"type":"http","scope":["a.example"]}],
-        "call_timeout":"5s","init_timeout":"6s","shutdown_timeout":"7s","memory_mb":64,
+        "call_timeout":"5s","job_timeout":"8s","init_timeout":"6s","shutdown_timeout":"7s","memory_mb":64,
         "max_calls_in_flight":3,"max_calls_waiting":4}"#;
     let set = Policy::from_json(set).unwrap();
     policies.set(&plugin(), set).await.unwrap();
@@ -55,7 +55,10 @@ async fn a_stored_policy_limits_the_process_and_nothing_else_gives_it_a_network(
     );
     // The next call has it, and after a reset the next call has it no more.
     let admitted = policies.admit(&plugin()).unwrap();
-    assert_eq!(admitted.call_timeout, seconds(5));
+    assert_eq!(
+        (admitted.call_timeout, admitted.job_timeout),
+        (seconds(5), seconds(8))
+    );
     let calls = (admitted.calls_in_flight, admitted.calls_waiting);
     assert_eq!(calls, (Some(3), Some(4)));
     policies.reset(&plugin()).await.unwrap();

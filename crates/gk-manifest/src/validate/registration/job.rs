@@ -2,12 +2,23 @@
 
 use std::collections::HashSet;
 
-use crate::diagnostic::quoted;
+use crate::diagnostic::{Diagnostic, quoted};
 use crate::duration::GoDuration;
-use crate::limits::TEXT_BYTES_MAX;
+use crate::job::Concurrency;
+use crate::limits::{LINE_BYTES_MAX, RETRIES_MAX, TEXT_BYTES_MAX};
 use crate::registration::JobSpec;
 use crate::validate::routes::one_of;
 use crate::validate::{Report, join};
+
+impl JobSpec {
+    /// Checks everything but what only a calendar knows: time zones, and dates that never come. The
+    /// findings name the field.
+    pub fn validate(&self) -> Vec<Diagnostic> {
+        let mut report = Report::default();
+        job(&mut report, "", self, &mut HashSet::new());
+        report.finish()
+    }
+}
 
 pub(super) fn job<'a>(r: &mut Report, field: &str, job: &'a JobSpec, seen: &mut HashSet<&'a str>) {
     r.unique_id(&join(field, "id"), &job.id, seen);
@@ -17,7 +28,27 @@ pub(super) fn job<'a>(r: &mut Report, field: &str, job: &'a JobSpec, seen: &mut 
         &job.description,
         TEXT_BYTES_MAX,
     );
-    r.timeout(&join(field, "timeout"), &job.timeout);
+    for (name, duration) in [
+        ("timeout", &job.timeout),
+        ("starting_deadline", &job.starting_deadline),
+        ("jitter", &job.jitter),
+        ("backoff", &job.backoff),
+    ] {
+        r.timeout(&join(field, name), duration);
+    }
+    r.line(&join(field, "time_zone"), &job.time_zone, LINE_BYTES_MAX);
+    let known = Concurrency::ALL.map(Concurrency::as_str);
+    if !job.concurrency.is_empty() && !known.contains(&job.concurrency.as_str()) {
+        let field = join(field, "concurrency");
+        r.unknown_word(&field, "concurrency", &job.concurrency, &known, None);
+    }
+    if !(0..=RETRIES_MAX).contains(&job.retries) {
+        r.error(
+            &join(field, "retries"),
+            format!("{} is no number of repetitions", job.retries),
+            format!("write a number from 0 to {RETRIES_MAX}"),
+        );
+    }
     if let Err((message, remedy)) = schedule(&job.schedule) {
         r.error(&join(field, "schedule"), message, remedy);
     }

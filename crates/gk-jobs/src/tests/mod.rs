@@ -1,0 +1,5 @@
+//! Tests of the crate's parts together.
+
+mod jobs;
+mod planner;
+mod schedules;
