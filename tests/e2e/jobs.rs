@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::host::{Host, Setup};
+use crate::host::Host;
 use crate::users::User;
 use crate::{eventually, goat};
 
@@ -244,6 +244,7 @@ fn settings_and_names_that_are_wrong_are_refused() {
         (json!({ "concurrency": "maybe" }), "maybe"),
         (json!({ "timeout": "-1s" }), "timeout"),
         (json!({ "retries": 21 }), "retries"),
+        (json!({ "starting_deadline": "0s" }), "starting_deadline"),
         (json!({ "shedule": "@daily" }), "shedule"),
         (json!([]), "settings"),
     ] {
@@ -341,6 +342,10 @@ fn a_plugin_that_is_disabled_or_blocked_runs_no_job() {
     let count = noted(&host).len();
     let reply = host.admin("POST", &format!("{JOB}/run")).send().expect(503);
     assert!(reply.text().contains("not running"), "{}", reply.text());
+    // Its last runs can be read, and it can be suspended.
+    assert!(!runs(&host).is_empty());
+    assert_eq!(order(&host, "suspend")["suspended"], true);
+    assert_eq!(order(&host, "resume")["suspended"], false);
     host.admin("POST", "/api/v1/plugins/goat/enable?wait=60s")
         .send()
         .expect(200);

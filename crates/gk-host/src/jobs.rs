@@ -93,10 +93,7 @@ fn present(snapshot: &Snapshot) -> BTreeMap<PluginName, Presence> {
     let present = snapshot.plugins.iter().filter_map(|status| {
         let presence = match status.state {
             PluginState::Disabled | PluginState::Blocked => return None,
-            PluginState::Running => {
-                let registration = status.registration.as_ref()?;
-                Presence::Running(registration.jobs.clone())
-            }
+            PluginState::Running => Presence::Running(Arc::clone(status.registration.as_ref()?)),
             // Also after a failure: what waits is run once the plugin is mended.
             _ => Presence::Coming,
         };
@@ -150,8 +147,16 @@ impl Runner for PluginRunner {
 fn failure(error: &CallError) -> RunFailure {
     let text = error.to_string();
     match error {
-        CallError::Timeout { .. } => RunFailure::TimedOut(text),
+        CallError::Timeout {
+            function, after, ..
+        } => RunFailure::TimedOut(format!(
+            "{function} did not answer within {after:?}; a longer timeout of the job, and job_timeout of the policy if it has one, give it more"
+        )),
         CallError::UnknownPlugin { .. } | CallError::Refused { .. } => RunFailure::Gone(text),
+        CallError::NotRunning { .. }
+        | CallError::Busy { .. }
+        | CallError::Moved { .. }
+        | CallError::NoMemory { .. } => RunFailure::NotSent(text),
         _ => RunFailure::Failed(text),
     }
 }

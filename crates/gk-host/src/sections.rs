@@ -86,6 +86,9 @@ impl HealthSection {
 /// Value of `jobs.timezone` for the zone of `[app]`.
 const ZONE_OF_APP: &str = "app";
 
+/// Maximum of `jobs.max_running`.
+const MAX_RUNNING_MAX: usize = 10_000;
+
 /// Section `[jobs]`: the time zone of schedules, and how many jobs run at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -109,8 +112,11 @@ impl JobsSection {
         if let Err(error) = time_zone(self.zone(app_zone)) {
             bail!("jobs.timezone: {error}; {}", error.remedy());
         }
-        if self.max_running == 0 {
-            bail!("jobs.max_running is 0; it must be 1 or more");
+        if !(1..=MAX_RUNNING_MAX).contains(&self.max_running) {
+            bail!(
+                "jobs.max_running is {}; it must be 1 to {MAX_RUNNING_MAX}",
+                self.max_running
+            );
         }
         Ok(())
     }

@@ -1,26 +1,41 @@
 //! One attempt of a run: the call, and what comes of it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::jobs::{Jobs, STORE_RETRY};
+use crate::jobs::{Jobs, Ongoing, STORE_RETRY};
 use crate::metrics;
 use crate::runner::{RunAnswer, RunCall, RunFailure};
 use crate::settings::JobSettings;
-use crate::store::{ERROR_BYTES_MAX, RESULT_BYTES_MAX, Run, RunEnd, RunState};
+use crate::store::{Again, ERROR_BYTES_MAX, RESULT_BYTES_MAX, Run, RunEnd, RunState};
+
+/// Wait before a run is tried again that did not reach its plugin.
+const UNSENT_WAIT: Duration = Duration::from_secs(1);
 
 impl Jobs {
-    /// Runs an attempt that was taken from the queue, and stores its end.
-    pub(crate) async fn execute(&self, run: Run) {
-        let inner = &self.inner;
+    /// Notes a run that was taken from the queue. The result is cancelled when the run is given up.
+    pub(crate) fn begin(&self, run: &Run) -> CancellationToken {
         let given_up = CancellationToken::new();
-        let settings = {
-            let mut state = inner.state.lock();
-            state.running.insert(run.id, given_up.clone());
-            state.planner.settings(&run.key).cloned()
+        let ongoing = Ongoing {
+            plugin: run.key.plugin.clone(),
+            given_up: given_up.clone(),
         };
+        let mut state = self.inner.state.lock();
+        if state.revoked.remove(&run.id) {
+            given_up.cancel();
+        }
+        state.running.insert(run.id, ongoing);
+        given_up
+    }
+
+    /// Runs an attempt that was taken from the queue, and stores its end.
+    pub(crate) async fn execute(&self, run: Run, given_up: CancellationToken) {
+        let inner = &self.inner;
+        let settings = inner.state.lock().planner.settings(&run.key).cloned();
         let _running = metrics::running(&run.key);
         let begun = Instant::now();
         let answer = tokio::select! {
@@ -29,11 +44,12 @@ impl Jobs {
             () = given_up.cancelled() => None,
             answer = self.call(&run, settings.as_ref()) => Some(answer),
         };
-        inner.state.lock().running.remove(&run.id);
         match answer {
             Some(answer) => {
                 let end = self.end_of(&run, settings.as_ref(), answer);
-                metrics::ended(&run.key, end.state, begun.elapsed());
+                if end.state.has_ended() {
+                    metrics::ended(&run.key, end.state, begun.elapsed());
+                }
                 self.store_end(&run, &end).await;
             }
             None => {
@@ -41,6 +57,16 @@ impl Jobs {
                 tracing::info!(job = %run.key, run = %run.id, "given up: a later run took its place");
             }
         }
+        let mut state = inner.state.lock();
+        state.running.remove(&run.id);
+        if !state.declared.contains_key(&run.key) {
+            // What waits again for a plugin that has gone meanwhile is dropped.
+            state.version.0 += 1;
+            inner.changed.notify_one();
+        }
+        drop(state);
+        // Its plugin may have room again.
+        inner.here_changed.notify_one();
         // The receivers may be gone.
         let _ = inner.ended.send(run.id);
     }
@@ -75,21 +101,39 @@ impl Jobs {
                 let state = match &failure {
                     RunFailure::Failed(_) => RunState::Failed,
                     RunFailure::TimedOut(_) => RunState::TimedOut,
+                    RunFailure::NotSent(_) => RunState::Waiting,
                     RunFailure::Gone(_) => RunState::Dropped,
                 };
                 (state, None, Some(cut(failure.to_string())))
             }
         };
-        let again = matches!(state, RunState::Failed | RunState::TimedOut);
-        let wait = settings.filter(|_| again);
-        let wait = wait.and_then(|settings| settings.retry_after(run.attempt));
-        let retry_at = wait.and_then(|wait| at.checked_add(wait).ok());
+        let again = match state {
+            RunState::Waiting => at.checked_add(UNSENT_WAIT).ok().map(|at| Again {
+                at,
+                until: run.start_until,
+                is_same_attempt: true,
+            }),
+            RunState::Failed | RunState::TimedOut => settings.and_then(|settings| {
+                let retry_at = at.checked_add(settings.retry_after(run.attempt)?).ok()?;
+                Some(Again {
+                    at: retry_at,
+                    until: settings.start_until(run.tick, retry_at),
+                    is_same_attempt: false,
+                })
+            }),
+            _ => None,
+        };
         if let Some(error) = &error {
-            let retry_at = retry_at.map(tracing::field::display);
-            tracing::warn!(
-                job = %run.key, run = %run.id, attempt = run.attempt, retry_at, error,
-                "a job's run did not succeed"
-            );
+            let again = again.map(|again| tracing::field::display(again.at));
+            match state {
+                RunState::Waiting => {
+                    tracing::debug!(job = %run.key, run = %run.id, again, error, "a run waits");
+                }
+                _ => tracing::warn!(
+                    job = %run.key, run = %run.id, attempt = run.attempt, again, error,
+                    "a job's run did not succeed"
+                ),
+            }
         }
         RunEnd {
             state,
@@ -97,32 +141,39 @@ impl Jobs {
             generation: answer.generation,
             result,
             error,
-            retry_at,
+            again,
         }
     }
 
     /// Stores the end of an attempt, as often as it takes.
     async fn store_end(&self, run: &Run, end: &RunEnd) {
         let store = &self.inner.config.store;
-        loop {
+        let mut is_failing = false;
+        let is_stored = loop {
             match store.finish(run.id, run.attempt, end).await {
-                Ok(true) => return,
-                Ok(false) => {
-                    metrics::refused(&run.key);
-                    tracing::warn!(
-                        job = %run.key, run = %run.id, attempt = run.attempt,
-                        "a late result is refused: the attempt was given up meanwhile"
-                    );
-                    return;
-                }
+                Ok(is_stored) => break is_stored,
                 Err(error) => {
-                    tracing::error!(
-                        job = %run.key, run = %run.id, %error,
-                        "the end of a run cannot be stored; trying again"
-                    );
+                    if !std::mem::replace(&mut is_failing, true) {
+                        self.inner.state.lock().unstored += 1;
+                        tracing::error!(
+                            job = %run.key, run = %run.id, %error,
+                            "the end of a run cannot be stored; trying again each second"
+                        );
+                    }
                     tokio::time::sleep(STORE_RETRY).await;
                 }
             }
+        };
+        if is_failing {
+            self.inner.state.lock().unstored -= 1;
+            self.inner.changed.notify_one();
+        }
+        if !is_stored {
+            metrics::refused(&run.key);
+            tracing::warn!(
+                job = %run.key, run = %run.id, attempt = run.attempt,
+                "a late result is refused: the attempt was given up meanwhile"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The jobs of a host: the loops around planner, store and plugins.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::planner::Planner;
 use crate::runner::{Clock, Presence, Runner, SystemClock};
 use crate::schedule::ScheduleError;
 use crate::settings::JobSettings;
-use crate::store::{JobState, JobStore, Requested, Run, RunId, StoreError};
+use crate::store::{JobState, JobStore, NewRun, Requested, Run, RunId, StoreError};
 
 /// Maximum number of runs on a host at once, unless the configuration has another.
 pub const RUNNING_MAX: usize = 64;
@@ -131,13 +131,24 @@ pub(crate) struct State {
     /// Plugins that run or are about to.
     pub(crate) present: BTreeMap<PluginName, Presence>,
     /// Jobs of running plugins.
-    pub(crate) declared: BTreeMap<JobKey, JobSpec>,
+    pub(crate) declared: Arc<BTreeMap<JobKey, JobSpec>>,
     /// Their names, as far as the planner has them.
     pub(crate) here: Arc<BTreeSet<JobKey>>,
     /// Number of changes of `present`, and the number that the planner has.
     pub(crate) version: (u64, u64),
-    /// What to cancel where a run is given up.
-    pub(crate) running: HashMap<RunId, CancellationToken>,
+    /// Runs under way on this host.
+    pub(crate) running: HashMap<RunId, Ongoing>,
+    /// Number of runs whose end could not be stored yet.
+    pub(crate) unstored: usize,
+    /// Runs to give up that have not begun yet.
+    pub(crate) revoked: HashSet<RunId>,
+}
+
+/// A run under way on this host.
+#[derive(Debug)]
+pub(crate) struct Ongoing {
+    pub(crate) plugin: PluginName,
+    pub(crate) given_up: CancellationToken,
 }
 
 impl fmt::Debug for Jobs {
@@ -201,6 +212,7 @@ impl Jobs {
     /// # Errors
     /// If the store fails.
     pub async fn list(&self) -> Result<Vec<JobView>, JobError> {
+        self.look();
         self.adopt().await?;
         let store = &self.inner.config.store;
         let (mut states, mut newest) = (store.states().await?, store.newest().await?);
@@ -225,10 +237,14 @@ impl Jobs {
     /// # Errors
     /// If there is no such job, if it must not run a second time, or the store fails.
     pub async fn request(&self, key: &JobKey) -> Result<RunId, JobError> {
+        self.look();
         self.adopt().await?;
-        let run = self
-            .new_run(key)
-            .ok_or_else(|| JobError::Unknown(key.clone()))?;
+        let run = self.new_run(key, self.now());
+        let run = run.map(|run| NewRun {
+            start_until: None,
+            ..run
+        });
+        let run = run.ok_or_else(|| JobError::Unknown(key.clone()))?;
         match self.inner.config.store.request(key, run).await? {
             Requested::Queued(run) => Ok(run),
             Requested::Busy(run) => Err(JobError::Busy {
@@ -238,7 +254,8 @@ impl Jobs {
         }
     }
 
-    /// Waits for the end of a run, on whichever host. Returns `None` if it is not kept any more.
+    /// Waits for the end of a run, on whichever host, or for the [stop](Self::stop) of this one.
+    /// Returns the run as it is then; `None` if it is not kept any more.
     ///
     /// # Errors
     /// If the store fails.
@@ -246,11 +263,15 @@ impl Jobs {
         let mut ends = self.inner.ended.subscribe();
         loop {
             match self.inner.config.store.run(run).await? {
-                Some(found) if !found.state.has_ended() => {}
+                Some(found) if !found.state.has_ended() && !self.inner.stopping.is_cancelled() => {}
                 found => return Ok(found),
             }
             let told = async { while !matches!(ends.recv().await, Ok(ended) if ended == run) {} };
-            let _ = tokio::time::timeout(END_CHECK, told).await;
+            tokio::select! {
+                () = told => {}
+                () = self.inner.stopping.cancelled() => {}
+                () = tokio::time::sleep(END_CHECK) => {}
+            }
         }
     }
 
@@ -275,34 +296,68 @@ impl Jobs {
         Ok(self.inner.config.store.runs(key, before, limit).await?)
     }
 
-    /// Suspends a job, or lets it go on. Ticks of the time between do not run.
+    /// Suspends a job, or lets it go on. Ticks of the time between do not run, and of a job that is
+    /// suspended what waits is dropped. The plugin need not run.
     ///
     /// # Errors
     /// If there is no such job, or the store fails.
     pub async fn suspend(&self, key: &JobKey, suspended: bool) -> Result<(), JobError> {
-        self.adopt().await?;
-        self.declared(key)?;
+        self.kept(key).await?;
         let store = &self.inner.config.store;
         store.suspend(key, suspended, self.now()).await?;
+        if suspended {
+            let why = "the job was suspended";
+            store
+                .drop_waiting(std::slice::from_ref(key), why, self.now())
+                .await?;
+        }
         self.reread();
         Ok(())
     }
 
-    /// Sets the operator's settings of a job; none of the former ones stays.
+    /// Sets the operator's settings of a job; none of the former ones stays. Of a job that does not
+    /// run by its schedule any more, what waits is dropped.
     ///
     /// # Errors
-    /// If there is no such job, if it would have no schedule that is ever due, or the store fails.
+    /// If no running plugin has the job, if it would have no schedule that is ever due, or the store
+    /// fails.
     pub async fn set(&self, key: &JobKey, overrides: &JobOverrides) -> Result<(), JobError> {
+        self.look();
         self.adopt().await?;
-        let spec = self.declared(key)?;
-        JobSettings::new(&overrides.apply(&spec), &self.inner.config.zone)?;
-        self.inner
-            .config
-            .store
-            .set_overrides(key, overrides)
-            .await?;
+        let spec = overrides.apply(&self.declared(key)?);
+        JobSettings::new(&spec, &self.inner.config.zone)?;
+        let store = &self.inner.config.store;
+        store.set_overrides(key, overrides).await?;
+        if !spec.enabled {
+            let why = "the job was disabled";
+            store
+                .drop_waiting(std::slice::from_ref(key), why, self.now())
+                .await?;
+        }
         self.reread();
         Ok(())
+    }
+
+    /// Returns a job that the store knows, with an empty declaration if its plugin does not run.
+    ///
+    /// # Errors
+    /// If there is no such job, or the store fails.
+    pub async fn kept(&self, key: &JobKey) -> Result<JobView, JobError> {
+        self.look();
+        self.adopt().await?;
+        let store = &self.inner.config.store;
+        let kept = store.state(key).await?;
+        let kept = kept.ok_or_else(|| JobError::Unknown(key.clone()))?;
+        let newest = store.runs(key, None, 1).await?.pop();
+        let state = self.inner.state.lock();
+        let spec = state.declared.get(key).cloned().unwrap_or_default();
+        Ok(JobView {
+            spec: kept.overrides.apply(&spec),
+            next: state.planner.next(key),
+            newest,
+            state: kept,
+            key: key.clone(),
+        })
     }
 
     /// Removes all that is kept of the jobs of a plugin that is uninstalled.

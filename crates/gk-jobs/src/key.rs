@@ -35,7 +35,10 @@ impl JobKey {
         let hash = bytes.fold(BASIS, |hash, byte| {
             (hash ^ u32::from(byte)).wrapping_mul(PRIME)
         });
-        f64::from(hash) / f64::from(u32::MAX)
+        // The finaliser of MurmurHash3: FNV alone puts names that differ at their end side by side.
+        let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+        let hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+        f64::from(hash ^ (hash >> 16)) / f64::from(u32::MAX)
     }
 }
 

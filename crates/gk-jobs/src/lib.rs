@@ -51,9 +51,10 @@ pub use planner::{Due, FUTURE_MAX, Planner};
 pub use runner::{Clock, Presence, RunAnswer, RunCall, RunFailure, Runner, SystemClock};
 pub use settings::{
     BACKOFF_DEFAULT, BACKOFF_MAX, JITTER_DEFAULT_MAX, JobSettings, STARTING_DEADLINE_DEFAULT_MAX,
-    TIMEOUT_DEFAULT, check,
+    TIMEOUT_DEFAULT, check_all,
 };
 pub use store::{
-    Announced, Claim, Claimed, ERROR_BYTES_MAX, HISTORY_MAX, JobState, JobStore, NewRun,
-    OPEN_RUNS_MAX, RESULT_BYTES_MAX, Requested, Run, RunEnd, RunId, RunState, StoreError, Trigger,
+    Again, Announced, Claim, Claimed, ERROR_BYTES_MAX, FUTURE_WAIT_MAX, HISTORY_MAX, JOBS_MAX,
+    JobState, JobStore, NewRun, OPEN_RUNS_MAX, RESULT_BYTES_MAX, Requested, Run, RunEnd, RunId,
+    RunState, StoreError, Trigger,
 };

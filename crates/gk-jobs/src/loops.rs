@@ -1,5 +1,6 @@
 //! The loops of a host's jobs: ticks, the queue, and runs that are given up.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::jobs::{CLOCK_CHECK, Jobs, STORE_RETRY};
+use crate::jobs::{CLOCK_CHECK, Jobs, STORE_RETRY, State};
 use crate::key::JobKey;
 use crate::metrics;
 use crate::planner::Due;
@@ -17,85 +18,96 @@ use crate::runner::Presence;
 use crate::settings::JobSettings;
 use crate::store::{Announced, Claim, Claimed, NewRun, StoreError};
 
-/// Maximum number of ticks that are claimed at the same time.
-const CLAIMS_MAX: usize = 16;
+/// The runs of one plugin have one part of all places in so many.
+const PLUGIN_PART: usize = 4;
+
+/// Why what waits for a plugin is dropped.
+const GONE: &str = "the plugin is disabled or gone, or has no such job any more";
 
 impl Jobs {
     /// The loop of the ticks.
     pub(crate) async fn tick(&self) {
         let inner = &self.inner;
+        let mut is_failing = false;
+        self.look();
         loop {
-            let sleep = match self.adopt().await {
-                Ok(()) => self.claim_due().await,
+            let sleep = match self.plan_and_claim().await {
+                Ok(sleep) => {
+                    is_failing = false;
+                    sleep
+                }
                 Err(error) => {
-                    tracing::error!(%error, "jobs cannot be planned; trying again");
+                    // Once for each time that the store is out of reach.
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::error!(%error, "the store of jobs fails; trying again each second");
+                    }
                     Some(STORE_RETRY)
                 }
             };
             tokio::select! {
+                biased;
                 () = inner.stopping.cancelled() => return,
-                () = inner.changed.notified() => {}
+                () = inner.changed.notified() => self.look(),
                 () = sleep_or_never(sleep) => {}
             }
         }
     }
 
+    async fn plan_and_claim(&self) -> Result<Option<Duration>, StoreError> {
+        self.adopt().await?;
+        self.claim_due().await
+    }
+
     /// Notes which plugins there are and what they have declared.
-    fn look(&self) {
+    pub(crate) fn look(&self) {
         let present = self.inner.config.runner.present();
         let mut state = self.inner.state.lock();
         if state.present == present {
             return;
         }
-        let running = present
-            .iter()
-            .filter_map(|(plugin, presence)| match presence {
-                Presence::Running(jobs) => Some((plugin, jobs)),
-                Presence::Coming => None,
-            });
-        let declared = running.flat_map(|(plugin, jobs)| {
-            jobs.iter()
-                .map(|job| (JobKey::new(plugin.clone(), job.id.as_str()), job.clone()))
-        });
-        state.declared = declared.collect();
+        let mut declared = BTreeMap::new();
+        for (plugin, presence) in &present {
+            if let Presence::Running(registration) = presence {
+                for job in &registration.jobs {
+                    let key = JobKey::new(plugin.clone(), job.id.as_str());
+                    declared.insert(key, job.clone());
+                }
+            }
+        }
+        state.declared = Arc::new(declared);
         state.present = present;
         state.version.0 += 1;
     }
 
-    /// Brings planner and store up to what is declared at this moment.
+    /// Brings planner and store up to what is declared.
     pub(crate) async fn adopt(&self) -> Result<(), StoreError> {
         let config = &self.inner.config;
         let _adopting = self.inner.adopting.lock().await;
-        self.look();
         let (declared, present, version) = {
             let state = self.inner.state.lock();
             if state.version.0 == state.version.1 {
                 return Ok(());
             }
-            (
-                state.declared.clone(),
-                state.present.clone(),
-                state.version.0,
-            )
+            let declared = Arc::clone(&state.declared);
+            (declared, state.present.clone(), state.version.0)
         };
         let is_coming = |key: &JobKey| present.get(&key.plugin) == Some(&Presence::Coming);
-        let states = config.store.states().await?;
-        let gone = states
-            .keys()
-            .filter(|key| !declared.contains_key(key) && !is_coming(key));
+        let kept = config.store.states().await?;
+        let gone = kept.keys();
+        let gone = gone.filter(|key| !declared.contains_key(key) && !is_coming(key));
         let gone: Vec<_> = gone.cloned().collect();
         if !gone.is_empty() {
-            config.store.drop_waiting(&gone, self.now()).await?;
+            config.store.drop_waiting(&gone, GONE, self.now()).await?;
         }
         let mut jobs = Vec::new();
-        for (key, spec) in &declared {
-            let spec = match states.get(key) {
+        for (key, spec) in declared.iter() {
+            let spec = match kept.get(key) {
                 Some(kept) => kept.overrides.apply(spec),
                 None => spec.clone(),
             };
             match JobSettings::new(&spec, &config.zone) {
                 Ok(settings) => {
-                    jobs.push((key.clone(), fingerprint(&spec, &config.zone), settings))
+                    jobs.push((key.clone(), fingerprint(&spec, &config.zone), settings));
                 }
                 // Checked at registration and when an operator sets it; another machine may know
                 // fewer time zones.
@@ -107,23 +119,17 @@ impl Jobs {
             schedule: schedule.clone(),
         });
         let announced: Vec<_> = announced.collect();
-        let states_before = states;
-        let states = config
-            .store
-            .announce(&announced, config.clock.now())
-            .await?;
+        let states = config.store.announce(&announced, self.now()).await?;
         let mut state = self.inner.state.lock();
-        state
-            .planner
-            .keep(|key| declared.contains_key(key) || is_coming(key));
-        for key in states_before.keys().filter(|key| is_coming(key)) {
-            state.planner.pause(key);
+        let planner = &mut state.planner;
+        planner.keep(|key| declared.contains_key(key) || is_coming(key));
+        for key in kept.keys().filter(|key| is_coming(key)) {
+            planner.pause(key);
         }
         state.here = Arc::new(jobs.iter().map(|(key, ..)| key.clone()).collect());
         for ((key, _, settings), kept) in jobs.into_iter().zip(states) {
-            state
-                .planner
-                .put(&key, settings, kept.suspended, kept.last_tick);
+            let (suspended, last_tick) = (kept.suspended, kept.last_tick);
+            state.planner.put(&key, settings, suspended, last_tick);
         }
         state.version.1 = version;
         drop(state);
@@ -132,62 +138,86 @@ impl Jobs {
     }
 
     /// Claims what is due; returns the time until the next look.
-    async fn claim_due(&self) -> Option<Duration> {
+    async fn claim_due(&self) -> Result<Option<Duration>, StoreError> {
         let now = self.now();
-        let due = self.inner.state.lock().planner.due(now);
-        let mut due = due.into_iter();
-        let mut claims = tokio::task::JoinSet::new();
-        loop {
-            while claims.len() < CLAIMS_MAX
-                && let Some((key, due)) = due.next()
-            {
-                let jobs = self.clone();
-                claims.spawn(async move { jobs.deal(key, due).await });
+        let due = {
+            let mut state = self.inner.state.lock();
+            // A run that has ended must not keep the next one out because the store failed.
+            if state.unstored > 0 {
+                return Ok(Some(STORE_RETRY));
             }
-            if claims.join_next().await.is_none() {
-                break;
-            }
-        }
-        let next = self.inner.state.lock().planner.next_wake()?;
-        let left = next.duration_since(self.now());
-        Some(
-            Duration::try_from(left)
-                .unwrap_or_default()
-                .min(CLOCK_CHECK),
-        )
-    }
-
-    /// Deals with a job that is due.
-    async fn deal(&self, key: JobKey, due: Due) {
-        let config = &self.inner.config;
-        let outcome = match due {
-            Due::Tick { tick, older, late } => self.claim(&key, tick, older, late).await,
-            Due::Reset { from, to } => {
-                tracing::error!(
-                    job = %key,
-                    last_tick = %from,
-                    "the job's last tick is far in the future: the clock was wrong; the schedule goes on from now"
-                );
-                config.store.reset(&key, from, to).await.map(|()| to)
-            }
+            state.planner.due(now)
         };
-        let mut state = self.inner.state.lock();
-        match outcome {
-            Ok(last_tick) => state.planner.ticked(&key, last_tick),
-            Err(error) => {
-                tracing::error!(job = %key, %error, "the job's tick cannot be taken; trying again");
-                let again = self.now().checked_add(STORE_RETRY);
-                state.planner.put_off(&key, again.unwrap_or(Timestamp::MAX));
+        let keys: Vec<_> = due.iter().map(|(key, _)| key.clone()).collect();
+        if let Err(error) = self.deal(due, now).await {
+            let again = now.checked_add(STORE_RETRY).unwrap_or(Timestamp::MAX);
+            let mut state = self.inner.state.lock();
+            for key in &keys {
+                state.planner.put_off(key, again);
             }
+            return Err(error);
         }
+        let Some(next) = self.inner.state.lock().planner.next_wake() else {
+            return Ok(None);
+        };
+        let left = Duration::try_from(next.duration_since(self.now())).unwrap_or_default();
+        Ok(Some(left.min(CLOCK_CHECK)))
     }
 
-    /// Returns a run of a job that may start now.
-    pub(crate) fn new_run(&self, key: &JobKey) -> Option<NewRun> {
+    /// Deals with the jobs that are due.
+    async fn deal(&self, due: Vec<(JobKey, Due)>, now: Timestamp) -> Result<(), StoreError> {
+        let store = &self.inner.config.store;
+        let mut claims = Vec::new();
+        for (key, due) in due {
+            match due {
+                Due::Tick { tick, older, late } => {
+                    // Without settings the plugin has gone since; the tick is taken when it is back.
+                    if let Some(run) = self.new_run(&key, tick) {
+                        claims.push(Claim {
+                            key,
+                            tick,
+                            missed: older + u32::from(late),
+                            run: (!late).then_some(run),
+                        });
+                    }
+                }
+                Due::Reset { from, to } => {
+                    tracing::error!(
+                        job = %key,
+                        last_tick = %from,
+                        "the job's last tick is far in the future: the clock was wrong; the schedule goes on from now"
+                    );
+                    store.reset(&key, from, to).await?;
+                    self.inner.state.lock().planner.ticked(&key, to);
+                }
+            }
+        }
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let claimed = store.claim(&claims).await?;
+        let mut state = self.inner.state.lock();
+        for (claim, claimed) in claims.iter().zip(claimed) {
+            let last_tick = match claimed {
+                Claimed::Passed { last_tick } => last_tick,
+                _ => claim.tick,
+            };
+            state.planner.ticked(&claim.key, last_tick);
+            tell(claim, claimed);
+        }
+        drop(state);
+        tracing::trace!(%now, claims = claims.len(), "ticks were taken");
+        Ok(())
+    }
+
+    /// Returns a run of a job that may start now, for a tick.
+    pub(crate) fn new_run(&self, key: &JobKey, tick: Timestamp) -> Option<NewRun> {
+        let now = self.now();
         let state = self.inner.state.lock();
         let settings = state.planner.settings(key)?;
         Some(NewRun {
-            start_at: self.now(),
+            start_at: now,
+            start_until: settings.start_until(tick, now),
             concurrency: settings.concurrency,
             retries: settings.retries,
         })
@@ -199,79 +229,41 @@ impl Jobs {
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
-    /// Claims a tick; returns the tick that was taken last.
-    async fn claim(
-        &self,
-        key: &JobKey,
-        tick: Timestamp,
-        older: u32,
-        late: bool,
-    ) -> Result<Timestamp, StoreError> {
-        let config = &self.inner.config;
-        // Without settings the plugin has gone since; the tick is taken when it is back.
-        let Some(run) = self.new_run(key) else {
-            return Ok(tick);
-        };
-        let claim = Claim {
-            key: key.clone(),
-            tick,
-            missed: older + u32::from(late),
-            run: (!late).then_some(run),
-        };
-        let claimed = config.store.claim(&claim).await?;
-        match claimed {
-            Claimed::Passed { last_tick } => return Ok(last_tick),
-            Claimed::Queued(run) => {
-                tracing::debug!(job = %key, %tick, %run, "a run is in the queue");
-            }
-            Claimed::Skipped => {
-                metrics::skipped(key);
-                tracing::info!(
-                    job = %key, %tick,
-                    "skipped: an earlier run has not ended, and the job does not run twice at a time"
-                );
-            }
-            Claimed::Noted => {}
-        }
-        if claim.missed > 0 {
-            metrics::missed(key, claim.missed);
-            tracing::warn!(
-                job = %key, %tick, missed = claim.missed,
-                "ticks were missed: no host was there in time"
-            );
-        }
-        Ok(tick)
-    }
-
     /// The loop of the queue.
     pub(crate) async fn work(&self) {
         let inner = &self.inner;
         let places = Arc::new(Semaphore::new(inner.config.running_max.max(1)));
+        let mut is_failing = false;
         loop {
             let place = tokio::select! {
+                biased;
                 () = inner.stopping.cancelled() => return,
                 place = Arc::clone(&places).acquire_owned() => place,
             };
             let Ok(place) = place else { return };
             let now = self.now();
-            let here = Arc::clone(&inner.state.lock().here);
+            let here = inner.state.lock().with_room(self.places_of_plugin());
             let store = &inner.config.store;
             match store.take(&inner.config.host, &here, now).await {
                 Ok(Some(run)) => {
+                    is_failing = false;
+                    let ongoing = self.begin(&run);
                     let jobs = self.clone();
                     inner.tasks.spawn(async move {
-                        jobs.execute(run).await;
+                        jobs.execute(run, ongoing).await;
                         drop(place);
                     });
-                    continue;
                 }
                 Ok(None) => tokio::select! {
+                    biased;
                     () = inner.stopping.cancelled() => return,
                     () = inner.here_changed.notified() => {}
                     () = store.ready(&here, now) => {}
                 },
                 Err(error) => {
-                    tracing::error!(%error, "the queue of jobs cannot be read; trying again");
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::error!(%error, "the queue of jobs cannot be read; trying again each second");
+                    }
                     tokio::select! {
                         () = inner.stopping.cancelled() => return,
                         () = tokio::time::sleep(STORE_RETRY) => {}
@@ -281,15 +273,66 @@ impl Jobs {
         }
     }
 
+    /// Returns the maximum number of runs of one plugin at once, so that it leaves places to others.
+    fn places_of_plugin(&self) -> usize {
+        (self.inner.config.running_max / PLUGIN_PART).max(1)
+    }
+
     /// The loop of the runs that are given up.
     pub(crate) async fn give_up(&self) -> Infallible {
         let inner = &self.inner;
         loop {
             let run = inner.config.store.revoked().await;
-            if let Some(running) = inner.state.lock().running.get(&run) {
-                running.cancel();
+            let mut state = inner.state.lock();
+            match state.running.get(&run) {
+                Some(running) => running.given_up.cancel(),
+                // It was taken a moment ago, and begins now.
+                None => _ = state.revoked.insert(run),
             }
         }
+    }
+}
+
+impl State {
+    /// Returns the jobs whose plugins run, and have fewer than `places` runs under way.
+    fn with_room(&self, places: usize) -> Arc<BTreeSet<JobKey>> {
+        let mut running = BTreeMap::<_, usize>::new();
+        for ongoing in self.running.values() {
+            *running.entry(&ongoing.plugin).or_default() += 1;
+        }
+        running.retain(|_, count| *count >= places);
+        match running.is_empty() {
+            true => Arc::clone(&self.here),
+            false => {
+                let here = self.here.iter();
+                let room = here.filter(|key| !running.contains_key(&key.plugin));
+                Arc::new(room.cloned().collect())
+            }
+        }
+    }
+}
+
+/// Counts and logs what has become of a claim.
+fn tell(claim: &Claim, claimed: Claimed) {
+    let (key, tick) = (&claim.key, claim.tick);
+    match claimed {
+        Claimed::Queued(run) => tracing::debug!(job = %key, %tick, %run, "a run is in the queue"),
+        Claimed::Skipped => {
+            metrics::skipped(key);
+            tracing::info!(
+                job = %key, %tick,
+                "skipped: an earlier run has not ended, and the job does not run twice at a time"
+            );
+        }
+        Claimed::Noted => {}
+        Claimed::Passed { .. } | Claimed::Unknown => return,
+    }
+    if claim.missed > 0 {
+        metrics::missed(key, claim.missed);
+        tracing::warn!(
+            job = %key, %tick, missed = claim.missed,
+            "ticks were missed: no host was there in time"
+        );
     }
 }
 

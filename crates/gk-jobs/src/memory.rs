@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use crate::key::JobKey;
 use crate::store::{
-    Announced, Claim, Claimed, HISTORY_MAX, JobState, JobStore, NewRun, OPEN_RUNS_MAX, Requested,
-    Run, RunEnd, RunId, RunState, StoreError, Trigger,
+    Announced, Claim, Claimed, FUTURE_WAIT_MAX, HISTORY_MAX, JOBS_MAX, JobState, JobStore, NewRun,
+    OPEN_RUNS_MAX, Requested, Run, RunEnd, RunId, RunState, StoreError, Trigger,
 };
 
 /// A store that is gone with the process.
@@ -97,12 +97,70 @@ impl State {
         Requested::Queued(id)
     }
 
+    /// Takes a tick.
+    fn claim(&mut self, claim: &Claim) -> Claimed {
+        let Ok(job) = self.job(&claim.key) else {
+            return Claimed::Unknown;
+        };
+        if job.last_tick >= claim.tick {
+            let last_tick = job.last_tick;
+            return Claimed::Passed { last_tick };
+        }
+        job.last_tick = claim.tick;
+        job.missed += u64::from(claim.missed);
+        let suspended = job.suspended;
+        let ran = self
+            .runs
+            .values()
+            .any(|run| run.key == claim.key && run.tick == claim.tick);
+        let Some(new) = claim.run.filter(|_| !suspended && !ran) else {
+            return Claimed::Noted;
+        };
+        self.end_late(new.start_at);
+        match self.queue(&claim.key, Trigger::Schedule, claim.tick, new) {
+            Requested::Queued(id) => Claimed::Queued(id),
+            Requested::Busy(_) => {
+                if let Ok(job) = self.job(&claim.key) {
+                    job.skipped += 1;
+                }
+                Claimed::Skipped
+            }
+        }
+    }
+
+    /// Ends the runs that have waited for longer than their starting deadline.
+    fn end_late(&mut self, now: Timestamp) {
+        for run in self.runs.values_mut().filter(|run| run.is_late(now)) {
+            RunEnd::late(now).put(run);
+        }
+    }
+
     fn forget_old(&mut self, key: &JobKey) {
         let ended = self.runs.values().rev();
         let ended = ended.filter(|run| run.key == *key && run.state.has_ended());
         let old: Vec<_> = ended.skip(HISTORY_MAX).map(|run| run.id).collect();
         for id in old {
             self.runs.remove(&id);
+        }
+    }
+
+    /// Forgets jobs of plugins that have too many of them.
+    fn forget_jobs(&mut self, declared: &[Announced]) {
+        let plugins: BTreeSet<_> = declared.iter().map(|job| job.key.plugin.clone()).collect();
+        let declared: BTreeSet<_> = declared.iter().map(|job| &job.key).collect();
+        for plugin in plugins {
+            let known = self.jobs.iter().filter(|(key, _)| key.plugin == plugin);
+            let mut others: Vec<_> = known
+                .filter(|(key, _)| !declared.contains(key))
+                .map(|(key, (_, state))| (state.last_tick, key.clone()))
+                .collect();
+            others.sort();
+            let here = declared.iter().filter(|key| key.plugin == plugin).count();
+            let too_many = (here + others.len()).saturating_sub(JOBS_MAX);
+            for (_, key) in others.into_iter().take(too_many) {
+                self.jobs.remove(&key);
+                self.runs.retain(|_, run| run.key != key);
+            }
         }
     }
 
@@ -139,32 +197,16 @@ impl JobStore for MemoryStore {
             }
             kept.clone()
         });
-        Ok(states.collect())
+        let states = states.collect();
+        state.forget_jobs(jobs);
+        Ok(states)
     }
 
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let mut state = self.state.lock();
-        let job = state.job(&claim.key)?;
-        if job.last_tick >= claim.tick {
-            let last_tick = job.last_tick;
-            return Ok(Claimed::Passed { last_tick });
-        }
-        job.last_tick = claim.tick;
-        job.missed += u64::from(claim.missed);
-        let Some(run) = claim.run else {
-            return Ok(Claimed::Noted);
-        };
-        let queued = state.queue(&claim.key, Trigger::Schedule, claim.tick, run);
-        match queued {
-            Requested::Queued(id) => {
-                self.notify(&state);
-                Ok(Claimed::Queued(id))
-            }
-            Requested::Busy(_) => {
-                state.job(&claim.key)?.skipped += 1;
-                Ok(Claimed::Skipped)
-            }
-        }
+        let claimed = claims.iter().map(|claim| state.claim(claim)).collect();
+        self.notify(&state);
+        Ok(claimed)
     }
 
     async fn reset(&self, key: &JobKey, from: Timestamp, to: Timestamp) -> Result<(), StoreError> {
@@ -183,11 +225,17 @@ impl JobStore for MemoryStore {
         Ok(requested)
     }
 
-    async fn ready(&self, here: &BTreeSet<JobKey>, now: Timestamp) {
+    async fn state(&self, key: &JobKey) -> Result<Option<JobState>, StoreError> {
+        let state = self.state.lock();
+        Ok(state.jobs.get(key).map(|(_, state)| state.clone()))
+    }
+
+    async fn ready(&self, here: &Arc<BTreeSet<JobKey>>, now: Timestamp) {
         let next = {
             let state = self.state.lock();
             let waiting = state.runs.values();
-            let waiting = waiting.filter(|run| run.waits_for(here));
+            let waiting =
+                waiting.filter(|run| run.state == RunState::Waiting && here.contains(&run.key));
             waiting.map(|run| run.start_at).min()
         };
         crate::loops::notified_or_at(&self.queued, next, now).await;
@@ -200,20 +248,30 @@ impl JobStore for MemoryStore {
         now: Timestamp,
     ) -> Result<Option<Run>, StoreError> {
         let mut state = self.state.lock();
+        state.end_late(now);
+        let far = now.checked_add(FUTURE_WAIT_MAX).unwrap_or(Timestamp::MAX);
         let waiting = state.runs.values_mut();
-        let waiting = waiting.filter(|run| run.waits_for(here) && run.start_at <= now);
+        let waiting = waiting.filter(|run| {
+            let has_come = run.start_at <= now || run.start_at > far;
+            run.state == RunState::Waiting && has_come && here.contains(&run.key)
+        });
         Ok(waiting.min_by_key(|run| (run.start_at, run.id)).map(|run| {
             run.start(host, now);
             run.clone()
         }))
     }
 
-    async fn drop_waiting(&self, jobs: &[JobKey], now: Timestamp) -> Result<(), StoreError> {
+    async fn drop_waiting(
+        &self,
+        jobs: &[JobKey],
+        why: &'static str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         let waiting = state.runs.values_mut();
         let waiting = waiting.filter(|run| run.state == RunState::Waiting);
         for run in waiting.filter(|run| jobs.contains(&run.key)) {
-            RunEnd::dropped(now).put(run);
+            RunEnd::dropped(now, why).put(run);
         }
         Ok(())
     }
@@ -261,8 +319,11 @@ impl JobStore for MemoryStore {
 
     async fn newest(&self) -> Result<BTreeMap<JobKey, Run>, StoreError> {
         let state = self.state.lock();
-        let runs = state.runs.values();
-        Ok(runs.map(|run| (run.key.clone(), run.clone())).collect())
+        let runs = state.runs.values().map(|run| Run {
+            result: None,
+            ..run.clone()
+        });
+        Ok(runs.map(|run| (run.key.clone(), run)).collect())
     }
 
     async fn set_overrides(

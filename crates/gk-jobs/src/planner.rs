@@ -151,7 +151,7 @@ impl Planner {
 
     /// Plans a job that could not be dealt with for a later moment.
     pub fn put_off(&mut self, key: &JobKey, until: Timestamp) {
-        if let Some(planned) = self.jobs.get_mut(key) {
+        if let Some(planned) = self.jobs.get_mut(key).filter(|planned| planned.runs()) {
             planned.next = Some(until);
         }
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gk_manifest::{JobSpec, PluginName};
+use gk_manifest::{PluginName, Registration};
 use jiff::Timestamp;
 
 use crate::key::JobKey;
@@ -42,18 +43,32 @@ pub enum RunFailure {
     /// The function did not answer in time.
     #[error("{0}")]
     TimedOut(String),
+    /// No part of the call reached the plugin, and it is worth another try in a moment.
+    #[error("{0}")]
+    NotSent(String),
     /// The plugin is not there, or must not be called. Trying again is no use.
     #[error("{0}")]
     Gone(String),
 }
 
 /// Whether a plugin runs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Presence {
     /// The plugin runs, and has declared these jobs.
-    Running(Vec<JobSpec>),
+    Running(Arc<Registration>),
     /// The plugin is starting, or will be started again. Its runs wait.
     Coming,
+}
+
+/// Compares registrations by identity.
+impl PartialEq for Presence {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Running(own), Self::Running(other)) => Arc::ptr_eq(own, other),
+            (Self::Coming, Self::Coming) => true,
+            _ => false,
+        }
+    }
 }
 
 /// The plugins.

@@ -76,6 +76,12 @@ impl JobSettings {
         })
     }
 
+    /// Returns the moment after which a run is not started any more that may start at `start_at`.
+    #[must_use]
+    pub fn start_until(&self, tick: Timestamp, start_at: Timestamp) -> Option<Timestamp> {
+        start_at.checked_add(self.starting_deadline(tick)).ok()
+    }
+
     /// Returns the maximum time by which a start is delayed, so that not all jobs start at once.
     #[must_use]
     pub fn jitter(&self, tick: Timestamp) -> Duration {
@@ -105,9 +111,23 @@ impl JobSettings {
     }
 }
 
+/// Maximum number of wrong schedules that are looked for: to find that one is never due takes a
+/// while.
+const PROBLEMS_MAX: usize = 3;
+
+/// Checks the schedules of declarations that are well-formed otherwise, and returns the first
+/// problems. The findings name the field, as `jobs[2].schedule`.
+pub fn check_all(specs: &[JobSpec]) -> Vec<Diagnostic> {
+    let problems = specs
+        .iter()
+        .enumerate()
+        .filter_map(|(number, spec)| check(spec, &format!("jobs[{number}].")));
+    problems.take(PROBLEMS_MAX).collect()
+}
+
 /// Checks a declaration, with all that only a calendar knows. The findings name the field, below
 /// `field`.
-pub fn check(spec: &JobSpec, field: &str) -> Option<Diagnostic> {
+fn check(spec: &JobSpec, field: &str) -> Option<Diagnostic> {
     let error = JobSettings::new(spec, &TimeZone::UTC).err()?;
     Some(Diagnostic {
         severity: Severity::Error,

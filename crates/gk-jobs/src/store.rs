@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use gk_manifest::{Concurrency, JobOverrides, PluginName};
@@ -14,6 +15,11 @@ use crate::key::JobKey;
 pub const HISTORY_MAX: usize = 50;
 /// Maximum number of runs of a job that wait or go on.
 pub const OPEN_RUNS_MAX: usize = 100;
+/// Maximum number of jobs that are kept of a plugin: beyond, those go first that it does not declare
+/// any more, with their runs.
+pub const JOBS_MAX: usize = 1024;
+/// Maximum wait of a run in the queue by its own moment of start. No rule makes a longer one.
+pub const FUTURE_WAIT_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 /// Maximum length of a result that is kept, in bytes of JSON.
 pub const RESULT_BYTES_MAX: usize = 16 * 1024;
 /// Maximum length of an error that is kept, in bytes.
@@ -90,6 +96,8 @@ pub struct Claim {
 pub struct NewRun {
     /// Moment before which the run does not start.
     pub start_at: Timestamp,
+    /// Moment after which it is not started any more; `None` for no such moment.
+    pub start_until: Option<Timestamp>,
     /// What happens if an earlier run of the job waits or goes on.
     pub concurrency: Concurrency,
     /// Number of repetitions if it fails.
@@ -110,6 +118,8 @@ pub enum Claimed {
         /// The tick that was taken last.
         last_tick: Timestamp,
     },
+    /// The store knows no such job.
+    Unknown,
 }
 
 /// What a run was made for.
@@ -220,6 +230,8 @@ pub struct Run {
     pub retries: u32,
     /// Moment before which the attempt does not start.
     pub start_at: Timestamp,
+    /// Moment after which it is not started any more.
+    pub start_until: Option<Timestamp>,
     /// Moment of its start.
     pub started_at: Option<Timestamp>,
     /// Moment of its end.
@@ -247,6 +259,7 @@ impl Run {
             attempt: 1,
             retries: new.retries,
             start_at: new.start_at,
+            start_until: new.start_until,
             started_at: None,
             ended_at: None,
             host: None,
@@ -264,9 +277,10 @@ impl Run {
         self.ended_at = None;
     }
 
-    /// True if the run waits, and its job is one of these.
-    pub fn waits_for(&self, here: &BTreeSet<JobKey>) -> bool {
-        self.state == RunState::Waiting && here.contains(&self.key)
+    /// True if the run waits, and its starting deadline has passed.
+    #[must_use]
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        self.state == RunState::Waiting && self.start_until.is_some_and(|until| until < now)
     }
 
     /// True for a run of this job that waits or goes on.
@@ -288,8 +302,19 @@ pub struct RunEnd {
     pub result: Option<String>,
     /// Why it did not succeed.
     pub error: Option<String>,
-    /// Moment of the next attempt.
-    pub retry_at: Option<Timestamp>,
+    /// The run goes back into the queue.
+    pub again: Option<Again>,
+}
+
+/// How a run goes back into the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Again {
+    /// Moment before which it does not start.
+    pub at: Timestamp,
+    /// Moment after which it is not started any more.
+    pub until: Option<Timestamp>,
+    /// The attempt did not reach the plugin, so that the next one has its number.
+    pub is_same_attempt: bool,
 }
 
 impl RunEnd {
@@ -300,7 +325,7 @@ impl RunEnd {
             generation: None,
             result: None,
             error: Some(error.to_owned()),
-            retry_at: None,
+            again: None,
         }
     }
 
@@ -308,17 +333,30 @@ impl RunEnd {
     /// once: the failure was not the job's.
     #[must_use]
     pub fn lost(run: &Run, at: Timestamp) -> Self {
+        let lateness = run
+            .start_until
+            .map(|until| until.duration_since(run.start_at));
+        let again = Again {
+            at,
+            until: lateness.and_then(|lateness| at.checked_add(lateness).ok()),
+            is_same_attempt: false,
+        };
         Self {
-            retry_at: (run.attempt <= run.retries).then_some(at),
+            again: (run.attempt <= run.retries).then_some(again),
             ..Self::without_answer(RunState::Lost, at, "the host that ran it ended")
         }
     }
 
-    /// The end of an attempt whose plugin is gone.
+    /// The end of a run that waited, and is not to start any more for this reason.
     #[must_use]
-    pub fn dropped(at: Timestamp) -> Self {
-        let error = "the plugin is disabled or gone, or has no such job any more";
-        Self::without_answer(RunState::Dropped, at, error)
+    pub fn dropped(at: Timestamp, why: &str) -> Self {
+        Self::without_answer(RunState::Dropped, at, why)
+    }
+
+    /// The end of a run that waited for longer than its starting deadline.
+    #[must_use]
+    pub fn late(at: Timestamp) -> Self {
+        Self::dropped(at, "it could not start before its starting deadline")
     }
 
     /// The end of an attempt whose place a later run took.
@@ -334,10 +372,10 @@ impl RunEnd {
         run.generation = self.generation.or(run.generation);
         run.result.clone_from(&self.result);
         run.error.clone_from(&self.error);
-        if let Some(at) = self.retry_at {
+        if let Some(again) = self.again {
             run.state = RunState::Waiting;
-            run.attempt += 1;
-            run.start_at = at;
+            run.attempt += u32::from(!again.is_same_attempt);
+            (run.start_at, run.start_until) = (again.at, again.until);
         }
     }
 }
@@ -366,8 +404,10 @@ pub trait JobStore: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<JobState>, StoreError>;
 
-    /// Takes a tick, and puts its run into the queue, both or neither.
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
+    /// Takes ticks, and puts their runs into the queue, all or none. No run is made of a tick that has
+    /// one already, nor of a job that is suspended. Runs that have waited for longer than their
+    /// starting deadline end before.
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError>;
 
     /// Sets the last tick of a job from one value to another; nothing happens if it is not the first.
     async fn reset(&self, key: &JobKey, from: Timestamp, to: Timestamp) -> Result<(), StoreError>;
@@ -375,11 +415,16 @@ pub trait JobStore: fmt::Debug + Send + Sync + 'static {
     /// Puts a run into the queue that somebody asks for. Its tick is the moment of its start.
     async fn request(&self, key: &JobKey, run: NewRun) -> Result<Requested, StoreError>;
 
+    /// Returns what is kept of a job.
+    async fn state(&self, key: &JobKey) -> Result<Option<JobState>, StoreError>;
+
     /// Waits until [`take`](Self::take) is worth a call. May be cancelled.
-    async fn ready(&self, here: &BTreeSet<JobKey>, now: Timestamp);
+    async fn ready(&self, here: &Arc<BTreeSet<JobKey>>, now: Timestamp);
 
     /// Marks the run that waits for the longest time as running on this host; `None` if no run may
-    /// start now. Only jobs whose plugin runs `here` count.
+    /// start now. Only jobs whose plugin runs `here` count. Runs that have waited for longer than their
+    /// starting deadline end before. A run that is not to start within [`FUTURE_WAIT_MAX`] was put
+    /// into the queue by a wrong clock, and starts now.
     async fn take(
         &self,
         host: &str,
@@ -387,8 +432,13 @@ pub trait JobStore: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Run>, StoreError>;
 
-    /// Ends the runs of these jobs that wait, because their plugins are gone.
-    async fn drop_waiting(&self, jobs: &[JobKey], now: Timestamp) -> Result<(), StoreError>;
+    /// Ends the runs of these jobs that wait, for this reason.
+    async fn drop_waiting(
+        &self,
+        jobs: &[JobKey],
+        why: &'static str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Ends an attempt, and puts the next one into the queue if there is one. Returns false, and
     /// changes nothing, if the attempt is not the one that runs.
@@ -408,7 +458,7 @@ pub trait JobStore: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Run>, StoreError>;
 
-    /// Returns the newest run of each job.
+    /// Returns the newest run of each job, without its result.
     async fn newest(&self) -> Result<BTreeMap<JobKey, Run>, StoreError>;
 
     /// Sets the operator's settings of a job.

@@ -39,6 +39,8 @@ pub const ROUTE_SEGMENTS_MAX: usize = 32;
 
 /// Longest timeout a plugin may ask for.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Shortest starting deadline of a job.
+pub const STARTING_DEADLINE_MIN: Duration = Duration::from_secs(1);
 /// Most repetitions of a run of a job that failed.
 pub const RETRIES_MAX: i64 = 20;
 /// Longest time that calls wait while a plugin is replaced (`reload.wait`).

@@ -47,7 +47,6 @@ mod plugin;
 mod registry;
 mod runtime;
 mod sandbox;
-mod schedule;
 mod signatures;
 mod snapshot;
 mod staging;

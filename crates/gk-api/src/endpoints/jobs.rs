@@ -3,7 +3,8 @@
 use super::{Content, Endpoint, Method, Operation, Parameter, ParameterKind};
 use crate::Access;
 
-const NO_JOB: (u16, &str) = (404, "No running plugin has such a job.");
+const NO_JOB: (u16, &str) = (404, "There is no such plugin or job.");
+const NOT_RUNNING: (u16, &str) = (503, "The plugin does not run.");
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
@@ -82,7 +83,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/api/v1/plugins/{plugin}/jobs/{job}/suspend",
         access: Access::Admin,
         group: "Jobs",
-        summary: "Suspends a job: it does not run by its schedule until it is resumed",
+        summary: "Suspends a job: it does not run by its schedule until it is resumed, and what waits is dropped",
         query: &[],
         request: None,
         status: 200,
@@ -113,6 +114,6 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         request: Some(Content::JobOverrides),
         status: 200,
         answer: Content::Job,
-        others: &[(400, "A setting is wrong."), NO_JOB],
+        others: &[(400, "A setting is wrong."), NO_JOB, NOT_RUNNING],
     },
 ];

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{complete_plugins, or_dash};
 use crate::client::{Body, ConnectArgs, Host};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::terminal::{Rows, Terminal};
 
 /// List, run, suspend and change the jobs of plugins.
@@ -250,8 +250,15 @@ pub(crate) fn run(
             let known = jobs
                 .into_iter()
                 .find(|job| job.plugin == plugin && job.job == id);
-            // Of a job that is not there the host says so.
-            let before = known.map(|job| job.overrides).unwrap_or_default();
+            // Settings that are not known would be lost.
+            let before = known.ok_or_else(|| {
+                Failure::new(
+                    Exit::NotFound,
+                    format!("no plugin that runs has a job {plugin}/{id}"),
+                    "gk jobs list shows those that there are",
+                )
+            })?;
+            let before = before.overrides;
             let body = Body::Json(json!(args.on(before)));
             change(&host, Operation::SetJob, &args.job, body, terminal)
         }

@@ -82,7 +82,7 @@ pub(crate) async fn run(
     request: Request,
 ) -> Answer {
     gateway.require(&request, Middleware::Admin)?;
-    let (jobs, job) = gateway.job(&path).await?;
+    let (jobs, job) = gateway.running_job(&path).await?;
     let (parts, _) = request.into_parts();
     let before = json!({ "job": job.key.job });
     let change = gateway.begin(&parts, Change::RunJob, &path.0, before);
@@ -170,7 +170,7 @@ pub(crate) async fn set(
     request: Request,
 ) -> Answer {
     gateway.require(&request, Middleware::Admin)?;
-    let (jobs, job) = gateway.job(&path).await?;
+    let (jobs, job) = gateway.running_job(&path).await?;
     let (parts, body) = gateway.read(request).await?;
     // Without this step an empty list would be taken for no settings.
     let overrides = serde_json::from_slice::<serde_json::Map<_, _>>(&body)
@@ -206,26 +206,37 @@ fn check(overrides: &JobOverrides) -> Result<(), Problem> {
 }
 
 impl Gateway {
-    /// Finds a job of a running plugin.
+    /// Finds a job that the host knows. Its plugin need not run.
     async fn job(&self, (plugin, job): &(String, String)) -> Result<(Jobs, JobView), Problem> {
-        let snapshot = self.inner.runtime.snapshot();
-        let status = snapshot
-            .get(plugin)
-            .ok_or_else(|| Problem::no_plugin(plugin))?;
-        if !status.is_running() {
-            return Err(Problem::not_running(plugin));
-        }
         let none = || {
             Problem::not_found(format!(
                 "plugin \"{plugin}\" has no job {job:?}; GET /api/v1/jobs lists all"
             ))
         };
         let jobs = self.inner.jobs.clone().ok_or_else(none)?;
-        let name = PluginName::new(plugin.as_str()).map_err(|_| none())?;
+        let name = PluginName::new(plugin.as_str()).map_err(|_| Problem::no_plugin(plugin))?;
         let key = JobKey::new(name, job.as_str());
-        let found = jobs.list().await.map_err(problem)?.into_iter();
-        let found = found.into_iter().find(|found| found.key == key);
-        Ok((jobs, found.ok_or_else(none)?))
+        match jobs.kept(&key).await {
+            Ok(found) => Ok((jobs, found)),
+            Err(JobError::Unknown(_)) if self.inner.runtime.snapshot().get(plugin).is_none() => {
+                Err(Problem::no_plugin(plugin))
+            }
+            Err(JobError::Unknown(_)) => Err(none()),
+            Err(error) => Err(problem(error)),
+        }
+    }
+
+    /// As [`job`](Self::job), of a plugin that runs.
+    async fn running_job(&self, path: &(String, String)) -> Result<(Jobs, JobView), Problem> {
+        let found = self.job(path).await?;
+        let snapshot = self.inner.runtime.snapshot();
+        match snapshot
+            .get(&path.0)
+            .is_some_and(|status| status.is_running())
+        {
+            true => Ok(found),
+            false => Err(Problem::not_running(&path.0)),
+        }
     }
 
     /// Answers a change of a job with the job.

@@ -13,7 +13,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use gk_manifest::{Concurrency, JobOverrides, JobSpec, PluginName};
+use gk_manifest::{Concurrency, JobOverrides, JobSpec, PluginName, Registration};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -131,7 +131,11 @@ impl Host {
     }
 
     fn declare(&self, specs: &[JobSpec]) {
-        self.present(Some(Presence::Running(specs.to_vec())));
+        let registration = Registration {
+            jobs: specs.to_vec(),
+            ..Registration::default()
+        };
+        self.present(Some(Presence::Running(Arc::new(registration))));
     }
 
     fn present(&self, presence: Option<Presence>) {
@@ -497,7 +501,7 @@ async fn the_operators_settings_come_first() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_a_plugin_that_is_gone_is_dropped() {
-    for gone in [None, Some(Presence::Running(Vec::new()))] {
+    for gone in [None, Some(Presence::Running(Arc::default()))] {
         let store = Arc::new(MemoryStore::new());
         let mut host = Host::new("host-a", Arc::clone(&store) as _);
         host.declare(&[JobSpec {
@@ -528,13 +532,13 @@ async fn what_waits_for_a_plugin_that_starts_again_waits() {
     settle().await;
     let coming = |host: &Host| host.present(Some(Presence::Coming));
     coming(&host);
-    sleep(Duration::from_secs(3600 + 60)).await;
+    sleep(Duration::from_secs(60)).await;
     assert!(host.calls.try_recv().is_err());
     host.declare(std::slice::from_ref(&declared));
     let called = host.next().await;
     assert_eq!(
         (called.args()["_attempt"].as_u64(), host.now()),
-        (Some(2), 7260)
+        (Some(2), 3660)
     );
     called.answer(Ok("null"));
     // It is away for a moment while a run is taken.
@@ -542,6 +546,31 @@ async fn what_waits_for_a_plugin_that_starts_again_waits() {
     settle().await;
     let unknown = host.jobs.request(&key("clean")).await;
     assert!(unknown.is_ok(), "its settings are known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_has_a_part_of_the_places() {
+    let store = Arc::new(MemoryStore::new());
+    let mut host = Host::with(
+        "host-a",
+        Arc::clone(&store) as _,
+        Duration::ZERO,
+        |config| {
+            config.running_max = 8;
+        },
+    );
+    let jobs: Vec<_> = (0..5)
+        .map(|job| spec(&format!("job-{job}"), "@hourly"))
+        .collect();
+    host.declare(&jobs);
+    let first = host.next().await;
+    let _second = host.next().await;
+    sleep(Duration::from_secs(60)).await;
+    assert!(host.calls.try_recv().is_err(), "more than a quarter");
+    first.answer(Ok("null"));
+    let _third = host.next().await;
+    settle().await;
+    assert!(host.calls.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -555,18 +584,143 @@ async fn only_so_many_run_at_once() {
             config.running_max = 2;
         },
     );
-    let jobs: Vec<_> = (0..5)
-        .map(|job| spec(&format!("job-{job}"), "@hourly"))
-        .collect();
-    host.declare(&jobs);
+    let plugins = ["one", "two", "three"].map(|name| PluginName::new(name).unwrap());
+    let present = plugins.map(|name| {
+        let registration = Registration {
+            jobs: vec![spec("clean", "@hourly")],
+            ..Registration::default()
+        };
+        (name, Presence::Running(Arc::new(registration)))
+    });
+    *host.runner.present.lock() = present.into_iter().collect();
+    host.jobs.plugins_changed();
     let first = host.next().await;
     let _second = host.next().await;
     sleep(Duration::from_secs(60)).await;
     assert!(host.calls.try_recv().is_err());
     first.answer(Ok("null"));
-    let _third = host.next().await;
+    host.next().await.answer(Ok("null"));
+}
+
+/// Runs of a plugin that has no room at the moment, and of one whose run waits for too long.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_did_not_reach_its_plugin_is_tried_until_its_deadline() {
+    let store = Arc::new(MemoryStore::new());
+    let mut host = Host::new("host-a", Arc::clone(&store) as _);
+    host.declare(&[JobSpec {
+        starting_deadline: "10s".to_owned(),
+        ..spec("clean", "@hourly")
+    }]);
+    let not_sent = || Err(RunFailure::NotSent("no room".to_owned()));
+    host.next().await.answer(not_sent());
+    let called = host.next().await;
+    assert_eq!(
+        (called.args()["_attempt"].as_u64(), host.now()),
+        (Some(1), 3601)
+    );
+    called.answer(not_sent());
+    for _ in 0..8 {
+        host.next().await.answer(not_sent());
+    }
+    let called = host.next().await;
+    assert_eq!(host.now(), 3610);
+    called.answer(not_sent());
+    // The next one is that of the next tick.
+    assert_eq!(host.next().await.args()["_tick"], "2026-11-28T02:00:00Z");
+    let runs = store.runs(&key("clean"), None, 9).await.unwrap();
+    assert_eq!(runs[1].state, RunState::Dropped);
+    assert!(runs[1].error.as_ref().unwrap().contains("deadline"));
+}
+
+/// The clock was ahead when a repetition was planned, and behind when a tick was due again.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_wrong_neither_delays_nor_repeats() {
+    let store = Arc::new(MemoryStore::new());
+    let mut host = Host::new("host-a", Arc::clone(&store) as _);
+    host.declare(&[JobSpec {
+        retries: 1,
+        ..spec("clean", "@daily")
+    }]);
+    let day = 24 * 3600;
+    host.next().await.answer(Ok("null"));
+    assert_eq!(host.now(), day);
     settle().await;
+    let years = 50 * 365 * day;
+    host.clock.set_by(-years);
+    sleep(Duration::from_secs(60)).await;
+    host.clock.set_by(years);
+    sleep(Duration::from_secs(60)).await;
+    assert!(host.calls.try_recv().is_err(), "the tick ran twice");
+
+    host.clock.set_by(years);
+    host.jobs.request(&key("clean")).await.unwrap();
+    loop {
+        let called = host.next().await;
+        let is_it = called.args()["_attempt"] == 1
+            && called.args()["_tick"].as_str().unwrap().starts_with("2076");
+        called.answer(failed("no disk"));
+        if is_it {
+            break;
+        }
+    }
+    host.clock.set_by(-years);
+    loop {
+        let called = host.next().await;
+        let attempt = called.args()["_attempt"].clone();
+        called.answer(Ok("null"));
+        if attempt == 2 {
+            break;
+        }
+    }
+    assert!(
+        host.now() < 3 * day,
+        "the repetition waits for the wrong time"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_job_is_not_repeated() {
+    let store = Arc::new(MemoryStore::new());
+    let mut host = Host::new("host-a", Arc::clone(&store) as _);
+    host.declare(&[JobSpec {
+        retries: 3,
+        ..spec("clean", "@hourly")
+    }]);
+    host.next().await.answer(failed("no disk"));
+    settle().await;
+    host.jobs.suspend(&key("clean"), true).await.unwrap();
+    sleep(Duration::from_secs(3600)).await;
     assert!(host.calls.try_recv().is_err());
+    let run = newest(store.as_ref(), "clean").await;
+    assert_eq!((run.state, run.attempt), (RunState::Dropped, 2));
+    // Its plugin need not run.
+    host.present(None);
+    host.jobs.suspend(&key("clean"), false).await.unwrap();
+    assert!(!host.jobs.kept(&key("clean")).await.unwrap().state.suspended);
+}
+
+/// A stop while many runs wait and there is room for all of them.
+#[tokio::test(start_paused = true)]
+async fn a_stop_begins_no_run_although_there_is_room() {
+    for _ in 0..20 {
+        let store = Arc::new(MemoryStore::new());
+        let mut host = Host::new("host-a", Arc::clone(&store) as _);
+        let jobs: Vec<_> = (0..9)
+            .map(|job| spec(&format!("job-{job}"), "@hourly"))
+            .collect();
+        host.declare(&jobs);
+        settle().await;
+        let mut runs = Vec::new();
+        host.jobs.stop();
+        for job in &jobs {
+            runs.push(host.jobs.request(&key(&job.id)).await.unwrap());
+        }
+        host.task.await.unwrap();
+        assert!(host.calls.try_recv().is_err());
+        // Nobody waits for them here.
+        let waits = host.jobs.ended(runs[0]).await.unwrap().unwrap();
+        assert_eq!(waits.state, RunState::Waiting);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -657,8 +811,11 @@ impl JobStore for Flaky {
     ) -> Result<Vec<JobState>, StoreError> {
         self.up()?.announce(jobs, now).await
     }
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        self.up()?.claim(claim).await
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        self.up()?.claim(claims).await
+    }
+    async fn state(&self, key: &JobKey) -> Result<Option<JobState>, StoreError> {
+        self.up()?.state(key).await
     }
     async fn reset(&self, key: &JobKey, from: Timestamp, to: Timestamp) -> Result<(), StoreError> {
         self.up()?.reset(key, from, to).await
@@ -666,7 +823,7 @@ impl JobStore for Flaky {
     async fn request(&self, key: &JobKey, run: NewRun) -> Result<Requested, StoreError> {
         self.up()?.request(key, run).await
     }
-    async fn ready(&self, here: &BTreeSet<JobKey>, now: Timestamp) {
+    async fn ready(&self, here: &Arc<BTreeSet<JobKey>>, now: Timestamp) {
         self.store.ready(here, now).await;
     }
     async fn take(
@@ -677,8 +834,13 @@ impl JobStore for Flaky {
     ) -> Result<Option<Run>, StoreError> {
         self.up()?.take(host, here, now).await
     }
-    async fn drop_waiting(&self, jobs: &[JobKey], now: Timestamp) -> Result<(), StoreError> {
-        self.up()?.drop_waiting(jobs, now).await
+    async fn drop_waiting(
+        &self,
+        jobs: &[JobKey],
+        why: &'static str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.up()?.drop_waiting(jobs, why, now).await
     }
     async fn finish(&self, run: RunId, attempt: u32, end: &RunEnd) -> Result<bool, StoreError> {
         self.up()?.finish(run, attempt, end).await

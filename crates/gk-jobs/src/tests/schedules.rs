@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::schedule::{Latest, MISSED_MAX, Schedule};
+use gk_manifest::JobSpec;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -166,4 +167,27 @@ fn the_period_is_the_time_to_the_next_tick() {
     let schedule = Schedule::parse("0 0 1 * *", &TimeZone::UTC).unwrap();
     let february = schedule.period(at("2026-02-01T00:00:00Z"));
     assert_eq!(february, Duration::from_secs(28 * 24 * 60 * 60));
+}
+
+#[test]
+fn a_problem_names_its_job_and_few_are_looked_for() {
+    let job = |schedule: &str, zone: &str| JobSpec {
+        schedule: schedule.to_owned(),
+        time_zone: zone.to_owned(),
+        ..JobSpec::default()
+    };
+    let jobs = [
+        job("@daily", "Europe/Berlin"),
+        job("0 0 31 2 *", ""),
+        job("@daily", "Mars/Olympus"),
+    ];
+    let problems = crate::check_all(&jobs);
+    let fields: Vec<_> = problems
+        .iter()
+        .map(|problem| problem.field.as_str())
+        .collect();
+    assert_eq!(fields, ["jobs[1].schedule", "jobs[2].time_zone"]);
+    // To find out that a schedule is never due takes 40 ms.
+    let many = vec![job("0 0 31 2,4,6,9,11 *", ""); 512];
+    assert_eq!(crate::check_all(&many).len(), 3);
 }

@@ -75,11 +75,14 @@ impl Generation {
                 registered: crate::log::cut(&registration.name, 128).to_owned(),
             });
         }
-        let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = registration
+        let (mut errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = registration
             .validate()
             .into_iter()
-            .chain(crate::schedule::check(&registration))
             .partition(Diagnostic::is_error);
+        // Only of well-formed jobs, whose number is limited: a calendar takes its time.
+        if errors.is_empty() {
+            errors = gk_jobs::check_all(&registration.jobs);
+        }
         if !errors.is_empty() {
             return Err(PluginError::Registration {
                 diagnostics: errors,

@@ -73,6 +73,7 @@ const MIGRATIONS: &[&str] = &[
         attempt    INTEGER NOT NULL,
         retries    INTEGER NOT NULL,
         start_at   INTEGER NOT NULL,
+        start_until INTEGER,
         started_at INTEGER,
         ended_at   INTEGER,
         host       TEXT,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::diagnostic::{Diagnostic, quoted};
 use crate::duration::GoDuration;
 use crate::job::Concurrency;
-use crate::limits::{LINE_BYTES_MAX, RETRIES_MAX, TEXT_BYTES_MAX};
+use crate::limits::{LINE_BYTES_MAX, RETRIES_MAX, STARTING_DEADLINE_MIN, TEXT_BYTES_MAX};
 use crate::registration::JobSpec;
 use crate::validate::routes::one_of;
 use crate::validate::{Report, join};
@@ -35,6 +35,19 @@ pub(super) fn job<'a>(r: &mut Report, field: &str, job: &'a JobSpec, seen: &mut 
         ("backoff", &job.backoff),
     ] {
         r.timeout(&join(field, name), duration);
+    }
+    if job
+        .starting_deadline()
+        .is_some_and(|deadline| deadline < STARTING_DEADLINE_MIN)
+    {
+        r.error(
+            &join(field, "starting_deadline"),
+            format!(
+                "{} is too short: no run could start in time",
+                job.starting_deadline
+            ),
+            "write at least `1s`, or leave it out",
+        );
     }
     r.line(&join(field, "time_zone"), &job.time_zone, LINE_BYTES_MAX);
     let known = Concurrency::ALL.map(Concurrency::as_str);

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gk_hostapi::HostError;
 use gk_jobs::{
-    Announced, Claim, Claimed, HISTORY_MAX, JobKey, JobState, JobStore, NewRun, OPEN_RUNS_MAX,
-    Requested, Run, RunEnd, RunId, RunState, STORE_RETRY, StoreError as JobsError, Trigger,
-    notified_or_at,
+    Announced, Claim, Claimed, FUTURE_WAIT_MAX, JobKey, JobState, JobStore, NewRun, Requested, Run,
+    RunEnd, RunId, STORE_RETRY, StoreError as JobsError, Trigger, notified_or_at,
 };
-use gk_manifest::{Concurrency, JobOverrides, PluginName};
+use gk_manifest::{JobOverrides, PluginName};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::Notify;
 
+mod changes;
 mod rows;
 
-use self::rows::{RUN, STATE, instant, key_of, run_of, select, state_of, waiting};
+use self::changes::{end_late, end_waiting, forget_jobs, put, queue, trim};
+use self::rows::{RUN, RUN_WITHOUT_RESULT, STATE, first_waiting, key_of, run_of, select, state_of};
 use super::{Store, StoreError};
 
 /// The jobs of one host. Moments are kept in microseconds since 1970.
@@ -102,120 +103,6 @@ fn unknown(key: &JobKey) -> StoreError {
     )))
 }
 
-/// Puts the end of an attempt into its run.
-fn put(transaction: &Transaction<'_>, run: &Run, end: &RunEnd) -> rusqlite::Result<()> {
-    let mut run = run.clone();
-    end.put(&mut run);
-    let update = "UPDATE job_run SET state = ?2, attempt = ?3, start_at = ?4, ended_at = ?5,
-        generation = ?6, result = ?7, error = ?8 WHERE id = ?1";
-    transaction.prepare_cached(update)?.execute(params![
-        run.id.0,
-        run.state.as_str(),
-        run.attempt,
-        run.start_at.as_microsecond(),
-        run.ended_at.map(Timestamp::as_microsecond),
-        run.generation,
-        run.result,
-        run.error,
-    ])?;
-    let forget = "DELETE FROM job_run WHERE plugin = ?1 AND job = ?2
-        AND state NOT IN ('waiting', 'running') AND id <= (
-            SELECT id FROM job_run WHERE plugin = ?1 AND job = ?2
-            AND state NOT IN ('waiting', 'running') ORDER BY id DESC LIMIT 1 OFFSET ?3
-        )";
-    let (plugin, job) = (run.key.plugin.as_str(), &run.key.job);
-    let kept = i64::try_from(HISTORY_MAX).unwrap_or(i64::MAX);
-    transaction
-        .prepare_cached(forget)?
-        .execute(params![plugin, job, kept])?;
-    Ok(())
-}
-
-/// Puts a run into the queue, unless an earlier one keeps it out. Returns also the runs that this
-/// host is to give up.
-fn queue(
-    transaction: &Transaction<'_>,
-    key: &JobKey,
-    trigger: Trigger,
-    tick: Timestamp,
-    new: NewRun,
-) -> rusqlite::Result<(Requested, Vec<RunId>)> {
-    let (plugin, job) = (key.plugin.as_str(), &key.job);
-    let open = "plugin = ?1 AND job = ?2 AND state IN ('waiting', 'running') ORDER BY id";
-    let open = select(transaction, open, params![plugin, job])?;
-    let mut revoked = Vec::new();
-    match (new.concurrency, open.first()) {
-        (Concurrency::Forbid, Some(run)) => return Ok((Requested::Busy(run.id), revoked)),
-        (Concurrency::Allow, Some(run)) if open.len() >= OPEN_RUNS_MAX => {
-            return Ok((Requested::Busy(run.id), revoked));
-        }
-        (Concurrency::Replace, _) => {
-            for run in &open {
-                put(transaction, run, &RunEnd::replaced(new.start_at))?;
-                if run.state == RunState::Running {
-                    revoked.push(run.id);
-                }
-            }
-        }
-        _ => {}
-    }
-    let insert =
-        "INSERT INTO job_run (plugin, job, trigger, tick, state, attempt, retries, start_at)
-        VALUES (?1, ?2, ?3, ?4, 'waiting', 1, ?5, ?6)";
-    transaction.prepare_cached(insert)?.execute(params![
-        plugin,
-        job,
-        trigger.as_str(),
-        tick.as_microsecond(),
-        new.retries,
-        new.start_at.as_microsecond(),
-    ])?;
-    let id = RunId(transaction.last_insert_rowid());
-    Ok((Requested::Queued(id), revoked))
-}
-
-/// Takes a tick; returns also the runs that this host is to give up.
-fn claim(
-    transaction: &Transaction<'_>,
-    claim: &Claim,
-) -> Result<(Claimed, Vec<RunId>), StoreError> {
-    let (plugin, job) = (claim.key.plugin.as_str(), &claim.key.job);
-    let taken = transaction
-        .prepare_cached(
-            "UPDATE job SET last_tick = ?3, missed = missed + ?4
-             WHERE plugin = ?1 AND job = ?2 AND last_tick < ?3",
-        )?
-        .execute(params![
-            plugin,
-            job,
-            claim.tick.as_microsecond(),
-            claim.missed
-        ])?;
-    if taken == 0 {
-        let last = transaction
-            .prepare_cached("SELECT last_tick FROM job WHERE plugin = ?1 AND job = ?2")?
-            .query_row(params![plugin, job], |row| instant(row, 0))
-            .optional()?;
-        let last_tick = last.ok_or_else(|| unknown(&claim.key))?;
-        return Ok((Claimed::Passed { last_tick }, Vec::new()));
-    }
-    let Some(new) = claim.run else {
-        return Ok((Claimed::Noted, Vec::new()));
-    };
-    let (queued, revoked) = queue(transaction, &claim.key, Trigger::Schedule, claim.tick, new)?;
-    match queued {
-        Requested::Queued(run) => Ok((Claimed::Queued(run), revoked)),
-        Requested::Busy(_) => {
-            transaction
-                .prepare_cached(
-                    "UPDATE job SET skipped = skipped + 1 WHERE plugin = ?1 AND job = ?2",
-                )?
-                .execute(params![plugin, job])?;
-            Ok((Claimed::Skipped, revoked))
-        }
-    }
-}
-
 #[async_trait]
 impl JobStore for StoredJobs {
     async fn states(&self) -> Result<BTreeMap<JobKey, JobState>, JobsError> {
@@ -246,16 +133,31 @@ impl JobStore for StoredJobs {
                 let values = params![plugin, id, job.schedule, now.as_microsecond()];
                 Ok(statement.query_row(values, state_of)?)
             });
-            states.collect()
+            let states = states.collect::<Result<Vec<_>, StoreError>>()?;
+            let declared: BTreeSet<_> = jobs.iter().map(|job| &job.key).collect();
+            let plugins: BTreeSet<_> = jobs.iter().map(|job| &job.key.plugin).collect();
+            for plugin in plugins {
+                forget_jobs(transaction, plugin, &declared)?;
+            }
+            Ok(states)
         })
         .await
     }
 
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, JobsError> {
-        let claim = claim.clone();
-        let claimed = self.write(move |transaction| self::claim(transaction, &claim));
-        let (claimed, revoked) = claimed.await?;
-        self.tell(revoked);
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, JobsError> {
+        let claims = claims.to_vec();
+        let claimed = self.write(move |transaction| {
+            let starts = claims.iter().filter_map(|claim| claim.run);
+            if let Some(now) = starts.map(|run| run.start_at).max() {
+                end_late(transaction, now)?;
+            }
+            let claimed = claims
+                .iter()
+                .map(|claim| changes::claim(transaction, claim));
+            claimed.collect::<Result<Vec<_>, StoreError>>()
+        });
+        let (claimed, revoked): (Vec<_>, Vec<_>) = claimed.await?.into_iter().unzip();
+        self.tell(revoked.concat());
         Ok(claimed)
     }
 
@@ -287,12 +189,25 @@ impl JobStore for StoredJobs {
         Ok(requested)
     }
 
-    async fn ready(&self, here: &BTreeSet<JobKey>, now: Timestamp) {
-        let waiting = self.read(|connection| Ok(waiting(connection)?));
-        match waiting.await {
-            Ok(waiting) => {
-                let next = waiting.into_iter().find(|(_, key, _)| here.contains(key));
-                notified_or_at(&self.queued, next.map(|(_, _, start_at)| start_at), now).await;
+    async fn state(&self, key: &JobKey) -> Result<Option<JobState>, JobsError> {
+        let key = key.clone();
+        self.read(move |connection| {
+            let query = format!("SELECT {STATE} FROM job WHERE plugin = ?1 AND job = ?2");
+            let mut statement = connection.prepare_cached(&query)?;
+            let values = params![key.plugin.as_str(), key.job];
+            Ok(statement.query_row(values, state_of).optional()?)
+        })
+        .await
+    }
+
+    async fn ready(&self, here: &Arc<BTreeSet<JobKey>>, now: Timestamp) {
+        let here = Arc::clone(here);
+        let next = self
+            .read(move |connection| Ok(first_waiting(connection, |key, _| here.contains(key))?));
+        match next.await {
+            Ok(next) => {
+                let next = next.map(|(_, start_at)| start_at);
+                notified_or_at(&self.queued, next, now).await;
             }
             // The next `take` says why.
             Err(_) => tokio::time::sleep(STORE_RETRY).await,
@@ -307,9 +222,12 @@ impl JobStore for StoredJobs {
     ) -> Result<Option<Run>, JobsError> {
         let (host, here) = (host.to_owned(), Arc::clone(here));
         self.write(move |transaction| {
-            let next = waiting(transaction)?.into_iter();
-            let next = next.take_while(|(_, _, start_at)| *start_at <= now);
-            let Some((id, ..)) = next.into_iter().find(|(_, key, _)| here.contains(key)) else {
+            end_late(transaction, now)?;
+            let far = now.checked_add(FUTURE_WAIT_MAX).unwrap_or(Timestamp::MAX);
+            let next = first_waiting(transaction, |key, start_at| {
+                (start_at <= now || start_at > far) && here.contains(key)
+            });
+            let Some((id, _)) = next? else {
                 return Ok(None);
             };
             let take = format!(
@@ -323,15 +241,21 @@ impl JobStore for StoredJobs {
         .await
     }
 
-    async fn drop_waiting(&self, jobs: &[JobKey], now: Timestamp) -> Result<(), JobsError> {
+    async fn drop_waiting(
+        &self,
+        jobs: &[JobKey],
+        why: &'static str,
+        now: Timestamp,
+    ) -> Result<(), JobsError> {
         let jobs = jobs.to_vec();
         self.write(move |transaction| {
-            for key in &jobs {
-                let condition = "plugin = ?1 AND job = ?2 AND state = 'waiting'";
-                let values = params![key.plugin.as_str(), key.job];
-                for run in select(transaction, condition, values)? {
-                    put(transaction, &run, &RunEnd::dropped(now))?;
-                }
+            let waiting = "SELECT DISTINCT plugin, job FROM job_run WHERE state = 'waiting'";
+            let mut statement = transaction.prepare_cached(waiting)?;
+            let waiting = statement.query_map([], |row| key_of(row, 0))?;
+            let waiting = waiting.collect::<rusqlite::Result<BTreeSet<_>>>()?;
+            let end = RunEnd::dropped(now, why);
+            for key in jobs.iter().filter(|key| waiting.contains(key)) {
+                end_waiting(transaction, "plugin = ?4 AND job = ?5", Some(key), &end)?;
             }
             Ok(())
         })
@@ -347,6 +271,7 @@ impl JobStore for StoredJobs {
                 return Ok(false);
             };
             put(transaction, run, &end)?;
+            trim(transaction, &run.key)?;
             Ok(true)
         });
         let ended = ended.await?;
@@ -387,8 +312,13 @@ impl JobStore for StoredJobs {
 
     async fn newest(&self) -> Result<BTreeMap<JobKey, Run>, JobsError> {
         let newest = self.read(|connection| {
-            let condition = "id IN (SELECT max(id) FROM job_run GROUP BY plugin, job)";
-            Ok(select(connection, condition, [])?)
+            let query = format!(
+                "SELECT {RUN_WITHOUT_RESULT} FROM job_run
+                 WHERE id IN (SELECT max(id) FROM job_run GROUP BY plugin, job)"
+            );
+            let mut statement = connection.prepare_cached(&query)?;
+            let runs = statement.query_map([], run_of)?;
+            Ok(runs.collect::<rusqlite::Result<Vec<_>>>()?)
         });
         let newest = newest.await?.into_iter();
         Ok(newest.map(|run| (run.key.clone(), run)).collect())
@@ -448,7 +378,9 @@ impl JobStore for StoredJobs {
 
 #[cfg(test)]
 mod tests {
+    use gk_jobs::RunState;
     use gk_jobs::testing::{contract, key, second};
+    use gk_manifest::Concurrency;
 
     use super::*;
 
@@ -476,6 +408,7 @@ mod tests {
                     start_at: second(1),
                     concurrency: Concurrency::Allow,
                     retries,
+                    start_until: None,
                 };
                 let Ok(Requested::Queued(id)) = jobs.request(&key, run).await else {
                     panic!("not queued")

@@ -7,8 +7,12 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row};
 
 /// Columns of a run, in the order that [`run_of`] reads.
-pub(super) const RUN: &str = "id, plugin, job, trigger, tick, state, attempt, retries, start_at, started_at, \
-                   ended_at, host, generation, result, error";
+pub(super) const RUN: &str = "id, plugin, job, trigger, tick, state, attempt, retries, start_at, \
+    start_until, started_at, ended_at, host, generation, error, result";
+
+/// As [`RUN`], with null in place of the result.
+pub(super) const RUN_WITHOUT_RESULT: &str = "id, plugin, job, trigger, tick, state, attempt, \
+    retries, start_at, start_until, started_at, ended_at, host, generation, error, NULL";
 
 /// Returns an error for a value that no host has written.
 fn strange(column: usize, kind: Type, what: &'static str) -> rusqlite::Error {
@@ -48,12 +52,13 @@ pub(super) fn run_of(row: &Row<'_>) -> rusqlite::Result<Run> {
         attempt: row.get(6)?,
         retries: row.get(7)?,
         start_at: instant(row, 8)?,
-        started_at: moment(row, 9)?,
-        ended_at: moment(row, 10)?,
-        host: row.get(11)?,
-        generation: row.get(12)?,
-        result: row.get(13)?,
+        start_until: moment(row, 9)?,
+        started_at: moment(row, 10)?,
+        ended_at: moment(row, 11)?,
+        host: row.get(12)?,
+        generation: row.get(13)?,
         error: row.get(14)?,
+        result: row.get(15)?,
     })
 }
 
@@ -68,15 +73,22 @@ pub(super) fn select(
     statement.query_map(values, run_of)?.collect()
 }
 
-/// Returns the runs that wait, by the moment of their start.
-pub(super) fn waiting(connection: &Connection) -> rusqlite::Result<Vec<(i64, JobKey, Timestamp)>> {
+/// Returns the first run that waits and that `wanted` takes, by the moment of its start.
+pub(super) fn first_waiting(
+    connection: &Connection,
+    wanted: impl Fn(&JobKey, Timestamp) -> bool,
+) -> rusqlite::Result<Option<(i64, Timestamp)>> {
     let waiting = "SELECT id, plugin, job, start_at FROM job_run WHERE state = 'waiting'
         ORDER BY start_at, id";
     let mut statement = connection.prepare_cached(waiting)?;
-    let rows = statement.query_map([], |row| {
-        Ok((row.get(0)?, key_of(row, 1)?, instant(row, 3)?))
-    })?;
-    rows.collect()
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let start_at = instant(row, 3)?;
+        if wanted(&key_of(row, 1)?, start_at) {
+            return Ok(Some((row.get(0)?, start_at)));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn state_of(row: &Row<'_>) -> rusqlite::Result<JobState> {
