@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod attacks;
+mod backup;
 mod bad_plugins;
 mod budget;
 mod calls;
@@ -48,6 +49,7 @@ mod reload_many;
 mod reload_watch;
 mod reload_ways;
 mod restarts;
+mod service;
 mod signatures;
 mod slow_clients;
 mod tutorial;

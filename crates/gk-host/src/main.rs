@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod config;
 mod data;
 mod doctor;
@@ -17,6 +18,7 @@ mod reread;
 mod sandbox;
 mod sections;
 mod serve;
+mod service;
 mod services;
 mod signatures;
 mod sources;
@@ -38,6 +40,10 @@ struct Cli {
 enum Command {
     /// Starts all plugins of a directory and serves them over HTTP
     Serve(config::ServeArgs),
+    /// Copies what is in the data directory of a host, which may be running, into one file
+    Backup(backup::BackupArgs),
+    /// Makes a data directory of a backup
+    Restore(backup::RestoreArgs),
     /// Says which layers of the sandbox this machine enforces, and how to get the missing ones
     Doctor(doctor::DoctorArgs),
 }
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
             .and_then(|config| serve::run(args, config))
             .map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
     };
     match outcome {
         Ok(code) => code,

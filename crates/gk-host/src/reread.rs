@@ -13,8 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, ServeArgs};
-use crate::signatures;
 use crate::telemetry::{self, LogFilter};
+use crate::{service, signatures};
 
 /// Keys whose changes take effect without a restart of the host.
 const CHANGEABLE: &[&str] = &["log", "limits", "signatures", "plugin_config"];
@@ -97,6 +97,7 @@ impl Startup {
         };
         while hangups.recv().await.is_some() {
             tracing::info!("SIGHUP: everything is looked at again");
+            service::reloading();
             let (after, error) = match self.again(&changing).await {
                 Ok(differences) => (differences, None),
                 Err(error) => {
@@ -114,6 +115,7 @@ impl Startup {
             if let Err(error) = changing.runtime.look_now().await {
                 tracing::error!(%error, "the plugins cannot be looked for; those that run go on");
             }
+            service::ready();
         }
     }
 

@@ -23,7 +23,7 @@ use crate::jobs::RunningJobs;
 use crate::lock::DataLock;
 use crate::reread::{self, Changing, Hangup, Startup};
 use crate::sources::process_variable;
-use crate::{insight, jobs, services, signatures, telemetry};
+use crate::{insight, jobs, service, services, signatures, telemetry};
 
 /// File with the administrator's token of the first start, in the data directory.
 const TOKEN_FILE: &str = "admin.token";
@@ -170,23 +170,23 @@ async fn serve(
     let certificates = tls.map(|tls| tokio::spawn(async move { tls.follow().await }));
     tell_addresses(&config, &shown, public_count, &health_shown);
 
+    let alive = tokio::spawn(service::sign_of_life());
     let readying = tokio::spawn(become_ready(gateway.clone(), runtime.clone(), log));
     until_stopped(&runtime, &mut stop).await;
     tracing::info!("stopping; a second signal stops at once");
     readying.abort();
+    service::stopping();
     gateway.stop();
     jobs.jobs.stop();
     tokio::select! {
         () = drain(&gateway, &runtime, &closing, &mut server, &mut jobs) => {}
         () = stop.next() => tracing::warn!("stopped at once"),
     }
-    following.abort();
     jobs.end();
     gateway.store_token_uses().await;
-    rereading.abort();
-    health.abort();
-    if let Some(certificates) = certificates {
-        certificates.abort();
+    let tasks = [following, rereading, health, alive];
+    for task in tasks.into_iter().chain(certificates) {
+        task.abort();
     }
     crate::data::give_back(&config.data_dir);
     Ok(())
@@ -304,6 +304,7 @@ async fn become_ready(gateway: Gateway, runtime: Runtime, log: telemetry::Limit)
     gateway.rebuild();
     gateway.set_ready(true);
     log.started();
+    service::ready();
 }
 
 /// Waits for the signal that ends the host. Releases memory meanwhile, whenever the host is idle.
@@ -434,6 +435,7 @@ fn report(runtime: &Runtime) {
             text.push_str(&format!(", {number} {what}"));
         }
     }
+    service::status(&text);
     print_line(&text);
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It is the host's own file. What plugins query is in [`db`](crate::db), another file or server.
 
+mod copy;
 mod jobs;
 mod policies;
 
@@ -11,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+pub use self::copy::{check, snapshot};
 pub use self::jobs::StoredJobs;
 use gk_hostapi::HostError;
 use rusqlite::{Connection, OpenFlags};
@@ -106,6 +108,9 @@ pub enum StoreError {
         /// The newest version this host knows.
         known: usize,
     },
+    /// The file is damaged.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
     /// Not the store: what the work on it found.
     #[error(transparent)]
     Host(#[from] HostError),
