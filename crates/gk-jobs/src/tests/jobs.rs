@@ -788,6 +788,8 @@ async fn a_late_result_is_refused() {
 struct Flaky {
     store: MemoryStore,
     down: AtomicBool,
+    /// The next run is replaced right after it was taken.
+    replaces: AtomicBool,
 }
 
 impl Flaky {
@@ -832,7 +834,21 @@ impl JobStore for Flaky {
         here: &Arc<BTreeSet<JobKey>>,
         now: Timestamp,
     ) -> Result<Option<Run>, StoreError> {
-        self.up()?.take(host, here, now).await
+        let taken = self.up()?.take(host, here, now).await?;
+        if let Some(run) = &taken
+            && self.replaces.swap(false, Ordering::SeqCst)
+        {
+            let next = NewRun {
+                start_at: now,
+                start_until: None,
+                concurrency: Concurrency::Replace,
+                retries: 0,
+            };
+            self.store.request(&run.key, next).await?;
+            // The host is told before it has begun the run.
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(taken)
     }
     async fn drop_waiting(
         &self,
@@ -887,6 +903,7 @@ async fn a_store_that_is_out_of_reach_loses_nothing() {
     let store = Arc::new(Flaky {
         store: MemoryStore::new(),
         down: AtomicBool::new(true),
+        replaces: AtomicBool::new(false),
     });
     let mut host = Host::new("host-a", Arc::clone(&store) as _);
     // Down at the start already.
@@ -909,4 +926,50 @@ async fn a_store_that_is_out_of_reach_loses_nothing() {
     assert!(host.now() <= 1302, "{}", host.now());
     let runs = store.runs(&key("clean"), None, 9).await.unwrap();
     assert_eq!(runs[1].result.as_deref(), Some("\"kept\""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_replaced_before_it_begins_does_not_begin() {
+    let store = Arc::new(Flaky {
+        store: MemoryStore::new(),
+        down: AtomicBool::new(false),
+        replaces: AtomicBool::new(true),
+    });
+    let mut host = Host::new("host-a", Arc::clone(&store) as _);
+    host.declare(&[JobSpec {
+        concurrency: "replace".to_owned(),
+        ..spec("clean", "@hourly")
+    }]);
+    let called = host.next().await;
+    settle().await;
+    assert!(host.calls.try_recv().is_err(), "both run");
+    called.answer(Ok("null"));
+    settle().await;
+    let runs = store.runs(&key("clean"), None, 9).await.unwrap();
+    let states: Vec<_> = runs.iter().map(|run| (run.state, run.trigger)).collect();
+    assert_eq!(
+        states,
+        [
+            (RunState::Succeeded, Trigger::Manual),
+            (RunState::Replaced, Trigger::Schedule)
+        ]
+    );
+}
+
+/// A run fails after its plugin was disabled.
+#[tokio::test(start_paused = true)]
+async fn a_repetition_for_a_plugin_that_has_gone_is_dropped() {
+    let store = Arc::new(MemoryStore::new());
+    let mut host = Host::new("host-a", Arc::clone(&store) as _);
+    host.declare(&[JobSpec {
+        retries: 3,
+        ..spec("clean", "@hourly")
+    }]);
+    let called = host.next().await;
+    host.present(None);
+    settle().await;
+    called.answer(failed("no disk"));
+    settle().await;
+    let run = newest(store.as_ref(), "clean").await;
+    assert_eq!((run.state, run.attempt), (RunState::Dropped, 2));
 }

@@ -131,6 +131,22 @@ fn disabled_and_suspended_jobs_are_not_due() {
 }
 
 #[test]
+fn a_job_that_does_not_run_is_not_put_off() {
+    let (mut planner, key) = planned(&spec("* * * * *"), second(0));
+    assert_eq!(planner.due(second(60)).len(), 1);
+    // Its plugin has gone while its tick was to be taken, which failed.
+    planner.pause(&key);
+    planner.put_off(&key, second(61));
+    assert_eq!(
+        (planner.next_wake(), planner.due(second(600))),
+        (None, vec![])
+    );
+    assert!(planner.settings(&key).is_some());
+    planner.put(&key, settings(&spec("* * * * *")), false, second(0));
+    assert_eq!(planner.due(second(61)), [(key, tick(60, 0, false))]);
+}
+
+#[test]
 fn new_settings_keep_the_last_tick() {
     let (mut planner, key) = planned(&spec("* * * * *"), second(0));
     planner.due(second(60));
