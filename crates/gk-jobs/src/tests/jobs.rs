@@ -973,3 +973,19 @@ async fn a_repetition_for_a_plugin_that_has_gone_is_dropped() {
     let run = newest(store.as_ref(), "clean").await;
     assert_eq!((run.state, run.attempt), (RunState::Dropped, 2));
 }
+
+/// A plugin is started again and again for hours.
+#[tokio::test(start_paused = true)]
+async fn ticks_are_missed_while_a_plugin_is_coming() {
+    let store = Arc::new(MemoryStore::new());
+    let mut host = Host::new("host-a", Arc::clone(&store) as _);
+    host.declare(&[spec("clean", "@hourly")]);
+    settle().await;
+    host.present(Some(Presence::Coming));
+    sleep(Duration::from_secs(3 * 3600 + 1800)).await;
+    assert_eq!(store.runs(&key("clean"), None, 9).await.unwrap(), []);
+    host.declare(&[spec("clean", "@hourly")]);
+    let called = host.next().await;
+    assert_eq!(called.args()["_tick"], "2026-11-28T03:00:00Z");
+    assert_eq!(store.states().await.unwrap()[&key("clean")].missed, 2);
+}
