@@ -93,7 +93,12 @@ fn present(snapshot: &Snapshot) -> BTreeMap<PluginName, Presence> {
     let present = snapshot.plugins.iter().filter_map(|status| {
         let presence = match status.state {
             PluginState::Disabled | PluginState::Blocked => return None,
-            PluginState::Running => Presence::Running(Arc::clone(status.registration.as_ref()?)),
+            // Most plugins have no job, and need not be looked at.
+            PluginState::Running => {
+                let registration = status.registration.as_ref();
+                let with_jobs = registration.filter(|known| !known.jobs.is_empty());
+                Presence::Running(Arc::clone(with_jobs?))
+            }
             // Also after a failure: what waits is run once the plugin is mended.
             _ => Presence::Coming,
         };

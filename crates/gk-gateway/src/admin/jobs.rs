@@ -265,7 +265,10 @@ fn problem(error: JobError) -> Problem {
         JobError::Schedule(_) => StatusCode::BAD_REQUEST,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    Problem::new(status, error.to_string())
+    match error {
+        JobError::Schedule(error) => Problem::new(status, format!("{error}; {}", error.remedy())),
+        error => Problem::new(status, error.to_string()),
+    }
 }
 
 fn shown(job: &JobView) -> Job {
