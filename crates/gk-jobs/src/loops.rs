@@ -134,6 +134,8 @@ impl Jobs {
         state.version.1 = version;
         drop(state);
         self.inner.here_changed.notify_one();
+        // A caller of the API may have been here before the loop of the ticks.
+        self.inner.changed.notify_one();
         Ok(())
     }
 
