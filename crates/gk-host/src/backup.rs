@@ -404,3 +404,88 @@ fn say(text: &str) {
     // A closed stdout is no failure.
     let _ = writeln!(io::stdout(), "{text}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A backup with one entry of somebody else's.
+    fn forged(path: &Path, name: &str, change: impl Fn(&mut Header)) {
+        let file = File::create(path).unwrap();
+        let mut archive = Builder::new(zstd::Encoder::new(file, 0).unwrap());
+        let about = About {
+            form: FORM,
+            host_version: "0.1.0".to_owned(),
+            created: 0,
+        };
+        let about = serde_json::to_vec(&about).unwrap();
+        append(&mut archive, ABOUT, &about[..], about.len() as u64).unwrap();
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_size(4);
+        // Not by the library's function, which takes no such names.
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        change(&mut header);
+        header.set_cksum();
+        let content: &[u8] = match header.size().unwrap() {
+            0 => b"",
+            _ => b"evil",
+        };
+        archive.append(&header, content).unwrap();
+        archive.into_inner().unwrap().finish().unwrap();
+    }
+
+    fn restored(dir: &Path) -> Result<ExitCode> {
+        restore(&RestoreArgs {
+            file: dir.join("backup"),
+            data_dir: dir.join("data"),
+        })
+    }
+
+    #[test]
+    fn nothing_is_restored_beside_the_data_directory() {
+        let regular = |_: &mut Header| {};
+        let symlink = |header: &mut Header| {
+            header.set_entry_type(EntryType::Symlink);
+            header.set_size(0);
+            header.as_old_mut().linkname[..11].copy_from_slice(b"/etc/passwd");
+        };
+        let hard_link = |header: &mut Header| {
+            header.set_entry_type(EntryType::Link);
+            header.set_size(0);
+            header.as_old_mut().linkname[..11].copy_from_slice(b"/etc/passwd");
+        };
+        type Change<'a> = &'a dyn Fn(&mut Header);
+        let changes: [(&str, Change<'_>); 8] = [
+            ("../evil", &regular),
+            ("files/../../evil", &regular),
+            ("/tmp/gk-evil", &regular),
+            ("plugins/gen3/evil", &regular),
+            ("admin.sock", &regular),
+            ("host.lock", &regular),
+            ("files/link", &symlink),
+            ("files/link", &hard_link),
+        ];
+        for (name, change) in changes {
+            let dir = tempfile::tempdir().unwrap();
+            forged(&dir.path().join("backup"), name, change);
+            let error = restored(dir.path()).expect_err(name);
+            assert!(
+                error.to_string().contains("does not belong"),
+                "{name}: {error:#}"
+            );
+            let left = fs::read_dir(dir.path()).unwrap();
+            let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(left, ["backup"], "{name}");
+            assert!(!Path::new("/tmp/gk-evil").exists());
+        }
+        // The same, of what belongs there.
+        let dir = tempfile::tempdir().unwrap();
+        forged(&dir.path().join("backup"), "files/fine", regular);
+        restored(dir.path()).unwrap();
+        assert_eq!(
+            fs::read(dir.path().join("data/files/fine")).unwrap(),
+            b"evil"
+        );
+    }
+}

@@ -113,14 +113,16 @@ impl Jobs {
                 until: run.start_until,
                 is_same_attempt: true,
             }),
-            RunState::Failed | RunState::TimedOut => settings.and_then(|settings| {
-                let retry_at = at.checked_add(settings.retry_after(run.attempt)?).ok()?;
-                Some(Again {
-                    at: retry_at,
-                    until: settings.start_until(run.tick, retry_at),
-                    is_same_attempt: false,
+            RunState::Failed | RunState::TimedOut if run.has_repetition() => {
+                settings.and_then(|settings| {
+                    let retry_at = at.checked_add(settings.retry_after(run.attempt)).ok()?;
+                    Some(Again {
+                        at: retry_at,
+                        until: settings.start_until(run.tick, retry_at),
+                        is_same_attempt: false,
+                    })
                 })
-            }),
+            }
             _ => None,
         };
         if let Some(error) = &error {

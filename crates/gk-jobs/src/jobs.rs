@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gk_manifest::{JobOverrides, JobSpec, PluginName};
+use gk_manifest::{Diagnostic, JobOverrides, JobSpec, PluginName};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
@@ -17,8 +17,7 @@ use crate::key::JobKey;
 use crate::metrics;
 use crate::planner::Planner;
 use crate::runner::{Clock, Presence, Runner, SystemClock};
-use crate::schedule::ScheduleError;
-use crate::settings::JobSettings;
+use crate::settings::problem;
 use crate::store::{JobState, JobStore, NewRun, Requested, Run, RunId, StoreError};
 
 /// Maximum number of runs on a host at once, unless the configuration has another.
@@ -79,9 +78,9 @@ pub enum JobError {
         /// The run.
         run: RunId,
     },
-    /// The settings are wrong.
-    #[error(transparent)]
-    Schedule(#[from] ScheduleError),
+    /// The settings are wrong: field, problem and remedy.
+    #[error("{}: {}; {}", .0.field, .0.message, .0.remedy)]
+    Settings(Box<Diagnostic>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -325,7 +324,9 @@ impl Jobs {
         self.look();
         self.adopt().await?;
         let spec = overrides.apply(&self.declared(key)?);
-        JobSettings::new(&spec, &self.inner.config.zone)?;
+        if let Some(problem) = problem(&spec) {
+            return Err(JobError::Settings(Box::new(problem)));
+        }
         let store = &self.inner.config.store;
         store.set_overrides(key, overrides).await?;
         if !spec.enabled {

@@ -151,7 +151,7 @@ impl Jobs {
             state.planner.due(now)
         };
         let keys: Vec<_> = due.iter().map(|(key, _)| key.clone()).collect();
-        if let Err(error) = self.deal(due, now).await {
+        if let Err(error) = self.deal(due).await {
             let again = now.checked_add(STORE_RETRY).unwrap_or(Timestamp::MAX);
             let mut state = self.inner.state.lock();
             for key in &keys {
@@ -167,7 +167,7 @@ impl Jobs {
     }
 
     /// Deals with the jobs that are due.
-    async fn deal(&self, due: Vec<(JobKey, Due)>, now: Timestamp) -> Result<(), StoreError> {
+    async fn deal(&self, due: Vec<(JobKey, Due)>) -> Result<(), StoreError> {
         let store = &self.inner.config.store;
         let mut claims = Vec::new();
         for (key, due) in due {
@@ -207,8 +207,6 @@ impl Jobs {
             state.planner.ticked(&claim.key, last_tick);
             tell(claim, claimed);
         }
-        drop(state);
-        tracing::trace!(%now, claims = claims.len(), "ticks were taken");
         Ok(())
     }
 
@@ -244,7 +242,12 @@ impl Jobs {
             };
             let Ok(place) = place else { return };
             let now = self.now();
-            let here = inner.state.lock().with_room(self.places_of_plugin());
+            let here = {
+                let mut state = inner.state.lock();
+                // Only a run that is taken now may be given up before it begins.
+                state.revoked.clear();
+                state.with_room(self.places_of_plugin())
+            };
             let store = &inner.config.store;
             match store.take(&inner.config.host, &here, now).await {
                 Ok(Some(run)) => {

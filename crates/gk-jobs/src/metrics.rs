@@ -36,33 +36,32 @@ pub(crate) fn describe() {
     );
 }
 
-fn labels(key: &JobKey) -> [(&'static str, String); 2] {
-    [
-        ("plugin", key.plugin.to_string()),
-        ("job", key.job.to_string()),
-    ]
+/// Returns the only label that is text: the plugin's name, which the host knows. Ids of jobs are the
+/// plugin's own, and new ones would make new series for ever.
+fn plugin(key: &JobKey) -> [(&'static str, String); 1] {
+    [("plugin", key.plugin.to_string())]
 }
 
 /// Counts an attempt that has ended.
 pub(crate) fn ended(key: &JobKey, state: RunState, time: Duration) {
-    let [plugin, job] = labels(key);
-    counter!(RUNS, "plugin" => plugin.1, "job" => job.1, "outcome" => state.as_str()).increment(1);
-    histogram!(SECONDS, &labels(key)).record(time);
+    let [(_, name)] = plugin(key);
+    counter!(RUNS, "plugin" => name, "outcome" => state.as_str()).increment(1);
+    histogram!(SECONDS, &plugin(key)).record(time);
 }
 
 /// Counts a tick that is skipped.
 pub(crate) fn skipped(key: &JobKey) {
-    counter!(SKIPPED, &labels(key)).increment(1);
+    counter!(SKIPPED, &plugin(key)).increment(1);
 }
 
 /// Counts ticks that were missed.
 pub(crate) fn missed(key: &JobKey, ticks: u32) {
-    counter!(MISSED, &labels(key)).increment(u64::from(ticks));
+    counter!(MISSED, &plugin(key)).increment(u64::from(ticks));
 }
 
 /// Counts a late result.
 pub(crate) fn refused(key: &JobKey) {
-    counter!(REFUSED, &labels(key)).increment(1);
+    counter!(REFUSED, &plugin(key)).increment(1);
 }
 
 /// An attempt under way, until it is dropped.
@@ -71,12 +70,12 @@ pub(crate) struct Running(JobKey);
 
 /// Counts an attempt under way.
 pub(crate) fn running(key: &JobKey) -> Running {
-    gauge!(RUNNING, &labels(key)).increment(1.0);
+    gauge!(RUNNING, &plugin(key)).increment(1.0);
     Running(key.clone())
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        gauge!(RUNNING, &labels(&self.0)).decrement(1.0);
+        gauge!(RUNNING, &plugin(&self.0)).decrement(1.0);
     }
 }

@@ -120,12 +120,6 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// The time zone that the fields are read in.
-    #[must_use]
-    pub fn zone(&self) -> &TimeZone {
-        &self.zone
-    }
-
     /// Returns the first tick after a moment; `None` if there is none in the years that the calendar
     /// library knows.
     #[must_use]

@@ -44,7 +44,8 @@ pub struct JobSettings {
 }
 
 impl JobSettings {
-    /// Reads a declaration. Texts that [`JobSpec::validate`] refuses count as missing; `zone` applies where the declaration names no time zone.
+    /// Reads a declaration. Texts that [`JobSpec::validate`] refuses count as missing. `zone` applies
+    /// where the declaration names no time zone.
     ///
     /// # Errors
     /// If the schedule has another form, is never due, or the time zone is unknown.
@@ -99,15 +100,12 @@ impl JobSettings {
         tick.checked_add(delay).unwrap_or(tick)
     }
 
-    /// Returns the wait after a failed attempt, counted from 1; `None` if there is no further one.
+    /// Returns the wait after a failed attempt, counted from 1, before the next one.
     #[must_use]
-    pub fn retry_after(&self, attempt: u32) -> Option<Duration> {
-        if attempt > self.retries {
-            return None;
-        }
+    pub fn retry_after(&self, attempt: u32) -> Duration {
         let doubled = 1_u32.checked_shl(attempt.saturating_sub(1));
         let wait = doubled.and_then(|factor| self.backoff.checked_mul(factor));
-        Some(wait.map_or(BACKOFF_MAX, |wait| wait.min(BACKOFF_MAX)))
+        wait.map_or(BACKOFF_MAX, |wait| wait.min(BACKOFF_MAX))
     }
 }
 
@@ -125,8 +123,16 @@ pub fn check_all(specs: &[JobSpec]) -> Vec<Diagnostic> {
     problems.take(PROBLEMS_MAX).collect()
 }
 
-/// Checks a declaration, with all that only a calendar knows. The findings name the field, below
-/// `field`.
+/// Returns the first problem of a declaration.
+pub(crate) fn problem(spec: &JobSpec) -> Option<Diagnostic> {
+    let findings = spec.validate().into_iter();
+    findings
+        .into_iter()
+        .find(Diagnostic::is_error)
+        .or_else(|| check(spec, ""))
+}
+
+/// Checks what only a calendar knows of a declaration. The finding names the field, below `field`.
 fn check(spec: &JobSpec, field: &str) -> Option<Diagnostic> {
     let error = JobSettings::new(spec, &TimeZone::UTC).err()?;
     Some(Diagnostic {

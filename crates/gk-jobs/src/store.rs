@@ -277,6 +277,12 @@ impl Run {
         self.ended_at = None;
     }
 
+    /// True if a further attempt is left after the latest one.
+    #[must_use]
+    pub fn has_repetition(&self) -> bool {
+        self.attempt <= self.retries
+    }
+
     /// True if the run waits, and its starting deadline has passed.
     #[must_use]
     pub fn is_late(&self, now: Timestamp) -> bool {
@@ -342,7 +348,7 @@ impl RunEnd {
             is_same_attempt: false,
         };
         Self {
-            again: (run.attempt <= run.retries).then_some(again),
+            again: run.has_repetition().then_some(again),
             ..Self::without_answer(RunState::Lost, at, "the host that ran it ended")
         }
     }

@@ -75,6 +75,16 @@ fn duration(text: &str) -> Option<Duration> {
     text.parse::<GoDuration>().ok()?.to_std()
 }
 
+/// Returns a schedule without the time zone in front of it.
+pub(crate) fn without_zone(schedule: &str) -> &str {
+    match schedule.trim().split_once(' ') {
+        Some((zone, rest)) if zone.starts_with("TZ=") || zone.starts_with("CRON_TZ=") => {
+            rest.trim()
+        }
+        _ => schedule,
+    }
+}
+
 /// An operator's settings of a job. What is set takes precedence over what the plugin declares.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -124,9 +134,15 @@ impl JobOverrides {
             (None, Some(_)) => String::new(),
             (None, None) => declared.time_zone.clone(),
         };
+        let schedule = match (&self.schedule, &self.time_zone) {
+            (Some(schedule), _) => schedule.clone(),
+            // A zone in front of the plugin's schedule would come before the operator's.
+            (None, Some(_)) => without_zone(&declared.schedule).to_owned(),
+            (None, None) => declared.schedule.clone(),
+        };
         JobSpec {
             enabled: self.enabled.unwrap_or(declared.enabled),
-            schedule: text(self.schedule.clone(), &declared.schedule),
+            schedule,
             time_zone: zone,
             concurrency: text(
                 self.concurrency.map(|set| set.to_string()),
@@ -144,5 +160,36 @@ impl JobOverrides {
     /// True if nothing is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_time_zone_comes_before_the_plugins() {
+        let declared = JobSpec {
+            schedule: "TZ=Asia/Tokyo 0 9 * * *".to_owned(),
+            time_zone: "Europe/Berlin".to_owned(),
+            ..JobSpec::default()
+        };
+        let with = |schedule: Option<&str>, zone: Option<&str>| {
+            let overrides = JobOverrides {
+                schedule: schedule.map(str::to_owned),
+                time_zone: zone.map(str::to_owned),
+                ..JobOverrides::default()
+            };
+            let spec = overrides.apply(&declared);
+            (spec.schedule, spec.time_zone)
+        };
+        let is = |schedule: &str, zone: &str| (schedule.to_owned(), zone.to_owned());
+        assert_eq!(
+            with(None, None),
+            is("TZ=Asia/Tokyo 0 9 * * *", "Europe/Berlin")
+        );
+        assert_eq!(with(None, Some("UTC")), is("0 9 * * *", "UTC"));
+        assert_eq!(with(Some("@daily"), None), is("@daily", ""));
+        assert_eq!(with(Some("@daily"), Some("UTC")), is("@daily", "UTC"));
     }
 }

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use gk_api::{Change, Job, JobRun, JobRunPage};
 use gk_jobs::{JobError, JobKey, JobView, Jobs, Run, RunId, RunState};
@@ -160,7 +159,7 @@ async fn set_suspended(
     let ongoing = gateway.begin(&parts, change, &path.0, before).await?;
     let done = jobs.suspend(&job.key, suspended).await;
     let after = json!({ "suspended": suspended });
-    gateway.changed(&path, &parts, ongoing, done, after).await
+    gateway.changed(&path, ongoing, done, after).await
 }
 
 /// Sets the settings that take precedence over the plugin's.
@@ -177,32 +176,12 @@ pub(crate) async fn set(
         .and_then(|settings| serde_json::from_value::<JobOverrides>(Value::Object(settings)));
     let overrides = overrides
         .map_err(|error| Problem::bad_request(format!("the settings cannot be read: {error}")))?;
-    check(&overrides)?;
     let before = json!({ "job": job.key.job, "overrides": job.state.overrides });
     let change = gateway.begin(&parts, Change::SetJob, &path.0, before);
     let ongoing = change.await?;
     let done = jobs.set(&job.key, &overrides).await;
     let after = json!({ "overrides": overrides });
-    gateway.changed(&path, &parts, ongoing, done, after).await
-}
-
-/// Checks settings by the rules of a plugin's declaration.
-fn check(overrides: &JobOverrides) -> Result<(), Problem> {
-    // What the plugin declares was checked when it registered.
-    let declared = gk_manifest::JobSpec {
-        id: "job".to_owned(),
-        handler: "handler".to_owned(),
-        schedule: "@daily".to_owned(),
-        ..Default::default()
-    };
-    let findings = overrides.apply(&declared).validate();
-    match findings.into_iter().find(|finding| finding.is_error()) {
-        None => Ok(()),
-        Some(error) => Err(Problem::bad_request(format!(
-            "{}: {}; {}",
-            error.field, error.message, error.remedy
-        ))),
-    }
+    gateway.changed(&path, ongoing, done, after).await
 }
 
 impl Gateway {
@@ -243,7 +222,6 @@ impl Gateway {
     async fn changed(
         &self,
         path: &(String, String),
-        parts: &Parts,
         ongoing: super::change::Ongoing,
         done: Result<(), JobError>,
         after: Value,
@@ -252,7 +230,6 @@ impl Gateway {
             return ongoing.failed(problem(error)).await;
         }
         ongoing.end(after, None).await;
-        tracing::debug!(uri = %parts.uri, "a job has changed");
         let (_, job) = self.job(path).await?;
         Ok(Json(shown(&job)).into_response())
     }
@@ -262,13 +239,10 @@ fn problem(error: JobError) -> Problem {
     let status = match &error {
         JobError::Unknown(_) => StatusCode::NOT_FOUND,
         JobError::Busy { .. } => StatusCode::CONFLICT,
-        JobError::Schedule(_) => StatusCode::BAD_REQUEST,
+        JobError::Settings(_) => StatusCode::BAD_REQUEST,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    match error {
-        JobError::Schedule(error) => Problem::new(status, format!("{error}; {}", error.remedy())),
-        error => Problem::new(status, error.to_string()),
-    }
+    Problem::new(status, error.to_string())
 }
 
 fn shown(job: &JobView) -> Job {

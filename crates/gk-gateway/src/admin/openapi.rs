@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(served, described);
     }
 
-    /// The test of the table's roles is in `tests/http.rs`.
+    /// The test of the table's roles is in `tests/http/access.rs`.
     #[tokio::test]
     async fn what_is_not_anybodys_takes_a_token() {
         let front = crate::testing::gateway().await.front();

@@ -147,6 +147,11 @@ fn limits(asked: &Policy, granted: &Policy) -> Vec<LimitDiff> {
             time(granted.call_timeout),
         ),
         (
+            "job_timeout",
+            time(asked.job_timeout),
+            time(granted.job_timeout),
+        ),
+        (
             "init_timeout",
             time(asked.init_timeout),
             time(granted.init_timeout),

@@ -207,8 +207,11 @@ fn repetitions_wait_twice_as_long_each_time() {
     };
     let settings = settings(&declared);
     let waits = (1..=5).map(|attempt| settings.retry_after(attempt));
-    let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
-    let expected = [minutes(20), minutes(40), minutes(60), minutes(60), None];
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let expected = [20, 40, 60, 60, 60].map(minutes);
     assert_eq!(waits.collect::<Vec<_>>(), expected);
-    assert_eq!(self::settings(&spec("@daily")).retry_after(1), None);
+    assert_eq!(
+        self::settings(&spec("@daily")).retry_after(1),
+        crate::BACKOFF_DEFAULT
+    );
 }

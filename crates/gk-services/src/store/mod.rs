@@ -317,6 +317,37 @@ mod tests {
         assert_eq!(again.run(count).await.unwrap(), 1);
     }
 
+    #[tokio::test]
+    async fn an_older_file_gets_what_it_lacks_and_keeps_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        for version in 0..MIGRATIONS.len() {
+            let path = dir.path().join(format!("{version}.db"));
+            let old = Connection::open(&path).unwrap();
+            for step in &MIGRATIONS[..version] {
+                old.execute_batch(step).unwrap();
+            }
+            old.pragma_update(None, "user_version", version).unwrap();
+            if version > 0 {
+                old.execute("INSERT INTO kv VALUES ('p', x'61', x'62')", [])
+                    .unwrap();
+            }
+            drop(old);
+            let store = Store::open(&path).unwrap();
+            let found = store.read(|c| {
+                let tables = "SELECT (SELECT count(*) FROM kv),
+                    (SELECT count(*) FROM policy) + (SELECT count(*) FROM job_run)";
+                Ok(c.query_row(tables, [], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+                })?)
+            });
+            assert_eq!(
+                found.await.unwrap(),
+                (i64::from(version > 0), 0),
+                "{version}"
+            );
+        }
+    }
+
     #[test]
     fn an_open_mode_is_closed() {
         let dir = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::diagnostic::{Diagnostic, quoted};
 use crate::duration::GoDuration;
-use crate::job::Concurrency;
+use crate::job::{Concurrency, without_zone};
 use crate::limits::{LINE_BYTES_MAX, RETRIES_MAX, STARTING_DEADLINE_MIN, TEXT_BYTES_MAX};
 use crate::registration::JobSpec;
 use crate::validate::routes::one_of;
@@ -83,12 +83,7 @@ fn schedule(text: &str) -> Result<(), (String, String)> {
     if text.trim().is_empty() {
         return Err(("the job has no schedule".into(), REMEDY.into()));
     }
-    let plain = match text.split_once(' ') {
-        Some((zone, rest)) if zone.starts_with("TZ=") || zone.starts_with("CRON_TZ=") => {
-            rest.trim()
-        }
-        _ => text.trim(),
-    };
+    let plain = without_zone(text).trim();
     if let Some(interval) = plain.strip_prefix("@every ") {
         return match interval.trim().parse::<GoDuration>() {
             Ok(interval) if interval.as_nanos() > 0 => Ok(()),

@@ -35,7 +35,10 @@ func (s *sample) GKRegister() (*plugin.GKRegistration, error) {
 		Name:    "sample",
 		Version: "1.0.0",
 		Routes:  []plugin.RouteSpec{{Method: "GET", Path: "/x/:id", Handler: "h", Middleware: []string{"auth"}}},
-		Jobs:    []plugin.JobSpec{{ID: "j", Handler: "h", Schedule: "@hourly"}},
+		Jobs: []plugin.JobSpec{{
+			ID: "j", Handler: "h", Schedule: "@hourly", TimeZone: "Europe/Berlin", Concurrency: "replace",
+			StartingDeadline: "10m", Jitter: "1s", Retries: 2, Backoff: "3s",
+		}},
 	}, nil
 }
 
