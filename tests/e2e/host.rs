@@ -206,13 +206,16 @@ impl Setup {
         let mut child = command.spawn().unwrap();
         let stdout = Lines::read(child.stdout.take().unwrap());
         let stderr = Lines::read(child.stderr.take().unwrap());
+        let given = |(name, _): &&(OsString, OsString)| name == "GK_ADMIN_TOKEN";
+        let token = self.environment.iter().find(given);
+        let token = token.map(|(_, token)| token.to_string_lossy().into_owned());
         Host {
             dir: self.dir,
             child,
             stdout,
             stderr,
             base: String::new(),
-            token: String::new(),
+            token: token.unwrap_or_default(),
         }
         .listening()
     }
@@ -257,9 +260,9 @@ impl Host {
         let line = self.stdout.wait_for("listening on http://");
         let at = line.find("http://").unwrap();
         self.base = line[at..].trim().to_owned();
-        self.token = fs::read_to_string(self.path("data/admin.token"))
-            .map(|token| token.trim().to_owned())
-            .unwrap_or_default();
+        if let Ok(token) = fs::read_to_string(self.path("data/admin.token")) {
+            self.token = token.trim().to_owned();
+        }
         self
     }
 

@@ -11,6 +11,7 @@ mod backup;
 mod bad_plugins;
 mod budget;
 mod calls;
+mod cluster;
 mod conformance;
 mod control;
 mod crashes;

@@ -55,6 +55,12 @@ const FLOORS: &[(u8, &str, May)] = &[
         "gk-plugin",
         May::Import(&["gk-protocol", "gk-manifest", "gk-wire"]),
     ),
+    // Implements the stores' interfaces, which the services have.
+    (
+        3,
+        "gk-cluster",
+        May::Import(&["gk-hostapi", "gk-jobs", "gk-manifest", "gk-services"]),
+    ),
     (3, "gk-runtime", May::ImportBelowRuntime),
     (
         4,
@@ -64,6 +70,7 @@ const FLOORS: &[(u8, &str, May)] = &[
             "gk-hostapi",
             "gk-services",
             "gk-jobs",
+            "gk-cluster",
             "gk-api",
             "gk-manifest",
         ]),
@@ -119,7 +126,14 @@ const HTTP: &[&str] = &[
     "axum",
     "tower-http",
 ];
-const HTTP_ALLOWED: &[&str] = &["gk-gateway", "gk-host", "gk-cli", "gk-e2e", "xtask"];
+const HTTP_ALLOWED: &[&str] = &[
+    "gk-servers",
+    "gk-gateway",
+    "gk-host",
+    "gk-cli",
+    "gk-e2e",
+    "xtask",
+];
 
 /// Crates that run without an async runtime, whatever they import and however indirectly.
 const NO_TOKIO: &[&str] = &["gk-manifest", "gk-sign", "gk-package", "gk-sqlguard"];

@@ -115,6 +115,9 @@ pub struct AuditEntry {
     pub id: i64,
     /// When it was asked for, RFC 3339.
     pub at: String,
+    /// The host that was asked, where several share their state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The caller who asked for the change, and the caller's address.
     pub actor: Actor,
     /// Kind of the change.

@@ -35,6 +35,47 @@ pub struct HostInfo {
     pub role: String,
 }
 
+/// A host that shares its state with others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct SharingHost {
+    /// Id of the process; another one after each start.
+    pub id: String,
+    /// Name of the host.
+    pub name: String,
+    /// Version of the host.
+    pub version: String,
+    /// When it was started, RFC 3339.
+    pub started_at: Option<String>,
+    /// When it gave its last sign of life, RFC 3339.
+    pub seen_at: Option<String>,
+    /// `true` if that is less than 15 s ago.
+    pub fresh: bool,
+    /// `true` if every change of a policy, a token or a plugin is in force there.
+    pub current: bool,
+    /// `true` for the host that answers.
+    pub this: bool,
+    /// `true` if it is ready for requests.
+    pub ready: bool,
+    /// Its plugins, by name.
+    pub plugins: BTreeMap<String, HostedPlugin>,
+}
+
+/// A plugin on one of several hosts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct HostedPlugin {
+    /// State, such as `running`.
+    pub state: String,
+    /// Version of what runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Number of its generation on that host.
+    pub generation: u64,
+}
+
 /// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]

@@ -42,7 +42,7 @@ pub use access::Access;
 pub use audit::{Actor, AuditEntry, AuditPage, Change};
 pub use control::{Health, HealthOfAll, Outcome, OutcomeWord};
 pub use endpoints::{Content, ENDPOINTS, Endpoint, Method, Operation, Parameter, ParameterKind};
-pub use host::{Check, CheckState, Doctor, Figures, HostInfo, Stats};
+pub use host::{Check, CheckState, Doctor, Figures, HostInfo, HostedPlugin, SharingHost, Stats};
 pub use job::{Job, JobRun, JobRunPage};
 pub use logs::{LogEntry, LogPage};
 pub use packages::{

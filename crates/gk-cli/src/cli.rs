@@ -7,7 +7,7 @@ use crate::client::ConnectArgs;
 use crate::develop::{debug, dev};
 use crate::failure::Failure;
 use crate::operate::{
-    audit, call, contexts, doctor, info, jobs, logs, orders, policy, ps, stats, tokens, top,
+    audit, call, contexts, doctor, hosts, info, jobs, logs, orders, policy, ps, stats, tokens, top,
 };
 use crate::packages::{install, search, uninstall};
 use crate::probe::{conformance, inspect};
@@ -117,6 +117,8 @@ pub(crate) enum Command {
     Top(top::TopArgs),
     /// Check the host: plugins, sandbox, databases, cache, mail, keys.
     Doctor(doctor::DoctorArgs),
+    /// List the hosts that share their state.
+    Hosts(hosts::HostsArgs),
     /// Show who changed what, newest first.
     Audit(audit::AuditArgs),
     /// Name hosts, and choose among them.
@@ -167,6 +169,7 @@ impl Command {
             Command::Stats(args) => stats::run(&args, connect, terminal),
             Command::Top(args) => top::run(&args, connect, terminal),
             Command::Doctor(args) => doctor::run(&args, connect, terminal),
+            Command::Hosts(args) => hosts::run(&args, connect, terminal),
             Command::Audit(args) => audit::run(&args, connect, terminal),
             Command::Context(command) => contexts::run(&command, terminal),
             Command::Completion(args) => args.run(terminal),

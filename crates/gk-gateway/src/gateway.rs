@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, StatusCode};
 use bytes::Bytes;
+use gk_cluster::Member;
 use gk_hostapi::Host;
 use gk_jobs::Jobs;
 use gk_manifest::PluginName;
@@ -53,6 +54,8 @@ pub struct GatewayConfig {
     pub services: Option<Arc<Services>>,
     /// Jobs of the plugins; without it they have none.
     pub jobs: Option<Jobs>,
+    /// This host among those that share their state; `None` for one that shares it with none.
+    pub member: Option<Arc<Member>>,
     /// Log of changes; without it changes are not logged.
     pub audit: Option<Audit>,
     /// Information from the program around the gateway; without it the endpoints leave that out.
@@ -67,6 +70,10 @@ pub struct GatewayConfig {
 
 /// Interval at which the last use of tokens is stored.
 const STORE_USES_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time without the shared state after which a host is not ready: it does not know what other hosts
+/// have blocked since.
+const OUT_OF_TOUCH: Duration = Duration::from_secs(60);
 
 /// Default of [`GatewayConfig::memory`], in bytes.
 pub const MEMORY_BYTES_DEFAULT: usize = 512 << 20;
@@ -95,6 +102,7 @@ impl GatewayConfig {
             host_api: None,
             services: None,
             jobs: None,
+            member: None,
             audit: None,
             insight: None,
             memory: MemoryBudget::new(MEMORY_BYTES_DEFAULT),
@@ -132,6 +140,7 @@ pub(crate) struct Inner {
     pub(crate) host_api: Option<Arc<Host>>,
     pub(crate) services: Option<Arc<Services>>,
     pub(crate) jobs: Option<Jobs>,
+    pub(crate) member: Option<Arc<Member>>,
     pub(crate) audit: Option<Audit>,
     pub(crate) insight: Option<Arc<dyn Insight>>,
     pub(crate) streams: Streams,
@@ -176,6 +185,7 @@ impl Gateway {
             host_api: config.host_api,
             services: config.services,
             jobs: config.jobs,
+            member: config.member,
             audit: config.audit,
             insight: config.insight,
             streams: Streams::default(),
@@ -213,11 +223,21 @@ impl Gateway {
 
     /// Stores the last use of tokens.
     pub async fn store_token_uses(&self) {
-        let tokens = Arc::clone(&self.inner.tokens);
-        let stored = tokio::task::spawn_blocking(move || tokens.store_uses()).await;
-        if let Ok(Err(error)) = stored {
+        if let Err(error) = self.inner.tokens.store_uses().await {
             tracing::warn!(%error, "when tokens were used last is not written; it is tried again");
         }
+    }
+
+    /// Puts in force what follows from changed policies: a blocked plugin ends, its events, too, and
+    /// the routes are those that the policies let plugins serve.
+    pub fn policies_changed<'a>(&self, plugins: impl IntoIterator<Item = &'a PluginName>) {
+        for plugin in plugins {
+            if let (true, Some(services)) = (self.is_blocked(plugin), &self.inner.services) {
+                services.events.close(plugin);
+            }
+            self.inner.runtime.policy_changed(plugin);
+        }
+        self.rebuild();
     }
 
     /// Rebuilds the routes from the present snapshot.
@@ -272,7 +292,13 @@ impl Gateway {
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        self.inner.ready.load(Ordering::Acquire)
+        self.inner.ready.load(Ordering::Acquire) && !self.is_out_of_touch()
+    }
+
+    /// Returns true if the shared state could not be followed for [`OUT_OF_TOUCH`].
+    pub(crate) fn is_out_of_touch(&self) -> bool {
+        let member = self.inner.member.as_ref();
+        member.is_some_and(|member| member.age() > OUT_OF_TOUCH)
     }
 
     /// Returns a builder for the arguments of calls.

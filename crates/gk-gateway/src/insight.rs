@@ -13,6 +13,8 @@ pub type Seen = BTreeMap<String, Figures>;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct About {
+    /// Name of the host.
+    pub name: String,
     /// Time of its start.
     pub started_at: Option<SystemTime>,
     /// Directory of the plugins.

@@ -11,7 +11,7 @@ pub(crate) async fn gateway() -> Gateway {
     let runtime = InMemory::new().start().unwrap();
     runtime.settled().await;
     let dir = tempfile::tempdir().unwrap();
-    let tokens = Arc::new(Tokens::open(&dir.path().join("host.db")).unwrap());
+    let tokens = Arc::new(Tokens::open(&dir.path().join("host.db")).await.unwrap());
     let config = GatewayConfig::new(runtime, tokens, "1.2.3", Arc::new(String::new));
     Gateway::new(config)
 }

@@ -18,9 +18,11 @@ use crate::front::{
     CorsSection, ForwardedHeader, Front, LimitsSection, Listen, SOCKET_MODE_DEFAULT, TlsSection,
 };
 use crate::sandbox::{SandboxLevel, SandboxSection};
-use crate::sections::{AppSection, HealthSection, Hidden, HttpSection, JobsSection, MailSection};
+use crate::sections::{
+    AppSection, ClusterSection, HealthSection, Hidden, HttpSection, JobsSection, MailSection,
+};
 use crate::signatures::SignaturesSection;
-use crate::sources::{Variables, explain, located, process_variable};
+use crate::sources::{Variables, explain, located, process_variable, variable};
 
 /// Flags of `gk-host serve`. Each is also a variable (`GK_PLUGINS_DIR`, …) and a key of the file.
 #[derive(Debug, Default, Clone, Args, Serialize)]
@@ -154,6 +156,10 @@ pub(crate) struct Config {
     pub(crate) mail: Option<MailSection>,
     /// Time zone of schedules, and how many jobs run at once.
     pub(crate) jobs: JobsSection,
+    /// State that this host shares with others.
+    pub(crate) cluster: ClusterSection,
+    /// Time between the signal that stops the host and the end of listening.
+    drain_delay: Option<GoDuration>,
     /// Application settings that plugins may read.
     pub(crate) app: AppSection,
     /// Further settings that plugins may read.
@@ -177,6 +183,12 @@ const VARIABLES: &[&str] = &[
     "trust_declared_permissions",
     "secure_keys_file",
     "sandbox_level",
+    "drain_delay",
+    "cluster.database_url",
+    "cluster.redis_url",
+    "cluster.files_url",
+    "cluster.name",
+    "cluster.lost_after",
 ];
 
 /// Variables that are read elsewhere.
@@ -196,13 +208,11 @@ const ADMIN_SOCKET: &str = "admin.sock";
 /// Returns `Some` for a variable that looks like one of the host's and is not; inside, the name
 /// that was probably meant.
 fn unknown_variable(name: &str) -> Option<Option<String>> {
-    let key = name.strip_prefix("GK_")?.to_ascii_lowercase();
-    if VARIABLES.contains(&&*key) || OTHER_VARIABLES.contains(&name) {
+    name.strip_prefix("GK_")?;
+    let known = VARIABLES.iter().map(|key| variable(key));
+    if known.clone().any(|known| known == name) || OTHER_VARIABLES.contains(&name) {
         return None;
     }
-    let known = VARIABLES
-        .iter()
-        .map(|key| format!("GK_{}", key.to_ascii_uppercase()));
     let known = known.chain(OTHER_VARIABLES.iter().map(|&name| name.to_owned()));
     let closest = known
         .map(|known| (strsim::damerau_levenshtein(&known, name), known))
@@ -217,6 +227,12 @@ const HOT_RELOAD_VARIABLE: &str = "GOATFLOW_PLUGIN_HOT_RELOAD";
 
 /// A century, which stands for no timeout: timers cannot represent much longer ones.
 const NO_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Default of `drain_delay` for one of several hosts: balancers look every few seconds.
+const DRAIN_DELAY_CLUSTER: Duration = Duration::from_secs(5);
+
+/// Maximum of `drain_delay`.
+const DRAIN_DELAY_MAX: Duration = Duration::from_secs(600);
 
 /// Default of the maximum time until a plugin's handshake.
 const START_TIMEOUT_DEFAULT: &str = "60s";
@@ -257,6 +273,8 @@ impl Default for Config {
             http: HttpSection::default(),
             mail: None,
             jobs: JobsSection::default(),
+            cluster: ClusterSection::default(),
+            drain_delay: None,
             app: AppSection::default(),
             settings: BTreeMap::new(),
         }
@@ -300,6 +318,17 @@ impl Config {
     /// Interval between full scans of the plugins directory. [`Config::load`] checks its range.
     pub(crate) fn rescan_interval(&self) -> Duration {
         self.rescan_interval.to_std().unwrap_or_default()
+    }
+
+    /// Time for which the host still serves while it says that it is not ready, so that balancers
+    /// learn of it before it stops listening. 0 unless it is set, or the host is one of several.
+    pub(crate) fn drain_delay(&self) -> Duration {
+        let default = match self.cluster.is_set() {
+            true => DRAIN_DELAY_CLUSTER,
+            false => Duration::ZERO,
+        };
+        let set = self.drain_delay.map(|delay| delay.to_std());
+        set.map_or(default, |delay| delay.unwrap_or(Duration::MAX))
     }
 
     /// Maximum time until a plugin's handshake; 0 in the configuration stands for no limit.
@@ -400,6 +429,13 @@ impl Config {
         }
         self.health.check()?;
         self.jobs.check(&self.app.timezone)?;
+        self.cluster.check()?;
+        if self.drain_delay() > DRAIN_DELAY_MAX {
+            bail!(
+                "drain_delay is {:?}; it must be 0s to {DRAIN_DELAY_MAX:?}",
+                self.drain_delay()
+            );
+        }
         for (plugin, values) in &self.plugin_config {
             if let Some(key) = PROTECTED_KEYS.iter().find(|key| values.contains_key(**key)) {
                 bail!("plugin_config.{plugin} has {key:?}, which only the host sets");

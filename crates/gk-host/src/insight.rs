@@ -40,6 +40,7 @@ impl Insight for Own {
                 .into_owned()
         };
         let mut about = About::default();
+        about.name = self.config.cluster.name();
         about.started_at = Some(self.started_at);
         about.plugins_dir = absolute(&self.config.plugins_dir);
         about.data_dir = absolute(&self.config.data_dir);

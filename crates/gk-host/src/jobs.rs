@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use gk_cluster::{Member, SharedJobs};
 use gk_hostapi::RequestId;
 use gk_jobs::schedule::time_zone;
 use gk_jobs::{
-    Clock, Jobs, JobsConfig, Presence, RunAnswer, RunCall, RunFailure, Runner, SystemClock,
+    Clock, JobStore, Jobs, JobsConfig, Presence, RunAnswer, RunCall, RunFailure, Runner,
+    SystemClock,
 };
 use gk_manifest::PluginName;
 use gk_runtime::{CallContext, CallError, PluginState, Runtime, Snapshot};
@@ -29,17 +31,36 @@ pub(crate) struct RunningJobs {
     pub(crate) jobs: Jobs,
     following: JoinHandle<()>,
     running: JoinHandle<()>,
+    sweeping: Option<JoinHandle<()>>,
 }
 
-/// Opens the jobs of this store, and starts them.
-pub(crate) async fn start(config: &Config, store: Store, runtime: &Runtime) -> Result<RunningJobs> {
-    let store = StoredJobs::open(store, SystemClock.now()).await;
-    let store = store.context("the stored jobs cannot be read")?;
+/// Opens the jobs of this store, or those that hosts share, and starts them.
+pub(crate) async fn start(
+    config: &Config,
+    store: Store,
+    member: Option<&Arc<Member>>,
+    runtime: &Runtime,
+) -> Result<RunningJobs> {
+    let mut sweeping = None;
+    let store: Arc<dyn JobStore> = match member {
+        Some(member) => {
+            let shared = Arc::new(SharedJobs::new(member));
+            let swept = Arc::clone(&shared);
+            sweeping = Some(tokio::spawn(async move {
+                swept.sweep(|| SystemClock.now()).await;
+            }));
+            shared
+        }
+        None => {
+            let stored = StoredJobs::open(store, SystemClock.now()).await;
+            Arc::new(stored.context("the stored jobs cannot be read")?)
+        }
+    };
     let runner = PluginRunner {
         runtime: runtime.clone(),
     };
     let (section, zone) = (&config.jobs, config.jobs.zone(&config.app.timezone));
-    let mut parts = JobsConfig::new(host_name(), Arc::new(store), Arc::new(runner));
+    let mut parts = JobsConfig::new(config.cluster.name(), store, Arc::new(runner));
     parts.zone = time_zone(zone).context("jobs.timezone")?;
     parts.running_max = section.max_running;
     let jobs = Jobs::new(parts);
@@ -49,6 +70,7 @@ pub(crate) async fn start(config: &Config, store: Store, runtime: &Runtime) -> R
             let jobs = jobs.clone();
             async move { jobs.run().await }
         }),
+        sweeping,
         jobs,
     })
 }
@@ -73,8 +95,10 @@ impl RunningJobs {
 
     /// Ends the loops.
     pub(crate) fn end(self) {
-        self.following.abort();
-        self.running.abort();
+        let tasks = [self.following, self.running];
+        for task in tasks.into_iter().chain(self.sweeping) {
+            task.abort();
+        }
     }
 }
 
@@ -105,12 +129,6 @@ fn present(snapshot: &Snapshot) -> BTreeMap<PluginName, Presence> {
         Some((status.name.clone(), presence))
     });
     present.collect()
-}
-
-/// Name of this machine, in the records of runs.
-fn host_name() -> String {
-    let system = rustix::system::uname();
-    system.nodename().to_string_lossy().into_owned()
 }
 
 /// Calls functions of plugins as jobs.

@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod backup;
+mod cluster;
 mod config;
 mod data;
 mod doctor;

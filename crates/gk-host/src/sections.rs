@@ -130,6 +130,94 @@ impl JobsSection {
     }
 }
 
+/// Minimum of `cluster.lost_after`: three signs of life, of which each may be late.
+const LOST_AFTER_MIN: Duration = Duration::from_secs(3);
+
+/// Section `[cluster]`: where the state is that this host shares with others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClusterSection {
+    database_url: Option<Hidden>,
+    redis_url: Option<Hidden>,
+    files_url: Option<Hidden>,
+    /// Name of this host; the machine's without it.
+    name: Option<String>,
+    lost_after: Option<GoDuration>,
+}
+
+/// Where the shared state is.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedUrls {
+    pub(crate) database: Hidden,
+    pub(crate) redis: Hidden,
+    pub(crate) files: Hidden,
+}
+
+impl ClusterSection {
+    /// Checks the values. An error names the key.
+    pub(crate) fn check(&self) -> Result<()> {
+        let urls = [
+            ("database_url", &self.database_url),
+            ("redis_url", &self.redis_url),
+            ("files_url", &self.files_url),
+        ];
+        let of = |wanted: bool| {
+            let some = urls.iter().filter(|(_, url)| url.is_some() == wanted);
+            some.map(|(key, _)| *key).collect::<Vec<_>>()
+        };
+        if let (Some(set), missing) = (of(true).first(), of(false))
+            && !missing.is_empty()
+        {
+            bail!(
+                "cluster.{set} is set, and {} not: half of the state would be each host's own; set database_url, redis_url and files_url, or none of them",
+                missing.join(" and ")
+            );
+        }
+        if self.lost_after() < LOST_AFTER_MIN {
+            bail!(
+                "cluster.lost_after is {:?}; it must be {LOST_AFTER_MIN:?} or more",
+                self.lost_after()
+            );
+        }
+        if let Some(name) = &self.name
+            && (name.is_empty() || name.len() > 128 || !name.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            bail!("cluster.name is {name:?}; it must have 1 to 128 printable ASCII characters");
+        }
+        Ok(())
+    }
+
+    /// Returns true if this host shares its state with others.
+    pub(crate) fn is_set(&self) -> bool {
+        self.database_url.is_some()
+    }
+
+    /// Returns where the shared state is; `None` if this host shares it with none.
+    pub(crate) fn urls(&self) -> Option<SharedUrls> {
+        Some(SharedUrls {
+            database: self.database_url.clone()?,
+            redis: self.redis_url.clone()?,
+            files: self.files_url.clone()?,
+        })
+    }
+
+    /// Name of this host; the machine's without one.
+    pub(crate) fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let system = rustix::system::uname();
+            system.nodename().to_string_lossy().into_owned()
+        })
+    }
+
+    /// Time without a sign of life after which a host's runs of jobs are lost.
+    pub(crate) fn lost_after(&self) -> Duration {
+        let set = self
+            .lost_after
+            .map(|time| time.to_std().unwrap_or_default());
+        set.unwrap_or(gk_cluster::member::LOST_AFTER)
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HttpSection {

@@ -1,15 +1,13 @@
 //! `gk-host serve`: start in order, serve, stop in order.
 
-use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use gk_cluster::Member;
 use gk_gateway::audit::Audit;
-use gk_gateway::tokens::{Role, Tokens};
+use gk_gateway::tokens::Tokens;
 use gk_gateway::{Gateway, GatewayConfig, server};
 use gk_hostapi::Host;
 use gk_runtime::{MemoryBudget, PluginState, ProcessLauncher, Runtime, RuntimeConfig, Signatures};
@@ -18,18 +16,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::Cluster;
 use crate::config::{Config, ServeArgs};
 use crate::jobs::RunningJobs;
 use crate::lock::DataLock;
 use crate::reread::{self, Changing, Hangup, Startup};
-use crate::sources::process_variable;
-use crate::{insight, jobs, service, services, signatures, telemetry};
-
-/// File with the administrator's token of the first start, in the data directory.
-const TOKEN_FILE: &str = "admin.token";
-
-/// The host's database, in the data directory.
-const DATABASE_FILE: &str = "host.db";
+use crate::{access, cluster, insight, jobs, service, services, signatures, telemetry};
 
 /// Maximum time for requests under way when the host stops, before their connections are cut.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,28 +99,25 @@ async fn serve(
     let _lock = DataLock::take(&config.data_dir)?;
     config.warn_of_unknown_variables(std::env::vars_os());
     let signatures = signatures::open(&config.signatures)?;
-    let tokens = Arc::new(open_tokens(&config.data_dir)?);
-    let audit = Audit::open(&config.data_dir.join(DATABASE_FILE))
-        .context("the audit log in the host's database cannot be used")?;
+    let cluster = cluster::join(&config.cluster, VERSION).await?;
+    let member = cluster.as_ref().map(|cluster| &cluster.member);
+    let (tokens, audit) = access::open(&config.data_dir, member).await?;
     // Listening comes first: a port that is taken should not cost a start of all plugins.
     let front = config.front();
     let memory = MemoryBudget::new(front.counted_bytes());
     let (limits, limits_now) = watch::channel(front.server_limits());
     let tls = front.tls()?;
-    let mut listeners = front.bind(inherited).await?;
-    let public_count = listeners.len();
-    listeners.extend(local_socket(&config)?);
-    let health_listeners = front.bind_health().await?;
+    let listeners = Listeners::bind(&config, inherited).await?;
 
-    let plugins = runtime_config(&config, signatures, memory.clone())?;
+    let plugins = runtime_config(&config, signatures, memory.clone(), cluster.as_ref())?;
     let launcher = ProcessLauncher::new(&plugins)?;
-    let (host_api, services, store) = services::open(&config).await?;
+    let (host_api, services, store) = services::open(&config, cluster.as_ref()).await?;
     if plugins.sandbox.is_some() {
         crate::data::let_through(&config.data_dir)?;
     }
     let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;
     host_api.connect(Arc::new(runtime.downgrade()));
-    let mut jobs = jobs::start(&config, store, &runtime).await?;
+    let mut jobs = jobs::start(&config, store, member, &runtime).await?;
     let own = insight::Own {
         started_at: SystemTime::now(),
         config: config.clone(),
@@ -136,13 +125,12 @@ async fn serve(
         services: Arc::clone(&services),
         metrics,
     };
-    let mut gateway = gateway_config(own, host_api, tokens, audit.clone(), memory.clone())?;
+    let parts = (Arc::clone(&host_api), Arc::clone(&tokens), audit.clone());
+    let mut gateway = gateway_config(own, parts, memory.clone(), member)?;
     gateway.jobs = Some(jobs.jobs.clone());
     let gateway = Gateway::new(gateway);
-    let following = tokio::spawn({
-        let gateway = gateway.clone();
-        async move { gateway.follow().await }
-    });
+    let following = follow(gateway.clone());
+    let shared = cluster.map(|cluster| cluster.follow((host_api, tokens), &runtime, &gateway));
     let changing = Changing {
         runtime: runtime.clone(),
         memory: memory.clone(),
@@ -150,25 +138,22 @@ async fn serve(
         audit,
     };
     let rereading = tokio::spawn(startup.follow(changing, hangups));
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let shown = shown(&listeners, scheme);
-    let health_shown = self::shown(&health_listeners, "http");
     let closing = CancellationToken::new();
     let mut server = tokio::spawn(server::serve(
-        listeners,
+        listeners.served,
         gateway.front(),
         front.server(memory, limits_now, tls.clone())?,
         closing.clone().cancelled_owned(),
     ));
     // The health server answers while requests drain; `closing` ends both servers.
     let health = tokio::spawn(server::serve(
-        health_listeners,
+        listeners.health,
         gateway.health_front(),
         front.health_server(),
         closing.clone().cancelled_owned(),
     ));
     let certificates = tls.map(|tls| tokio::spawn(async move { tls.follow().await }));
-    tell_addresses(&config, &shown, public_count, &health_shown);
+    listeners.lines.iter().for_each(|line| print_line(line));
 
     let alive = tokio::spawn(service::sign_of_life());
     let readying = tokio::spawn(become_ready(gateway.clone(), runtime.clone(), log));
@@ -176,14 +161,22 @@ async fn serve(
     tracing::info!("stopping; a second signal stops at once");
     readying.abort();
     service::stopping();
-    gateway.stop();
     jobs.jobs.stop();
+    gateway.stop();
+    let draining = async {
+        // Balancers learn meanwhile that this host is not ready.
+        tokio::time::sleep(config.drain_delay()).await;
+        drain(&gateway, &runtime, &closing, &mut server, &mut jobs).await;
+    };
     tokio::select! {
-        () = drain(&gateway, &runtime, &closing, &mut server, &mut jobs) => {}
+        () = draining => {}
         () = stop.next() => tracing::warn!("stopped at once"),
     }
     jobs.end();
     gateway.store_token_uses().await;
+    if let Some(shared) = shared {
+        shared.leave().await;
+    }
     let tasks = [following, rereading, health, alive];
     for task in tasks.into_iter().chain(certificates) {
         task.abort();
@@ -221,6 +214,7 @@ fn runtime_config(
     config: &Config,
     signatures: Signatures,
     memory: MemoryBudget,
+    cluster: Option<&Cluster>,
 ) -> Result<RuntimeConfig> {
     let (dir, data) = (&config.plugins_dir, &config.data_dir);
     let mut plugins = RuntimeConfig::new(dir, data, VERSION).with_environment();
@@ -232,6 +226,9 @@ fn runtime_config(
     plugins.health = config.health.to_config();
     plugins.settings = config.plugin_config.clone();
     plugins.memory = Some(memory);
+    if let Some(cluster) = cluster {
+        plugins.enabled = Arc::clone(&cluster.enabled);
+    }
     plugins.hints.grant = |name| {
         format!(
             "grant it with gk policy approve {name}, or PUT /api/v1/plugins/{name}/policy (gk policy diff {name} shows what it asks for; what it does not ask for, its author adds to resources.permissions in plugin.yaml)"
@@ -247,10 +244,9 @@ fn runtime_config(
 /// Returns the configuration of the gateway.
 fn gateway_config(
     own: insight::Own,
-    host_api: Arc<Host>,
-    tokens: Arc<Tokens>,
-    audit: Audit,
+    (host_api, tokens, audit): (Arc<Host>, Arc<Tokens>, Audit),
     memory: MemoryBudget,
+    member: Option<&Arc<Member>>,
 ) -> Result<GatewayConfig> {
     let front = own.config.front();
     let render = {
@@ -262,6 +258,7 @@ fn gateway_config(
     gateway.proxies = front.proxies()?;
     gateway.cors = front.cors()?;
     gateway.audit = Some(audit);
+    gateway.member = member.cloned();
     let services = Arc::clone(&own.services);
     gateway.insight = Some(Arc::new(own));
     Ok(gateway.with_host_api(host_api, services))
@@ -277,25 +274,48 @@ fn check_plugins_dir(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn shown(listeners: &[server::BoundListener], scheme: &str) -> Vec<String> {
-    let shown = listeners.iter().map(|listener| listener.shown(scheme));
-    shown.collect()
+/// Where the host listens.
+struct Listeners {
+    /// The public addresses, and the local socket if there is one.
+    served: Vec<server::BoundListener>,
+    /// The addresses that only report the host's health.
+    health: Vec<server::BoundListener>,
+    /// Lines about them for the person at the terminal.
+    lines: Vec<String>,
 }
 
-/// Prints the host's addresses for the person at the terminal. `shown` begins with the public
-/// addresses, `public_count` in number; the local socket follows.
-fn tell_addresses(config: &Config, shown: &[String], public_count: usize, health: &[String]) {
-    let (public, local) = shown.split_at(public_count);
-    for address in public {
-        print_line(&format!("listening on {address}"));
+impl Listeners {
+    async fn bind(config: &Config, inherited: listenfd::ListenFd) -> Result<Self> {
+        let front = config.front();
+        let scheme = match front.tls()?.is_some() {
+            true => "https",
+            false => "http",
+        };
+        let mut served = front.bind(inherited).await?;
+        let health = front.bind_health().await?;
+        let public = served.iter().map(|public| public.shown(scheme));
+        let mut lines: Vec<_> = public
+            .map(|address| format!("listening on {address}"))
+            .collect();
+        let local = local_socket(config)?;
+        if let (true, Some(path)) = (local.is_some(), config.admin_socket()) {
+            let path = std::path::absolute(&path).unwrap_or(path);
+            lines.push(format!("local socket: unix:{}", path.display()));
+        }
+        served.extend(local);
+        let told = health.iter().map(|health| health.shown("http"));
+        lines.extend(told.map(|address| format!("telling how the host is on {address}")));
+        Ok(Self {
+            served,
+            health,
+            lines,
+        })
     }
-    if let (false, Some(path)) = (local.is_empty(), config.admin_socket()) {
-        let path = std::path::absolute(&path).unwrap_or(path);
-        print_line(&format!("local socket: unix:{}", path.display()));
-    }
-    for address in health {
-        print_line(&format!("telling how the host is on {address}"));
-    }
+}
+
+/// Keeps the gateway's routes up to date.
+fn follow(gateway: Gateway) -> JoinHandle<()> {
+    tokio::spawn(async move { gateway.follow().await })
 }
 
 /// Marks the host as ready once the plugins serve.
@@ -400,7 +420,7 @@ impl StopSignals {
 }
 
 /// Prints a line for the person, or script, that started the host.
-fn print_line(text: &str) {
+pub(crate) fn print_line(text: &str) {
     // A closed stdout is no reason to stop.
     let _ = writeln!(io::stdout(), "{text}");
 }
@@ -437,61 +457,6 @@ fn report(runtime: &Runtime) {
     }
     service::status(&text);
     print_line(&text);
-}
-
-/// Opens the host's tokens; the first start creates one for the administrator.
-fn open_tokens(data_dir: &Path) -> Result<Tokens> {
-    let database = data_dir.join(DATABASE_FILE);
-    let tokens = Tokens::open(&database)
-        .with_context(|| format!("{} cannot be used", database.display()))?;
-    if let Some(token) = process_variable("GK_ADMIN_TOKEN") {
-        let token = token
-            .into_string()
-            .ok()
-            .context("GK_ADMIN_TOKEN is not text")?;
-        tokens
-            .accept_admin(&token)
-            .context("GK_ADMIN_TOKEN cannot be used")?;
-        print_line("admin token: the one in GK_ADMIN_TOKEN");
-        return Ok(tokens);
-    }
-    let path = data_dir.join(TOKEN_FILE);
-    if tokens.has_role(Role::Admin) {
-        if path.exists() {
-            print_line(&format!("admin token: in {}", path.display()));
-        } else {
-            tracing::warn!(
-                "{} is gone; whoever lost the token can make a new one over the local socket: gk tokens create",
-                path.display()
-            );
-        }
-        return Ok(tokens);
-    }
-    let (token, identity) = tokens.create("admin", Role::Admin, None)?;
-    if let Err(error) = write_token(&path, &token) {
-        // The token is lost if it cannot be written, so it is deleted; the next start tries again.
-        tokens.delete(identity.id)?;
-        return Err(error)
-            .with_context(|| format!("the admin token cannot be written to {}", path.display()));
-    }
-    print_line(&format!("admin token: written to {}", path.display()));
-    Ok(tokens)
-}
-
-fn write_token(path: &Path, token: &str) -> io::Result<()> {
-    // The old file is removed, so that no link is followed and no open copy of it sees the token.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(token.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gk_hostapi::Host;
 use gk_hostapi::policy::Policies;
 use gk_services::Services;
 use gk_services::cache::{Cache, CacheConfig};
 use gk_services::config::{AppSettings, Config as Settings};
 use gk_services::db::{DatabaseConfig, Databases, DatabasesConfig};
-use gk_services::events::Events;
 use gk_services::files::Files;
 use gk_services::http::{HttpClient, HttpConfig};
 use gk_services::i18n::Catalogue;
@@ -18,6 +17,7 @@ use gk_services::kv::{Kv, KvQuota};
 use gk_services::secure::{SecureConfig, SecureKeys};
 use gk_services::store::Store;
 
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::sections::{Hidden, HttpSection, mailer, no_network};
 use crate::sources::process_variable;
@@ -32,7 +32,10 @@ const FILES_DIR: &str = "files";
 const SECURE_KEY_VARIABLE: &str = "GOATFLOW_SECURE_KEY";
 
 /// Opens all services, and the store that they share. Those that are reached over a network are not connected to yet.
-pub(crate) async fn open(config: &Config) -> Result<(Arc<Host>, Arc<Services>, Store)> {
+pub(crate) async fn open(
+    config: &Config,
+    cluster: Option<&Cluster>,
+) -> Result<(Arc<Host>, Arc<Services>, Store)> {
     let data_dir = &config.data_dir;
     let store = Store::open(&data_dir.join(STORE_FILE)).with_context(|| {
         format!(
@@ -45,32 +48,77 @@ pub(crate) async fn open(config: &Config) -> Result<(Arc<Host>, Arc<Services>, S
             "plugins without a stored policy are granted everything they declare (trust_declared_permissions)"
         );
     }
-    let policies = Policies::new(store.clone(), config.trust_declared_permissions);
+    let trusts = config.trust_declared_permissions;
+    let quota = KvQuota::default();
+    let keys = secure_keys(config)?;
+    let database = cluster.map(|cluster| cluster.member.database());
+    let (policies, secure, kv) = match database {
+        Some(database) => (
+            Policies::new(database.clone(), trusts),
+            SecureConfig::new(database.clone(), keys),
+            Kv::new(database.clone(), quota),
+        ),
+        None => (
+            Policies::new(store.clone(), trusts),
+            SecureConfig::new(store.clone(), keys),
+            Kv::new(store.clone(), quota),
+        ),
+    };
+    if database.is_some() {
+        check_keys(&secure).await?;
+    }
     policies
         .load()
         .await
         .context("the stored policies cannot be read")?;
-    let files =
-        Files::open(&data_dir.join(FILES_DIR)).context("the directory of the plugins' files")?;
-    let cache = CacheConfig::default();
+    let files = match cluster {
+        Some(cluster) => Files::new(cluster.files.clone()),
+        None => {
+            Files::open(&data_dir.join(FILES_DIR)).context("the directory of the plugins' files")?
+        }
+    };
     let services = Services {
         db: Arc::new(databases(config, data_dir)?),
-        cache: Arc::new(match &config.cache_url {
-            Some(Hidden(url)) => Cache::redis(url, cache).context("cache_url")?,
-            None => Cache::memory(cache),
-        }),
+        cache: Arc::new(open_cache(config)?),
         http: Arc::new(http(&config.http)?),
         mail: config.mail.as_ref().map(mailer).transpose()?.map(Arc::new),
         config: Arc::new(settings(config)),
-        secure: Arc::new(SecureConfig::new(store.clone(), secure_keys(config)?)),
+        secure: Arc::new(secure),
         i18n: Arc::new(Catalogue::new()),
         files: Arc::new(files),
-        kv: Arc::new(Kv::new(store.clone(), KvQuota::default())),
-        events: Arc::new(Events::new()),
+        kv: Arc::new(kv),
+        events: cluster.map_or_else(Arc::default, |cluster| Arc::clone(&cluster.events)),
     };
     let mut host = Host::new(Arc::new(policies));
     services.install(&mut host)?;
+    if let Some(cluster) = cluster {
+        host.share_rates(Arc::clone(&cluster.rates) as _);
+    }
     Ok((Arc::new(host), Arc::new(services), store))
+}
+
+/// Opens the cache: the one that is configured, else that of the hosts that share one.
+fn open_cache(config: &Config) -> Result<Cache> {
+    let shared = config.cluster.urls();
+    let cache = CacheConfig::default();
+    match (&config.cache_url, shared) {
+        (Some(Hidden(url)), _) => Cache::redis(url, cache).context("cache_url"),
+        (None, Some(shared)) => Cache::redis(&shared.redis.0, cache).context("cluster.redis_url"),
+        (None, None) => Ok(Cache::memory(cache)),
+    }
+}
+
+/// Refuses keys that lack one that another host has encrypted secrets with.
+async fn check_keys(secure: &SecureConfig) -> Result<()> {
+    let missing = secure.missing_keys().await;
+    let missing = missing.context("the stored secrets cannot be read")?;
+    if !missing.is_empty() {
+        bail!(
+            "secrets in the shared database are encrypted with the keys {}, which this host does not have; give it the keys of the other hosts (secure_keys_file or {SECURE_KEY_VARIABLE})",
+            missing.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn databases(config: &Config, data_dir: &Path) -> Result<Databases> {

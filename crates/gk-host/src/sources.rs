@@ -20,9 +20,9 @@ pub(crate) fn process_variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|text| !text.is_empty())
 }
 
-/// Returns the name of a key's variable.
-fn variable(key: &str) -> String {
-    format!("GK_{}", key.to_ascii_uppercase())
+/// Returns the name of a key's variable. The key of a section's value has a dot.
+pub(crate) fn variable(key: &str) -> String {
+    format!("GK_{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
 impl Provider for Variables {
@@ -44,7 +44,16 @@ impl Provider for Variables {
                 "false" => Value::from(false),
                 _ => Value::from(text),
             };
-            values.insert((*key).to_owned(), value);
+            match key.split_once('.') {
+                None => _ = values.insert((*key).to_owned(), value),
+                Some((section, key)) => {
+                    let section = values.entry(section.to_owned());
+                    let section = section.or_insert_with(|| Value::from(Dict::new()));
+                    if let Value::Dict(_, section) = section {
+                        section.insert(key.to_owned(), value);
+                    }
+                }
+            }
         }
         Ok(Profile::Default.collect(values))
     }

@@ -7,7 +7,7 @@ use gk_manifest::PluginName;
 
 use crate::caller::{CallInfo, Caller};
 use crate::error::{ErrorKind, HostError};
-use crate::policy::{Effective, Grants, PluginPolicy, Policies, Policy, Queue, Rate};
+use crate::policy::{Effective, Grants, PluginPolicy, Policies, Policy, Queue, Rate, SharedRates};
 use crate::spec::MethodSpec;
 
 /// The longest time of a request that belongs to no call.
@@ -100,6 +100,24 @@ impl Granted<'_> {
     /// When it is used up.
     pub(crate) fn charge(&self, rate: Rate) -> Result<(), HostError> {
         self.plugin.charge(rate, self.policy())
+    }
+
+    /// Counts as many against a rate that several hosts keep together.
+    ///
+    /// # Errors
+    /// When it is used up.
+    pub(crate) async fn charge_shared(
+        &self,
+        rate: Rate,
+        count: usize,
+        shared: &dyn SharedRates,
+    ) -> Result<(), HostError> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let name = self.plugin();
+        let charge = self
+            .plugin
+            .charge_shared(name, rate, count, self.policy(), shared);
+        charge.await
     }
 }
 

@@ -2,7 +2,7 @@
 //! host application.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use crate::error::HostError;
 use crate::guard::admit;
 use crate::method::{Method, Service, ServiceMethod};
 use crate::plugin_call::{self, OtherPlugins};
-use crate::policy::Policies;
+use crate::policy::{Policies, SharedRates};
 use crate::record;
 use crate::spec::{MethodSpec, NOT_PROVIDED};
 
@@ -36,6 +36,8 @@ pub struct Host {
     plugins: Arc<OtherPlugins>,
     /// The generations that serve.
     serving: Mutex<HashMap<PluginName, u64>>,
+    /// Rates that several hosts keep together.
+    rates: OnceLock<Arc<dyn SharedRates>>,
 }
 
 impl Host {
@@ -48,6 +50,7 @@ impl Host {
             services: Vec::new(),
             plugins: Arc::clone(&plugins),
             serving: Mutex::default(),
+            rates: OnceLock::new(),
         };
         host.not_provided(NOT_PROVIDED);
         let own = ServiceMethod::all(record::METHODS, &Arc::new(record::Log));
@@ -117,6 +120,11 @@ impl Host {
         let _ = self.plugins.set(plugins);
     }
 
+    /// Counts rates together with other hosts from now on. The first call counts.
+    pub fn share_rates(&self, rates: Arc<dyn SharedRates>) {
+        let _ = self.rates.set(rates);
+    }
+
     /// Returns the policies that the guard decides by.
     pub fn policies(&self) -> &Arc<Policies> {
         &self.policies
@@ -135,6 +143,12 @@ impl Host {
             let more = method.check(&args)?;
             if let Some(rate) = spec.rate {
                 (0..more).try_for_each(|_| granted.charge(rate))?;
+                if let Some(shared) = self.rates.get() {
+                    let shared = granted.charge_shared(rate, 1 + more, &**shared);
+                    shared
+                        .await
+                        .map_err(|error| granted.refused(spec.name, &error))?;
+                }
             }
             let _permit = granted.permit(spec.queue).await?;
             method.call(&granted, args).await

@@ -39,26 +39,43 @@ impl RateLimiter {
         }
     }
 
-    /// Admits one more if fewer than `limit` were admitted in the window; a limit of 0 admits
-    /// everything. What is refused does not count. The limit may differ from call to call.
-    pub fn admit(&self, limit: u32, now: Instant) -> bool {
+    /// Returns the number that was admitted in the window.
+    pub fn used(&self, now: Instant) -> u64 {
         let mut counts = self.counts.lock();
+        self.move_on(&mut counts, now);
+        counts.sum()
+    }
+
+    /// Forgets what has left the window.
+    fn move_on(&self, counts: &mut Counts, now: Instant) {
         let elapsed = now.saturating_duration_since(counts.start);
-        let part = u64::try_from(elapsed.as_nanos() / self.part.as_nanos().max(1).max(1))
-            .unwrap_or(u64::MAX);
+        let part =
+            u64::try_from(elapsed.as_nanos() / self.part.as_nanos().max(1)).unwrap_or(u64::MAX);
         let passed = part.saturating_sub(counts.now);
         for step in 1..=passed.min(PARTS as u64) {
             let place = slot(counts.now + step);
             counts.parts[place] = 0;
         }
         counts.now = counts.now.max(part);
-        let admitted: u64 = counts.parts.iter().map(|count| u64::from(*count)).sum();
-        if limit > 0 && admitted >= u64::from(limit) {
+    }
+
+    /// Admits one more if fewer than `limit` were admitted in the window; a limit of 0 admits
+    /// everything. What is refused does not count. The limit may differ from call to call.
+    pub fn admit(&self, limit: u32, now: Instant) -> bool {
+        let mut counts = self.counts.lock();
+        self.move_on(&mut counts, now);
+        if limit > 0 && counts.sum() >= u64::from(limit) {
             return false;
         }
         let place = slot(counts.now);
         counts.parts[place] = counts.parts[place].saturating_add(1);
         true
+    }
+}
+
+impl Counts {
+    fn sum(&self) -> u64 {
+        self.parts.iter().map(|count| u64::from(*count)).sum()
     }
 }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gk_manifest::PluginName;
 use gk_wire::MemoryBudget;
+use parking_lot::RwLock;
 
 use crate::error::StartError;
 use crate::health::HealthConfig;
@@ -61,6 +63,9 @@ pub struct RuntimeConfig {
     /// Budget for the memory that all plugins together make this process hold: results, requests to
     /// the host API and its answers. `None` leaves the memory to the limits of each connection.
     pub memory: Option<MemoryBudget>,
+    /// Plugins that an operator has enabled or disabled on another host, by name: it counts in place
+    /// of what this host has kept.
+    pub enabled: Arc<RwLock<BTreeMap<String, bool>>>,
     /// Advice that errors give to a person.
     pub hints: Hints,
 }
@@ -87,6 +92,7 @@ impl RuntimeConfig {
             settings: PluginSettings::new(),
             rescan_interval: RESCAN_INTERVAL,
             memory: None,
+            enabled: Arc::default(),
             hints: Hints::default(),
         }
     }

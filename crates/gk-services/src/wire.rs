@@ -77,20 +77,24 @@ pub(crate) struct Listing<'a> {
 
 /// `{"value": …, "found": …}`, straight into one buffer: the path of a cache hit.
 pub(crate) fn found(value: Option<&Bytes>) -> Bytes {
-    let Some(value) = value else {
-        return Bytes::from_static(br#"{"value":null,"found":false}"#);
-    };
+    match value {
+        Some(value) => found_with(value, r#"","found":true}"#),
+        None => Bytes::from_static(br#"{"value":null,"found":false}"#),
+    }
+}
+
+/// A value that was found, with what follows it.
+pub(crate) fn found_with(value: &Bytes, tail: &str) -> Bytes {
     const HEAD: &[u8] = br#"{"value":""#;
-    const TAIL: &[u8] = br#"","found":true}"#;
     let encoded = base64::encoded_len(value.len(), true).unwrap_or_default();
-    let mut json = BytesMut::with_capacity(HEAD.len() + encoded + TAIL.len());
+    let mut json = BytesMut::with_capacity(HEAD.len() + encoded + tail.len());
     json.put_slice(HEAD);
     let start = json.len();
     json.put_bytes(b'=', encoded);
     // The slice is exactly as long as the encoding.
     let written = BASE64.encode_slice(value, &mut json[start..]);
     debug_assert_eq!(written.ok(), Some(encoded));
-    json.put_slice(TAIL);
+    json.put_slice(tail.as_bytes());
     json.freeze()
 }
 

@@ -1,4 +1,5 @@
-//! Real servers for tests: PostgreSQL, MariaDB, Redis and a sink for mail, from Debian's programs.
+//! Real servers for tests: PostgreSQL, MariaDB and Redis from Debian's programs, a server of S3 and a
+//! sink for mail in this process.
 //!
 //! Each server stands in a temporary directory of its own, on an ephemeral port of the loopback
 //! interface, and ends with its owner: when it is dropped, and also when the process that started
@@ -15,6 +16,7 @@ mod mariadb;
 mod postgres;
 mod process;
 mod redis;
+mod s3;
 mod shared;
 mod smtp;
 
@@ -22,6 +24,7 @@ pub use mariadb::Mariadb;
 pub use postgres::Postgres;
 pub use process::Certificate;
 pub use redis::Redis;
+pub use s3::S3;
 pub use shared::{
     MARIADB_URL, POSTGRES_URL, REDIS_URL, shared_mariadb, shared_postgres, shared_redis,
 };

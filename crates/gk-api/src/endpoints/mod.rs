@@ -124,6 +124,8 @@ pub enum Content {
     PolicyDiff,
     /// A list of [`Job`](crate::Job).
     Jobs,
+    /// A list of [`SharingHost`](crate::SharingHost)s.
+    Hosts,
     /// [`Job`](crate::Job).
     Job,
     /// [`JobRun`](crate::JobRun).
@@ -244,6 +246,8 @@ pub enum Operation {
     ResetPolicy,
     /// `GET /api/v1/plugins/{plugin}/policy/diff`
     DiffPolicy,
+    /// `GET /api/v1/hosts`
+    ListHosts,
     /// `GET /api/v1/jobs`
     ListJobs,
     /// `GET /api/v1/plugins/{plugin}/jobs/{job}/runs`

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Actor, AuditEntry, AuditPage, Change, Changes, Check, CheckState, Content, Doctor, Figures,
-    FileChange, Health, HealthOfAll, HostInfo, InstallReport, InstallStep, Job, JobRun, JobRunPage,
-    LimitDiff, LogEntry, LogPage, NewTokenAnswer, Outcome, OutcomeWord, PackageSignature, Plugin,
-    PluginDetail, PluginInside, PolicyDiff, PolicyOrigin, PolicyView, Role, Sandbox, SandboxLayer,
-    Stats, Timeouts, Token, UninstallReport, Usage,
+    FileChange, Health, HealthOfAll, HostInfo, HostedPlugin, InstallReport, InstallStep, Job,
+    JobRun, JobRunPage, LimitDiff, LogEntry, LogPage, NewTokenAnswer, Outcome, OutcomeWord,
+    PackageSignature, Plugin, PluginDetail, PluginInside, PolicyDiff, PolicyOrigin, PolicyView,
+    Role, Sandbox, SandboxLayer, SharingHost, Stats, Timeouts, Token, UninstallReport, Usage,
 };
 
 const TIME: &str = "2026-11-27T09:30:00Z";
@@ -175,6 +175,7 @@ pub fn example(content: Content) -> Option<Value> {
             entries: vec![AuditEntry {
                 id: 12,
                 at: TIME.to_owned(),
+                host: None,
                 actor: Actor {
                     login: "admin".to_owned(),
                     token: Some(1),
@@ -277,6 +278,26 @@ pub fn example(content: Content) -> Option<Value> {
             }],
             approval: json!(policy()),
         }),
+        Content::Hosts => of([SharingHost {
+            id: "5f1e0c64d2a9b377".to_owned(),
+            name: "host-a".to_owned(),
+            version: "0.1.0".to_owned(),
+            started_at: some(TIME),
+            seen_at: some(TIME),
+            fresh: true,
+            current: true,
+            this: true,
+            ready: true,
+            plugins: [(
+                "tickets".to_owned(),
+                HostedPlugin {
+                    state: "running".to_owned(),
+                    version: some("1.2.0"),
+                    generation: 3,
+                },
+            )]
+            .into(),
+        }]),
         Content::Jobs => of([job()]),
         Content::Job => of(job()),
         Content::JobRun => of(job_run()),

@@ -16,8 +16,8 @@ pub use self::examples::example;
 use crate::{
     Access, AuditPage, Content, Doctor, ENDPOINTS, Endpoint, ErrorBody, Health, HealthOfAll,
     HostInfo, InstallReport, Job, JobRun, JobRunPage, LogPage, NewToken, NewTokenAnswer, Outcome,
-    Parameter, ParameterKind, Plugin, PluginDetail, PolicyDiff, PolicyView, Stats, Token,
-    UninstallReport,
+    Parameter, ParameterKind, Plugin, PluginDetail, PolicyDiff, PolicyView, SharingHost, Stats,
+    Token, UninstallReport,
 };
 
 /// A route that a plugin serves.
@@ -231,6 +231,7 @@ fn schema(content: Content, generator: &mut SchemaGenerator) -> Value {
         Content::Outcome => of::<Outcome>(generator),
         Content::PolicyView => of::<PolicyView>(generator),
         Content::PolicyDiff => of::<PolicyDiff>(generator),
+        Content::Hosts => of::<Vec<SharingHost>>(generator),
         Content::Jobs => of::<Vec<Job>>(generator),
         Content::Job => of::<Job>(generator),
         Content::JobRun => of::<JobRun>(generator),
@@ -298,6 +299,7 @@ mod tests {
         same::<Outcome>(Content::Outcome);
         same::<PolicyView>(Content::PolicyView);
         same::<PolicyDiff>(Content::PolicyDiff);
+        same::<Vec<SharingHost>>(Content::Hosts);
         same::<Vec<Job>>(Content::Jobs);
         same::<Job>(Content::Job);
         same::<JobRun>(Content::JobRun);

@@ -51,6 +51,16 @@ pub(crate) enum Body {
     Package(Vec<u8>),
 }
 
+/// Warns if hosts that share their state have not said that a change is in force.
+fn warn_of_pending(response: &Response) {
+    let pending = response.headers().get("goatkit-pending-on");
+    if let Some(names) = pending.and_then(|names| names.to_str().ok()) {
+        anstream::eprintln!(
+            "warning: the change is stored, and not in force yet on {names}; `gk hosts` shows when it is"
+        );
+    }
+}
+
 /// Parameters of a query.
 pub(crate) type Query<'a> = &'a [(&'a str, String)];
 
@@ -201,6 +211,7 @@ impl Host {
                 .await
                 .map_err(|error| self.unreachable(&error))?;
             let status = response.status();
+            warn_of_pending(&response);
             let body = response.bytes().await;
             let body = body.map_err(|error| self.unreachable(&error))?;
             // With 409 comes what became of an order, unless it was not carried out.

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod call;
 pub(crate) mod contexts;
 pub(crate) mod doctor;
+pub(crate) mod hosts;
 pub(crate) mod info;
 pub(crate) mod jobs;
 pub(crate) mod logs;

@@ -51,6 +51,11 @@ impl Gateway {
 }
 
 impl Ongoing {
+    /// A change that is made although it cannot be written down.
+    pub(super) fn unwritten() -> Self {
+        Self { begun: None }
+    }
+
     /// Writes down what came of it.
     pub(crate) async fn end(self, after: Value, error: Option<String>) {
         if let Some(begun) = self.begun {

@@ -110,6 +110,16 @@ async fn carry_out(
         .begin(&parts, order.change(), &plugin, before)
         .await?;
     let runtime = &gateway.inner.runtime;
+    if let (Order::Enable(enabled), Some(member)) = (order, &gateway.inner.member) {
+        if runtime.snapshot().get(&plugin).is_none() {
+            return ongoing.failed(Problem::no_plugin(&plugin)).await;
+        }
+        // For all hosts first: what is in force here alone would be undone by the next change.
+        if let Err(error) = member.database().enable_plugin(&plugin, enabled).await {
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+            return ongoing.failed(problem).await;
+        }
+    }
     let outcome = match order {
         Order::Reload { force } => runtime.reload(&plugin, force, wait).await,
         Order::Restart => runtime.restart(&plugin, wait).await,
@@ -126,7 +136,11 @@ async fn carry_out(
     answer.status = order.word().map(str::to_owned);
     let error = answer.error.clone();
     ongoing.end(shown(&gateway, &plugin), error).await;
-    Ok((status, Json(answer)).into_response())
+    let answer = (status, Json(answer)).into_response();
+    match order {
+        Order::Enable(_) => Ok(gateway.settled(answer).await),
+        _ => Ok(answer),
+    }
 }
 
 /// Converts the error of an operation that was not carried out.

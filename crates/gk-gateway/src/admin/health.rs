@@ -17,8 +17,11 @@ pub(crate) async fn ready(State(gateway): State<Gateway>, request: Request) -> R
     let stopping = gateway.stopping().is_cancelled();
     let text = match (is_ready, stopping) {
         (true, _) => "ok",
-        (false, false) => "not ready: starting",
         (false, true) => "not ready: stopping",
+        (false, false) if gateway.is_out_of_touch() => {
+            "not ready: the shared database cannot be reached"
+        }
+        (false, false) => "not ready: starting",
     };
     let mut text = format!("{text}\n");
     let query = request.uri().query().unwrap_or_default();

@@ -6,6 +6,7 @@ mod change;
 mod control;
 mod health;
 mod host;
+mod hosts;
 mod jobs;
 mod logs;
 mod openapi;
@@ -91,6 +92,7 @@ fn serve(endpoint: &Endpoint) -> MethodRouter<Gateway> {
         Operation::Metrics => with(endpoint, health::metrics),
         Operation::OpenApi => with(endpoint, openapi::document),
         Operation::HostInfo => with(endpoint, host::info),
+        Operation::ListHosts => with(endpoint, hosts::list),
         Operation::Doctor => with(endpoint, host::doctor),
         Operation::Audit => with(endpoint, audit::read),
         Operation::ListPlugins => with(endpoint, plugins::list),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::Answer;
+use super::change::Ongoing;
 use super::stats::used;
 use crate::auth::Middleware;
 use crate::extract::Path;
@@ -189,33 +190,33 @@ pub(crate) async fn set(
         )));
     }
     let status = update.status();
-    let ongoing = gateway
-        .begin(
-            &parts,
-            Change::SetPolicy,
-            plugin.as_str(),
-            kept(host, &plugin),
-        )
-        .await?;
+    let before = kept(host, &plugin);
+    let begun = gateway.begin(&parts, Change::SetPolicy, plugin.as_str(), before);
+    let ongoing = match begun.await {
+        // A plugin must be stopped also where nothing can be written.
+        Err(refused)
+            if status == PolicyStatus::Blocked
+                && refused.status == StatusCode::SERVICE_UNAVAILABLE =>
+        {
+            tracing::error!(%plugin, "it is blocked without an entry in the audit log");
+            Ongoing::unwritten()
+        }
+        begun => begun?,
+    };
     let set = host.policies().update(&plugin, update).await;
     if status == PolicyStatus::Blocked && host.policies().is_blocked(&plugin) {
         // A block applies even if it could not be stored.
-        if let Some(services) = &gateway.inner.services {
-            services.events.close(&plugin);
-        }
-        gateway.inner.runtime.policy_changed(&plugin);
+        gateway.policies_changed([&plugin]);
     }
     if let Err(error) = set {
         return ongoing.failed(problem(&error)).await;
     }
-    gateway.inner.runtime.policy_changed(&plugin);
-    // The policy may change which paths the plugin serves.
-    gateway.rebuild();
+    gateway.policies_changed([&plugin]);
     ongoing.end(kept(host, &plugin), None).await;
     let view = view(&gateway, plugin.as_str())?;
     let mut answer = shown(&view);
     answer.clamped = gk_runtime::clamped(&gk_hostapi::policy::limits(&view.policy));
-    Ok(Json(answer).into_response())
+    Ok(gateway.settled(Json(answer).into_response()).await)
 }
 
 /// Removes a stored policy; the default applies again.
@@ -243,8 +244,9 @@ pub(crate) async fn reset(
         }
         Err(error) => return ongoing.failed(problem(&error)).await,
     }
-    gateway.inner.runtime.policy_changed(&plugin);
-    gateway.rebuild();
+    gateway.policies_changed([&plugin]);
     ongoing.end(kept(host, &plugin), None).await;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(gateway
+        .settled(StatusCode::NO_CONTENT.into_response())
+        .await)
 }

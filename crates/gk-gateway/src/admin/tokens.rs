@@ -42,9 +42,11 @@ pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> 
     let ongoing = gateway
         .begin(&parts, Change::CreateToken, &wanted.login, before)
         .await?;
+    // To its end, also if nobody waits for it any more: a token that nobody knows would stay.
     let tokens = Arc::clone(&gateway.inner.tokens);
-    let create = move || tokens.create(&wanted.login, role, valid_for);
-    let created = match tokio::task::spawn_blocking(create).await {
+    let login = wanted.login.clone();
+    let created = tokio::spawn(async move { tokens.create(&login, role, valid_for).await });
+    let created = match created.await {
         Ok(Ok(created)) => Ok(created),
         Ok(Err(error @ (TokenError::Login | TokenError::Time))) => {
             Err(Problem::bad_request(error.to_string()))
@@ -71,7 +73,7 @@ pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> 
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(gateway.settled(response).await)
 }
 
 /// Deletes a token.
@@ -91,10 +93,11 @@ pub(crate) async fn delete(
         .begin(&parts, Change::DeleteToken, &id.to_string(), before)
         .await?;
     let tokens = Arc::clone(&gateway.inner.tokens);
-    let problem = match tokio::task::spawn_blocking(move || tokens.delete(id)).await {
+    let problem = match tokio::spawn(async move { tokens.delete(id).await }).await {
         Ok(Ok(true)) => {
             ongoing.end(Value::Null, None).await;
-            return Ok(StatusCode::NO_CONTENT.into_response());
+            let answer = StatusCode::NO_CONTENT.into_response();
+            return Ok(gateway.settled(answer).await);
         }
         Ok(Ok(false)) => Problem::not_found(format!("there is no token {id}")),
         Ok(Err(error)) => storage(&error),
@@ -104,6 +107,9 @@ pub(crate) async fn delete(
 }
 
 fn storage(error: &(dyn std::error::Error + 'static)) -> Problem {
+    if let Some(TokenError::Shared(error)) = error.downcast_ref() {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+    }
     tracing::error!(error, "the host's database failed");
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,

@@ -180,13 +180,17 @@ async fn serving(plugins: InMemory) -> Setup {
     let runtime = plugins.start().unwrap();
     runtime.settled().await;
     let dir = tempfile::tempdir().unwrap();
-    let tokens = Arc::new(Tokens::open(&dir.path().join("host.db")).unwrap());
-    let made = [
+    let tokens = Tokens::open(&dir.path().join("host.db")).await;
+    let tokens = Arc::new(tokens.unwrap());
+    let mut made = BTreeMap::new();
+    for (login, role) in [
         ("admin", Role::Admin),
         ("agent", Role::Agent),
         ("customer", Role::Customer),
-    ]
-    .map(|(login, role)| (login, tokens.create(login, role, None).unwrap().0));
+    ] {
+        let (text, _) = tokens.create(login, role, None).await.unwrap();
+        made.insert(login, text);
+    }
     let config = GatewayConfig::new(
         runtime.clone(),
         tokens,
@@ -199,7 +203,7 @@ async fn serving(plugins: InMemory) -> Setup {
         gateway,
         runtime,
         plugins,
-        tokens: made.into(),
+        tokens: made,
         _dir: dir,
     }
 }

@@ -27,7 +27,7 @@ pub use queue::{
     FILES_AT_ONCE_MAX, HTTP_IN_FLIGHT_MAX, Queue, STATEMENTS_AT_ONCE_MAX,
     STORE_REQUESTS_AT_ONCE_MAX,
 };
-pub use rate::Rate;
+pub use rate::{Rate, SharedRates};
 pub use store::{MemoryPolicyStore, PolicyStore, Settle};
 pub use update::{PolicyUpdate, missing};
 pub use usage::{Counter, Usage};

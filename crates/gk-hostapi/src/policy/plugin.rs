@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -11,7 +12,7 @@ use tokio::sync::{SemaphorePermit, watch};
 
 use super::effective::{Effective, Origin, in_force};
 use super::queue::{Queue, Queues};
-use super::rate::Rate;
+use super::rate::{Rate, SharedRates};
 use super::requests::Requests;
 use super::usage::{Counter, Counters, Usage};
 use super::{MAILS_PER_MINUTE, Policy};
@@ -28,7 +29,11 @@ pub(crate) struct PluginPolicy {
     pub(super) requests: Mutex<Requests>,
     /// The operator's stored policy. While a review is pending, another one is in force.
     pub(super) stored: Mutex<Option<Policy>>,
+    /// The operator has blocked the plugin, and the store could not keep it.
+    is_blocked_unstored: AtomicBool,
     rates: [RateLimiter; 4],
+    /// What this host has taken of rates that it shares with others, and not used yet.
+    taken: [AtomicU32; 4],
     queues: Queues,
     counters: Counters,
     /// How often the plugin was blocked.
@@ -43,8 +48,9 @@ impl PluginPolicy {
             others: ArcSwap::default(),
             requests: Mutex::default(),
             stored: Mutex::default(),
-            rates: [Rate::Calls, Rate::Db, Rate::Http, Rate::Mail]
-                .map(|rate| RateLimiter::new(rate.window(), now)),
+            is_blocked_unstored: AtomicBool::default(),
+            rates: Rate::ALL.map(|rate| RateLimiter::new(rate.window(), now)),
+            taken: Default::default(),
             queues: Queues::new(),
             counters: Counters::default(),
             blocks: watch::Sender::default(),
@@ -78,6 +84,15 @@ impl PluginPolicy {
         let others = others.map(|(generation, request)| (generation, Arc::new(of(Some(request)))));
         self.others.store(Arc::new(others.collect()));
         self.put(of(requests.current()));
+    }
+
+    /// Returns whether the plugin is blocked until the host ends, whatever the store has.
+    pub(super) fn is_blocked_unstored(&self) -> bool {
+        self.is_blocked_unstored.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_blocked_unstored(&self, blocked: bool) {
+        self.is_blocked_unstored.store(blocked, Ordering::Release);
     }
 
     /// How often the plugin was blocked, now and from now on.
@@ -120,31 +135,59 @@ impl PluginPolicy {
 
     /// Counts one against a rate of the policy.
     pub(crate) fn charge(&self, rate: Rate, policy: &Policy) -> Result<(), HostError> {
-        let limit = match rate {
-            Rate::Calls => policy.max_calls_per_second,
-            Rate::Db => policy.max_db_queries_per_min,
-            Rate::Http => policy.max_http_req_per_min,
-            Rate::Mail => MAILS_PER_MINUTE,
-        };
-        let [calls, db, http, mail] = &self.rates;
-        let limiter = match rate {
-            Rate::Calls => calls,
-            Rate::Db => db,
-            Rate::Http => http,
-            Rate::Mail => mail,
-        };
-        if limiter.admit(limit, Instant::now()) {
+        let limit = limit(rate, policy);
+        match of(&self.rates, rate).admit(limit, Instant::now()) {
+            true => Ok(()),
+            false => Err(exceeded(rate, limit)),
+        }
+    }
+
+    /// Counts as many against a rate that several hosts keep together, after they were charged here.
+    /// A tenth of this host's part of the rate is taken ahead, so that not every request asks for it.
+    /// While the shared rate is not known, this host has its part of it alone.
+    pub(crate) async fn charge_shared(
+        &self,
+        plugin: &PluginName,
+        rate: Rate,
+        count: u32,
+        policy: &Policy,
+        shared: &dyn SharedRates,
+    ) -> Result<(), HostError> {
+        let limit = limit(rate, policy);
+        if limit == 0 || count == 0 {
             return Ok(());
         }
-        Err(HostError::limit(format!(
-            "{} rate limit exceeded ({limit} per {})",
-            rate.what(),
-            if rate.window().as_secs() == 1 {
-                "second"
-            } else {
-                "minute"
+        let taken = of(&self.taken, rate);
+        let (order, relaxed) = (Ordering::AcqRel, Ordering::Relaxed);
+        let uses = |taken: u32| taken.checked_sub(count);
+        if taken.fetch_update(order, relaxed, uses).is_ok() {
+            return Ok(());
+        }
+        let hosts = shared.hosts().max(1);
+        let ahead = match rate {
+            // Not one too many may be sent.
+            Rate::Mail => 0,
+            _ => limit / 10 / hosts,
+        };
+        match shared.take(plugin, rate, limit, count.max(ahead)).await {
+            Some(granted) => match granted.checked_sub(count) {
+                Some(more) => {
+                    taken.fetch_add(more, order);
+                    Ok(())
+                }
+                None => {
+                    taken.fetch_add(granted, order);
+                    Err(exceeded(rate, limit))
+                }
+            },
+            None => {
+                let part = u64::from((limit / hosts).max(1));
+                match of(&self.rates, rate).used(Instant::now()) <= part {
+                    true => Ok(()),
+                    false => Err(exceeded(rate, limit)),
+                }
             }
-        )))
+        }
     }
 
     /// Counts a request.
@@ -161,4 +204,32 @@ impl PluginPolicy {
     pub(super) fn usage(&self) -> Usage {
         self.counters.usage()
     }
+}
+
+fn limit(rate: Rate, policy: &Policy) -> u32 {
+    match rate {
+        Rate::Calls => policy.max_calls_per_second,
+        Rate::Db => policy.max_db_queries_per_min,
+        Rate::Http => policy.max_http_req_per_min,
+        Rate::Mail => MAILS_PER_MINUTE,
+    }
+}
+
+/// The one of four things that is for a rate, in the order of [`Rate::ALL`].
+fn of<T>([calls, db, http, mail]: &[T; 4], rate: Rate) -> &T {
+    match rate {
+        Rate::Calls => calls,
+        Rate::Db => db,
+        Rate::Http => http,
+        Rate::Mail => mail,
+    }
+}
+
+fn exceeded(rate: Rate, limit: u32) -> HostError {
+    let time = match rate.window().as_secs() {
+        1 => "second",
+        _ => "minute",
+    };
+    let what = rate.what();
+    HostError::limit(format!("{what} rate limit exceeded ({limit} per {time})"))
 }

@@ -1,7 +1,11 @@
 //! The rates of a policy. They belong to the plugin, not to its process, so a reload starts no new
 //! window.
 
+use std::fmt;
 use std::time::Duration;
+
+use async_trait::async_trait;
+use gk_manifest::PluginName;
 
 /// A rate that requests of a plugin count against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +21,23 @@ pub enum Rate {
 }
 
 impl Rate {
-    pub(super) fn window(self) -> Duration {
+    /// All rates.
+    pub const ALL: [Self; 4] = [Self::Calls, Self::Db, Self::Http, Self::Mail];
+
+    /// The rate's name, for keys and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Rate::Calls => "calls",
+            Rate::Db => "db",
+            Rate::Http => "http",
+            Rate::Mail => "mail",
+        }
+    }
+
+    /// Time that the rate is a number in.
+    #[must_use]
+    pub fn window(self) -> Duration {
         match self {
             Rate::Calls => Duration::from_secs(1),
             Rate::Db | Rate::Http | Rate::Mail => Duration::from_secs(60),
@@ -33,4 +53,15 @@ impl Rate {
             Rate::Mail => "email",
         }
     }
+}
+
+/// Rates that several hosts keep together.
+#[async_trait]
+pub trait SharedRates: Send + Sync + fmt::Debug + 'static {
+    /// Takes from a plugin's rate, of which the hosts together have `limit` in its window, and returns
+    /// how many of those wanted are left. `None` if it is not known.
+    async fn take(&self, plugin: &PluginName, rate: Rate, limit: u32, want: u32) -> Option<u32>;
+
+    /// Number of hosts, as last known; at least 1.
+    fn hosts(&self) -> u32;
 }

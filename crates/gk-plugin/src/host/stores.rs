@@ -95,6 +95,37 @@ impl<'a> Kv<'a> {
         self.host.done("kv_set", &args).await
     }
 
+    /// The value of a key, and its version, which is another one after each write.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub async fn get_versioned(&self, key: &str) -> Result<Option<(Bytes, u64)>, HostError> {
+        let found: Found = self.host.call("kv_get", &json!({ "key": key })).await?;
+        Ok(found.versioned())
+    }
+
+    /// Sets a key whose value still has this version, or that does not exist (`None`), and returns
+    /// whether it was so: otherwise nothing has changed. The plugin may run on several hosts; who
+    /// reads a value and writes a new one loses nothing in this way.
+    ///
+    /// # Errors
+    /// See [`HostError`]. A host without versions of values sets the key in any case.
+    pub async fn set_if(
+        &self,
+        key: &str,
+        value: &[u8],
+        version: Option<u64>,
+    ) -> Result<bool, HostError> {
+        #[derive(Deserialize)]
+        struct Written {
+            ok: bool,
+        }
+        let version = version.unwrap_or(0);
+        let args = json!({ "key": key, "value": encode(value), "if_version": version });
+        let written: Written = self.host.call("kv_set", &args).await?;
+        Ok(written.ok)
+    }
+
     /// Deletes a key, if there is one.
     ///
     /// # Errors

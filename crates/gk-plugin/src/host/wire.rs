@@ -37,9 +37,16 @@ pub(crate) struct Found {
     #[serde(default, deserialize_with = "bytes")]
     value: Bytes,
     found: bool,
+    /// Of `kv_get`; 0 from a host that has none.
+    #[serde(default)]
+    version: u64,
 }
 
 impl Found {
+    pub(crate) fn versioned(self) -> Option<(Bytes, u64)> {
+        self.found.then_some((self.value, self.version))
+    }
+
     pub(crate) fn value(self) -> Option<Bytes> {
         self.found.then_some(self.value)
     }

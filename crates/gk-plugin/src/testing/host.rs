@@ -316,13 +316,12 @@ impl TestHost {
     /// The value of a key of the durable store.
     #[must_use]
     pub fn kv(&self, key: &str) -> Option<Bytes> {
-        self.lock().stores.kv.get(key).cloned()
+        self.lock().stores.kv(key)
     }
 
     /// Puts a value into the durable store.
     pub fn set_kv(&self, key: &str, value: impl Into<Bytes>) {
-        let kv = &mut self.lock().stores.kv;
-        kv.insert(key.to_owned(), value.into());
+        self.lock().stores.set_kv(key.to_owned(), value.into());
     }
 
     /// A secret that the plugin has stored, or that was [set](Self::set_secret).

@@ -25,7 +25,9 @@ pub(super) struct Stores {
     pub(super) now: OffsetDateTime,
     /// Values, and when they end.
     cache: BTreeMap<String, (Bytes, OffsetDateTime)>,
-    pub(super) kv: BTreeMap<String, Bytes>,
+    /// Values, and their versions.
+    kv: BTreeMap<String, (Bytes, u64)>,
+    kv_version: u64,
     /// Files, and when they were stored.
     pub(super) files: BTreeMap<String, (StoredFile, OffsetDateTime)>,
     pub(super) secrets: BTreeMap<String, String>,
@@ -38,6 +40,7 @@ impl Default for Stores {
             now: OffsetDateTime::UNIX_EPOCH,
             cache: BTreeMap::new(),
             kv: BTreeMap::new(),
+            kv_version: 0,
             files: BTreeMap::new(),
             secrets: BTreeMap::new(),
             settings: BTreeMap::new(),
@@ -57,6 +60,8 @@ struct Entry {
     value: Bytes,
     #[serde(default)]
     ttl: i64,
+    #[serde(default)]
+    if_version: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +112,17 @@ fn not_empty(key: String) -> Result<String, String> {
 }
 
 impl Stores {
+    pub(super) fn kv(&self, key: &str) -> Option<Bytes> {
+        self.kv.get(key).map(|(value, _)| value.clone())
+    }
+
+    /// Sets a key, and returns the version of its value.
+    pub(super) fn set_kv(&mut self, key: String, value: Bytes) -> u64 {
+        self.kv_version += 1;
+        self.kv.insert(key, (value, self.kv_version));
+        self.kv_version
+    }
+
     pub(super) fn cached(&self, key: &str) -> Option<Bytes> {
         let (value, ends) = self.cache.get(key)?;
         (self.now < *ends).then(|| value.clone())
@@ -142,10 +158,21 @@ impl Stores {
                 }),
             "kv_get" => read::<Key>(args)
                 .and_then(|wanted| not_empty(wanted.key))
-                .map(|key| found(self.kv.get(&key))),
+                .map(|key| {
+                    let stored = self.kv.get(&key);
+                    let mut answer = found(stored.map(|(value, _)| value));
+                    if let Some((_, version)) = stored {
+                        answer["version"] = json!(version);
+                    }
+                    answer
+                }),
             "kv_set" => read::<Entry>(args).and_then(|entry| {
-                self.kv.insert(not_empty(entry.key)?, entry.value);
-                Ok(done())
+                let key = not_empty(entry.key)?;
+                let version = self.kv.get(&key).map_or(0, |(_, version)| *version);
+                if entry.if_version.is_some_and(|wanted| wanted != version) {
+                    return Ok(json!({ "ok": false, "version": version }));
+                }
+                Ok(json!({ "ok": true, "version": self.set_kv(key, entry.value) }))
             }),
             "kv_delete" => read::<Key>(args)
                 .and_then(|wanted| not_empty(wanted.key))

@@ -55,6 +55,8 @@ impl Plugin {
                 (false, None)
             }
         };
+        let elsewhere = registry.config.enabled.read().get(name.as_str()).copied();
+        let enabled = elsewhere.unwrap_or(enabled);
         // Without a random seed, plugins that crash together would also restart together; nothing
         // else depends on it.
         let mut restarts = Restarts::new(getrandom::u64().unwrap_or_default());

@@ -62,5 +62,7 @@ mod write;
 pub use config::{DatabaseConfig, DatabasesConfig, DbLimits};
 pub use gk_sqlguard::{DbGrant, DbGrants, Dialect, TableScope};
 pub(crate) use methods::METHODS;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresServer;
 pub use service::Databases;
 pub use write::{BATCH_STATEMENTS_MAX, Written};

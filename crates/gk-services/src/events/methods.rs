@@ -16,7 +16,7 @@ use crate::wire::STATUS_OK;
 /// The method of the events.
 pub(crate) const METHODS: &[ServiceMethod<Events>] = &[ServiceMethod::new(
     MethodSpec::free("publish_event"),
-    |events, granted, args| Box::pin(async move { publish(events, granted, &args) }),
+    |events, granted, args| Box::pin(publish(events, granted, args)),
 )];
 
 impl Service for Events {
@@ -40,13 +40,13 @@ struct Publication<'a> {
     data: Value,
 }
 
-fn publish(events: &Events, granted: &Granted<'_>, args: &[u8]) -> Result<Bytes, HostError> {
-    let event: Publication<'_> = read(args)?;
-    events.publish(
-        granted.plugin(),
-        &event.channel,
-        &event.event_type,
-        &event.data,
-    )?;
+async fn publish(events: &Events, granted: &Granted<'_>, args: Bytes) -> Result<Bytes, HostError> {
+    let Publication {
+        channel,
+        event_type,
+        data,
+    } = read(&args)?;
+    let plugin = granted.plugin();
+    events.publish(plugin, &channel, &event_type, &data).await?;
     Ok(STATUS_OK)
 }

@@ -2,25 +2,31 @@
 //!
 //! A broker in memory: what is published while nobody listens is kept for a short replay and then
 //! gone. It knows no HTTP; [`frame()`] is a pure function for whoever does.
+//!
+//! Several hosts have one order of events by a [`Bus`]: what is published goes to it, and each host
+//! delivers what comes from it, so that a subscriber finds on one host what it has missed on another.
 
+mod bus;
 mod frame;
 mod methods;
+mod plugin;
 mod queue;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
 
 use gk_hostapi::HostError;
 use gk_manifest::PluginName;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+pub use self::bus::{Bus, NotPublished, Published};
 pub use self::frame::frame;
 pub(crate) use self::methods::METHODS;
-use self::queue::{Receiver, Sender};
+use self::plugin::{Channel, Plugin, Subscriber};
+use self::queue::Receiver;
 
 /// Longest name of a channel, in bytes. The empty name is a channel like others.
 pub const CHANNEL_BYTES_MAX: usize = 128;
@@ -117,30 +123,10 @@ pub struct Events {
     next: AtomicU64,
     /// Bytes of data of all events that are kept or wait.
     held: Arc<AtomicUsize>,
-}
-
-#[derive(Default)]
-struct Plugin {
-    channels: HashMap<Box<str>, Channel>,
-    subscribers: usize,
-    replay_bytes: usize,
-    last_id: u64,
-}
-
-#[derive(Default)]
-struct Channel {
-    replay: VecDeque<Arc<Event>>,
-    replay_bytes: usize,
-    subscribers: Vec<Subscriber>,
-    /// Id of the last event that is no longer kept.
-    forgotten: u64,
-    /// Id of the plugin's newest event when this channel was last used.
-    used: u64,
-}
-
-struct Subscriber {
-    number: u64,
-    queue: Sender,
+    /// How several hosts have one order of events.
+    bus: OnceLock<Arc<dyn Bus>>,
+    /// Id of the last event before the first one that this host has heard of by the bus.
+    heard_since: AtomicU64,
 }
 
 impl Events {
@@ -150,13 +136,14 @@ impl Events {
         Self::default()
     }
 
-    /// Publishes to those who subscribe to this channel of this plugin, and returns the event's id.
-    /// It never waits for them.
+    /// Publishes to those who subscribe to this channel of this plugin, on all hosts that share a bus,
+    /// and returns the event's id. It never waits for them. While the bus cannot be reached, events
+    /// are this host's alone.
     ///
     /// # Errors
     /// Invalid: the type, or the channel's name. Limit: [`EVENT_BYTES_MAX`]; [`CHANNELS_MAX`], all
     /// of them with subscribers; [`ALL_BYTES_MAX`].
-    pub fn publish(
+    pub async fn publish(
         &self,
         plugin: &PluginName,
         channel: &str,
@@ -188,27 +175,84 @@ impl Events {
                 data.len()
             )));
         }
+        if let Some(bus) = self.bus.get() {
+            let event = Published {
+                plugin: plugin.as_str(),
+                channel,
+                event_type,
+                data,
+                after: self.newest(plugin),
+            };
+            // Otherwise the bus has said in the host's log why not.
+            if let Ok(id) = bus.publish(event).await {
+                return Ok(id);
+            }
+        }
         let mut plugins = self.plugins.lock();
         self.make_room(&mut plugins, data.len())?;
         let plugin = plugins.entry(plugin.clone()).or_default();
         let id = plugin.next_id();
+        self.put(plugin, channel, id, event_type, data);
+        Ok(id)
+    }
+
+    /// Delivers an event that has come by the bus to those who subscribe here. Ids grow from event to
+    /// event.
+    pub fn deliver(&self, id: u64, event: &Published<'_>) {
+        let Ok(name) = PluginName::new(event.plugin) else {
+            return;
+        };
+        let mut plugins = self.plugins.lock();
+        let has_room = self.make_room(&mut plugins, event.data.len()).is_ok();
+        let plugin = plugins.entry(name).or_default();
+        plugin.last_id = plugin.last_id.max(id);
+        match has_room {
+            true => self.put(plugin, event.channel, id, event.event_type, event.data),
+            // Who subscribes to the channel is told.
+            false => plugin.lose(event.channel, id),
+        }
+    }
+
+    /// Takes note that events up to this one have come by the bus unheard: those who subscribe are
+    /// told that they lagged.
+    pub fn lost(&self, up_to: u64) {
+        self.heard_since.store(up_to, Ordering::Relaxed);
+        for plugin in self.plugins.lock().values_mut() {
+            plugin.lose_all(up_to);
+        }
+    }
+
+    /// Publishes by this bus from now on. `since` is the id of the last event before the first one
+    /// that will be delivered. The first bus counts.
+    pub fn connect(&self, bus: Arc<dyn Bus>, since: u64) {
+        self.heard_since.store(since, Ordering::Relaxed);
+        let _ = self.bus.set(bus);
+    }
+
+    /// Id of a plugin's newest event here.
+    fn newest(&self, plugin: &PluginName) -> u64 {
+        let plugins = self.plugins.lock();
+        plugins.get(plugin).map_or(0, |plugin| plugin.last_id)
+    }
+
+    /// Gives an event to those who subscribe, and keeps it for those who will.
+    fn put(&self, plugin: &mut Plugin, channel: &str, id: u64, event_type: &str, data: &str) {
         // Without a channel there is no subscriber, and without room none that remembers: nobody
         // loses anything by it.
         if plugin.make_room(channel).is_err() {
-            return Ok(id);
+            return;
         }
         let event = Arc::new(Event::new(id, event_type, data, &self.held));
         let entry = plugin.channel(channel);
         let before = entry.subscribers.len();
         entry
             .subscribers
-            .retain(|subscriber| subscriber.queue.give(&event));
+            .retain(|subscriber| id <= subscriber.after || subscriber.queue.give(&event));
         let gone = before - entry.subscribers.len();
         let more = entry.keep(event);
         plugin.subscribers -= gone;
         plugin.replay_bytes = plugin.replay_bytes.saturating_add_signed(more);
         plugin.trim(channel);
-        Ok(id)
     }
 
     /// Subscribes to a channel of a plugin, exactly this one. With the id of the last event that
@@ -235,10 +279,19 @@ impl Events {
         let newest = entry.last_id;
         let state = entry.channel(channel);
         let mut first = VecDeque::new();
+        let has_bus = self.bus.get().is_some();
         if let Some(last) = last_event_id {
-            // An id of the future is none of this host's; what it has is all there is to say.
-            let last = if last > newest { 0 } else { last };
-            if last < state.forgotten {
+            // Without a bus an id of the future is none of this host's; what it has is all there is
+            // to say. With one the event is on its way.
+            let last = match last > newest && !has_bus {
+                true => 0,
+                false => last,
+            };
+            let unheard = match has_bus {
+                true => self.heard_since.load(Ordering::Relaxed),
+                false => 0,
+            };
+            if last < state.forgotten.max(unheard) {
                 first.push_back(Delivery::Lagged);
             }
             let missed = state.replay.iter().filter(|event| event.id > last);
@@ -246,7 +299,12 @@ impl Events {
         }
         let (queue, receiver) = queue::queue();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        state.subscribers.push(Subscriber { number, queue });
+        let after = last_event_id.filter(|_| has_bus).unwrap_or_default();
+        state.subscribers.push(Subscriber {
+            number,
+            after,
+            queue,
+        });
         Ok(Subscription {
             events: Arc::clone(self),
             plugin: plugin.clone(),
@@ -259,7 +317,19 @@ impl Events {
 
     /// Closes all subscriptions of a plugin that is unloaded, and forgets its events.
     pub fn close(&self, plugin: &PluginName) {
-        self.plugins.lock().remove(plugin);
+        let mut plugins = self.plugins.lock();
+        let Some(closed) = plugins.remove(plugin) else {
+            return;
+        };
+        // With a bus the plugin may go on elsewhere: who subscribes again has missed what was.
+        if self.bus.get().is_some() {
+            let anew = Plugin {
+                last_id: closed.last_id,
+                forgotten: closed.last_id,
+                ..Plugin::default()
+            };
+            plugins.insert(plugin.clone(), anew);
+        }
     }
 
     /// How many subscribers a plugin has.
@@ -310,90 +380,6 @@ impl Events {
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.plugins.lock().keys()).finish()
-    }
-}
-
-impl Plugin {
-    /// Ids begin at the clock's microseconds, so that they go on growing after a restart.
-    fn next_id(&mut self) -> u64 {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = u64::try_from(now.as_micros()).unwrap_or(0);
-        self.last_id = now.max(self.last_id + 1);
-        self.last_id
-    }
-
-    /// The channel; it is there after [`make_room`](Self::make_room).
-    fn channel(&mut self, name: &str) -> &mut Channel {
-        let used = self.last_id;
-        let channel = self.channels.entry(Box::from(name)).or_default();
-        channel.used = used;
-        channel
-    }
-
-    fn make_room(&mut self, name: &str) -> Result<(), HostError> {
-        if self.channels.contains_key(name) || self.channels.len() < CHANNELS_MAX {
-            return Ok(());
-        }
-        let idle = self.quietest(name).ok_or_else(|| {
-            HostError::limit(format!(
-                "there are {CHANNELS_MAX} channels with subscribers; no more are possible"
-            ))
-        })?;
-        if let Some(channel) = self.channels.remove(&idle) {
-            self.replay_bytes -= channel.replay_bytes;
-        }
-        Ok(())
-    }
-
-    /// The channel that was quiet for longest and has no subscribers.
-    fn quietest(&self, but: &str) -> Option<Box<str>> {
-        self.channels
-            .iter()
-            .filter(|(name, channel)| channel.subscribers.is_empty() && ***name != *but)
-            .min_by_key(|(_, channel)| channel.used)
-            .map(|(name, _)| name.clone())
-    }
-
-    /// Forgets events until all that are kept fit, those of quiet channels first.
-    fn trim(&mut self, newest: &str) {
-        while self.replay_bytes > PLUGIN_REPLAY_BYTES_MAX {
-            let holding = self
-                .channels
-                .iter_mut()
-                .filter(|(name, channel)| channel.replay_bytes > 0 && ***name != *newest);
-            let Some((_, channel)) = holding.min_by_key(|(_, channel)| channel.used) else {
-                return;
-            };
-            self.replay_bytes -= channel.replay_bytes;
-            channel.forget_all();
-        }
-    }
-}
-
-impl Channel {
-    /// Keeps an event for replay, and says by how many bytes what is kept has grown.
-    fn keep(&mut self, event: Arc<Event>) -> isize {
-        let before = self.replay_bytes;
-        self.replay_bytes += event.data.len();
-        self.replay.push_back(event);
-        while self.replay.len() > REPLAY_EVENTS_MAX || self.replay_bytes > REPLAY_BYTES_MAX {
-            let Some(oldest) = self.replay.pop_front() else {
-                break;
-            };
-            self.replay_bytes -= oldest.data.len();
-            self.forgotten = oldest.id;
-        }
-        self.replay_bytes.cast_signed() - before.cast_signed()
-    }
-
-    fn forget_all(&mut self) {
-        if let Some(newest) = self.replay.back() {
-            self.forgotten = newest.id;
-        }
-        self.replay.clear();
-        self.replay_bytes = 0;
     }
 }
 

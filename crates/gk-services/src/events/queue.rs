@@ -57,6 +57,16 @@ impl Sender {
     }
 }
 
+impl Sender {
+    /// Lets go of what waits: the subscriber is told that it lagged.
+    pub(super) fn lag(&self) {
+        let mut waiting = self.0.waiting.lock();
+        waiting.lagged = true;
+        waiting.events = VecDeque::new();
+        waiting.bytes = 0;
+    }
+}
+
 impl Drop for Sender {
     fn drop(&mut self) {
         self.0.waiting.lock().ended = true;

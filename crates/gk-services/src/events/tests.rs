@@ -43,10 +43,19 @@ fn waiting(subscription: &mut Subscription) -> Vec<String> {
     waiting
 }
 
+/// Without a bus nothing is waited for.
+fn publish_as(
+    events: &Events,
+    plugin: &PluginName,
+    channel: &str,
+    kind: &str,
+    data: &Value,
+) -> Result<u64, HostError> {
+    now_or_never(events.publish(plugin, channel, kind, data)).unwrap()
+}
+
 fn publish(events: &Events, name: &str, channel: &str, data: &str) -> u64 {
-    events
-        .publish(&plugin(name), channel, "tick", &json!(data))
-        .unwrap()
+    publish_as(events, &plugin(name), channel, "tick", &json!(data)).unwrap()
 }
 
 #[test]
@@ -209,9 +218,7 @@ fn what_all_plugins_keep_is_bounded() {
     let fill = |channel: usize| {
         let data = json!(large);
         (0..QUEUE_BYTES_MAX / EVENT_BYTES_MAX).try_for_each(|_| {
-            events
-                .publish(&plugin("q"), &channel.to_string(), "t", &data)
-                .map(drop)
+            publish_as(&events, &plugin("q"), &channel.to_string(), "t", &data).map(drop)
         })
     };
     let refused = (0..subscribers.len()).find_map(|channel| fill(channel).err());
@@ -228,8 +235,7 @@ fn the_limits_hold_at_the_limit() {
     let events = Arc::new(Events::new());
     let p = plugin("p");
     let try_publish = |channel: &str, kind: &str, data: &Value| {
-        events
-            .publish(&p, channel, kind, data)
+        publish_as(&events, &p, channel, kind, data)
             .map(drop)
             .map_err(|error| error.kind())
     };
@@ -289,7 +295,7 @@ fn data_is_text_or_json() {
         json!(null),
         json!([1, "x"]),
     ] {
-        events.publish(&p, "", "t", &data).unwrap();
+        publish_as(&events, &p, "", "t", &data).unwrap();
     }
     assert_eq!(
         waiting(&mut subscription),
@@ -310,4 +316,97 @@ fn a_plugin_that_is_unloaded_ends_its_streams() {
     drop(subscription);
     assert_eq!(events.subscribers(&p), 1);
     drop(fresh);
+}
+
+/// A bus that carries nothing by itself: what comes by it is delivered by the test.
+#[derive(Debug)]
+struct Quiet;
+
+#[async_trait::async_trait]
+impl Bus for Quiet {
+    async fn publish(&self, event: Published<'_>) -> Result<u64, NotPublished> {
+        match event.event_type {
+            "lost" => Err(NotPublished),
+            _ => Ok(event.after + 1),
+        }
+    }
+}
+
+fn deliver(events: &Events, id: u64, channel: &str, data: &str) {
+    let event = Published {
+        plugin: "p",
+        channel,
+        event_type: "t",
+        data,
+        after: 0,
+    };
+    events.deliver(id, &event);
+}
+
+fn with_bus(since: u64) -> Arc<Events> {
+    let events = Arc::new(Events::new());
+    events.connect(Arc::new(Quiet), since);
+    events
+}
+
+fn subscribe(events: &Arc<Events>, channel: &str, last: Option<u64>) -> Subscription {
+    events.subscribe(&plugin("p"), channel, last).unwrap()
+}
+
+#[test]
+fn what_comes_by_the_bus_is_delivered_once_to_who_comes_from_another_host() {
+    let events = with_bus(10);
+    deliver(&events, 11, "a", "1");
+    deliver(&events, 12, "a", "2");
+    // The other host was ahead: it has delivered 13 already.
+    let (mut behind, mut ahead) = (
+        subscribe(&events, "a", Some(11)),
+        subscribe(&events, "a", Some(13)),
+    );
+    deliver(&events, 13, "a", "3");
+    deliver(&events, 14, "a", "4");
+    assert_eq!(waiting(&mut behind), ["2", "3", "4"]);
+    assert_eq!(waiting(&mut ahead), ["4"]);
+    // This host has heard nothing of what came before 10.
+    assert_eq!(
+        waiting(&mut subscribe(&events, "b", Some(9)))[0],
+        "<lagged>"
+    );
+    assert!(waiting(&mut subscribe(&events, "b", Some(10))).is_empty());
+}
+
+#[test]
+fn what_is_published_waits_for_the_bus_and_is_the_hosts_alone_without_it() {
+    let events = with_bus(0);
+    let mut subscriber = subscribe(&events, "a", None);
+    let p = plugin("p");
+    deliver(&events, 41, "a", "before");
+    assert_eq!(publish_as(&events, &p, "a", "t", &json!("x")).unwrap(), 42);
+    assert_eq!(waiting(&mut subscriber), ["before"]);
+    let alone = publish_as(&events, &p, "a", "lost", &json!("alone")).unwrap();
+    assert!(alone > 42);
+    assert_eq!(waiting(&mut subscriber), ["alone"]);
+}
+
+#[test]
+fn who_subscribes_is_told_of_events_that_came_unheard() {
+    let events = with_bus(0);
+    deliver(&events, 5, "a", "1");
+    let mut subscriber = subscribe(&events, "a", None);
+    events.lost(20);
+    assert_eq!(waiting(&mut subscriber), ["<lagged>", "<closed>"]);
+    for channel in ["a", "new"] {
+        let mut again = subscribe(&events, channel, Some(5));
+        assert_eq!(waiting(&mut again), ["<lagged>"], "{channel}");
+    }
+    let mut current = subscribe(&events, "a", Some(20));
+    deliver(&events, 21, "a", "2");
+    assert_eq!(waiting(&mut current), ["2"]);
+    // A plugin that was stopped here goes on elsewhere.
+    events.close(&plugin("p"));
+    deliver(&events, 22, "a", "3");
+    assert_eq!(
+        waiting(&mut subscribe(&events, "a", Some(20))),
+        ["<lagged>", "3"]
+    );
 }

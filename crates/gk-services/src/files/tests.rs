@@ -1,9 +1,15 @@
 //! Files on a real disk, with paths resolved in both ways.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
+use super::local::LocalFiles;
 use super::*;
 use gk_hostapi::ErrorKind;
+
+/// Files whose paths are resolved as on a kernel without `openat2`.
+fn open_stepwise(root: &Path) -> Files {
+    Files::new(LocalFiles::open_stepwise(root).unwrap())
+}
 
 fn plugin(name: &str) -> PluginName {
     PluginName::new(name).unwrap()
@@ -25,12 +31,24 @@ async fn keys(files: &Files, plugin: &PluginName, prefix: &str) -> Vec<String> {
     page.files.into_iter().map(|file| file.key).collect()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_of_a_store_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let next = std::sync::atomic::AtomicU32::new(0);
+    testing::contract(|| async {
+        let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let root = dir.path().join(number.to_string());
+        Arc::new(LocalFiles::open(&root).unwrap()) as _
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn files_are_stored_listed_read_and_deleted() {
     let dir = tempfile::tempdir().unwrap();
     for files in [
         Files::open(&dir.path().join("kernel")).unwrap(),
-        Files::open_stepwise(&dir.path().join("step")).unwrap(),
+        open_stepwise(&dir.path().join("step")),
     ] {
         let p = plugin("p");
         let metadata = BTreeMap::from([("content-type".to_owned(), "image/png".to_owned())]);
@@ -229,7 +247,7 @@ async fn modes_are_private_and_links_lead_nowhere() {
         let root = dir.path().join(root);
         let files = match stepwise {
             false => Files::open(&root).unwrap(),
-            true => Files::open_stepwise(&root).unwrap(),
+            true => open_stepwise(&root),
         };
         let p = plugin("p");
         files
@@ -310,10 +328,11 @@ async fn directories_have_a_limit() {
     let dir = tempfile::tempdir().unwrap();
     let p = plugin("p");
     for mut files in [
-        Files::open(&dir.path().join("kernel")).unwrap(),
-        Files::open_stepwise(&dir.path().join("step")).unwrap(),
+        LocalFiles::open(&dir.path().join("kernel")).unwrap(),
+        LocalFiles::open_stepwise(&dir.path().join("step")).unwrap(),
     ] {
         files.directories_max = 3;
+        let files = Files::new(files);
         let store =
             async |files: &Files, key: &str| files.store(&p, key, data(1), &none(), None).await;
         store(&files, "a/b/1").await.unwrap();
@@ -335,8 +354,9 @@ async fn directories_have_a_limit() {
     // Those that are left over from a write that failed count from the host's start on.
     let left = dir.path().join("kernel/p/f.d");
     std::fs::create_dir(&left).unwrap();
-    let mut files = Files::open(&dir.path().join("kernel")).unwrap();
+    let mut files = LocalFiles::open(&dir.path().join("kernel")).unwrap();
     files.directories_max = 5;
+    let files = Files::new(files);
     files
         .store(&p, "e/1", data(1), &none(), None)
         .await

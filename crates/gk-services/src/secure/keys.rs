@@ -10,6 +10,8 @@ use gk_hostapi::HostError;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::SealedSecret;
+
 /// Bytes of a key.
 pub const ENCRYPTION_KEY_BYTES: usize = 32;
 /// Most keys at once: the one that encrypts, and former ones.
@@ -29,13 +31,6 @@ pub struct SecureKeys {
 struct Key {
     id: String,
     cipher: XChaCha20Poly1305,
-}
-
-/// A secret that is encrypted.
-pub(super) struct Sealed {
-    pub(super) key_id: String,
-    pub(super) nonce: Vec<u8>,
-    pub(super) sealed: Vec<u8>,
 }
 
 /// Why a secret cannot be read.
@@ -114,6 +109,11 @@ impl SecureKeys {
         self.keys.first().map_or("", |key| &key.id)
     }
 
+    /// Returns whether there is a key of that id.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.keys.iter().any(|key| key.id == id)
+    }
+
     /// Encrypts with the first key. The place is part of what is authenticated: a secret that is
     /// moved to another plugin or key does not decrypt.
     pub(super) fn seal(
@@ -121,7 +121,7 @@ impl SecureKeys {
         plugin: &str,
         name: &str,
         secret: &[u8],
-    ) -> Result<Sealed, HostError> {
+    ) -> Result<SealedSecret, HostError> {
         let failed = || HostError::unavailable("the secret cannot be encrypted");
         let key = self.keys.first().ok_or_else(failed)?;
         let mut nonce = vec![0; NONCE_BYTES];
@@ -136,7 +136,7 @@ impl SecureKeys {
             .cipher
             .encrypt(XNonce::from_slice(&nonce), payload)
             .map_err(|_| failed())?;
-        Ok(Sealed {
+        Ok(SealedSecret {
             key_id: key.id.clone(),
             nonce,
             sealed,
@@ -147,7 +147,7 @@ impl SecureKeys {
         &self,
         plugin: &str,
         name: &str,
-        sealed: &Sealed,
+        sealed: &SealedSecret,
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let key = self.keys.iter().find(|key| key.id == sealed.key_id);
         let key = key.ok_or(OpenError::NoKey)?;
@@ -265,7 +265,7 @@ mod tests {
     fn a_secret_opens_where_it_was_sealed_and_nowhere_else() {
         let keys = SecureKeys::parse(A).unwrap();
         let mut sealed = keys.seal("p", "k", b"secret").unwrap();
-        let opens = |plugin, name, sealed: &Sealed| {
+        let opens = |plugin, name, sealed: &SealedSecret| {
             keys.open(plugin, name, sealed)
                 .is_ok_and(|s| **s == *b"secret")
         };

@@ -4,19 +4,23 @@
 
 mod keys;
 mod methods;
+mod sqlite;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use gk_hostapi::HostError;
 use gk_manifest::PluginName;
-use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
+use self::keys::OpenError;
 pub use self::keys::{ENCRYPTION_KEY_BYTES, ENCRYPTION_KEYS_MAX, SecureKeys};
-use self::keys::{OpenError, Sealed};
 pub(crate) use self::methods::METHODS;
-use crate::store::Store;
 
 /// The environment variable that holds the keys, as upstream calls it.
 pub const KEY_VARIABLE: &str = "GOATFLOW_SECURE_KEY";
@@ -62,10 +66,73 @@ pub struct Rotation {
     pub unreadable: u64,
 }
 
+/// A secret that is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedSecret {
+    /// Id of the key that it is encrypted with.
+    pub key_id: String,
+    /// The nonce.
+    pub nonce: Vec<u8>,
+    /// The encrypted text.
+    pub sealed: Vec<u8>,
+}
+
+/// Change of an encrypted secret, by the plugin's name and that of the secret; `None` leaves it as it
+/// is.
+pub type Reseal =
+    dyn FnMut(&str, &str, &SealedSecret) -> Result<Option<SealedSecret>, HostError> + Send;
+
+/// Where encrypted secrets are stored. It sees nothing in the clear. [`testing`] has its contract.
+#[async_trait]
+pub trait SecretStore: fmt::Debug + Send + Sync + 'static {
+    /// The secret of that name.
+    ///
+    /// # Errors
+    /// Unavailable, timeout: the store.
+    async fn get(&self, plugin: &PluginName, key: &str) -> Result<Option<SealedSecret>, HostError>;
+
+    /// Sets a secret, new or not.
+    ///
+    /// # Errors
+    /// Limit: [`SECRETS_MAX`] others of the plugin. Unavailable, timeout: the store.
+    async fn set(
+        &self,
+        plugin: &PluginName,
+        key: &str,
+        secret: SealedSecret,
+    ) -> Result<(), HostError>;
+
+    /// Deletes all secrets of a plugin.
+    ///
+    /// # Errors
+    /// Unavailable, timeout: the store.
+    async fn clear(&self, plugin: &PluginName) -> Result<(), HostError>;
+
+    /// Changes all secrets at once, or none if `change` fails.
+    ///
+    /// # Errors
+    /// The error of `change`. Unavailable, timeout: the store.
+    async fn reseal(&self, change: Box<Reseal>) -> Result<(), HostError>;
+
+    /// The ids of the keys that stored secrets are encrypted with.
+    ///
+    /// # Errors
+    /// Unavailable, timeout: the store.
+    async fn key_ids(&self) -> Result<BTreeSet<String>, HostError>;
+}
+
+/// Returns the error of a plugin that has too many secrets.
+#[must_use]
+pub fn too_many(plugin: &PluginName) -> HostError {
+    HostError::limit(format!(
+        "plugin \"{plugin}\" has {SECRETS_MAX} secrets; no more are allowed"
+    ))
+}
+
 /// The service. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SecureConfig {
-    store: Store,
+    store: Arc<dyn SecretStore>,
     keys: Option<Arc<SecureKeys>>,
 }
 
@@ -73,9 +140,9 @@ impl SecureConfig {
     /// Secrets in this store. Without keys every request is refused, with a text that says what to
     /// do.
     #[must_use]
-    pub fn new(store: Store, keys: Option<SecureKeys>) -> Self {
+    pub fn new(store: impl SecretStore, keys: Option<SecureKeys>) -> Self {
         Self {
-            store,
+            store: Arc::new(store),
             keys: keys.map(Arc::new),
         }
     }
@@ -104,29 +171,17 @@ impl SecureConfig {
     pub async fn get(&self, plugin: &PluginName, key: &str) -> Result<Secret, HostError> {
         check_key(key)?;
         let keys = self.keys()?;
-        let (plugin, key) = (plugin.clone(), key.to_owned());
-        let found = {
-            let (plugin, key) = (plugin.clone(), key.clone());
-            self.store.read(move |connection| {
-                Ok(connection
-                    .prepare_cached(
-                        "SELECT key_id, nonce, sealed FROM secure WHERE plugin = ?1 AND key = ?2",
-                    )?
-                    .query_row([plugin.as_str(), &key], |row| sealed(row, 0))
-                    .optional()?)
-            })
-        };
-        let Some(sealed) = found.await? else {
+        let Some(sealed) = self.store.get(plugin, key).await? else {
             return Err(HostError::not_found(format!(
                 "secure config key {key:?} not found"
             )));
         };
-        match keys.open(plugin.as_str(), &key, &sealed) {
+        match keys.open(plugin.as_str(), key, &sealed) {
             Ok(secret) => match std::str::from_utf8(&secret) {
                 Ok(text) => Ok(Secret::new(text.to_owned())),
-                Err(_) => Err(broken(&key)),
+                Err(_) => Err(broken(key)),
             },
-            Err(OpenError::Broken) => Err(broken(&key)),
+            Err(OpenError::Broken) => Err(broken(key)),
             Err(OpenError::NoKey) => Err(HostError::unavailable(format!(
                 "secure config key {key:?} is encrypted with the key {}, which this host does \
                  not have; its operator adds it behind the first in {KEY_VARIABLE}",
@@ -156,36 +211,7 @@ impl SecureConfig {
             )));
         }
         let sealed = keys.seal(plugin.as_str(), key, bytes)?;
-        let (plugin, key) = (plugin.clone(), key.to_owned());
-        self.store
-            .run(move |connection| {
-                let transaction =
-                    connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let others: i64 = transaction.query_row(
-                    "SELECT count(*) FROM secure WHERE plugin = ?1 AND key <> ?2",
-                    [plugin.as_str(), &key],
-                    |row| row.get(0),
-                )?;
-                if others >= SECRETS_MAX {
-                    return Err(HostError::limit(format!(
-                        "plugin \"{plugin}\" has {SECRETS_MAX} secrets; no more are allowed"
-                    ))
-                    .into());
-                }
-                transaction.execute(
-                    "INSERT OR REPLACE INTO secure (plugin, key, key_id, nonce, sealed)
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![
-                        plugin.as_str(),
-                        key,
-                        sealed.key_id,
-                        sealed.nonce,
-                        sealed.sealed
-                    ],
-                )?;
-                Ok(transaction.commit()?)
-            })
-            .await
+        self.store.set(plugin, key, sealed).await
     }
 
     /// Deletes all secrets of a plugin that is uninstalled. It needs no key.
@@ -193,13 +219,20 @@ impl SecureConfig {
     /// # Errors
     /// Unavailable: the store.
     pub async fn clear(&self, plugin: &PluginName) -> Result<(), HostError> {
-        let plugin = plugin.clone();
-        self.store
-            .run(move |connection| {
-                connection.execute("DELETE FROM secure WHERE plugin = ?1", [plugin.as_str()])?;
-                Ok(())
-            })
-            .await
+        self.store.clear(plugin).await
+    }
+
+    /// Returns the ids of the keys that secrets are encrypted with and that are not here. The secrets
+    /// cannot be read without them.
+    ///
+    /// # Errors
+    /// Unavailable, timeout: the store.
+    pub async fn missing_keys(&self) -> Result<Vec<String>, HostError> {
+        let mut ids = self.store.key_ids().await?;
+        if let Some(keys) = &self.keys {
+            ids.retain(|id| !keys.has(id));
+        }
+        Ok(ids.into_iter().collect())
     }
 
     /// Encrypts every secret with the first key that is not yet; all at once or, if it fails, none.
@@ -209,41 +242,22 @@ impl SecureConfig {
     /// Unavailable: no key, or the store.
     pub async fn rotate(&self) -> Result<Rotation, HostError> {
         let keys = self.keys()?;
-        self.store
-            .run(move |connection| {
-                let transaction =
-                    connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let mut rotation = Rotation::default();
-                let mut anew = Vec::new();
-                {
-                    let mut statement = transaction
-                        .prepare("SELECT plugin, key, key_id, nonce, sealed FROM secure")?;
-                    let mut rows = statement.query([])?;
-                    while let Some(row) = rows.next()? {
-                        let (plugin, key): (String, String) = (row.get(0)?, row.get(1)?);
-                        let old = sealed(row, 2)?;
-                        match keys.open(&plugin, &key, &old) {
-                            Err(_) => rotation.unreadable += 1,
-                            Ok(_) if old.key_id == keys.current_id() => rotation.unchanged += 1,
-                            Ok(secret) => {
-                                let new = keys.seal(&plugin, &key, &secret)?;
-                                anew.push((plugin, key, new));
-                            }
-                        }
-                    }
-                }
-                for (plugin, key, new) in anew {
-                    transaction.execute(
-                        "UPDATE secure SET key_id = ?3, nonce = ?4, sealed = ?5
-                         WHERE plugin = ?1 AND key = ?2",
-                        params![plugin, key, new.key_id, new.nonce, new.sealed],
-                    )?;
+        let rotation = Arc::new(Mutex::new(Rotation::default()));
+        let counted = Arc::clone(&rotation);
+        let reseal = move |plugin: &str, key: &str, old: &SealedSecret| {
+            let mut rotation = counted.lock();
+            match keys.open(plugin, key, old) {
+                Err(_) => rotation.unreadable += 1,
+                Ok(_) if old.key_id == keys.current_id() => rotation.unchanged += 1,
+                Ok(secret) => {
                     rotation.encrypted_anew += 1;
+                    return Ok(Some(keys.seal(plugin, key, &secret)?));
                 }
-                transaction.commit()?;
-                Ok(rotation)
-            })
-            .await
+            }
+            Ok(None)
+        };
+        self.store.reseal(Box::new(reseal)).await?;
+        Ok(*rotation.lock())
     }
 }
 
@@ -264,17 +278,10 @@ fn broken(key: &str) -> HostError {
     ))
 }
 
-fn sealed(row: &Row<'_>, first: usize) -> rusqlite::Result<Sealed> {
-    Ok(Sealed {
-        key_id: row.get(first)?,
-        nonce: row.get(first + 1)?,
-        sealed: row.get(first + 2)?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
     use gk_hostapi::ErrorKind;
 
     const OLD: &str = "1111111111111111111111111111111111111111111111111111111111111111";
@@ -287,6 +294,11 @@ mod tests {
     fn with(store: &Store, keys: &str) -> SecureConfig {
         let keys = (!keys.is_empty()).then(|| SecureKeys::parse(keys).unwrap());
         SecureConfig::new(store.clone(), keys)
+    }
+
+    #[tokio::test]
+    async fn the_contract_of_a_store_holds() {
+        testing::contract(|| async { Arc::new(Store::in_memory().unwrap()) as _ }).await;
     }
 
     #[tokio::test]

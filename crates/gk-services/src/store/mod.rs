@@ -85,6 +85,9 @@ const MIGRATIONS: &[&str] = &[
      ) STRICT;
      CREATE INDEX job_run_of_job ON job_run (plugin, job, id);
      CREATE INDEX job_run_waiting ON job_run (start_at, id) WHERE state = 'waiting';",
+    // 4: versions of values, which grow with each write of a plugin.
+    "ALTER TABLE kv ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+     ALTER TABLE kv_usage ADD COLUMN version INTEGER NOT NULL DEFAULT 1;",
 ];
 
 /// Why the store failed.
@@ -303,7 +306,12 @@ mod tests {
         let path = dir.path().join("host.db");
         let store = Store::open(&path).unwrap();
         store
-            .run(|c| Ok(c.execute("INSERT INTO kv VALUES ('p', x'61', x'62')", [])?))
+            .run(|c| {
+                Ok(c.execute(
+                    "INSERT INTO kv (plugin, key, value) VALUES ('p', x'61', x'62')",
+                    [],
+                )?)
+            })
             .await
             .unwrap();
         assert_eq!(mode(&path), 0o600);
@@ -328,8 +336,11 @@ mod tests {
             }
             old.pragma_update(None, "user_version", version).unwrap();
             if version > 0 {
-                old.execute("INSERT INTO kv VALUES ('p', x'61', x'62')", [])
-                    .unwrap();
+                old.execute(
+                    "INSERT INTO kv (plugin, key, value) VALUES ('p', x'61', x'62')",
+                    [],
+                )
+                .unwrap();
             }
             drop(old);
             let store = Store::open(&path).unwrap();
@@ -392,7 +403,10 @@ mod tests {
         let panicked = store
             .run(|c| -> Result<(), StoreError> {
                 let transaction = c.transaction()?;
-                transaction.execute("INSERT INTO kv VALUES ('p', x'61', x'62')", [])?;
+                transaction.execute(
+                    "INSERT INTO kv (plugin, key, value) VALUES ('p', x'61', x'62')",
+                    [],
+                )?;
                 panic!("in the middle")
             })
             .await;

@@ -196,6 +196,7 @@ async fn a_generation_that_fails_changes_nothing() {
     assert_eq!(text(&rig).await, "bleat");
     events
         .publish(&goat, "c", "t", &json!("still here"))
+        .await
         .unwrap();
     let Delivery::Event(event) = stream.next().await else {
         panic!("the stream ended with a generation that never served")
@@ -220,11 +221,14 @@ async fn a_generation_that_fails_changes_nothing() {
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Denied);
     rig.host.ended(&goat, 1);
     assert_eq!(text(&rig).await, "moo");
-    events.publish(&goat, "c", "t", &json!("on")).unwrap();
+    events.publish(&goat, "c", "t", &json!("on")).await.unwrap();
     assert!(matches!(stream.next().await, Delivery::Event(_)));
     // It may be started again: who listens, listens on until nothing of the plugin comes any more.
     rig.host.ended(&goat, 3);
-    events.publish(&goat, "c", "t", &json!("later")).unwrap();
+    events
+        .publish(&goat, "c", "t", &json!("later"))
+        .await
+        .unwrap();
     assert!(matches!(stream.next().await, Delivery::Event(_)));
     rig.host.stopped(&goat);
     assert!(matches!(stream.next().await, Delivery::Closed));

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use gk_services::files::Files;
-use gk_services::kv::{Kv, KvQuota};
+use gk_services::kv::{Kv, KvCondition, KvQuota};
 use gk_services::store::Store;
 
 use super::plugin;
@@ -34,7 +34,9 @@ async fn acknowledged_writes_survive_a_kill() {
         for n in 0_usize.. {
             let key = format!("k{n:06}");
             let value = Bytes::from(key.repeat(100));
-            kv.set(&p, &key, value.clone()).await.unwrap();
+            kv.set(&p, &key, value.clone(), KvCondition::Any)
+                .await
+                .unwrap();
             files
                 .store(&p, &key, value, &Default::default(), None)
                 .await
@@ -75,8 +77,8 @@ async fn acknowledged_writes_survive_a_kill() {
     for key in &keys {
         let value = Bytes::from(key.repeat(100));
         assert_eq!(
-            kv.get(&p, key).await.unwrap().as_ref(),
-            Some(&value),
+            kv.get(&p, key).await.unwrap().map(|kept| kept.value),
+            Some(value.clone()),
             "{key}"
         );
         assert_eq!(files.get(&p, key).await.unwrap().data, value, "{key}");

@@ -9,7 +9,7 @@ use gk_servers::shared_redis;
 use gk_services::cache::{Cache, CacheConfig};
 use gk_services::events::{Delivery, Events};
 use gk_services::files::Files;
-use gk_services::kv::{Kv, KvQuota};
+use gk_services::kv::{Kv, KvCondition, KvQuota};
 use gk_services::secure::{Secret, SecureConfig, SecureKeys};
 use gk_services::store::Store;
 use serde_json::json;
@@ -45,7 +45,9 @@ async fn nobody_reaches_another_plugins_things() {
     ];
     let events = Arc::new(Events::new());
 
-    kv.set(&owner, "k", value.clone()).await.unwrap();
+    kv.set(&owner, "k", value.clone(), KvCondition::Any)
+        .await
+        .unwrap();
     files
         .store(&owner, "k", value.clone(), &BTreeMap::new(), None)
         .await
@@ -64,6 +66,7 @@ async fn nobody_reaches_another_plugins_things() {
     let mut heard = events.subscribe(&owner, "", None).unwrap();
     events
         .publish(&owner, "", "secret", &json!("owner's"))
+        .await
         .unwrap();
 
     // An error is as good as nothing found: some of these are no keys.
@@ -94,7 +97,9 @@ async fn nobody_reaches_another_plugins_things() {
                 .set(&thief, key, Bytes::from_static(b"forged"), None, far())
                 .await;
         }
-        let _ = kv.set(&thief, key, Bytes::from_static(b"forged")).await;
+        let _ = kv
+            .set(&thief, key, Bytes::from_static(b"forged"), KvCondition::Any)
+            .await;
         let forged = Bytes::from_static(b"forged");
         let _ = files
             .store(&thief, key, forged, &BTreeMap::new(), None)
@@ -105,11 +110,12 @@ async fn nobody_reaches_another_plugins_things() {
     }
     events
         .publish(&thief, "", "forged", &json!("forged"))
+        .await
         .unwrap();
 
     // What the thief sees of it all is its own.
     for key in kv.list(&thief, "", None, 0).await.unwrap().keys {
-        assert_eq!(kv.get(&thief, &key).await.unwrap().unwrap(), "forged");
+        assert_eq!(kv.get(&thief, &key).await.unwrap().unwrap().value, "forged");
     }
     for file in files.list(&thief, "", None, 0).await.unwrap().files {
         assert_eq!(files.get(&thief, &file.key).await.unwrap().data, "forged");
@@ -132,7 +138,8 @@ async fn nobody_reaches_another_plugins_things() {
         );
     }
     assert_eq!(kv.list(&owner, "", None, 0).await.unwrap().keys, ["k"]);
-    assert_eq!(kv.get(&owner, "k").await.unwrap(), Some(value.clone()));
+    let kept = kv.get(&owner, "k").await.unwrap().map(|kept| kept.value);
+    assert_eq!(kept, Some(value.clone()));
     assert_eq!(
         files.list(&owner, "", None, 0).await.unwrap().files.len(),
         1

@@ -34,6 +34,12 @@ type ExtendedHostAPI interface {
 	KVGet(ctx context.Context, key string) ([]byte, bool, error)
 	// KVSet stores a value. Once it returns, the value survives the end of the host.
 	KVSet(ctx context.Context, key string, value []byte) error
+	// KVGetVersion reads a value and its version, which is another one after each write; 0 if there is no value.
+	KVGetVersion(ctx context.Context, key string) (value []byte, version uint64, err error)
+	// KVSetIf stores a value if the key still has this version (0: if there is no such key) and says whether it was so;
+	// otherwise nothing has changed. The plugin may run on several hosts: who reads a value and writes a new one loses
+	// nothing in this way. A host without versions of values stores the value in any case.
+	KVSetIf(ctx context.Context, key string, value []byte, version uint64) (bool, error)
 	// KVDelete deletes a key; that there was none is no error.
 	KVDelete(ctx context.Context, key string) error
 	// KVList returns the keys that start with prefix and come after after ("" for all), in the order of their bytes,

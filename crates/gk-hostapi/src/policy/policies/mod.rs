@@ -188,6 +188,7 @@ impl Policies {
         let stored = self.stored(plugin).await;
         let installed = self.installed.lock();
         match stored {
+            Ok(_) if entry.is_blocked_unstored() => {}
             Ok(policy) => {
                 *entry.stored.lock() = policy;
                 entry.apply(self.trust_declared, plugin, &installed);
@@ -267,6 +268,7 @@ impl Policies {
         let is_blocked = policy.status == PolicyStatus::Blocked;
         let settle = Settle::new(move |stored| {
             let _changing = changing;
+            entry.set_blocked_unstored(stored.is_err() && is_blocked);
             if stored.is_ok() || is_blocked {
                 let installed = installed.lock();
                 *entry.stored.lock() = Some(policy);
@@ -294,6 +296,7 @@ impl Policies {
         let settle = Settle::new(move |removed| {
             let _changing = changing;
             if removed.is_ok() {
+                entry.set_blocked_unstored(false);
                 let installed = installed.lock();
                 *entry.stored.lock() = None;
                 if entry.effective().is_stored() {
@@ -368,6 +371,48 @@ impl Policies {
             }
         }
         Ok(())
+    }
+
+    /// Reads all stored policies again, which other hosts may have changed, puts them in force, and
+    /// returns the plugins whose policy is another one. A plugin that was blocked here while nothing
+    /// could be stored stays so.
+    ///
+    /// # Errors
+    /// Unavailable: the store cannot be read; then everything stays as it is.
+    pub async fn refresh(&self) -> Result<Vec<PluginName>, HostError> {
+        let _changing = self.changing.lock().await;
+        let mut stored = self.store.all().await?;
+        let known: BTreeSet<_> = self.plugins.read().keys().cloned().collect();
+        let found = stored.keys().filter_map(|name| PluginName::new(name).ok());
+        let all: BTreeSet<_> = found.chain(known).collect();
+        let mut changed = Vec::new();
+        for plugin in all {
+            let policy = stored.remove(plugin.as_str()).map(|json| read(&json));
+            let entry = self.of(&plugin);
+            if entry.is_blocked_unstored() {
+                continue;
+            }
+            let before = entry.effective();
+            match policy.transpose() {
+                Ok(policy) => {
+                    let installed = self.installed.lock();
+                    let mut kept = entry.stored.lock();
+                    if *kept == policy && before.origin != Origin::Unreadable {
+                        continue;
+                    }
+                    *kept = policy;
+                    drop(kept);
+                    entry.apply(self.trust_declared, &plugin, &installed);
+                }
+                Err(error) => {
+                    tracing::error!(%plugin, %error, "the stored policy cannot be read; the \
+                         plugin is blocked until one is set");
+                    entry.put(Effective::unreadable());
+                }
+            }
+            changed.push(plugin);
+        }
+        Ok(changed)
     }
 
     async fn stored(&self, plugin: &PluginName) -> Result<Option<Policy>, HostError> {

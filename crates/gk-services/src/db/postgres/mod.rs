@@ -10,6 +10,7 @@ use gk_sqlguard::{Analysis, DbGrant, StatementKind, TableName};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DbLimits;
 use super::config::ServerTarget;
@@ -41,6 +42,57 @@ pub(super) struct Postgres {
 
 type Lease = super::pool::Lease<PostgresConnector>;
 
+/// A PostgreSQL server by its URL, as [`DatabaseConfig`](super::DatabaseConfig) describes it, for
+/// those who make connections of their own.
+#[derive(Clone)]
+pub struct PostgresServer {
+    /// The driver's configuration.
+    pub config: Config,
+    /// How TLS is spoken; `None` without it.
+    pub tls: Option<MakeRustlsConnect>,
+    /// The parameter `schema`.
+    pub schema: Option<String>,
+}
+
+impl std::fmt::Debug for PostgresServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresServer").finish_non_exhaustive()
+    }
+}
+
+impl PostgresServer {
+    /// Reads the URL; connects to nothing.
+    ///
+    /// # Errors
+    /// Invalid: the URL, which the error does not repeat. Unavailable: the certificates.
+    pub fn new(url: &str) -> Result<Self, HostError> {
+        match super::DatabaseConfig::new(url).target()? {
+            super::config::Target::Postgres(target) => Self::of(&target),
+            _ => Err(HostError::invalid(
+                "the URL does not begin with postgres://",
+            )),
+        }
+    }
+
+    fn of(target: &ServerTarget) -> Result<Self, HostError> {
+        // The driver's errors may hold parts of the URL.
+        let mut config: Config = target
+            .url
+            .parse()
+            .map_err(|_| HostError::invalid("a postgres:// URL cannot be read"))?;
+        config.application_name("goatkit");
+        config.ssl_mode(match target.tls {
+            None => tokio_postgres::config::SslMode::Disable,
+            Some(_) => tokio_postgres::config::SslMode::Require,
+        });
+        Ok(Self {
+            config,
+            tls: target.tls.as_ref().map(tls).transpose()?,
+            schema: target.schema.clone(),
+        })
+    }
+}
+
 impl Postgres {
     /// Reads the URL; connects to nothing.
     ///
@@ -52,21 +104,12 @@ impl Postgres {
         schema: &str,
         limits: &DbLimits,
     ) -> Result<Self, HostError> {
-        // The driver's errors may hold parts of the URL.
-        let mut config: Config = target
-            .url
-            .parse()
-            .map_err(|_| HostError::invalid("a postgres:// URL cannot be read"))?;
-        config.application_name("goatkit");
-        config.connect_timeout(limits.connect_timeout);
-        config.ssl_mode(match target.tls {
-            None => tokio_postgres::config::SslMode::Disable,
-            Some(_) => tokio_postgres::config::SslMode::Require,
-        });
+        let mut server = PostgresServer::of(target)?;
+        server.config.connect_timeout(limits.connect_timeout);
         let connector = PostgresConnector {
-            config: Arc::new(config),
+            config: Arc::new(server.config),
             message_bytes_max: server::packet_bytes_max(limits),
-            tls: target.tls.as_ref().map(tls).transpose()?,
+            tls: server.tls,
             // A temporary table would otherwise come before the schema's own.
             setup: format!(
                 "SET search_path TO \"{schema}\", pg_temp; SET standard_conforming_strings TO on; \

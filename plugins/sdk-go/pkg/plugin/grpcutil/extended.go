@@ -66,6 +66,28 @@ func (c *HostAPIClient) KVSet(ctx context.Context, key string, value []byte) err
 	return c.run(ctx, "kv_set", object{"key": key, "value": value})
 }
 
+// KVGetVersion implements [plugin.ExtendedHostAPI].
+func (c *HostAPIClient) KVGetVersion(ctx context.Context, key string) ([]byte, uint64, error) {
+	var result struct {
+		Value   []byte `json:"value"`
+		Version uint64 `json:"version"`
+	}
+	err := c.decode(ctx, "kv_get", object{"key": key}, &result)
+	return result.Value, result.Version, err
+}
+
+// KVSetIf implements [plugin.ExtendedHostAPI].
+func (c *HostAPIClient) KVSetIf(ctx context.Context, key string, value []byte, version uint64) (bool, error) {
+	if value == nil {
+		value = []byte{}
+	}
+	var result struct {
+		OK bool `json:"ok"`
+	}
+	err := c.decode(ctx, "kv_set", object{"key": key, "value": value, "if_version": version}, &result)
+	return result.OK, err
+}
+
 // KVDelete implements [plugin.ExtendedHostAPI].
 func (c *HostAPIClient) KVDelete(ctx context.Context, key string) error {
 	return c.run(ctx, "kv_delete", object{"key": key})

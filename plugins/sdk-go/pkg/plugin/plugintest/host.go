@@ -38,17 +38,18 @@ type Host struct {
 	refusals map[string]refusal
 	methods  map[string]func(json.RawMessage) (any, error)
 
-	settings map[string]string
-	secrets  map[string]string
-	cache    map[string]cached
-	kv       map[string][]byte
-	files    map[string]file
-	fields   map[fieldsKey]map[string]json.RawMessage
-	events   []Event
-	mails    []Mail
-	logs     []LogRecord
-	texts    map[string]translations
-	own      string
+	settings  map[string]string
+	secrets   map[string]string
+	cache     map[string]cached
+	kv        map[string]versioned
+	kvVersion uint64
+	files     map[string]file
+	fields    map[fieldsKey]map[string]json.RawMessage
+	events    []Event
+	mails     []Mail
+	logs      []LogRecord
+	texts     map[string]translations
+	own       string
 
 	queries    map[string]json.RawMessage
 	execs      map[string]plugin.DBResult
@@ -103,7 +104,7 @@ func NewHost(t testing.TB) *Host {
 		settings:  map[string]string{},
 		secrets:   map[string]string{},
 		cache:     map[string]cached{},
-		kv:        map[string][]byte{},
+		kv:        map[string]versioned{},
 		files:     map[string]file{},
 		fields:    map[fieldsKey]map[string]json.RawMessage{},
 		texts:     map[string]translations{},

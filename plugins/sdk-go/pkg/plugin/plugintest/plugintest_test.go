@@ -280,6 +280,23 @@ func TestStores(t *testing.T) {
 	if err := errors.Join(api.KVSet(background, "empty", nil), api.KVDelete(background, "k000"), api.KVDelete(background, "none")); err != nil {
 		t.Error(err)
 	}
+	first, err := api.KVSetIf(background, "counted", []byte("1"), 0)
+	again, errAgain := api.KVSetIf(background, "counted", []byte("x"), 0)
+	value, version, errGet := api.KVGetVersion(background, "counted")
+	counted, errNext := api.KVSetIf(background, "counted", []byte("2"), version)
+	late, errLate := api.KVSetIf(background, "counted", []byte("x"), version)
+	if err := errors.Join(err, errAgain, errGet, errNext, errLate); err != nil {
+		t.Fatal(err)
+	}
+	if !first || again || string(value) != "1" || !counted || late {
+		t.Errorf("versions: %v %v %q %v %v", first, again, value, counted, late)
+	}
+	if _, version, err := api.KVGetVersion(background, "none"); err != nil || version != 0 {
+		t.Errorf("no value has version %d, %v", version, err)
+	}
+	if err := api.KVDelete(background, "counted"); err != nil {
+		t.Fatal(err)
+	}
 	_, found, err := api.KVGet(background, "empty")
 	equal(t, "empty", fmt.Sprint(found, err), "true <nil>")
 	_, found = h.KV("k000")

@@ -28,9 +28,10 @@ type file struct {
 
 // keyValue is the arguments of the methods that have a key.
 type keyValue struct {
-	Key   string `json:"key"`
-	Value []byte `json:"value"`
-	TTL   int64  `json:"ttl"`
+	Key       string  `json:"key"`
+	Value     []byte  `json:"value"`
+	TTL       int64   `json:"ttl"`
+	IfVersion *uint64 `json:"if_version"`
 }
 
 type keyText struct {
@@ -83,15 +84,28 @@ func (h *Host) SetCached(key string, value []byte) {
 func (h *Host) KV(key string) ([]byte, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	value, ok := h.kv[key]
-	return bytes.Clone(value), ok
+	stored, ok := h.kv[key]
+	return bytes.Clone(stored.value), ok
 }
 
 // SetKV puts a value into the durable store.
 func (h *Host) SetKV(key string, value []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.kv[key] = bytes.Clone(value)
+	h.setKV(key, bytes.Clone(value))
+}
+
+// versioned is a value of the durable store and its version.
+type versioned struct {
+	value   []byte
+	version uint64
+}
+
+// setKV sets a key and returns the version of its value.
+func (h *Host) setKV(key string, value []byte) uint64 {
+	h.kvVersion++
+	h.kv[key] = versioned{value: value, version: h.kvVersion}
+	return h.kvVersion
 }
 
 // Secret returns what the plugin stored with SecureConfigSet, or [Host.SetSecret] set, and whether there is one.
@@ -166,10 +180,14 @@ func (h *Host) kvGet(_ running, args json.RawMessage) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if value, ok := h.KV(wanted.Key); ok {
-		return foundValue(value), nil
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	stored, ok := h.kv[wanted.Key]
+	if !ok {
+		return found{}, nil
 	}
-	return found{}, nil
+	answer := foundValue(stored.value)
+	return map[string]any{"value": answer.Value, "found": true, "version": stored.version}, nil
 }
 
 func (h *Host) kvSet(_ running, args json.RawMessage) (any, error) {
@@ -179,8 +197,11 @@ func (h *Host) kvSet(_ running, args json.RawMessage) (any, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.kv[wanted.Key] = wanted.Value
-	return done, nil
+	version := h.kv[wanted.Key].version
+	if wanted.IfVersion != nil && *wanted.IfVersion != version {
+		return map[string]any{"ok": false, "version": version}, nil
+	}
+	return map[string]any{"ok": true, "version": h.setKV(wanted.Key, wanted.Value)}, nil
 }
 
 func (h *Host) kvDelete(_ running, args json.RawMessage) (any, error) {

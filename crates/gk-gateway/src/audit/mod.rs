@@ -1,18 +1,20 @@
 //! The audit log: every requested change, with its author, the client's address, and the state
 //! before and after.
 //!
-//! The log is in the host's SQLite file. A change is logged before it is made, and refused if that
+//! The log is in the host's SQLite file, or in the database that several hosts share. A change is logged before it is made, and refused if that
 //! fails; its outcome is a row of its own. Rows are never changed, and only the oldest rows beyond
 //! [`AUDIT_ENTRIES_MAX`] are removed. The database itself refuses any other change.
+
+mod shared;
+mod sqlite;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use async_trait::async_trait;
 use gk_api::{Actor, AuditEntry, AuditPage, Change};
-use parking_lot::Mutex;
-use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
 use crate::problem::Problem;
@@ -29,15 +31,45 @@ pub(crate) const AUDIT_PAGE_MAX: usize = 1000;
 const STATE_BYTES_MAX: usize = 64 * 1024;
 
 /// The audit log of a host. Cheap to clone.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Audit {
-    database: Arc<Mutex<Connection>>,
+    store: Arc<dyn AuditStore>,
 }
 
-impl fmt::Debug for Audit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Audit").finish_non_exhaustive()
-    }
+/// A row of the log, before it is read as an [`AuditEntry`].
+pub(crate) struct StoredEntry {
+    pub(crate) id: i64,
+    /// Seconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) host: Option<String>,
+    pub(crate) actor: Actor,
+    pub(crate) change: String,
+    pub(crate) target: String,
+    pub(crate) before: String,
+    pub(crate) request_id: String,
+    /// Whether there is an outcome, and its parts.
+    pub(crate) is_over: bool,
+    pub(crate) error: Option<String>,
+    pub(crate) after: Option<String>,
+}
+
+/// The log failed; the text says how.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct AuditError(pub(crate) String);
+
+/// Where the log is stored. Entries are added and read; states are JSON.
+#[async_trait]
+pub(crate) trait AuditStore: fmt::Debug + Send + Sync + 'static {
+    /// Adds an entry with this state before, at this moment in seconds since 1970, and returns its
+    /// number.
+    async fn begin(&self, asked: &Asked, before: String, at: i64) -> Result<i64, AuditError>;
+
+    /// Adds the outcome of an entry.
+    async fn end(&self, id: i64, after: String, error: Option<String>) -> Result<(), AuditError>;
+
+    /// Reads entries, newest first, at most `limit`.
+    async fn read(&self, query: &AuditQuery, limit: usize) -> Result<Vec<StoredEntry>, AuditError>;
 }
 
 /// A requested change.
@@ -64,7 +96,7 @@ pub(crate) struct AuditQuery {
 #[derive(Debug)]
 #[must_use = "without an outcome the entry stays `unknown`"]
 pub(crate) struct Begun {
-    database: Arc<Mutex<Connection>>,
+    store: Arc<dyn AuditStore>,
     id: i64,
 }
 
@@ -74,66 +106,19 @@ impl Audit {
     /// # Errors
     /// If the file cannot be used.
     pub fn open(path: &Path) -> rusqlite::Result<Self> {
-        Self::open_with(path, AUDIT_ENTRIES_MAX)
+        Ok(Self::of(sqlite::HostAudit::open(path, AUDIT_ENTRIES_MAX)?))
     }
 
-    fn open_with(path: &Path, keep: i64) -> rusqlite::Result<Self> {
-        let database = Connection::open(path)?;
-        database.busy_timeout(Duration::from_secs(5))?;
-        database.pragma_update(None, "journal_mode", "WAL")?;
-        database.pragma_update(None, "cache_size", -256)?;
-        // The triggers are recreated, as their number of rows may differ between versions of this
-        // program.
-        database.execute_batch(&format!(
-            "BEGIN IMMEDIATE;
-            CREATE TABLE IF NOT EXISTS audit (
-                id INTEGER PRIMARY KEY AUTOINCREMENT,
-                at INTEGER NOT NULL,
-                login TEXT NOT NULL,
-                token INTEGER,
-                uid INTEGER,
-                address TEXT,
-                change TEXT NOT NULL,
-                target TEXT NOT NULL,
-                before TEXT NOT NULL,
-                request_id TEXT NOT NULL
-            ) STRICT;
-            CREATE TABLE IF NOT EXISTS audit_outcome (
-                audit INTEGER PRIMARY KEY,
-                error TEXT,
-                after TEXT NOT NULL
-            ) STRICT;
-            CREATE INDEX IF NOT EXISTS audit_target ON audit (target);
-            DROP TRIGGER IF EXISTS audit_is_not_changed;
-            DROP TRIGGER IF EXISTS audit_outcome_is_not_changed;
-            DROP TRIGGER IF EXISTS audit_is_not_removed;
-            DROP TRIGGER IF EXISTS audit_outcome_is_not_removed;
-            CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
-                BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-            CREATE TRIGGER audit_outcome_is_not_changed BEFORE UPDATE ON audit_outcome
-                BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-            CREATE TRIGGER audit_is_not_removed BEFORE DELETE ON audit
-                WHEN OLD.id > (SELECT max(id) FROM audit) - {keep}
-                BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-            CREATE TRIGGER audit_outcome_is_not_removed BEFORE DELETE ON audit_outcome
-                WHEN OLD.audit > (SELECT max(id) FROM audit) - {keep}
-                BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-            CREATE TRIGGER IF NOT EXISTS audit_outcome_comes_once BEFORE INSERT ON audit_outcome
-                WHEN EXISTS (SELECT 1 FROM audit_outcome WHERE audit = NEW.audit)
-                BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-            CREATE TRIGGER IF NOT EXISTS audit_comes_once BEFORE INSERT ON audit
-                WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id)
-                BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-            DROP TRIGGER IF EXISTS audit_is_bounded;
-            CREATE TRIGGER audit_is_bounded AFTER INSERT ON audit BEGIN
-                DELETE FROM audit_outcome WHERE audit <= NEW.id - {keep};
-                DELETE FROM audit WHERE id <= NEW.id - {keep};
-            END;
-            COMMIT;"
-        ))?;
-        Ok(Audit {
-            database: Arc::new(Mutex::new(database)),
-        })
+    /// The log of hosts that share a database.
+    #[must_use]
+    pub fn shared(member: Arc<gk_cluster::Member>) -> Self {
+        Self::of(shared::SharedAudit { member })
+    }
+
+    fn of(store: impl AuditStore) -> Self {
+        Self {
+            store: Arc::new(store),
+        }
     }
 
     /// Logs a change of the host itself that was not requested over HTTP, such as one by a signal.
@@ -173,59 +158,27 @@ impl Audit {
     /// # Errors
     /// If the entry cannot be written. The change must not be made then.
     pub(crate) async fn begin(&self, asked: Asked) -> Result<Begun, Problem> {
-        let database = Arc::clone(&self.database);
-        let id = blocking(&self.database, move |database| {
-            let insert = "INSERT INTO audit (at, login, token, uid, address, change, target, before, request_id)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-            database.execute(
-                insert,
-                params![
-                    unix_seconds(SystemTime::now()),
-                    asked.actor.login,
-                    asked.actor.token,
-                    asked.actor.uid,
-                    asked.actor.address,
-                    asked.change.as_str(),
-                    asked.target,
-                    kept(&asked.before),
-                    asked.request_id
-                ],
-            )?;
-            Ok(database.last_insert_rowid())
+        let (before, at) = (kept(&asked.before), unix_seconds(SystemTime::now()));
+        let id = self.store.begin(&asked, before, at).await;
+        Ok(Begun {
+            store: Arc::clone(&self.store),
+            id: id.map_err(|error| failed(&error))?,
         })
-        .await?;
-        Ok(Begun { database, id })
     }
 
     /// Returns entries, newest first.
     pub(crate) async fn read(&self, query: AuditQuery) -> Result<AuditPage, Problem> {
-        blocking(&self.database, move |database| {
-            let mut statement = database.prepare(
-                "SELECT id, at, login, token, uid, address, change, target, before, request_id,
-                    audit_outcome.audit IS NOT NULL, error, after
-                FROM audit LEFT JOIN audit_outcome ON audit_outcome.audit = audit.id
-                WHERE id < ?1 AND (?2 IS NULL OR target = ?2) AND (?3 IS NULL OR change = ?3)
-                    AND (?4 IS NULL OR login = ?4)
-                ORDER BY id DESC LIMIT ?5",
-            )?;
-            let limit = query.limit.clamp(1, AUDIT_PAGE_MAX);
-            let rows = statement.query_map(
-                params![
-                    query.before.unwrap_or(i64::MAX),
-                    query.target,
-                    query.change.map(Change::as_str),
-                    query.login,
-                    limit + 1
-                ],
-                entry,
-            )?;
-            let mut entries = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-            let more = entries.len() > limit;
-            entries.truncate(limit);
-            let next = entries.last().filter(|_| more).map(|entry| entry.id);
-            Ok(AuditPage { entries, next })
-        })
-        .await
+        let limit = query.limit.clamp(1, AUDIT_PAGE_MAX);
+        // Asking for one more tells whether there is a next page.
+        let found = self.store.read(&query, limit + 1).await;
+        let mut found = found.map_err(|error| failed(&error))?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let entries = found.into_iter().map(|found| found.shown());
+        let entries = entries.collect::<Result<Vec<_>, _>>();
+        let entries = entries.map_err(|error| failed(&error))?;
+        let next = entries.last().filter(|_| more).map(|entry| entry.id);
+        Ok(AuditPage { entries, next })
     }
 }
 
@@ -234,14 +187,11 @@ impl Begun {
     /// has been made.
     pub(crate) async fn end(self, after: Value, error: Option<String>) {
         let id = self.id;
-        let written = blocking(&self.database, move |database| {
-            let insert = "INSERT INTO audit_outcome (audit, error, after) VALUES (?1, ?2, ?3)";
-            database.execute(insert, params![id, error, kept(&after)])?;
-            Ok(())
-        });
-        if written.await.is_err() {
+        let written = self.store.end(id, kept(&after), error).await;
+        if let Err(error) = written {
             tracing::error!(
                 audit = id,
+                %error,
                 "the audit log does not say what came of this change"
             );
         }
@@ -257,64 +207,53 @@ fn kept(state: &Value) -> String {
     }
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
-    let json = |text: Option<String>| {
-        let value = text.map(|text| serde_json::from_str(&text));
-        value.and_then(Result::ok).unwrap_or(Value::Null)
-    };
-    let change: String = row.get(6)?;
-    let change = Change::ALL
-        .into_iter()
-        .find(|known| known.as_str() == change);
-    let (is_over, error): (bool, Option<String>) = (row.get(10)?, row.get(11)?);
-    let outcome = match (is_over, &error) {
-        (false, _) => "unknown",
-        (true, None) => "done",
-        (true, Some(_)) => "failed",
-    };
-    Ok(AuditEntry {
-        id: row.get(0)?,
-        at: rfc3339_of(row.get(1)?).unwrap_or_default(),
-        actor: Actor {
-            login: row.get(2)?,
-            token: row.get(3)?,
-            uid: row.get(4)?,
-            address: row.get(5)?,
-        },
+impl StoredEntry {
+    fn shown(self) -> Result<AuditEntry, AuditError> {
+        let json = |text: Option<String>| {
+            let value = text.map(|text| serde_json::from_str(&text));
+            value.and_then(Result::ok).unwrap_or(Value::Null)
+        };
+        let mut known = Change::ALL.into_iter();
         // An unknown change was written by a later version of this program.
-        change: change.ok_or(rusqlite::Error::InvalidQuery)?,
-        target: row.get(7)?,
-        before: json(row.get(8)?),
-        after: json(row.get(12)?),
-        outcome: outcome.to_owned(),
-        error,
-        request_id: row.get(9)?,
-    })
+        let unknown = || AuditError(format!("the change {:?} is not known", self.change));
+        let change = known
+            .find(|known| known.as_str() == self.change)
+            .ok_or_else(unknown)?;
+        let outcome = match (self.is_over, &self.error) {
+            (false, _) => "unknown",
+            (true, None) => "done",
+            (true, Some(_)) => "failed",
+        };
+        Ok(AuditEntry {
+            id: self.id,
+            at: rfc3339_of(self.at).unwrap_or_default(),
+            host: self.host,
+            actor: self.actor,
+            change,
+            target: self.target,
+            before: json(Some(self.before)),
+            after: json(self.after),
+            outcome: outcome.to_owned(),
+            error: self.error,
+            request_id: self.request_id,
+        })
+    }
 }
 
-async fn blocking<T: Send + 'static>(
-    database: &Arc<Mutex<Connection>>,
-    work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-) -> Result<T, Problem> {
-    let database = Arc::clone(database);
-    let failed = |error: &dyn fmt::Display| {
-        tracing::error!(%error, "the audit log cannot be used; changes are refused");
-        Problem::new(
-            axum::http::StatusCode::SERVICE_UNAVAILABLE,
-            "the audit log cannot be used, and no change is made without it; the host's log says why",
-        )
-    };
-    match tokio::task::spawn_blocking(move || work(&database.lock())).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(failed(&error)),
-        Err(error) => Err(failed(&error)),
-    }
+fn failed(error: &AuditError) -> Problem {
+    tracing::error!(%error, "the audit log cannot be used; changes are refused");
+    Problem::new(
+        axum::http::StatusCode::SERVICE_UNAVAILABLE,
+        "the audit log cannot be used, and no change is made without it; the host's log says why",
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use rusqlite::Connection;
     use serde_json::json;
+
+    use super::*;
 
     fn asked(target: &str, change: Change) -> Asked {
         Asked {
@@ -386,7 +325,7 @@ mod tests {
     async fn nothing_is_changed_or_removed_but_the_oldest() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("host.db");
-        let audit = Audit::open_with(&path, 3).unwrap();
+        let audit = Audit::of(sqlite::HostAudit::open(&path, 3).unwrap());
         for number in 0..5 {
             let begun = audit.begin(asked(&number.to_string(), Change::Reload));
             begun.await.unwrap().end(Value::Null, None).await;

@@ -1,29 +1,31 @@
 //! Bearer tokens: random, stored as their SHA-256, each with a role and an optional expiry.
 //!
-//! The tokens are stored in the host's SQLite file. All of them are in memory too, so that a
-//! request costs one hash and one look-up. A token's text is shown once, when it is created, and
+//! The tokens are stored in the host's SQLite file, or in the database that several hosts share. All
+//! of them are in memory too, so that a request costs one hash and one look-up. A token's text is shown once, when it is created, and
 //! not stored. The last use of a token is kept in memory, to the minute, and stored at intervals
 //! ([`Tokens::store_uses`]).
 
+mod identity;
+mod shared;
+mod sqlite;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub use gk_api::Role;
 use gk_api::{RoleError, Token};
-use gk_hostapi::{User, UserRole};
-use parking_lot::{Mutex, RwLock};
-use rusqlite::{Connection, params};
+use gk_hostapi::HostError;
+use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+pub use self::identity::Identity;
 use crate::rfc3339::{rfc3339_of, unix_seconds};
 
 /// Number of random bytes in a token.
@@ -44,56 +46,19 @@ pub const TOKENS_MAX: usize = 10_000;
 /// Resolution of a token's last use, in seconds.
 const USE_SECONDS: i64 = 60;
 
-/// Identity behind a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// Number of the token, which stands for the user: 0 for the token of the host's environment,
-    /// negative for users of this machine on the local socket.
-    pub id: i64,
-    /// Name of the user.
-    pub login: Arc<str>,
-    /// Role of the user.
-    pub role: Role,
-}
-
-impl Identity {
-    /// Returns the identity of a user of this machine, who came by the local socket.
-    pub(crate) fn local(uid: u32) -> Self {
-        Identity {
-            id: -1 - i64::from(uid),
-            login: format!("uid:{uid}").into(),
-            role: Role::Admin,
-        }
-    }
-
-    /// Returns the user id on this machine of a user who came by the local socket.
-    pub(crate) fn uid(&self) -> Option<u32> {
-        u32::try_from(-1 - self.id).ok()
-    }
-
-    /// Returns true for an administrator.
-    pub(crate) fn is_admin(&self) -> bool {
-        self.role == Role::Admin
-    }
-
-    /// Returns the user, as plugins see them.
-    pub(crate) fn user(&self) -> User {
-        let role = match self.role {
-            Role::Admin => UserRole::Admin,
-            Role::Agent => UserRole::Agent,
-            Role::Customer => UserRole::Customer,
-        };
-        User::new(self.id, Arc::clone(&self.login), role)
-    }
-}
-
 /// Reason why a token could not be created or stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The database failed.
+    /// The host's database failed.
     #[error("the host's database")]
     Database(#[from] rusqlite::Error),
+    /// The database that hosts share failed.
+    #[error(transparent)]
+    Shared(#[from] HostError),
+    /// The work was cut off by the host's end.
+    #[error("the host ends")]
+    Ended,
     /// The file of the database cannot be created.
     #[error("the file {} cannot be made", .path.display())]
     File {
@@ -145,6 +110,21 @@ struct Known {
 }
 
 impl Known {
+    fn of(token: StoredToken) -> Self {
+        let used = token.last_used_at.unwrap_or_default();
+        Self {
+            identity: Identity {
+                id: token.id,
+                login: token.login.into(),
+                role: token.role,
+            },
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            last_used_at: used.into(),
+            stored_use: used.into(),
+        }
+    }
+
     fn is_valid(&self, now: i64) -> bool {
         self.expires_at.is_none_or(|end| now < end)
     }
@@ -158,10 +138,41 @@ impl Known {
     }
 }
 
+/// A token as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredToken {
+    pub(crate) id: i64,
+    pub(crate) hash: Hash,
+    pub(crate) login: String,
+    pub(crate) role: Role,
+    pub(crate) created_at: Option<i64>,
+    pub(crate) expires_at: Option<i64>,
+    pub(crate) last_used_at: Option<i64>,
+}
+
+/// Where tokens are stored. Moments are seconds since 1970.
+#[async_trait]
+pub(crate) trait TokenStore: fmt::Debug + Send + Sync + 'static {
+    /// Reads all tokens.
+    async fn all(&self) -> Result<Vec<StoredToken>, TokenError>;
+
+    /// Stores a token unless there are [`TOKENS_MAX`], and returns its number; that of `token` counts
+    /// for nothing.
+    async fn insert(&self, token: &StoredToken) -> Result<i64, TokenError>;
+
+    /// Deletes a token, and says whether there was one.
+    async fn delete(&self, id: i64) -> Result<bool, TokenError>;
+
+    /// Stores last uses, by number.
+    async fn store_uses(&self, uses: Vec<(i64, i64)>) -> Result<(), TokenError>;
+}
+
 /// All tokens of a host.
 pub struct Tokens {
-    database: Mutex<Connection>,
+    store: Box<dyn TokenStore>,
     known: RwLock<HashMap<Hash, Known>>,
+    /// Held while tokens are stored or read, so that what is known is what is stored.
+    changing: tokio::sync::Mutex<()>,
     /// Number of deleted tokens.
     deleted: watch::Sender<u64>,
 }
@@ -174,75 +185,67 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// Columns that the first version's table does not have.
-const COLUMNS_ADDED: &[&str] = &["expires_at", "last_used_at"];
-
 impl Tokens {
     /// Opens the host's database, or creates it.
     ///
     /// # Errors
     ///
     /// If the file cannot be used.
-    pub fn open(path: &Path) -> Result<Self, TokenError> {
-        // SQLite would create the file with the umask's mode, and its companions with that of the
-        // file.
-        let private = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path);
-        private.map_err(|source| TokenError::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        let database = Connection::open(path)?;
-        database.busy_timeout(Duration::from_secs(5))?;
-        database.pragma_update(None, "journal_mode", "WAL")?;
-        // The tokens are read once, so a large page cache would waste memory.
-        database.pragma_update(None, "cache_size", -256)?;
-        database.execute_batch(
-            "CREATE TABLE IF NOT EXISTS tokens (
-                id INTEGER PRIMARY KEY AUTOINCREMENT,
-                hash BLOB NOT NULL UNIQUE,
-                login TEXT NOT NULL,
-                role TEXT NOT NULL,
-                created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
-            ) STRICT",
-        )?;
-        for column in COLUMNS_ADDED {
-            if !database.column_exists(None, "tokens", column)? {
-                let add = format!("ALTER TABLE tokens ADD COLUMN {column} INTEGER");
-                database.execute_batch(&add)?;
-            }
-        }
-        let mut known = HashMap::new();
-        {
-            let mut rows = database.prepare(
-                "SELECT id, hash, login, role, unixepoch(created_at), expires_at, last_used_at FROM tokens",
-            )?;
-            let mut rows = rows.query([])?;
-            while let Some(row) = rows.next()? {
-                let (login, role): (String, String) = (row.get(2)?, row.get(3)?);
-                let last_used: i64 = row.get::<_, Option<i64>>(6)?.unwrap_or_default();
-                let token = Known {
-                    identity: Identity {
-                        id: row.get(0)?,
-                        login: login.into(),
-                        role: role.parse()?,
-                    },
-                    created_at: row.get(4)?,
-                    expires_at: row.get(5)?,
-                    last_used_at: last_used.into(),
-                    stored_use: last_used.into(),
-                };
-                known.insert(row.get::<_, Hash>(1)?, token);
-            }
-        }
-        Ok(Tokens {
-            database: Mutex::new(database),
-            known: RwLock::new(known),
+    pub async fn open(path: &Path) -> Result<Self, TokenError> {
+        Self::of(Box::new(sqlite::HostTokens::open(path)?)).await
+    }
+
+    /// Reads the tokens of a database that several hosts share.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be used.
+    pub async fn shared(database: gk_cluster::Database) -> Result<Self, TokenError> {
+        Self::of(Box::new(database)).await
+    }
+
+    async fn of(store: Box<dyn TokenStore>) -> Result<Self, TokenError> {
+        let tokens = Tokens {
+            store,
+            known: RwLock::default(),
+            changing: tokio::sync::Mutex::default(),
             deleted: watch::Sender::default(),
-        })
+        };
+        tokens.refresh().await?;
+        Ok(tokens)
+    }
+
+    /// Reads all tokens again, which other hosts may have changed. Deleted ones are refused from now
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails; what is known stays as it is.
+    pub async fn refresh(&self) -> Result<(), TokenError> {
+        let _changing = self.changing.lock().await;
+        let stored = self.store.all().await?;
+        let mut known = self.known.write();
+        // The token of the environment is nowhere stored.
+        let mut all: HashMap<_, _> = known
+            .extract_if(|_, token| token.identity.id == 0)
+            .collect();
+        for token in stored {
+            let hash = token.hash;
+            let old = known.remove(&hash);
+            let token = Known::of(token);
+            if let Some(old) = old {
+                let used = old.last_used_at.load(Ordering::Relaxed);
+                token.last_used_at.fetch_max(used, Ordering::Relaxed);
+            }
+            all.insert(hash, token);
+        }
+        let has_deleted = !known.is_empty();
+        *known = all;
+        drop(known);
+        if has_deleted {
+            self.deleted.send_modify(|deleted| *deleted += 1);
+        }
+        Ok(())
     }
 
     /// Returns the identity of a token; `None` if the token is unknown or has expired.
@@ -294,7 +297,7 @@ impl Tokens {
     /// # Errors
     ///
     /// See [`TokenError`].
-    pub fn create(
+    pub async fn create(
         &self,
         login: &str,
         role: Role,
@@ -318,23 +321,18 @@ impl Tokens {
         getrandom::fill(&mut random).map_err(TokenError::Random)?;
         let text = format!("gk_{}", URL_SAFE_NO_PAD.encode(random));
         let hash = hash(&text);
-        let database = self.database.lock();
-        if self.known.read().len() >= TOKENS_MAX {
-            return Err(TokenError::Full);
-        }
-        let insert = "INSERT INTO tokens (hash, login, role, expires_at) VALUES (?1, ?2, ?3, ?4)";
-        database.execute(insert, params![hash, login, role.as_str(), expires_at])?;
-        let token = Known {
-            identity: Identity {
-                id: database.last_insert_rowid(),
-                login: login.into(),
-                role,
-            },
+        let _changing = self.changing.lock().await;
+        let mut stored = StoredToken {
+            id: 0,
+            hash,
+            login: login.to_owned(),
+            role,
             created_at: Some(now),
             expires_at,
-            last_used_at: AtomicI64::default(),
-            stored_use: AtomicI64::default(),
+            last_used_at: None,
         };
+        stored.id = self.store.insert(&stored).await?;
+        let token = Known::of(stored);
         let answer = shown(&token, now);
         self.known.write().insert(hash, token);
         Ok((text, answer))
@@ -370,9 +368,9 @@ impl Tokens {
     /// # Errors
     ///
     /// If the database fails; the token stays valid then.
-    pub fn delete(&self, id: i64) -> Result<bool, TokenError> {
-        let database = self.database.lock();
-        let deleted = database.execute("DELETE FROM tokens WHERE id = ?1", params![id])? > 0;
+    pub async fn delete(&self, id: i64) -> Result<bool, TokenError> {
+        let _changing = self.changing.lock().await;
+        let deleted = self.store.delete(id).await?;
         self.known
             .write()
             .retain(|_, token| token.identity.id != id || id == 0);
@@ -385,7 +383,7 @@ impl Tokens {
     /// # Errors
     ///
     /// If the database fails; the next attempt writes it.
-    pub fn store_uses(&self) -> Result<(), TokenError> {
+    pub async fn store_uses(&self) -> Result<(), TokenError> {
         let uses: Vec<(i64, i64)> = {
             let known = self.known.read();
             let uses = known.values().filter(|token| token.identity.id > 0);
@@ -400,21 +398,13 @@ impl Tokens {
         if uses.is_empty() {
             return Ok(());
         }
-        let mut database = self.database.lock();
-        let stored = (|| {
-            let transaction = database.transaction()?;
-            for (id, used) in &uses {
-                let update = "UPDATE tokens SET last_used_at = ?2 WHERE id = ?1";
-                transaction.execute(update, params![id, used])?;
-            }
-            transaction.commit()
-        })();
+        let stored = self.store.store_uses(uses).await;
         if stored.is_err() {
             for token in self.known.read().values() {
                 token.stored_use.store(-1, Ordering::Relaxed);
             }
         }
-        Ok(stored?)
+        stored
     }
 
     /// Returns the expiry of a token by its number: `None` if the token is not valid now,
@@ -473,18 +463,20 @@ fn shown(token: &Known, now: i64) -> Token {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::{Connection, params};
+
     use super::*;
 
-    #[test]
-    fn tokens_survive_a_restart_as_hashes_only() {
+    #[tokio::test]
+    async fn tokens_survive_a_restart_as_hashes_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("host.db");
         let (token, identity) = {
-            let tokens = Tokens::open(&path).unwrap();
+            let tokens = Tokens::open(&path).await.unwrap();
             assert!(!tokens.has_role(Role::Admin));
-            tokens.create("ann", Role::Agent, None).unwrap()
+            tokens.create("ann", Role::Agent, None).await.unwrap()
         };
-        let tokens = Tokens::open(&path).unwrap();
+        let tokens = Tokens::open(&path).await.unwrap();
         let known = tokens.identify(&token).unwrap();
         assert_eq!(
             (known.id, &*known.login, known.role),
@@ -500,16 +492,16 @@ mod tests {
                     .any(|window| window == token.as_bytes())
             );
         }
-        assert!(tokens.delete(identity.id).unwrap());
+        assert!(tokens.delete(identity.id).await.unwrap());
         assert_eq!(tokens.identify(&token), None);
-        assert!(!tokens.delete(identity.id).unwrap());
+        assert!(!tokens.delete(identity.id).await.unwrap());
     }
 
-    #[test]
-    fn an_operators_token_is_an_admin_and_not_kept() {
+    #[tokio::test]
+    async fn an_operators_token_is_an_admin_and_not_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("host.db");
-        let tokens = Tokens::open(&path).unwrap();
+        let tokens = Tokens::open(&path).await.unwrap();
         assert!(matches!(
             tokens.accept_admin("short"),
             Err(TokenError::Weak)
@@ -524,19 +516,22 @@ mod tests {
             Role::Admin
         );
         assert_eq!(
-            Tokens::open(&path).unwrap().identify("0123456789abcdef"),
+            Tokens::open(&path)
+                .await
+                .unwrap()
+                .identify("0123456789abcdef"),
             None
         );
     }
 
-    #[test]
-    fn logins_and_roles_are_checked() {
+    #[tokio::test]
+    async fn logins_and_roles_are_checked() {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = Tokens::open(&dir.path().join("host.db")).unwrap();
+        let tokens = Tokens::open(&dir.path().join("host.db")).await.unwrap();
         for login in ["", "a\nb", &"x".repeat(LOGIN_CHARS_MAX + 1)] {
             assert!(
                 matches!(
-                    tokens.create(login, Role::Agent, None),
+                    tokens.create(login, Role::Agent, None).await,
                     Err(TokenError::Login)
                 ),
                 "{login:?}"
@@ -544,18 +539,18 @@ mod tests {
         }
         assert!("root".parse::<Role>().is_err());
         for time in [Duration::ZERO, Duration::from_millis(999), Duration::MAX] {
-            let refused = tokens.create("ann", Role::Agent, Some(time));
+            let refused = tokens.create("ann", Role::Agent, Some(time)).await;
             assert!(matches!(refused, Err(TokenError::Time)), "{time:?}");
         }
     }
 
-    #[test]
-    fn a_token_that_has_expired_is_nobodys() {
+    #[tokio::test]
+    async fn a_token_that_has_expired_is_nobodys() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("host.db");
-        let tokens = Tokens::open(&path).unwrap();
+        let tokens = Tokens::open(&path).await.unwrap();
         let hour = Some(Duration::from_secs(3600));
-        let (text, token) = tokens.create("ann", Role::Admin, hour).unwrap();
+        let (text, token) = tokens.create("ann", Role::Admin, hour).await.unwrap();
         assert!(tokens.identify(&text).is_some() && tokens.is_valid(token.id));
         assert!(!token.expired && token.expires_at.is_some());
         drop(tokens);
@@ -563,29 +558,32 @@ mod tests {
         database
             .execute("UPDATE tokens SET expires_at = unixepoch() - 1", [])
             .unwrap();
-        let tokens = Tokens::open(&path).unwrap();
+        let tokens = Tokens::open(&path).await.unwrap();
         assert_eq!(tokens.identify(&text), None);
         assert!(!tokens.is_valid(token.id) && !tokens.has_role(Role::Admin));
         assert!(tokens.list()[0].expired);
     }
 
-    #[test]
-    fn the_last_use_outlives_the_process() {
+    #[tokio::test]
+    async fn the_last_use_outlives_the_process() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("host.db");
-        let tokens = Tokens::open(&path).unwrap();
-        let (text, token) = tokens.create("ann", Role::Agent, None).unwrap();
+        let tokens = Tokens::open(&path).await.unwrap();
+        let (text, token) = tokens.create("ann", Role::Agent, None).await.unwrap();
         assert_eq!(tokens.list()[0].last_used_at, None);
         tokens.identify(&text).unwrap();
         let used = tokens.get(token.id).unwrap().last_used_at;
         assert!(used.is_some());
-        tokens.store_uses().unwrap();
-        assert_eq!(Tokens::open(&path).unwrap().list()[0].last_used_at, used);
+        tokens.store_uses().await.unwrap();
+        assert_eq!(
+            Tokens::open(&path).await.unwrap().list()[0].last_used_at,
+            used
+        );
     }
 
     /// The table of the first version has neither an end nor a last use.
-    #[test]
-    fn a_database_of_the_first_version_is_read() {
+    #[tokio::test]
+    async fn a_database_of_the_first_version_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("host.db");
         let database = Connection::open(&path).unwrap();
@@ -598,19 +596,19 @@ mod tests {
         let insert = "INSERT INTO tokens (hash, login, role, created_at) VALUES (?1, 'ann', 'agent', '2026-01-02T03:04:05Z')";
         database.execute(insert, params![hash("gk_old")]).unwrap();
         drop(database);
-        let tokens = Tokens::open(&path).unwrap();
+        let tokens = Tokens::open(&path).await.unwrap();
         assert!(tokens.identify("gk_old").is_some());
         let created = tokens.list()[0].created_at.clone();
         assert_eq!(created.as_deref(), Some("2026-01-02T03:04:05Z"));
         drop(tokens);
-        Tokens::open(&path).unwrap();
+        Tokens::open(&path).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_ends_with_its_token() {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = Tokens::open(&dir.path().join("host.db")).unwrap();
-        let (_, token) = tokens.create("ann", Role::Agent, None).unwrap();
+        let tokens = Tokens::open(&dir.path().join("host.db")).await.unwrap();
+        let (_, token) = tokens.create("ann", Role::Agent, None).await.unwrap();
         let gone = tokens.gone(token.id);
         tokio::pin!(gone);
         assert!(
@@ -618,7 +616,7 @@ mod tests {
                 .await
                 .is_err()
         );
-        tokens.delete(token.id).unwrap();
+        tokens.delete(token.id).await.unwrap();
         gone.await;
         // A user who came by the local socket has no token that could expire.
         let local = tokens.gone(Identity::local(1000).id);
