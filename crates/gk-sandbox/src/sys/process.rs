@@ -3,7 +3,7 @@
 //! Everything here is for a process with one thread, which a keeper and what it forks are: such a
 //! child may allocate, lock and panic like any other program.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -28,34 +28,40 @@ pub(crate) enum Forked {
 
 /// Forks, with a pidfd and into new namespaces (`CLONE_NEW…`). As a `sibling` the new process
 /// becomes a child of this one's parent.
+///
+/// The call is clone and not clone3, which seccomp profiles of containers answer with ENOSYS:
+/// a filter cannot see its flags.
 pub(crate) fn fork(namespaces: c_int, sibling: bool) -> io::Result<Forked> {
     let mut pidfd: c_int = -1;
-    let mut flags = u64::from((namespaces | libc::CLONE_PIDFD).unsigned_abs());
-    let mut exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    // With CLONE_PARENT the kernel takes the caller's exit signal in place of this one.
+    let mut flags = namespaces | libc::CLONE_PIDFD | libc::SIGCHLD;
     if sibling {
-        flags |= u64::from(libc::CLONE_PARENT.unsigned_abs());
-        // With CLONE_PARENT the kernel takes the caller's exit signal, and wants 0 here.
-        exit_signal = 0;
+        flags |= libc::CLONE_PARENT;
     }
-    // The fields of clone3's argument: flags, pidfd, child_tid, parent_tid, exit_signal, stack,
-    // stack_size, tls.
-    let mut args = [0u64; 8];
-    args[0] = flags;
-    args[1] = ptr::from_mut(&mut pidfd).expose_provenance() as u64;
-    args[4] = exit_signal;
+    // The order of the last two arguments differs between machines; no flag reads them.
+    let unused = ptr::null_mut::<c_void>();
     // SAFETY: without CLONE_VM the child gets a copy of the memory, and without a stack it goes
-    // on with that copy of this one, as after fork(). `args` has the size that is passed, and
-    // `pidfd` outlives the call. The process has one thread (see the module).
-    let answer = unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(&args)) };
+    // on with that copy of this one, as after fork(). `pidfd`, which the kernel writes in place
+    // of the parent's thread id, outlives the call. The process has one thread (see the module).
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            c_long::from(flags),
+            unused,
+            ptr::from_mut(&mut pidfd),
+            unused,
+            unused,
+        )
+    };
     match answer {
         0 => Ok(Forked::Child),
         pid if pid > 0 => {
             let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            // SAFETY: clone3 succeeded with CLONE_PIDFD, so this is a new descriptor of ours.
+            // SAFETY: clone succeeded with CLONE_PIDFD, so this is a new descriptor of ours.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             match pid {
                 Some(pid) => Ok(Forked::Parent { pid, pidfd }),
-                None => Err(io::Error::other("clone3 returned no process id")),
+                None => Err(io::Error::other("clone returned no process id")),
             }
         }
         _ => Err(io::Error::last_os_error()),
