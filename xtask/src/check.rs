@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use gk_servers::{Mariadb, Postgres, Redis};
 
 use crate::command::{cargo, root, say};
-use crate::{docs, e2e, features, figures, golden, layers, licences, package, plugins};
+use crate::{deploy, docs, e2e, features, figures, golden, layers, licences, package, plugins};
 
 /// Numbers of tests of a step.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +98,7 @@ pub(crate) fn run() -> Result<()> {
         crate::command::run(&mut doc)
     });
     step("package", &mut |_| package::check(false));
+    step("deploy", &mut |_| deploy::check());
     step("golden", &mut |_| golden::check());
     step("test-go", &mut |count| {
         let mut first_error = Ok(());

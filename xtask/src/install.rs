@@ -19,6 +19,8 @@ pub(crate) enum Need {
     Build,
     /// Running every test, with real servers.
     Test,
+    /// That, and putting to use what is in deploy/.
+    Deploy,
 }
 
 /// `true` if programs may be installed.
@@ -112,6 +114,32 @@ const REQUIREMENTS: &[Requirement] = &[
         is_there: || on_path("curl") && on_path("jq"),
         packages: &["curl", "jq"],
     },
+    // What reads the files of deploy/.
+    Requirement {
+        need: Need::Deploy,
+        is_there: || on_path("systemd-analyze") && on_path("systemd-tmpfiles"),
+        packages: &["systemd"],
+    },
+    Requirement {
+        need: Need::Deploy,
+        is_there: || on_path("mmdebstrap"),
+        packages: &["mmdebstrap"],
+    },
+    Requirement {
+        need: Need::Deploy,
+        is_there: || on_path("buildah"),
+        packages: &["buildah"],
+    },
+    Requirement {
+        need: Need::Deploy,
+        is_there: || on_path("podman") && on_path("crun"),
+        packages: &["podman", "crun"],
+    },
+    Requirement {
+        need: Need::Deploy,
+        is_there: || on_path("objcopy"),
+        packages: &["binutils"],
+    },
 ];
 
 impl Install {
@@ -161,7 +189,7 @@ impl Install {
 }
 
 /// The way to run a command as root: directly, or by sudo where that asks for no password.
-fn privileges() -> Option<&'static [&'static str]> {
+pub(crate) fn privileges() -> Option<&'static [&'static str]> {
     if rustix::process::geteuid().is_root() {
         return Some(&[]);
     }
@@ -275,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_test_needs_what_a_build_needs() {
-        assert!(Need::Build < Need::Test);
+        assert!(Need::Build < Need::Test && Need::Test < Need::Deploy);
         for requirement in REQUIREMENTS {
             assert!(!requirement.packages.is_empty());
         }

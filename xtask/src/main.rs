@@ -6,6 +6,7 @@ mod cgroup;
 mod chart;
 mod check;
 mod command;
+mod deploy;
 mod dist;
 mod docs;
 mod e2e;
@@ -111,6 +112,13 @@ enum Command {
     /// Build the release archive in target/dist: programs, unit, completions, man pages, licences,
     /// SBOM, sums.
     Dist(dist::Dist),
+    /// Put to use what is in deploy/: units, image, balancer, manifests. Takes root.
+    Deploy {
+        #[command(flatten)]
+        options: deploy::Options,
+        #[command(flatten)]
+        install: Install,
+    },
     /// Write what of the documentation is made of the code: docs/cli.md, and the endpoints in
     /// docs/operations.md.
     Docs {
@@ -153,7 +161,7 @@ fn dispatch(command: Command) -> Result<()> {
             .and_then(|()| run::run(listen, &data_dir)),
         Command::Bench { quick, check } => bench::run(quick, check),
         Command::Test { install } => {
-            install.ensure(Need::Test)?;
+            install.ensure(Need::Deploy)?;
             cgroup::enter();
             check::run()
         }
@@ -169,6 +177,10 @@ fn dispatch(command: Command) -> Result<()> {
             command::run(&mut e2e::prepare(&arguments)?)
         }
         Command::Dist(dist) => dist::run(&dist),
+        Command::Deploy { options, install } => {
+            install.ensure(Need::Deploy)?;
+            deploy::run(&options)
+        }
         Command::Docs { check } => docs::run(check),
         Command::TestGo => plugins::test_go(),
         Command::Golden { check: _ } => golden::check(),

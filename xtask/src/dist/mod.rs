@@ -29,7 +29,9 @@ const TEXTS: &[(&str, &str)] = &[
     ("LICENSE-APACHE", DOC),
     ("LICENSE-MIT", DOC),
     ("deploy/goatkit.service", "lib/systemd/system"),
-    ("deploy/goatkit.conf", "lib/sysusers.d"),
+    ("deploy/goatkit.socket", "lib/systemd/system"),
+    ("deploy/sysusers.d/goatkit.conf", "lib/sysusers.d"),
+    ("deploy/tmpfiles.d/goatkit.conf", "lib/tmpfiles.d"),
 ];
 
 /// Places of the generated files.
