@@ -137,6 +137,16 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         need: Need::Deploy,
+        is_there: || on_path("haproxy") || Path::new("/usr/sbin/haproxy").is_file(),
+        packages: &["haproxy"],
+    },
+    Requirement {
+        need: Need::Deploy,
+        is_there: || on_path("docker-compose"),
+        packages: &["docker-compose"],
+    },
+    Requirement {
+        need: Need::Deploy,
         is_there: || on_path("objcopy"),
         packages: &["binutils"],
     },

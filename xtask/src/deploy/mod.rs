@@ -3,9 +3,12 @@
 //! Units are read by systemd, the image is built and run, and so on: a file that only looks right
 //! fails here. What can be seen from the text alone is in the tests of these modules.
 
+mod balancer;
+mod compose;
 mod container;
 mod image;
 mod local;
+mod settings;
 mod units;
 
 use std::path::PathBuf;
@@ -21,11 +24,15 @@ use crate::{e2e, install};
 pub(crate) enum Part {
     /// Units, user and directories of systemd.
     Units,
+    /// The file of Compose, and the configuration beside it.
+    Compose,
+    /// HAProxy in front of two hosts.
+    Balancer,
     /// The container image.
     Image,
 }
 
-const PARTS: &[Part] = &[Part::Units, Part::Image];
+const PARTS: &[Part] = &[Part::Units, Part::Compose, Part::Balancer, Part::Image];
 
 /// Options of the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -91,6 +98,8 @@ impl Part {
         say(format!("deploy: {self:?}"));
         match self {
             Self::Units => units::check(programs),
+            Self::Compose => compose::check(programs),
+            Self::Balancer => balancer::check(programs),
             Self::Image => {
                 let storage = image::Storage::new()?;
                 image::build(&storage, programs)?;
