@@ -7,6 +7,7 @@ mod balancer;
 mod compose;
 mod container;
 mod image;
+mod kubernetes;
 mod local;
 mod settings;
 mod units;
@@ -26,13 +27,21 @@ pub(crate) enum Part {
     Units,
     /// The file of Compose, and the configuration beside it.
     Compose,
+    /// The configuration in the manifests.
+    Kubernetes,
     /// HAProxy in front of two hosts.
     Balancer,
     /// The container image.
     Image,
 }
 
-const PARTS: &[Part] = &[Part::Units, Part::Compose, Part::Balancer, Part::Image];
+const PARTS: &[Part] = &[
+    Part::Units,
+    Part::Compose,
+    Part::Kubernetes,
+    Part::Balancer,
+    Part::Image,
+];
 
 /// Options of the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -99,6 +108,7 @@ impl Part {
         match self {
             Self::Units => units::check(programs),
             Self::Compose => compose::check(programs),
+            Self::Kubernetes => kubernetes::check(programs),
             Self::Balancer => balancer::check(programs),
             Self::Image => {
                 let storage = image::Storage::new()?;
