@@ -34,20 +34,23 @@ struct Way {
 }
 
 enum Seccomp {
-    /// The profile of Podman and CRI-O.
-    Default,
     /// What Docker's profile, and containerd's, refuses a container without rights.
     LikeDocker,
     /// The project's own.
     File(&'static str),
+    /// The profile that Podman takes if none is named, which CRI-O has, too.
+    Default,
 }
 
+/// How the container that serves is run.
+const PODMAN: Way = Way {
+    name: "of Podman, CRI-O",
+    seccomp: Seccomp::Default,
+    missing: &["uts", "identity", "memory", "processes"],
+};
+
+/// Other ways.
 const WAYS: &[Way] = &[
-    Way {
-        name: "of Podman, CRI-O",
-        seccomp: Seccomp::Default,
-        missing: &["uts", "identity", "memory", "processes"],
-    },
     Way {
         name: "of Docker, containerd",
         seccomp: Seccomp::LikeDocker,
@@ -105,11 +108,7 @@ const NAMESPACES: &[u64] = &[
 /// Runs the image in all ways.
 pub(super) fn check(storage: &Storage, programs: &Programs) -> Result<()> {
     serves(storage, programs)?;
-    health_check_can_fail(storage)?;
-    for way in WAYS {
-        layers(storage, way)?;
-    }
-    Ok(())
+    WAYS.iter().try_for_each(|way| layers(storage, way))
 }
 
 /// `podman run`, as an operator would: without rights, with a read-only root.
@@ -201,6 +200,20 @@ fn answers(storage: &Storage, stdout: ChildStdout) -> Result<()> {
         ensure!(status(&answer) == 200, "{address} answers {answer:?}");
     }
     output(storage.podman()?.args(["healthcheck", "run", NAME])).context("its health check")?;
+    // Where no host answers, the health check fails.
+    let mut lost = storage.podman()?;
+    lost.args(["exec", "--env=GK_URL=http://127.0.0.1:1", NAME, "gk", "ps"]);
+    let lost = lost
+        .stderr(Stdio::null())
+        .status()
+        .context("cannot start podman")?;
+    ensure!(
+        lost.code() == Some(5),
+        "gk ps without a host ends with {lost}, so that the health check tells nothing"
+    );
+    let mut doctor = storage.podman()?;
+    doctor.args(["exec", NAME, "gk-host", "doctor", "--json"]);
+    PODMAN.compare(&mut doctor)?;
     let listed = output(
         storage
             .podman()?
@@ -242,28 +255,6 @@ fn ended(child: &mut Child, asked: Result<()>, stopped: Result<()>) -> Result<()
     Ok(())
 }
 
-/// Where no host answers, the image's health check fails.
-fn health_check_can_fail(storage: &Storage) -> Result<()> {
-    let mut run = container(storage)?;
-    run.args([
-        "--network=none",
-        "--entrypoint=gk",
-        IMAGE,
-        "ps",
-        "--output",
-        "name",
-    ]);
-    let status = run
-        .stderr(Stdio::null())
-        .status()
-        .context("cannot start podman")?;
-    ensure!(
-        status.code() == Some(5),
-        "gk ps without a host ends with {status}, so that the health check tells nothing"
-    );
-    Ok(())
-}
-
 /// Lets the host look at the sandbox that it can make.
 fn layers(storage: &Storage, way: &Way) -> Result<()> {
     let made = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -281,21 +272,26 @@ fn layers(storage: &Storage, way: &Way) -> Result<()> {
             run.arg(format!("--security-opt=seccomp={}", file.display()));
         }
     }
-    let said = run
-        .args([IMAGE, "doctor", "--json"])
-        .output()
-        .context("cannot start podman")?;
-    let (stdout, stderr) = (&said.stdout, String::from_utf8_lossy(&said.stderr));
-    let missing = missing(stdout)
-        .with_context(|| format!("with the seccomp profile {}: {stderr}", way.name))?;
-    if missing != way.missing {
-        bail!(
-            "with the seccomp profile {} the layers {missing:?} do not hold in full, and not {:?}, as docs/operations.md says",
-            way.name,
-            way.missing
-        );
+    run.args([IMAGE, "doctor", "--json"]);
+    way.compare(&mut run)
+}
+
+impl Way {
+    /// Holds what doctor prints in a container of this way against what is written here.
+    fn compare(&self, doctor: &mut Command) -> Result<()> {
+        let said = doctor.output().context("cannot start podman")?;
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        let missing = missing(&said.stdout)
+            .with_context(|| format!("with the seccomp profile {}: {stderr}", self.name))?;
+        if missing != self.missing {
+            bail!(
+                "with the seccomp profile {} the layers {missing:?} do not hold in full, and not {:?}, as docs/operations.md says",
+                self.name,
+                self.missing
+            );
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The layers that doctor does not call enforced; `cpu` is off unless the configuration sets it.
@@ -328,6 +324,15 @@ fn like_docker() -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documentation_has_the_same() {
+        let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+        for way in WAYS.iter().chain([&PODMAN]) {
+            let line = format!("| {} | `{}` |", way.name, way.missing.join("`, `"));
+            assert!(text.contains(&line), "docs/operations.md has no row {line}");
+        }
+    }
 
     #[test]
     fn layers_that_do_not_hold_are_named() {
