@@ -53,6 +53,7 @@ mod restarts;
 mod service;
 mod signatures;
 mod slow_clients;
+mod traces;
 mod tutorial;
 mod users;
 mod versions;

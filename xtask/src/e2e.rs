@@ -67,6 +67,7 @@ pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
     for sample in GO_SAMPLES {
         go.build(&root().join("plugins").join(sample), ".", &bin.join(sample))?;
     }
+    go.build(&root().join("tests/traced-go"), ".", &bin.join("traced-go"))?;
     // A plugin of the host's, and one of gk-wire's, on each version.
     let versions = bin.join("go-plugin");
     for version in GO_PLUGIN_VERSIONS {

@@ -46,6 +46,7 @@ pub(crate) fn go_tests() -> Result<Vec<Command>> {
         "plugins/hello-go",
         "plugins/tickets-go",
         "tests/plugins",
+        "tests/traced-go",
     ] {
         let directory = root().join(module);
         say(format!("go vet in {module}"));

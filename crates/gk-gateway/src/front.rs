@@ -7,6 +7,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
+use gk_hostapi::TraceContext;
 use tokio::sync::watch;
 
 use crate::admin;
@@ -18,6 +19,7 @@ use crate::plugin_route::plugin_route;
 use crate::problem::Problem;
 use crate::request_id;
 use crate::server::{Answer, Peer};
+use crate::trace;
 
 /// Target of the log line about each request, at level debug.
 const ACCESS: &str = "gk_gateway::access";
@@ -73,6 +75,11 @@ impl Answer for Front {
         }
         let request_id = request_id::of(request.headers());
         request.extensions_mut().insert(request_id.clone());
+        let trace = trace::of(request.headers());
+        let trace_id = trace.as_ref().map(TraceContext::trace_id);
+        if let Some(trace) = trace {
+            request.extensions_mut().insert(trace);
+        }
         let (method, version) = (request.method().clone(), request.version());
         let origin = match inner.cors.origins.is_empty() {
             true => None,
@@ -114,7 +121,8 @@ impl Answer for Front {
         let took = started.elapsed();
         inner.counts.count(response.status(), took);
         if let Some(path) = shown {
-            tracing::debug!(target: ACCESS, client = client.map(tracing::field::display), %method, path, status = response.status().as_u16(), %request_id, ?took, "request");
+            let trace_id = trace_id.map(tracing::field::display);
+            tracing::debug!(target: ACCESS, client = client.map(tracing::field::display), %method, path, status = response.status().as_u16(), %request_id, trace_id, ?took, "request");
         }
         response
     }

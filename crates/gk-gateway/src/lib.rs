@@ -53,6 +53,7 @@ mod streams;
 mod testing;
 mod tickets;
 pub mod tokens;
+mod trace;
 
 pub use bodies::BODY_BYTES_MAX;
 pub use cors::Cors;

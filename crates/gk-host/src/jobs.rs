@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use gk_cluster::{Member, SharedJobs};
-use gk_hostapi::RequestId;
+use gk_hostapi::{RequestId, TraceContext};
 use gk_jobs::schedule::time_zone;
 use gk_jobs::{
     Clock, JobStore, Jobs, JobsConfig, Presence, RunAnswer, RunCall, RunFailure, Runner,
@@ -145,7 +145,9 @@ impl Runner for PluginRunner {
 
     async fn run(&self, call: RunCall) -> RunAnswer {
         let plugin = call.key.plugin.as_str();
-        let mut context = CallContext::new().with_job_timeout(call.timeout);
+        let mut context = CallContext::new()
+            .with_job_timeout(call.timeout)
+            .with_trace(TraceContext::begin(false));
         let mut random = [0; 16];
         if getrandom::fill(&mut random).is_ok() {
             context.request_id = Some(RequestId::of(u128::from_ne_bytes(random)));

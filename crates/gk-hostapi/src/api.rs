@@ -15,6 +15,7 @@ use crate::caller::{Caller, User};
 use crate::chain::Chain;
 use crate::error::HostError;
 use crate::request_id::RequestId;
+use crate::trace::TraceContext;
 
 /// A host API. Identity and context of a request come from the supervisor, never from the message.
 #[async_trait]
@@ -168,6 +169,8 @@ pub struct OutgoingCall {
     pub language: Option<Arc<str>>,
     /// The request that led to it; `None` if there was none.
     pub request_id: Option<RequestId>,
+    /// Trace and span within which it is made; `None` if it belongs to no trace.
+    pub trace: Option<TraceContext>,
 }
 
 impl OutgoingCall {
@@ -184,6 +187,7 @@ impl OutgoingCall {
             user,
             language,
             request_id: None,
+            trace: None,
         }
     }
 
@@ -191,6 +195,13 @@ impl OutgoingCall {
     #[must_use]
     pub fn with_request_id(mut self, id: Option<RequestId>) -> Self {
         self.request_id = id;
+        self
+    }
+
+    /// Sets the trace and the span within which it is made.
+    #[must_use]
+    pub fn with_trace(mut self, trace: Option<TraceContext>) -> Self {
+        self.trace = trace;
         self
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::chain::Chain;
 use crate::level::LogLevel;
 use crate::request_id::RequestId;
+use crate::trace::TraceContext;
 
 /// The plugin process that asks, perhaps during a call into it.
 #[derive(Debug, Clone)]
@@ -127,6 +128,8 @@ pub struct CallInfo {
     pub language: Option<Arc<str>>,
     /// The request that led to it; `None` if there was none.
     pub request_id: Option<RequestId>,
+    /// Trace and span within which the request is served; `None` if the call belongs to no trace.
+    pub trace: Option<TraceContext>,
     /// The calls from plugin to plugin that led to it, itself last.
     pub chain: Chain,
 }
@@ -139,6 +142,7 @@ impl CallInfo {
             user: None,
             language: None,
             request_id: None,
+            trace: None,
             chain,
         }
     }

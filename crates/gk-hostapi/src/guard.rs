@@ -192,12 +192,12 @@ fn refused(plugin: &PluginPolicy, caller: &Caller, method: &str, error: &HostErr
         "plugin" => caller.plugin.to_string(), "method" => method.to_owned()
     )
     .increment(1);
-    let request_id = caller
-        .call
-        .as_ref()
-        .and_then(|call| call.request_id.as_ref());
+    let call = caller.call.as_ref();
+    let request_id = call.and_then(|call| call.request_id.as_ref());
     let request_id = request_id.map(tracing::field::display);
-    tracing::debug!(plugin = %caller.plugin, method, request_id, %error, "refused");
+    let trace_id = call.and_then(|call| call.trace.as_ref());
+    let trace_id = trace_id.map(|trace| tracing::field::display(trace.trace_id()));
+    tracing::debug!(plugin = %caller.plugin, method, request_id, trace_id, %error, "refused");
     let text = format!("plugin \"{}\": {error}", caller.plugin);
     match error.kind() {
         ErrorKind::Limit => HostError::limit(text),

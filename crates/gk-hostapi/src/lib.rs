@@ -107,6 +107,7 @@ mod record;
 mod request_id;
 pub mod scope;
 mod spec;
+mod trace;
 
 pub use api::{Admission, CallPlugins, HostApi, OutgoingCall, PluginLimits};
 pub use basic::BasicHostApi;
@@ -121,3 +122,7 @@ pub use rate::RateLimiter;
 pub use record::LOG_BYTES_MAX;
 pub use request_id::{REQUEST_ID_BYTES_MAX, RequestId};
 pub use spec::{MethodSpec, NOT_PROVIDED, Needs};
+pub use trace::{
+    HexId, TRACEPARENT_BYTES, TRACESTATE_BYTES_MAX, TRACESTATE_MEMBERS_MAX, TraceContext,
+    TraceParent,
+};

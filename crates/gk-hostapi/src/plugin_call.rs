@@ -83,7 +83,8 @@ async fn call(
     let language = info.and_then(|call| call.language.clone());
     let request_id = info.and_then(|call| call.request_id.clone());
     let call = OutgoingCall::new(chain, granted.deadline().into_std(), user, language)
-        .with_request_id(request_id);
+        .with_request_id(request_id)
+        .with_trace(info.and_then(|call| call.trace.clone()));
     let plugins = plugins.get();
     plugins
         .ok_or_else(|| HostError::unavailable("plugin manager not available"))?

@@ -34,6 +34,14 @@ async fn ask_host(context: Context, args: Bytes) -> Result<Bytes, Error> {
     context.host_call_raw(&method, args).await
 }
 
+/// The place of the call in a trace.
+async fn trace(context: Context, _: Value) -> Result<Value, Error> {
+    let (parent, state) = (context.traceparent(), context.tracestate());
+    Ok(
+        json!({ "traceparent": parent.unwrap_or_default(), "tracestate": state.unwrap_or_default() }),
+    )
+}
+
 /// Tells the listeners of the channel `versions` which version this is.
 async fn announce(context: Context, _: Value) -> Result<&'static str, Error> {
     let host = context.host();
@@ -53,6 +61,7 @@ fn main() -> std::process::ExitCode {
     Plugin::new(&name(), "1.0.0")
         .function("version", async |_, _: Value| Ok::<_, Error>(version()))
         .function("announce", announce)
+        .function("trace", trace)
         .raw_function("ask_host", ask_host)
         .run()
 }

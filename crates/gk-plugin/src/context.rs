@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gk_protocol::call_token;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -39,6 +40,21 @@ impl Context {
     #[must_use]
     pub fn work_dir(&self) -> Option<&Path> {
         self.config("work_dir").map(Path::new)
+    }
+
+    /// The trace that this call belongs to and its span in it, as the value of a `traceparent` header
+    /// of W3C Trace Context; `None` if it belongs to none. The host sends the like with the requests
+    /// that it makes for the plugin, and passes the trace on to other plugins.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        call_token::traceparent(&self.host.call_token)
+    }
+
+    /// What tracing systems have added to the trace, as the value of a `tracestate` header; at most
+    /// 512 bytes.
+    #[must_use]
+    pub fn tracestate(&self) -> Option<&str> {
+        call_token::tracestate(&self.host.call_token)
     }
 
     /// The host API, with this call's token: the host applies the call's user and deadline.

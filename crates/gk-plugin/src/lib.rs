@@ -35,7 +35,8 @@
 //! ```
 //!
 //! What the host offers is at [`Context::host`]: database, cache, durable keys and values, files,
-//! HTTP, mail, configuration, translations, events and other plugins.
+//! HTTP, mail, configuration, translations, events and other plugins. [`Context::traceparent`] says
+//! to which trace a call belongs.
 //!
 //! Arguments are read into the function's type; text of a path, a query or a form is taken for the
 //! numbers and truth values that it wants. [`IncomingRequest`] has the bytes of a body and the

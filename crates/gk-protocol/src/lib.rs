@@ -14,6 +14,7 @@
 // Copied whenever it is boxed or spawned, whatever of it is ever used.
 #![warn(clippy::large_futures)]
 
+pub mod call_token;
 pub mod host;
 mod messages;
 mod place;

@@ -22,6 +22,9 @@ const CALLBACKS: &str = "gk_runtime::callbacks";
 /// The field of a log record that names the request during which it was logged.
 const REQUEST_ID: &str = "request_id";
 
+/// The field of a log record that names the trace during which it was logged.
+const TRACE_ID: &str = "trace_id";
+
 /// Serves one process's connections: identifies the caller, then forwards to the host API.
 pub(crate) struct ConnectionHostApi {
     api: Arc<dyn HostApi>,
@@ -47,6 +50,7 @@ impl View {
         info.user.clone_from(&call.context.user);
         info.language.clone_from(&call.context.language);
         info.request_id.clone_from(&call.context.request_id);
+        info.trace.clone_from(&call.context.trace);
         info
     }
 }
@@ -64,8 +68,14 @@ impl PluginProcess for View {
         if let Some(id) = request_id {
             record.push_field(REQUEST_ID, &Value::from(id.as_str()));
         }
+        let trace = call.and_then(|call| call.trace.as_ref());
+        if let Some(trace) = trace {
+            record.push_field(TRACE_ID, &Value::from(trace.trace_id().to_string()));
+        }
         for (name, value) in fields {
-            if request_id.is_none() || name != REQUEST_ID {
+            let is_hosts = (name == REQUEST_ID && request_id.is_some())
+                || (name == TRACE_ID && trace.is_some());
+            if !is_hosts {
                 record.push_field(name, value);
             }
         }
@@ -114,7 +124,10 @@ impl ConnectionHostApi {
             None | Some("") => None,
             Some(token) => {
                 let call = view.calls.resolve(token);
-                Some(view.info(&call.ok_or("unknown or finished call context")?))
+                let mut info = view.info(&call.ok_or("unknown or finished call context")?);
+                // The request is a span of its own within the call's.
+                info.trace = info.trace.map(|trace| trace.child());
+                Some(info)
             }
         };
         let shape = match sdk {
@@ -131,9 +144,11 @@ impl ConnectionHostApi {
             let call = caller.call.as_ref();
             let id = call.and_then(|call| call.request_id.as_ref());
             let (request_id, error) = (id.map(display), answer.as_ref().err().map(display));
+            let trace = call.and_then(|call| call.trace.as_ref());
+            let trace_id = trace.map(|trace| display(trace.trace_id()));
             let (plugin, generation, took) = (&view.plugin, view.generation, started.elapsed());
             let method = crate::log::cut(method, 128);
-            tracing::debug!(target: CALLBACKS, %plugin, generation, method, request_id, error, ?took, "callback");
+            tracing::debug!(target: CALLBACKS, %plugin, generation, method, request_id, trace_id, error, ?took, "callback");
         }
         answer.map_err(|error| error.to_string())
     }
@@ -153,7 +168,7 @@ mod tests {
     use super::*;
     use crate::calls::{CallContext, FunctionName};
     use crate::log::LogQuery;
-    use gk_hostapi::{BasicHostApi, RequestId};
+    use gk_hostapi::{BasicHostApi, RequestId, TraceContext};
 
     fn handler() -> (ConnectionHostApi, LogSink) {
         let plugin = PluginName::new("p").unwrap();
@@ -211,21 +226,27 @@ mod tests {
     #[tokio::test]
     async fn what_is_said_during_a_request_has_its_id() {
         let (handler, log) = handler();
-        let context = CallContext::new().with_request_id(RequestId::new(b"r-1").unwrap());
+        let parent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let context = CallContext::new()
+            .with_request_id(RequestId::new(b"r-1").unwrap())
+            .with_trace(TraceContext::parse(parent).unwrap());
         let ticket = handler.view.calls.begin(RunningCall {
             function: FunctionName::new("f"),
             deadline: Instant::now(),
             context,
         });
-        let args = r#"{"message":"m","fields":{"a":1,"request_id":"forged"}}"#;
+        let args = r#"{"message":"m","fields":{"a":1,"request_id":"forged","trace_id":"forged"}}"#;
         let (during, alone) = (Some(ticket.token()), None);
         for token in [during, alone] {
             ask(&handler, "log", args, token).await.unwrap();
         }
         let fields = |number: usize| log.read(&LogQuery::all())[number].fields.clone();
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(fields(0), [field("request_id", "r-1"), field("a", "1")]);
-        assert_eq!(fields(1), [field("a", "1"), field("request_id", "forged")]);
+        let trace_id = field("trace_id", "0af7651916cd43dd8448eb211c80319c");
+        let request_id = field("request_id", "r-1");
+        assert_eq!(fields(0), [request_id, trace_id, field("a", "1")]);
+        let [request_id, trace_id] = ["request_id", "trace_id"].map(|name| field(name, "forged"));
+        assert_eq!(fields(1), [field("a", "1"), request_id, trace_id]);
     }
 
     #[tokio::test]

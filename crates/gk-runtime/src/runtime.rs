@@ -54,7 +54,7 @@ impl CallPlugins for WeakRuntime {
         let mut context = CallContext::new().with_chain(call.chain);
         context.timeout = Some(call.deadline.saturating_duration_since(Instant::now()));
         (context.user, context.language) = (call.user, call.language);
-        context.request_id = call.request_id;
+        (context.request_id, context.trace) = (call.request_id, call.trace);
         let result = Runtime { inner }
             .call(target.as_str(), function, args, context)
             .await;

@@ -162,6 +162,8 @@ func (s *server) run(request CallRequest) ([]byte, error) {
 		return s.ask(request)
 	case "announce":
 		return s.announce(request)
+	case "token":
+		return json.Marshal(request.CallToken)
 	case "note":
 		return s.note(request)
 	case "die_once":

@@ -291,6 +291,7 @@ pub(crate) fn language(headers: &HeaderMap) -> &str {
 pub(crate) fn call_context(caller: Option<&User>, parts: &Parts) -> CallContext {
     let mut context = CallContext::new().with_language(language(&parts.headers));
     context.request_id = parts.extensions.get().cloned();
+    context.trace = parts.extensions.get().cloned();
     match caller {
         Some(caller) => context.with_user(caller.clone()),
         None => context,

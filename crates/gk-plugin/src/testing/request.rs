@@ -38,6 +38,7 @@ pub struct TestRequest<'a> {
     language: String,
     client_ip: Option<String>,
     request_id: String,
+    trace: Option<(String, Option<String>)>,
 }
 
 impl<'a> TestRequest<'a> {
@@ -59,6 +60,7 @@ impl<'a> TestRequest<'a> {
             language: "en".to_owned(),
             client_ip: Some("192.0.2.1".to_owned()),
             request_id: "testing".to_owned(),
+            trace: None,
         }
     }
 
@@ -138,6 +140,14 @@ impl<'a> TestRequest<'a> {
         self
     }
 
+    /// Sets the place of the call in a trace: [`Context::traceparent`](crate::Context::traceparent)
+    /// and [`Context::tracestate`](crate::Context::tracestate). Without it the call belongs to no
+    /// trace.
+    pub fn trace(mut self, traceparent: &str, tracestate: Option<&str>) -> Self {
+        self.trace = Some((traceparent.to_owned(), tracestate.map(ToOwned::to_owned)));
+        self
+    }
+
     /// Sends the request: the route is found in the registration, its middleware is checked, and
     /// its function gets the arguments that a host makes of the request. The result is read as a
     /// `T`.
@@ -190,6 +200,7 @@ impl<'a> TestRequest<'a> {
             function: function.clone(),
             language: Some(self.language),
             request_id: Some(self.request_id),
+            trace: self.trace,
             user: self.user,
         };
         let result = self.plugin.run(call, args.into()).await?;

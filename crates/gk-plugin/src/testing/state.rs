@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gk_protocol::call_token;
 use serde_json::{Map, Value};
 
 use super::answers::Answers;
@@ -85,6 +86,8 @@ pub(super) struct Running {
     pub(super) function: String,
     pub(super) language: Option<String>,
     pub(super) request_id: Option<String>,
+    /// Values of `traceparent` and `tracestate`.
+    pub(super) trace: Option<(String, Option<String>)>,
     pub(super) user: Option<User>,
 }
 
@@ -117,7 +120,10 @@ impl State {
     /// Makes a call known, and returns its token.
     pub(super) fn begin(&mut self, call: Running) -> String {
         self.tokens += 1;
-        let token = format!("testing-{}", self.tokens);
+        let mut token = format!("testing-{}", self.tokens);
+        if let Some((parent, state)) = &call.trace {
+            token = call_token::traced(&token, parent, state.as_deref());
+        }
         self.running.insert(token.clone(), call);
         token
     }

@@ -12,6 +12,27 @@ use gk_plugin::{
 use gk_protocol::registration::I18nSpec;
 use serde_json::{Map, Value, json};
 
+#[tokio::test]
+async fn the_trace_of_a_call() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let seen = async |context: Context, _: Value| {
+        // The host knows the call by its token, whatever is told in it.
+        context.host().kv().set("called", b"1").await?;
+        let told = [context.traceparent(), context.tracestate()];
+        Ok::<_, Error>(told.map(|value| value.map(ToOwned::to_owned)))
+    };
+    let route = Route::get("/api/plugins/sample/seen");
+    let plugin = Plugin::new("sample", "1.0.0").route(route, "seen", seen);
+    let plugin = TestHost::new().start(plugin).await.unwrap();
+    let get = || plugin.get("/api/plugins/sample/seen");
+    let got: Value = get().send().await.unwrap();
+    assert_eq!(got, json!([null, null]));
+    let got: Value = get().trace(parent, None).send().await.unwrap();
+    assert_eq!(got, json!([parent, null]));
+    let got: Value = get().trace(parent, Some("a=b;c")).send().await.unwrap();
+    assert_eq!(got, json!([parent, "a=b;c"]));
+}
+
 async fn echo(_: Context, args: Value) -> Result<Value, Error> {
     Ok(args)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gk_hostapi::RequestId;
+use gk_hostapi::{RequestId, TraceContext};
 use tokio::time::Instant;
 use tracing::field::display;
 
@@ -21,9 +21,15 @@ pub(crate) struct Account<'a> {
     instance: &'a Instance,
     function: &'a str,
     arrived: Instant,
-    /// Id of the request; the outer `None` stands for no log line.
-    request_id: Option<Option<RequestId>>,
+    /// Ids for the log line about the call; `None` if there is no such line.
+    ids: Option<Ids>,
     has_ended: bool,
+}
+
+/// What a log line is found by.
+struct Ids {
+    request: Option<RequestId>,
+    trace: Option<TraceContext>,
 }
 
 impl<'a> Account<'a> {
@@ -38,8 +44,10 @@ impl<'a> Account<'a> {
             instance,
             function,
             arrived,
-            request_id: tracing::enabled!(target: CALLS, tracing::Level::DEBUG)
-                .then(|| context.request_id.clone()),
+            ids: tracing::enabled!(target: CALLS, tracing::Level::DEBUG).then(|| Ids {
+                request: context.request_id.clone(),
+                trace: context.trace.clone(),
+            }),
             has_ended: false,
         }
     }
@@ -57,15 +65,16 @@ impl<'a> Account<'a> {
     }
 
     fn tell(&self, took: Duration, error: Option<&dyn std::fmt::Display>) {
-        let Some(request_id) = &self.request_id else {
+        let Some(ids) = &self.ids else {
             return;
         };
-        let (request_id, error) = (request_id.as_ref().map(display), error.map(display));
+        let (request_id, error) = (ids.request.as_ref().map(display), error.map(display));
+        let trace_id = ids.trace.as_ref().map(|trace| display(trace.trace_id()));
         let (plugin, function) = (
             &self.instance.plugin,
             cut(self.function, FUNCTION_BYTES_MAX),
         );
-        tracing::debug!(target: CALLS, %plugin, function, request_id, error, ?took, "call");
+        tracing::debug!(target: CALLS, %plugin, function, request_id, trace_id, error, ?took, "call");
     }
 }
 

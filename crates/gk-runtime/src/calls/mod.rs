@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gk_hostapi::{Admission, Chain, RequestId, User};
+use gk_hostapi::{Admission, Chain, RequestId, TraceContext, User};
 use gk_manifest::PluginName;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -55,6 +55,9 @@ pub struct CallContext {
     pub chain: Chain,
     /// Id of the request that led to the call, by which it is found in every log.
     pub request_id: Option<RequestId>,
+    /// Trace and span within which the call is made; the call is a span of its own in it. `None` if
+    /// the call belongs to no trace, which then costs it nothing.
+    pub trace: Option<TraceContext>,
 }
 
 impl CallContext {
@@ -95,6 +98,13 @@ impl CallContext {
     #[must_use]
     pub fn with_request_id(mut self, id: RequestId) -> Self {
         self.request_id = Some(id);
+        self
+    }
+
+    /// Sets the trace and the span within which the call is made.
+    #[must_use]
+    pub fn with_trace(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(trace);
         self
     }
 
@@ -320,7 +330,7 @@ impl Instance {
         _inside: Inside<'_>,
         function: &str,
         args: Bytes,
-        context: CallContext,
+        mut context: CallContext,
         entry: &Entry,
     ) -> Result<Bytes, CallError> {
         if function.is_empty() || function.len() > FUNCTION_BYTES_MAX {
@@ -336,6 +346,7 @@ impl Instance {
                 limit: ARGS_BYTES_MAX,
             });
         }
+        context.trace = context.trace.map(|trace| trace.child());
         let after = entry.time(self.call_timeout);
         let deadline = entry.arrived + after;
         let outcome = {

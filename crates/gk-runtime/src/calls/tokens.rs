@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use gk_protocol::call_token;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
@@ -48,7 +49,7 @@ impl fmt::Debug for FunctionName {
 
 /// Number of parts of the map of running calls, each with its own lock.
 const SHARDS: usize = 16;
-/// Hex characters of a token: a random half that belongs to the process, and a counter.
+/// Hex characters of a token's id: a random half that belongs to the process, and a counter.
 const TOKEN_LEN: usize = 32;
 
 /// The running calls of one plugin process, by token.
@@ -76,20 +77,28 @@ impl Calls {
     /// Registers a call.
     pub(crate) fn begin(&self, call: RunningCall) -> Ticket<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut id = [0; TOKEN_LEN];
+        id[..TOKEN_LEN / 2].copy_from_slice(&self.prefix);
+        id[TOKEN_LEN / 2..].copy_from_slice(&hex(number));
+        let trace = call.context.trace.as_ref();
+        let traced = trace.map(|trace| {
+            let parent = trace.traceparent();
+            call_token::traced(text(&id), parent.as_str(), trace.tracestate())
+        });
         self.shard(number).lock().insert(number, call);
-        let mut token = [0; TOKEN_LEN];
-        token[..TOKEN_LEN / 2].copy_from_slice(&self.prefix);
-        token[TOKEN_LEN / 2..].copy_from_slice(&hex(number));
         Ticket {
             calls: self,
             number,
-            token,
+            id,
+            traced,
         }
     }
 
-    /// Returns the running call that a token belongs to.
+    /// Returns the running call that a token belongs to. The token's id counts and nothing behind
+    /// it: the trace of the call is what the host knows of it.
     pub(crate) fn resolve(&self, token: &str) -> Option<RunningCall> {
-        let number = token.as_bytes().strip_prefix(&self.prefix)?;
+        let id = call_token::id(token)?;
+        let number = id.as_bytes().strip_prefix(&self.prefix)?;
         if number.len() != TOKEN_LEN / 2
             || !number
                 .iter()
@@ -127,13 +136,20 @@ impl Calls {
 pub(crate) struct Ticket<'a> {
     calls: &'a Calls,
     number: u64,
-    token: [u8; TOKEN_LEN],
+    id: [u8; TOKEN_LEN],
+    /// The token of a call that belongs to a trace. That of others is the id.
+    traced: Option<String>,
 }
 
 impl Ticket<'_> {
     pub(crate) fn token(&self) -> &str {
-        std::str::from_utf8(&self.token).unwrap_or_default()
+        self.traced.as_deref().unwrap_or(text(&self.id))
     }
+}
+
+/// Returns a token's id as text; it is made of ASCII alone.
+fn text(id: &[u8; TOKEN_LEN]) -> &str {
+    std::str::from_utf8(id).unwrap_or_default()
 }
 
 impl Drop for Ticket<'_> {
@@ -154,6 +170,9 @@ fn hex(value: u64) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use gk_hostapi::TraceContext;
+    use gk_protocol::call_token::CALL_TOKEN_BYTES_MAX;
+
     use super::*;
 
     fn call(function: &str) -> RunningCall {
@@ -199,5 +218,34 @@ mod tests {
         ] {
             assert!(calls.resolve(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_id_alone_says_which_call_it_is() {
+        let calls = Calls::new();
+        let mut traced = call("traced");
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let trace = TraceContext::parse(parent.as_bytes()).unwrap();
+        traced.context = CallContext::new().with_trace(trace);
+        let ticket = calls.begin(traced);
+        let (id, told) = ticket.token().split_once(';').unwrap();
+        assert_eq!((id.len(), told), (32, &*format!("traceparent={parent}")));
+        let most = CALL_TOKEN_BYTES_MAX - id.len() - 1;
+        let forged = "traceparent=00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-00";
+        for behind in [told, "", "nothing known", forged, &"x".repeat(most)] {
+            let found = calls.resolve(&format!("{id};{behind}")).unwrap();
+            let trace = found.context.trace.unwrap();
+            assert_eq!(trace.traceparent().as_str(), parent, "{behind}");
+        }
+        assert!(calls.resolve(id).is_some());
+        // An SDK that returns something else than the token has none.
+        assert!(
+            calls
+                .resolve(&format!("{id};{}", "x".repeat(most + 1)))
+                .is_none()
+        );
+        assert_eq!(calls.begin(call("other")).token().len(), 32);
+        assert!(calls.resolve(&format!("x{id};{told}")).is_none());
+        assert!(calls.resolve(&format!(";{}", ticket.token())).is_none());
     }
 }

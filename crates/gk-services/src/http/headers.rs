@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gk_hostapi::HostError;
+use gk_hostapi::{HostError, TraceContext};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// Most headers of a request.
@@ -32,6 +32,11 @@ const IGNORED: &[&str] = &[
     "upgrade",
 ];
 
+/// The place of a request in a trace, by W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What tracing systems add to that.
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
 /// Headers that may go along to another origin: they do not say who asks. Every other one may be a
 /// credential, whatever its name.
 const FOR_ANY_ORIGIN: &[&str] = &[
@@ -45,6 +50,7 @@ const FOR_ANY_ORIGIN: &[&str] = &[
     "content-type",
     "pragma",
     "range",
+    "traceparent",
     "user-agent",
 ];
 
@@ -90,6 +96,20 @@ pub(super) fn request(headers: &[(String, String)]) -> Result<HeaderMap, HostErr
         map.insert(parsed, value);
     }
     Ok(map)
+}
+
+/// Adds the place of the request in a trace. A plugin that says so itself, is left alone.
+pub(super) fn add_trace(headers: &mut HeaderMap, trace: &TraceContext) {
+    if headers.contains_key(TRACEPARENT) {
+        return;
+    }
+    if let Ok(value) = HeaderValue::from_str(trace.traceparent().as_str()) {
+        headers.insert(TRACEPARENT, value);
+        headers.remove(TRACESTATE);
+    }
+    if let Some(Ok(value)) = trace.tracestate().map(HeaderValue::from_str) {
+        headers.insert(TRACESTATE, value);
+    }
 }
 
 /// Removes what the next origin must not see.

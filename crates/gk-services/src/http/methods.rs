@@ -64,6 +64,7 @@ async fn request(
         url: outgoing.url,
         headers: outgoing.headers.into_iter().collect(),
         body: outgoing.body.map(Bytes::from),
+        trace: granted.call().and_then(|call| call.trace.clone()),
     };
     let response = http.send(request, scope, granted.deadline()).await?;
     write(&Response {

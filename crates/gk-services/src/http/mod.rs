@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gk_hostapi::HostError;
+use gk_hostapi::{HostError, TraceContext};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use reqwest::header::{HeaderMap, LOCATION};
@@ -85,6 +85,10 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     /// The body, if there is one.
     pub body: Option<Bytes>,
+    /// Trace and span within which the request is made; it is a span of its own in that. Its
+    /// `traceparent` and `tracestate` are sent, unless [`headers`](Self::headers) has a
+    /// `traceparent`.
+    pub trace: Option<TraceContext>,
 }
 
 /// The answer of the other server.
@@ -262,10 +266,14 @@ impl Hop {
                 "a request's body has at most {REQUEST_BODY_BYTES_MAX} bytes, not {body_bytes}"
             )));
         }
+        let mut headers = headers::request(&request.headers)?;
+        if let Some(trace) = &request.trace {
+            headers::add_trace(&mut headers, &trace.child());
+        }
         Ok(Self {
             method: method(&request.method)?,
             url: url(&request.url, None)?,
-            headers: headers::request(&request.headers)?,
+            headers,
             body: request.body,
         })
     }

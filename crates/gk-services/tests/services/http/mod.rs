@@ -14,10 +14,11 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use gk_hostapi::scope::Scope;
-use gk_hostapi::{ErrorKind, HostError};
+use gk_hostapi::{ErrorKind, HostError, TraceContext};
 use gk_services::http::{
     HttpClient, HttpConfig, HttpRequest, HttpResponse, HttpScope, REDIRECTS_MAX,
-    REQUEST_BODY_BYTES_MAX, RESPONSE_BODY_BYTES_MAX, RESPONSE_HEADERS_MAX, URL_BYTES_MAX,
+    REQUEST_BODY_BYTES_MAX, REQUEST_HEADERS_MAX, RESPONSE_BODY_BYTES_MAX, RESPONSE_HEADERS_MAX,
+    URL_BYTES_MAX,
 };
 use tokio::time::Instant;
 
@@ -78,6 +79,47 @@ fn kind(result: Result<HttpResponse, HostError>) -> ErrorKind {
     }
 }
 
+#[tokio::test]
+async fn a_request_tells_its_place_in_a_trace() {
+    let web = Web::start(OUTSIDE, |_| response("200 OK", &[], b"")).await;
+    let client = client(&Names::new(&[("shop.test", &[OUTSIDE])]));
+    let sent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let trace = TraceContext::parse(sent.as_bytes()).unwrap();
+    let trace = trace.with_state([&b"a=1"[..]].into_iter());
+    let own = "00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-00";
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let lines = async |headers: Vec<(String, String)>, trace: Option<TraceContext>| {
+        let url = format!("http://shop.test:{}/", web.port);
+        let request = HttpRequest {
+            headers,
+            trace,
+            ..request(&url)
+        };
+        let scope = scope(&["shop.test:*"]);
+        client.send(request, &scope, far()).await.unwrap();
+        let seen = web.seen().pop().unwrap();
+        let value = |name: &str| {
+            let line = seen.lines().find(|line| line.starts_with(name));
+            line.map(|line| line[name.len()..].to_owned())
+        };
+        (value("traceparent: "), value("tracestate: "))
+    };
+    // The most headers that a plugin may send leave room for the host's.
+    let most = (0..REQUEST_HEADERS_MAX).map(|at| header(&format!("x-{at}"), "1"));
+    let (parent, state) = lines(most.collect(), Some(trace.clone())).await;
+    let parent = TraceContext::parse(parent.unwrap().as_bytes()).unwrap();
+    assert_eq!(parent.trace_id(), trace.trace_id());
+    assert_ne!(parent.span_id(), trace.span_id(), "a span of its own");
+    assert!(parent.is_sampled());
+    assert_eq!(state.as_deref(), Some("a=1"));
+    // A state alone means nothing.
+    let (_, state) = lines(vec![header("TraceState", "b=2")], Some(trace.clone())).await;
+    assert_eq!(state.as_deref(), Some("a=1"));
+    let (parent, state) = lines(vec![header("TraceParent", own)], Some(trace)).await;
+    assert_eq!((parent.as_deref(), state), (Some(own), None));
+    assert_eq!(lines(Vec::new(), None).await, (None, None));
+}
+
 fn no_names() -> Arc<Names> {
     Names::new(&[])
 }
@@ -106,6 +148,7 @@ async fn a_request_and_its_response() {
             header("Transfer-Encoding", "chunked"),
         ],
         body: Some(Bytes::from_static(b"body")),
+        trace: None,
     };
     let response = client
         .send(request, &scope(&["shop.test:*"]), far())

@@ -148,6 +148,7 @@ async fn redirects_change_the_request_as_they_should() {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
             body: (method != "HEAD").then(|| Bytes::from_static(b"the body")),
+            trace: None,
         };
         client.send(sent, &any_host(), far()).await.unwrap();
         let seen = target.seen().pop().unwrap();

@@ -15,6 +15,7 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 
 	"github.com/goatkit/goatflow/pkg/plugin"
+	"github.com/goatkit/goatflow/pkg/plugin/internal/calltoken"
 )
 
 // PluginKey is the name under which hosts dispense the plugin.
@@ -135,15 +136,13 @@ type HostAPIRPCResponse struct {
 	Error string `json:"error"`
 }
 
-type callTokenKey struct{}
-
-// ContextWithCallToken returns a context that ties host API requests to the call with that token.
+// ContextWithCallToken returns a context that ties host API requests to the call with that token. The token goes back to
+// the host as it came: what stands in it is the host's.
 func ContextWithCallToken(ctx context.Context, token string) context.Context {
-	return context.WithValue(ctx, callTokenKey{}, token)
+	return calltoken.With(ctx, token)
 }
 
 // CallTokenFromContext returns the token of the call that ctx belongs to, or "".
 func CallTokenFromContext(ctx context.Context) string {
-	token, _ := ctx.Value(callTokenKey{}).(string)
-	return token
+	return calltoken.From(ctx)
 }

@@ -90,7 +90,9 @@ type running struct {
 	function  string
 	language  string
 	requestID string
-	user      *User
+	// traceParent and traceState are the place of the call in a trace, if it has one.
+	traceParent, traceState string
+	user                    *User
 }
 
 // NewHost returns a host API for the tests of t. Its clock stands at the beginning of 2026, UTC.

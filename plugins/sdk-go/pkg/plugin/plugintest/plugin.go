@@ -12,6 +12,7 @@ import (
 
 	"github.com/goatkit/goatflow/pkg/plugin"
 	"github.com/goatkit/goatflow/pkg/plugin/grpcutil"
+	"github.com/goatkit/goatflow/pkg/plugin/internal/calltoken"
 )
 
 // HostVersion is what the stub says that its version is, as host_version of the configuration.
@@ -189,6 +190,9 @@ func (p *Plugin) call(ctx context.Context, call running, args json.RawMessage) (
 	h.mu.Lock()
 	h.tokens++
 	token := "plugintest-" + strconv.Itoa(h.tokens)
+	if call.traceParent != "" {
+		token = calltoken.Traced(token, call.traceParent, call.traceState)
+	}
 	h.running[token] = call
 	h.mu.Unlock()
 	defer func() {

@@ -507,6 +507,33 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+func TestTheTraceOfACall(t *testing.T) {
+	_, s, p := start(t, plugintest.WithRoutes("/traced"))
+	seen := ""
+	s.functions = map[string]func(context.Context, json.RawMessage) (any, error){
+		"traced": func(ctx context.Context, _ json.RawMessage) (any, error) {
+			seen = plugin.TraceParent(ctx) + " " + plugin.TraceState(ctx)
+			// The host knows the call by its token, whatever is told in it.
+			return nil, s.host.KVSet(ctx, "called", []byte("1"))
+		},
+	}
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, test := range []struct {
+		opts []plugintest.RequestOption
+		want string
+	}{
+		{nil, " "},
+		{[]plugintest.RequestOption{plugintest.Trace(parent, "")}, parent + " "},
+		{[]plugintest.RequestOption{plugintest.Trace(parent, "a=b;c")}, parent + " a=b;c"},
+	} {
+		opts := append(test.opts, plugintest.AsUser(plugintest.Agent))
+		if _, err := p.Route("GET", "/traced", opts...); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "trace", seen, test.want)
+	}
+}
+
 func sameJSON(t *testing.T, a, b string) bool {
 	t.Helper()
 	read := func(text string) (value any) {

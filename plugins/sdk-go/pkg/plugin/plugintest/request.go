@@ -43,6 +43,8 @@ type request struct {
 	clientIP  string
 	requestID string
 
+	traceParent, traceState string
+
 	contentType string
 	body        []byte
 	form        url.Values
@@ -121,6 +123,12 @@ func ClientIP(address string) RequestOption {
 // RequestID is what the request is called in the logs; without it "plugintest".
 func RequestID(id string) RequestOption {
 	return func(r *request) { r.requestID = id }
+}
+
+// Trace is the place of the call in a trace: what [plugin.TraceParent] and [plugin.TraceState] return; without a state it is
+// "". Without Trace the call belongs to no trace.
+func Trace(traceParent, traceState string) RequestOption {
+	return func(r *request) { r.traceParent, r.traceState = traceParent, traceState }
 }
 
 // WithContext is the context of the call, as the one that [Plugin.Call] takes.

@@ -80,7 +80,8 @@ func (p *Plugin) Widget(id string, opts ...RequestOption) (Result, error) {
 }
 
 func (r *request) running(fn string) running {
-	return running{function: fn, language: r.language, requestID: r.requestID, user: r.user}
+	return running{function: fn, language: r.language, requestID: r.requestID, user: r.user,
+		traceParent: r.traceParent, traceState: r.traceState}
 }
 
 // find returns the route of a request and the parameters of its path.

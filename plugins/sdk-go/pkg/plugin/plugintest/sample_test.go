@@ -32,6 +32,7 @@ func (s *sample) GKRegister() (*plugin.GKRegistration, error) {
 			{Method: "POST", Path: "/api/plugins/sample/items", Handler: "echo", Middleware: []string{"agent"}},
 			{Method: "GET", Path: "/ui/sample_page/x", Handler: "echo"},
 			{Method: "POST", Path: "/webhook/x", Handler: "echo"},
+			{Method: "GET", Path: "/traced", Handler: "traced"},
 			{Method: "GET", Path: "/api/plugins/sample/odd", Handler: "echo", Middleware: []string{"group:x"}},
 		},
 		Widgets: []plugin.WidgetSpec{{ID: "w", Title: "W", Handler: "widget"}},
