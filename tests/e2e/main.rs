@@ -37,6 +37,7 @@ mod jobs;
 mod layers;
 mod lifecycle;
 mod memory;
+mod metrics;
 mod namespaces;
 mod operators;
 mod output;

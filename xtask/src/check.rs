@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 use gk_servers::{Mariadb, Postgres, Redis};
 
 use crate::command::{cargo, root, say};
-use crate::{deploy, docs, e2e, features, figures, golden, layers, licences, package, plugins};
+use crate::{
+    deploy, docs, e2e, features, figures, golden, layers, licences, monitoring, package, plugins,
+};
 
 /// Numbers of tests of a step.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,7 @@ pub(crate) fn run() -> Result<()> {
     step("features", &mut |_| features::run(true));
     step("build", &mut |_| crate::command::run(&mut e2e::build()));
     step("docs", &mut |_| docs::check());
+    step("monitoring", &mut |_| monitoring::run());
     let mut servers = None;
     step("servers", &mut |_| {
         servers = Some(Servers::start()?);

@@ -108,6 +108,12 @@ const REQUIREMENTS: &[Requirement] = &[
         is_there: || on_path("vim") || on_path("vim.tiny"),
         packages: &["vim-tiny"],
     },
+    // Judges the rules of alerts.
+    Requirement {
+        need: Need::Test,
+        is_there: || on_path("promtool"),
+        packages: &["prometheus"],
+    },
     // Programs that docs/getting-started.md uses beside the project's own.
     Requirement {
         need: Need::Test,

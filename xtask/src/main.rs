@@ -20,6 +20,7 @@ mod licences;
 #[cfg(test)]
 mod links;
 mod modules;
+mod monitoring;
 mod package;
 mod plugins;
 mod run;
@@ -119,12 +120,18 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
-    /// Write what of the documentation is made of the code: docs/cli.md, and the endpoints in
-    /// docs/operations.md.
+    /// Write what of the documentation is made of the code: docs/cli.md, and the endpoints and
+    /// metrics in docs/operations.md.
     Docs {
         /// Write nothing; fail if something is not up to date.
         #[arg(long)]
         check: bool,
+    },
+    /// Check that the dashboard and the alerts in deploy name only metrics and labels that the host
+    /// has, and that Prometheus takes the alerts.
+    Monitoring {
+        #[command(flatten)]
+        install: Install,
     },
     /// Vet and test the Go modules: the SDK, its sample and the reference programs.
     TestGo,
@@ -182,6 +189,10 @@ fn dispatch(command: Command) -> Result<()> {
             deploy::run(&options)
         }
         Command::Docs { check } => docs::run(check),
+        Command::Monitoring { install } => {
+            install.ensure(Need::Test)?;
+            monitoring::run()
+        }
         Command::TestGo => plugins::test_go(),
         Command::Golden { check: _ } => golden::check(),
     }

@@ -1,5 +1,5 @@
 //! The admin API of the GoatKit host: the types of its requests and answers, and the one table of
-//! its endpoints.
+//! its endpoints; and the one table of its metrics ([`METRICS`]).
 //!
 //! The host's router, its OpenAPI document (feature `openapi`), the table in its documentation and
 //! every client are made from [`ENDPOINTS`]. This crate knows no HTTP library: methods and statuses
@@ -31,6 +31,7 @@ mod endpoints;
 mod host;
 mod job;
 mod logs;
+mod metrics;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod packages;
@@ -45,6 +46,7 @@ pub use endpoints::{Content, ENDPOINTS, Endpoint, Method, Operation, Parameter, 
 pub use host::{Check, CheckState, Doctor, Figures, HostInfo, HostedPlugin, SharingHost, Stats};
 pub use job::{Job, JobRun, JobRunPage};
 pub use logs::{LogEntry, LogPage};
+pub use metrics::{METRICS, Metric, MetricKind};
 pub use packages::{
     Changes, FileChange, InstallReport, InstallStep, PackageSignature, UninstallReport,
 };

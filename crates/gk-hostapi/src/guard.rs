@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use gk_manifest::PluginName;
 
 use crate::caller::{CallInfo, Caller};
+use crate::counts;
 use crate::error::{ErrorKind, HostError};
 use crate::policy::{Effective, Grants, PluginPolicy, Policies, Policy, Queue, Rate, SharedRates};
 use crate::spec::MethodSpec;
@@ -136,6 +137,7 @@ pub(crate) fn admit<'a>(
     let effective = plugin.effective_for(caller.generation);
     let decision = decide(&plugin, &effective, spec);
     if let Err(error) = decision {
+        counts::refused(&caller.plugin, spec.name, error.kind());
         return Err(refused(&plugin, caller, spec.name, &error));
     }
     let deadline = caller
@@ -169,13 +171,19 @@ fn decide(
 }
 
 impl Granted<'_> {
+    /// Counts a request that has ended.
+    pub(crate) fn ended<T>(&self, method: &'static str, outcome: &Result<T, HostError>) {
+        let plugin = &self.caller.plugin;
+        self.plugin.succeeded().count(plugin, method, outcome);
+    }
+
     /// Counts and explains a refusal that a method decided on.
-    pub(crate) fn refused(&self, method: &str, error: &HostError) -> HostError {
+    pub(crate) fn refused(&self, method: &'static str, error: &HostError) -> HostError {
         refused(&self.plugin, self.caller, method, error)
     }
 
     /// The error of a method: a denial is explained as one of the guard.
-    pub(crate) fn explain(&self, method: &str, error: HostError) -> HostError {
+    pub(crate) fn explain(&self, method: &'static str, error: HostError) -> HostError {
         match error.kind() {
             ErrorKind::Denied => self.refused(method, &error),
             _ => error,
@@ -185,13 +193,14 @@ impl Granted<'_> {
 
 /// Says whose request was refused, logs the refusal and counts it. For denials and rates, whether
 /// the guard decided or a method.
-fn refused(plugin: &PluginPolicy, caller: &Caller, method: &str, error: &HostError) -> HostError {
+fn refused(
+    plugin: &PluginPolicy,
+    caller: &Caller,
+    method: &'static str,
+    error: &HostError,
+) -> HostError {
     plugin.count_refusal();
-    metrics::counter!(
-        "gk_hostapi_refused_total",
-        "plugin" => caller.plugin.to_string(), "method" => method.to_owned()
-    )
-    .increment(1);
+    counts::denied(&caller.plugin, method);
     let call = caller.call.as_ref();
     let request_id = call.and_then(|call| call.request_id.as_ref());
     let request_id = request_id.map(tracing::field::display);

@@ -3,14 +3,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use gk_manifest::{PluginName, Registration, ResourceRequest};
+use metrics::Histogram;
 use parking_lot::Mutex;
 
 use crate::api::{Admission, CallPlugins, HostApi, PluginLimits};
 use crate::caller::Caller;
+use crate::counts;
 use crate::error::HostError;
 use crate::guard::admit;
 use crate::method::{Method, Service, ServiceMethod};
@@ -21,9 +24,16 @@ use crate::spec::{MethodSpec, NOT_PROVIDED};
 
 #[derive(Debug, Clone)]
 enum MethodEntry {
-    /// A method, and what it says of itself.
-    Provided(Arc<dyn Method>, MethodSpec),
+    /// A method, what it says of itself, and its durations. Their histogram is made with the first
+    /// request, when there is a recorder of metrics.
+    Provided(Arc<dyn Method>, MethodSpec, OnceLock<Histogram>),
     NotProvided,
+}
+
+impl MethodEntry {
+    fn provided(method: Arc<dyn Method>, spec: MethodSpec) -> Self {
+        Self::Provided(method, spec, OnceLock::new())
+    }
 }
 
 /// A host API: the methods of its services behind one guard. `log` and `plugin_call` are always
@@ -43,6 +53,7 @@ pub struct Host {
 impl Host {
     /// A host API without services, under these policies.
     pub fn new(policies: Arc<Policies>) -> Self {
+        counts::describe();
         let plugins = Arc::<OtherPlugins>::default();
         let mut host = Host {
             policies,
@@ -58,7 +69,7 @@ impl Host {
         for method in own.into_iter().chain(calls) {
             let spec = method.spec();
             host.methods
-                .insert(spec.name, MethodEntry::Provided(method, spec));
+                .insert(spec.name, MethodEntry::provided(method, spec));
         }
         host
     }
@@ -94,7 +105,7 @@ impl Host {
         let spec = method.spec();
         self.check_free(spec.name)?;
         self.methods
-            .insert(spec.name, MethodEntry::Provided(method, spec));
+            .insert(spec.name, MethodEntry::provided(method, spec));
         Ok(())
     }
 
@@ -136,9 +147,11 @@ impl Host {
         caller: &Caller,
         method: &dyn Method,
         spec: &MethodSpec,
+        seconds: &OnceLock<Histogram>,
         args: Bytes,
     ) -> Result<Bytes, HostError> {
         let granted = admit(&self.policies, caller, spec)?;
+        let started = Instant::now();
         let work = async {
             let more = method.check(&args)?;
             if let Some(rate) = spec.rate {
@@ -154,6 +167,9 @@ impl Host {
             method.call(&granted, args).await
         };
         let result = granted.unless_blocked(std::pin::pin!(work)).await;
+        let seconds = seconds.get_or_init(|| counts::seconds(spec.name));
+        counts::took(seconds, started.elapsed());
+        granted.ended(spec.name, &result);
         result.map_err(|error| granted.explain(spec.name, error))
     }
 }
@@ -162,22 +178,28 @@ impl Host {
 impl HostApi for Host {
     async fn call(&self, caller: &Caller, method: &str, args: Bytes) -> Result<Bytes, HostError> {
         match self.methods.get(method) {
-            Some(MethodEntry::Provided(method, spec)) => {
-                self.serve(caller, &**method, spec, args).await
+            Some(MethodEntry::Provided(method, spec, seconds)) => {
+                self.serve(caller, &**method, spec, seconds, args).await
             }
             // The guard comes first here, too: a blocked plugin must not learn which methods exist.
             Some(MethodEntry::NotProvided) => {
-                admit(&self.policies, caller, &MethodSpec::free("(not provided)"))?;
-                Err(HostError::not_provided(format!(
+                let spec = MethodSpec::free("(not provided)");
+                let granted = admit(&self.policies, caller, &spec)?;
+                let result = Err(HostError::not_provided(format!(
                     "method \"{method}\" is not provided by this host"
-                )))
+                )));
+                granted.ended(spec.name, &result);
+                result
             }
             None => {
-                admit(&self.policies, caller, &MethodSpec::free("(unknown)"))?;
+                let spec = MethodSpec::free("(unknown)");
+                let granted = admit(&self.policies, caller, &spec)?;
                 let shown: String = method.chars().take(128).collect();
-                Err(HostError::invalid(format!(
+                let result = Err(HostError::invalid(format!(
                     "unknown host API method: {shown}"
-                )))
+                )));
+                granted.ended(spec.name, &result);
+                result
             }
         }
     }

@@ -94,6 +94,7 @@ mod api;
 mod basic;
 mod caller;
 mod chain;
+mod counts;
 mod error;
 mod guard;
 mod host;

@@ -155,6 +155,7 @@ impl Jobs {
             match store.finish(run.id, run.attempt, end).await {
                 Ok(is_stored) => break is_stored,
                 Err(error) => {
+                    metrics::store_failed();
                     if !std::mem::replace(&mut is_failing, true) {
                         self.inner.state.lock().unstored += 1;
                         tracing::error!(

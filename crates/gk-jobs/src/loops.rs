@@ -37,6 +37,7 @@ impl Jobs {
                     sleep
                 }
                 Err(error) => {
+                    metrics::store_failed();
                     // Once for each time that the store is out of reach.
                     if !std::mem::replace(&mut is_failing, true) {
                         tracing::error!(%error, "the store of jobs fails; trying again each second");
@@ -266,6 +267,7 @@ impl Jobs {
                     () = store.ready(&here, now) => {}
                 },
                 Err(error) => {
+                    metrics::store_failed();
                     if !std::mem::replace(&mut is_failing, true) {
                         tracing::error!(%error, "the queue of jobs cannot be read; trying again each second");
                     }

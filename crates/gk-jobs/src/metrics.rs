@@ -13,6 +13,7 @@ const RUNNING: &str = "gk_job_runs_in_progress";
 const SKIPPED: &str = "gk_job_skipped_total";
 const MISSED: &str = "gk_job_missed_total";
 const REFUSED: &str = "gk_job_late_results_total";
+const STORE: &str = "gk_job_store_failures_total";
 
 /// Describes the metrics of jobs.
 pub(crate) fn describe() {
@@ -34,6 +35,7 @@ pub(crate) fn describe() {
         REFUSED,
         "Results that came after their attempt had been given up."
     );
+    describe_counter!(STORE, "Work on the store of jobs that failed.");
 }
 
 /// Returns the only label that is text: the plugin's name, which the host knows. Ids of jobs are the
@@ -62,6 +64,11 @@ pub(crate) fn missed(key: &JobKey, ticks: u32) {
 /// Counts a late result.
 pub(crate) fn refused(key: &JobKey) {
     counter!(REFUSED, &plugin(key)).increment(1);
+}
+
+/// Counts work on the store that failed. It is tried again each second, and counted each time.
+pub(crate) fn store_failed() {
+    counter!(STORE).increment(1);
 }
 
 /// An attempt under way, until it is dropped.

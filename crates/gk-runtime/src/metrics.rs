@@ -164,6 +164,21 @@ pub(crate) fn crash_looping(plugin: &str, looping: bool) {
     metrics::gauge!("gk_plugin_crash_looping", "plugin" => plugin.to_owned()).set(value);
 }
 
+/// Sets the gauge of the generation that serves; 0 stands for none.
+pub(crate) fn serving(plugin: &str, generation: u64) {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "numbers of processes are below 2^52"
+    )]
+    let value = generation as f64;
+    metrics::gauge!("gk_plugin_generation", "plugin" => plugin.to_owned()).set(value);
+}
+
+/// Counts a start of a process in place of one that failed.
+pub(crate) fn restarted(plugin: &str) {
+    metrics::counter!("gk_plugin_restarts_total", "plugin" => plugin.to_owned()).increment(1);
+}
+
 /// Counts a probe of a running plugin.
 pub(crate) fn probed(plugin: &str, outcome: &'static str) {
     metrics::counter!("gk_plugin_health_probes_total", "plugin" => plugin.to_owned(), "outcome" => outcome).increment(1);
@@ -205,6 +220,14 @@ pub(crate) fn describe() {
     metrics::describe_counter!(
         "gk_plugin_health_probes_total",
         "Health probes of running plugins, by outcome."
+    );
+    metrics::describe_gauge!(
+        "gk_plugin_generation",
+        "Number of the process of a plugin that serves; 0 while none does."
+    );
+    metrics::describe_counter!(
+        "gk_plugin_restarts_total",
+        "Processes of plugins that were started in place of one that had failed."
     );
     metrics::describe_counter!(
         "gk_plugin_crashes_total",

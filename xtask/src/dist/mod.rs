@@ -32,6 +32,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("deploy/goatkit.socket", "lib/systemd/system"),
     ("deploy/sysusers.d/goatkit.conf", "lib/sysusers.d"),
     ("deploy/tmpfiles.d/goatkit.conf", "lib/tmpfiles.d"),
+    ("deploy/grafana/goatkit.json", "share/goatkit/grafana"),
+    ("deploy/prometheus/alerts.yaml", "share/goatkit/prometheus"),
 ];
 
 /// Places of the generated files.

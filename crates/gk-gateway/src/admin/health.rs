@@ -48,6 +48,7 @@ pub(crate) async fn metrics(State(gateway): State<Gateway>) -> Response {
     ] {
         metrics::gauge!(name).set(bytes as f64);
     }
+    metrics::gauge!("gk_ready").set(f64::from(u8::from(gateway.is_ready())));
     // The renderer looks at all processes of the machine.
     let text = tokio::task::spawn_blocking(move || render()).await;
     match text {

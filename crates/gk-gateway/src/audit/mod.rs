@@ -241,6 +241,7 @@ impl StoredEntry {
 }
 
 fn failed(error: &AuditError) -> Problem {
+    metrics::counter!("gk_audit_failures_total").increment(1);
     tracing::error!(%error, "the audit log cannot be used; changes are refused");
     Problem::new(
         axum::http::StatusCode::SERVICE_UNAVAILABLE,

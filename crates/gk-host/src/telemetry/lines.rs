@@ -43,14 +43,6 @@ const PLUGIN_TARGET: &str = "plugin";
 /// Module of the runtime whose lines about plugins must not use up that reserve either.
 const RUNTIME_TARGET: &str = "gk_runtime::log";
 
-/// Describes the metrics of this module.
-pub(super) fn describe() {
-    metrics::describe_counter!(
-        "gk_log_lines_dropped_total",
-        "Log lines that were dropped because there were too many in a second."
-    );
-}
-
 /// Limit of the number of log lines. A cheap clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Limit {

@@ -8,6 +8,7 @@ mod lines;
 mod process;
 mod recorder;
 mod render;
+mod unlisted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,15 +78,7 @@ pub(crate) fn metrics() -> Result<Metrics> {
     metrics::set_global_recorder(Arc::clone(&recorder))
         .ok()
         .context("a recorder of metrics is installed already")?;
-    metrics::describe_gauge!("gk_build_info", "1; the label is the host's version.");
     metrics::gauge!("gk_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    metrics::describe_histogram!(
-        "gk_http_request_seconds",
-        metrics::Unit::Seconds,
-        "How long HTTP requests took, from the end of the head to the answer's."
-    );
-    lines::describe();
-    process::describe();
     Ok(Metrics { recorder })
 }
 
@@ -99,6 +92,7 @@ impl Metrics {
         let is_there =
             |key: &Key| plugin_of(key).is_none_or(|plugin| snapshot.get(plugin).is_some());
         self.recorder.forget(|key| !is_there(key));
+        unlisted::report(&self.recorder);
         let mut text = render::render(&self.recorder, is_there);
         text.push_str(&process::own());
         text

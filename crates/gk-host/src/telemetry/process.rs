@@ -3,22 +3,10 @@
 use std::collections::HashMap;
 use std::fs;
 
-use gk_runtime::Snapshot;
+use gk_api::Metric;
+use gk_runtime::{PluginState, Snapshot};
 
 use super::render;
-
-/// Describes the metrics of plugins.
-pub(super) fn describe() {
-    metrics::describe_gauge!("gk_plugin_up", "1 while a plugin is running, else 0.");
-    metrics::describe_gauge!(
-        "gk_plugin_memory_bytes",
-        "Resident memory of a plugin's processes; what they share counts for each."
-    );
-    metrics::describe_gauge!(
-        "gk_plugin_cpu_seconds",
-        "Processor time that a plugin's present processes have used, user and system."
-    );
-}
 
 /// Fields of `/proc/<pid>/stat`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,7 +76,10 @@ pub(super) fn record_plugins(snapshot: &Snapshot) {
         let memory = bytes(pages) as f64;
         let plugin = status.name.as_str();
         let up = if status.is_running() { 1.0 } else { 0.0 };
+        let is_kept = matches!(status.state, PluginState::Disabled | PluginState::Blocked);
+        let enabled = if is_kept { 0.0 } else { 1.0 };
         metrics::gauge!("gk_plugin_up", "plugin" => plugin.to_owned()).set(up);
+        metrics::gauge!("gk_plugin_enabled", "plugin" => plugin.to_owned()).set(enabled);
         metrics::gauge!("gk_plugin_memory_bytes", "plugin" => plugin.to_owned()).set(memory);
         metrics::gauge!("gk_plugin_cpu_seconds", "plugin" => plugin.to_owned()).set(seconds(ticks));
     }
@@ -112,9 +103,9 @@ fn all() -> HashMap<u32, Stat> {
 /// use. Values that cannot be read are left out.
 pub(super) fn own() -> String {
     let mut text = String::new();
-    let mut put = |name: &str, kind: &str, help: &str, value: Option<f64>| {
-        if let Some(value) = value {
-            render::head(&mut text, name, kind, help);
+    let mut put = |name: &str, value: Option<f64>| {
+        if let (Some(value), Some(metric)) = (value, Metric::named(name)) {
+            render::head(&mut text, name, metric.kind.as_str(), metric.help);
             render::sample(&mut text, name, "", "", value);
         }
     };
@@ -123,51 +114,31 @@ pub(super) fn own() -> String {
     let of = |what: fn(&Stat) -> u64| stat.as_ref().map(|stat| what(stat) as f64);
     put(
         "process_cpu_seconds_total",
-        "counter",
-        "Total user and system CPU time spent in seconds.",
         stat.as_ref().map(|stat| seconds(stat.cpu_ticks)),
     );
     put(
         "process_resident_memory_bytes",
-        "gauge",
-        "Resident memory size in bytes.",
         of(|stat| bytes(stat.resident_pages)),
     );
     put(
         "process_virtual_memory_bytes",
-        "gauge",
-        "Virtual memory size in bytes.",
         of(|stat| stat.virtual_bytes),
     );
-    put(
-        "process_threads",
-        "gauge",
-        "Number of OS threads in the process.",
-        of(|stat| stat.threads),
-    );
+    put("process_threads", of(|stat| stat.threads));
     put(
         "process_start_time_seconds",
-        "gauge",
-        "Start time of the process since unix epoch in seconds.",
         stat.and_then(|stat| Some(boot_time()? + seconds(stat.start_ticks))),
     );
     let open = fs::read_dir("/proc/self/fd").map(|entries| entries.count());
     #[expect(clippy::cast_precision_loss, reason = "descriptors are few")]
     put(
         "process_open_fds",
-        "gauge",
-        "Number of open file descriptors.",
         // Minus the descriptor that reads the directory.
         open.ok().map(|count| count.saturating_sub(1) as f64),
     );
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     #[expect(clippy::cast_precision_loss, reason = "descriptors are few")]
-    put(
-        "process_max_fds",
-        "gauge",
-        "Maximum number of open file descriptors.",
-        limit.map(|limit| limit as f64),
-    );
+    put("process_max_fds", limit.map(|limit| limit as f64));
     text
 }
 

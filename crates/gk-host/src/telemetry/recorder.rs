@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use gk_api::Metric;
 use metrics::{Counter, Gauge, HistogramFn, Key, KeyName, Label, Metadata, SharedString, Unit};
 use metrics_util::registry::{Registry, Storage};
 use parking_lot::Mutex;
@@ -89,9 +90,11 @@ impl Recorder {
         });
     }
 
-    /// Returns the description of the metrics of this name.
+    /// Returns the description of the metrics of this name: that of the host's table, else what was
+    /// said with the metric.
     pub(super) fn help(&self, name: &str) -> Option<SharedString> {
-        self.help.lock().get(name).cloned()
+        let listed = Metric::named(name).map(|metric| SharedString::const_str(metric.help));
+        listed.or_else(|| self.help.lock().get(name).cloned())
     }
 }
 

@@ -16,6 +16,7 @@ use super::rate::{Rate, SharedRates};
 use super::requests::Requests;
 use super::usage::{Counter, Counters, Usage};
 use super::{MAILS_PER_MINUTE, Policy};
+use crate::counts::Succeeded;
 use crate::error::HostError;
 use crate::rate::RateLimiter;
 
@@ -36,6 +37,7 @@ pub(crate) struct PluginPolicy {
     taken: [AtomicU32; 4],
     queues: Queues,
     counters: Counters,
+    succeeded: Succeeded,
     /// How often the plugin was blocked.
     blocks: watch::Sender<u64>,
 }
@@ -53,6 +55,7 @@ impl PluginPolicy {
             taken: Default::default(),
             queues: Queues::new(),
             counters: Counters::default(),
+            succeeded: Succeeded::default(),
             blocks: watch::Sender::default(),
         }
     }
@@ -193,6 +196,11 @@ impl PluginPolicy {
     /// Counts a request.
     pub(crate) fn count(&self, counter: Option<Counter>) {
         self.counters.count(counter);
+    }
+
+    /// Counters of the requests that succeeded, for the metrics.
+    pub(crate) fn succeeded(&self) -> &Succeeded {
+        &self.succeeded
     }
 
     /// Counts a refusal.

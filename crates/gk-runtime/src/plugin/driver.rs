@@ -228,6 +228,10 @@ impl Plugin {
         if was_there && !is_there(&state.lifecycle) {
             self.registry.host_api.stopped(&self.name);
         }
+        if state.lifecycle.serving() != served {
+            let serving = state.lifecycle.serving().unwrap_or_default();
+            metrics::serving(self.name.as_str(), serving);
+        }
         let looping = state.lifecycle.restarts().is_looping();
         if looping != was_looping {
             metrics::crash_looping(self.name.as_str(), looping);
@@ -332,6 +336,15 @@ impl Plugin {
             state.lifecycle.not_begun();
             return Vec::new();
         };
+        let has_failed = |state: &State| {
+            matches!(
+                state.lifecycle.current().state,
+                GenerationState::Failed { .. }
+            )
+        };
+        if has_failed(state) {
+            metrics::restarted(self.name.as_str());
+        }
         let replacement = replacement(&package);
         let status = Generation::initial(&package, number);
         let (stop, stopped) = watch::channel(Stop::No);

@@ -119,12 +119,18 @@ pub enum StoreError {
     Host(#[from] HostError),
 }
 
+/// Counts work on the store that failed, for the metrics.
+fn count_failure() {
+    metrics::counter!("gk_store_failures_total").increment(1);
+}
+
 impl StoreError {
     /// The error for a plugin. The details go to the host's log.
     fn into_host(self) -> HostError {
         match self {
             Self::Host(error) => error,
             Self::Sqlite(error) => {
+                count_failure();
                 tracing::error!(%error, "the host's store failed");
                 match error.sqlite_error_code() {
                     Some(rusqlite::ErrorCode::DiskFull) => {
@@ -134,6 +140,7 @@ impl StoreError {
                 }
             }
             other => {
+                count_failure();
                 tracing::error!(error = %other, "the host's store failed");
                 HostError::unavailable("the host's store failed; the host's log says why")
             }
@@ -255,6 +262,7 @@ fn start(name: &str, mut connection: Connection) -> Result<mpsc::Sender<Job>, St
             while let Some(job) = jobs.blocking_recv() {
                 // A transaction that a panic leaves behind is rolled back by its own drop.
                 if catch_unwind(AssertUnwindSafe(|| job(&mut connection))).is_err() {
+                    count_failure();
                     tracing::error!("work on the host's store panicked");
                 }
             }
