@@ -40,6 +40,7 @@ mod memory;
 mod metrics;
 mod namespaces;
 mod operators;
+mod otlp;
 mod output;
 mod packages;
 mod person;

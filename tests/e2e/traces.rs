@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::host::{Host, Setup};
 use crate::{DEADLINE, eventually};
 
-const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
-const SPAN_ID: &str = "b7ad6b7169203331";
+pub(crate) const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+pub(crate) const SPAN_ID: &str = "b7ad6b7169203331";
 
 /// A `traceparent`, taken apart.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +42,7 @@ fn parent(text: &str) -> Parent {
 }
 
 /// A server that answers every request with 204; tells the heads of the requests.
-fn server() -> (String, mpsc::Receiver<String>) {
+pub(crate) fn server() -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let (sender, receiver) = mpsc::channel();
@@ -74,11 +74,16 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 /// A plugin on each SDK of this repository, and one whose SDK knows nothing of traces.
 fn host() -> Host {
+    host_of(Setup::new())
+}
+
+/// As [`host`], of this setup.
+pub(crate) fn host_of(setup: Setup) -> Host {
     let permissions = "permissions:\n  - {type: http}\n  - {type: plugin_call}";
     let config = "trust_declared_permissions = true\n\
                   log = \"info,gk_gateway::access=debug,gk_runtime::calls=debug,gk_runtime::callbacks=debug\"\n\
                   [http]\nallow_networks = [\"127.0.0.0/8\"]\n";
-    let setup = Setup::new().file("host.toml", config);
+    let setup = setup.file("host.toml", config);
     let path = setup.path("host.toml");
     let setup = setup.argument("--config").argument(path);
     setup

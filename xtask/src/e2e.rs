@@ -68,6 +68,7 @@ pub(crate) fn prepare(arguments: &[OsString]) -> Result<Command> {
         go.build(&root().join("plugins").join(sample), ".", &bin.join(sample))?;
     }
     go.build(&root().join("tests/traced-go"), ".", &bin.join("traced-go"))?;
+    go.build(&root().join("tests/otelcol"), ".", &bin.join("otelcol"))?;
     // A plugin of the host's, and one of gk-wire's, on each version.
     let versions = bin.join("go-plugin");
     for version in GO_PLUGIN_VERSIONS {

@@ -47,6 +47,7 @@ pub(crate) fn go_tests() -> Result<Vec<Command>> {
         "plugins/tickets-go",
         "tests/plugins",
         "tests/traced-go",
+        "tests/otelcol",
     ] {
         let directory = root().join(module);
         say(format!("go vet in {module}"));

@@ -131,6 +131,11 @@ pub const METRICS: &[Metric] = &[
         "Log lines that were dropped because there were too many in a second.",
     ),
     counter(
+        "gk_otlp_dropped_total",
+        &["signal"],
+        "Spans, log entries and values of metrics that did not get to the OpenTelemetry collector, by signal: traces, logs, metrics.",
+    ),
+    counter(
         "gk_audit_failures_total",
         NONE,
         "Uses of the audit log that failed; changes are refused then.",

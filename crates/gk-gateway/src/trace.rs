@@ -1,25 +1,29 @@
 //! The trace of a request: its client's, by the headers of W3C Trace Context.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use gk_hostapi::TraceContext;
+use gk_hostapi::{TraceContext, spans};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Returns the trace of a request with these headers: the client's own, or a new one if the
-/// client's is not valid. `None` if the client sends none.
+/// client's is not valid, or if the host records traces. `None` if the client sends none and nobody
+/// records it.
 pub(crate) fn of(headers: &HeaderMap) -> Option<TraceContext> {
     let mut sent = headers.get_all(TRACEPARENT).iter();
-    let first = sent.next()?;
+    let Some(first) = sent.next() else {
+        return spans::root();
+    };
     let only = sent.next().is_none().then_some(first);
     let trace = only.and_then(|value| TraceContext::parse(value.as_bytes()));
     Some(match trace {
         Some(trace) => {
             let state = headers.get_all(TRACESTATE);
-            trace.with_state(state.iter().map(HeaderValue::as_bytes))
+            let trace = trace.with_state(state.iter().map(HeaderValue::as_bytes));
+            spans::incoming(trace)
         }
-        // Nobody records the new trace, so it is not sampled.
-        None => TraceContext::begin(false),
+        // A new trace that nobody records is not sampled.
+        None => spans::root().unwrap_or_else(|| TraceContext::begin(false)),
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use gk_cluster::{Member, SharedJobs};
-use gk_hostapi::{RequestId, TraceContext};
+use gk_hostapi::{RequestId, TraceContext, spans};
 use gk_jobs::schedule::time_zone;
 use gk_jobs::{
     Clock, JobStore, Jobs, JobsConfig, Presence, RunAnswer, RunCall, RunFailure, Runner,
@@ -147,7 +147,7 @@ impl Runner for PluginRunner {
         let plugin = call.key.plugin.as_str();
         let mut context = CallContext::new()
             .with_job_timeout(call.timeout)
-            .with_trace(TraceContext::begin(false));
+            .with_trace(spans::root().unwrap_or_else(|| TraceContext::begin(false)));
         let mut random = [0; 16];
         if getrandom::fill(&mut random).is_ok() {
             context.request_id = Some(RequestId::of(u128::from_ne_bytes(random)));

@@ -16,6 +16,8 @@ mod idle;
 mod insight;
 mod jobs;
 mod lock;
+mod observe;
+mod otlp;
 mod reread;
 mod sandbox;
 mod sections;

@@ -20,14 +20,14 @@ use crate::cluster::Cluster;
 use crate::config::{Config, ServeArgs};
 use crate::jobs::RunningJobs;
 use crate::lock::DataLock;
+use crate::observe::Observation;
 use crate::reread::{self, Changing, Hangup, Startup};
 use crate::{access, cluster, insight, jobs, service, services, signatures, telemetry};
 
 /// Maximum time for requests under way when the host stops, before their connections are cut.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum time that `/readyz` waits for a plugin that is starting. The others are served
-/// meanwhile.
+/// Maximum time that `/readyz` waits for a plugin that is starting. The others are served by then.
 const START_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Maximum time for blocking work that cannot be cancelled after all else has ended. A scan of a
@@ -41,8 +41,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) fn run(args: ServeArgs, config: Config) -> Result<()> {
     // Removes variables from the environment, which is safe only while there is one thread.
     let inherited = listenfd::ListenFd::from_env();
-    let (log, filter) = telemetry::log(&config)?;
-    let metrics = telemetry::metrics()?;
+    let (observation, filter) = Observation::set_up(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(worker_threads())
@@ -57,8 +56,7 @@ pub(crate) fn run(args: ServeArgs, config: Config) -> Result<()> {
                 filter,
             },
             inherited,
-            metrics,
-            log,
+            observation,
         ))
         .await
         .context("the host panicked")?
@@ -87,8 +85,7 @@ fn worker_threads() -> usize {
 async fn serve(
     startup: Startup,
     inherited: listenfd::ListenFd,
-    metrics: telemetry::Metrics,
-    log: telemetry::Limit,
+    mut observation: Observation,
 ) -> Result<()> {
     let mut stop = StopSignals::new()?;
     let hangups = reread::hangups()?;
@@ -116,6 +113,7 @@ async fn serve(
         crate::data::let_through(&config.data_dir)?;
     }
     let runtime = Runtime::start_with(plugins, Arc::new(launcher), Arc::clone(&host_api) as _)?;
+    let export = observation.export(&runtime)?;
     host_api.connect(Arc::new(runtime.downgrade()));
     let mut jobs = jobs::start(&config, store, member, &runtime).await?;
     let own = insight::Own {
@@ -123,13 +121,13 @@ async fn serve(
         config: config.clone(),
         runtime: runtime.clone(),
         services: Arc::clone(&services),
-        metrics,
+        metrics: observation.metrics,
     };
     let parts = (Arc::clone(&host_api), Arc::clone(&tokens), audit.clone());
     let mut gateway = gateway_config(own, parts, memory.clone(), member)?;
     gateway.jobs = Some(jobs.jobs.clone());
     let gateway = Gateway::new(gateway);
-    let following = follow(gateway.clone());
+    let following = tokio::spawn(follow(gateway.clone()));
     let shared = cluster.map(|cluster| cluster.follow((host_api, tokens), &runtime, &gateway));
     let changing = Changing {
         runtime: runtime.clone(),
@@ -156,7 +154,11 @@ async fn serve(
     listeners.lines.iter().for_each(|line| print_line(line));
 
     let alive = tokio::spawn(service::sign_of_life());
-    let readying = tokio::spawn(become_ready(gateway.clone(), runtime.clone(), log));
+    let readying = tokio::spawn(become_ready(
+        gateway.clone(),
+        runtime.clone(),
+        observation.log,
+    ));
     until_stopped(&runtime, &mut stop).await;
     tracing::info!("stopping; a second signal stops at once");
     readying.abort();
@@ -181,8 +183,14 @@ async fn serve(
     for task in tasks.into_iter().chain(certificates) {
         task.abort();
     }
+    export.end().await;
     crate::data::give_back(&config.data_dir);
     Ok(())
+}
+
+/// Keeps the table of routes up to date.
+async fn follow(gateway: Gateway) {
+    gateway.follow().await;
 }
 
 /// Binds the local socket; `None` if it is off, or if its default path cannot be used.
@@ -311,11 +319,6 @@ impl Listeners {
             lines,
         })
     }
-}
-
-/// Keeps the gateway's routes up to date.
-fn follow(gateway: Gateway) -> JoinHandle<()> {
-    tokio::spawn(async move { gateway.follow().await })
 }
 
 /// Marks the host as ready once the plugins serve.

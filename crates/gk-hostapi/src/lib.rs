@@ -107,6 +107,7 @@ mod rate;
 mod record;
 mod request_id;
 pub mod scope;
+pub mod spans;
 mod spec;
 mod trace;
 

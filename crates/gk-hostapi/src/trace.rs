@@ -45,6 +45,21 @@ impl TraceContext {
         TraceContext::at(trace_id, span.to_be_bytes(), sampled)
     }
 
+    /// Begins a trace without a span: the first [child](Self::child) is its root.
+    pub(crate) fn root() -> Self {
+        let trace = Self::begin(false);
+        Self::at(trace.0.trace_id, [0; 8], false)
+    }
+
+    /// Reads the id of a trace: 32 lower-case hexadecimal digits.
+    pub fn read_id(text: &str) -> Option<HexId<16>> {
+        let digits = text.as_bytes();
+        (digits.len() == 32)
+            .then(|| hex(digits))
+            .flatten()
+            .map(HexId)
+    }
+
     /// Reads a `traceparent`. Returns `None` for one that is not valid: of another form, with upper
     /// case, of version `ff`, or with an id of zeros. What a version after 00 adds is dropped, and
     /// of the flags only `sampled` is kept.
@@ -95,6 +110,20 @@ impl TraceContext {
             span_id: random().to_be_bytes(),
             ..Place::clone(&self.0)
         }))
+    }
+
+    /// Returns the same place, with another `sampled`.
+    #[must_use]
+    pub(crate) fn with_sampled(mut self, sampled: bool) -> Self {
+        if sampled != self.0.sampled {
+            Arc::make_mut(&mut self.0).sampled = sampled;
+        }
+        self
+    }
+
+    /// Returns the span, unless the trace has none yet.
+    pub(crate) fn span(&self) -> Option<HexId<8>> {
+        Some(self.span_id()).filter(|id| id.0 != [0; 8])
     }
 
     /// Returns the id of the trace: 32 hexadecimal digits.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gk_hostapi::spans::{ActiveSpan, SpanKind};
 use gk_hostapi::{CallInfo, Caller, HostApi, LogLevel, PluginProcess, Shape};
 use gk_manifest::PluginName;
 use gk_protocol::SdkGeneration;
@@ -52,6 +53,24 @@ impl View {
         info.request_id.clone_from(&call.context.request_id);
         info.trace.clone_from(&call.context.trace);
         info
+    }
+}
+
+impl View {
+    /// Makes a request a span of its own within that of its call. Returns the span if it is
+    /// recorded.
+    fn begin(&self, info: &mut CallInfo, method: &str) -> Option<ActiveSpan> {
+        let parent = info.trace.take()?;
+        let trace = parent.child();
+        let attributes = || {
+            vec![
+                ("goatkit.plugin", self.plugin.to_string()),
+                ("goatkit.method", crate::log::cut(method, 128).to_owned()),
+            ]
+        };
+        let span = ActiveSpan::begin(&parent, &trace, SpanKind::Server, "host API", attributes);
+        info.trace = Some(trace);
+        span
     }
 }
 
@@ -120,13 +139,13 @@ impl ConnectionHostApi {
         sdk: SdkGeneration,
     ) -> Result<Bytes, String> {
         let view = &self.view;
+        let mut span = None;
         let call = match token {
             None | Some("") => None,
             Some(token) => {
                 let call = view.calls.resolve(token);
                 let mut info = view.info(&call.ok_or("unknown or finished call context")?);
-                // The request is a span of its own within the call's.
-                info.trace = info.trace.map(|trace| trace.child());
+                span = view.begin(&mut info, method);
                 Some(info)
             }
         };
@@ -140,6 +159,9 @@ impl ConnectionHostApi {
             .with_shape(shape);
         let started = Instant::now();
         let answer = self.api.call(&caller, method, args).await;
+        if let Some(span) = span {
+            span.end(answer.as_ref().err().map(|error| error.kind().as_str()));
+        }
         if tracing::enabled!(target: CALLBACKS, tracing::Level::DEBUG) {
             let call = caller.call.as_ref();
             let id = call.and_then(|call| call.request_id.as_ref());
@@ -230,11 +252,12 @@ mod tests {
         let context = CallContext::new()
             .with_request_id(RequestId::new(b"r-1").unwrap())
             .with_trace(TraceContext::parse(parent).unwrap());
-        let ticket = handler.view.calls.begin(RunningCall {
+        let call = RunningCall {
             function: FunctionName::new("f"),
             deadline: Instant::now(),
             context,
-        });
+        };
+        let ticket = handler.view.calls.begin(call, None);
         let args = r#"{"message":"m","fields":{"a":1,"request_id":"forged","trace_id":"forged"}}"#;
         let (during, alone) = (Some(ticket.token()), None);
         for token in [during, alone] {

@@ -17,27 +17,38 @@ use anyhow::{Context, Result};
 use gk_api::Figures;
 use gk_runtime::Snapshot;
 use metrics::Key;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::FilterExt;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::filter::{FilterExt, Filtered};
+use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
 
 pub(crate) use self::lines::Limit;
-use self::recorder::{BOUNDS, Recorder, Value, label, plugin_of};
+#[cfg(all(test, feature = "otlp"))]
+pub(crate) use self::recorder::Distribution;
+pub(crate) use self::recorder::{BOUNDS, Value};
+use self::recorder::{Recorder, label, plugin_of};
 use crate::config::{Config, LogFormat};
 
-/// Handle that changes the log filter.
-pub(crate) type LogFilter = reload::Handle<EnvFilter, tracing_subscriber::Registry>;
+/// Layer that the log goes to beside stderr.
+pub(crate) type Exported = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// What the lines of stderr are a layer on.
+type Base = Layered<Option<Filtered<Exported, EnvFilter, Registry>>, Registry>;
+
+/// Handle that changes the log filter of the lines on stderr.
+pub(crate) type LogFilter = reload::Handle<EnvFilter, Base>;
 
 /// Returns the configured log filter.
 pub(crate) fn filter(config: &Config) -> Result<EnvFilter> {
     EnvFilter::try_new(&config.log).with_context(|| format!("log = {:?} is no filter", config.log))
 }
 
-/// Sends the log to stderr. The first handle ends the start's extra lines; the second one changes
+/// Sends the log to stderr, and to `export` by the filter of the start. The first handle ends the start's extra lines; the second one changes
 /// the filter.
-pub(crate) fn log(config: &Config) -> Result<(Limit, LogFilter)> {
+pub(crate) fn log(config: &Config, export: Option<Exported>) -> Result<(Limit, LogFilter)> {
+    let exported = self::filter(config)?;
+    let base = Registry::default().with(export.map(|layer| layer.with_filter(exported)));
     let (filter, handle) = reload::Layer::new(filter(config)?);
     let limit = Limit::new();
     let filter = filter.and(limit.filter());
@@ -47,9 +58,7 @@ pub(crate) fn log(config: &Config) -> Result<(Limit, LogFilter)> {
             let lines = lines
                 .json()
                 .map_event_format(|format| lines::Capped::json(format, limit.clone()));
-            tracing_subscriber::registry()
-                .with(lines.with_filter(filter))
-                .try_init()
+            base.with(lines.with_filter(filter)).try_init()
         }
         LogFormat::Text => {
             let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr())
@@ -57,9 +66,7 @@ pub(crate) fn log(config: &Config) -> Result<(Limit, LogFilter)> {
             let lines = lines.with_ansi(ansi).map_event_format(|format| {
                 lines::Capped::text(format.with_ansi(ansi), limit.clone())
             });
-            tracing_subscriber::registry()
-                .with(lines.with_filter(filter))
-                .try_init()
+            base.with(lines.with_filter(filter)).try_init()
         }
     }
     .context("the log cannot be set up")?;
@@ -96,6 +103,20 @@ impl Metrics {
         let mut text = render::render(&self.recorder, is_there);
         text.push_str(&process::own());
         text
+    }
+
+    /// Passes the value of each series at this moment to `each`, those of the process included.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn visit(&self, snapshot: &Snapshot, mut each: impl FnMut(&Key, Value)) {
+        process::record_plugins(snapshot);
+        self.recorder.visit(|key, value| {
+            if plugin_of(key).is_none_or(|plugin| snapshot.get(plugin).is_some()) {
+                each(key, value);
+            }
+        });
+        for (name, value) in process::values() {
+            each(&Key::from_static_name(name), Value::Gauge(value));
+        }
     }
 
     /// Returns the counted and measured figures of each plugin.

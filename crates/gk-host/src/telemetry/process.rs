@@ -103,12 +103,19 @@ fn all() -> HashMap<u32, Stat> {
 /// use. Values that cannot be read are left out.
 pub(super) fn own() -> String {
     let mut text = String::new();
-    let mut put = |name: &str, value: Option<f64>| {
-        if let (Some(value), Some(metric)) = (value, Metric::named(name)) {
+    for (name, value) in values() {
+        if let Some(metric) = Metric::named(name) {
             render::head(&mut text, name, metric.kind.as_str(), metric.help);
             render::sample(&mut text, name, "", "", value);
         }
-    };
+    }
+    text
+}
+
+/// Returns the values of these metrics.
+pub(super) fn values() -> Vec<(&'static str, f64)> {
+    let mut values = Vec::new();
+    let mut put = |name, value: Option<f64>| values.extend(value.map(|value| (name, value)));
     let stat = Stat::read("self");
     #[expect(clippy::cast_precision_loss, reason = "all are below 2^52")]
     let of = |what: fn(&Stat) -> u64| stat.as_ref().map(|stat| what(stat) as f64);
@@ -139,7 +146,7 @@ pub(super) fn own() -> String {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     #[expect(clippy::cast_precision_loss, reason = "descriptors are few")]
     put("process_max_fds", limit.map(|limit| limit as f64));
-    text
+    values
 }
 
 /// Time of the machine's boot, in seconds since 1970.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 /// Bounds of the histograms' buckets in seconds: from a call's 30 µs to a timeout's 30 s. Every
 /// histogram of the host is one of durations.
-pub(super) const BOUNDS: [f64; 14] = [
+pub(crate) const BOUNDS: [f64; 14] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
     30.0,
 ];
@@ -26,7 +26,7 @@ pub(super) struct Recorder {
 
 /// Value of a series at one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Counter(u64),
     Gauge(f64),
     Histogram(Distribution),
@@ -34,12 +34,12 @@ pub(super) enum Value {
 
 /// Content of a histogram at one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Distribution {
+pub(crate) struct Distribution {
     /// Number of samples up to each of [`BOUNDS`], those of lower buckets included.
-    pub(super) cumulative: [u64; BOUNDS.len()],
+    pub(crate) cumulative: [u64; BOUNDS.len()],
     /// Number of all samples, those above the last bound included.
-    pub(super) count: u64,
-    pub(super) sum: f64,
+    pub(crate) count: u64,
+    pub(crate) sum: f64,
 }
 
 /// Returns the plugin that a series belongs to.

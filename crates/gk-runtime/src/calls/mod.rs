@@ -7,6 +7,7 @@ mod account;
 mod gate;
 mod queue;
 mod tokens;
+mod traced;
 
 use std::fmt;
 use std::sync::Arc;
@@ -346,18 +347,21 @@ impl Instance {
                 limit: ARGS_BYTES_MAX,
             });
         }
-        context.trace = context.trace.map(|trace| trace.child());
+        let span = traced::begin(&mut context, self, function);
         let after = entry.time(self.call_timeout);
         let deadline = entry.arrived + after;
         let outcome = {
-            let ticket = self.calls.begin(RunningCall {
+            let call = RunningCall {
                 function: FunctionName::new(function),
                 deadline: deadline.into_std(),
                 context,
-            });
+            };
+            let mut ticket = self.calls.begin(call, span);
             let _in_flight = self.metrics.run();
             let call = self.connection.call(function, args, ticket.token());
-            tokio::time::timeout_at(deadline, call).await
+            let outcome = tokio::time::timeout_at(deadline, call).await;
+            traced::end(ticket.take_span(), &outcome);
+            outcome
         };
         let outcome = self.answered(function, after, outcome).await;
         match &outcome {
@@ -382,11 +386,12 @@ impl Instance {
         function: &str,
         after: Duration,
     ) -> Result<Bytes, CallError> {
-        let ticket = self.calls.begin(RunningCall {
+        let call = RunningCall {
             function: FunctionName::new(function),
             deadline: std::time::Instant::now() + after,
             context: CallContext::new(),
-        });
+        };
+        let ticket = self.calls.begin(call, None);
         let call = self.connection.call(function, Bytes::new(), ticket.token());
         let outcome = tokio::time::timeout(after, call).await;
         self.answered(function, after, outcome).await

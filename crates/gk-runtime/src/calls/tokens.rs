@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use gk_hostapi::spans::ActiveSpan;
 use gk_protocol::call_token;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -74,16 +75,18 @@ impl Calls {
         }
     }
 
-    /// Registers a call.
-    pub(crate) fn begin(&self, call: RunningCall) -> Ticket<'_> {
+    /// Registers a call, with its span if that is recorded.
+    pub(crate) fn begin(&self, call: RunningCall, span: Option<ActiveSpan>) -> Ticket<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut id = [0; TOKEN_LEN];
         id[..TOKEN_LEN / 2].copy_from_slice(&self.prefix);
         id[TOKEN_LEN / 2..].copy_from_slice(&hex(number));
-        let trace = call.context.trace.as_ref();
-        let traced = trace.map(|trace| {
+        let traced = call.context.trace.as_ref().map(|trace| {
             let parent = trace.traceparent();
-            call_token::traced(text(&id), parent.as_str(), trace.tracestate())
+            Box::new(Traced {
+                token: call_token::traced(text(&id), parent.as_str(), trace.tracestate()),
+                span,
+            })
         });
         self.shard(number).lock().insert(number, call);
         Ticket {
@@ -137,13 +140,26 @@ pub(crate) struct Ticket<'a> {
     calls: &'a Calls,
     number: u64,
     id: [u8; TOKEN_LEN],
-    /// The token of a call that belongs to a trace. That of others is the id.
-    traced: Option<String>,
+    traced: Option<Box<Traced>>,
+}
+
+/// What a call that belongs to a trace has beside its id. Boxed, as tickets lie in the futures of
+/// all calls.
+struct Traced {
+    /// The token; that of other calls is the id.
+    token: String,
+    span: Option<ActiveSpan>,
 }
 
 impl Ticket<'_> {
     pub(crate) fn token(&self) -> &str {
-        self.traced.as_deref().unwrap_or(text(&self.id))
+        let traced = self.traced.as_deref();
+        traced.map_or(text(&self.id), |traced| &traced.token)
+    }
+
+    /// Returns the span of the call, if it is recorded.
+    pub(crate) fn take_span(&mut self) -> Option<ActiveSpan> {
+        self.traced.as_deref_mut()?.span.take()
     }
 }
 
@@ -186,12 +202,12 @@ mod tests {
     #[test]
     fn a_token_is_valid_while_its_call_runs() {
         let calls = Calls::new();
-        let ticket = calls.begin(call("one"));
+        let ticket = calls.begin(call("one"), None);
         let token = ticket.token().to_owned();
         assert_eq!(token.len(), 32);
         assert!(token.bytes().all(|byte| byte.is_ascii_hexdigit()));
         assert_eq!(calls.resolve(&token).unwrap().function.as_str(), "one");
-        let other = calls.begin(call("two"));
+        let other = calls.begin(call("two"), None);
         assert_ne!(other.token(), token);
         drop(ticket);
         assert!(calls.resolve(&token).is_none());
@@ -201,7 +217,7 @@ mod tests {
         let mut last = call("three");
         last.deadline += std::time::Duration::from_secs(1);
         let latest = last.deadline;
-        let ticket = calls.begin(last);
+        let ticket = calls.begin(last, None);
         assert_eq!(calls.latest_deadline(), Some(latest));
         drop(ticket);
         assert_eq!(calls.latest_deadline(), Some(running[0].deadline));
@@ -227,7 +243,7 @@ mod tests {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let trace = TraceContext::parse(parent.as_bytes()).unwrap();
         traced.context = CallContext::new().with_trace(trace);
-        let ticket = calls.begin(traced);
+        let ticket = calls.begin(traced, None);
         let (id, told) = ticket.token().split_once(';').unwrap();
         assert_eq!((id.len(), told), (32, &*format!("traceparent={parent}")));
         let most = CALL_TOKEN_BYTES_MAX - id.len() - 1;
@@ -244,7 +260,7 @@ mod tests {
                 .resolve(&format!("{id};{}", "x".repeat(most + 1)))
                 .is_none()
         );
-        assert_eq!(calls.begin(call("other")).token().len(), 32);
+        assert_eq!(calls.begin(call("other"), None).token().len(), 32);
         assert!(calls.resolve(&format!("x{id};{told}")).is_none());
         assert!(calls.resolve(&format!(";{}", ticket.token())).is_none());
     }

@@ -85,9 +85,8 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     /// The body, if there is one.
     pub body: Option<Bytes>,
-    /// Trace and span within which the request is made; it is a span of its own in that. Its
-    /// `traceparent` and `tracestate` are sent, unless [`headers`](Self::headers) has a
-    /// `traceparent`.
+    /// Trace, and the span of the request in it. They are sent as `traceparent` and `tracestate`,
+    /// unless [`headers`](Self::headers) has a `traceparent`.
     pub trace: Option<TraceContext>,
 }
 
@@ -268,7 +267,7 @@ impl Hop {
         }
         let mut headers = headers::request(&request.headers)?;
         if let Some(trace) = &request.trace {
-            headers::add_trace(&mut headers, &trace.child());
+            headers::add_trace(&mut headers, trace);
         }
         Ok(Self {
             method: method(&request.method)?,
