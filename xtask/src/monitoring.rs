@@ -68,12 +68,12 @@ const UNUSED: &[&str] = &[
 
 /// Lets Prometheus' own tool judge the rules, and run their tests.
 fn promtool() -> Result<()> {
+    let there = command("promtool").arg("--version").output();
+    there.context(
+        "promtool is missing; Debian has it: apt-get install --no-install-recommends prometheus",
+    )?;
     let tool = |arguments: &[&str], file: &str| {
-        let mut tool = command("promtool");
-        tool.args(arguments).arg(root().join(file));
-        run_command(&mut tool).context(
-            "Debian has promtool in the package prometheus: apt-get install --no-install-recommends prometheus",
-        )
+        run_command(command("promtool").args(arguments).arg(root().join(file)))
     };
     tool(&["check", "rules", "--lint-fatal"], ALERTS)?;
     tool(&["test", "rules"], ALERT_TESTS)
