@@ -106,6 +106,21 @@ pub const METRICS: &[Metric] = &[
     ),
     gauge("gk_ready", NONE, "1 while /readyz answers 200, else 0."),
     gauge(
+        "gk_cluster_age_seconds",
+        NONE,
+        "Time since this host knew all that other hosts had changed, where several share their state.",
+    ),
+    counter(
+        "gk_cluster_events_alone_total",
+        NONE,
+        "Events that this host alone has delivered, because Redis could not be reached.",
+    ),
+    counter(
+        "gk_cluster_events_missed_total",
+        NONE,
+        "Times that this host has missed events of other hosts; their subscribers were told.",
+    ),
+    gauge(
         "gk_memory_budget_bytes",
         NONE,
         "Limit of what requests and results hold in the host's memory.",

@@ -22,7 +22,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The host's view of itself.
 pub(crate) struct Own {
-    pub(crate) started_at: SystemTime,
+    started_at: SystemTime,
     pub(crate) config: Config,
     pub(crate) runtime: Runtime,
     pub(crate) services: Arc<Services>,
@@ -80,6 +80,22 @@ fn check(
 }
 
 impl Own {
+    /// The view of a host that starts now.
+    pub(crate) fn new(
+        config: &Config,
+        runtime: &Runtime,
+        services: &Arc<Services>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            started_at: SystemTime::now(),
+            config: config.clone(),
+            runtime: runtime.clone(),
+            services: Arc::clone(services),
+            metrics,
+        }
+    }
+
     /// Checks the states of all plugins.
     fn plugins(&self) -> Check {
         let snapshot = self.runtime.snapshot();

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gk_cluster::Member;
@@ -116,13 +116,7 @@ async fn serve(
     let export = observation.export(&runtime)?;
     host_api.connect(Arc::new(runtime.downgrade()));
     let mut jobs = jobs::start(&config, store, member, &runtime).await?;
-    let own = insight::Own {
-        started_at: SystemTime::now(),
-        config: config.clone(),
-        runtime: runtime.clone(),
-        services: Arc::clone(&services),
-        metrics: observation.metrics,
-    };
+    let own = insight::Own::new(&config, &runtime, &services, observation.metrics);
     let parts = (Arc::clone(&host_api), Arc::clone(&tokens), audit.clone());
     let mut gateway = gateway_config(own, parts, memory.clone(), member)?;
     gateway.jobs = Some(jobs.jobs.clone());

@@ -12,18 +12,7 @@ use crate::command::{command, root};
 const OPERATIONS: &str = "docs/operations.md";
 
 /// Beginnings of the names of its variables.
-const PREFIXES: &[&str] = &["GK_", "GOATFLOW_"];
-
-/// Variables of a cluster: its services, and the credentials of S3.
-const CLUSTER: &[&str] = &[
-    "GK_CLUSTER_DATABASE_URL",
-    "GK_CLUSTER_REDIS_URL",
-    "GK_CLUSTER_FILES_URL",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_REGION",
-    "AWS_ENDPOINT_URL",
-];
+const PREFIXES: &[&str] = &["GK_", "GOATFLOW_", "AWS_"];
 
 /// Fails if a variable that a file sets is none of the host's.
 pub(super) fn are_variables<'a>(
@@ -33,7 +22,7 @@ pub(super) fn are_variables<'a>(
     let text = fs::read_to_string(root().join(OPERATIONS)).context(OPERATIONS)?;
     let known = named(&text);
     for name in names {
-        if !known.contains(name) && !CLUSTER.contains(&name) {
+        if !known.contains(name) {
             bail!("{file} sets {name}, which {OPERATIONS} does not name");
         }
     }
