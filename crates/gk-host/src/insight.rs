@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use gk_api::{Check, CheckState};
+use gk_cluster::{Member, SharedFiles};
 use gk_gateway::{About, Insight, Seen};
 use gk_hostapi::HostError;
 use gk_manifest::PluginName;
@@ -13,12 +14,19 @@ use gk_runtime::Runtime;
 use gk_services::Services;
 use tokio::time::Instant;
 
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::sandbox::SandboxLevel;
 use crate::telemetry::Metrics;
 
 /// Maximum time for the answer to one check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the host shares with others.
+struct Sharing {
+    member: Arc<Member>,
+    files: SharedFiles,
+}
 
 /// The host's view of itself.
 pub(crate) struct Own {
@@ -27,6 +35,7 @@ pub(crate) struct Own {
     pub(crate) runtime: Runtime,
     pub(crate) services: Arc<Services>,
     pub(crate) metrics: Metrics,
+    cluster: Option<Sharing>,
 }
 
 #[async_trait]
@@ -55,10 +64,12 @@ impl Insight for Own {
     }
 
     async fn doctor(&self) -> Vec<Check> {
-        let (sandbox, mut network) = tokio::join!(self.sandbox(), self.network());
+        let (sandbox, mut network, mut shared) =
+            tokio::join!(self.sandbox(), self.network(), self.shared());
         let mut checks = vec![self.plugins()];
         checks.extend(sandbox);
         checks.append(&mut network);
+        checks.append(&mut shared);
         checks.push(self.signatures());
         checks.push(self.secrets());
         checks
@@ -85,9 +96,13 @@ impl Own {
         config: &Config,
         runtime: &Runtime,
         services: &Arc<Services>,
-        metrics: Metrics,
+        (metrics, cluster): (Metrics, Option<&Cluster>),
     ) -> Self {
         Self {
+            cluster: cluster.map(|cluster| Sharing {
+                member: Arc::clone(&cluster.member),
+                files: cluster.files.clone(),
+            }),
             started_at: SystemTime::now(),
             config: config.clone(),
             runtime: runtime.clone(),
@@ -202,9 +217,10 @@ impl Own {
             let remedy = "check that the server runs, and the URL in database_url or [databases]";
             checks.push(answered_as(label, answered, "answers", remedy));
         }
-        checks.push(match &self.config.cache_url {
-            None => check("cache", CheckState::Ok, "in memory", ""),
-            Some(_) => {
+        let is_in_memory = self.config.cache_url.is_none() && self.cluster.is_none();
+        checks.push(match is_in_memory {
+            true => check("cache", CheckState::Ok, "in memory", ""),
+            false => {
                 let answered = match PluginName::new("gk-doctor") {
                     Ok(nobody) => services
                         .cache
@@ -213,7 +229,7 @@ impl Own {
                         .map(drop),
                     Err(_) => Ok(()),
                 };
-                let remedy = "check that Redis runs, and cache_url";
+                let remedy = "check that Redis runs, and cache_url or cluster.redis_url";
                 answered_as("cache".to_owned(), answered, "Redis answers", remedy)
             }
         });
@@ -232,6 +248,51 @@ impl Own {
             }
         });
         checks
+    }
+
+    /// Checks what this host shares with others.
+    async fn shared(&self) -> Vec<Check> {
+        let Some(Sharing { member, files }) = &self.cluster else {
+            return Vec::new();
+        };
+        let (hosts, files) = tokio::join!(member.hosts(), files.check());
+        let database = match hosts {
+            Ok(hosts) => {
+                let (fresh, behind) = (
+                    hosts.iter().filter(|host| host.is_fresh()),
+                    hosts
+                        .iter()
+                        .filter(|host| host.is_fresh() && !host.is_current),
+                );
+                let behind: Vec<_> = behind.map(|host| host.name.as_str()).collect();
+                match behind.is_empty() {
+                    true => {
+                        let detail = format!("answers; {} hosts share it", fresh.count());
+                        check("shared database", CheckState::Ok, detail, "")
+                    }
+                    false => check(
+                        "shared database",
+                        CheckState::Warning,
+                        format!("not every change is in force on {}", behind.join(", ")),
+                        "if it lasts, look at the logs of these hosts",
+                    ),
+                }
+            }
+            Err(error) => check(
+                "shared database",
+                CheckState::Failed,
+                error.to_string(),
+                "check that PostgreSQL runs, and cluster.database_url",
+            ),
+        };
+        let remedy = "check the object store, cluster.files_url and the AWS_ variables";
+        let files = answered_as(
+            "shared files".to_owned(),
+            files,
+            "the store answers",
+            remedy,
+        );
+        vec![database, files]
     }
 
     /// Checks the trust settings for plugins' signatures.

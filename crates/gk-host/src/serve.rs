@@ -116,7 +116,8 @@ async fn serve(
     let export = observation.export(&runtime)?;
     host_api.connect(Arc::new(runtime.downgrade()));
     let mut jobs = jobs::start(&config, store, member, &runtime).await?;
-    let own = insight::Own::new(&config, &runtime, &services, observation.metrics);
+    let shown = (observation.metrics, cluster.as_ref());
+    let own = insight::Own::new(&config, &runtime, &services, shown);
     let parts = (Arc::clone(&host_api), Arc::clone(&tokens), audit.clone());
     let mut gateway = gateway_config(own, parts, memory.clone(), member)?;
     gateway.jobs = Some(jobs.jobs.clone());

@@ -103,6 +103,16 @@ fn the_hosts_know_of_each_other_and_of_who_asked_for_what() {
             .all(|host| host["ready"] == true && host["current"] == true && running(host));
         (names == ["a", "b"] && well).then_some(())
     });
+    let doctor = a.get("/api/v1/doctor").expect(200).json();
+    let checks = doctor["checks"].as_array().unwrap();
+    for name in ["shared database", "shared files", "cache"] {
+        let found = checks.iter().find(|check| check["name"] == name);
+        assert_eq!(
+            found.map(|check| &check["state"]),
+            Some(&json!("ok")),
+            "{name}"
+        );
+    }
     set(&b, "approved").expect(200);
     let audit = a.get("/api/v1/audit?change=set_policy").expect(200).json();
     let entry = &audit["entries"][0];
