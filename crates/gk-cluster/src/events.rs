@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,9 +36,9 @@ const BLOCK: Duration = Duration::from_secs(1);
 /// Time before the next attempt after the stream could not be read.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Number of events that are remembered because they were delivered here without being known to be in
-/// the stream.
-const DOUBTED_MAX: usize = 4096;
+/// Number of events that are remembered as delivered here without being known to be in the stream, and
+/// the other way round.
+const REMEMBERED_MAX: usize = 4096;
 
 /// Appends an event. KEYS: the stream, its newest id. ARGV: an id that the new one is later than,
 /// number of events to keep, plugin, channel, type, data, the publisher's number.
@@ -56,8 +57,18 @@ return text";
 pub struct SharedEvents {
     redis: Arc<Redis>,
     publish: Script,
-    /// Numbers of events that were delivered here alone, and may be in the stream all the same.
-    doubted: Mutex<VecDeque<u64>>,
+    /// Id of the last entry that was read.
+    newest: AtomicU64,
+    seen: Mutex<Seen>,
+}
+
+/// What tells events of this host apart whose answer was lost, by the publisher's numbers.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Events that were delivered here alone, and may be in the stream all the same.
+    doubted: VecDeque<u64>,
+    /// Events that have come by the stream, and their ids.
+    delivered: VecDeque<(u64, u64)>,
 }
 
 /// An entry of the stream.
@@ -78,10 +89,10 @@ impl SharedEvents {
         let shared = Arc::new(Self {
             redis,
             publish: Script::new(PUBLISH),
-            doubted: Mutex::default(),
+            newest: AtomicU64::new(0),
+            seen: Mutex::default(),
         });
-        // Nothing was heard before the stream was read.
-        events.connect(Arc::clone(&shared) as _, u64::MAX);
+        events.connect(Arc::clone(&shared) as _);
         shared
     }
 
@@ -102,7 +113,9 @@ impl SharedEvents {
         let mut connection = self.redis.own_connection().await?;
         if known.is_none() {
             // What was published before this host started is there for those who come from others.
-            *known = Some(self.first(events, &mut connection).await?);
+            let since = within(first(&mut connection)).await?;
+            events.heard_since(since);
+            *known = Some(since);
         }
         let options = StreamReadOptions::default().count(PAGE);
         let block = usize::try_from(BLOCK.as_millis()).unwrap_or(usize::MAX);
@@ -112,9 +125,7 @@ impl SharedEvents {
             let from = format!("{last}-0");
             let from = [from.as_str()];
             let answer = connection.xread_options(&[STREAM], &from, &options);
-            let answer = timeout(BLOCK + ANSWER_TIMEOUT, answer).await;
-            let late = |_| RedisError::from((redis::ErrorKind::Io, "no answer in time"));
-            let answer: Option<StreamReadReply> = answer.map_err(late)??;
+            let answer: Option<StreamReadReply> = within(answer).await?;
             let keys = answer.into_iter().flat_map(|answer| answer.keys);
             for entry in keys.flat_map(|key| key.ids).filter_map(|id| entry(&id)) {
                 self.deliver(events, &entry, known);
@@ -122,39 +133,31 @@ impl SharedEvents {
         }
     }
 
-    /// Delivers what the stream has, and returns the id of the last of it.
-    async fn first(
-        &self,
-        events: &Events,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<u64, RedisError> {
-        let all: StreamRangeReply = connection.xrange_all(STREAM).await?;
-        let all: Vec<_> = all.ids.iter().filter_map(entry).collect();
-        let newest: Option<u64> = connection.get(newest_key()).await?;
-        let since = all
-            .first()
-            .map_or(newest.unwrap_or(0), |entry| entry.before);
-        events.lost(since);
-        let mut known = Some(since);
-        for entry in &all {
-            self.deliver(events, entry, &mut known);
-        }
-        Ok(known.unwrap_or(since))
-    }
-
     fn deliver(&self, events: &Events, entry: &Entry, known: &mut Option<u64>) {
-        if known.is_some_and(|known| known != entry.before) {
+        let last = known.unwrap_or(entry.before);
+        if last != entry.before {
             tracing::warn!("events of other hosts were missed; their subscribers are told");
             metrics::counter!("gk_cluster_events_missed_total").increment(1);
-            events.lost(entry.before);
+            // Redis may have lost its memory, and name none before.
+            events.lost(last.max(entry.before));
         }
         *known = Some(entry.id);
-        let mut doubted = self.doubted.lock();
-        if let Some(place) = doubted.iter().position(|number| *number == entry.number) {
-            doubted.remove(place);
-            return;
+        self.newest.store(entry.id, Ordering::Relaxed);
+        {
+            let mut seen = self.seen.lock();
+            let place = seen
+                .doubted
+                .iter()
+                .position(|number| *number == entry.number);
+            if let Some(place) = place {
+                seen.doubted.remove(place);
+                return;
+            }
+            seen.delivered.push_back((entry.number, entry.id));
+            if seen.delivered.len() > REMEMBERED_MAX {
+                seen.delivered.pop_front();
+            }
         }
-        drop(doubted);
         let event = Published {
             plugin: &entry.plugin,
             channel: &entry.channel,
@@ -164,6 +167,26 @@ impl SharedEvents {
         };
         events.deliver(entry.id, &event);
     }
+}
+
+/// Returns the id of the entry before the first one in the stream; without an entry that of the newest
+/// event.
+async fn first(connection: &mut MultiplexedConnection) -> Result<u64, RedisError> {
+    let first: StreamRangeReply = connection.xrange_count(STREAM, "-", "+", 1).await?;
+    match first.ids.first().and_then(entry) {
+        Some(first) => Ok(first.before),
+        None => {
+            let newest: Option<u64> = connection.get(newest_key()).await?;
+            Ok(newest.unwrap_or(0))
+        }
+    }
+}
+
+/// Waits for an answer for as long as Redis may hold it back, and a little more.
+async fn within<T>(answer: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
+    let late = |_| RedisError::from((redis::ErrorKind::Io, "no answer in time"));
+    let answer = timeout(BLOCK + ANSWER_TIMEOUT, answer).await;
+    answer.map_err(late)?
 }
 
 fn newest_key() -> String {
@@ -192,7 +215,7 @@ impl Bus for SharedEvents {
         script
             .key(STREAM)
             .key(newest_key())
-            .arg(event.after)
+            .arg(event.after.max(self.newest()))
             .arg(STREAM_MAX)
             .arg(event.plugin)
             .arg(event.channel)
@@ -204,14 +227,27 @@ impl Bus for SharedEvents {
             Ok(id) => return id.parse().map_err(|_| NotPublished),
             Err(unanswered) => unanswered,
         };
-        metrics::counter!("gk_cluster_events_alone_total").increment(1);
         if unanswered == Unanswered::InDoubt {
-            let mut doubted = self.doubted.lock();
-            doubted.push_back(number);
-            if doubted.len() > DOUBTED_MAX {
-                doubted.pop_front();
+            let mut seen = self.seen.lock();
+            // It may have come already.
+            let came = seen
+                .delivered
+                .iter()
+                .rev()
+                .find(|(known, _)| *known == number);
+            if let Some((_, id)) = came {
+                return Ok(*id);
+            }
+            seen.doubted.push_back(number);
+            if seen.doubted.len() > REMEMBERED_MAX {
+                seen.doubted.pop_front();
             }
         }
+        metrics::counter!("gk_cluster_events_alone_total").increment(1);
         Err(NotPublished)
+    }
+
+    fn newest(&self) -> u64 {
+        self.newest.load(Ordering::Relaxed)
     }
 }

@@ -24,6 +24,10 @@ impl PolicyStore for Database {
         Ok(rows.first().map(|row| row.get(0)))
     }
 
+    fn is_followed(&self) -> bool {
+        true
+    }
+
     async fn put(
         &self,
         plugin: &PluginName,

@@ -14,10 +14,12 @@ use crate::redis::Redis;
 const PARTS: u64 = 60;
 
 /// Takes from a rate what is left of it in the window that ends now. KEYS: the plugin's rate. ARGV:
-/// limit, number wanted, microseconds of a part, number of parts. Answers the number granted.
+/// limit, number needed, number wanted, microseconds of a part, number of parts. Answers the number granted:
+/// what is wanted, what is needed, or nothing.
 const TAKE: &str = "
 local time = redis.call('TIME')
-local width, parts = tonumber(ARGV[3]), tonumber(ARGV[4])
+local need, want = tonumber(ARGV[2]), tonumber(ARGV[3])
+local width, parts = tonumber(ARGV[4]), tonumber(ARGV[5])
 local now = math.floor((time[1] * 1000000 + time[2]) / width)
 local used = 0
 local all = redis.call('HGETALL', KEYS[1])
@@ -28,7 +30,8 @@ for place = 1, #all, 2 do
         used = used + tonumber(all[place + 1])
     end
 end
-local granted = math.min(tonumber(ARGV[2]), math.max(0, tonumber(ARGV[1]) - used))
+local left = tonumber(ARGV[1]) - used
+local granted = left >= want and want or left >= need and need or 0
 if granted > 0 then
     redis.call('HINCRBY', KEYS[1], string.format('%.0f', now), granted)
     redis.call('PEXPIRE', KEYS[1], math.ceil(width * (parts + 1) / 1000))
@@ -63,12 +66,19 @@ impl Rates {
 
 #[async_trait]
 impl SharedRates for Rates {
-    async fn take(&self, plugin: &PluginName, rate: Rate, limit: u32, want: u32) -> Option<u32> {
+    async fn take(
+        &self,
+        plugin: &PluginName,
+        rate: Rate,
+        limit: u32,
+        (need, want): (u32, u32),
+    ) -> Option<u32> {
         let part = u64::try_from(rate.window().as_micros()).unwrap_or(u64::MAX) / PARTS;
         let mut script = self.take.prepare_invoke();
         script
             .key(format!("gk:cluster:rate:{}:{plugin}", rate.as_str()))
             .arg(limit)
+            .arg(need)
             .arg(want)
             .arg(part)
             .arg(PARTS);

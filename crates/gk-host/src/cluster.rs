@@ -178,6 +178,7 @@ impl Shared {
     async fn enable(&self) -> Result<(), HostError> {
         let enabled = self.database.enabled_plugins().await?;
         self.enabled.write().clone_from(&enabled);
+        let mut failed = Ok(());
         for status in &self.runtime.snapshot().plugins {
             let name = status.name.as_str();
             let Some(wanted) = enabled
@@ -189,8 +190,9 @@ impl Shared {
             let order = self.runtime.enable(name, *wanted, Duration::ZERO).await;
             if let Err(error) = order {
                 tracing::error!(plugin = name, %error, "the plugin is not as the other hosts have it");
+                failed = Err(HostError::failed(error.to_string()));
             }
         }
-        Ok(())
+        failed
     }
 }

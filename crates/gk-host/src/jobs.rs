@@ -44,6 +44,7 @@ pub(crate) async fn start(
     let mut sweeping = None;
     let store: Arc<dyn JobStore> = match member {
         Some(member) => {
+            member.appear().await.context("cluster.database_url")?;
             let shared = Arc::new(SharedJobs::new(member));
             let swept = Arc::clone(&shared);
             sweeping = Some(tokio::spawn(async move {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::Shared;
@@ -64,6 +65,12 @@ fn without_postgresql_calls_go_on_and_changes_are_refused_until_it_is_back() {
     a.get("/api/v1/hosts").expect(503);
     a.expect_serving("gen3");
     b.expect_serving("gen3");
+    // A plugin that ends is started again, with the policy that is known.
+    crate::processes::send(b.plugin_pid("gen3"), Signal::KILL);
+    eventually("it serves again", || {
+        let status = b.get("/api/plugins/gen3/status").status;
+        (status == 200 && b.plugin("gen3")["generation"].as_u64()? > 1).then_some(())
+    });
     // A plugin can be stopped all the same, here alone and until the host ends; it says so.
     let blocked = json!({ "status": "blocked" });
     let reply = a.admin("PUT", POLICY).json(&blocked).send();

@@ -3,6 +3,7 @@
 mod events;
 mod faults;
 mod jobs;
+mod plugins;
 mod relay;
 mod state;
 

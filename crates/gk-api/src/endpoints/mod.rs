@@ -200,6 +200,8 @@ pub enum Operation {
     OpenApi,
     /// `GET /api/v1/host`
     HostInfo,
+    /// `GET /api/v1/hosts`
+    ListHosts,
     /// `GET /api/v1/doctor`
     Doctor,
     /// `GET /api/v1/audit`
@@ -246,8 +248,6 @@ pub enum Operation {
     ResetPolicy,
     /// `GET /api/v1/plugins/{plugin}/policy/diff`
     DiffPolicy,
-    /// `GET /api/v1/hosts`
-    ListHosts,
     /// `GET /api/v1/jobs`
     ListJobs,
     /// `GET /api/v1/plugins/{plugin}/jobs/{job}/runs`

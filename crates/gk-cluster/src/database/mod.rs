@@ -6,7 +6,7 @@ mod migrate;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
@@ -99,6 +99,12 @@ fn too_late() -> HostError {
     ))
 }
 
+fn in_doubt() -> HostError {
+    HostError::unavailable(
+        "the connection to the shared database broke while a change was stored; whether it was made is not known",
+    )
+}
+
 /// Work in a transaction.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
@@ -112,6 +118,7 @@ struct Inner {
     pool: Pool,
     server: PostgresServer,
     signals: Signals,
+    cluster: OnceLock<String>,
 }
 
 /// What the database has told of since, by channel. What is told while there is no connection is
@@ -148,7 +155,7 @@ impl Database {
             .application_name("goatkit-cluster")
             .options(format!(
                 "-c search_path={schema},pg_temp -c statement_timeout={} -c lock_timeout={} -c \
-                 idle_in_transaction_session_timeout=15000 -c TimeZone=UTC",
+                 idle_in_transaction_session_timeout=5000 -c TimeZone=UTC",
                 STATEMENT_TIMEOUT.as_millis(),
                 STATEMENT_TIMEOUT.as_millis(),
             ));
@@ -170,10 +177,21 @@ impl Database {
                 pool,
                 server,
                 signals: Signals::default(),
+                cluster: OnceLock::new(),
             }),
         };
         migrate::migrate(&database, &schema).await?;
+        let rows = database.query("SELECT id FROM cluster", &[]).await?;
+        let id = rows.first().map(|row| row.get(0));
+        let none =
+            || HostError::failed("the shared database has no id; restore its table `cluster`");
+        let _ = database.inner.cluster.set(id.ok_or_else(none)?);
         Ok(database)
+    }
+
+    /// The id of the hosts that share this database.
+    pub(crate) fn cluster(&self) -> &str {
+        self.inner.cluster.get().map_or("", String::as_str)
     }
 
     pub(crate) fn signals(&self) -> &Signals {
@@ -218,6 +236,7 @@ impl Database {
         // Connections that broke while they were idle are known to be so at the first statement.
         let mut attempts = CONNECTIONS_MAX;
         let mut work = Some(work);
+        let mut commits = false;
         loop {
             let mut connection = self.connection(deadline).await?;
             let done = timeout_at(deadline, async {
@@ -226,6 +245,7 @@ impl Database {
                     return Err(unreachable().into());
                 };
                 let value = work(&transaction).await?;
+                commits = true;
                 transaction.commit().await?;
                 Ok(value)
             });
@@ -243,12 +263,17 @@ impl Database {
                     drop(Object::take(connection));
                     attempts -= 1;
                 }
+                Failure::Database(error) if commits && error.code().is_none() => {
+                    tracing::warn!(error = %told(&error), "the shared database failed");
+                    return Err(in_doubt());
+                }
                 failure => return Err(failure.into_host()),
             }
         }
     }
 
-    /// Runs one statement and returns its rows.
+    /// Runs one statement and returns its rows. One that changes something may run twice where the
+    /// connection breaks: it has to come to the same.
     ///
     /// # Errors
     /// Unavailable, timeout: the database.

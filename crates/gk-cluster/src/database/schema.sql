@@ -1,3 +1,9 @@
+-- The id of the hosts that share these tables: the objects of their files are below it.
+CREATE TABLE cluster (
+    id text NOT NULL
+);
+INSERT INTO cluster VALUES (md5(random()::text || clock_timestamp()::text));
+
 -- What the administrators change, in the order of the changes. Hosts read what is newer than what they have.
 CREATE TABLE change (
     version bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -142,6 +148,16 @@ BEGIN
 END $$;
 CREATE TRIGGER audit_is_not_removed BEFORE DELETE ON audit
     FOR EACH ROW EXECUTE FUNCTION audit_keeps_the_newest();
+-- An outcome goes with its entry, and not before.
+CREATE FUNCTION audit_outcome_stays() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM audit WHERE id = OLD.audit) THEN
+        RAISE EXCEPTION 'the audit log is append-only';
+    END IF;
+    RETURN OLD;
+END $$;
+CREATE TRIGGER audit_outcome_is_not_removed BEFORE DELETE ON audit_outcome
+    FOR EACH ROW EXECUTE FUNCTION audit_outcome_stays();
 
 -- A file: its bytes are an object of the store.
 CREATE TABLE file (

@@ -107,12 +107,14 @@ impl SharedFiles {
         }
     }
 
-    /// Removes objects of this age that no row names, and returns their number.
+    /// Removes objects of this age that no row names, and returns their number. Only objects below the id
+    /// of these hosts are looked at: other hosts, and other programs, may use the bucket, too.
     ///
     /// # Errors
     /// Unavailable, timeout: the object store, or the database.
     pub async fn remove_orphans(&self, age: Duration) -> Result<usize, HostError> {
-        let all = within(self.objects.list_with_delimiter(None)).await;
+        let own = Path::from(self.database.cluster());
+        let all = within(self.objects.list_with_delimiter(Some(&own))).await;
         let mut removed = 0;
         for prefix in all.map_err(Unanswered::told)?.common_prefixes {
             let of_plugin = within(self.objects.list_with_delimiter(Some(&prefix))).await;
@@ -171,11 +173,14 @@ impl SharedFiles {
 }
 
 /// A name that no other object has.
-fn new_object(plugin: &PluginName) -> Result<String, HostError> {
+fn new_object(cluster: &str, plugin: &PluginName) -> Result<String, HostError> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
         .map_err(|_| HostError::unavailable("the system gives no random bytes"))?;
-    Ok(format!("{plugin}/{:032x}", u128::from_ne_bytes(random)))
+    Ok(format!(
+        "{cluster}/{plugin}/{:032x}",
+        u128::from_ne_bytes(random)
+    ))
 }
 
 #[async_trait]
@@ -191,7 +196,7 @@ impl FileStore for SharedFiles {
         let row = NewRow {
             plugin: plugin.clone(),
             key: key.as_bytes().to_vec(),
-            object: new_object(plugin)?,
+            object: new_object(self.database.cluster(), plugin)?,
             size: data.len() as u64,
             bytes: stored_bytes(&data, metadata)?,
             metadata: serde_json::to_string(metadata)

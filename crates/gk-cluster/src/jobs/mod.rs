@@ -36,9 +36,12 @@ const WAITING_MAX: i64 = 5000;
 #[derive(Debug)]
 pub struct SharedJobs {
     database: Database,
+    member: Arc<Member>,
     /// Id of this process, which the runs that it takes carry.
     owner: String,
     lost_after: Duration,
+    /// Held while runs are taken, so that none is found that is about to be known.
+    taking: tokio::sync::Mutex<()>,
     /// Runs that this process has taken and not ended.
     taken: Mutex<BTreeSet<RunId>>,
     /// Runs of them that are to be given up.
@@ -48,9 +51,11 @@ pub struct SharedJobs {
 impl SharedJobs {
     /// The jobs of the hosts that a member belongs to.
     #[must_use]
-    pub fn new(member: &Member) -> Self {
+    pub fn new(member: &Arc<Member>) -> Self {
         Self {
             database: member.database().clone(),
+            member: Arc::clone(member),
+            taking: tokio::sync::Mutex::default(),
             owner: member.id().to_owned(),
             lost_after: member.lost_after(),
             taken: Mutex::default(),
@@ -65,6 +70,16 @@ impl SharedJobs {
             .unwrap_or(i64::MAX)
             .max(1);
         loop {
+            // Where the database was away, or this host, the others have not been able to give signs of
+            // life either: they have time to.
+            let left = self
+                .member
+                .steady_after()
+                .saturating_sub(self.member.steady());
+            if !left.is_zero() {
+                sleep(left).await;
+                continue;
+            }
             let now = now();
             let ended = self.database.write(move |transaction| {
                 Box::pin(async move { end_lost(transaction, seconds, now).await })
@@ -78,17 +93,27 @@ impl SharedJobs {
         }
     }
 
-    /// Looks which runs of this process another host has ended.
+    /// Looks which runs of this process another host has ended, and puts back those that it has without
+    /// knowing: the connection broke when they were taken.
     async fn look_for_revoked(&self) -> Result<(), HostError> {
-        let taken: Vec<i64> = self.taken.lock().iter().map(|run| run.0).collect();
-        if taken.is_empty() {
-            return Ok(());
+        let _taking = self.taking.lock().await;
+        let known: Vec<i64> = self.taken.lock().iter().map(|run| run.0).collect();
+        let put_back = "WITH told AS (SELECT pg_notify('gk_jobs', ''))
+            UPDATE job_run SET state = 'waiting', host = NULL, owner = NULL, started_at = NULL
+            FROM told WHERE state = 'running' AND owner = $2 AND id <> ALL($1)";
+        let have = "SELECT id FROM job_run WHERE state = 'running' AND owner = $1";
+        let have = self.database.query(have, &[&self.owner]).await?;
+        let have: BTreeSet<RunId> = have.iter().map(|row| RunId(row.get(0))).collect();
+        if have.iter().any(|run| !known.contains(&run.0)) {
+            self.database
+                .query(put_back, &[&known, &self.owner])
+                .await?;
         }
-        let select = "SELECT id FROM unnest($1::bigint[]) AS of (id) WHERE NOT EXISTS (
-            SELECT 1 FROM job_run WHERE job_run.id = of.id AND state = 'running' AND owner = $2)";
-        let gone = self.database.query(select, &[&taken, &self.owner]).await?;
-        let gone = gone.iter().map(|row| RunId(row.get(0)));
         let mut taken = self.taken.lock();
+        let gone = known
+            .into_iter()
+            .map(RunId)
+            .filter(|run| !have.contains(run));
         // A run that has ended here meanwhile is none.
         let gone: Vec<_> = gone.filter(|run| taken.remove(run)).collect();
         self.revoked.lock().extend(gone);
@@ -136,7 +161,7 @@ impl JobStore for SharedJobs {
                 let put = "INSERT INTO job (plugin, job, schedule, last_tick)
                     SELECT plugin, job, schedule, $4
                     FROM unnest($1::text[], $2::text[], $3::text[]) AS of (plugin, job, schedule)
-                    ORDER BY plugin, job
+                    ORDER BY plugin COLLATE \"C\", job COLLATE \"C\"
                     ON CONFLICT (plugin, job) DO UPDATE SET schedule = excluded.schedule,
                         last_tick = greatest(job.last_tick, excluded.last_tick)
                     WHERE job.schedule <> excluded.schedule";
@@ -168,12 +193,12 @@ impl JobStore for SharedJobs {
 
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let claims = claims.to_vec();
+        let starts = claims.iter().filter_map(|claim| claim.run);
+        if let Some(now) = starts.map(|run| run.start_at).max() {
+            self.end_late(now).await.map_err(failed)?;
+        }
         let claimed = self.database.write(move |transaction| {
             Box::pin(async move {
-                let starts = claims.iter().filter_map(|claim| claim.run);
-                if let Some(now) = starts.map(|run| run.start_at).max() {
-                    end_late(transaction, now).await?;
-                }
                 // In the order of the keys, as above.
                 let mut order: Vec<usize> = (0..claims.len()).collect();
                 order.sort_by(|a, b| claims[*a].key.cmp(&claims[*b].key));
@@ -247,10 +272,11 @@ impl JobStore for SharedJobs {
         if candidates.is_empty() {
             return Ok(None);
         }
+        let _taking = self.taking.lock().await;
         let (host, owner) = (host.to_owned(), self.owner.clone());
+        self.end_late(now).await.map_err(failed)?;
         let taken = self.database.write(move |transaction| {
             Box::pin(async move {
-                end_late(transaction, now).await?;
                 // A host that slept gives a sign of life with what it takes.
                 let alive = "UPDATE host SET seen = now() WHERE id = $1";
                 transaction.execute(alive, &[&owner]).await?;
@@ -430,6 +456,15 @@ impl JobStore for SharedJobs {
 }
 
 impl SharedJobs {
+    /// Ends the runs that have waited for too long, in a transaction of its own: it locks runs of any
+    /// jobs.
+    async fn end_late(&self, now: Timestamp) -> Result<(), HostError> {
+        let ended = self
+            .database
+            .write(move |transaction| Box::pin(async move { end_late(transaction, now).await }));
+        ended.await
+    }
+
     /// The runs that wait and whose plugins run here, by the moment of their start.
     async fn waiting(&self, here: &BTreeSet<JobKey>) -> Result<Vec<(i64, Timestamp)>, HostError> {
         let mut plugins: Vec<&str> = here.iter().map(|key| key.plugin.as_str()).collect();

@@ -6,7 +6,7 @@ use gk_hostapi::HostError;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::{FRESH, Member, POLL, SETTLE};
+use super::{FRESH, MISSED, Member, POLL, SETTLE};
 
 /// A host that shares the database.
 #[derive(Debug, Clone)]
@@ -42,7 +42,8 @@ impl HostRow {
 pub struct Settled {
     /// Hosts on which it is in force.
     pub acknowledged: Vec<String>,
-    /// Hosts that have not said so in time.
+    /// Hosts that have not said so in time, and those that were heard of within [`MISSED`] and not
+    /// within [`FRESH`]: they may be cut off from the database, and serve all the same.
     pub pending: Vec<String>,
 }
 
@@ -82,20 +83,33 @@ impl Member {
         let rows = self.database.query(newest, &[]).await?;
         let version: i64 = rows.first().map_or(0, |row| row.get(0));
         let fresh = i64::try_from(FRESH.as_secs()).unwrap_or(i64::MAX);
-        let select = "SELECT name, applied >= $1 FROM host
-            WHERE seen > now() - make_interval(secs => $2::bigint) ORDER BY name";
+        // A host that was heard of lately may go on without the database; not one that was started anew
+        // under its name.
+        let select = "SELECT name, applied >= $1, seen > now() - make_interval(secs => $2::bigint)
+            FROM host WHERE seen > now() - make_interval(secs => $2::bigint)
+            OR (seen > now() - make_interval(secs => $3::bigint) AND NOT EXISTS (
+                SELECT 1 FROM host AS anew WHERE anew.name = host.name AND anew.started > host.started
+            )) ORDER BY name";
+        let missed = i64::try_from(MISSED.as_secs()).unwrap_or(i64::MAX);
         let mut applied = self.database.signals().applied.subscribe();
         loop {
             applied.borrow_and_update();
-            let rows = self.database.query(select, &[&version, &fresh]).await?;
+            let rows = self
+                .database
+                .query(select, &[&version, &fresh, &missed])
+                .await?;
             let mut settled = Settled::default();
+            let mut waits = false;
             for row in &rows {
                 match row.get(1) {
                     true => settled.acknowledged.push(row.get(0)),
-                    false => settled.pending.push(row.get(0)),
+                    false => {
+                        waits |= row.get::<_, bool>(2);
+                        settled.pending.push(row.get(0));
+                    }
                 }
             }
-            if settled.pending.is_empty() || Instant::now() >= deadline {
+            if !waits || Instant::now() >= deadline {
                 return Ok(settled);
             }
             // Without a connection that listens, it is looked for.

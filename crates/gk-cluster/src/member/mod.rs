@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gk_hostapi::HostError;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_postgres::types::ToSql;
 
 pub use self::hosts::{HostRow, Settled};
-use crate::database::Database;
+use crate::database::{DEADLINE, Database};
 use crate::topic::Topic;
 
 /// Interval at which a host looks for changes that it was not told of.
@@ -25,6 +26,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Age of a host's last sign from which its taking note of changes is not waited for.
 pub const FRESH: Duration = Duration::from_secs(15);
+
+/// Age of a host's last sign from which it is not missed any more.
+pub const MISSED: Duration = Duration::from_secs(10 * 60);
 
 /// Maximum time that [`Member::settle`] waits for the other hosts.
 pub const SETTLE: Duration = Duration::from_secs(2);
@@ -75,6 +79,8 @@ pub struct Member {
     id: String,
     config: MemberConfig,
     contact: watch::Sender<Contact>,
+    /// Moment since which the database has answered whatever this host asked of it.
+    steady_since: Mutex<Instant>,
 }
 
 impl fmt::Debug for Member {
@@ -94,7 +100,7 @@ struct Found {
 }
 
 impl Member {
-    /// Joins the hosts of a database. What is read from the database after this call is not older
+    /// Joins the hosts of a database, which do not see it before it [appears](Self::appear). What is read from the database after this call is not older
     /// than the change that counts as applied.
     ///
     /// # Errors
@@ -107,18 +113,15 @@ impl Member {
         let newest = "SELECT coalesce(max(version), 0) FROM change";
         let rows = database.query(newest, &[]).await?;
         let applied = rows.first().map_or(0, |row| row.get(0));
-        let contact = Contact {
-            at: Instant::now(),
-            applied,
-        };
-        let member = Self {
+        let now = Instant::now();
+        let contact = Contact { at: now, applied };
+        Ok(Arc::new(Self {
             database,
             id,
             config,
             contact: watch::Sender::new(contact),
-        };
-        member.say(&Value::Object(serde_json::Map::new())).await?;
-        Ok(Arc::new(member))
+            steady_since: Mutex::new(now),
+        }))
     }
 
     /// The id of this process among the hosts.
@@ -157,6 +160,32 @@ impl Member {
         self.contact().at.elapsed()
     }
 
+    /// Shows this host to the others.
+    ///
+    /// # Errors
+    /// Unavailable, timeout: the database.
+    pub async fn appear(&self) -> Result<(), HostError> {
+        self.say(&Value::Object(serde_json::Map::new())).await
+    }
+
+    /// Time since which the database has answered whatever this host asked of it.
+    pub(crate) fn steady(&self) -> Duration {
+        self.steady_since.lock().elapsed()
+    }
+
+    /// Time of steady contact after which the other hosts have had the time for a sign of life.
+    pub(crate) fn steady_after(&self) -> Duration {
+        2 * self.beat() + DEADLINE
+    }
+
+    fn beat(&self) -> Duration {
+        HEARTBEAT.min(self.config.lost_after / 3)
+    }
+
+    fn note_failure(&self) {
+        *self.steady_since.lock() = Instant::now();
+    }
+
     /// Puts changes in force as they come, and says from time to time that this host is there. Runs
     /// until it is dropped.
     pub async fn follow(&self, follower: &dyn Follower) {
@@ -182,6 +211,9 @@ impl Member {
                 _ => {}
             }
             lost = looked.is_err();
+            if lost {
+                self.note_failure();
+            }
             metrics::gauge!("gk_cluster_age_seconds").set(self.age().as_secs_f64());
             // The sender lives as long as the database.
             _ = timeout_at(Instant::now() + POLL, told.changed()).await;
@@ -193,9 +225,12 @@ impl Member {
         let asked_at = Instant::now();
         let known = self.contact().applied;
         let found = self.find(known).await?;
+        let mut applied = Ok(());
         for topic in &found.topics {
-            follower.apply(*topic).await?;
+            // One topic that fails does not hold up the others.
+            applied = applied.and(follower.apply(*topic).await);
         }
+        applied?;
         let contact = Contact {
             at: asked_at,
             applied: found.newest,
@@ -232,8 +267,7 @@ impl Member {
     }
 
     async fn show(&self, follower: &dyn Follower) {
-        let beat = HEARTBEAT.min(self.config.lost_after / 3);
-        let mut beats = interval(beat);
+        let mut beats = interval(self.beat());
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             beats.tick().await;
@@ -242,6 +276,7 @@ impl Member {
                 self.tidy().await
             };
             if let Err(error) = shown.await {
+                self.note_failure();
                 tracing::debug!(%error, "the other hosts are not told that this one is there");
             }
         }
@@ -252,7 +287,7 @@ impl Member {
         let say = "INSERT INTO host (id, name, release, applied, details)
             VALUES ($1, $2, $3, $4, $5::text::jsonb)
             ON CONFLICT (id) DO UPDATE SET seen = now(), details = excluded.details,
-                applied = excluded.applied";
+                applied = greatest(host.applied, excluded.applied)";
         let MemberConfig { name, release, .. } = &self.config;
         let (applied, details) = (self.contact().applied, details.to_string());
         let values: [&(dyn ToSql + Sync); 5] = [&self.id, name, release, &applied, &details];

@@ -180,7 +180,7 @@ async fn hosts_together_take_no_more_than_the_rate() {
         taking.spawn(async move {
             let mut taken = 0;
             for _ in 0..100 {
-                taken += rates.take(&plugin(), Rate::Db, 150, 3).await.unwrap();
+                taken += rates.take(&plugin(), Rate::Db, 150, (3, 3)).await.unwrap();
             }
             taken
         });
@@ -189,22 +189,28 @@ async fn hosts_together_take_no_more_than_the_rate() {
     // The rates of others are theirs.
     let rates = connect();
     let other = PluginName::new("q").unwrap();
-    assert_eq!(rates.take(&other, Rate::Db, 150, 3).await, Some(3));
-    assert_eq!(rates.take(&plugin(), Rate::Http, 150, 3).await, Some(3));
-    assert_eq!(rates.take(&plugin(), Rate::Db, 150, 3).await, Some(0));
+    assert_eq!(rates.take(&other, Rate::Db, 150, (3, 3)).await, Some(3));
+    assert_eq!(
+        rates.take(&plugin(), Rate::Http, 150, (3, 3)).await,
+        Some(3)
+    );
+    assert_eq!(rates.take(&plugin(), Rate::Db, 150, (3, 3)).await, Some(0));
     // A limit that was raised leaves more, one that was lowered nothing.
-    assert_eq!(rates.take(&plugin(), Rate::Db, 160, 30).await, Some(10));
-    assert_eq!(rates.take(&plugin(), Rate::Db, 100, 1).await, Some(0));
+    assert_eq!(
+        rates.take(&plugin(), Rate::Db, 160, (10, 30)).await,
+        Some(10)
+    );
+    assert_eq!(rates.take(&plugin(), Rate::Db, 100, (1, 1)).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_leaves_its_window() {
     let redis = gk_servers::Redis::start().unwrap();
     let rates = Rates::new(Arc::new(Redis::new(&redis.url()).unwrap()));
-    assert_eq!(rates.take(&plugin(), Rate::Calls, 5, 9).await, Some(5));
+    assert_eq!(rates.take(&plugin(), Rate::Calls, 5, (5, 9)).await, Some(5));
     let again = async {
         loop {
-            match rates.take(&plugin(), Rate::Calls, 5, 1).await {
+            match rates.take(&plugin(), Rate::Calls, 5, (1, 1)).await {
                 Some(0) => tokio::task::yield_now().await,
                 taken => return taken,
             }
@@ -218,7 +224,7 @@ async fn without_redis_a_rate_is_not_known() {
     let mut redis = gk_servers::Redis::start().unwrap();
     let rates = Rates::new(Arc::new(Redis::new(&redis.url()).unwrap()));
     redis.stop().unwrap();
-    assert_eq!(rates.take(&plugin(), Rate::Db, 150, 3).await, None);
+    assert_eq!(rates.take(&plugin(), Rate::Db, 150, (3, 3)).await, None);
 }
 
 async fn local_files() -> (tempfile::TempDir, Arc<SharedFiles>) {
@@ -228,9 +234,14 @@ async fn local_files() -> (tempfile::TempDir, Arc<SharedFiles>) {
     (dir, Arc::new(files))
 }
 
+/// The directory of the plugin's objects, below the id of the hosts.
+fn of_plugin(dir: &tempfile::TempDir) -> std::path::PathBuf {
+    let mut all = std::fs::read_dir(dir.path()).unwrap();
+    all.next().unwrap().unwrap().path().join("p")
+}
+
 fn objects(dir: &tempfile::TempDir) -> usize {
-    let of_plugin = dir.path().join("p");
-    std::fs::read_dir(of_plugin).map_or(0, Iterator::count)
+    std::fs::read_dir(of_plugin(dir)).unwrap().count()
 }
 
 async fn put(files: &SharedFiles, key: &str, data: &str) {
@@ -307,14 +318,23 @@ async fn objects_without_a_file_are_removed_and_no_others() {
         .await
         .expect("what was replaced is removed");
     // A host that ended between an object and its row.
-    std::fs::write(dir.path().join("p/orphan"), "x").unwrap();
+    let own = of_plugin(&dir);
+    std::fs::write(own.join("orphan"), "x").unwrap();
+    // What is another program's, or other hosts', stays.
+    for foreign in ["other/p/x", "p/y"] {
+        let path = dir.path().join(foreign);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+    let count = || std::fs::read_dir(&own).unwrap().count();
     let young = files.remove_orphans(Duration::from_secs(3600)).await;
-    assert_eq!((young.unwrap(), objects(&dir)), (0, 3));
+    assert_eq!((young.unwrap(), count()), (0, 3));
     let removed = files.remove_orphans(Duration::ZERO).await;
-    assert_eq!((removed.unwrap(), objects(&dir)), (1, 2));
+    assert_eq!((removed.unwrap(), count()), (1, 2));
     assert_eq!(&files.get(&plugin(), "a").await.unwrap().data[..], b"2");
     // Bytes that are gone are told apart from a file that never was.
-    std::fs::remove_dir_all(dir.path().join("p")).unwrap();
+    assert!(dir.path().join("other/p/x").exists() && dir.path().join("p/y").exists());
+    std::fs::remove_dir_all(own).unwrap();
     let error = files.get(&plugin(), "a").await.unwrap_err();
     assert!(error.to_string().contains("damaged"), "{error}");
 }

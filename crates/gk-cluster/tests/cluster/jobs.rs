@@ -114,6 +114,26 @@ async fn a_host_that_slept_loses_its_run_and_its_late_result_is_refused() {
     );
 }
 
+/// What a broken connection leaves behind in the middle of taking a run.
+#[tokio::test]
+async fn a_run_that_a_host_has_without_knowing_is_put_back() {
+    let database = database().await;
+    let (member, jobs_of_a) = jobs(&database, "a").await;
+    let run = request(&jobs_of_a, new_run(0, Concurrency::Forbid)).await;
+    let unknown = "UPDATE job_run SET state = 'running', owner = $1, host = 'a' RETURNING 1";
+    database.query(unknown, &[&member.id()]).await.unwrap();
+    let waits = async {
+        while jobs_of_a.run(run).await.unwrap().unwrap().state != RunState::Waiting {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        waits = tokio::time::timeout(SOON, waits) => waits.expect("it is put back"),
+        _ = jobs_of_a.revoked() => unreachable!("nothing of it runs here"),
+    }
+    assert_eq!(take(&jobs_of_a, "a").await.unwrap().attempt, 1);
+}
+
 #[tokio::test]
 async fn a_host_that_gives_signs_of_life_keeps_its_runs() {
     let database = database().await;

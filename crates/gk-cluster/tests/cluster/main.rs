@@ -32,5 +32,7 @@ pub(crate) async fn join(database: &Database, name: &str, lost_after: Duration) 
         release: "0.1.0".to_owned(),
         lost_after,
     };
-    Member::join(database.clone(), config).await.unwrap()
+    let member = Member::join(database.clone(), config).await.unwrap();
+    member.appear().await.unwrap();
+    member
 }

@@ -164,6 +164,55 @@ async fn what_could_not_be_put_in_force_is_tried_again() {
     assert!(b.policies.is_blocked(&plugin()));
 }
 
+/// Nobody is told of what is written in this way: only a look finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_found_also_by_a_host_that_was_not_told() {
+    let database = database().await;
+    let a = host(&database, "a").await;
+    set(&a, PolicyStatus::Approved).await;
+    settled(&a).await;
+    let block = "UPDATE policy SET policy = replace(policy, 'approved', 'blocked') RETURNING 1";
+    assert_eq!(database.query(block, &[]).await.unwrap().len(), 1);
+    let note = "INSERT INTO change (topic, key) VALUES ('policies', 'p') RETURNING 1";
+    database.query(note, &[]).await.unwrap();
+    let plugin = plugin();
+    let blocked = a.policies.blocked(&plugin);
+    tokio::time::timeout(SOON, blocked).await.expect("it looks");
+}
+
+/// A row that was written before a newer one does not undo it.
+#[tokio::test]
+async fn a_sign_of_life_takes_back_nothing() {
+    let database = database().await;
+    let member = join(&database, "a", LOST_AFTER).await;
+    let newer = "UPDATE host SET applied = 7 RETURNING 1";
+    database.query(newer, &[]).await.unwrap();
+    member.appear().await.unwrap();
+    let applied: i64 = database
+        .query("SELECT applied FROM host", &[])
+        .await
+        .unwrap()[0]
+        .get(0);
+    assert_eq!(applied, 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_cut_off_is_pending_until_it_is_started_anew() {
+    let database = database().await;
+    let a = host(&database, "a").await;
+    let _cut_off = join(&database, "b", LOST_AFTER).await;
+    let silent = "UPDATE host SET seen = now() - interval '60 s' WHERE name = 'b' RETURNING 1";
+    database.query(silent, &[]).await.unwrap();
+    set(&a, PolicyStatus::Blocked).await;
+    let pending = async { while a.member.settle().await.unwrap().pending != ["b"] {} };
+    tokio::time::timeout(SOON, pending)
+        .await
+        .expect("it is named, and not waited for");
+    let anew = host(&database, "b").await;
+    assert_eq!(settled(&a).await, ["a", "b"]);
+    drop(anew);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_lacks_forgotten_changes_reads_everything() {
     let database = database().await;

@@ -131,6 +131,9 @@ async fn carry_out(
         Ok(outcome) => outcome,
         Err(error) => return ongoing.failed(refused(&plugin, &error)).await,
     };
+    if let Order::Enable(enabled) = order {
+        gateway.enabled_meanwhile(&plugin, enabled).await;
+    }
     let is_end = matches!(order, Order::Enable(false));
     let (status, mut answer) = answered(&gateway, &plugin, outcome, is_end);
     answer.status = order.word().map(str::to_owned);
@@ -140,6 +143,28 @@ async fn carry_out(
     match order {
         Order::Enable(_) => Ok(gateway.settled(answer).await),
         _ => Ok(answer),
+    }
+}
+
+impl Gateway {
+    /// Puts in force what another host has made of a plugin meanwhile: the later order counts.
+    async fn enabled_meanwhile(&self, plugin: &str, enabled: bool) {
+        let Some(member) = &self.inner.member else {
+            return;
+        };
+        let Ok(wanted) = member.database().enabled_plugins().await else {
+            return;
+        };
+        let other = wanted.get(plugin).filter(|wanted| **wanted != enabled);
+        if let Some(other) = other
+            && let Err(error) = self
+                .inner
+                .runtime
+                .enable(plugin, *other, Duration::ZERO)
+                .await
+        {
+            tracing::error!(plugin, %error, "the plugin is not as the other hosts have it");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gk_api::{HostedPlugin, SharingHost};
-use gk_cluster::HostRow;
+use gk_cluster::{HostRow, Settled};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -65,7 +65,10 @@ impl Gateway {
             Ok(settled) => settled,
             Err(error) => {
                 tracing::warn!(%error, "whether the other hosts know of a change is not known");
-                return answer;
+                Settled {
+                    pending: vec!["(not known)".to_owned()],
+                    ..Settled::default()
+                }
             }
         };
         if !settled.pending.is_empty() {

@@ -278,10 +278,30 @@ mod tests {
         }
     }
 
+    /// The log of hosts that share one, in a schema of its own.
+    async fn shared() -> (gk_cluster::Database, Audit) {
+        let database = crate::testing::shared_database("audit").await;
+        let config = gk_cluster::MemberConfig {
+            name: "host-a".to_owned(),
+            release: "0.1.0".to_owned(),
+            lost_after: gk_cluster::member::LOST_AFTER,
+        };
+        let member = gk_cluster::Member::join(database.clone(), config).await;
+        (database, Audit::shared(member.unwrap()))
+    }
+
     #[tokio::test]
     async fn an_entry_is_there_before_its_outcome() {
         let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(&dir.path().join("host.db")).unwrap();
+        let own = Audit::open(&dir.path().join("host.db")).unwrap();
+        entries_come_before_their_outcomes(own).await;
+        let (_, shared) = shared().await;
+        entries_come_before_their_outcomes(shared.clone()).await;
+        let hosts = shared.read(query(1)).await.unwrap().entries;
+        assert_eq!(hosts[0].host.as_deref(), Some("host-a"));
+    }
+
+    async fn entries_come_before_their_outcomes(audit: Audit) {
         let first = audit.begin(asked("a", Change::Disable)).await.unwrap();
         let second = audit.begin(asked("b", Change::Enable)).await.unwrap();
         let _third = audit.begin(asked("c", Change::Enable)).await.unwrap();
@@ -299,7 +319,11 @@ mod tests {
     #[tokio::test]
     async fn entries_are_read_in_pages_and_by_what_they_are_about() {
         let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(&dir.path().join("host.db")).unwrap();
+        pages(Audit::open(&dir.path().join("host.db")).unwrap()).await;
+        pages(shared().await.1).await;
+    }
+
+    async fn pages(audit: Audit) {
         for number in 0..5 {
             let change = [Change::Enable, Change::Disable][number % 2];
             let begun = audit.begin(asked(&format!("p{number}"), change));
@@ -354,6 +378,32 @@ mod tests {
         let count = "SELECT count(*) FROM audit_outcome";
         let outcomes: i64 = database.query_row(count, [], |row| row.get(0)).unwrap();
         assert_eq!(outcomes, 3);
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_shared_log_is_changed_or_removed() {
+        let (database, audit) = shared().await;
+        let begun = audit.begin(asked("a", Change::Reload)).await.unwrap();
+        begun.end(Value::Null, None).await;
+        for statement in [
+            "UPDATE audit SET login = 'ben' RETURNING 1",
+            "UPDATE audit_outcome SET error = 'x' RETURNING 1",
+            "DELETE FROM audit RETURNING 1",
+            "DELETE FROM audit_outcome RETURNING 1",
+            "TRUNCATE audit, audit_outcome",
+            "INSERT INTO audit_outcome VALUES (1, 'x', 'null') RETURNING 1",
+        ] {
+            database.query(statement, &[]).await.unwrap_err();
+        }
+        let kept = audit.read(query(10)).await.unwrap().entries;
+        assert_eq!((kept.len(), &*kept[0].outcome), (1, "done"));
+        // Beyond the limit the oldest goes, with its outcome.
+        let far = "SELECT setval(pg_get_serial_sequence('audit', 'id'), $1)";
+        database.query(far, &[&AUDIT_ENTRIES_MAX]).await.unwrap();
+        let begun = audit.begin(asked("b", Change::Reload)).await.unwrap();
+        begun.end(Value::Null, None).await;
+        let kept = audit.read(query(10)).await.unwrap().entries;
+        assert_eq!((kept.len(), &*kept[0].target), (1, "b"));
     }
 
     #[tokio::test]

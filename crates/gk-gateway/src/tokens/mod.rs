@@ -628,4 +628,34 @@ mod tests {
         assert_eq!(Identity::local(1000).uid(), Some(1000));
         assert_eq!(Identity::local(0).uid(), Some(0));
     }
+
+    #[tokio::test]
+    async fn tokens_of_several_hosts_are_known_and_revoked_everywhere() {
+        let database = crate::testing::shared_database("tokens").await;
+        let a = Tokens::shared(database.clone()).await.unwrap();
+        let b = Tokens::shared(database.clone()).await.unwrap();
+        b.accept_admin("0123456789abcdef").unwrap();
+        let hour = Some(Duration::from_secs(3600));
+        let (text, token) = a.create("ann", Role::Agent, hour).await.unwrap();
+        assert_eq!(b.identify(&text), None);
+        b.refresh().await.unwrap();
+        assert_eq!(b.identify(&text).unwrap().id, token.id);
+        // A last use is the latest of all hosts'.
+        b.store_uses().await.unwrap();
+        a.refresh().await.unwrap();
+        let used = |tokens: &Tokens| tokens.get(token.id).unwrap().last_used_at;
+        assert!(used(&a).is_some() && used(&a) == used(&b));
+        // A role that a newer host has is nobody's here, and hides no other token.
+        let (other, _) = a.create("ben", Role::Customer, None).await.unwrap();
+        let newer = "UPDATE token SET role = 'auditor' WHERE login = 'ann' RETURNING 1";
+        database.query(newer, &[]).await.unwrap();
+        b.refresh().await.unwrap();
+        assert_eq!(b.identify(&text), None);
+        let gone = b.identify(&other).unwrap().id;
+        assert!(a.delete(gone).await.unwrap() && !a.delete(gone).await.unwrap());
+        b.refresh().await.unwrap();
+        assert_eq!(b.identify(&other), None);
+        // The token of the environment is this host's, and stays.
+        assert!(b.identify("0123456789abcdef").is_some());
+    }
 }

@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 use gk_cluster::database::{Failure, lock_changes, note};
 use gk_cluster::{Database, Topic};
-use gk_hostapi::HostError;
 
 use super::{StoredToken, TOKENS_MAX, TokenError, TokenStore};
 
@@ -13,21 +12,27 @@ impl TokenStore for Database {
         let select =
             "SELECT id, hash, login, role, created_at, expires_at, last_used_at FROM token";
         let rows = self.query(select, &[]).await?;
-        let tokens = rows.iter().map(|row| {
+        let tokens = rows.iter().filter_map(|row| {
             let (hash, role): (Vec<u8>, String) = (row.get(1), row.get(3));
-            let hash = hash.try_into();
-            let strange = |_| HostError::failed("the shared database has a token without a hash");
-            Ok(StoredToken {
+            let (Ok(hash), Ok(role)) = (hash.try_into(), role.parse()) else {
+                // Of a newer host, which may have more roles: nobody's here.
+                tracing::warn!(
+                    id = row.get::<_, i64>(0),
+                    "a token of an unknown kind is not taken"
+                );
+                return None;
+            };
+            Some(StoredToken {
                 id: row.get(0),
-                hash: hash.map_err(strange)?,
+                hash,
                 login: row.get(2),
-                role: role.parse()?,
+                role,
                 created_at: Some(row.get(4)),
                 expires_at: row.get(5),
                 last_used_at: row.get(6),
             })
         });
-        tokens.collect()
+        Ok(tokens.collect())
     }
 
     async fn insert(&self, token: &StoredToken) -> Result<i64, TokenError> {
@@ -72,6 +77,9 @@ impl TokenStore for Database {
     }
 
     async fn store_uses(&self, uses: Vec<(i64, i64)>) -> Result<(), TokenError> {
+        let mut uses = uses;
+        // In one order on all hosts, so that none waits for another in a circle.
+        uses.sort_unstable();
         let (ids, moments): (Vec<i64>, Vec<i64>) = uses.into_iter().unzip();
         let update = "UPDATE token SET last_used_at = greatest(last_used_at, used)
             FROM unnest($1::bigint[], $2::bigint[]) AS of (used_id, used) WHERE id = used_id";

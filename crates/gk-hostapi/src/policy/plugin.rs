@@ -35,6 +35,8 @@ pub(crate) struct PluginPolicy {
     rates: [RateLimiter; 4],
     /// What this host has taken of rates that it shares with others, and not used yet.
     taken: [AtomicU32; 4],
+    /// Held while more is taken of them.
+    refilling: tokio::sync::Mutex<()>,
     queues: Queues,
     counters: Counters,
     succeeded: Succeeded,
@@ -53,6 +55,7 @@ impl PluginPolicy {
             is_blocked_unstored: AtomicBool::default(),
             rates: Rate::ALL.map(|rate| RateLimiter::new(rate.window(), now)),
             taken: Default::default(),
+            refilling: tokio::sync::Mutex::default(),
             queues: Queues::new(),
             counters: Counters::default(),
             succeeded: Succeeded::default(),
@@ -166,23 +169,30 @@ impl PluginPolicy {
         if taken.fetch_update(order, relaxed, uses).is_ok() {
             return Ok(());
         }
+        // One request at a time takes more, so that no more than a tenth is ahead.
+        let _refilling = self.refilling.lock().await;
+        if taken.fetch_update(order, relaxed, uses).is_ok() {
+            return Ok(());
+        }
         let hosts = shared.hosts().max(1);
         let ahead = match rate {
             // Not one too many may be sent.
             Rate::Mail => 0,
             _ => limit / 10 / hosts,
         };
-        match shared.take(plugin, rate, limit, count.max(ahead)).await {
+        let numbers = (count, count.saturating_add(ahead));
+        match shared.take(plugin, rate, limit, numbers).await {
             Some(granted) => match granted.checked_sub(count) {
                 Some(more) => {
-                    taken.fetch_add(more, order);
+                    // What is left of before is given up: the stock is never more than that.
+                    taken.store(more, Ordering::Release);
                     Ok(())
                 }
-                None => {
-                    taken.fetch_add(granted, order);
-                    Err(exceeded(rate, limit))
-                }
+                None => Err(exceeded(rate, limit)),
             },
+            None if rate == Rate::Mail => Err(HostError::unavailable(
+                "mails are counted together with the other hosts, and that is not possible now",
+            )),
             None => {
                 let part = u64::from((limit / hosts).max(1));
                 match of(&self.rates, rate).used(Instant::now()) <= part {

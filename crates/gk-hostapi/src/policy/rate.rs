@@ -58,9 +58,15 @@ impl Rate {
 /// Rates that several hosts keep together.
 #[async_trait]
 pub trait SharedRates: Send + Sync + fmt::Debug + 'static {
-    /// Takes from a plugin's rate, of which the hosts together have `limit` in its window, and returns
-    /// how many of those wanted are left. `None` if it is not known.
-    async fn take(&self, plugin: &PluginName, rate: Rate, limit: u32, want: u32) -> Option<u32>;
+    /// Takes from a plugin's rate, of which the hosts together have `limit` in its window: `want` if so
+    /// many are left, else `need`, else none. Returns the number taken; `None` if it is not known.
+    async fn take(
+        &self,
+        plugin: &PluginName,
+        rate: Rate,
+        limit: u32,
+        (need, want): (u32, u32),
+    ) -> Option<u32>;
 
     /// Number of hosts, as last known; at least 1.
     fn hosts(&self) -> u32;

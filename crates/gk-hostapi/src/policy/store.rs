@@ -24,6 +24,12 @@ pub trait PolicyStore: Send + Sync + fmt::Debug + 'static {
     /// Unavailable: the store cannot be read.
     async fn get(&self, plugin: &PluginName) -> Result<Option<String>, HostError>;
 
+    /// Returns whether all policies are followed as they change ([`Policies::refresh`](super::Policies::refresh)),
+    /// so that those that are known count while the store cannot be read.
+    fn is_followed(&self) -> bool {
+        false
+    }
+
     /// Stores a policy, or removes it (`None`), and says whether anything has changed.
     ///
     /// Once begun, a change is carried out to its end even if the future is dropped: the operator's

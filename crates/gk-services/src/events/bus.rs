@@ -33,4 +33,7 @@ pub trait Bus: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`NotPublished`].
     async fn publish(&self, event: Published<'_>) -> Result<u64, NotPublished>;
+
+    /// Id of the newest event that has come by it.
+    fn newest(&self) -> u64;
 }

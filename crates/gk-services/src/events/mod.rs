@@ -191,7 +191,11 @@ impl Events {
         let mut plugins = self.plugins.lock();
         self.make_room(&mut plugins, data.len())?;
         let plugin = plugins.entry(plugin.clone()).or_default();
-        let id = plugin.next_id();
+        let id = match self.bus.get() {
+            // By the bus' order, and not by this host's clock: what comes by it next is later.
+            Some(bus) => plugin.id_after(bus.newest()),
+            None => plugin.next_id(),
+        };
         self.put(plugin, channel, id, event_type, data);
         Ok(id)
     }
@@ -213,19 +217,25 @@ impl Events {
         }
     }
 
+    /// Takes note that the first event that will be delivered comes after this one.
+    pub fn heard_since(&self, id: u64) {
+        self.heard_since.store(id, Ordering::Relaxed);
+        self.lost(id);
+    }
+
     /// Takes note that events up to this one have come by the bus unheard: those who subscribe are
     /// told that they lagged.
     pub fn lost(&self, up_to: u64) {
-        self.heard_since.store(up_to, Ordering::Relaxed);
+        self.heard_since.fetch_max(up_to, Ordering::Relaxed);
         for plugin in self.plugins.lock().values_mut() {
             plugin.lose_all(up_to);
         }
     }
 
-    /// Publishes by this bus from now on. `since` is the id of the last event before the first one
-    /// that will be delivered. The first bus counts.
-    pub fn connect(&self, bus: Arc<dyn Bus>, since: u64) {
-        self.heard_since.store(since, Ordering::Relaxed);
+    /// Publishes by this bus from now on. Nothing counts as heard before
+    /// [`heard_since`](Self::heard_since) says so. The first bus counts.
+    pub fn connect(&self, bus: Arc<dyn Bus>) {
+        self.heard_since.store(u64::MAX, Ordering::Relaxed);
         let _ = self.bus.set(bus);
     }
 

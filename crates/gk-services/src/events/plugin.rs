@@ -48,6 +48,12 @@ impl Plugin {
         self.last_id
     }
 
+    /// An id after this one and after every id before.
+    pub(super) fn id_after(&mut self, id: u64) -> u64 {
+        self.last_id = self.last_id.max(id) + 1;
+        self.last_id
+    }
+
     /// The channel; it is there after [`make_room`](Self::make_room).
     pub(super) fn channel(&mut self, name: &str) -> &mut Channel {
         let used = self.last_id;
@@ -71,7 +77,7 @@ impl Plugin {
         };
         self.replay_bytes -= channel.replay_bytes;
         channel.forget_all();
-        channel.forgotten = up_to;
+        channel.forgotten = channel.forgotten.max(up_to);
         self.subscribers -= channel.subscribers.len();
         for subscriber in channel.subscribers.drain(..) {
             subscriber.queue.lag();
@@ -80,7 +86,7 @@ impl Plugin {
 
     /// As [`lose`](Self::lose), of all channels.
     pub(super) fn lose_all(&mut self, up_to: u64) {
-        self.forgotten = up_to;
+        self.forgotten = self.forgotten.max(up_to);
         self.last_id = self.last_id.max(up_to);
         let names: Vec<_> = self.channels.keys().cloned().collect();
         for name in names {

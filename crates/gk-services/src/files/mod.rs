@@ -83,7 +83,7 @@ pub struct StoredFile {
 }
 
 /// Where files are stored. Keys are valid, data and metadata within their limits; the store does
-/// nothing about them. [`testing`] has its contract.
+/// nothing about them. The module `testing` has its contract.
 #[async_trait]
 pub trait FileStore: fmt::Debug + Send + Sync + 'static {
     /// Stores a file, new or not; it is there as a whole or not at all, and durable when this

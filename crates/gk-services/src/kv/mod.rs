@@ -156,7 +156,7 @@ pub struct KvUsage {
 }
 
 /// Where keys and values are stored. Keys are valid and values within their limit; the store does
-/// nothing about either. [`testing`] has its contract.
+/// nothing about either. The module `testing` has its contract.
 #[async_trait]
 pub trait KvStore: fmt::Debug + Send + Sync + 'static {
     /// The value of a key.

@@ -82,7 +82,7 @@ pub struct SealedSecret {
 pub type Reseal =
     dyn FnMut(&str, &str, &SealedSecret) -> Result<Option<SealedSecret>, HostError> + Send;
 
-/// Where encrypted secrets are stored. It sees nothing in the clear. [`testing`] has its contract.
+/// Where encrypted secrets are stored. It sees nothing in the clear. The module `testing` has its contract.
 #[async_trait]
 pub trait SecretStore: fmt::Debug + Send + Sync + 'static {
     /// The secret of that name.

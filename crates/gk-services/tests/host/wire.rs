@@ -124,12 +124,22 @@ async fn the_wire_is_upstreams() {
         (
             "kv_set",
             json!({"key": "k", "value": "AQ=="}),
-            json!({"ok": true}),
+            json!({"ok": true, "version": 1}),
         ),
         (
             "kv_get",
             json!({"key": "k"}),
-            json!({"value": "AQ==", "found": true}),
+            json!({"value": "AQ==", "found": true, "version": 1}),
+        ),
+        (
+            "kv_set",
+            json!({"key": "k", "value": "Ag==", "if_version": 7}),
+            json!({"ok": false, "version": 1}),
+        ),
+        (
+            "kv_set",
+            json!({"key": "k", "value": "AQ==", "if_version": 1}),
+            json!({"ok": true, "version": 2}),
         ),
         (
             "kv_list",

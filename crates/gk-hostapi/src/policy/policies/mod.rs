@@ -15,7 +15,7 @@ use super::store::{PolicyStore, Settle};
 use super::usage::Usage;
 use super::{Grants, HttpPolicy, Policy, PolicyStatus, PolicyUpdate};
 use crate::api::{Admission, PluginLimits};
-use crate::error::HostError;
+use crate::error::{ErrorKind, HostError};
 
 /// A plugin's policy, as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -185,7 +185,13 @@ impl Policies {
             .requests
             .lock()
             .prepare(generation, request.clone(), alone);
-        let stored = self.stored(plugin).await;
+        let stored = match self.stored(plugin).await {
+            Err(error) if self.store.is_followed() && error.kind() != ErrorKind::Invalid => {
+                tracing::warn!(%plugin, %error, "the policy that is known applies");
+                Ok(entry.stored.lock().clone())
+            }
+            stored => stored,
+        };
         let installed = self.installed.lock();
         match stored {
             Ok(_) if entry.is_blocked_unstored() => {}
@@ -268,7 +274,11 @@ impl Policies {
         let is_blocked = policy.status == PolicyStatus::Blocked;
         let settle = Settle::new(move |stored| {
             let _changing = changing;
-            entry.set_blocked_unstored(stored.is_err() && is_blocked);
+            match stored {
+                Ok(()) => entry.set_blocked_unstored(false),
+                Err(_) if is_blocked => entry.set_blocked_unstored(true),
+                Err(_) => {}
+            }
             if stored.is_ok() || is_blocked {
                 let installed = installed.lock();
                 *entry.stored.lock() = Some(policy);
@@ -389,8 +399,13 @@ impl Policies {
         for plugin in all {
             let policy = stored.remove(plugin.as_str()).map(|json| read(&json));
             let entry = self.of(&plugin);
+            let is_blocked = |policy: &Policy| policy.status == PolicyStatus::Blocked;
             if entry.is_blocked_unstored() {
-                continue;
+                // Unless it was stored after all.
+                match &policy {
+                    Some(Ok(policy)) if is_blocked(policy) => entry.set_blocked_unstored(false),
+                    _ => continue,
+                }
             }
             let before = entry.effective();
             match policy.transpose() {
