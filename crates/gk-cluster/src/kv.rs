@@ -8,7 +8,7 @@ use gk_services::kv::{KvCondition, KvPage, KvQuota, KvStore, KvUsage, KvValue, K
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Transaction};
 
-use crate::database::{Database, Failure};
+use crate::database::{Database, Failure, signed, unsigned};
 
 #[async_trait]
 impl KvStore for Database {
@@ -117,14 +117,6 @@ impl KvStore for Database {
         })
         .await
     }
-}
-
-fn unsigned(row: &Row, column: usize) -> u64 {
-    row.get::<_, i64>(column).unsigned_abs()
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn usage_of(row: &Row) -> (KvUsage, u64) {

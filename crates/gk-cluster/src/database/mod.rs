@@ -330,3 +330,13 @@ pub async fn lock_changes(transaction: &Transaction<'_>) -> Result<(), Failure> 
     transaction.execute(lock, &[&LOCKS]).await?;
     Ok(())
 }
+
+/// A number of a row that is never negative.
+pub(crate) fn unsigned(row: &Row, column: usize) -> u64 {
+    row.get::<_, i64>(column).unsigned_abs()
+}
+
+/// A number as a row has it.
+pub(crate) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

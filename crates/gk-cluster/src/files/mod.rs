@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Row, Transaction};
 
 use self::objects::{Unanswered, s3, within};
-use crate::database::{Database, Failure};
+use crate::database::{Database, Failure, signed, unsigned};
 
 /// Age from which an object without a row is removed: longer than any write takes.
 const ORPHAN_AGE: Duration = Duration::from_secs(60 * 60);
@@ -421,14 +421,6 @@ async fn set_usage(
         .execute(update, &[&plugin.as_str(), &files, &bytes])
         .await?;
     Ok(())
-}
-
-fn unsigned(row: &Row, column: usize) -> u64 {
-    row.get::<_, i64>(column).unsigned_abs()
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn info(row: &Row) -> FileInfo {
