@@ -23,6 +23,9 @@ use crate::redis::{ANSWER_TIMEOUT, Redis, Unanswered};
 /// The stream of all events.
 const STREAM: &str = "gk:cluster:events";
 
+/// The key of its newest id.
+const NEWEST: &str = "gk:cluster:events:newest";
+
 /// Number of events that the stream keeps, about: a host that is further behind has missed some. With
 /// events of the largest size 256 MiB.
 pub const STREAM_MAX: usize = 4096;
@@ -102,7 +105,7 @@ impl SharedEvents {
         let mut known = None;
         loop {
             if let Err(error) = self.read(events, &mut known).await {
-                tracing::debug!(%error, "the stream of events cannot be read");
+                tracing::debug!(kind = ?error.kind(), "the stream of events cannot be read");
             }
             sleep(RETRY).await;
         }
@@ -176,7 +179,7 @@ async fn first(connection: &mut MultiplexedConnection) -> Result<u64, RedisError
     match first.ids.first().and_then(entry) {
         Some(first) => Ok(first.before),
         None => {
-            let newest: Option<u64> = connection.get(newest_key()).await?;
+            let newest: Option<u64> = connection.get(NEWEST).await?;
             Ok(newest.unwrap_or(0))
         }
     }
@@ -187,10 +190,6 @@ async fn within<T>(answer: impl Future<Output = Result<T, RedisError>>) -> Resul
     let late = |_| RedisError::from((redis::ErrorKind::Io, "no answer in time"));
     let answer = timeout(BLOCK + ANSWER_TIMEOUT, answer).await;
     answer.map_err(late)?
-}
-
-fn newest_key() -> String {
-    format!("{STREAM}:newest")
 }
 
 /// Reads an entry; `None` for one that no host has written.
@@ -214,7 +213,7 @@ impl Bus for SharedEvents {
         let mut script = self.publish.prepare_invoke();
         script
             .key(STREAM)
-            .key(newest_key())
+            .key(NEWEST)
             .arg(event.after.max(self.newest()))
             .arg(STREAM_MAX)
             .arg(event.plugin)

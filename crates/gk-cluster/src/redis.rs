@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use gk_hostapi::HostError;
+use gk_services::redis::RedisServer;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, ScriptInvocation};
+use redis::{ErrorKind, FromRedisValue, RedisError, ScriptInvocation};
 use tokio::time::{Instant, timeout};
 
 /// Maximum time for an answer.
@@ -14,9 +15,6 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time for which Redis is not asked after it could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// Maximum number of requests that wait for an answer.
-const IN_FLIGHT_MAX: usize = 256;
 
 /// Why Redis did not do something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,18 +25,11 @@ pub(crate) enum Unanswered {
     InDoubt,
 }
 
-/// A Redis server. One connection carries all requests.
+/// The Redis that hosts share.
+#[derive(Debug)]
 pub struct Redis {
-    client: Client,
-    connection: tokio::sync::Mutex<Option<MultiplexedConnection>>,
+    server: RedisServer,
     asked_again_at: Mutex<Option<Instant>>,
-}
-
-impl fmt::Debug for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the client: its URL holds the password.
-        f.debug_struct("Redis").finish_non_exhaustive()
-    }
 }
 
 impl Redis {
@@ -47,15 +38,8 @@ impl Redis {
     /// # Errors
     /// Invalid: the URL, which the error does not repeat.
     pub fn new(url: &str) -> Result<Self, HostError> {
-        let client = Client::open(url).map_err(|_| {
-            HostError::invalid(
-                "the URL is none of Redis: redis://[user:password@]host[:port][/database], or \
-                 rediss:// for TLS",
-            )
-        })?;
         Ok(Self {
-            client,
-            connection: tokio::sync::Mutex::new(None),
+            server: RedisServer::new(url)?,
             asked_again_at: Mutex::new(None),
         })
     }
@@ -72,74 +56,47 @@ impl Redis {
         {
             return Err(Unanswered::NotAsked);
         }
-        let mut connection = match timeout(ANSWER_TIMEOUT, self.connected()).await {
-            Ok(Ok(connection)) => connection,
+        let connected = timeout(ANSWER_TIMEOUT, self.server.connection()).await;
+        let (mut connection, epoch) = match connected {
+            Ok(Ok(connected)) => connected,
             Ok(Err(error)) => {
-                self.failed(&error);
+                self.failed(error.kind());
                 return Err(Unanswered::NotAsked);
             }
             Err(_) => {
-                self.failed(&"it does not take connections in time");
+                self.failed("no connection in time");
                 return Err(Unanswered::NotAsked);
             }
         };
-        match timeout(ANSWER_TIMEOUT, script.invoke_async(&mut connection)).await {
+        let answer = timeout(ANSWER_TIMEOUT, script.invoke_async(&mut connection)).await;
+        match answer {
             Ok(Ok(value)) => {
                 *self.asked_again_at.lock() = None;
-                Ok(value)
+                return Ok(value);
             }
-            Ok(Err(error)) => {
-                self.failed(&error);
-                self.forget();
-                Err(Unanswered::InDoubt)
-            }
-            Err(_) => {
-                self.failed(&"it does not answer in time");
-                self.forget();
-                Err(Unanswered::InDoubt)
-            }
+            Ok(Err(error)) => self.failed(error.kind()),
+            Err(_) => self.failed("no answer in time"),
         }
-    }
-
-    async fn connected(&self) -> Result<MultiplexedConnection, RedisError> {
-        let mut connection = self.connection.lock().await;
-        if let Some(connection) = &*connection {
-            return Ok(connection.clone());
-        }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_concurrency_limit(IN_FLIGHT_MAX);
-        let client = &self.client;
-        let new = client.get_multiplexed_async_connection_with_config(&config);
-        let new = new.await?;
-        *connection = Some(new.clone());
-        Ok(new)
+        self.server.lost(epoch);
+        Err(Unanswered::InDoubt)
     }
 
     /// A connection of its own, for requests that wait in the server.
     pub(crate) async fn own_connection(&self) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWER_TIMEOUT))
-            .set_response_timeout(None);
-        let client = &self.client;
-        client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
+        let late = |_| RedisError::from((ErrorKind::Io, "no connection in time"));
+        let connected = timeout(ANSWER_TIMEOUT, self.server.own_connection()).await;
+        connected.map_err(late)?
     }
 
-    /// Lets the next request make a new connection.
-    fn forget(&self) {
-        // Whoever holds the lock is connecting.
-        if let Ok(mut connection) = self.connection.try_lock() {
-            *connection = None;
-        }
-    }
-
-    fn failed(&self, error: &dyn fmt::Display) {
+    /// Takes note of a failure. The client's text may name what a log must not show; the kind says
+    /// enough.
+    fn failed(&self, why: impl fmt::Debug) {
         let mut asked_again_at = self.asked_again_at.lock();
         if asked_again_at.is_none() {
-            tracing::warn!(%error, "Redis cannot be used: events and rates are this host's own");
+            tracing::warn!(
+                ?why,
+                "Redis cannot be used: events and rates are this host's own"
+            );
         }
         *asked_again_at = Some(Instant::now() + PAUSE);
     }

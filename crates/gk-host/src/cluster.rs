@@ -132,8 +132,8 @@ impl Following {
 /// Has the rates know how many hosts there are: while Redis cannot be reached, each has its part.
 async fn count_hosts(member: &Member, rates: &Rates) {
     loop {
-        if let Ok(hosts) = member.hosts().await {
-            rates.set_hosts(hosts.iter().filter(|host| host.is_fresh()).count());
+        if let Ok(hosts) = member.count_fresh().await {
+            rates.set_hosts(hosts);
         }
         tokio::time::sleep(HEARTBEAT).await;
     }

@@ -19,6 +19,7 @@
 //! | `files` | files of a plugin |
 //! | `kv` | keys and values of a plugin |
 //! | `secure` | secrets, encrypted at rest |
+//! | `redis` | a connection to Redis that all requests share |
 //! | `store` | the SQLite file under `kv`, `secure` and the policies |
 //!
 //! # Examples
@@ -134,6 +135,8 @@ pub mod http;
 pub mod i18n;
 #[cfg(feature = "sqlite")]
 pub mod kv;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "sqlite")]
 pub mod secure;
 mod services;

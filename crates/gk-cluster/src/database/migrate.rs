@@ -9,9 +9,6 @@ use super::{Database, Failure, LOCKS};
 /// it is. A step may add what older hosts do not use; anything else raises [`BREAKING`].
 const STEPS: &[&str] = &[include_str!("schema.sql")];
 
-/// The newest version of the tables that this host knows.
-pub const VERSION: i32 = 1;
-
 /// The number that hosts must know to use the tables. Hosts of one number run side by side, whatever
 /// the version.
 pub const BREAKING: i32 = 1;
@@ -67,18 +64,19 @@ async fn steps(transaction: &Transaction<'_>, schema: String) -> Result<i32, Fai
         .query_one("SELECT version, breaking FROM schema_version", &[])
         .await?;
     let (version, breaking): (i32, i32) = (row.get(0), row.get(1));
-    if breaking > BREAKING || version >= VERSION {
+    let done = usize::try_from(version).unwrap_or(0);
+    if breaking > BREAKING || done >= STEPS.len() {
         return Ok(breaking);
     }
-    let done = usize::try_from(version).unwrap_or(0);
-    for step in STEPS.iter().skip(done) {
+    for step in &STEPS[done..] {
         transaction.batch_execute(step).await?;
     }
+    let newest = i32::try_from(STEPS.len()).unwrap_or(i32::MAX);
     let update = "UPDATE schema_version SET version = $1, breaking = $2";
-    transaction.execute(update, &[&VERSION, &BREAKING]).await?;
+    transaction.execute(update, &[&newest, &BREAKING]).await?;
     tracing::info!(
         from = version,
-        to = VERSION,
+        to = newest,
         "the shared database's tables are up to date"
     );
     Ok(BREAKING)

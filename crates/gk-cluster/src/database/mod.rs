@@ -20,7 +20,7 @@ use tokio_postgres::{NoTls, Row, Transaction};
 
 use crate::topic::Topic;
 
-pub use self::migrate::{BREAKING, MigrateError, VERSION};
+pub use self::migrate::{BREAKING, MigrateError};
 
 /// Maximum time of a request: the wait for a connection, and the statements.
 pub const DEADLINE: Duration = Duration::from_secs(5);
@@ -205,7 +205,9 @@ impl Database {
                 tracing::warn!(%error, "the shared database cannot be reached");
                 Err(unreachable())
             }
-            Err(_) => Err(too_late()),
+            Err(_) => Err(HostError::timeout(format!(
+                "no connection to the shared database was free within {DEADLINE:?}"
+            ))),
         }
     }
 

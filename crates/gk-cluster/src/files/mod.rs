@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gk_hostapi::HostError;
+use gk_hostapi::{ErrorKind, HostError};
 use gk_manifest::PluginName;
 use gk_services::files::{
     FILES_MAX, FileInfo, FilePage, FileStore, StoredFile, content_type, over_quota, stored_bytes,
@@ -24,7 +24,6 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use time::OffsetDateTime;
-use tokio::time::Instant;
 use tokio_postgres::{Row, Transaction};
 
 use self::objects::{Unanswered, s3, within};
@@ -158,7 +157,7 @@ impl SharedFiles {
                 if let Err(Unanswered::Failed(error)) =
                     within(store.delete(&Path::from(object))).await
                 {
-                    tracing::debug!(%error, "an object without a file stays for now");
+                    tracing::debug!(%error, "an object without a file is left to the sweep");
                 }
             }
         });
@@ -212,7 +211,7 @@ impl FileStore for SharedFiles {
         let object = Path::from(row.object.as_str());
         let put = within(self.objects.put(&object, PutPayload::from(data))).await;
         put.map_err(Unanswered::told)?;
-        let (name, began) = (row.object.clone(), Instant::now());
+        let name = row.object.clone();
         let put = self
             .database
             .write(move |transaction| Box::pin(async move { row.put(transaction, quota).await }));
@@ -222,11 +221,10 @@ impl FileStore for SharedFiles {
                 Ok(())
             }
             Err(error) => {
-                // Where it is not known whether the row is there, the object stays for now.
-                if error.kind() == gk_hostapi::ErrorKind::Limit {
+                // Otherwise it is not known whether the row is there: the sweep will see.
+                if error.kind() == ErrorKind::Limit {
                     self.forget(vec![name]);
                 }
-                tracing::debug!(%plugin, took = ?began.elapsed(), "a file is not stored");
                 Err(error)
             }
         }

@@ -23,11 +23,12 @@ use gk_manifest::{JobOverrides, PluginName};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_postgres::types::ToSql;
 
 use self::changes::{columns, end_late, end_lost, end_waiting, forget_jobs, put, queue, trim};
 use self::rows::{RUN, RUN_WITHOUT_RESULT, STATE, instant, key_of, run_of, select, state_of};
 use crate::database::Database;
-use crate::member::{HEARTBEAT, Member, POLL};
+use crate::member::{Member, POLL};
 
 /// Maximum number of waiting runs that are looked at for one that may start here.
 const WAITING_MAX: i64 = 5000;
@@ -35,11 +36,8 @@ const WAITING_MAX: i64 = 5000;
 /// The jobs of all hosts that share a database.
 #[derive(Debug)]
 pub struct SharedJobs {
-    database: Database,
+    /// This host, whose id the runs carry that it takes.
     member: Arc<Member>,
-    /// Id of this process, which the runs that it takes carry.
-    owner: String,
-    lost_after: Duration,
     /// Held while runs are taken, so that none is found that is about to be known.
     taking: tokio::sync::Mutex<()>,
     /// Runs that this process has taken and not ended.
@@ -53,20 +51,21 @@ impl SharedJobs {
     #[must_use]
     pub fn new(member: &Arc<Member>) -> Self {
         Self {
-            database: member.database().clone(),
             member: Arc::clone(member),
             taking: tokio::sync::Mutex::default(),
-            owner: member.id().to_owned(),
-            lost_after: member.lost_after(),
             taken: Mutex::default(),
             revoked: Mutex::default(),
         }
     }
 
+    fn database(&self) -> &Database {
+        self.member.database()
+    }
+
     /// Ends the runs of hosts that have given no sign of life for too long, from time to time. Runs
     /// until it is dropped.
     pub async fn sweep(&self, now: impl Fn() -> Timestamp) {
-        let seconds = i64::try_from(self.lost_after.as_secs())
+        let seconds = i64::try_from(self.member.lost_after().as_secs())
             .unwrap_or(i64::MAX)
             .max(1);
         loop {
@@ -81,7 +80,7 @@ impl SharedJobs {
                 continue;
             }
             let now = now();
-            let ended = self.database.write(move |transaction| {
+            let ended = self.database().write(move |transaction| {
                 Box::pin(async move { end_lost(transaction, seconds, now).await })
             });
             match ended.await {
@@ -89,7 +88,7 @@ impl SharedJobs {
                 Ok(runs) => tracing::warn!(runs, "runs of jobs are lost: their hosts have ended"),
                 Err(error) => tracing::debug!(%error, "lost runs of jobs cannot be looked for"),
             }
-            sleep(HEARTBEAT.min(self.lost_after / 3)).await;
+            sleep(self.member.beat()).await;
         }
     }
 
@@ -102,11 +101,11 @@ impl SharedJobs {
             UPDATE job_run SET state = 'waiting', host = NULL, owner = NULL, started_at = NULL
             FROM told WHERE state = 'running' AND owner = $2 AND id <> ALL($1)";
         let have = "SELECT id FROM job_run WHERE state = 'running' AND owner = $1";
-        let have = self.database.query(have, &[&self.owner]).await?;
+        let have = self.database().query(have, &[&self.member.id()]).await?;
         let have: BTreeSet<RunId> = have.iter().map(|row| RunId(row.get(0))).collect();
         if have.iter().any(|run| !known.contains(&run.0)) {
-            self.database
-                .query(put_back, &[&known, &self.owner])
+            self.database()
+                .query(put_back, &[&known, &self.member.id()])
                 .await?;
         }
         let mut taken = self.taken.lock();
@@ -133,7 +132,7 @@ fn unknown(key: &JobKey) -> HostError {
 impl JobStore for SharedJobs {
     async fn states(&self) -> Result<BTreeMap<JobKey, JobState>, StoreError> {
         let rows = self
-            .database
+            .database()
             .query(&format!("SELECT {STATE} FROM job"), &[])
             .await
             .map_err(failed)?;
@@ -147,7 +146,7 @@ impl JobStore for SharedJobs {
         now: Timestamp,
     ) -> Result<Vec<JobState>, StoreError> {
         let jobs = jobs.to_vec();
-        let announced = self.database.write(move |transaction| {
+        let announced = self.database().write(move |transaction| {
             Box::pin(async move {
                 let mut declared: BTreeMap<JobKey, &str> = BTreeMap::new();
                 for job in &jobs {
@@ -197,7 +196,7 @@ impl JobStore for SharedJobs {
         if let Some(now) = starts.map(|run| run.start_at).max() {
             self.end_late(now).await.map_err(failed)?;
         }
-        let claimed = self.database.write(move |transaction| {
+        let claimed = self.database().write(move |transaction| {
             Box::pin(async move {
                 // In the order of the keys, as above.
                 let mut order: Vec<usize> = (0..claims.len()).collect();
@@ -217,7 +216,7 @@ impl JobStore for SharedJobs {
             WHERE plugin = $1 AND job = $2 AND last_tick = $3";
         let (from, to) = (from.as_microsecond(), to.as_microsecond());
         let reset = self
-            .database
+            .database()
             .query(update, &[&key.plugin.as_str(), &&*key.job, &from, &to])
             .await;
         reset.map(drop).map_err(failed)
@@ -225,7 +224,7 @@ impl JobStore for SharedJobs {
 
     async fn request(&self, key: &JobKey, run: NewRun) -> Result<Requested, StoreError> {
         let key = key.clone();
-        let requested = self.database.write(move |transaction| {
+        let requested = self.database().write(move |transaction| {
             Box::pin(async move {
                 let start_at = run.start_at;
                 queue(transaction, &key, Trigger::Manual, start_at, run).await
@@ -237,7 +236,7 @@ impl JobStore for SharedJobs {
     async fn state(&self, key: &JobKey) -> Result<Option<JobState>, StoreError> {
         let select = format!("SELECT {STATE} FROM job WHERE plugin = $1 AND job = $2");
         let rows = self
-            .database
+            .database()
             .query(&select, &[&key.plugin.as_str(), &&*key.job])
             .await
             .map_err(failed)?;
@@ -245,7 +244,7 @@ impl JobStore for SharedJobs {
     }
 
     async fn ready(&self, here: &Arc<BTreeSet<JobKey>>, now: Timestamp) {
-        let mut told = self.database.signals().jobs.subscribe();
+        let mut told = self.database().signals().jobs.subscribe();
         let until = Instant::now() + POLL;
         let next = match self.waiting(here).await {
             Ok(waiting) => waiting.into_iter().map(|(_, start_at)| start_at).min(),
@@ -273,9 +272,9 @@ impl JobStore for SharedJobs {
             return Ok(None);
         }
         let _taking = self.taking.lock().await;
-        let (host, owner) = (host.to_owned(), self.owner.clone());
+        let (host, owner) = (host.to_owned(), self.member.id().to_owned());
         self.end_late(now).await.map_err(failed)?;
-        let taken = self.database.write(move |transaction| {
+        let taken = self.database().write(move |transaction| {
             Box::pin(async move {
                 // A host that slept gives a sign of life with what it takes.
                 let alive = "UPDATE host SET seen = now() WHERE id = $1";
@@ -308,7 +307,7 @@ impl JobStore for SharedJobs {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let jobs = jobs.to_vec();
-        let dropped = self.database.write(move |transaction| {
+        let dropped = self.database().write(move |transaction| {
             Box::pin(async move {
                 let end = RunEnd::dropped(now, why);
                 end_waiting(transaction, &jobs, &end).await
@@ -318,13 +317,12 @@ impl JobStore for SharedJobs {
     }
 
     async fn finish(&self, run: RunId, attempt: u32, end: &RunEnd) -> Result<bool, StoreError> {
-        let (end, owner) = (end.clone(), self.owner.clone());
-        let ended = self.database.write(move |transaction| {
+        let (end, owner) = (end.clone(), self.member.id().to_owned());
+        let ended = self.database().write(move |transaction| {
             Box::pin(async move {
                 let condition = "id = $1 AND state = 'running' AND attempt = $2 AND owner = $3
                     FOR UPDATE";
-                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-                    [&run.0, &i64::from(attempt), &owner];
+                let values: [&(dyn ToSql + Sync); 3] = [&run.0, &i64::from(attempt), &owner];
                 let running = select(transaction, condition, &values).await?;
                 let Some(run) = running.first() else {
                     return Ok(false);
@@ -343,7 +341,7 @@ impl JobStore for SharedJobs {
     }
 
     async fn revoked(&self) -> RunId {
-        let mut told = self.database.signals().jobs.subscribe();
+        let mut told = self.database().signals().jobs.subscribe();
         loop {
             if let Some(run) = self.revoked.lock().pop_front() {
                 return run;
@@ -357,7 +355,7 @@ impl JobStore for SharedJobs {
 
     async fn run(&self, run: RunId) -> Result<Option<Run>, StoreError> {
         let select = format!("SELECT {RUN} FROM job_run WHERE id = $1");
-        let rows = self.database.query(&select, &[&run.0]).await;
+        let rows = self.database().query(&select, &[&run.0]).await;
         let rows = rows.map_err(failed)?;
         rows.first().map(run_of).transpose().map_err(failed)
     }
@@ -375,7 +373,7 @@ impl JobStore for SharedJobs {
         let before = before.map_or(i64::MAX, |before| before.0);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self
-            .database
+            .database()
             .query(
                 &select,
                 &[&key.plugin.as_str(), &&*key.job, &before, &limit],
@@ -393,7 +391,7 @@ impl JobStore for SharedJobs {
             "SELECT {RUN_WITHOUT_RESULT} FROM job_run
              WHERE id IN (SELECT max(id) FROM job_run GROUP BY plugin, job)"
         );
-        let rows = self.database.query(&select, &[]).await.map_err(failed)?;
+        let rows = self.database().query(&select, &[]).await.map_err(failed)?;
         let runs = rows.iter().map(run_of).collect::<Result<Vec<_>, _>>();
         let runs = runs.map_err(failed)?.into_iter();
         Ok(runs.map(|run| (run.key.clone(), run)).collect())
@@ -408,7 +406,7 @@ impl JobStore for SharedJobs {
         let overrides = overrides.map_err(|error| StoreError(error.to_string()))?;
         let update = "UPDATE job SET overrides = $3 WHERE plugin = $1 AND job = $2 RETURNING 1";
         let rows = self
-            .database
+            .database()
             .query(update, &[&key.plugin.as_str(), &&*key.job, &overrides])
             .await;
         match rows.map_err(failed)?.is_empty() {
@@ -428,7 +426,7 @@ impl JobStore for SharedJobs {
             WHERE plugin = $1 AND job = $2 RETURNING 1";
         let now = now.as_microsecond();
         let rows = self
-            .database
+            .database()
             .query(
                 update,
                 &[&key.plugin.as_str(), &&*key.job, &suspended, &now],
@@ -442,7 +440,7 @@ impl JobStore for SharedJobs {
 
     async fn clear(&self, plugin: &PluginName) -> Result<(), StoreError> {
         let plugin = plugin.clone();
-        let cleared = self.database.write(move |transaction| {
+        let cleared = self.database().write(move |transaction| {
             Box::pin(async move {
                 for table in ["job", "job_run"] {
                     let delete = format!("DELETE FROM {table} WHERE plugin = $1");
@@ -460,7 +458,7 @@ impl SharedJobs {
     /// jobs.
     async fn end_late(&self, now: Timestamp) -> Result<(), HostError> {
         let ended = self
-            .database
+            .database()
             .write(move |transaction| Box::pin(async move { end_late(transaction, now).await }));
         ended.await
     }
@@ -472,7 +470,7 @@ impl SharedJobs {
         let select = "SELECT id, plugin, job, start_at FROM job_run
             WHERE state = 'waiting' AND plugin = ANY($1) ORDER BY start_at, id LIMIT $2";
         let rows = self
-            .database
+            .database()
             .query(select, &[&plugins, &WAITING_MAX])
             .await?;
         let mut waiting = Vec::new();

@@ -72,6 +72,19 @@ impl Member {
         Ok(hosts.collect())
     }
 
+    /// Returns the number of hosts that give signs of life.
+    ///
+    /// # Errors
+    /// Unavailable, timeout: the database.
+    pub async fn count_fresh(&self) -> Result<usize, HostError> {
+        let count = "SELECT count(*) FROM host
+            WHERE seen > now() - make_interval(secs => $1::bigint)";
+        let fresh = i64::try_from(FRESH.as_secs()).unwrap_or(i64::MAX);
+        let rows = self.database.query(count, &[&fresh]).await?;
+        let count: i64 = rows.first().map_or(0, |row| row.get(0));
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
     /// Waits until everything that was changed before is in force on all hosts that give signs of
     /// life, for at most [`SETTLE`].
     ///

@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use gk_hostapi::HostError;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_postgres::types::ToSql;
 
@@ -78,7 +77,7 @@ pub struct Member {
     database: Database,
     id: String,
     config: MemberConfig,
-    contact: watch::Sender<Contact>,
+    contact: Mutex<Contact>,
     /// Moment since which the database has answered whatever this host asked of it.
     steady_since: Mutex<Instant>,
 }
@@ -100,16 +99,16 @@ struct Found {
 }
 
 impl Member {
-    /// Joins the hosts of a database, which do not see it before it [appears](Self::appear). What is read from the database after this call is not older
-    /// than the change that counts as applied.
+    /// Joins the hosts of a database, which do not see it before it [appears](Self::appear). What is
+    /// read from the database after this call is not older than the change that counts as applied.
     ///
     /// # Errors
     /// Unavailable, timeout: the database.
     pub async fn join(database: Database, config: MemberConfig) -> Result<Arc<Self>, HostError> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|_| HostError::unavailable("the system gives no random bytes"))?;
-        let id = format!("{:016x}", u64::from_ne_bytes(random));
+        let random = getrandom::u64();
+        let random =
+            random.map_err(|_| HostError::unavailable("the system gives no random bytes"))?;
+        let id = format!("{random:016x}");
         let newest = "SELECT coalesce(max(version), 0) FROM change";
         let rows = database.query(newest, &[]).await?;
         let applied = rows.first().map_or(0, |row| row.get(0));
@@ -119,7 +118,7 @@ impl Member {
             database,
             id,
             config,
-            contact: watch::Sender::new(contact),
+            contact: Mutex::new(contact),
             steady_since: Mutex::new(now),
         }))
     }
@@ -151,7 +150,7 @@ impl Member {
     /// This host's knowledge of the shared state.
     #[must_use]
     pub fn contact(&self) -> Contact {
-        *self.contact.borrow()
+        *self.contact.lock()
     }
 
     /// Time since this host knew all that had changed.
@@ -178,7 +177,8 @@ impl Member {
         2 * self.beat() + DEADLINE
     }
 
-    fn beat(&self) -> Duration {
+    /// Interval of this host's signs of life.
+    pub(crate) fn beat(&self) -> Duration {
         HEARTBEAT.min(self.config.lost_after / 3)
     }
 
@@ -235,7 +235,7 @@ impl Member {
             at: asked_at,
             applied: found.newest,
         };
-        self.contact.send_replace(contact);
+        *self.contact.lock() = contact;
         if found.newest != known {
             let update = "WITH told AS (SELECT pg_notify('gk_applied', ''))
                 UPDATE host SET applied = $2, seen = now() FROM told WHERE id = $1";

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub use self::memory::MemoryCache;
 pub(crate) use self::methods::METHODS;
 #[cfg(feature = "redis")]
-pub use self::redis::{IN_FLIGHT_MAX, RedisCache};
+pub use self::redis::RedisCache;
 
 /// Longest key, in bytes of UTF-8. The shortest has one.
 pub const KEY_BYTES_MAX: usize = 512;

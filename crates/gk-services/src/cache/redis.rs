@@ -1,47 +1,27 @@
 //! The cache in a Redis server.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use gk_hostapi::HostError;
 use gk_manifest::PluginName;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
-use tokio::sync::Mutex;
+use redis::{Cmd, FromRedisValue, RedisError};
 use tokio::time::{Instant, timeout_at};
 
 use super::CacheConfig;
+use crate::redis::RedisServer;
 
-/// Requests that wait for the server's answer; the next ones wait for a place. It bounds what a
-/// server that hangs can make the host hold.
-pub const IN_FLIGHT_MAX: usize = 128;
-
-/// The cache in Redis: a connection for all requests, made when it is needed or was lost.
+/// The cache in Redis.
+#[derive(Debug)]
 pub struct RedisCache {
-    client: Client,
+    server: RedisServer,
     config: CacheConfig,
-    /// Held while connecting, so that a server that is down is asked once and not by everybody.
-    connection: Mutex<Option<MultiplexedConnection>>,
-    /// Counts connections: who meets an error drops only the connection it used.
-    epoch: AtomicU64,
 }
 
 impl RedisCache {
     pub(super) fn new(url: &str, config: CacheConfig) -> Result<Self, HostError> {
-        let client = Client::open(url).map_err(|_| {
-            HostError::invalid(
-                "the cache's URL is none of Redis: \
-                 redis://[user:password@]host[:port][/database], or rediss:// for TLS",
-            )
-        })?;
-        Ok(Self {
-            client,
-            config,
-            connection: Mutex::new(None),
-            epoch: AtomicU64::new(0),
-        })
+        let server = RedisServer::new(url).map_err(|error| error.prefixed("the cache: "))?;
+        Ok(Self { server, config })
     }
 
     pub(super) async fn get(
@@ -94,13 +74,16 @@ impl RedisCache {
         let own = Instant::now() + self.config.timeout;
         let until = own.min(deadline);
         let asking = async {
-            let (mut connection, epoch) =
-                self.connect().await.map_err(|error| unavailable(&error))?;
+            let (mut connection, epoch) = self
+                .server
+                .connection()
+                .await
+                .map_err(|error| unavailable(&error))?;
             match command.query_async(&mut connection).await {
                 Ok(value) => Ok(value),
                 Err(error) => {
                     if error.is_unrecoverable_error() || error.is_io_error() {
-                        self.lost(epoch).await;
+                        self.server.lost(epoch);
                     }
                     Err(unavailable(&error))
                 }
@@ -112,39 +95,10 @@ impl RedisCache {
                 // A request that waited the whole time has seen that this connection leads nowhere;
                 // a deadline of the caller's that was too short says nothing about it.
                 if until == own {
-                    self.lost(self.epoch.load(Ordering::Relaxed)).await;
+                    self.server.lost(self.server.epoch());
                 }
                 Err(HostError::timeout("the cache did not answer in time"))
             }
-        }
-    }
-
-    async fn connect(&self) -> Result<(MultiplexedConnection, u64), RedisError> {
-        let mut connection = self.connection.lock().await;
-        if let Some(connection) = &*connection {
-            return Ok((connection.clone(), self.epoch.load(Ordering::Relaxed)));
-        }
-        let config = AsyncConnectionConfig::new()
-            // `ask` has the time for both, and knows whose deadline it was that passed.
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_concurrency_limit(IN_FLIGHT_MAX);
-        let new = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        *connection = Some(new.clone());
-        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok((new, epoch))
-    }
-
-    /// Drops the connection, unless somebody has made a new one meanwhile.
-    async fn lost(&self, epoch: u64) {
-        // The holder of the lock is connecting.
-        if let Ok(mut connection) = self.connection.try_lock()
-            && self.epoch.load(Ordering::Relaxed) == epoch
-        {
-            *connection = None;
         }
     }
 }
@@ -164,15 +118,6 @@ fn unavailable(error: &RedisError) -> HostError {
         HostError::timeout("the cache did not answer in time")
     } else {
         HostError::unavailable("the cache's server cannot be reached or refuses the request")
-    }
-}
-
-impl fmt::Debug for RedisCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the client: its URL holds the password.
-        f.debug_struct("RedisCache")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
     }
 }
 
